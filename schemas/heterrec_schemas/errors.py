@@ -1,0 +1,136 @@
+"""One exception family: what happened, what was got and expected, and what to do next.
+
+An error that is raised on a worker reaches the caller as text inside an engine's own exception. `to_wire` writes the
+error as a marked line into that text, and `from_wire` finds it again, whatever the engine wrapped around it.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class HeterrecError(Exception):
+    """Base of every error that the project raises on purpose.
+
+    Attributes:
+        message: one or several lines for a person: what, got, expected, what to do.
+        exit_code: what a command line ends with: 2 for a mistake in the call, the spec or the data, 1 for a failed run.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        got: object = None,
+        expected: object = None,
+        todo: str | None = None,
+    ) -> None:
+        """Compose the message from its parts; `got` and `expected` are left out when None."""
+        parts = [
+            f"{word} {value}"
+            for word, value in (("got", got), ("expected", expected))
+            if value is not None
+        ]
+        text = f"{what}: {', '.join(parts)}" if parts else what
+        self.message = f"{text.rstrip('.')}. {todo}" if todo else text
+        super().__init__(self.message)
+
+    def to_wire(self) -> str:
+        """The error as one marked line that survives being pasted into another exception's text."""
+        body = json.dumps({"type": type(self).__name__, "message": self.message})
+        return f"<<heterrec {body.encode('utf-8').hex()} heterrec>>"
+
+
+class CallError(HeterrecError):
+    """A mistake in how a command or function was called."""
+
+    exit_code = 2
+
+
+class SpecError(HeterrecError):
+    """A mistake in a feature spec; the message lists every mistake that was found."""
+
+    exit_code = 2
+
+
+class DataError(HeterrecError):
+    """A mistake in the input data."""
+
+    exit_code = 2
+
+
+class SchemaMismatchError(DataError):
+    """A column is absent or has a type that its use does not allow."""
+
+
+class RejectRatioError(DataError):
+    """More rows were set aside than `limits.max_reject_ratio` allows."""
+
+
+class GenerationError(HeterrecError):
+    """A generation cannot be read."""
+
+    exit_code = 2
+
+
+class UnfinishedGenerationError(GenerationError):
+    """A generation without a manifest: its build has not finished, or never will."""
+
+
+class FormatVersionError(GenerationError):
+    """A generation of a format version that this release does not know."""
+
+
+class CorruptGenerationError(GenerationError):
+    """A file of a generation is absent or differs from what the manifest says."""
+
+
+class RunError(HeterrecError):
+    """A failure of the run that is nobody's mistake: a full disk, a dead worker, a store that does not answer."""
+
+
+_FAMILY: dict[str, type[HeterrecError]] = {
+    cls.__name__: cls
+    for cls in (
+        HeterrecError,
+        CallError,
+        SpecError,
+        DataError,
+        SchemaMismatchError,
+        RejectRatioError,
+        GenerationError,
+        UnfinishedGenerationError,
+        FormatVersionError,
+        CorruptGenerationError,
+        RunError,
+    )
+}
+_WIRE = re.compile(r"<<heterrec ([0-9a-f]+) heterrec>>")
+
+
+def from_wire(text: str) -> HeterrecError | None:
+    """The first error that `to_wire` wrote into a text, or None."""
+    found = _WIRE.search(text)
+    if found is None:
+        return None
+    body = json.loads(bytes.fromhex(found.group(1)).decode("utf-8"))
+    return _FAMILY.get(body["type"], HeterrecError)(body["message"])
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: `did you mean 'brand'?`, or the known names, or an empty text."""
+    names = sorted({str(k) for k in known})
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    folded = {n.lower(): n for n in names}
+    if not close and name.lower() in folded:
+        close = [folded[name.lower()]]
+    if close:
+        return f"Did you mean {' or '.join(repr(c) for c in close)}?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"Known: {shown}."

@@ -1,0 +1,23 @@
+"""The one hash of the project: XXH3-64, seed 0, of UTF-8 text (see docs/adr/0001-stable-hash.md)."""
+
+import polars as pl
+import polars_hash as plh
+import xxhash
+
+SEPARATOR = "\x1f"
+
+
+def stable_hash(*values: str) -> int:
+    """XXH3-64 (seed 0) of one text, or of several joined with U+001F: an unsigned 64-bit integer."""
+    return xxhash.xxh3_64_intdigest(SEPARATOR.join(values).encode("utf-8"))
+
+
+def hash_column(column: str) -> pl.Expr:
+    """`stable_hash` of a text column, vectorised: uint64, null where the text is null."""
+    expression: pl.Expr = plh.col(column).nchash.xxh3_64()
+    return expression
+
+
+def hash_texts(texts: pl.Series) -> pl.Series:
+    """`stable_hash` of every text of a series: uint64, null where the text is null."""
+    return pl.DataFrame({"t": texts}).select(hash_column("t")).to_series()

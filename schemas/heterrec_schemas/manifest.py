@@ -1,0 +1,125 @@
+"""The manifest of a generation: written last, so that its presence is the commit."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from heterrec_schemas.rejects import Reason
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+LATEST_NAME = "latest.json"
+CONTENT_FOLDERS = (
+    "vocabularies",
+    "boundaries",
+    "quantizers",
+    "items",
+    "sequences",
+    "item_counts",
+)
+SPLITS = ("train", "validation", "test", "latest")
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(_Entry):
+    """One file of the generation; `rows` is None for what is no table."""
+
+    path: str
+    rows: int | None
+    bytes: int
+    sha256: str
+
+
+class InputEntry(_Entry):
+    """One input file as it was read: SHA-256 on local disks, the store's etag elsewhere."""
+
+    path: str
+    bytes: int
+    sha256: str | None = None
+    etag: str | None = None
+
+
+class FeatureEntry(_Entry):
+    """What one feature became.
+
+    `missing` counts the items (or users) whose token is 1 (missing); `oov` those with at least one value outside the
+    vocabulary.
+    """
+
+    name: str
+    kind: Literal["categorical", "numeric", "embedding"]
+    side: Literal["item", "user"]
+    vocabulary_size: int
+    multivalued: bool = False
+    groups: int | None = None
+    quantiles: int | None = None
+    bins: int | None = None
+    boundary_version: int | None = None
+    missing: int
+    oov: int
+
+
+class RowCounts(_Entry):
+    """Rows of a table, where equal rows of one key count as one: read = kept + rejected."""
+
+    read: int
+    kept: int
+    rejected: int
+    repeated: int = 0
+    """Further copies of a row that equals the kept one; not part of `read`."""
+
+
+class InteractionCounts(_Entry):
+    """Rows of the log: read is the sum of the others."""
+
+    read: int
+    kept: int
+    unknown_item: int
+    duplicate: int
+    short_user: int
+    rejected: int
+
+
+class Counts(_Entry):
+    """Every count of a generation."""
+
+    items: RowCounts
+    users: RowCounts | None = None
+    interactions: InteractionCounts
+    sequences: dict[str, int]
+
+
+class Manifest(_Entry):
+    """The whole manifest."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    generation: str
+    parent: str | None = None
+    created: str
+    name: str
+    spec_sha256: str
+    content_sha256: str
+    files: list[FileEntry]
+    features: list[FeatureEntry]
+    item_vocabulary_size: int
+    """The largest item_index + 1."""
+    counts: Counts
+    rejects: dict[Reason, int]
+    cuts: dict[str, int]
+    inputs: list[InputEntry]
+    libraries: dict[str, str]
+
+    def to_json(self) -> str:
+        """The manifest as indented JSON text."""
+        return self.model_dump_json(indent=1, exclude_none=False) + "\n"
+
+
+def content_sha256(files: Iterable[FileEntry]) -> str:
+    """The SHA-256 over the sorted lines `path sha256` of the data files: equal content, equal hash."""
+    lines = sorted(f"{f.path} {f.sha256}\n" for f in files if f.path.split("/")[0] in CONTENT_FOLDERS)
+    return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()

@@ -1,0 +1,141 @@
+"""The Arrow schemas of a generation's tables; their metadata says what a shard holds."""
+
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from heterrec_schemas.manifest import FORMAT_VERSION, FeatureEntry
+from heterrec_schemas.rejects import REJECTS_SCHEMA
+from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, Feature, FeatureSpec
+
+__all__ = [
+    "BOUNDARIES_SCHEMA",
+    "ITEM_COUNTS_SCHEMA",
+    "METADATA_KEY",
+    "QUANTIZERS_SCHEMA",
+    "REJECTS_SCHEMA",
+    "ROW_GROUP",
+    "WIDE_ROW_GROUP",
+    "items_schema",
+    "key_type",
+    "sequences_schema",
+    "shard_name",
+    "token_type",
+    "vocabulary_schema",
+    "with_metadata",
+]
+
+METADATA_KEY = b"heterrec"
+ROW_GROUP = 65_536
+WIDE_ROW_GROUP = 8_192
+"""Rows of a row group of items and sequences, whose rows are wide."""
+
+BOUNDARIES_SCHEMA = pa.schema([pa.field("edge", pa.float64(), nullable=False)])
+QUANTIZERS_SCHEMA = pa.schema(
+    [
+        pa.field("dim", pa.int32(), nullable=False),
+        pa.field("edge_index", pa.int32(), nullable=False),
+        pa.field("edge", pa.float32(), nullable=False),
+    ]
+)
+ITEM_COUNTS_SCHEMA = pa.schema(
+    [
+        pa.field("item_index", pa.int64(), nullable=False),
+        pa.field("train_count", pa.int64(), nullable=False),
+    ]
+)
+
+
+def shard_name(stem: str, shard: int, shards: int) -> str:
+    """`items` -> `items-00003-of-00032.parquet`."""
+    return f"{stem}-{shard:05d}-of-{shards:05d}.parquet"
+
+
+def key_type(integral: bool) -> pa.DataType:
+    """The type of keys and vocabulary values: int64 where the source's are whole numbers."""
+    return pa.int64() if integral else pa.string()
+
+
+def token_type(feature: Feature) -> pa.DataType:
+    """The type of one item's tokens of a feature."""
+    if isinstance(feature, EmbeddingFeature):
+        return pa.list_(pa.int32(), feature.groups)
+    if isinstance(feature, CategoricalFeature) and feature.multivalued:
+        return pa.list_(pa.int32())
+    return pa.int32()
+
+
+def with_metadata(schema: pa.Schema, table: str, **details: object) -> pa.Schema:
+    """The schema, its metadata saying the format version, the table and further details as JSON."""
+    body = {"format_version": FORMAT_VERSION, "table": table, **details}
+    return schema.with_metadata({METADATA_KEY: json.dumps(body, sort_keys=True).encode()})
+
+
+def vocabulary_schema(integral: bool, **details: object) -> pa.Schema:
+    """id, value, count, status."""
+    fields = [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("value", key_type(integral), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+    return with_metadata(pa.schema(fields), "vocabulary", **details)
+
+
+def _described(entries: Sequence[FeatureEntry]) -> list[dict[str, object]]:
+    return [
+        e.model_dump(
+            include={"name", "kind", "side", "vocabulary_size", "groups", "quantiles", "bins"},
+            exclude_none=True,
+        )
+        for e in entries
+    ]
+
+
+def items_schema(
+    spec: FeatureSpec, *, integral: bool, entries: Sequence[FeatureEntry] = ()
+) -> pa.Schema:
+    """item_index, item_id, and a column a feature in the spec's order."""
+    fields = [
+        pa.field("item_index", pa.int64(), nullable=False),
+        pa.field("item_id", key_type(integral), nullable=False),
+    ]
+    fields += [pa.field(f.name, token_type(f), nullable=False) for f in spec.items.features]
+    return with_metadata(pa.schema(fields), "items", features=_described(entries))
+
+
+def sequences_schema(
+    spec: FeatureSpec, split: str, *, integral: bool, entries: Sequence[FeatureEntry] = ()
+) -> pa.Schema:
+    """The columns of a split's sequences: history, target (validation, test), window, user tokens."""
+    behaviour = spec.interactions.behaviour is not None
+    fields = [
+        pa.field("user_id", key_type(integral), nullable=False),
+        *_events("", behaviour),
+    ]
+    if spec.output.layout == "flattened":
+        fields += [
+            pa.field(f"item_{f.name}", pa.list_(token_type(f)), nullable=False)
+            for f in spec.items.features
+        ]
+    if split in ("validation", "test"):
+        fields += _events("target_", behaviour)
+    if split == "train" and spec.sequences.train_windows == "all":
+        fields.append(pa.field("window", pa.int32(), nullable=False))
+    fields += [
+        pa.field(f"user_{f.name}", token_type(f), nullable=False) for f in spec.user_features
+    ]
+    return with_metadata(
+        pa.schema(fields), "sequences", split=split, features=_described(entries)
+    )
+
+
+def _events(prefix: str, behaviour: bool) -> list[pa.Field]:
+    fields = [
+        pa.field(f"{prefix}item_index", pa.list_(pa.int64()), nullable=False),
+        pa.field(f"{prefix}timestamp_ms", pa.list_(pa.int64()), nullable=False),
+    ]
+    if behaviour:
+        fields.append(pa.field(f"{prefix}behaviour", pa.list_(pa.int32()), nullable=False))
+    return fields

@@ -1,0 +1,176 @@
+"""Values as text: how a cell of any type becomes the cleaned text that vocabularies and keys are made of.
+
+The scalar rules are `value_text` and `clean_text`; `column_text` does the same for an Arrow column.
+"""
+
+import math
+import unicodedata
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
+from enum import IntFlag
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from heterrec_schemas.errors import SchemaMismatchError
+
+# What Python's str.strip() removes; polars would leave U+001C to U+001F.
+BLANKS = "".join(chr(c) for c in range(0x3001) if chr(c).isspace())
+_INT64 = range(-(2**63), 2**63)
+_EXACT_FLOAT = 2.0**53
+
+
+class Seen(IntFlag):
+    """What the non-missing cells of a column are; the union over all batches decides int64 or string."""
+
+    NOTHING = 0
+    WHOLE = 1
+    """Integers, or whole floats, that fit into 64 bits."""
+    FRACTION = 2
+    """Floats with a fraction, or infinite."""
+    TEXT = 4
+    """Everything else, integers beyond 64 bits among it."""
+
+    @property
+    def integral(self) -> bool:
+        """Whether the column is stored as int64."""
+        return self == Seen.WHOLE
+
+
+def clean_text(text: str) -> str | None:
+    """NFC, outer blanks stripped; None when nothing is left."""
+    return unicodedata.normalize("NFC", text).strip() or None
+
+
+def value_text(value: object) -> str | None:
+    """The text of one scalar: cleaned; None when it is missing (None, NaN, empty).
+
+    Raises:
+        TypeError: the value is of a type that is no category or key (a list, bytes, a decimal ...).
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    if isinstance(value, datetime):
+        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return moment.replace(tzinfo=None).isoformat() + "Z"
+    if isinstance(value, date | time):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no text, number, boolean, date or time")
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is text (dictionaries of text included)."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def is_scalar(kind: pa.DataType) -> bool:
+    """Whether an Arrow type may be a category or a key: text, integer, boolean, float, date, time."""
+    t = pa.types
+    if t.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        is_text(kind)
+        or t.is_integer(kind)
+        or t.is_boolean(kind)
+        or t.is_floating(kind)
+        or t.is_date(kind)
+        or t.is_time(kind)
+        or t.is_timestamp(kind)
+        or t.is_null(kind)
+    )
+
+
+def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen]:
+    """The cleaned text of every cell of an Arrow column, and what the column holds.
+
+    Args:
+        column: any scalar type of `is_scalar`, n cells.
+        name: what an error calls the column.
+
+    Returns:
+        A text series of n cells, null where missing, and the kinds of values seen.
+
+    Raises:
+        SchemaMismatchError: the type is no category or key.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if not is_scalar(kind):
+        raise SchemaMismatchError(
+            f"column {name!r} cannot be a key or a category",
+            got=str(kind),
+            expected="text, integers, floats, booleans, dates or times",
+        )
+    if is_text(kind):
+        text = _clean_series(pl.Series(name, column).cast(pl.String))
+        return text, Seen.TEXT if text.null_count() < len(text) else Seen.NOTHING
+    if pa.types.is_integer(kind):
+        return _integer_text(column, name)
+    if pa.types.is_floating(kind):
+        return _float_text(column, name)
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
+    if pa.types.is_time64(kind) and kind.unit == "ns":
+        column = column.cast(pa.time64("us"), safe=False)
+    return _by_distinct(column, name, value_text), (
+        Seen.TEXT if column.null_count < len(column) else Seen.NOTHING
+    )
+
+
+def _clean_series(text: pl.Series) -> pl.Series:
+    """`clean_text` of a text series; the Unicode pass is skipped where all is ASCII."""
+    if len(text) and (text.str.len_bytes() != text.str.len_chars()).any():
+        text = text.str.normalize("NFC")
+    text = text.str.strip_chars(BLANKS)
+    return text.set(text == "", None) if (text == "").any() else text
+
+
+def _integer_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
+    series = pl.Series(name, column)
+    if series.null_count() == len(series):
+        return series.cast(pl.String), Seen.NOTHING
+    wide = series.dtype == pl.UInt64 and int(series.max()) not in _INT64  # type: ignore[arg-type]
+    return series.cast(pl.String), Seen.TEXT if wide else Seen.WHOLE
+
+
+def _float_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
+    series = pl.Series(name, column.cast(pa.float64())).fill_nan(None)
+    present = series.drop_nulls()
+    if present.is_empty():
+        return series.cast(pl.String), Seen.NOTHING
+    whole = present.is_finite() & (present == present.floor())
+    if whole.all() and bool((present.abs() < _EXACT_FLOAT).all()):
+        return series.cast(pl.Int64).cast(pl.String), Seen.WHOLE
+    seen = Seen.NOTHING
+    if not whole.all():
+        seen |= Seen.FRACTION
+    inside = (present >= -(2.0**63)) & (present < 2.0**63)
+    if (whole & inside).any():
+        seen |= Seen.WHOLE
+    if (whole & ~inside).any():
+        seen |= Seen.TEXT
+    return _by_distinct(series.to_arrow(), name, value_text), seen
+
+
+def _by_distinct(
+    column: pa.Array, name: str, text: Callable[[object], str | None]
+) -> pl.Series:
+    """Apply a scalar rule to the distinct values of a column only."""
+    coded = pc.dictionary_encode(column)
+    words = pa.array([text(v) for v in coded.dictionary.to_pylist()], pa.string())
+    return pl.Series(name, words.take(coded.indices), dtype=pl.String)
