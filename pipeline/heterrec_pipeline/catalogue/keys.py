@@ -1,0 +1,240 @@
+"""Keys of a feature table: read, numbered, and the rows of a key that stands more than once resolved."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.hashing import stable_hash
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.spec import EmbeddingFeature, Feature
+from heterrec_schemas.tokens import number_vocabulary
+from heterrec_schemas.values import Seen, column_text, value_text
+
+from heterrec_pipeline.graph import tables_in
+from heterrec_pipeline.features.cells import cell_text
+from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.ledger import counted, rejected
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import one_chunk, prefetched, read_split
+from heterrec_pipeline.worker_errors import carried
+
+SEEN = "seen"
+REPEATED = "repeated"
+LOSERS = pa.schema([pa.field("file", pa.string()), pa.field("row", pa.int64())])
+"""Rows that are left out because another row of their key is kept."""
+
+
+def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
+    """The texts of a key column.
+
+    Raises:
+        SchemaMismatchError: a type that is no key, or floats with fractions.
+    """
+    text, seen = column_text(column, name)
+    if seen & Seen.FRACTION:
+        odd = next(t for t in text.drop_nulls() if "." in t or "e" in t or "n" in t)
+        raise SchemaMismatchError(
+            f"{file}: key column {name!r} holds floats with fractions",
+            got=odd,
+            expected="whole numbers or text",
+            todo="Write the keys as integers or text.",
+        )
+    return text, seen
+
+
+class ReadKeys(beam.DoFn):  # type: ignore[misc]
+    """Splits to tables of one text column, key; rows without a key are set aside."""
+
+    def __init__(self, table: TableJob, *, from_log: bool = False) -> None:
+        """Read the keys of one table; of rows out of the log, the kinds of keys were seen there."""
+        self.table, self.from_log = table, from_log
+
+    @carried
+    def process(self, split: Split) -> Iterator[Any]:
+        """Read one split."""
+        name, key = self.table.name, self.table.key
+        for batch in prefetched(read_split(split, [key])):
+            text, seen = key_text(one_chunk(batch.table, key), key, split.file.name)
+            missing = text.is_null()
+            rows = pl.Series(batch.rows)
+            bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
+            for k in missing.arg_true().to_list():
+                raw = cell_text(batch.table[key][k].as_py())
+                bad.append((int(rows[k]), key, Reason.MISSING_KEY, raw))
+            yield from rejected(name, split.file.name, bad)
+            yield counted(f"{name}.rows", len(text) + len(batch.bad))
+            yield counted(f"{name}.unusable", len(bad))
+            METER.read(name, len(text) + len(batch.bad))
+            if not self.from_log:
+                yield TaggedOutput(SEEN, (name, int(seen)))
+            kept = pl.DataFrame({"key": text}).filter(~missing)
+            yield kept.to_arrow()
+
+
+@dataclass(frozen=True)
+class KeyRules:
+    """How keys get ids; None where a table's keys need none."""
+
+    oov_buckets: int
+    shards: int | None
+
+
+def number_keys(
+    tables: Iterable[pa.Table], integral: bool, rules: KeyRules | None
+) -> tuple[pa.Table, pa.Table]:
+    """Give ids to distinct keys.
+
+    Args:
+        tables: tables with a text column `key`, in any order.
+        integral: whether keys are ordered as numbers.
+        rules: the layout of ids, or None for a table whose keys need none.
+
+    Returns:
+        The index (key, id int64, shard uint32; sorted by id) and the keys that stand more than once.
+    """
+    frames = [pl.DataFrame(pl.from_arrow(t.select(["key"]))) for t in tables]
+    if not frames:
+        frames = [pl.DataFrame(schema={"key": pl.String})]
+    keys = pl.concat(frames).group_by("key").len("rows")
+    repeated = keys.filter(pl.col("rows") > 1).select("key")
+    counts = keys.select(pl.col("key").alias("value"), pl.lit(1, pl.Int64).alias("count"))
+    if rules is None:
+        index = counts.select(
+            pl.col("value").alias("key"), pl.lit(0, pl.Int64).alias("id"), pl.lit(0, pl.UInt32).alias("shard")
+        )
+    else:
+        numbered = number_vocabulary(
+            counts, integral=integral, oov_buckets=rules.oov_buckets, shards=rules.shards
+        )
+        index = numbered.select(pl.col("value").alias("key"), "id", "shard")
+    return index.to_arrow(), repeated.to_arrow()
+
+
+class NumberKeys(beam.DoFn):  # type: ignore[misc]
+    """All keys of a table to its index and its repeated keys."""
+
+    def __init__(self, table: TableJob, rules: KeyRules | None) -> None:
+        """Number the keys of one table."""
+        self.table, self.rules = table, rules
+
+    @carried
+    def process(self, element: tuple[int, Iterable[pa.Table]], seen: dict[str, int]) -> Iterator[Any]:
+        """Number every key."""
+        integral = Seen(seen.get(self.table.name, 0)).integral
+        index, repeated = number_keys(tables_in(element[1]), integral, self.rules)
+        if len(index) == 0 and not self.table.joined:
+            raise DataError(
+                f"{self.table.name}: the table holds no row with a key",
+                got="no rows" if not self.table.files else _files(self.table),
+                expected=f"rows with a value in column {self.table.key!r}",
+                todo="Check source.path and key in the spec.",
+            )
+        yield index
+        yield TaggedOutput(REPEATED, repeated)
+        yield counted(f"{self.table.name}.keys", len(index))
+
+
+def _files(table: TableJob) -> str:
+    names = [f.name for f in table.files]
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def row_hash(key: str, cells: Iterable[tuple[Feature, object]]) -> int:
+    """The hash that decides between different rows of one key: of the key and the feature cells as text."""
+    return stable_hash(key, *(_canonical(feature, cell) for feature, cell in cells))
+
+
+def _canonical(feature: Feature, cell: object) -> str:
+    if isinstance(feature, EmbeddingFeature) and isinstance(cell, list):
+        if all(x is None or isinstance(x, int | float) for x in cell):
+            numbers = [float("nan") if x is None else float(x) for x in cell]
+            with np.errstate(over="ignore"):
+                return np.array(numbers, dtype="<f4").tobytes().hex()
+    if isinstance(cell, bytes):
+        cell = json.loads(cell)
+    if isinstance(cell, list):
+        return json.dumps(_texts(cell), ensure_ascii=False, separators=(",", ":"))
+    return value_text(cell) or ""
+
+
+def _texts(cell: object) -> object:
+    return [_texts(x) for x in cell] if isinstance(cell, list) else value_text(cell)
+
+
+class ReadRepeated(beam.DoFn):  # type: ignore[misc]
+    """Rows of repeated keys as key, hash, file, row; reads nothing when no key is repeated."""
+
+    def __init__(self, table: TableJob) -> None:
+        """Look into one table."""
+        self.table = table
+
+    @carried
+    def process(self, split: Split, repeated: pa.Table) -> Iterator[Any]:
+        """Read one split again."""
+        if len(repeated) == 0:
+            return
+        wanted = pl.DataFrame(pl.from_arrow(repeated))["key"]
+        for batch in prefetched(read_split(split, self.table.columns)):
+            text, _ = key_text(one_chunk(batch.table, self.table.key), self.table.key, split.file.name)
+            found = text.is_in(wanted).fill_null(False).arg_true()
+            if found.is_empty():
+                continue
+            rows = batch.table.take(found.to_arrow()).to_pylist()
+            hashes = [
+                row_hash(text[k], [(f, row[f.column]) for f in self.table.features])
+                for k, row in zip(found.to_list(), rows, strict=True)
+            ]
+            yield pl.DataFrame(
+                {
+                    "key": text.gather(found),
+                    "hash": pl.Series(hashes, dtype=pl.UInt64),
+                    "file": [split.file.name] * len(rows),
+                    "row": pl.Series(batch.rows).gather(found),
+                }
+            ).to_arrow()
+
+
+class ChooseRows(beam.DoFn):  # type: ignore[misc]
+    """Of each repeated key, keep the row of the smallest hash; the others are copies of it or duplicates."""
+
+    def __init__(self, table: TableJob) -> None:
+        """Choose for one table."""
+        self.table = table
+
+    @carried
+    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
+        """Choose over all repeated rows."""
+        name = self.table.name
+        frames = [pl.DataFrame(pl.from_arrow(t)) for t in tables_in(element[1])]
+        if not frames:
+            yield LOSERS.empty_table()
+            return
+        rows = pl.concat(frames).sort("key", "hash", "file", "row")
+        best = rows.group_by("key", maintain_order=True).first().rename({"hash": "best"})
+        rows = rows.join(best.select("key", "best"), on="key")
+        kept = best.select("file", "row")
+        losers = rows.join(kept, on=["file", "row"], how="anti").sort("file", "row")
+        yield losers.select("file", "row").to_arrow().cast(LOSERS)
+        different = losers.filter(pl.col("hash") != pl.col("best"))
+        for (file,), group in different.group_by("file"):
+            listed = group.select("row", "key").iter_rows()
+            bad = [(r, self.table.key, self.table.duplicate, k) for r, k in listed]
+            yield from rejected(name, str(file), bad)
+        yield counted(f"{name}.repeated", len(losers) - len(different))
+        yield counted(f"{name}.duplicate", len(different))
+
+
+def losers_in(losers: pa.Table, file: str) -> pl.Series:
+    """The row numbers of one file that are left out."""
+    if len(losers) == 0:
+        return pl.Series("row", [], dtype=pl.Int64)
+    return pl.DataFrame(pl.from_arrow(losers)).filter(pl.col("file") == file)["row"]

@@ -1,0 +1,158 @@
+"""Fit embedding quantizers without moving a vector: each block of dimensions reads the vectors it needs by itself."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from heterrec_schemas.hashing import hash_texts
+from heterrec_schemas.spec import EmbeddingFeature
+from heterrec_schemas.tokens import quantizer_edges
+
+from heterrec_pipeline.catalogue.rows import KEY, Known, kept_rows
+from heterrec_pipeline.features import embedding
+from heterrec_pipeline.features.categorical import all_missing
+from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.worker_errors import carried
+
+BLOCK_BYTES = 256 * 2**20
+SLACK = 1.25
+"""How far a sample may outgrow its size before it is cut back."""
+
+Block = tuple[str, int, int]
+
+
+def blocks(feature: EmbeddingFeature, population: int) -> Iterator[Block]:
+    """Cut a feature's dimensions so that no block holds more than 256 MB: (feature, first, last + 1)."""
+    rows = population if population <= feature.fit_sample else int(feature.fit_sample * SLACK)
+    widest = max(1, BLOCK_BYTES // (4 * max(rows, 1)))
+    count = -(-feature.dim // widest)
+    for k in range(count):
+        yield feature.name, k * feature.dim // count, (k + 1) * feature.dim // count
+
+
+class PlanBlocks(beam.DoFn):  # type: ignore[misc]
+    """Features to blocks of dimensions."""
+
+    def __init__(self, table: TableJob) -> None:
+        """Plan for the embedding features of one table."""
+        self.table = table
+
+    @carried
+    def process(self, name: str, index: pa.Table) -> Iterator[Block]:
+        """Plan one feature."""
+        feature = next(f for f in self.table.embeddings if f.name == name)
+        yield from blocks(feature, len(index))
+
+
+class BlockSample:
+    """The vectors of a block of dimensions, those of the smallest (hash, key) when there are too many.
+
+    Shapes: W dimensions of the block, N vectors.
+    """
+
+    def __init__(self, width: int, population: int, limit: int) -> None:
+        """Room for the population, or for a sample of `limit` and some slack."""
+        self.limited = population > limit
+        self.limit = limit
+        room = int(limit * SLACK) + 1 if self.limited else population
+        self.values_WN = np.empty((width, room), dtype=np.float32)
+        self.hashes = np.empty(room if self.limited else 0, dtype=np.uint64)
+        self.keys: list[pl.Series] = []
+        self.count = 0
+
+    def add(self, values_NW: npt.NDArray[np.float32], keys: pl.Series) -> None:
+        """Add vectors with their keys."""
+        room = self.values_WN.shape[1]
+        start = 0
+        while start < len(values_NW):
+            stop = min(len(values_NW), start + room - self.count)
+            piece = values_NW[start:stop]
+            self.values_WN[:, self.count : self.count + len(piece)] = piece.T
+            if self.limited:
+                some = keys.slice(start, len(piece))
+                self.hashes[self.count : self.count + len(piece)] = hash_texts(some).to_numpy()
+                self.keys.append(some)
+            self.count += len(piece)
+            start = stop
+            if self.limited and self.count == room:
+                self.cut()
+
+    def cut(self) -> None:
+        """Keep the smallest (hash, key) only."""
+        if not self.limited or self.count <= self.limit:
+            return
+        keys = pl.concat(self.keys)
+        order = pl.DataFrame({"hash": self.hashes[: self.count], "key": keys})
+        best = order.with_row_index("at").sort("hash", "key").head(self.limit)["at"].sort()
+        at = best.to_numpy()
+        for row in self.values_WN:
+            row[: len(at)] = row[at]
+        self.hashes[: len(at)] = self.hashes[at]
+        self.keys = [keys.gather(best)]
+        self.count = len(at)
+
+    def edges(self, quantiles: int) -> npt.NDArray[np.float32]:
+        """The quantile edges of the block: [q - 1, W]."""
+        self.cut()
+        whole = self.count == self.values_WN.shape[1]
+        values = self.values_WN if whole else np.ascontiguousarray(self.values_WN[:, : self.count])
+        values += np.float32(0.0)  # -0.0 becomes +0.0
+        return quantizer_edges(values, quantiles)
+
+
+class FitBlock(beam.DoFn):  # type: ignore[misc]
+    """Blocks to their edges: (feature, (first dimension, IPC-free table of edges))."""
+
+    def __init__(self, table: TableJob) -> None:
+        """Fit embedding features of one table."""
+        self.table = table
+
+    @carried
+    def process(
+        self, block: Block, splits: Iterable[Split], index: pa.Table, losers: pa.Table
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Fit one block, over all splits of the table."""
+        name, first, last = block
+        feature = next(f for f in self.table.embeddings if f.name == name)
+        known = Known(index, losers)
+        sample = BlockSample(last - first, known.population, feature.fit_sample)
+        bad = 0
+        for split in sorted(splits):
+            for rows in kept_rows(self.table, split, [feature.column], known):
+                METER.enter(f"fitting {name} ({first}..{last - 1} of {feature.dim} dimensions)")
+                at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
+                sample.add(values[:, first:last], pl.Series(rows[KEY]).gather(at))
+                bad += len(cells)
+        if sample.count == 0:
+            detail = f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
+            raise all_missing(name, feature.column, self.table.name, detail)
+        edges = sample.edges(feature.quantiles)
+        yield name, pa.table({"first": [first] * edges.size, "edge": edges.ravel()})
+
+
+class JoinBlocks(beam.DoFn):  # type: ignore[misc]
+    """The edges of a feature's blocks to its quantizer."""
+
+    def __init__(self, table: TableJob) -> None:
+        """Join the blocks of one table's features."""
+        self.table = table
+
+    @carried
+    def process(self, element: tuple[str, Iterable[pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+        """Join one feature."""
+        name, parts = element
+        feature = next(f for f in self.table.embeddings if f.name == name)
+        ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))
+        edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]
+        yield name, embedding.quantizer_table(np.concatenate(edges, axis=1))
+
+
+__all__: list[Any] = ["BlockSample", "FitBlock", "JoinBlocks", "PlanBlocks", "blocks"]

@@ -1,0 +1,74 @@
+"""The rows that count: batches of a feature table without losers, keyless rows and rows the catalogue lacks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+import pyarrow as pa
+
+from heterrec_pipeline.catalogue.keys import key_text, losers_in
+from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import (
+    FILE,
+    ROW,
+    located,
+    one_chunk,
+    prefetched,
+    read_split,
+    without_rows,
+)
+
+KEY = "__key"
+ID = "__id"
+
+
+@dataclass(frozen=True)
+class Known:
+    """The kept keys of a side, and the rows that lost."""
+
+    index: pa.Table
+    losers: pa.Table
+
+    @property
+    def population(self) -> int:
+        """How many keys are kept."""
+        return len(self.index)
+
+    @cached_property
+    def ids(self) -> pl.DataFrame:
+        """Columns KEY (text) and ID (int64)."""
+        frame = pl.DataFrame(pl.from_arrow(self.index.select(["key", "id"])))
+        return frame.rename({"key": KEY, "id": ID})
+
+
+def kept_rows(
+    table: TableJob, split: Split, columns: Sequence[str], known: Known
+) -> Iterator[pa.Table]:
+    """The kept rows of a split.
+
+    Args:
+        table: the feature table.
+        split: a piece of it.
+        columns: the raw columns wanted.
+        known: which keys and rows count.
+
+    Yields:
+        Located tables of the wanted columns plus KEY (text) and ID (int64).
+    """
+    lost = losers_in(known.losers, split.file.name)
+    for batch in prefetched(read_split(split, [table.key, *columns])):
+        whole = located(batch, split)
+        text, _ = key_text(one_chunk(whole, table.key), table.key, split.file.name)
+        ids = pl.DataFrame({KEY: text}).join(known.ids, on=KEY, how="left", maintain_order="left")
+        whole = whole.append_column(KEY, text.to_arrow()).append_column(ID, ids[ID].to_arrow())
+        unknown = ids[ID].is_null()
+        if unknown.any():
+            whole = whole.filter((~unknown).to_arrow())
+        whole = without_rows(whole, lost)
+        if len(whole):
+            yield whole
+
+
+__all__ = ["FILE", "ID", "KEY", "ROW", "Known", "kept_rows"]

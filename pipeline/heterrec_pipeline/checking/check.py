@@ -1,0 +1,245 @@
+"""Every mistake that can be found in a spec, a call and the schemas of the data, in one go."""
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError, near
+from heterrec_schemas.spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+    NumericFeature,
+    Source,
+)
+from heterrec_schemas.values import is_scalar, is_text
+
+from heterrec_pipeline import storage
+from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.features.embedding import is_vector_like
+from heterrec_pipeline.features.numeric import is_number_like
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
+from heterrec_pipeline.reading.files import InputFile, input_files
+from heterrec_pipeline.sequences.times import describe
+
+
+@dataclass
+class Checked:
+    """The tables of a build, and what is wrong with them."""
+
+    items: TableJob
+    joins: tuple[TableJob, ...]
+    users: TableJob | None
+    log: tuple[InputFile, ...]
+    schemas: dict[str, TableSchema]
+    problems: list[HeterrecError] = field(default_factory=list)
+
+    def raise_problems(self) -> None:
+        """Raise what was found, if anything.
+
+        Raises:
+            HeterrecError: the one mistake, or a DataError that lists all.
+        """
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        if self.problems:
+            listed = "\n".join(f"  {p.message}" for p in self.problems)
+            raise DataError(f"{len(self.problems)} mistakes:\n{listed}")
+
+
+def check_tables(spec: FeatureSpec, base: str) -> Checked:
+    """Find the files of every source and hold the spec against their schemas.
+
+    Args:
+        spec: the spec.
+        base: the input folder.
+    """
+    problems: list[HeterrecError] = []
+    if not storage.is_remote(base) and not storage.exists(base):
+        problems.append(DataError(f"there is no input folder {base}", todo="Check --input."))
+        nothing = TableJob(ITEMS, "item", spec.items.key, (), ())
+        return Checked(nothing, (), None, (), {}, problems)
+    log = _files(spec.interactions.source, base, INTERACTIONS, problems)
+    schemas = {INTERACTIONS: table_schema(log, problems)}
+    if isinstance(spec.items.source, Source):
+        files = _files(spec.items.source, base, ITEMS, problems)
+        schemas[ITEMS] = table_schema(files, problems)
+    else:
+        files = ()
+        schemas[ITEMS] = schemas[INTERACTIONS]
+    tables = [TableJob(ITEMS, "item", spec.items.key, (), files)]
+    for k, join in enumerate(spec.items.joins):
+        name = f"{ITEMS}.joins[{k}]"
+        its_files = _files(join.source, base, name, problems)
+        schemas[name] = table_schema(its_files, problems)
+        tables.append(TableJob(name, "item", join.key, (), its_files, joined=True))
+    tables = _with_features(tables, spec.items.features, schemas, problems)
+    users = None
+    if spec.users is not None:
+        its_files = _files(spec.users.source, base, USERS, problems)
+        schemas[USERS] = table_schema(its_files, problems)
+        alone = [TableJob(USERS, "user", spec.users.key, (), its_files)]
+        users = _with_features(alone, spec.users.features, schemas, problems)[0]
+    for table in [*tables, *([users] if users else [])]:
+        _check_key(table.name, table.key, schemas[table.name], problems)
+        for feature in table.features:
+            _check_feature(table.name, feature, schemas[table.name], problems)
+    _check_log(spec, schemas[INTERACTIONS], problems)
+    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems)
+
+
+def _files(
+    source: Source, base: str, where: str, problems: list[HeterrecError]
+) -> tuple[InputFile, ...]:
+    try:
+        return input_files(source, base, where)
+    except HeterrecError as error:
+        problems.append(error)
+        return ()
+
+
+def _with_features(
+    tables: list[TableJob],
+    features: list[Feature],
+    schemas: dict[str, TableSchema],
+    problems: list[HeterrecError],
+) -> list[TableJob]:
+    """Give each feature to the first table that has its column."""
+    owned: dict[str, list[Feature]] = {t.name: [] for t in tables}
+    for feature in features:
+        owners = [t for t in tables if feature.column in schemas[t.name].types]
+        maybe = [t for t in tables if schemas[t.name].has(feature.column)]
+        if owners or maybe:
+            owned[(owners or maybe)[0].name].append(feature)
+        elif all(schemas[t.name].types for t in tables):
+            known = [c for t in tables for c in schemas[t.name].types]
+            where = " or ".join(t.name for t in tables)
+            problems.append(
+                SchemaMismatchError(
+                    f"feature {feature.name!r}: {where} has no column {feature.column!r}",
+                    todo=near(feature.column, known),
+                )
+            )
+    return [
+        TableJob(t.name, t.side, t.key, tuple(owned[t.name]), t.files, t.joined) for t in tables
+    ]
+
+
+def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchError | None:
+    if schema.has(column) or not schema.types:
+        return None
+    return SchemaMismatchError(
+        f"{where}: there is no column {column!r}", todo=near(column, schema.types)
+    )
+
+
+def _check_key(
+    where: str, column: str, schema: TableSchema, problems: list[HeterrecError]
+) -> None:
+    absent = _missing(where, column, schema)
+    kind = schema.types.get(column)
+    if absent is not None:
+        problems.append(absent)
+    elif kind is not None and not is_scalar(kind):
+        problems.append(
+            SchemaMismatchError(
+                f"{where}: column {column!r} cannot be a key",
+                got=str(kind),
+                expected="text, integers, whole floats, booleans, dates or times",
+            )
+        )
+
+
+def _check_feature(
+    where: str, feature: Feature, schema: TableSchema, problems: list[HeterrecError]
+) -> None:
+    kind = schema.types.get(feature.column)
+    if kind is None or pa.types.is_null(kind):
+        return
+    expected = None
+    if isinstance(feature, CategoricalFeature):
+        expected = _categorical_mismatch(feature, kind)
+    elif isinstance(feature, NumericFeature):
+        expected = None if is_number_like(kind) else "numbers, or text that is numbers"
+    elif isinstance(feature, EmbeddingFeature):
+        expected = _embedding_mismatch(feature, kind)
+    if expected is not None:
+        problems.append(
+            SchemaMismatchError(
+                f"feature {feature.name!r}: column {feature.column!r} in {where}",
+                got=str(kind),
+                expected=expected,
+            )
+        )
+
+
+def _categorical_mismatch(feature: CategoricalFeature, kind: pa.DataType) -> str | None:
+    t = pa.types
+    inner, depth = kind, 0
+    while t.is_list(inner) or t.is_large_list(inner) or t.is_fixed_size_list(inner):
+        inner, depth = inner.value_type, depth + 1
+    if t.is_binary(kind):  # JSON lines with cells of mixed shapes
+        return None if feature.multivalued else "one value a cell; set multivalued: true for lists"
+    if not is_scalar(inner):
+        return "text, integers, floats, booleans, dates or times"
+    if depth and not feature.multivalued:
+        return "one value a cell; set multivalued: true for lists"
+    if depth > 2:
+        return "lists of at most two levels"
+    return None
+
+
+def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType) -> str | None:
+    if pa.types.is_binary(kind):  # JSON lines with odd cells, which are set aside one by one
+        return None
+    if not is_vector_like(kind):
+        return f"lists of {feature.dim} numbers"
+    if pa.types.is_fixed_size_list(kind) and kind.list_size != feature.dim:
+        return f"lists of {feature.dim} numbers; or set dim: {kind.list_size}"
+    return None
+
+
+def _check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecError]) -> None:
+    log = spec.interactions
+    _check_key(INTERACTIONS, log.user, schema, problems)
+    if not spec.denormalised:  # else the items' key is this column
+        _check_key(INTERACTIONS, log.item, schema, problems)
+    others = [log.timestamp.column, *([log.behaviour.column] if log.behaviour else [])]
+    for column in [*others, *([log.order] if log.order else [])]:
+        absent = _missing(INTERACTIONS, column, schema)
+        if absent is not None:
+            problems.append(absent)
+    kind = schema.types.get(log.timestamp.column)
+    if kind is not None and not _time_fits(spec, kind):
+        problems.append(
+            SchemaMismatchError(
+                f"interactions.timestamp: column {log.timestamp.column!r} with {describe(log.timestamp)}",
+                got=str(kind),
+                expected="numbers or text with a unit, text with a format, or a timestamp type",
+                todo="Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format.",
+            )
+        )
+    for column in [log.order] if log.order else []:
+        order = schema.types.get(column)
+        if order is not None and not (
+            is_text(order) or pa.types.is_integer(order) or pa.types.is_floating(order)
+            or pa.types.is_null(order)
+        ):
+            problems.append(
+                SchemaMismatchError(
+                    f"interactions.order: column {column!r}", got=str(order), expected="integers"
+                )
+            )
+
+
+def _time_fits(spec: FeatureSpec, kind: pa.DataType) -> bool:
+    t, time = pa.types, spec.interactions.timestamp
+    if t.is_dictionary(kind):
+        kind = kind.value_type
+    if t.is_timestamp(kind) or t.is_date(kind) or t.is_null(kind):
+        return True
+    numbers = time.unit is not None and time.unit != "iso"
+    if is_text(kind):
+        return time.unit is not None or time.format is not None
+    return numbers and (t.is_integer(kind) or t.is_floating(kind))

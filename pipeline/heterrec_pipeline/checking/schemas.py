@@ -1,0 +1,105 @@
+"""What columns a table's files have, as far as can be told without reading them whole."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import pyarrow as pa
+
+from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
+
+from heterrec_pipeline.reading import csv, jsonl, parquet
+from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.text import lines
+
+SAMPLE_LINES = 10_000
+MAX_FILES = 64
+"""Schemas of so many files are compared beforehand; of more, the readers compare the rest."""
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """The columns of a table.
+
+    Attributes:
+        types: column to Arrow type; a CSV column is text, a JSON lines column what a sample shows.
+        complete: whether a column that is not here cannot exist; false for JSON lines beyond the sample.
+        text: whether the files are text without types (CSV).
+    """
+
+    types: dict[str, pa.DataType]
+    complete: bool
+    text: bool
+
+    def has(self, column: str) -> bool:
+        """Whether the column is there, or may be."""
+        return column in self.types or not self.complete
+
+
+def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) -> TableSchema:
+    """The columns that every file of a table has; files that cannot be read are added to `problems`."""
+    types: dict[str, pa.DataType] | None = None
+    complete = text = True
+    for file in files[:MAX_FILES]:
+        try:
+            found, whole = _file_types(file)
+        except HeterrecError as error:
+            problems.append(error)
+            continue
+        complete &= whole
+        text &= file.format == "csv"
+        if types is None or file.format == "jsonl":
+            types = (types or {}) | {k: v for k, v in found.items() if not pa.types.is_null(v)}
+            types |= {k: v for k, v in found.items() if k not in types}
+            continue
+        lost = [c for c in types if c not in found]
+        for column, kind in found.items():
+            if column in types and _family(types[column]) != _family(kind):
+                problems.append(
+                    SchemaMismatchError(
+                        f"column {column!r} has different types: {files[0].name} and {file.name}",
+                        got=f"{types[column]} and {kind}",
+                        expected="one type in all files of a source",
+                    )
+                )
+        types = {c: t for c, t in types.items() if c not in lost}
+    return TableSchema(types or {}, complete, text)
+
+
+def _file_types(file: InputFile) -> tuple[dict[str, pa.DataType], bool]:
+    if file.format == "parquet":
+        schema = parquet.schema(Split(file))
+        return {f.name: f.type for f in schema}, True
+    if file.format == "csv":
+        return {name: pa.string() for name in csv.header(file)}, True
+    rows = [r for line in islice(_json_lines(file), SAMPLE_LINES + 1) if isinstance(r := line, dict)]
+    names = list(dict.fromkeys(k for row in rows for k in row))
+    whole = len(rows) <= SAMPLE_LINES
+    types = {}
+    for name in names:
+        try:
+            types[name] = jsonl.typed([r.get(name) for r in rows[:SAMPLE_LINES]], name, file.name).type
+        except SchemaMismatchError:
+            types[name] = pa.struct([])  # objects: refused where the spec uses the column
+    return types, whole
+
+
+def _json_lines(file: InputFile) -> Iterator[object]:
+    for block in lines(file):
+        for line in block:
+            if line and not line.isspace():
+                yield jsonl.parse(line, file)
+
+
+def _family(kind: pa.DataType) -> str:
+    """Types that go together in one column."""
+    t = pa.types
+    if t.is_dictionary(kind):
+        return _family(kind.value_type)
+    if t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind):
+        return "number"
+    if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
+        return "text"
+    if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
+        return f"list of {_family(kind.value_type)}"
+    return str(kind)

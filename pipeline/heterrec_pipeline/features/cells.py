@@ -1,0 +1,41 @@
+"""What the feature kinds share: the cells of one column that cannot be used, and why."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.values import value_text
+
+VALUE_CHARACTERS = 200
+
+
+class BadCell(NamedTuple):
+    """A cell that was set aside: its position in the batch, why, and its text."""
+
+    position: int
+    reason: Reason
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens of a batch of n rows, and how many rows held a value outside the vocabulary."""
+
+    tokens: pa.Array
+    oov_rows: int
+    bad: list[BadCell]
+
+
+def cell_text(value: object) -> str | None:
+    """A raw cell as the text that `rejects/` records, cut to 200 characters."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value[:VALUE_CHARACTERS]
+    try:
+        text = value_text(value)
+    except TypeError:
+        text = str(value)
+    return None if text is None else text[:VALUE_CHARACTERS]

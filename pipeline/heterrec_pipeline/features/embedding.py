@@ -1,0 +1,144 @@
+"""Embedding features: vectors out of a list column, quantizer edges a dimension, Z grouped quantile tokens."""
+
+import json
+import math
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from heterrec_schemas.errors import SchemaMismatchError
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.spec import EmbeddingFeature
+from heterrec_schemas.tables import QUANTIZERS_SCHEMA
+from heterrec_schemas.tokens import MISSING, embedding_tokens
+
+from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
+
+Vectors = npt.NDArray[np.float32]
+
+
+def is_vector_like(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold vectors: lists of numbers."""
+    t = pa.types
+    if not (t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind)):
+        return False
+    inner = kind.value_type
+    return bool(t.is_floating(inner) or t.is_integer(inner) or t.is_null(inner))
+
+
+def vectors(
+    feature: EmbeddingFeature, column: pa.Array
+) -> tuple[npt.NDArray[np.int64], Vectors, list[BadCell]]:
+    """The usable vectors of a column.
+
+    Args:
+        feature: says the width D.
+        column: n raw cells: lists of numbers, or (from JSON lines with odd cells) JSON as binary.
+
+    Returns:
+        The positions of the M usable cells [M], their vectors [M, D] float32, and the bad cells. Null and empty cells are
+        missing, which is not bad.
+
+    Raises:
+        SchemaMismatchError: the column's type holds no vectors.
+    """
+    kind = column.type
+    if pa.types.is_null(kind):
+        return np.empty(0, np.int64), np.empty((0, feature.dim), np.float32), []
+    bad: list[BadCell] = []
+    if pa.types.is_binary(kind):
+        column, bad = _from_json(column)
+    elif not is_vector_like(kind):
+        raise SchemaMismatchError(
+            f"feature {feature.name!r}: column {feature.column!r} holds no vectors",
+            got=str(kind),
+            expected=f"lists of {feature.dim} numbers",
+        )
+    widths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+    right = widths == feature.dim
+    for position in np.flatnonzero((widths != 0) & ~right).tolist():
+        bad.append(_bad(column, position, Reason.WRONG_WIDTH, f"width {widths[position]}"))
+    positions = np.flatnonzero(right).astype(np.int64)
+    whole = column if right.all() else column.take(pa.array(positions))
+    flat = whole.flatten()
+    values = _float32(flat).reshape(-1, feature.dim)
+    # One pass over the sum is enough: an infinity or NaN anywhere survives it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = values.sum(axis=1, dtype=np.float64)
+    odd = np.flatnonzero(~np.isfinite(sums))
+    if len(odd):
+        for k in odd.tolist():
+            at = int(positions[k])
+            bad.append(_bad(column, at, Reason.NON_FINITE, _first_odd(values[k])))
+        keep = np.isfinite(sums)
+        positions, values = positions[keep], values[keep]
+    return positions, values, sorted(bad)
+
+
+def _float32(flat: pa.Array) -> Vectors:
+    """Numbers as float32, nulls as NaN; float64 beyond float32's range becomes infinite."""
+    if flat.null_count or not pa.types.is_float32(flat.type):
+        with np.errstate(over="ignore"):
+            return (
+                pl.Series(flat).cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float32)
+            )
+    return flat.to_numpy(zero_copy_only=False)
+
+
+def _bad(column: pa.Array, position: int, reason: Reason, what: str) -> BadCell:
+    start = column[position].as_py()[:4]
+    return BadCell(position, reason, f"{what}: {start}"[:-1] + ", ...]")
+
+
+def _first_odd(vector: Vectors) -> str:
+    d = int(np.flatnonzero(~np.isfinite(vector))[0])
+    return f"{vector[d]} in dimension {d}"
+
+
+def _from_json(column: pa.Array) -> tuple[pa.Array, list[BadCell]]:
+    """Lists out of JSON; a cell that is no list of numbers is bad."""
+    rows: list[list[float] | None] = []
+    bad: list[BadCell] = []
+    for position, text in enumerate(column.to_pylist()):
+        cell = None if text is None else json.loads(text)
+        if cell is None:
+            rows.append(None)
+        elif isinstance(cell, list) and all(_is_number(x) for x in cell):
+            rows.append([math.nan if x is None else float(x) for x in cell])
+        else:
+            rows.append(None)
+            bad.append(BadCell(position, Reason.WRONG_TYPE, cell_text(text.decode())))
+    return pa.array(rows, pa.list_(pa.float64())), bad
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def quantizer_table(edges_QD: Vectors) -> pa.Table:
+    """Edges [q - 1, D] as the rows of `quantizers/`: by edge_index, then dim."""
+    parts, dim = edges_QD.shape
+    return pa.table(
+        [
+            pa.array(np.tile(np.arange(dim, dtype=np.int32), parts)),
+            pa.array(np.repeat(np.arange(parts, dtype=np.int32), dim)),
+            pa.array(np.ascontiguousarray(edges_QD).ravel()),
+        ],
+        schema=QUANTIZERS_SCHEMA,
+    )
+
+
+def encode(feature: EmbeddingFeature, column: pa.Array, fitted: pa.Table) -> Encoded:
+    """The Z tokens of every cell: fixed_size_list<int32>[Z], all 1 where missing."""
+    positions, values, bad = vectors(feature, column)
+    edges_QD = fitted["edge"].to_numpy().reshape(feature.quantiles - 1, feature.dim)
+    tokens = embedding_tokens(values, edges_QD, feature.groups)
+    if len(positions) < len(column):
+        whole = np.full((len(column), feature.groups), MISSING, dtype=np.int32)
+        whole[positions] = tokens
+        tokens = whole
+    array = pa.FixedSizeListArray.from_arrays(pa.array(tokens.ravel()), feature.groups)
+    return Encoded(array, 0, bad)

@@ -1,0 +1,131 @@
+"""Numeric features: numbers out of any column, quantile edges, bins."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from heterrec_schemas.errors import SchemaMismatchError
+from heterrec_schemas.hashing import hash_texts
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.spec import NumericFeature
+from heterrec_schemas.tokens import numeric_edges, numeric_tokens
+from heterrec_schemas.values import column_text, is_text
+
+from heterrec_pipeline.features.categorical import all_missing
+from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
+
+Numbers = npt.NDArray[np.float64]
+
+
+def is_number_like(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be read as numbers: numbers, booleans, decimals, text."""
+    t = pa.types
+    if t.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        t.is_integer(kind)
+        or t.is_floating(kind)
+        or t.is_boolean(kind)
+        or t.is_decimal(kind)
+        or t.is_null(kind)
+        or is_text(kind)
+    )
+
+
+def numbers(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[BadCell]]:
+    """The numbers of a column: float64, NaN where missing or unreadable, and the unreadable cells.
+
+    Raises:
+        SchemaMismatchError: the column's type holds no numbers.
+    """
+    if not is_number_like(column.type):
+        raise SchemaMismatchError(
+            f"feature {feature.name!r}: column {feature.column!r} holds no numbers",
+            got=str(column.type),
+            expected="numbers, or text that is numbers",
+        )
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if is_text(column.type):
+        return _parsed(feature, column)
+    # Through polars: its casts of integers and decimals to float64 round to nearest.
+    values = pl.Series(column).cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
+    if feature.missing_values:
+        text, _ = column_text(pa.array(values), feature.column)
+        values = np.where(text.is_in(feature.missing_values).fill_null(True), np.nan, values)
+    return values + 0.0, []
+
+
+def _parsed(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[BadCell]]:
+    text, _ = column_text(column, feature.column)
+    if feature.missing_values:
+        text = text.set(text.is_in(feature.missing_values).fill_null(False), None)
+    quick = text.cast(pl.Float64, strict=False)
+    # Python's own reading decides where the quick one gives up or may differ (inf, nan, 1_000).
+    doubtful = (text.is_not_null() & (quick.is_null() | ~quick.is_finite())).fill_null(False)
+    values = quick.fill_null(math.nan).to_numpy().astype(np.float64)
+    bad: list[BadCell] = []
+    for position in doubtful.arg_true().to_list():
+        try:
+            values[position] = float(text[position])
+        except ValueError:
+            values[position] = math.nan
+            raw = cell_text(column[position].as_py())
+            bad.append(BadCell(position, Reason.NOT_A_NUMBER, raw))
+    return values + 0.0, bad
+
+
+def sample(
+    feature: NumericFeature, column: pa.Array, keys: pl.Series, population: int
+) -> pa.Table:
+    """The finite numbers of a batch, with what a bottom-k sample needs if there may be too many.
+
+    Args:
+        feature: the feature.
+        column: n raw cells.
+        keys: n texts, the items' (or users') keys.
+        population: how many items there are in all.
+
+    Returns:
+        Column value (float64); hash (uint64) and key (text) too when population exceeds fit_sample.
+    """
+    values, _ = numbers(feature, column)
+    table = pl.DataFrame({"value": values})
+    if population > feature.fit_sample:
+        table = table.with_columns(hash=hash_texts(keys), key=keys)
+    return bottom_k(table.filter(pl.col("value").is_finite()), feature.fit_sample).to_arrow()
+
+
+def bottom_k(table: pl.DataFrame, k: int) -> pl.DataFrame:
+    """The k rows of the smallest (hash, key)."""
+    return table if len(table) <= k else table.sort("hash", "key").head(k)
+
+
+def merge_samples(feature: NumericFeature, parts: list[pa.Table]) -> pa.Table:
+    """Samples of several batches made one."""
+    whole = pl.concat([pl.DataFrame(pl.from_arrow(p)) for p in parts])
+    return bottom_k(whole, feature.fit_sample).to_arrow()
+
+
+def edges(feature: NumericFeature, sampled: pa.Table | None, where: str) -> Numbers:
+    """The feature's boundaries: the declared ones, or the quantiles of the sample.
+
+    Raises:
+        DataError: every value is missing.
+    """
+    empty = sampled is None or len(sampled) == 0
+    if empty:
+        raise all_missing(feature.name, feature.column, where)
+    if feature.boundaries is not None:
+        return np.array(feature.boundaries, dtype=np.float64) + 0.0
+    assert sampled is not None and feature.bins is not None
+    return numeric_edges(sampled["value"].to_numpy(), feature.bins)
+
+
+def encode(feature: NumericFeature, column: pa.Array, fitted: pa.Table) -> Encoded:
+    """The bins of every cell: int32."""
+    values, bad = numbers(feature, column)
+    return Encoded(pa.array(numeric_tokens(values, fitted["edge"].to_numpy())), 0, bad)

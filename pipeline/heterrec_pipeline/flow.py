@@ -1,0 +1,46 @@
+"""The whole graph: catalogue, embeddings and log in, a published generation out.
+
+Elements are Arrow tables. The log is shuffled once, by user (a denormalised one a second time, by item); vectors are never
+shuffled and are no side input: whoever needs them reads them.
+"""
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from heterrec_pipeline.catalogue.steps import Catalogue, ItemsFromLog, ListSplits, Users
+from heterrec_pipeline.graph import Composite
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing.ledger import Ledger
+from heterrec_pipeline.publishing.steps import PublishGeneration
+from heterrec_pipeline.sequences.steps import Histories, IndexedLog, Splits, WriteSequences
+
+
+@dataclass(eq=False, kw_only=True)
+class Generation(Composite):
+    """A pipeline's root to the manifest of a published generation."""
+
+    job: Job
+
+    def expand(self, root: beam.Pipeline) -> PCollection:
+        """Catalogue and users to tokens, the log to sequences, everything to a manifest."""
+        job, ledger = self.job, Ledger()
+        interactions = root | "List the log" >> ListSplits(files=job.log)
+        if job.spec.denormalised:
+            items, kinds = interactions | "Items from the log" >> ItemsFromLog(job=job, ledger=ledger)
+        else:
+            items, kinds = root | "List the items" >> ListSplits(files=job.items.files), None
+        catalogue = items | "Catalogue" >> Catalogue(job=job, ledger=ledger, kinds=kinds)
+        users = (
+            root | "Users" >> Users(job=job, table=job.users, ledger=ledger) if job.users else None
+        )
+        log = interactions | "Log" >> IndexedLog(job=job, index=catalogue.index, ledger=ledger)
+        histories = log.rows | "Histories" >> Histories(job=job, users=users, ledger=ledger)
+        splits = histories.parts | "Splits" >> Splits(job=job, cuts=histories.cuts)
+        splits | "Sequences" >> WriteSequences(
+            job=job, catalogue=catalogue, users=users, kinds=log.kinds, ledger=ledger
+        )
+        return root | "Publish" >> PublishGeneration(
+            job=job, catalogue=catalogue, users=users, cuts=histories.cuts, ledger=ledger
+        )

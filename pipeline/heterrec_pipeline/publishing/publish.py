@@ -1,0 +1,231 @@
+"""The last step: settle every file, write the manifest, point `latest.json` at it."""
+
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.io.filesystems import FileSystems
+
+from heterrec_schemas.errors import DataError
+from heterrec_schemas.manifest import (
+    LATEST_NAME,
+    MANIFEST_NAME,
+    SPLITS,
+    Counts,
+    FeatureEntry,
+    FileEntry,
+    InputEntry,
+    InteractionCounts,
+    Manifest,
+    RowCounts,
+    content_sha256,
+)
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.spec import spec_sha256
+
+from heterrec_pipeline import storage
+from heterrec_pipeline.catalogue.write import feature_entry
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.lease import LEASE_NAME
+from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
+from heterrec_pipeline.publishing.shards import Written, write_text
+from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
+from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.sequences.cuts import Cuts
+from heterrec_pipeline.worker_errors import carried
+
+LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
+
+
+class HashInputs(beam.DoFn):  # type: ignore[misc]
+    """Input files to what the manifest says of them: SHA-256 on local disks, the store's etag elsewhere."""
+
+    @carried
+    def process(self, files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
+        """Hash all files, some at a time."""
+        METER.enter("hashing the input")
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            yield from pool.map(_input_entry, files)
+
+
+def _input_entry(file: InputFile) -> InputEntry:
+    if storage.is_remote(file.path):
+        return InputEntry(
+            path=file.name, bytes=file.bytes, etag=str(FileSystems.checksum(file.path))
+        )
+    return InputEntry(path=file.name, bytes=file.bytes, sha256=storage.sha256_of(file.path))
+
+
+class Found(NamedTuple):
+    """Everything that the steps have reported."""
+
+    counts: dict[str, int]
+    files: list[Written]
+    rejects: RejectSummary
+    inputs: list[InputEntry]
+    cuts: Cuts
+
+
+class Publish(beam.DoFn):  # type: ignore[misc]
+    """All reports to the manifest. A second try after a failure finds the settled files and goes on."""
+
+    def __init__(self, job: Job) -> None:
+        """Publish one job."""
+        self.job = job
+
+    @carried
+    def process(
+        self,
+        _: Any,
+        counts: dict[str, int],
+        files: Iterable[Written],
+        rejects: RejectSummary,
+        inputs: Iterable[InputEntry],
+        cuts: Cuts,
+        item_fitted: dict[str, pa.Table],
+        user_fitted: dict[str, pa.Table],
+    ) -> Iterator[Manifest]:
+        """Check, settle, commit."""
+        METER.enter("publishing")
+        job = self.job
+        found = Found(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+        check(job, found)
+        entries = feature_entries(job, counts, item_fitted, user_fitted)
+        texts = [
+            write_text(job.root, "spec.yaml", job.spec_text),
+            write_text(job.root, "statistics.json", statistics(job, found.counts, entries)),
+            *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
+        ]
+        every = sorted([*found.files, *texts], key=lambda f: f.path)
+        storage.rename([(f.temporary, storage.join(job.root, f.path)) for f in every])
+        manifest = make_manifest(job, found, entries, every)
+        storage.delete_tree(job.parts)
+        storage.replace_bytes(
+            storage.join(job.root, MANIFEST_NAME), manifest.to_json().encode(), job.attempt
+        )
+        latest = json.dumps({"generation": job.generation}) + "\n"
+        storage.replace_bytes(storage.join(job.output, LATEST_NAME), latest.encode(), job.attempt)
+        storage.delete_tree(storage.join(job.root, LEASE_NAME))
+        yield manifest
+
+
+def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:
+    """How many rows each source has, as the reject ratio counts them."""
+    rows = {INTERACTIONS: counts.get("interactions.read", 0)}
+    for table in job.tables:
+        if table.files:
+            rows[table.name] = counts.get(f"{table.name}.rows", 0)
+    return rows
+
+
+def check(job: Job, found: Found) -> None:
+    """Refuse what must not be published.
+
+    Raises:
+        RejectRatioError: too many rows were set aside.
+        DataError: the log is empty, or nothing of it is left.
+    """
+    counts = found.counts
+    read = counts.get("interactions.read", 0)
+    names = ", ".join(f.name for f in job.log[:4])
+    if read == 0:
+        raise DataError(
+            "interactions: the log is empty",
+            got=f"no rows in {names}",
+            expected="at least one interaction",
+            todo="Check interactions.source in the spec.",
+        )
+    check_ratios(job.spec.limits.max_reject_ratio, table_rows(job, counts), found.rejects)
+    if counts.get("interactions.kept", 0) == 0:
+        entry = interaction_counts(counts)
+        raise DataError(
+            f"interactions: none of the {read:,} rows is left",
+            got=f"{entry.rejected:,} rejected, {entry.unknown_item:,} with unknown items, "
+            f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users",
+            expected="at least one user's history",
+            todo="Check that the item keys of both sources agree, and sequences.min_length.",
+        )
+
+
+def interaction_counts(counts: dict[str, int]) -> InteractionCounts:
+    """The counts of the log; `read` is the sum of the others by construction and by assertion."""
+    get = {k: counts.get(f"interactions.{k}", 0) for k in
+           ("read", "kept", "unknown_item", "duplicate", "short_user")}
+    rejected = counts.get("interactions.malformed", 0) + counts.get("interactions.bad", 0)
+    assert get["read"] == rejected + sum(v for k, v in get.items() if k != "read"), counts
+    return InteractionCounts(**get, rejected=rejected)
+
+
+def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
+    """The counts of a feature table, equal rows of a key counted once."""
+    repeated = counts.get(f"{name}.repeated", 0)
+    read = counts.get(f"{name}.rows", 0) - repeated
+    rejected = counts.get(f"{name}.unusable", 0) + counts.get(f"{name}.duplicate", 0)
+    kept = counts.get(f"{name}.keys", 0)
+    assert read == kept + rejected, (name, counts)
+    return RowCounts(read=read, kept=kept, rejected=rejected, repeated=repeated)
+
+
+def feature_entries(
+    job: Job,
+    counts: dict[str, int],
+    item_fitted: dict[str, pa.Table],
+    user_fitted: dict[str, pa.Table],
+) -> list[FeatureEntry]:
+    """What every feature became, items' first."""
+    sides = (
+        ("item", job.spec.items.features, item_fitted),
+        ("user", job.spec.user_features, user_fitted),
+    )
+    return [
+        feature_entry(
+            feature,
+            side,
+            fitted[feature.name],
+            counts.get(f"{side}/{feature.name}.missing", 0),
+            counts.get(f"{side}/{feature.name}.oov", 0),
+        )
+        for side, features, fitted in sides
+        for feature in features
+    ]
+
+
+def make_manifest(
+    job: Job, found: Found, features: list[FeatureEntry], files: list[Written]
+) -> Manifest:
+    """The manifest of a generation whose files are settled."""
+    entries = [
+        FileEntry(
+            path=f.path, rows=f.rows if f.rows >= 0 else None, bytes=f.bytes, sha256=f.sha256
+        )
+        for f in files
+    ]
+    counts = found.counts
+    cuts = {} if found.cuts is None else dict(
+        zip(("validation_at_ms", "test_at_ms"), found.cuts, strict=True)
+    )
+    return Manifest(
+        generation=job.generation,
+        created=job.created,
+        name=job.spec.name,
+        spec_sha256=spec_sha256(job.spec_text),
+        content_sha256=content_sha256(entries),
+        files=entries,
+        features=features,
+        item_vocabulary_size=job.spec.first_item_index + counts[f"{ITEMS}.keys"],
+        counts=Counts(
+            items=row_counts(ITEMS, counts),
+            users=row_counts(USERS, counts) if job.users else None,
+            interactions=interaction_counts(counts),
+            sequences={s: counts.get(f"sequences.{s}", 0) for s in SPLITS},
+        ),
+        rejects={Reason(r): n for r, n in sorted(found.rejects.entries.items())},
+        cuts=cuts,
+        inputs=sorted(found.inputs, key=lambda i: i.path),
+        libraries={name: metadata.version(name) for name in LIBRARIES},
+    )

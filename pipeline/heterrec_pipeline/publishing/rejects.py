@@ -1,0 +1,101 @@
+"""Write `rejects/`, and judge whether too many rows were set aside."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import polars as pl
+import pyarrow as pa
+
+from heterrec_schemas.errors import RejectRatioError
+from heterrec_schemas.rejects import REJECTS_SCHEMA
+from heterrec_schemas.tables import shard_name, with_metadata
+
+from heterrec_pipeline.graph import tables_in
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing.ledger import written
+from heterrec_pipeline.publishing.shards import write_shard
+from heterrec_pipeline.worker_errors import carried
+
+SAMPLES = 3
+
+
+class RejectSummary(NamedTuple):
+    """What was set aside.
+
+    Attributes:
+        entries: entries by reason.
+        rows: rows with at least one entry, by source.
+        dominant: by source, the most frequent reason, its entries, and samples in words.
+    """
+
+    entries: dict[str, int]
+    rows: dict[str, int]
+    dominant: dict[str, tuple[str, int, list[str]]]
+
+
+def summarise(rejects: pl.DataFrame) -> RejectSummary:
+    """Count the entries of `rejects/` and pick samples."""
+    by_reason = dict(rejects.group_by("reason").len().sort("reason").iter_rows())
+    rows = rejects.unique(["source", "file", "row"]).group_by("source").len().sort("source")
+    dominant = {}
+    for (source,), group in rejects.group_by("source"):
+        top = group.group_by("reason").len().sort(["len", "reason"], descending=[True, False])
+        reason, count = top.row(0)
+        samples = group.filter(pl.col("reason") == reason).head(SAMPLES)
+        dominant[str(source)] = (reason, count, [_sample(r) for r in samples.iter_rows(named=True)])
+    return RejectSummary(by_reason, dict(rows.iter_rows()), dominant)
+
+
+def _sample(entry: dict[str, Any]) -> str:
+    column = f", column {entry['column']!r}" if entry["column"] else ""
+    value = "nothing" if entry["value"] is None else repr(entry["value"])
+    return f"{entry['file']} row {entry['row']}{column}: got {value}"
+
+
+class WriteRejects(beam.DoFn):  # type: ignore[misc]
+    """All rejects to their file and their summary."""
+
+    def __init__(self, job: Job) -> None:
+        """Write for one job."""
+        self.job = job
+
+    @carried
+    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
+        """Write the file."""
+        tables = list(tables_in(element[1]))
+        whole = pa.concat_tables(tables) if tables else REJECTS_SCHEMA.empty_table()
+        frame = pl.DataFrame(pl.from_arrow(whole)).sort("source", "file", "row", "column")
+        schema = with_metadata(REJECTS_SCHEMA, "rejects")
+        table = frame.to_arrow().cast(REJECTS_SCHEMA).replace_schema_metadata(schema.metadata)
+        path = f"rejects/{shard_name('rejects', 0, 1)}"
+        yield written(write_shard(self.job.root, path, table))
+        yield summarise(frame)
+
+
+def check_ratios(limit: float, rows: dict[str, int], summary: RejectSummary) -> None:
+    """Refuse a run that set too many rows aside.
+
+    Args:
+        limit: `limits.max_reject_ratio`.
+        rows: how many rows each source has.
+        summary: what was set aside.
+
+    Raises:
+        RejectRatioError: a source is above the limit; says which reason dominated, with samples.
+    """
+    findings = []
+    for source, total in sorted(rows.items()):
+        aside = summary.rows.get(source, 0)
+        if total and aside > limit * total:
+            reason, count, samples = summary.dominant[source]
+            findings.append(
+                f"{source}: {aside:,} of {total:,} rows ({aside / total:.1%}) were set aside, more than "
+                f"limits.max_reject_ratio allows ({limit:.1%}); {reason} dominates with {count:,} "
+                f"{'entry' if count == 1 else 'entries'}:\n" + "\n".join(f"    {s}" for s in samples)
+            )
+    if findings:
+        raise RejectRatioError(
+            "\n".join(findings),
+            todo="Mend the input or the spec, or raise the limit. Nothing was published.",
+        )

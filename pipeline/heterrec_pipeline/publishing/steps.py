@@ -1,0 +1,62 @@
+"""The publisher's wiring: counts added up, rejects written, inputs hashed, then one step that commits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
+
+from heterrec_schemas.manifest import Manifest
+
+from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
+from heterrec_pipeline.graph import Composite, AllToOne, Step, of_type
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing.ledger import COUNTS, FILES, REJECTS, Ledger
+from heterrec_pipeline.publishing.publish import HashInputs, Publish
+from heterrec_pipeline.publishing.rejects import WriteRejects
+
+
+@dataclass(eq=False, kw_only=True)
+class PublishGeneration(Composite):
+    """Everything that was reported to a manifest; it waits for all files by taking them as side inputs."""
+
+    job: Job
+    catalogue: CatalogueOutput
+    users: UsersOutput | None
+    cuts: PCollection
+    ledger: Ledger
+
+    def expand(self, root: beam.Pipeline) -> PCollection:
+        """Gather, then publish once."""
+        job, ledger = self.job, self.ledger
+        rejects = ledger.all(REJECTS) | "write rejects" >> AllToOne(
+            do_fn=WriteRejects(job), ledger=ledger, kind=Any
+        )
+        counts = of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
+        files = [*job.log, *(f for t in job.tables for f in t.files)]
+        inputs = (
+            root
+            | "inputs" >> beam.Create([tuple(sorted(set(files)))])
+            | "hash inputs" >> Step(do_fn=HashInputs(), kind=Any)
+        )
+        no_users = root | "no user features" >> beam.Create([])
+        user_fitted = self.users.fitted if self.users else of_type(no_users, tuple[str, pa.Table])
+        return (
+            root
+            | "once" >> beam.Create([None])
+            | "commit"
+            >> Step(
+                do_fn=Publish(job),
+                side_inputs=(
+                    AsDict(counts),
+                    AsIter(ledger.all(FILES)),
+                    AsSingleton(rejects),
+                    AsIter(inputs),
+                    AsSingleton(self.cuts),
+                    AsDict(self.catalogue.fitted),
+                    AsDict(user_fitted),
+                ),
+                kind=Manifest,
+            )
+        )

@@ -1,0 +1,1 @@
+"""Files to Arrow batches: the list of input files, their splits, and a reader a format."""

@@ -1,0 +1,38 @@
+"""What every reader yields: a table of raw columns, the number of each row, and the rows it could not read."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from heterrec_schemas.errors import SchemaMismatchError, near
+from heterrec_schemas.rejects import Reason
+
+
+class BadRow(NamedTuple):
+    """A row that is no row: its number in the file, why, and its text."""
+
+    row: int
+    reason: Reason
+    text: str
+
+
+class Batch(NamedTuple):
+    """Some rows of one file.
+
+    Attributes:
+        table: n rows of raw columns.
+        rows: [n] int64, each row's number from 0 within its file.
+        bad: rows that are in no table.
+    """
+
+    table: pa.Table
+    rows: npt.NDArray[np.int64]
+    bad: list[BadRow]
+
+
+def missing_column(column: str, known: Sequence[str], file: str) -> SchemaMismatchError:
+    """The error of a column that a file lacks."""
+    return SchemaMismatchError(f"{file} has no column {column!r}", todo=near(column, known))

@@ -1,0 +1,141 @@
+"""The input files of a table, and the pieces of them that workers read."""
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heterrec_schemas.errors import DataError
+from heterrec_schemas.spec import Format, Source
+
+from heterrec_pipeline import storage
+
+SPLIT_BYTES = 128 * 2**20
+"""About how much of a Parquet file one split holds; a text file is one split."""
+
+
+@dataclass(frozen=True, order=True)
+class InputFile:
+    """One file: where it is, what messages and rejects call it, its size and how to read it."""
+
+    path: str
+    name: str
+    bytes: int
+    format: Format
+
+    @property
+    def compression(self) -> str | None:
+        """gzip, zstd or None, by the suffix."""
+        lower = self.path.lower()
+        return "gzip" if lower.endswith(".gz") else "zstd" if lower.endswith(".zst") else None
+
+
+@dataclass(frozen=True, order=True)
+class Split:
+    """A piece of one file: all of it, or some row groups that begin at a row."""
+
+    file: InputFile
+    row_groups: tuple[int, ...] | None = None
+    first_row: int = 0
+
+
+def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
+    """The files of a source, sorted by name.
+
+    Args:
+        source: path, list of paths, or glob.
+        base: the input folder that relative paths start from.
+        where: what a message calls the source, such as `items`.
+
+    Raises:
+        DataError: a path or pattern matches no file.
+        SpecError: a file's format cannot be told.
+    """
+    found: dict[str, InputFile] = {}
+    for pattern in source.patterns:
+        path = storage.join(base, pattern)
+        matches = _local(path) if not storage.is_remote(path) else storage.matched(path)
+        if not matches:
+            raise DataError(
+                f"{where}: no file matches {pattern!r} in {base}",
+                got=_neighbours(path),
+                expected="at least one file",
+                todo="Check source.path in the spec and --input.",
+            )
+        for name, size in matches:
+            found[name] = InputFile(name, _short(name, base), size, source.format_of(name))
+    return tuple(sorted(found.values(), key=lambda f: f.name))
+
+
+def _local(path: str) -> list[tuple[str, int]]:
+    names = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
+    return [(n, os.path.getsize(n)) for n in names if os.path.isfile(n)]
+
+
+def _neighbours(path: str) -> str:
+    folder = os.path.dirname(path)
+    if storage.is_remote(path):
+        return "nothing"
+    if not os.path.isdir(folder):
+        return f"no folder {folder}"
+    names = sorted(os.listdir(folder))
+    return "a folder with " + (", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing")
+
+
+def _short(path: str, base: str) -> str:
+    """A path relative to the input folder where it lies below it."""
+    prefix = base.rstrip("/") + "/"
+    return path[len(prefix) :] if path.startswith(prefix) else path
+
+
+def split_file(file: InputFile) -> Iterator[Split]:
+    """Cut a file into splits: Parquet at row groups, text files not at all.
+
+    Raises:
+        DataError: a Parquet file cannot be read.
+    """
+    if file.format != "parquet":
+        yield Split(file)
+        return
+    meta = parquet_metadata(file)
+    groups: list[int] = []
+    size = row = first = 0
+    for k in range(meta.num_row_groups):
+        group = meta.row_group(k)
+        if groups and size + group.total_byte_size > SPLIT_BYTES:
+            yield Split(file, tuple(groups), first)
+            groups, size, first = [], 0, row
+        groups.append(k)
+        size += group.total_byte_size
+        row += group.num_rows
+    if groups:
+        yield Split(file, tuple(groups), first)
+
+
+def parquet_metadata(file: InputFile) -> pq.FileMetaData:
+    """The footer of a Parquet file.
+
+    Raises:
+        DataError: it is no Parquet file, or a truncated one.
+    """
+    try:
+        with storage.open_arrow(file.path) as handle:
+            return pq.read_metadata(handle)
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(file, error) from None
+
+
+def unreadable(file: InputFile, error: object, what: str | None = None) -> DataError:
+    """The error of a file that cannot be read as what it claims to be."""
+    kind = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines"}[file.format]
+    packed = f", {file.compression}" if file.compression else ""
+    detail = " ".join(str(error).split())
+    return DataError(
+        f"{file.name} cannot be read: {what or detail}",
+        got=f"{file.bytes:,} bytes" + (f" ({detail})" if what else ""),
+        expected=f"a whole {kind} file{packed}",
+        todo="Fetch or write the file again, or name its format in the spec.",
+    )

@@ -1,0 +1,70 @@
+"""Parquet: the wanted columns of some row groups, a bounded batch at a time."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heterrec_pipeline import storage
+from heterrec_pipeline.reading.batches import Batch, missing_column
+from heterrec_pipeline.reading.files import Split, unreadable
+
+BATCH_BYTES = 16 * 2**20
+MAX_ROWS = 262_144
+
+
+def schema(split: Split) -> pa.Schema:
+    """The Arrow schema of the split's file.
+
+    Raises:
+        DataError: it is no Parquet file, or a truncated one.
+    """
+    try:
+        with storage.open_arrow(split.file.path) as handle:
+            return pq.read_schema(handle)
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(split.file, error) from None
+
+
+def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
+    """The wanted columns of a split, in batches of about 16 MB.
+
+    Raises:
+        SchemaMismatchError: the file lacks a column.
+        DataError: the file cannot be read.
+    """
+    try:
+        with storage.open_arrow(split.file.path) as handle:
+            file = pq.ParquetFile(handle)
+            names = file.schema_arrow.names
+            for column in columns:
+                if column not in names:
+                    raise missing_column(column, names, split.file.name)
+            row = split.first_row
+            batches = file.iter_batches(
+                batch_size=_batch_rows(file, columns),
+                columns=list(columns),
+                row_groups=None if split.row_groups is None else list(split.row_groups),
+            )
+            for record in batches:
+                rows = np.arange(row, row + record.num_rows, dtype=np.int64)
+                row += record.num_rows
+                yield Batch(pa.Table.from_batches([record]).select(list(columns)), rows, [])
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(split.file, error) from None
+
+
+def _batch_rows(file: pq.ParquetFile, columns: Sequence[str]) -> int:
+    """As many rows as fit into a batch by the uncompressed size of the columns."""
+    meta = file.metadata
+    wanted = set(columns)
+    size = rows = 0
+    for k in range(min(meta.num_row_groups, 4)):
+        group = meta.row_group(k)
+        rows += group.num_rows
+        for c in range(group.num_columns):
+            column = group.column(c)
+            if column.path_in_schema.split(".")[0] in wanted:
+                size += column.total_uncompressed_size
+    return int(min(MAX_ROWS, max(1024, BATCH_BYTES * rows // max(size, 1))))

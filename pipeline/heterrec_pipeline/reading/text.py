@@ -1,0 +1,113 @@
+"""Text files as streams of bytes: unpacked, without a byte order mark, with named errors."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from typing import IO, cast
+
+from heterrec_schemas.errors import DataError
+
+from heterrec_pipeline import storage
+from heterrec_pipeline.reading.files import InputFile, unreadable
+
+BLOCK = 8 * 2**20
+BOM = b"\xef\xbb\xbf"
+
+
+def open_text(file: InputFile) -> IO[bytes]:
+    """The unpacked bytes of a text file."""
+    raw = storage.open_read(file.path)
+    if file.compression == "gzip":
+        return cast(IO[bytes], gzip.open(raw, "rb"))
+    if file.compression == "zstd":
+        import zstandard
+
+        return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+    return raw
+
+
+class Blocks(io.RawIOBase):
+    """A readable stream over a text file whose failures are `DataError`s that name the file."""
+
+    def __init__(self, file: InputFile) -> None:
+        """Open the file."""
+        self._file = file
+        self._raw = open_text(file)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; fewer only at the end.
+
+        Raises:
+            DataError: truncated or corrupt compression.
+        """
+        try:
+            got = self._raw.read(size)
+            while 0 < len(got) < size:
+                more = self._raw.read(size - len(got))
+                if not more:
+                    break
+                got += more
+            return got
+        except EOFError as error:
+            raise unreadable(self._file, error, "it is truncated") from None
+        except (OSError, zlib.error, RuntimeError) as error:
+            raise self._broken(error) from None
+        except Exception as error:
+            if type(error).__name__ == "ZstdError":  # imported only where zstd is read
+                raise self._broken(error) from None
+            raise
+
+    def _broken(self, error: Exception) -> DataError:
+        what = f"it is no {self._file.compression} file, or a damaged one"
+        return unreadable(self._file, error, what if self._file.compression else None)
+
+    def close(self) -> None:
+        """Close the file below."""
+        self._raw.close()
+        super().close()
+
+
+def lines(file: InputFile) -> Iterator[list[bytes]]:
+    """The lines of a text file in blocks of about 8 MB, line ends stripped.
+
+    Raises:
+        DataError: truncated or corrupt compression.
+    """
+    with Blocks(file) as stream:
+        rest = b""
+        first = True
+        while block := stream.read(BLOCK):
+            if first:
+                block = block.removeprefix(BOM)
+                first = False
+            whole = (rest + block).split(b"\n")
+            rest = whole.pop()
+            if whole:
+                yield whole
+        if rest:
+            yield [rest]
+
+
+def bad_utf8(file: InputFile) -> DataError | None:
+    """Where a file stops being UTF-8, as an error that names the line; None when it is UTF-8."""
+    number = 0
+    for block in lines(file):
+        try:
+            b"\n".join(block).decode("utf-8")
+        except UnicodeDecodeError:
+            for offset, line in enumerate(block):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    return unreadable(
+                        file,
+                        f"byte 0x{line[error.start]:02x} in line {number + offset + 1}",
+                        "it is no UTF-8 text",
+                    )
+        number += len(block)
+    return None

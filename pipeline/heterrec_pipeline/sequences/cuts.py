@@ -1,0 +1,79 @@
+"""Where a temporal split cuts: midnights by share of the kept interactions, or the spec's own times."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from fractions import Fraction
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from heterrec_schemas.errors import DataError
+from heterrec_schemas.spec import FeatureSpec, Temporal
+
+from heterrec_pipeline.graph import tables_in
+from heterrec_pipeline.sequences.times import EPOCH, iso
+from heterrec_pipeline.worker_errors import carried
+
+Cuts = tuple[int, int] | None
+DAY_MS = 86_400_000
+
+
+def cut_ms(value: float | str, days: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> int:
+    """A cut in milliseconds.
+
+    Args:
+        value: an ISO time, or the fraction f: midnight UTC of the first day d such that the days before d hold at least f of
+            the interactions.
+        days: [n] the days that have interactions, ascending, n at least 1.
+        counts: [n] how many each has.
+    """
+    if isinstance(value, str):
+        return (datetime.fromisoformat(value) - EPOCH) // (datetime.resolution * 1000)
+    wanted = Fraction(str(value)) * int(counts.sum())
+    if wanted <= 0:
+        return int(days[0]) * DAY_MS
+    before = np.cumsum(counts)
+    k = next(k for k, total in enumerate(before.tolist()) if total >= wanted)
+    return (int(days[k]) + 1) * DAY_MS
+
+
+def find_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
+    """The two cuts of a temporal split, from the day counts of every bucket; None for leave-one-out.
+
+    Raises:
+        DataError: no interaction is left, or validation_at falls after test_at.
+    """
+    frames = [pl.DataFrame(pl.from_arrow(t)) for t in tables]
+    whole = pl.concat(frames) if frames else pl.DataFrame(schema={"day": pl.Int64, "count": pl.Int64})
+    by_day = whole.group_by("day").agg(pl.col("count").sum()).sort("day")
+    if by_day.is_empty():
+        return None
+    if not isinstance(spec.split, Temporal):
+        return None
+    days, counts = by_day["day"].to_numpy(), by_day["count"].to_numpy()
+    first = cut_ms(spec.split.validation_at, days, counts)
+    second = cut_ms(spec.split.test_at, days, counts)
+    if first > second:
+        raise DataError(
+            "split: validation_at falls after test_at",
+            got=f"{iso(first)} and {iso(second)}",
+            expected="validation_at <= test_at",
+            todo="Move one of the cuts.",
+        )
+    return first, second
+
+
+class FindCuts(beam.DoFn):  # type: ignore[misc]
+    """The day counts of all buckets to the cuts."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        """Cut as one spec says."""
+        self.spec = spec
+
+    @carried
+    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Cuts]:
+        """Find the cuts."""
+        yield find_cuts(self.spec, tables_in(element[1]))

@@ -1,0 +1,221 @@
+"""Check the rows of the log and join them with the item index: what is left is four numbers and a user a row."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from heterrec_schemas.hashing import SEPARATOR, hash_column, hash_texts
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.spec import FeatureSpec
+from heterrec_schemas.values import column_text
+
+from heterrec_pipeline.catalogue.keys import SEEN, key_text
+from heterrec_pipeline.features.cells import cell_text
+from heterrec_pipeline.job import INTERACTIONS
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.ledger import counted, rejected
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, prefetched, read_split
+from heterrec_pipeline.sequences.times import milliseconds
+from heterrec_pipeline.worker_errors import carried
+
+LOG_SEEN = "interactions.user"
+LOG_ITEM_SEEN = "interactions.item"
+Bad = tuple[int, str, Reason, str | None]
+
+
+def log_columns(spec: FeatureSpec) -> list[str]:
+    """The columns of the log that sequences are made of."""
+    log = spec.interactions
+    more = [log.behaviour.column] if log.behaviour else []
+    more += [log.order] if log.order else []
+    return list(dict.fromkeys([log.user, log.item, log.timestamp.column, *more]))
+
+
+def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:
+    """The `order` column: int64 with null where missing, and which cells are unreadable."""
+    text, _ = column_text(column, name)
+    number = text.cast(pl.Int64, strict=False)
+    odd = text.is_not_null() & number.is_null()
+    if odd.any():  # 5.0, +5, 1_000: what Python reads as a whole number
+        for k in odd.arg_true().to_list():
+            try:
+                value = int(str(text[k]))
+                number[k] = value if -(2**63) <= value < 2**63 else None
+            except ValueError:
+                continue
+        odd = text.is_not_null() & number.is_null()
+    return number, odd
+
+
+def parse_rows(spec: FeatureSpec, rows: pa.Table) -> tuple[pl.DataFrame, list[Bad], dict[str, int]]:
+    """Read every column of a batch of the log.
+
+    Args:
+        spec: names the columns.
+        rows: a located table of the raw columns.
+
+    Returns:
+        The readable rows (user, item: text; time int64; behaviour int32, behaviour_text if declared; order int64 if
+        declared), the bad ones (each under the first reason that holds), and what kinds of keys were seen.
+    """
+    log = spec.interactions
+    name = file_of(rows)
+    user, user_seen = key_text(one_chunk(rows, log.user), log.user, name)
+    item, item_seen = key_text(one_chunk(rows, log.item), log.item, name)
+    time = milliseconds(one_chunk(rows, log.timestamp.column), log.timestamp)
+    columns = {"row": pl.Series(rows[ROW]), "user": user, "item": item, "time": time}
+    reason = (
+        pl.when(pl.col("user").is_null())
+        .then(pl.lit(Reason.MISSING_KEY.value + "/" + log.user))
+        .when(pl.col("item").is_null())
+        .then(pl.lit(Reason.MISSING_KEY.value + "/" + log.item))
+        .when(pl.col("time").is_null())
+        .then(pl.lit(Reason.TIME_UNREADABLE.value + "/" + log.timestamp.column))
+        .when(pl.col("time") < 0)
+        .then(pl.lit(Reason.TIME_OUT_OF_RANGE.value + "/" + log.timestamp.column))
+    )
+    if log.order is not None:
+        columns["order"], columns["odd_order"] = orders(one_chunk(rows, log.order), log.order)
+        reason = reason.when(pl.col("odd_order")).then(
+            pl.lit(Reason.ORDER_UNREADABLE.value + "/" + log.order)
+        )
+    if log.behaviour is not None:
+        text, _ = column_text(one_chunk(rows, log.behaviour.column), log.behaviour.column)
+        ids = {v: k + 2 for k, v in enumerate(log.behaviour.values)}
+        columns["behaviour_text"] = text
+        columns["behaviour"] = text.replace_strict(ids, default=None, return_dtype=pl.Int32)
+        reason = reason.when(pl.col("behaviour").is_null()).then(
+            pl.lit(Reason.UNKNOWN_BEHAVIOUR.value + "/" + log.behaviour.column)
+        )
+    frame = pl.DataFrame(columns).with_columns(reason=reason)
+    strange = frame["reason"].is_not_null()
+    seen = {LOG_SEEN: int(user_seen), LOG_ITEM_SEEN: int(item_seen)}
+    if not strange.any():
+        return frame.drop("reason", "odd_order", strict=False), [], seen
+    bad = _described(frame.filter(strange), strange.arg_true().to_list(), rows)
+    return frame.filter(~strange).drop("reason", "odd_order", strict=False), bad, seen
+
+
+def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[Bad]:
+    bad: list[Bad] = []
+    for k, row, why in zip(at, frame["row"].to_list(), frame["reason"].to_list(), strict=True):
+        reason, _, column = why.partition("/")
+        bad.append((row, column, Reason(reason), cell_text(rows[column][k].as_py())))
+    return bad
+
+
+def known_rows(
+    spec: FeatureSpec, frame: pl.DataFrame, index: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Join readable rows with the item index.
+
+    Args:
+        spec: says what becomes of unknown items.
+        frame: readable rows, column item (text).
+        index: columns item (text) and item_index (int64).
+
+    Returns:
+        The rows to keep, with item_index (and, under `oov`, item_hash: the item's identity), and the unknown ones.
+    """
+    joined = frame.join(index, on="item", how="left", maintain_order="left")
+    unknown = joined["item_index"].is_null()
+    if spec.interactions.unknown_items == "oov":
+        buckets = spec.items.catalogue_vocabulary.oov_buckets
+        joined = joined.with_columns(item_hash=hash_texts(joined["item"]))
+        outside = (pl.col("item_hash") % buckets).cast(pl.Int64) + 2
+        return joined.with_columns(pl.col("item_index").fill_null(outside)), joined.head(0)
+    if not unknown.any():
+        return joined, joined.head(0)
+    return joined.filter(~unknown), joined.filter(unknown)
+
+
+def with_tie(spec: FeatureSpec, frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the hash that breaks ties of time: of user, time, item and, where declared, the behaviour's text."""
+    parts = ["user", pl.col("time").cast(pl.String), "item"]
+    if spec.interactions.behaviour is not None:
+        parts.append("behaviour_text")
+    return frame.with_columns(tie=pl.concat_str(parts, separator=SEPARATOR)).with_columns(
+        tie=hash_column("tie")
+    )
+
+
+def shuffle_columns(spec: FeatureSpec) -> list[str]:
+    """What the shuffle carries of a row."""
+    log = spec.interactions
+    more = ["behaviour"] if log.behaviour else []
+    more += ["order"] if log.order else []
+    more += ["item_hash"] if log.unknown_items == "oov" else []
+    return ["user", "item_index", "time", "tie", *more]
+
+
+class ReadLog(beam.DoFn):  # type: ignore[misc]
+    """Splits of the log to located tables of raw columns; malformed rows are set aside."""
+
+    def __init__(self, columns: list[str], report: bool = True) -> None:
+        """Read some columns; a second reading of the log reports nothing."""
+        self.columns, self.report = columns, report
+
+    @carried
+    def process(self, split: Split) -> Iterator[Any]:
+        """Read one split."""
+        for batch in prefetched(read_split(split, self.columns)):
+            if self.report:
+                rows = len(batch.table) + len(batch.bad)
+                METER.read(INTERACTIONS, rows)
+                yield counted("interactions.read", rows)
+                yield counted("interactions.malformed", len(batch.bad))
+                bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
+                yield from rejected(INTERACTIONS, split.file.name, bad)
+            if len(batch.table):
+                yield located(batch, split)
+
+
+class CheckLog(beam.DoFn):  # type: ignore[misc]
+    """Located tables of the log to the columns of the shuffle."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        """Check the log of one spec."""
+        self.spec = spec
+        self.known: tuple[int, pl.DataFrame] | None = None
+
+    def _index(self, index: pa.Table) -> pl.DataFrame:
+        if self.known is None or self.known[0] != id(index):
+            frame = pl.DataFrame(pl.from_arrow(index.select(["key", "id"])))
+            self.known = (id(index), frame.rename({"key": "item", "id": "item_index"}))
+        return self.known[1]
+
+    @carried
+    def process(self, rows: pa.Table, index: pa.Table) -> Iterator[Any]:
+        """Check one batch."""
+        log = self.spec.interactions
+        frame, bad, seen = parse_rows(self.spec, rows)
+        for name, kinds in seen.items():
+            yield TaggedOutput(SEEN, (name, kinds))
+        kept, unknown = known_rows(self.spec, frame, self._index(index))
+        if log.unknown_items == "reject":
+            listed = unknown.select("row", "item").iter_rows()
+            bad += [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
+        else:
+            yield counted("interactions.unknown_item", len(unknown))
+        yield counted("interactions.bad", len(bad))
+        yield from rejected(INTERACTIONS, file_of(rows), bad)
+        if len(kept):
+            yield with_tie(self.spec, kept).select(shuffle_columns(self.spec)).to_arrow()
+
+
+__all__ = [
+    "LOG_ITEM_SEEN",
+    "LOG_SEEN",
+    "CheckLog",
+    "ReadLog",
+    "known_rows",
+    "log_columns",
+    "parse_rows",
+    "shuffle_columns",
+    "with_tie",
+]

@@ -1,0 +1,205 @@
+"""Histories to the rows of train, validation, test and latest.
+
+Flat arrays throughout: a bucket's interactions stand one behind the other, E of them, and each of its U users owns the
+range start_U .. end_U.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from heterrec_schemas.manifest import SPLITS
+from heterrec_schemas.spec import FeatureSpec, LeaveOneOut, Temporal
+
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.parts import Part, read_part, write_parts
+from heterrec_pipeline.sequences.cuts import Cuts
+from heterrec_pipeline.worker_errors import carried
+
+ITEM_COUNTS = "item_counts"
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The rows of a split: whose they are, and which ranges of the flat arrays they hold.
+
+    Shapes: R rows; all int64.
+    """
+
+    user_R: Ints
+    start_R: Ints
+    end_R: Ints
+    target_start_R: Ints
+    target_end_R: Ints
+    window_R: Ints
+
+
+def split_ranges(
+    spec: FeatureSpec, split: str, start_U: Ints, time_E: Ints, item_E: Ints, cuts: Cuts
+) -> Ranges:
+    """Which ranges of the histories the rows of a split hold, before truncation.
+
+    Args:
+        spec: says the method.
+        split: train, validation, test or latest.
+        start_U: [U + 1] where each user's interactions begin; the last entry is E.
+        time_E: [E] milliseconds.
+        item_E: [E] item_index.
+        cuts: the two cuts of a temporal split.
+    """
+    start, end = start_U[:-1], start_U[1:]
+    none = np.zeros(0, dtype=np.int64)
+    if split == "latest":
+        users = np.arange(len(start), dtype=np.int64)
+        return Ranges(users, start, end, end, end, np.zeros_like(users))
+    if isinstance(spec.split, LeaveOneOut):
+        long = end - start >= 3
+        history = {
+            "train": np.where(long, end - 2, end),
+            "validation": end - 2,
+            "test": end - 1,
+        }[split]
+        target_start, target_end = history, history + 1
+        usable = np.full(len(start), True) if split == "train" else long
+    else:
+        assert cuts is not None or len(start) == 0
+        validation_at, test_at = cuts or (0, 0)
+        before_validation = _first_at(start_U, time_E, validation_at)
+        before_test = _first_at(start_U, time_E, test_at)
+        history = before_test if split == "test" else before_validation
+        target_start = history
+        target_end = before_test if split == "validation" else end
+        usable = np.full(len(start), True)
+    if split == "train":
+        users = np.flatnonzero(history - start >= 2)
+        kept = history[users]
+        return Ranges(users, start[users], kept, kept, kept, np.zeros_like(users))
+    users = np.flatnonzero(usable)
+    if len(users) == 0:
+        return Ranges(none, none, none, none, none, none)
+    return _with_targets(
+        spec, users, start[users], history[users], target_start[users], target_end[users], item_E
+    )
+
+
+def _first_at(start_U: Ints, time_E: Ints, cut: int) -> Ints:
+    """Per user, the position of the first interaction at or after a cut: times ascend within a user."""
+    before = np.append(0, np.cumsum(time_E < cut))
+    return start_U[:-1] + (before[start_U[1:]] - before[start_U[:-1]])
+
+
+def _with_targets(
+    spec: FeatureSpec, users: Ints, start: Ints, history: Ints, low: Ints, high: Ints, item_E: Ints
+) -> Ranges:
+    """Narrow target ranges as `targets` says; rows without a history or a target are left out."""
+    targets = spec.split.targets if isinstance(spec.split, Temporal) else "all"
+    # Items outside the catalogue (OOV ids) are never a target: count the valid ones.
+    valid = np.append(0, np.cumsum(item_E >= spec.first_item_index))
+    has = valid[high] > valid[low]
+    users, start, history, low, high = (a[has] for a in (users, start, history, low, high))
+    if targets == "next":
+        first = np.searchsorted(valid, valid[low] + 1, side="left") - 1
+        low, high = first, first + 1
+    elif targets == "last":
+        last = np.searchsorted(valid, valid[high], side="left") - 1
+        low, high, history = last, last + 1, last
+    full = history > start
+    return Ranges(
+        users[full], start[full], history[full], low[full], high[full], np.zeros_like(users[full])
+    )
+
+
+def truncate(spec: FeatureSpec, split: str, ranges: Ranges) -> Ranges:
+    """Cut histories to their last max_length, or a training history into windows, newest first."""
+    limit = spec.sequences.max_length
+    if split != "train" or spec.sequences.train_windows == "last":
+        start = np.maximum(ranges.start_R, ranges.end_R - limit)
+        return Ranges(
+            ranges.user_R, start, ranges.end_R, ranges.target_start_R, ranges.target_end_R, ranges.window_R
+        )
+    windows = -(-(ranges.end_R - ranges.start_R) // limit)
+    row = np.repeat(np.arange(len(windows)), windows)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(windows) - windows, windows)
+    end = ranges.end_R[row] - number * limit
+    start = np.maximum(ranges.start_R[row], end - limit)
+    keep = (number == 0) | (end - start >= 2)
+    row, number, start, end = row[keep], number[keep], start[keep], end[keep]
+    return Ranges(ranges.user_R[row], start, end, end, end, number)
+
+
+def gather(flat: pa.Array, start_R: Ints, end_R: Ints) -> pa.ListArray:
+    """Ranges of a flat array as a list column."""
+    lengths = end_R - start_R
+    offsets = np.append(0, np.cumsum(lengths))
+    at = np.arange(offsets[-1]) + np.repeat(start_R - offsets[:-1], lengths)
+    taken = flat if _is_whole(at, flat) else flat.take(pa.array(at))
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), taken)
+
+
+def _is_whole(at: Ints, flat: pa.Array) -> bool:
+    return len(at) == len(flat) and bool((at == np.arange(len(at))).all())
+
+
+def rows_of(spec: FeatureSpec, split: str, kept: pa.Table, ranges: Ranges) -> pa.Table:
+    """The rows of a split as a table: user, the histories, the targets, the window, the users' tokens."""
+    names = {"item_index": "item_index", "time": "timestamp_ms", "behaviour": "behaviour"}
+    flats = {
+        names[c]: kept[c].combine_chunks().flatten() for c in kept.column_names if c in names
+    }
+    users = kept.take(pa.array(ranges.user_R))
+    columns: dict[str, Any] = {"user_id": users["user"]}
+    for name, flat in flats.items():
+        columns[name] = gather(flat, ranges.start_R, ranges.end_R)
+    if split in ("validation", "test"):
+        for name, flat in flats.items():
+            columns[f"target_{name}"] = gather(flat, ranges.target_start_R, ranges.target_end_R)
+    if split == "train" and spec.sequences.train_windows == "all":
+        columns["window"] = pa.array(ranges.window_R.astype(np.int32))
+    columns |= {f"user_{f.name}": users[f"user_{f.name}"] for f in spec.user_features}
+    return pa.table(columns)
+
+
+def train_counts(ranges: Ranges, item_E: Ints) -> pa.Table:
+    """How often each item stands in whole training histories: item_index, train_count."""
+    inside = np.zeros(len(item_E) + 1, dtype=np.int64)
+    np.add.at(inside, ranges.start_R, 1)
+    np.add.at(inside, ranges.end_R, -1)
+    items, counts = np.unique(item_E[np.cumsum(inside[:-1]) > 0], return_counts=True)
+    return pa.table({"item_index": items.astype(np.int64), "train_count": counts.astype(np.int64)})
+
+
+class SplitHistories(beam.DoFn):  # type: ignore[misc]
+    """Parts of histories to parts of each split's rows: ((split, shard), part)."""
+
+    def __init__(self, job: Job) -> None:
+        """Split for one job."""
+        self.job = job
+
+    @carried
+    def process(self, element: tuple[int, Part], cuts: Cuts) -> Iterator[Any]:
+        """Split one bucket."""
+        bucket, part = element
+        spec = self.job.spec
+        METER.enter("splitting histories")
+        kept = read_part(part)
+        items = kept["item_index"].combine_chunks()
+        start_U = items.offsets.to_numpy().astype(np.int64) if len(kept) else np.zeros(1, np.int64)
+        item_E = items.flatten().to_numpy()
+        time_E = kept["time"].combine_chunks().flatten().to_numpy()
+        for split in SPLITS:
+            ranges = split_ranges(spec, split, start_U, time_E, item_E, cuts)
+            if split == "train":
+                yield TaggedOutput(ITEM_COUNTS, train_counts(ranges, item_E))
+            rows = rows_of(spec, split, kept, truncate(spec, split, ranges))
+            if len(rows):
+                path = write_parts(self.job.parts, split, [rows])
+                shard = bucket // self.job.buckets
+                yield (split, shard), Part(part.order, split, path, 0)

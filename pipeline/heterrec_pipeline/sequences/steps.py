@@ -1,0 +1,168 @@
+"""The log's wiring: check and index, group by user, split, write. Each transform is one arrow of the flow."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
+
+from heterrec_schemas.manifest import SPLITS
+
+from heterrec_pipeline.catalogue.keys import SEEN
+from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
+from heterrec_pipeline.graph import Composite, AllToOne, Kinds, Step, of_type
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing.ledger import Ledger
+from heterrec_pipeline.publishing.parts import Part
+from heterrec_pipeline.publishing.shards import Written
+from heterrec_pipeline.sequences.buckets import DAYS, BuildHistories, ToBuckets, missing_user
+from heterrec_pipeline.sequences.cuts import FindCuts
+from heterrec_pipeline.sequences.log import CheckLog, ReadLog, log_columns
+from heterrec_pipeline.sequences.split import ITEM_COUNTS, SplitHistories
+from heterrec_pipeline.sequences.write import WriteItemCounts, WriteSequenceShard
+
+
+class LogOutput(NamedTuple):
+    """The rows of the shuffle, and the kinds of user ids."""
+
+    rows: PCollection
+    kinds: PCollection
+
+
+@dataclass(eq=False, kw_only=True)
+class IndexedLog(Composite):
+    """Splits of the log to checked rows that know their item's index."""
+
+    job: Job
+    index: PCollection
+    ledger: Ledger
+
+    def expand(self, splits: PCollection) -> LogOutput:
+        """Read, check, join."""
+        spec = self.job.spec
+        raw = splits | "read" >> Step(
+            do_fn=ReadLog(log_columns(spec)), ledger=self.ledger, spread=True
+        )
+        rows, seen = raw | "check and index" >> Step(
+            do_fn=CheckLog(spec),
+            ledger=self.ledger,
+            side_inputs=(AsSingleton(self.index),),
+            tags=(SEEN,),
+        )
+        return LogOutput(rows, seen | "kinds" >> Kinds())
+
+
+class HistoriesOutput(NamedTuple):
+    """(bucket, part) of whole histories, and the cuts of the split."""
+
+    parts: PCollection
+    cuts: PCollection
+
+
+@dataclass(eq=False, kw_only=True)
+class Histories(Composite):
+    """Rows to whole histories by user: the one shuffle of the log."""
+
+    job: Job
+    ledger: Ledger
+    users: UsersOutput | None
+
+    def expand(self, rows: PCollection) -> HistoriesOutput:
+        """Bucket, group, sort, and find where the split cuts."""
+        job = self.job
+        cut = ToBuckets(job.spec.output.sequence_shards, job.buckets)
+        pair = tuple[int, pa.Table]
+        grouped = {"log": of_type(rows | "bucket rows" >> beam.ParDo(cut), pair)}
+        if self.users is not None:
+            tokens = self.users.tokens | "bucket users" >> beam.ParDo(cut)
+            grouped["users"] = of_type(tokens, pair)
+        parts, days = (
+            grouped
+            | "by user" >> beam.CoGroupByKey()
+            | "build"
+            >> Step(
+                do_fn=BuildHistories(job, missing_user(job.spec)),
+                ledger=self.ledger,
+                tags=(DAYS,),
+                tag_kinds={DAYS: pa.Table},
+                kind=tuple[int, Part],
+            )
+        )
+        cuts = days | "find cuts" >> AllToOne(do_fn=FindCuts(job.spec), kind=Any)
+        return HistoriesOutput(parts, cuts)
+
+
+class SplitsOutput(NamedTuple):
+    """((split, shard), part) of the rows of each split, and the train counts of items."""
+
+    parts: PCollection
+    item_counts: PCollection
+
+
+@dataclass(eq=False, kw_only=True)
+class Splits(Composite):
+    """Whole histories to the rows of train, validation, test and latest."""
+
+    job: Job
+    cuts: PCollection
+
+    def expand(self, parts: PCollection) -> SplitsOutput:
+        """Split every bucket."""
+        rows, counts = (
+            parts
+            | "split"
+            >> Step(
+                do_fn=SplitHistories(self.job),
+                side_inputs=(AsSingleton(self.cuts),),
+                tags=(ITEM_COUNTS,),
+                tag_kinds={ITEM_COUNTS: pa.Table},
+                kind=tuple[tuple[str, int], Part],
+                spread=True,
+            )
+        )
+        return SplitsOutput(rows, counts)
+
+
+@dataclass(eq=False, kw_only=True)
+class WriteSequences(Composite):
+    """Rows of the splits to shards, and the item counts; every shard is written, empty ones too."""
+
+    job: Job
+    catalogue: CatalogueOutput
+    users: UsersOutput | None
+    kinds: PCollection
+    ledger: Ledger
+
+    def expand(self, splits: SplitsOutput) -> PCollection:
+        """Group the references by shard, and write."""
+        parts, item_counts = splits
+        shards = range(self.job.spec.output.sequence_shards)
+        names = [((split, shard), None) for split in SPLITS for shard in shards]
+        every = parts.pipeline | "every shard" >> beam.Create(names)
+        # Shards are written whether or not the layout needs the items: only `flattened` waits for them.
+        flat = self.job.spec.output.layout == "flattened"
+        none = parts.pipeline | "no items" >> beam.Create([])
+        if self.users is None:
+            fitted = parts.pipeline | "no user features" >> beam.Create([])
+        else:
+            fitted = self.users.fitted
+        (
+            item_counts
+            | "item counts" >> AllToOne(do_fn=WriteItemCounts(self.job), ledger=self.ledger)
+        )
+        return (
+            (parts, of_type(every, tuple[tuple[str, int], Part | None]))
+            | "with every shard" >> beam.Flatten()
+            | "by shard" >> beam.GroupByKey()
+            | "write shard"
+            >> Step(
+                do_fn=WriteSequenceShard(self.job),
+                ledger=self.ledger,
+                side_inputs=(
+                    AsDict(self.kinds),
+                    AsDict(of_type(fitted, tuple[str, pa.Table])),
+                    AsIter(self.catalogue.files if flat else of_type(none, Written)),
+                ),
+            )
+        )

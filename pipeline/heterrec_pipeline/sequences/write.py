@@ -1,0 +1,152 @@
+"""Write the sequence shards and the item counts."""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heterrec_schemas.manifest import FeatureEntry
+from heterrec_schemas.tables import (
+    ITEM_COUNTS_SCHEMA,
+    WIDE_ROW_GROUP,
+    sequences_schema,
+    shard_name,
+    with_metadata,
+)
+from heterrec_schemas.tokens import MISSING
+from heterrec_schemas.values import Seen
+
+from heterrec_pipeline import storage
+from heterrec_pipeline.graph import tables_in
+from heterrec_pipeline.catalogue.encode import Fitted
+from heterrec_pipeline.catalogue.write import feature_entry
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.ledger import counted, written
+from heterrec_pipeline.publishing.parts import Part, read_part
+from heterrec_pipeline.publishing.shards import Written, new_shard, write_shard
+from heterrec_pipeline.sequences.log import LOG_SEEN
+from heterrec_pipeline.worker_errors import carried
+
+# Times and users hardly repeat within a page: a dictionary would only cost.
+PLAIN = ("user_id", "timestamp_ms", "target_timestamp_ms")
+
+
+class WriteSequenceShard(beam.DoFn):  # type: ignore[misc]
+    """All parts of a split's shard to its Parquet file."""
+
+    def __init__(self, job: Job) -> None:
+        """Write shards of one job."""
+        self.job = job
+
+    @carried
+    def process(
+        self,
+        element: tuple[tuple[str, int], Iterable[Part | None]],
+        seen: dict[str, int],
+        user_fitted: Fitted,
+        items: Iterable[Written],
+    ) -> Iterator[Any]:
+        """Write one shard; hash ranges follow one another, so nothing is sorted here."""
+        (split, shard), parts = element
+        spec = self.job.spec
+        integral = Seen(seen.get(LOG_SEEN, 0)).integral
+        entries: list[FeatureEntry] = [
+            feature_entry(f, "user", user_fitted[f.name]) for f in spec.user_features
+        ]
+        schema = sequences_schema(spec, split, integral=integral, entries=entries)
+        shards = spec.output.sequence_shards
+        path = f"sequences/{shard_name(split, shard, shards)}"
+        tokens = item_tokens(self.job, items) if spec.output.layout == "flattened" else None
+        done: list[Written] = []
+        with new_shard(
+            self.job.root, path, schema, row_group=WIDE_ROW_GROUP, plain=PLAIN, done=done
+        ) as sink:
+            for part in sorted(p for p in parts if p is not None):
+                rows = read_part(part)
+                sink.write(finished(rows, schema, tokens, spec.first_item_index))
+        METER.wrote(split, done[0].rows)
+        yield counted(f"sequences.{split}", done[0].rows)
+        yield written(done[0])
+
+
+def finished(
+    rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: int
+) -> pa.Table:
+    """A part's rows with the shard's columns and types."""
+    columns: list[Any] = []
+    for field in schema:
+        if field.name == "user_id" and field.type == pa.int64():
+            columns.append(pl.Series(rows["user_id"]).cast(pl.Int64).to_arrow())
+        elif tokens is not None and field.name.startswith("item_") and field.name != "item_index":
+            columns.append(
+                flattened(rows["item_index"].combine_chunks(), tokens[field.name[5:]], first)
+            )
+        else:
+            columns.append(rows[field.name])
+    return pa.table(
+        [c.cast(f.type) if c.type != f.type else c for c, f in zip(columns, schema, strict=True)],
+        schema=schema,
+    )
+
+
+def flattened(items: pa.ListArray, tokens: pa.ChunkedArray, first: int) -> pa.ListArray:
+    """The tokens of every item of a history; the last row of `tokens` stands for items outside the catalogue."""
+    flat = items.flatten().to_numpy()
+    at = np.where(flat >= first, flat - first, len(tokens) - 1)
+    taken = tokens.take(pa.array(at))
+    return pa.ListArray.from_arrays(_from_zero(items), taken.combine_chunks())
+
+
+def _from_zero(items: pa.ListArray) -> pa.Array:
+    offsets = items.offsets.to_numpy()
+    return pa.array((offsets - offsets[0]).astype(np.int32))
+
+
+def item_tokens(job: Job, items: Iterable[Written]) -> pa.Table:
+    """The token columns of all items by position, with one row of missing tokens behind them."""
+    paths = tuple(f.temporary for f in sorted(items, key=lambda f: f.path))
+    return _item_tokens(paths, tuple(f.name for f in job.spec.items.features))
+
+
+@lru_cache(maxsize=1)
+def _item_tokens(paths: tuple[str, ...], names: tuple[str, ...]) -> pa.Table:
+    tables = []
+    for path in paths:
+        with storage.open_arrow(path) as handle:
+            tables.append(pq.read_table(handle, columns=list(names)))
+    whole = pa.concat_tables(tables)
+    last = pa.table([pa.array([_missing(f.type)], f.type) for f in whole.schema], schema=whole.schema)
+    return pa.concat_tables([whole, last]).combine_chunks()
+
+
+def _missing(kind: pa.DataType) -> int | list[int]:
+    """The tokens of an item without any, by the type of the column."""
+    if pa.types.is_fixed_size_list(kind):
+        return [MISSING] * kind.list_size
+    return [MISSING] if pa.types.is_list(kind) else MISSING
+
+
+class WriteItemCounts(beam.DoFn):  # type: ignore[misc]
+    """The train counts of all buckets to one file."""
+
+    def __init__(self, job: Job) -> None:
+        """Write for one job."""
+        self.job = job
+
+    @carried
+    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
+        """Write the file."""
+        frames = [pl.DataFrame(pl.from_arrow(t)) for t in tables_in(element[1])]
+        empty = pl.DataFrame(schema={"item_index": pl.Int64, "train_count": pl.Int64})
+        whole = pl.concat(frames or [empty])
+        counts = whole.group_by("item_index").agg(pl.col("train_count").sum()).sort("item_index")
+        schema = with_metadata(ITEM_COUNTS_SCHEMA, "item_counts")
+        table = counts.to_arrow().cast(ITEM_COUNTS_SCHEMA).replace_schema_metadata(schema.metadata)
+        path = f"item_counts/{shard_name('item_counts', 0, 1)}"
+        yield written(write_shard(self.job.root, path, table, plain=("item_index",)))

@@ -1,0 +1,17 @@
+"""Read generations: open and verify one, its tables as Arrow, its content in words."""
+
+from heterrec_schemas.generation.describe import item_in_words, overview, user_in_words
+from heterrec_schemas.generation.folder import Folder, open_folder
+from heterrec_schemas.generation.reader import Generation, open_generation
+from heterrec_schemas.generation.verify import Verify
+
+__all__ = [
+    "Folder",
+    "Generation",
+    "Verify",
+    "item_in_words",
+    "open_folder",
+    "open_generation",
+    "overview",
+    "user_in_words",
+]

@@ -1,0 +1,114 @@
+"""Find the generation that a path means: an output folder's latest one, or a generation itself."""
+
+import json
+from pathlib import Path
+
+from heterrec_schemas.errors import (
+    CorruptGenerationError,
+    GenerationError,
+    UnfinishedGenerationError,
+    near,
+)
+from heterrec_schemas.generation.folder import Folder, open_folder
+from heterrec_schemas.manifest import CONTENT_FOLDERS, LATEST_NAME, MANIFEST_NAME
+
+GENERATIONS = "generations"
+
+
+def find_generation(path: str | Path) -> Folder:
+    """The folder of the generation at a path; it has a manifest, which is not read yet.
+
+    Args:
+        path: an output folder, whose `latest.json` is followed, or a generation's own folder.
+
+    Raises:
+        CallError: the URI's scheme is unknown.
+        GenerationError: there is no such folder, or no generation in it.
+        UnfinishedGenerationError: the generation has no manifest.
+        CorruptGenerationError: `latest.json` names no generation.
+    """
+    folder = open_folder(path)
+    if folder.has_file(MANIFEST_NAME):
+        return folder
+    if folder.has_file(LATEST_NAME):
+        return _latest(folder)
+    raise _refusal(folder)
+
+
+def _latest(output: Folder) -> Folder:
+    """The generation that an output's `latest.json` names."""
+    shown = output.locate(LATEST_NAME)
+    try:
+        name = json.loads(output.read_bytes(LATEST_NAME))["generation"]
+    except (ValueError, TypeError, KeyError):
+        name = None
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise CorruptGenerationError(
+            f"{shown} names no generation",
+            got=name,
+            expected='{"generation": "<id>"}',
+            todo="Open a generation by its own folder, or publish again.",
+        )
+    folder = output.child(f"{GENERATIONS}/{name}")
+    if folder.has_file(MANIFEST_NAME):
+        return folder
+    if folder.kind() == "absent":
+        raise GenerationError(
+            f"{shown} names {name}, of which there is no folder",
+            todo=near(name, output.child(GENERATIONS).folders()) or "Build it again.",
+        )
+    raise _unfinished(folder)
+
+
+def _refusal(folder: Folder) -> GenerationError:
+    """Why a folder with neither a manifest nor a `latest.json` cannot be opened."""
+    kind = folder.kind()
+    if kind == "absent":
+        beside = Folder(folder.filesystem, folder.path.rpartition("/")[0], "").folders()
+        hint = near(folder.path.rpartition("/")[2], beside)
+        return GenerationError(
+            f"there is no folder {folder.name}",
+            todo=hint if hint.startswith("Did") else "Check the path.",
+        )
+    if kind == "file":
+        return GenerationError(
+            f"{folder.name} is a file",
+            expected="an output folder of a build, or the folder of one generation",
+        )
+    inside = folder.folders()
+    if GENERATIONS in inside:
+        return _unpublished(folder)
+    if folder.has_file("spec.yaml") or set(inside) & {*CONTENT_FOLDERS, "rejects", "schema"}:
+        return _unfinished(folder)
+    if folder.path.rpartition("/")[0].endswith(f"/{GENERATIONS}"):
+        return _unfinished(folder)
+    return GenerationError(
+        f"{folder.name} holds no generation",
+        expected=f"an output folder with {LATEST_NAME}, or a generation with {MANIFEST_NAME}",
+        todo="Check the path, or build into it first.",
+    )
+
+
+def _unpublished(output: Folder) -> GenerationError:
+    """An output folder whose `latest.json` was never written."""
+    generations = output.child(GENERATIONS)
+    names = generations.folders()
+    marks = generations.sizes([f"{name}/{MANIFEST_NAME}" for name in names]) if names else []
+    finished = [name for name, mark in zip(names, marks, strict=True) if mark is not None]
+    if finished:
+        return GenerationError(
+            f"{output.name} has no {LATEST_NAME}, so no generation is published",
+            todo=f"Open one by its own folder: {generations.locate(finished[-1])}.",
+        )
+    return UnfinishedGenerationError(
+        f"{output.name} has no finished generation",
+        got=f"{len(names)} without {MANIFEST_NAME}",
+        todo="Wait for the build to end, or run it again.",
+    )
+
+
+def _unfinished(folder: Folder) -> UnfinishedGenerationError:
+    return UnfinishedGenerationError(
+        f"{folder.name} has no {MANIFEST_NAME}: its build has not finished, or never will",
+        todo="Wait for the build to end, or run it again and open the generation it publishes.",
+    )

@@ -1,0 +1,303 @@
+"""Open a generation: refuse what is unfinished, unknown or damaged, then read its tables."""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from heterrec_schemas.errors import (
+    CallError,
+    CorruptGenerationError,
+    FormatVersionError,
+    near,
+)
+from heterrec_schemas.generation.folder import Folder
+from heterrec_schemas.generation.locate import find_generation
+from heterrec_schemas.generation.verify import Verify, check_files, read_manifest, read_spec
+from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
+from heterrec_schemas.spec import EmbeddingFeature, Feature, FeatureSpec
+from heterrec_schemas.tables import METADATA_KEY
+
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
+
+
+def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generation":
+    """Open a published generation.
+
+    Args:
+        path: an output folder (its `latest.json` is followed) or a generation's own folder;
+            a local path or a URI (gs://, s3://).
+        verify: `hashes` reads every file and compares its SHA-256; `sizes` asks only for sizes,
+            which is enough for a generation that was verified before.
+
+    Raises:
+        CallError: `verify` or the URI's scheme is unknown.
+        GenerationError: there is no generation at the path.
+        UnfinishedGenerationError: there is one, without a manifest.
+        FormatVersionError: it is of a format version that this release does not know.
+        CorruptGenerationError: the manifest cannot be read, or a file differs from it.
+        RunError: the store does not answer.
+    """
+    if verify not in ("hashes", "sizes"):
+        raise CallError("verify", got=repr(verify), expected="'hashes' or 'sizes'")
+    folder = find_generation(path)
+    manifest = read_manifest(folder)
+    check_files(folder, manifest, verify)
+    return Generation(folder, manifest, read_spec(folder, manifest))
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """One published output of the pipeline, open for reading.
+
+    Paths of files are relative to the generation's folder, as its manifest lists them; `locate`
+    gives the full ones. Every reader checks the format version in a shard's own metadata.
+
+    Attributes:
+        folder: where it stands.
+        manifest: what it says of itself.
+        spec: the feature spec that it was built with.
+    """
+
+    folder: Folder
+    manifest: Manifest
+    spec: FeatureSpec
+
+    @property
+    def root(self) -> str:
+        """The generation's own folder, as a path or URI."""
+        return self.folder.name
+
+    def locate(self, path: str) -> str:
+        """The full path or URI of a file."""
+        return self.folder.locate(path)
+
+    def files(self, folder: str) -> list[FileEntry]:
+        """The entries of one folder, such as `items`, sorted by path."""
+        inside = [f for f in self.manifest.files if f.path.startswith(f"{folder}/")]
+        return sorted(inside, key=lambda f: f.path)
+
+    def vocabulary_shards(self, name: str) -> list[str]:
+        """The paths of one vocabulary: `item`, an item feature, or `user_<feature>`.
+
+        Raises:
+            CallError: there is no such vocabulary.
+        """
+        return self._named("vocabularies", name, "vocabulary")
+
+    def vocabulary(self, name: str) -> pa.Table:
+        """One vocabulary: id, value, count, status; all shards, sorted by id.
+
+        Raises:
+            CallError: there is no such vocabulary.
+        """
+        return self.read(self.vocabulary_shards(name)).sort_by("id")
+
+    def boundaries(self, name: str) -> npt.NDArray[np.float64]:
+        """The bin edges of a numeric feature (`user_<feature>` on the users' side), ascending.
+
+        Raises:
+            CallError: there is no such numeric feature.
+        """
+        edges = self.read(self._named("boundaries", name, "boundaries"))["edge"]
+        return np.asarray(edges.to_numpy(), np.float64)
+
+    def quantizers(self, name: str) -> npt.NDArray[np.float32]:
+        """The quantile edges of an embedding feature: [q - 1, D] float32.
+
+        Raises:
+            CallError: there is no such embedding feature.
+            CorruptGenerationError: the table is no full grid of edges and dimensions.
+        """
+        path = self._named("quantizers", name, "quantizers")[0]
+        table = self.read([path]).sort_by([("edge_index", "ascending"), ("dim", "ascending")])
+        feature = self.feature(name)
+        assert isinstance(feature, EmbeddingFeature)
+        shape = (feature.quantiles - 1, feature.dim)
+        grid = np.indices(shape).reshape(2, -1)
+        got = [table[column].to_numpy() for column in ("edge_index", "dim")]
+        if not np.array_equal(got, grid):
+            raise CorruptGenerationError(
+                f"{self.locate(path)} is no full grid",
+                got=f"{len(table)} rows",
+                expected=f"one for each of {shape[0]} edges of {shape[1]} dimensions",
+            )
+        return np.asarray(table["edge"].to_numpy(), np.float32).reshape(shape)
+
+    def feature(self, name: str) -> Feature:
+        """A feature of the spec by the name of its files: `<feature>` or `user_<feature>`.
+
+        Raises:
+            CallError: there is no such feature.
+        """
+        named = {f.name: f for f in self.spec.items.features}
+        named |= {f"user_{f.name}": f for f in self.spec.user_features}
+        if name not in named:
+            raise CallError(f"there is no feature {name!r}", todo=near(name, named))
+        return named[name]
+
+    def item_shards(self) -> list[str]:
+        """The paths of the item shards, in the order of item_index."""
+        return self._paths("items")
+
+    def items(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The token table of the items, sorted by item_index; all columns, or the given ones.
+
+        Raises:
+            CallError: there is no such column.
+        """
+        return self.read(self.item_shards(), columns)
+
+    def sequence_shards(self, split: str) -> list[str]:
+        """The paths of one split's shards: train, validation, test or latest.
+
+        Raises:
+            CallError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise CallError(f"there is no split {split!r}", todo=near(split, SPLITS))
+        return self._named("sequences", split, "split")
+
+    def sequences(self, split: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The sequences of one split; all columns, or the given ones.
+
+        Raises:
+            CallError: there is no such split or column.
+        """
+        return self.read(self.sequence_shards(split), columns)
+
+    def item_counts(self) -> pa.Table:
+        """item_index, train_count: how often each item was trained on, where at all."""
+        return self.read(self._paths("item_counts"))
+
+    def rejects(self) -> pa.Table:
+        """The rows and cells that were set aside, with their reasons."""
+        return self.read(self._paths("rejects"))
+
+    def statistics(self) -> dict[str, Any]:
+        """The statistics of the build; empty when the generation carries none."""
+        if not any(f.path == "statistics.json" for f in self.manifest.files):
+            return {}
+        return cast(dict[str, Any], json.loads(self.folder.read_bytes("statistics.json")))
+
+    def read(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Whole shards as one table, in the order of the paths.
+
+        Raises:
+            CallError: there is no such column.
+        """
+        return pa.concat_tables([self._read_shard(path, columns) for path in paths])
+
+    def rows(
+        self,
+        paths: Sequence[str],
+        column: str,
+        values: Collection[int | str],
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows of some shards whose `column` holds one of the values.
+
+        Row groups whose statistics rule all the values out are not read.
+
+        Raises:
+            CallError: there is no such column.
+        """
+        wanted = None if columns is None else list(dict.fromkeys([column, *columns]))
+        parts = []
+        for path in paths:
+            with self.open_shard(path) as shard:
+                _check_columns(path, shard.schema_arrow, wanted)
+                groups = _groups_with(shard, column, values)
+                table = shard.read_row_groups(groups, columns=wanted)
+            chosen = pa.array(list(values), table.schema.field(column).type)
+            parts.append(table.filter(pc.is_in(table[column], value_set=chosen)))
+        return pa.concat_tables(parts).select(columns) if columns else pa.concat_tables(parts)
+
+    @contextmanager
+    def open_shard(self, path: str) -> Iterator[pq.ParquetFile]:
+        """One shard, open; its metadata is checked.
+
+        Raises:
+            FormatVersionError: the shard is of an unknown format version.
+            CorruptGenerationError: it is absent, no Parquet file, or carries no format version.
+        """
+        try:
+            with self.folder.open(path) as source, pq.ParquetFile(source) as shard:
+                _check_version(self.locate(path), shard.schema_arrow.metadata)
+                yield shard
+        except FileNotFoundError:
+            raise CorruptGenerationError(f"{self.locate(path)} is absent") from None
+        except pa.ArrowInvalid as error:
+            raise CorruptGenerationError(
+                f"{self.locate(path)} is no readable Parquet file: {error}"
+            ) from None
+
+    def _read_shard(self, path: str, columns: Sequence[str] | None) -> pa.Table:
+        with self.open_shard(path) as shard:
+            _check_columns(path, shard.schema_arrow, columns)
+            return shard.read(None if columns is None else list(columns))
+
+    def _paths(self, folder: str) -> list[str]:
+        """The paths of a folder that holds one table."""
+        paths = [f.path for f in self.files(folder)]
+        if not paths:
+            raise CorruptGenerationError(f"the manifest of {self.root} lists no file of {folder}/")
+        return paths
+
+    def _named(self, folder: str, name: str, what: str) -> list[str]:
+        """The paths of one table in a folder that holds several."""
+        named: dict[str, list[str]] = {}
+        for entry in self.files(folder):
+            stem = _SHARD.sub("", entry.path).removesuffix(".parquet")
+            named.setdefault(stem.removeprefix(f"{folder}/"), []).append(entry.path)
+        if name not in named:
+            raise CallError(f"there is no {what} {name!r} in {self.root}", todo=near(name, named))
+        return named[name]
+
+
+def _check_version(name: str, metadata: Mapping[bytes, bytes] | None) -> None:
+    try:
+        got = json.loads((metadata or {})[METADATA_KEY])["format_version"]
+    except (KeyError, TypeError, ValueError):
+        raise CorruptGenerationError(
+            f"{name} does not say its format version",
+            expected=f"the key {METADATA_KEY.decode()!r} in its schema's metadata",
+            todo="Build the generation again.",
+        ) from None
+    if got != FORMAT_VERSION:
+        raise FormatVersionError(
+            f"{name}: unknown format version",
+            got=got,
+            expected=FORMAT_VERSION,
+            todo=f"Its generation's {MANIFEST_NAME} should say the same; build it again.",
+        )
+
+
+def _check_columns(path: str, schema: pa.Schema, columns: Sequence[str] | None) -> None:
+    for column in columns or ():
+        if column not in schema.names:
+            raise CallError(
+                f"there is no column {column!r} in {path}", todo=near(column, schema.names)
+            )
+
+
+def _groups_with(shard: pq.ParquetFile, column: str, values: Collection[int | str]) -> list[int]:
+    """The row groups that may hold one of the values, by their statistics."""
+    names = [shard.schema.column(c).path for c in range(len(shard.schema))]
+    position = names.index(column)
+    groups = []
+    for group in range(shard.metadata.num_row_groups):
+        known = shard.metadata.row_group(group).column(position).statistics
+        unknown = known is None or not known.has_min_max
+        if unknown or any(known.min <= value <= known.max for value in values):
+            groups.append(group)
+    return groups

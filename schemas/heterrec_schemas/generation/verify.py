@@ -1,0 +1,134 @@
+"""Check a generation against its manifest, which itself is checked first."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import ValidationError
+
+from heterrec_schemas.errors import CorruptGenerationError, FormatVersionError
+from heterrec_schemas.generation.folder import Folder
+from heterrec_schemas.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    content_sha256,
+)
+from heterrec_schemas.spec import FeatureSpec, parse_spec, spec_sha256
+
+Verify = Literal["hashes", "sizes"]
+SPEC_NAME = "spec.yaml"
+_SHOWN = 3
+_READERS = 8
+_AGAIN = "Build the generation again, or copy it again from where it is whole."
+
+
+def read_manifest(folder: Folder) -> Manifest:
+    """The manifest of a generation's folder.
+
+    Raises:
+        FormatVersionError: it is of a format version that this release does not know.
+        CorruptGenerationError: it is no manifest, or contradicts itself.
+    """
+    shown = folder.locate(MANIFEST_NAME)
+    try:
+        data = json.loads(folder.read_bytes(MANIFEST_NAME))
+    except ValueError as error:
+        raise CorruptGenerationError(f"{shown} is no JSON: {error}", todo=_AGAIN) from None
+    if not isinstance(data, dict) or "format_version" not in data:
+        raise CorruptGenerationError(
+            f"{shown} is no manifest", expected="an object with format_version", todo=_AGAIN
+        )
+    if data["format_version"] != FORMAT_VERSION:
+        raise FormatVersionError(
+            f"{shown}: unknown format version",
+            got=data["format_version"],
+            expected=FORMAT_VERSION,
+            todo="Install the release of heterrec that wrote it, or build the generation again.",
+        )
+    try:
+        manifest = Manifest.model_validate(data)
+    except ValidationError as error:
+        found = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)
+        ]
+        raise CorruptGenerationError(
+            f"{shown} is no manifest: {_listed(found)}", todo=_AGAIN
+        ) from None
+    _check_content(shown, manifest)
+    return manifest
+
+
+def read_spec(folder: Folder, manifest: Manifest) -> FeatureSpec:
+    """The feature spec that a generation was built with.
+
+    Raises:
+        CorruptGenerationError: it is not the spec that the manifest names.
+        SpecError: this release cannot read it.
+    """
+    shown = folder.locate(SPEC_NAME)
+    try:
+        raw = folder.read_bytes(SPEC_NAME)
+    except FileNotFoundError:
+        raise CorruptGenerationError(f"{shown} is absent", todo=_AGAIN) from None
+    text = raw.decode("utf-8", errors="replace")
+    if (got := spec_sha256(text)) != manifest.spec_sha256:
+        raise CorruptGenerationError(
+            f"{shown} is not the spec of this generation",
+            got=f"SHA-256 {got}",
+            expected=manifest.spec_sha256,
+            todo=_AGAIN,
+        )
+    return parse_spec(text, where=shown)
+
+
+def check_files(folder: Folder, manifest: Manifest, verify: Verify) -> None:
+    """Compare the files that a manifest lists with those that stand in the folder.
+
+    Raises:
+        CorruptGenerationError: some are absent, or of another size or SHA-256; the message counts
+            them and names up to three.
+    """
+    sizes = folder.sizes([f.path for f in manifest.files])
+    wrong = [
+        f"{entry.path}: "
+        + ("absent" if size is None else f"got {size} bytes, expected {entry.bytes}")
+        for entry, size in zip(manifest.files, sizes, strict=True)
+        if size != entry.bytes
+    ]
+    if not wrong and verify == "hashes":
+        wrong = list(_other_hashes(folder, manifest.files))
+    if wrong:
+        count = f"{len(wrong)} of {len(manifest.files)} files"
+        raise CorruptGenerationError(
+            f"{folder.name}: {count} differ from {MANIFEST_NAME}: {_listed(wrong)}", todo=_AGAIN
+        )
+
+
+def _other_hashes(folder: Folder, files: list[FileEntry]) -> Iterator[str]:
+    with ThreadPoolExecutor(_READERS) as readers:
+        hashes = readers.map(folder.sha256, [f.path for f in files])
+        for entry, got in zip(files, hashes, strict=True):
+            if got != entry.sha256:
+                yield f"{entry.path}: got SHA-256 {got}, expected {entry.sha256}"
+
+
+def _check_content(shown: str, manifest: Manifest) -> None:
+    for path in (f.path for f in manifest.files):
+        if PurePosixPath(path).is_absolute() or ".." in path.split("/") or "\\" in path:
+            raise CorruptGenerationError(f"{shown} lists {path!r}, outside its folder")
+    if (got := content_sha256(manifest.files)) != manifest.content_sha256:
+        raise CorruptGenerationError(
+            f"{shown}: content_sha256 is not that of the files it lists",
+            got=manifest.content_sha256,
+            expected=got,
+            todo=_AGAIN,
+        )
+
+
+def _listed(found: list[str]) -> str:
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return "; ".join(found[:_SHOWN]) + more

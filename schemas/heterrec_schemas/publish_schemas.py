@@ -1,0 +1,136 @@
+"""The contract as JSON: a schema of the spec, one of the manifest, and the fields of every table.
+
+`python -m heterrec_schemas.publish_schemas [FOLDER]` writes the committed files of the folder
+`json`, or into another one; a generation carries them in its folder `schema`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, Manifest
+from heterrec_schemas.spec import FeatureSpec, parse_spec
+from heterrec_schemas.tables import (
+    BOUNDARIES_SCHEMA,
+    ITEM_COUNTS_SCHEMA,
+    QUANTIZERS_SCHEMA,
+    REJECTS_SCHEMA,
+    items_schema,
+    sequences_schema,
+    vocabulary_schema,
+)
+
+FOLDER = Path(__file__).parent / "json"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+# One feature of every type of token; their names and sizes are replaced in what is published.
+_TEMPLATE = """
+version: 1
+name: template
+items:
+  source: {path: items.parquet}
+  key: item_id
+  features: &features
+    - {name: categorical, kind: categorical, column: c}
+    - {name: multivalued, kind: categorical, column: m, multivalued: true}
+    - {name: numeric, kind: numeric, column: n, bins: 2}
+    - {name: embedding, kind: embedding, column: e, dim: 2, groups: 2, quantiles: 2}
+interactions:
+  source: {path: log.parquet}
+  user: user_id
+  item: item_id
+  timestamp: {column: timestamp, unit: s}
+  behaviour: {column: event_type, values: [view]}
+users:
+  source: {path: users.parquet}
+  key: user_id
+  features: *features
+sequences: {max_length: 2, train_windows: all}
+split: {method: leave_one_out}
+output: {layout: flattened}
+"""
+_KEY = "int64 or string"
+_WHEN = {
+    "behaviour": "interactions.behaviour is declared",
+    "target_behaviour": "interactions.behaviour is declared",
+    "window": "sequences.train_windows is all",
+}
+
+
+def schema_files() -> dict[str, str]:
+    """The published files, name to JSON text with sorted keys."""
+    return {
+        "arrow.json": _text(arrow_fields()),
+        "feature_spec.schema.json": _text(_json_schema(FeatureSpec, "HeterRec feature spec")),
+        "manifest.schema.json": _text(_json_schema(Manifest, "HeterRec manifest")),
+    }
+
+
+def arrow_fields() -> dict[str, Any]:
+    """Every table's fields: name, type, whether null is allowed, and when a field is there.
+
+    Fields of features stand once for each kind of token, under the name `<feature>`.
+    """
+    spec = parse_spec(_TEMPLATE)
+    tables = {
+        "vocabularies": vocabulary_schema(integral=False),
+        "boundaries": BOUNDARIES_SCHEMA,
+        "quantizers": QUANTIZERS_SCHEMA,
+        "items": items_schema(spec, integral=False),
+        **{f"sequences/{s}": sequences_schema(spec, s, integral=False) for s in SPLITS},
+        "item_counts": ITEM_COUNTS_SCHEMA,
+        "rejects": REJECTS_SCHEMA,
+    }
+    kinds = [feature.name for feature in spec.items.features]
+    return {
+        "format_version": FORMAT_VERSION,
+        "tables": {
+            name: [_field(field, kinds) for field in schema] for name, schema in tables.items()
+        },
+    }
+
+
+def write_schemas(folder: Path = FOLDER) -> list[Path]:
+    """Write the published files into a folder, made if absent; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in schema_files().items():
+        paths.append(folder / name)
+        paths[-1].write_text(text, encoding="utf-8")
+    return paths
+
+
+def _field(field: pa.Field, kinds: list[str]) -> dict[str, Any]:
+    # Lists show their own inner field's name, which is of no interest.
+    kind = str(field.type).replace("element: ", "").replace("item: ", "")
+    described: dict[str, Any] = {"name": field.name, "type": kind, "nullable": field.nullable}
+    prefix, _, last = field.name.rpartition("_")
+    if last in kinds and prefix in ("", "item", "user"):
+        described["name"] = f"{prefix}_<feature>".lstrip("_")
+        described["type"] = kind.replace("[2]", "[groups]")
+        described["when"] = f"the feature is {last}"
+        if prefix == "item":
+            described["when"] += ", and output.layout is flattened"
+    elif field.name in _WHEN:
+        described["when"] = _WHEN[field.name]
+    elif field.name in ("item_id", "user_id", "value") and field.type == pa.string():
+        if not field.nullable:
+            described["type"] = _KEY
+    return described
+
+
+def _json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
+    return {**model.model_json_schema(), "$schema": DIALECT, "title": title}
+
+
+def _text(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for path in write_schemas(*map(Path, sys.argv[1:2])):
+        print(path)

@@ -1,0 +1,15 @@
+"""Valid rows for tests of both sides: a made-up shop, its files and spec, whole generations."""
+
+from heterrec_schemas.testing.files import write_shop
+from heterrec_schemas.testing.generation import small_generation
+from heterrec_schemas.testing.shop import BEHAVIOURS, Settings, Shop, shop, spec_text
+
+__all__ = [
+    "BEHAVIOURS",
+    "Settings",
+    "Shop",
+    "shop",
+    "small_generation",
+    "spec_text",
+    "write_shop",
+]

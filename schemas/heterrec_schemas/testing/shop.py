@@ -1,0 +1,253 @@
+"""A made-up shop: raw tables with the oddities of real ones, and the feature spec that fits them.
+
+What is odd about it: text beyond ASCII and with blanks around it, missing cells of every feature,
+many equal times, rows given twice, items that the catalogue lacks, users without a row.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+BEHAVIOURS = ("view", "cart", "purchase")
+CATEGORIES = ("Hair", "Make-up", "Nägel", "香水", "Skin & Sun", "Bath")
+FIRST_DAY = 19_700
+"""The shop opens on 2023-12-09, in days since 1970."""
+DAYS = 24
+HOURS = (0, 9, 20)
+GROUP_WIDTH = 4
+"""How many dimensions of the vector one token stands for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """The raw tables of a shop.
+
+    Attributes:
+        items: item_id, category, brand, price and, unless they stand in `details`, categories
+            (lists of paths) and vector (`dim` float32).
+        details: item_id, categories, vector of most items; None when `items` has them.
+        interactions: user_id, item_id, timestamp (seconds), event_type, event_id.
+        users: user_id, age of most users, and of some that did nothing.
+        dim: the width of the vectors.
+    """
+
+    items: pa.Table
+    details: pa.Table | None
+    interactions: pa.Table
+    users: pa.Table
+    dim: int
+
+    def tables(self) -> dict[str, pa.Table]:
+        """The tables by the names of their files."""
+        named = {
+            "items": self.items,
+            "details": self.details,
+            "interactions": self.interactions,
+            "users": self.users,
+        }
+        return {name: table for name, table in named.items() if table is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a shop's spec and files say beyond its rows."""
+
+    split: Literal["leave_one_out", "temporal"] = "leave_one_out"
+    targets: Literal["all", "next", "last"] = "all"
+    train_windows: Literal["last", "all"] = "last"
+    unknown_items: Literal["drop", "oov"] = "drop"
+    layout: Literal["referenced", "flattened"] = "referenced"
+    min_length: int = 3
+    max_length: int = 12
+    item_shards: int = 2
+    sequence_shards: int = 3
+    item_vocabulary_shards: int = 1
+    items_format: str = "jsonl.gz"
+    details_format: str = "parquet"
+    interactions_format: str = "csv.gz"
+    users_format: str = "parquet"
+    files: int = 2
+    """How many files each table is cut into."""
+
+    def format_of(self, table: str) -> str:
+        """The suffix of a table's files."""
+        return str(getattr(self, f"{table}_format"))
+
+
+def shop(
+    seed: int = 0,
+    items: int = 60,
+    users: int = 40,
+    interactions: int = 800,
+    dim: int = 16,
+    *,
+    integer_keys: bool = False,
+    joined: bool = False,
+) -> Shop:
+    """Make a shop; equal arguments give equal tables.
+
+    Args:
+        seed: of the random numbers.
+        items: how many items the catalogue has.
+        users: how many users interact.
+        interactions: how many rows the log has.
+        dim: the width of the vectors, a multiple of 4.
+        integer_keys: items and users have int64 keys rather than text.
+        joined: categories and vectors stand in a table of their own, which lacks some items; the
+            other table of items then has no lists and can be written as CSV.
+
+    Raises:
+        ValueError: `dim` is no multiple of 4.
+    """
+    if dim % GROUP_WIDTH:
+        raise ValueError(f"dim: got {dim}, expected a multiple of {GROUP_WIDTH}")
+    rng = np.random.default_rng(seed)
+    item_ids = _keys(rng, items, "B", integer_keys)
+    user_ids = _keys(rng, users + users // 10, "u", integer_keys)
+    catalogue = _items(rng, item_ids, dim)
+    details = None
+    if joined:
+        kept = np.sort(rng.permutation(items)[: items - items // 10])
+        details = catalogue.select(["item_id", "categories", "vector"]).take(pa.array(kept))
+        catalogue = catalogue.drop_columns(["categories", "vector"])
+    return Shop(
+        items=catalogue,
+        details=details,
+        interactions=_interactions(rng, item_ids, user_ids[:users], interactions),
+        users=_users(rng, user_ids[users // 10 :]),
+        dim=dim,
+    )
+
+
+def spec_text(goods: Shop, settings: Settings | None = None) -> str:
+    """The YAML of a feature spec for a shop's files."""
+    s = settings or Settings()
+    split = f"method: {s.split}"
+    if s.split == "temporal":
+        split += f", validation_at: 0.7, test_at: 0.85, targets: {s.targets}"
+    joins = ""
+    if goods.details is not None:
+        joins = (
+            f'\n  joins:\n    - {{source: {{path: "details-*.{s.details_format}"}}, key: item_id}}'
+        )
+    return f"""version: 1
+name: shop
+items:
+  source: {{path: "items-*.{s.items_format}"}}
+  key: item_id{joins}
+  features:
+    - {{name: category, kind: categorical, column: category}}
+    - {{name: brand, kind: categorical, column: brand, missing_values: [Unknown], min_count: 2,
+       oov_buckets: 4}}
+    - {{name: path, kind: categorical, column: categories, multivalued: true, nested: prefixes,
+       max_values: 5}}
+    - {{name: price, kind: numeric, column: price, bins: 8}}
+    - {{name: look, kind: embedding, column: vector, dim: {goods.dim},
+       groups: {goods.dim // GROUP_WIDTH}, quantiles: 3}}
+  catalogue_vocabulary: {{oov_buckets: {4 if s.unknown_items == "oov" else 0},
+                         shards: {s.item_vocabulary_shards}}}
+interactions:
+  source: {{path: "interactions-*.{s.interactions_format}"}}
+  user: user_id
+  item: item_id
+  timestamp: {{column: timestamp, unit: s}}
+  behaviour: {{column: event_type, values: [{", ".join(BEHAVIOURS)}]}}
+  order: event_id
+  unknown_items: {s.unknown_items}
+users:
+  source: {{path: "users-*.{s.users_format}"}}
+  key: user_id
+  features:
+    - {{name: age, kind: categorical, column: age, min_count: 2}}
+    - {{name: age_bin, kind: numeric, column: age, bins: 4}}
+sequences: {{min_length: {s.min_length}, max_length: {s.max_length}, deduplicate: exact,
+            train_windows: {s.train_windows}}}
+split: {{{split}}}
+output: {{item_shards: {s.item_shards}, sequence_shards: {s.sequence_shards}, layout: {s.layout}}}
+"""
+
+
+def _keys(rng: np.random.Generator, count: int, letter: str, integers: bool) -> list[Any]:
+    """Distinct keys in no order; integers have one to several digits, so 9 stands before 10."""
+    numbers = [int(n) for n in rng.permutation(3 * count)[:count]]
+    return numbers if integers else [f"{letter}{n:05d}" for n in numbers]
+
+
+def _items(rng: np.random.Generator, ids: list[Any], dim: int) -> pa.Table:
+    count = len(ids)
+    category = rng.integers(0, len(CATEGORIES), count)
+    centres = rng.standard_normal((len(CATEGORIES), dim))
+    vectors = (centres[category] + rng.standard_normal((count, dim))).astype(np.float32)
+    prices = np.round(np.exp(rng.normal(2.5, 0.8, count)) * 2) / 2
+    return pa.table(
+        {
+            "item_id": ids,
+            "category": [CATEGORIES[c] for c in category],
+            "categories": pa.array(
+                _gaps(rng, [_paths(rng, CATEGORIES[c]) for c in category]),
+                pa.list_(pa.list_(pa.string())),
+            ),
+            "brand": pa.array(_gaps(rng, _brands(rng, count)), pa.string()),
+            "price": pa.array(_gaps(rng, prices.tolist()), pa.float64()),
+            "vector": pa.array(_gaps(rng, vectors.tolist()), pa.list_(pa.float32(), dim)),
+        }
+    )
+
+
+def _brands(rng: np.random.Generator, count: int) -> list[str]:
+    """Few frequent and many rare names, some with blanks around them, some called unknown."""
+    names = [f"Brand {n}" for n in (rng.pareto(1.0, count) * 3).astype(int)]
+    for position in rng.permutation(count)[: count // 5]:
+        names[position] = f" {names[position]} "
+    for position in rng.permutation(count)[: count // 12]:
+        names[position] = "Unknown"
+    return names
+
+
+def _paths(rng: np.random.Generator, category: str) -> list[list[str]]:
+    """None to two paths of one to three nodes."""
+    nodes = ["Shop", category, f"{category} {int(rng.integers(0, 3))}"]
+    return [nodes[: int(rng.integers(1, 4))] for _ in range(int(rng.integers(0, 3)))]
+
+
+def _gaps(rng: np.random.Generator, cells: list[Any]) -> list[Any]:
+    """The cells, one in twelve of them missing."""
+    for position in rng.permutation(len(cells))[: len(cells) // 12]:
+        cells[position] = None
+    return cells
+
+
+def _interactions(
+    rng: np.random.Generator, items: list[Any], users: list[Any], count: int
+) -> pa.Table:
+    """The log: one row in fifty given twice, one in fifty with an item that nobody sells."""
+    strange = [max(items) + 1 + n for n in range(5)] if isinstance(items[0], int) else ["X1", "X2"]
+    distinct = count - count // 50
+    item = _popular(rng, items, distinct, 0.7)
+    for position in rng.permutation(distinct)[: distinct // 50]:
+        item[position] = strange[int(rng.integers(0, len(strange)))]
+    hours = 24 * (FIRST_DAY + rng.integers(0, DAYS, distinct)) + rng.choice(HOURS, distinct)
+    behaviour = rng.choice(len(BEHAVIOURS), distinct, p=[0.7, 0.2, 0.1])
+    columns = {
+        "user_id": _popular(rng, users, distinct, 1.3),
+        "item_id": item,
+        "timestamp": (hours * 3600).tolist(),
+        "event_type": [BEHAVIOURS[b] for b in behaviour],
+    }
+    order = rng.permutation(np.concatenate([np.arange(distinct), np.arange(count - distinct)]))
+    event_ids = [int(n) for n in rng.permutation(count) + 1]
+    table = pa.table(columns).take(pa.array(order))
+    return table.append_column("event_id", pa.array(_gaps(rng, event_ids), pa.int64()))
+
+
+def _popular(rng: np.random.Generator, names: list[Any], count: int, steepness: float) -> list[Any]:
+    """Draws in which the first names are frequent and the last ones rare."""
+    weights = 1 / np.arange(1, len(names) + 1) ** steepness
+    return [names[n] for n in rng.choice(len(names), count, p=weights / weights.sum())]
+
+
+def _users(rng: np.random.Generator, ids: list[Any]) -> pa.Table:
+    ages = [int(a) for a in rng.normal(35, 6, len(ids))]
+    return pa.table({"user_id": ids, "age": pa.array(_gaps(rng, ages), pa.int64())})

@@ -1,0 +1,377 @@
+"""A brute-force reference of the contract: what a generation of a spec and an input must hold.
+
+Plain dicts, lists and loops; shares no code with the project. `reference` is the entry, and reads
+from top to bottom: items, users, interactions (reference_log.py). Cells become tokens in
+reference_features.py, raw tables are read in reference_values.py.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from reference_features import Encoded, encode, number_values, read_cell
+from reference_log import Event, Log, build_sequences, read_events
+from reference_values import (
+    RawTable,
+    RefusedError,
+    Row,
+    is_integer_column,
+    raw_text,
+    read_table,
+    shown,
+    stable_hash,
+    text_of,
+)
+
+Reject = tuple[str, str, str, str | None]
+"""source, column, reason, value."""
+
+
+@dataclass
+class Side:
+    """The items, or the users: kept keys, and their features."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    integral: bool = False
+    features: dict[str, Encoded] = field(default_factory=dict)
+
+
+@dataclass
+class Reference:
+    """Everything that a generation must hold."""
+
+    vocabularies: dict[str, list[list[tuple[int, Any, int]]]] = field(default_factory=dict)
+    """`item`, `<feature>` or `user_<feature>` -> shards -> rows of (id, value, count)."""
+    boundaries: dict[str, list[float]] = field(default_factory=dict)
+    quantizers: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
+    """Name -> (dim, edge_index) -> edge."""
+    items: list[Row] = field(default_factory=list)
+    """In the order of item_index; how they fall into shards is the test's to check."""
+    sequences: dict[str, list[list[Row]]] = field(default_factory=dict)
+    """Split -> shards -> rows."""
+    item_counts: list[tuple[int, int]] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
+    cuts: dict[str, int] = field(default_factory=dict)
+    rejects: Counter[Reject] = field(default_factory=Counter)
+    reject_places: Counter[tuple[str, str, int, str]] = field(default_factory=Counter)
+    """source, file, row, reason of rejected rows, for reasons that concern one row alone."""
+    features: dict[tuple[str, str], Encoded] = field(default_factory=dict)
+    """(side, name) -> the feature."""
+    integral: dict[str, bool] = field(default_factory=dict)
+    """Vocabulary name, or user_id -> whether its values are int64."""
+
+
+def reference(spec: Row, input_dir: Path) -> Reference:
+    """The generation of a spec (its YAML, loaded) over a folder of input.
+
+    Raises:
+        RefusedError: the contract wants no generation of this input.
+    """
+    out = Reference()
+    rejects = Rejects()
+    table = read_table(spec["interactions"]["source"], input_dir)
+    require_columns(table, log_columns(spec))
+    catalogue = spec["items"].get("catalogue_vocabulary", {})
+    buckets = catalogue.get("oov_buckets", 0)
+
+    log = read_events(spec["interactions"], table)
+    rejects.source("interactions", table)
+    if spec["items"]["source"] == "interactions":
+        items = denormalised_items(spec["items"], table, log, rejects)
+    else:
+        items = table_side(spec["items"], "items", "duplicate_item", input_dir, rejects)
+    if not items.keys:
+        raise RefusedError("no item is left")
+    vocabulary = number_values(
+        dict.fromkeys(items.keys, 1),
+        integral=items.integral,
+        oov_buckets=buckets,
+        shards=catalogue.get("shards"),
+    )
+    out.vocabularies["item"] = vocabulary
+    for shard in vocabulary:
+        for index, value, _ in shard:
+            key = str(value)
+            tokens = {name: f.tokens[key] for name, f in items.features.items()}
+            out.items.append({"item_index": index, "item_id": value, **tokens})
+
+    users = None
+    if "users" in spec:
+        users = table_side(spec["users"], "users", "duplicate_user", input_dir, rejects)
+    index_of = {str(row["item_id"]): row["item_index"] for row in out.items}
+    build_sequences(spec, log, index_of, out)
+    add_columns(spec, out, items, users)
+
+    for event in log.rejected:
+        rejects.add("interactions", event.row, event.column, event.reason, event.value)
+    out.counts["items"] = items.counts
+    if users is not None:
+        out.counts["users"] = users.counts
+    for side, name, prefix in ((items, "item", ""), (users, "user", "user_")):
+        for feature, encoded in (side.features if side else {}).items():
+            out.features[name, feature] = encoded
+            if encoded.vocabulary is not None:
+                out.vocabularies[prefix + feature] = encoded.vocabulary
+                out.integral[prefix + feature] = encoded.integral
+            if encoded.edges is not None:
+                out.boundaries[prefix + feature] = encoded.edges
+            if encoded.quantizer is not None:
+                out.quantizers[prefix + feature] = encoded.quantizer
+    out.integral |= {"item": items.integral, "user_id": log.integral_user}
+    out.rejects, out.reject_places = rejects.entries, rejects.places
+    rejects.check(spec.get("limits", {}).get("max_reject_ratio", 0.01))
+    return out
+
+
+# --- rejects ---------------------------------------------------------------------------------
+
+PLACED = {
+    "malformed_row",
+    "missing_key",
+    "time_unreadable",
+    "time_out_of_range",
+    "order_unreadable",
+    "unknown_behaviour",
+    "unknown_item",
+}
+"""Reasons that concern one row alone: where it stands is no matter of choice."""
+
+
+class Rejects:
+    """What was set aside, and how many rows of each source that touches."""
+
+    def __init__(self) -> None:
+        self.entries: Counter[Reject] = Counter()
+        self.places: Counter[tuple[str, str, int, str]] = Counter()
+        self.tables: dict[str, RawTable] = {}
+        self.touched: dict[str, set[int]] = {}
+
+    def source(self, name: str, table: RawTable) -> None:
+        self.tables[name] = table
+        self.touched[name] = set()
+
+    def add(self, source: str, row: int, column: str, reason: str, value: str | None) -> None:
+        self.entries[source, column, reason, value] += 1
+        self.touched[source].add(row)
+        if reason in PLACED:
+            self.places[source, *self.tables[source].places[row], reason] += 1
+
+    def ratio(self, source: str) -> Fraction:
+        return Fraction(len(self.touched[source]), max(1, len(self.tables[source].rows)))
+
+    def check(self, limit: float) -> None:
+        for source in self.tables:
+            if self.ratio(source) > Fraction(str(limit)):
+                raise RefusedError(f"{source}: too many rejects, {float(self.ratio(source)):.3g}")
+
+
+# --- a table of items or users ---------------------------------------------------------------
+
+
+@dataclass
+class Kept:
+    """The kept rows of a table: key text -> (position in the source, row)."""
+
+    rows: dict[str, tuple[int, Row]]
+    read: int
+    rejected: int
+    repeated: int
+
+
+def table_side(
+    spec: Row, source: str, duplicate: str, input_dir: Path, rejects: Rejects
+) -> Side:
+    """Items (with joined tables) or users from a table of their own."""
+    tables = [(source, spec["key"], read_table(spec["source"], input_dir))]
+    for k, join in enumerate(spec.get("joins", [])):
+        tables.append((f"items.joins[{k}]", join["key"], read_table(join["source"], input_dir)))
+    homes = find_homes(spec, [table for _, _, table in tables])
+    side = Side(integral=key_is_integral(tables[0][2], tables[0][1]))
+
+    kept_of: list[Kept] = []
+    for k, (name, key, table) in enumerate(tables):
+        require_columns(table, [key])
+        key_is_integral(table, key)
+        columns = {
+            f["column"]: f["kind"] == "embedding"
+            for f, home in zip(spec.get("features", []), homes, strict=True)
+            if home == k
+        }
+        known = None if k == 0 else set(kept_of[0].rows)
+        reason = duplicate if k == 0 else "duplicate_row"
+        kept_of.append(one_row_a_key(name, table, key, columns, known, reason, rejects))
+    side.keys = list(kept_of[0].rows)
+    side.counts = {
+        "read": kept_of[0].read,
+        "kept": len(side.keys),
+        "rejected": kept_of[0].rejected,
+        "repeated": kept_of[0].repeated,
+    }
+
+    for feature, home in zip(spec.get("features", []), homes, strict=True):
+        values: dict[str, Any] = {}
+        for key in side.keys:
+            position, row = kept_of[home].rows.get(key, (-1, {}))
+            cell = row.get(feature["column"])
+            values[key], bad, value = read_cell(feature, cell)
+            if bad:
+                rejects.add(tables[home][0], position, feature["column"], bad, value)
+        raw_column = tables[home][2].column(feature["column"])
+        side.features[feature["name"]] = encode(feature, values, raw_column)
+    return side
+
+
+def find_homes(spec: Row, tables: list[RawTable]) -> list[int]:
+    """Which table each feature's column stands in: the first that has it."""
+    homes = []
+    for feature in spec.get("features", []):
+        found = [k for k, table in enumerate(tables) if table.has(feature["column"])]
+        if not found:
+            raise RefusedError(f"no table has the column {feature['column']!r}")
+        homes.append(found[0])
+    return homes
+
+
+def require_columns(table: RawTable, names: list[str]) -> None:
+    absent = [name for name in names if not table.has(name)]
+    if absent:
+        raise RefusedError(f"the data lacks {absent}")
+
+
+def key_is_integral(table: RawTable, key: str) -> bool:
+    cells = table.column(key)
+    if any(isinstance(c, float) and not math.isnan(c) and not c.is_integer() for c in cells):
+        raise RefusedError(f"the key {key} holds floats with fractions")
+    return is_integer_column(cells)
+
+
+def one_row_a_key(
+    source: str,
+    table: RawTable,
+    key: str,
+    columns: dict[str, bool],
+    known: set[str] | None,
+    duplicate: str,
+    rejects: Rejects,
+) -> Kept:
+    """Equal rows count as one; of different ones that with the smallest hash is kept.
+
+    Args:
+        columns: the table's feature columns in the spec's order -> whether it holds vectors.
+        known: keys to look at (the catalogue's, for a joined table); None for all.
+    """
+    rejects.source(source, table)
+    kept = Kept(rows={}, read=0, rejected=0, repeated=0)
+    groups: dict[str, dict[str, list[tuple[int, Row]]]] = {}
+    for position, row in enumerate(table.rows):
+        if row is None:
+            rejects.add(source, position, "", "malformed_row", None)
+            kept.read += 1
+            kept.rejected += 1
+            continue
+        text = text_of(row.get(key))
+        if text is None:
+            rejects.add(source, position, key, "missing_key", None)
+            kept.read += 1
+            kept.rejected += 1
+            continue
+        if known is not None and text not in known:
+            continue
+        cells = [raw_text(row.get(c), vector=vector) for c, vector in columns.items()]
+        joined = "\x1f".join([text, *cells])
+        groups.setdefault(text, {}).setdefault(joined, []).append((position, row))
+    for text, different in groups.items():
+        winner = min(different, key=stable_hash)
+        kept.rows[text] = different[winner][0]
+        for joined, copies in different.items():
+            kept.read += 1
+            kept.repeated += len(copies) - 1
+            if joined != winner:
+                kept.rejected += 1
+                position, row = copies[0]
+                rejects.add(source, position, key, duplicate, shown(row[key]))
+    return kept
+
+
+# --- items out of the log --------------------------------------------------------------------
+
+
+def denormalised_items(spec: Row, table: RawTable, log: Log, rejects: Rejects) -> Side:
+    """Items from the log: every row with a readable item and time counts."""
+    seen: dict[str, list[Event]] = {}
+    for event in log.readable_items:
+        seen.setdefault(event.item, []).append(event)
+    side = Side(keys=list(seen), integral=key_is_integral(table, spec["key"]))
+    side.counts = {"read": len(seen), "kept": len(seen), "rejected": 0, "repeated": 0}
+    for feature in spec.get("features", []):
+        require_columns(table, [feature["column"]])
+        values = {
+            key: aggregate(feature, events, rejects) for key, events in seen.items()
+        }
+        raw_column = table.column(feature["column"])
+        side.features[feature["name"]] = encode(feature, values, raw_column)
+    return side
+
+
+def aggregate(feature: Row, events: list[Event], rejects: Rejects) -> Any:
+    """The one value of an item, out of all its rows."""
+    vector = feature["kind"] == "embedding"
+    found = []
+    for event in events:
+        cell = event.raw.get(feature["column"])
+        value, bad, bad_value = read_cell(feature, cell)
+        if bad:
+            rejects.add("interactions", event.row, feature["column"], bad, bad_value)
+        scalar = not isinstance(cell, list | dict)
+        text = text_of(cell, feature.get("missing_values", [])) if scalar else None
+        if not scalar:
+            text = raw_text(cell, vector=vector) if cell else None
+        if text is not None:
+            found.append((event.time, event.order_key, text.encode("utf-8"), value))
+    empty = read_cell(feature, None)[0]
+    how = feature.get("aggregate", "latest")
+    if how == "latest":
+        if not found:
+            return empty
+        time = max(f[0] for f in found)
+        order = max(f[1] for f in found if f[0] == time)
+        return min((f[2:] for f in found if f[:2] == (time, order)), key=lambda f: f[0])[1]
+    numbers = sorted(f[3] for f in found if not math.isnan(f[3]))
+    if not numbers:
+        return empty
+    if how == "mean":
+        return math.fsum(numbers) / len(numbers) + 0.0
+    return (numbers[(len(numbers) - 1) // 2] + numbers[len(numbers) // 2]) / 2 + 0.0
+
+
+# --- columns of other tables in the sequences ------------------------------------------------
+
+
+def log_columns(spec: Row) -> list[str]:
+    log = spec["interactions"]
+    columns = [log["user"], log["item"], log["timestamp"]["column"]]
+    if "behaviour" in log:
+        columns.append(log["behaviour"]["column"])
+    if "order" in log:
+        columns.append(log["order"])
+    return columns
+
+
+def add_columns(spec: Row, out: Reference, items: Side, users: Side | None) -> None:
+    """user_<feature> and, in the flattened layout, item_<feature>."""
+    key_of = {row["item_index"]: str(row["item_id"]) for row in out.items}
+    flattened = spec.get("output", {}).get("layout", "referenced") == "flattened"
+    for shards in out.sequences.values():
+        for row in [row for shard in shards for row in shard]:
+            if flattened:
+                for name, f in items.features.items():
+                    row[f"item_{name}"] = [
+                        f.tokens[key_of[i]] if i in key_of else f.absent
+                        for i in row["item_index"]
+                    ]
+            for name, f in (users.features if users else {}).items():
+                row[f"user_{name}"] = f.tokens.get(str(row["user_id"]), f.absent)

@@ -1,0 +1,279 @@
+"""Cells to tokens, by the letter of the contract: vocabularies, boundaries, quantizers."""
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from reference_values import (
+    RefusedError,
+    Row,
+    float32,
+    is_integer_column,
+    number_of,
+    shown,
+    stable_hash,
+    text_of,
+)
+
+FIT_SAMPLE = 262_144
+Vocabulary = list[list[tuple[int, Any, int]]]
+"""Per shard: rows of (id, value, count)."""
+
+
+@dataclass
+class Encoded:
+    """One feature of all kept items (or users)."""
+
+    tokens: dict[str, Any] = field(default_factory=dict)
+    """Key text to token, or list of tokens."""
+    absent: Any = 1
+    """The tokens of what has no row."""
+    vocabulary: Vocabulary | None = None
+    integral: bool = False
+    """Whether the vocabulary's values are int64."""
+    edges: list[float] | None = None
+    quantizer: dict[tuple[int, int], float] | None = None
+    """(dim, edge_index) to edge."""
+    size: int = 0
+    """Largest id + 1."""
+    missing: int = 0
+    oov: int = 0
+
+
+# --- cells -----------------------------------------------------------------------------------
+
+
+def read_cell(feature: Row, cell: Any) -> tuple[Any, str | None, str | None]:
+    """A raw cell as what its feature works on, and the reason and shown value where it is bad.
+
+    Returns:
+        categorical: a text or None; multivalued: a list of texts; numeric: a float, NaN where
+        missing; embedding: a list of float32 or None. Then the reason of its reject, or None,
+        and the value that the reject shows.
+    """
+    kind = feature["kind"]
+    missing = feature.get("missing_values", [])
+    if kind == "categorical" and feature.get("multivalued"):
+        return many_values(feature, cell), None, None
+    if kind == "embedding":
+        vector, reason = read_vector(feature, cell)
+        return vector, reason, None
+    text = text_of(cell, missing)
+    if kind == "categorical":
+        return text, None, None
+    if text is None:
+        return math.nan, None, None
+    number = number_of(cell)
+    if number is None:
+        return math.nan, "not_a_number", shown(cell)
+    return number, None, None
+
+
+def many_values(feature: Row, cell: Any) -> list[str]:
+    """The non-missing values of a multivalued cell, in order, repeats and all."""
+    missing = feature.get("missing_values", [])
+    if isinstance(cell, str) and "separator" in feature:
+        cell = cell.split(feature["separator"])
+    if cell is None:
+        return []
+    if not isinstance(cell, list):
+        cell = [cell]
+    if not any(isinstance(part, list) for part in cell):
+        return _present(cell, missing)
+    values: list[str] = []
+    for path in cell:
+        nodes = _present(path if isinstance(path, list) else [path], missing)
+        how = feature.get("nested", "nodes")
+        if how == "leaf":
+            values += nodes[-1:]
+        elif how == "nodes":
+            values += nodes
+        else:
+            values += [" > ".join(nodes[: k + 1]) for k in range(len(nodes))]
+    return values
+
+
+def _present(values: list[Any], missing: list[Any]) -> list[str]:
+    texts = [text_of(v, missing) for v in values]
+    return [t for t in texts if t is not None]
+
+
+def read_vector(feature: Row, cell: Any) -> tuple[list[float] | None, str | None]:
+    """A vector as float32, or None and the reason (no reason where it is only missing)."""
+    if cell is None or cell == [] or (isinstance(cell, float) and math.isnan(cell)):
+        return None, None
+    if isinstance(cell, str) and text_of(cell) is None:
+        return None, None
+    if not isinstance(cell, list):
+        return None, "wrong_type"
+    if any(isinstance(x, str | list | dict | bool) for x in cell):
+        return None, "wrong_type"
+    if len(cell) != feature["dim"]:
+        return None, "wrong_width"
+    if any(x is None or not math.isfinite(x) for x in cell):
+        return None, "non_finite"
+    vector = [float32(x) for x in cell]
+    if not all(math.isfinite(x) for x in vector):
+        return None, "non_finite"
+    return vector, None
+
+
+def scalars(cells: list[Any]) -> list[Any]:
+    """The values in the cells of a column, lists flattened: what decides int64 or string."""
+    out: list[Any] = []
+    for cell in cells:
+        if isinstance(cell, list):
+            out += scalars(cell)
+        elif not isinstance(cell, dict):
+            out.append(cell)
+    return out
+
+
+# --- fits ------------------------------------------------------------------------------------
+
+
+def number_values(
+    counts: dict[str, int],
+    *,
+    integral: bool,
+    oov_buckets: int,
+    shards: int | None,
+    min_count: int = 1,
+    max_size: int | None = None,
+) -> Vocabulary:
+    """Values to ids: shard by hash, inside it by descending count, then by value."""
+
+    def rank(value: str) -> tuple[int, Any]:
+        return -counts[value], int(value) if integral else value.encode("utf-8")
+
+    kept = sorted((v for v in counts if counts[v] >= min_count), key=rank)
+    if max_size is not None:
+        kept = kept[:max_size]
+    if shards is None:
+        shards = 1
+        while shards * 2**18 < len(kept):
+            shards *= 2
+    vocabulary: Vocabulary = []
+    next_id = 2 + oov_buckets
+    for shard in range(shards):
+        rows = []
+        for value in kept:
+            if stable_hash(value) % shards == shard:
+                rows.append((next_id, int(value) if integral else value, counts[value]))
+                next_id += 1
+        vocabulary.append(rows)
+    return vocabulary
+
+
+def fit_keys(keys: list[str], sample: int) -> list[str]:
+    """The keys that a fit looks at: all, or those with the smallest (hash, key)."""
+    if len(keys) <= sample:
+        return keys
+    return sorted(keys, key=lambda key: (stable_hash(key), key.encode("utf-8")))[:sample]
+
+
+def quantile_edges(values: list[float], parts: int) -> list[float]:
+    """edge_i = x[ceil((n - 1) * i / parts)], i = 1 .. parts - 1, of the sorted values."""
+    x = sorted(values)
+    return [x[((len(x) - 1) * i + parts - 1) // parts] for i in range(1, parts)]
+
+
+# --- features --------------------------------------------------------------------------------
+
+
+def encode(feature: Row, values: dict[str, Any], raw_column: list[Any]) -> Encoded:
+    """Tokens of all kept items.
+
+    Args:
+        feature: its entry in the spec.
+        values: key text to what `read_cell` made of its cell.
+        raw_column: every raw cell of the source's column.
+    """
+    if feature["kind"] == "numeric":
+        return encode_numbers(feature, values)
+    if feature["kind"] == "embedding":
+        return encode_vectors(feature, values)
+    return encode_categories(feature, values, raw_column)
+
+
+def encode_categories(feature: Row, values: dict[str, Any], raw_column: list[Any]) -> Encoded:
+    many = feature.get("multivalued", False)
+    lists = {
+        key: value if many else [] if value is None else [value] for key, value in values.items()
+    }
+    counts = Counter(value for found in lists.values() for value in set(found))
+    if not counts:
+        raise RefusedError(f"every value of {feature['name']} is missing")
+    buckets = feature.get("oov_buckets", 0)
+    paths = feature.get("nested") == "prefixes" and any(
+        isinstance(part, list) for cell in raw_column if isinstance(cell, list) for part in cell
+    )
+    integral = not paths and is_integer_column(scalars(raw_column))
+    vocabulary = number_values(
+        counts,
+        integral=integral,
+        oov_buckets=buckets,
+        shards=feature.get("shards"),
+        min_count=feature.get("min_count", 1),
+        max_size=feature.get("max_size"),
+    )
+    ids = {str(value): number for rows in vocabulary for number, value, _ in rows}
+    out = Encoded(vocabulary=vocabulary, integral=integral, size=2 + buckets + len(ids))
+    out.absent = [1] if many else 1
+    for key, found in lists.items():
+        tokens = []
+        for value in found:
+            if value in ids:
+                tokens.append(ids[value])
+            elif buckets:
+                tokens.append(2 + stable_hash(value) % buckets)
+        tokens = list(dict.fromkeys(tokens))[: feature.get("max_values")] or [1]
+        out.tokens[key] = tokens if many else tokens[0]
+        out.missing += tokens == [1]
+        out.oov += any(value not in ids for value in found)
+    return out
+
+
+def encode_numbers(feature: Row, values: dict[str, float]) -> Encoded:
+    if all(math.isnan(x) for x in values.values()):
+        raise RefusedError(f"every value of {feature['name']} is missing")
+    if "boundaries" in feature:
+        edges = [float(e) for e in feature["boundaries"]]
+    else:
+        finite = [key for key, x in values.items() if math.isfinite(x)]
+        if not finite:
+            raise RefusedError(f"no value of {feature['name']} is finite")
+        sample = fit_keys(finite, feature.get("fit_sample", FIT_SAMPLE))
+        edges = sorted(set(quantile_edges([values[key] for key in sample], feature["bins"])))
+    out = Encoded(edges=edges, size=2 + len(edges) + 1)
+    for key, x in values.items():
+        out.tokens[key] = 1 if math.isnan(x) else 2 + bisect_right(edges, x)
+        out.missing += math.isnan(x)
+    return out
+
+
+def encode_vectors(feature: Row, values: dict[str, list[float] | None]) -> Encoded:
+    dim, groups, quantiles = feature["dim"], feature["groups"], feature["quantiles"]
+    width = dim // groups
+    present = [key for key, vector in values.items() if vector is not None]
+    if not present:
+        raise RefusedError(f"every value of {feature['name']} is missing")
+    sample = fit_keys(present, feature.get("fit_sample", FIT_SAMPLE))
+    edges = [quantile_edges([values[key][d] for key in sample], quantiles) for d in range(dim)]
+    out = Encoded(absent=[1] * groups, size=2 + quantiles**width)
+    out.quantizer = {(d, k): edge for d in range(dim) for k, edge in enumerate(edges[d])}
+    for key, vector in values.items():
+        if vector is None:
+            out.tokens[key] = [1] * groups
+            out.missing += 1
+            continue
+        tokens = []
+        for g in range(groups):
+            bins = [
+                bisect_right(edges[d], vector[d]) for d in range(g * width, (g + 1) * width)
+            ]
+            tokens.append(2 + sum(b * quantiles**j for j, b in enumerate(bins)))
+        out.tokens[key] = tokens
+    return out

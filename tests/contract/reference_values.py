@@ -1,0 +1,244 @@
+"""Raw tables and the text of values, by the letter of the contract; pure Python, slow, readable."""
+
+import csv
+import gzip
+import io
+import json
+import math
+import re
+import struct
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+import zstandard
+
+Row = dict[str, Any]
+
+
+class RefusedError(Exception):
+    """The contract wants no generation of this input."""
+
+
+class WrongTypeError(RefusedError):
+    """A value that cannot be a category or a key, such as a list."""
+
+
+def stable_hash(*texts: str) -> int:
+    """XXH3-64, seed 0, of texts joined with U+001F."""
+    return xxhash.xxh3_64_intdigest("\x1f".join(texts).encode("utf-8"))
+
+
+# --- values ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A cell of a timestamp-typed column."""
+
+    nanoseconds: int
+
+    def milliseconds(self) -> int:
+        return self.nanoseconds // 1_000_000
+
+    def text(self) -> str:
+        moment = datetime(1970, 1, 1) + timedelta(microseconds=self.nanoseconds // 1000)
+        return moment.isoformat() + "Z"
+
+
+def text_of(value: Any, missing_values: Any = ()) -> str | None:
+    """The cleaned text of a scalar; None when it is missing."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, int):
+        text = str(value)
+    elif isinstance(value, float):
+        if math.isnan(value):
+            return None
+        text = str(int(value)) if value.is_integer() else repr(value)
+    elif isinstance(value, Stamp):
+        text = value.text()
+    elif isinstance(value, date | time):
+        text = value.isoformat()
+    else:
+        raise WrongTypeError(type(value).__name__)
+    text = unicodedata.normalize("NFC", text).strip()
+    if text == "" or text in {clean_listed(m) for m in missing_values}:
+        return None
+    return text
+
+
+def clean_listed(value: Any) -> str | None:
+    """A value that the spec lists, cleaned as the data's values are."""
+    return text_of(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a cell leaves its column an integer column."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        value = int(value)
+    return isinstance(value, int) and -(2**63) <= value < 2**63
+
+
+def is_integer_column(values: list[Any]) -> bool:
+    """Whether the values of a column are stored as int64."""
+    present = [v for v in values if text_of(v) is not None]
+    return bool(present) and all(is_whole(v) for v in present)
+
+
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+INFINITE = re.compile(r"[+-]?(inf|infinity)", re.ASCII | re.IGNORECASE)
+NOT_A_NUMBER = re.compile(r"[+-]?nan", re.ASCII | re.IGNORECASE)
+
+
+def number_of(value: Any) -> float | None:
+    """The number of a cell, -0.0 as +0.0 and NaN where missing; None when the text is no number."""
+    if value is None:
+        return math.nan
+    if isinstance(value, str):
+        text = text_of(value)
+        if text is None or NOT_A_NUMBER.fullmatch(text):
+            return math.nan
+        if not NUMBER.fullmatch(text) and not INFINITE.fullmatch(text):
+            return None
+        return float(text) + 0.0
+    return float(value) + 0.0
+
+
+def float32(value: float) -> float:
+    """The nearest float32, -0.0 as +0.0; infinite beyond its range."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0] + 0.0
+    except OverflowError:
+        return math.inf
+
+
+def raw_text(value: Any, *, vector: bool) -> str:
+    """A raw cell in the hash that tells rows of one key apart."""
+    if value is None:
+        return ""
+    if vector and isinstance(value, list):
+        return b"".join(
+            struct.pack("<f", float32(math.nan if x is None else x)) for x in value
+        ).hex()
+    if isinstance(value, list):
+        return json.dumps(_texts(value), separators=(",", ":"), ensure_ascii=False)
+    return text_of(value) or ""
+
+
+def _texts(value: Any) -> Any:
+    return [_texts(v) for v in value] if isinstance(value, list) else text_of(value)
+
+
+def shown(value: Any) -> str | None:
+    """A cell as `rejects/` shows it."""
+    if text_of(value) is None:
+        return None
+    return (value if isinstance(value, str) else text_of(value))[:200]
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+@dataclass
+class RawTable:
+    """All rows of a source; None stands for a malformed row."""
+
+    rows: list[Row | None] = field(default_factory=list)
+    places: list[tuple[str, int]] = field(default_factory=list)
+    """File and row number of each row."""
+    columns: set[str] = field(default_factory=set)
+    keyless: bool = False
+    """JSON lines without a single object: nobody knows its columns."""
+
+    def has(self, column: str) -> bool:
+        return column in self.columns or (self.keyless and not self.columns)
+
+    def column(self, name: str) -> list[Any]:
+        return [row.get(name) for row in self.rows if row is not None]
+
+
+def read_table(source: Row, folder: Path) -> RawTable:
+    """Every row of the files of a source, file after file."""
+    patterns = source["path"] if isinstance(source["path"], list) else [source["path"]]
+    files = sorted({f for p in patterns for f in glob(str(Path(folder) / p))})
+    if not files:
+        raise RefusedError(f"no file matches {patterns}")
+    table = RawTable()
+    for file in files:
+        stem = re.sub(r"\.(gz|zst)$", "", file)
+        kind = source.get("format") or stem.rsplit(".", 1)[-1]
+        reader = {"parquet": _read_parquet, "csv": _read_csv}.get(kind, _read_jsonl)
+        before = len(table.rows)
+        reader(file, table)
+        table.places += [(Path(file).name, k) for k in range(len(table.rows) - before)]
+    return table
+
+
+def _bytes(file: str) -> bytes:
+    data = Path(file).read_bytes()
+    if file.endswith(".gz"):
+        return gzip.decompress(data)
+    if file.endswith(".zst"):
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return data
+
+
+def _read_csv(file: str, table: RawTable) -> None:
+    lines = csv.reader(io.StringIO(_bytes(file).decode("utf-8-sig"), newline=""))
+    header = next(lines, None)
+    if header is None:
+        return
+    table.columns.update(header)
+    for cells in lines:
+        if not cells:
+            continue  # a blank line
+        whole = len(cells) == len(header)
+        table.rows.append(dict(zip(header, cells, strict=True)) if whole else None)
+
+
+def _read_jsonl(file: str, table: RawTable) -> None:
+    table.keyless = True
+    for line in _bytes(file).decode("utf-8-sig").split("\n"):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict):
+            table.rows.append(None)
+            continue
+        table.columns.update(row)
+        table.rows.append(row)
+
+
+UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+
+def _read_parquet(file: str, table: RawTable) -> None:
+    read = pq.ParquetFile(file).read()
+    table.columns.update(read.column_names)
+    columns = {}
+    for name in read.column_names:
+        column = read[name]
+        if pa.types.is_timestamp(column.type):
+            scale = UNITS[column.type.unit]
+            counts = column.cast(pa.int64()).to_pylist()
+            columns[name] = [None if c is None else Stamp(c * scale) for c in counts]
+        else:
+            columns[name] = column.to_pylist()
+    for k in range(read.num_rows):
+        table.rows.append({name: cells[k] for name, cells in columns.items()})

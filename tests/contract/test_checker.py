@@ -1,0 +1,129 @@
+"""The reference and the independent checker agree: what one finds, written out, passes the other.
+
+No build takes part. The checker does not model everything, so its inputs are tamed: what is taken
+out is listed in `tamed`.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+from as_generation import write_generation
+from conftest import EXAMPLES
+from hypothesis import assume, given, settings
+from reference import reference
+from reference_values import RefusedError
+from strategies import Dataset, Table, datasets, write_input
+
+PROFILE = settings.get_profile("contract-soak" if EXAMPLES else "contract")
+
+
+def run_checker(shared: Path, spec: Path, source: Path, generation: Path) -> str:
+    """What fails, a line a check; empty when nothing does."""
+    words = [sys.executable, str(shared / "check_generation.py"), "--spec", str(spec)]
+    words += ["--input", str(source), "--generation", str(generation)]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    failed = [line for line in run.stdout.splitlines() if line.startswith("FAIL")]
+    return "" if run.returncode == 0 else "\n".join(failed) or run.stderr
+
+
+def needs_checker(shared: Path) -> None:
+    if not (shared / "check_generation.py").exists():
+        pytest.skip("needs the checker ../shared/check_generation.py, which is absent")
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@settings(PROFILE, max_examples=EXAMPLES or 12)
+@given(dataset=datasets(formats=("parquet",)))
+def test_checker_accepts_the_reference(shared: Path, dataset: Dataset) -> None:
+    needs_checker(shared)
+    assume(is_modelled(dataset))
+    dataset = tamed(dataset)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_input(folder / "input", dataset)
+        (folder / "spec.yaml").write_text(dataset.spec_text, encoding="utf-8")
+        spec = yaml.safe_load(dataset.spec_text)
+        found = None
+        try:
+            found = reference(spec, folder / "input")
+        except RefusedError:
+            assume(False)
+        assume(found.counts["interactions"]["kept"] > 0)
+        write_generation(found, spec, folder / "generation")
+        failed = run_checker(shared, folder / "spec.yaml", folder / "input", folder / "generation")
+        assert not failed, failed
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["movielens_latest_small", "amazon_beauty_temporal"])
+def test_checker_accepts_the_reference_on_real_data(
+    name: str, shared: Path, tmp_path: Path
+) -> None:
+    needs_checker(shared)
+    path = shared / "specs" / f"{name}.yaml"
+    data = shared / "data" / name.removesuffix("_temporal")
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    write_generation(reference(spec, data), spec, tmp_path)
+    failed = run_checker(shared, path, data, tmp_path)
+    assert not failed, failed
+
+
+# --- what the checker does not model ---------------------------------------------------------
+
+
+def is_modelled(dataset: Dataset) -> bool:
+    """ISO times of several shapes, and categories that are dates or times, are read otherwise."""
+    timestamp = dataset.spec["interactions"]["timestamp"]
+    if timestamp.get("unit") == "iso":
+        return False
+    for table in dataset.tables:
+        for name, kind in table.columns.items():
+            if name.startswith("col ") and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+                return False
+    return True
+
+
+def tamed(dataset: Dataset) -> Dataset:
+    """One row a key, readable times and orders, missing_values that are clean and of no paths."""
+    spec = dataset.spec
+    log = spec["interactions"]
+    keys = {"items": spec["items"].get("key"), "users": spec.get("users", {}).get("key")}
+    keys |= {f"side{k}": join["key"] for k, join in enumerate(spec["items"].get("joins", []))}
+    tables = []
+    for table in dataset.tables:
+        if table.name == "log":
+            rows = [r for r in table.rows if r[log["timestamp"]["column"]] not in (None, "")]
+            tables.append(Table("log", "parquet", table.columns, [*filter(_timely, rows)]))
+        else:
+            rows = list({_text(r[keys[table.name]]): r for r in table.rows}.values())
+            tables.append(Table(table.name, "parquet", table.columns, rows))
+    for feature in spec["items"].get("features", []):
+        if "missing_values" in feature:
+            feature["missing_values"] = [_text(v) for v in feature["missing_values"]]
+        if feature.get("multivalued"):
+            feature.pop("missing_values", None)
+    return Dataset(spec, tables)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return unicodedata.normalize("NFC", str(value)).strip()
+
+
+def _timely(row: dict[str, Any]) -> bool:
+    """Whether a time is no garbage."""
+    time = row["when"]
+    if isinstance(time, str):
+        return bool(re.fullmatch(r"\s*(\d{10}(\.0)?|\d\d/\d\d/\d{4} [\d:]+)\s*", time))
+    return not isinstance(time, int) or (time > 0 and time != 2**31 - 1)

@@ -1,0 +1,67 @@
+"""Every file of a build holds what the brute-force reference says, on small nasty inputs."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from building import build_dataset
+from compare import differences
+from conftest import EXAMPLES
+from fixed import catalogue, denormalised, empty_splits
+from hypothesis import given, settings
+from reference import reference
+from reference_values import RefusedError
+from strategies import Dataset, datasets
+
+from heterrec_schemas.errors import HeterrecError
+
+PROFILE = settings.get_profile("contract-soak" if EXAMPLES else "contract")
+
+
+@pytest.mark.slow
+@settings(PROFILE, max_examples=EXAMPLES or 20)
+@given(dataset=datasets())
+def test_build_equals_reference(dataset: Dataset) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        assert_as_reference(dataset, Path(name), files=1)
+
+
+@pytest.mark.slow
+@settings(PROFILE, max_examples=EXAMPLES or 8)
+@given(dataset=datasets(most_interactions=60))
+def test_build_of_split_and_shuffled_input_equals_reference(dataset: Dataset) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        assert_as_reference(dataset, Path(name), files=3, shuffle_seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [catalogue, denormalised, empty_splits])
+def test_build_of_fixed_input_equals_reference(make: Callable[[], Dataset], tmp_path: Path) -> None:
+    assert_as_reference(make(), tmp_path, files=2, shuffle_seed=3)
+
+
+def assert_as_reference(
+    dataset: Dataset, folder: Path, *, files: int, shuffle_seed: int | None = None
+) -> None:
+    """Build, and compare; what the reference refuses, the build refuses with exit code 2."""
+    error = result = None
+    try:
+        result = build_dataset(dataset, folder, files=files, shuffle_seed=shuffle_seed)
+    except HeterrecError as raised:
+        error = raised
+    spec = yaml.safe_load(dataset.spec_text)
+    refused = found = None
+    try:
+        found = reference(spec, folder / "input")
+    except RefusedError as raised:
+        refused = raised
+    if found is None:
+        assert error is not None, f"built, though the contract refuses: {refused}"
+        assert error.exit_code == 2, error
+        assert not (folder / "output" / "latest.json").exists()
+        return
+    assert error is None, f"refused: {error}"
+    lines = differences(found, spec, Path(result.path))
+    assert not lines, "\n".join(lines[:20])

@@ -1,0 +1,76 @@
+"""The same rows give the same bytes: however they are split, ordered, bundled and run."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from building import build_dataset
+from conftest import EXAMPLES
+from fixed import catalogue, denormalised, empty_splits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import Dataset, datasets
+
+from heterrec_schemas.errors import HeterrecError
+
+PROFILE = settings.get_profile("contract-soak" if EXAMPLES else "contract")
+THREADS = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
+BUNDLES = ["--runner=BundleBasedDirectRunner"]
+FREE = ("rejects/", "manifest.json")
+"""Name files, rows and times: these alone may differ."""
+
+
+def hashes(path: Path) -> dict[str, str]:
+    """SHA-256 of every file whose bytes follow from the rows alone."""
+    return {
+        str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(path.rglob("*"))
+        if p.is_file() and not str(p.relative_to(path)).startswith(FREE)
+    }
+
+
+def outcome(dataset: Dataset, **how: Any) -> tuple[object, object]:
+    """The hashes of a build's files and its content hash, or the kind of its refusal."""
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            result = build_dataset(dataset, Path(name), **how)
+        except HeterrecError as error:
+            return type(error).__name__, error.exit_code
+        return hashes(Path(result.path)), result.manifest.content_sha256
+
+
+FIXED = {"catalogue": catalogue, "denormalised": denormalised, "empty_splits": empty_splits}
+WAYS: list[dict[str, Any]] = [
+    {"files": 5},
+    {"shuffle_seed": 7},
+    {"files": 3, "shuffle_seed": 8, "pipeline_args": THREADS},
+    {"files": 2, "shuffle_seed": 9, "pipeline_args": BUNDLES},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS, ids=["split", "shuffled", "threads", "bundles"])
+@pytest.mark.parametrize("name", FIXED)
+def test_same_bytes(name: str, way: dict[str, Any]) -> None:
+    dataset = FIXED[name]()
+    assert outcome(dataset, **way) == plain(name)
+
+
+_plain: dict[str, tuple[object, object]] = {}
+
+
+def plain(name: str) -> tuple[object, object]:
+    """The build of the data set as it stands, in one file, once."""
+    if name not in _plain:
+        _plain[name] = outcome(FIXED[name]())
+        assert isinstance(_plain[name][0], dict), "the fixed data sets can be built"
+    return _plain[name]
+
+
+@pytest.mark.slow
+@settings(PROFILE, max_examples=EXAMPLES or 6)
+@given(dataset=datasets(), way=st.sampled_from(WAYS))
+def test_same_bytes_of_any_input(dataset: Dataset, way: dict[str, Any]) -> None:
+    assert outcome(dataset, **way) == outcome(dataset)

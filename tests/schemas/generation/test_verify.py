@@ -1,0 +1,145 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heterrec_schemas import open_generation
+from heterrec_schemas.errors import CorruptGenerationError, FormatVersionError, SpecError
+from heterrec_schemas.spec import spec_sha256
+
+Copy = Callable[[], Path]
+
+
+def edit_manifest(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    path = root / "manifest.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    edit(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def flip(path: Path) -> None:
+    """Change one byte; the size stays."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("verify", ["hashes", "sizes"])
+def test_a_whole_generation_opens(copied: Copy, verify: Any) -> None:
+    assert open_generation(copied(), verify=verify).manifest.name == "shop"
+
+
+@pytest.mark.parametrize("verify", ["hashes", "sizes"])
+@pytest.mark.parametrize(
+    "path", ["items/items-00001-of-00002.parquet", "schema/arrow.json", "statistics.json"]
+)
+def test_an_absent_file_is_named(copied: Copy, verify: Any, path: str) -> None:
+    root = copied()
+    (root / path).unlink()
+    with pytest.raises(CorruptGenerationError, match=f"1 of 29 files differ .*{path}: absent"):
+        open_generation(root, verify=verify)
+
+
+@pytest.mark.parametrize("verify", ["hashes", "sizes"])
+def test_another_size_is_named(copied: Copy, verify: Any) -> None:
+    root = copied()
+    path = root / "statistics.json"
+    path.write_text("{}")
+    with pytest.raises(
+        CorruptGenerationError, match=r"statistics\.json: got 2 bytes, expected 3\. Build"
+    ):
+        open_generation(root, verify=verify)
+
+
+def test_another_content_of_the_same_size_is_seen_by_its_hash(copied: Copy) -> None:
+    root = copied()
+    path = root / "items" / "items-00000-of-00002.parquet"
+    flip(path)
+    open_generation(root, verify="sizes")
+    with pytest.raises(
+        CorruptGenerationError,
+        match=r"1 of 29 files differ .*items-00000-of-00002\.parquet: got SHA-256 \w{64}, expected",
+    ):
+        open_generation(root)
+
+
+def test_many_damaged_files_are_counted_and_three_named(copied: Copy) -> None:
+    root = copied()
+    for path in (root / "sequences").iterdir():
+        flip(path)
+    with pytest.raises(CorruptGenerationError, match="12 of 29 files differ") as caught:
+        open_generation(root)
+    assert caught.value.message.count("got SHA-256") == 3
+    assert "; and 9 more" in caught.value.message
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_format_version_is_refused(copied: Copy, version: object) -> None:
+    root = copied()
+    edit_manifest(root, lambda m: m.update(format_version=version, unheard_of=1))
+    with pytest.raises(
+        FormatVersionError, match=f"got {version}, expected 1. Install" if version else "expected 1"
+    ):
+        open_generation(root)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"generation": "x"}', "\xff"])
+def test_what_is_no_manifest_is_refused(copied: Copy, text: str) -> None:
+    root = copied()
+    (root / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(CorruptGenerationError, match=r"manifest\.json is no (JSON|manifest)"):
+        open_generation(root)
+
+
+def test_an_unreadable_manifest_says_where(copied: Copy) -> None:
+    root = copied()
+    edit_manifest(root, lambda m: m["counts"]["items"].update(read="many"))
+    with pytest.raises(CorruptGenerationError, match=r"is no manifest: counts\.items\.read: Input"):
+        open_generation(root)
+
+
+@pytest.mark.parametrize("path", ["../../latest.json", "/etc/hosts", "items/..\\x"])
+def test_a_manifest_cannot_point_outside_its_folder(copied: Copy, path: str) -> None:
+    root = copied()
+    edit_manifest(root, lambda m: m["files"][0].update(path=path))
+    with pytest.raises(CorruptGenerationError, match="outside its folder"):
+        open_generation(root)
+
+
+def test_a_manifest_whose_files_were_exchanged_is_refused(copied: Copy) -> None:
+    root = copied()
+    edit_manifest(root, lambda m: m["files"].pop(0))
+    with pytest.raises(CorruptGenerationError, match="content_sha256 is not that of the files"):
+        open_generation(root, verify="sizes")
+
+
+def test_a_spec_of_another_generation_is_refused(copied: Copy) -> None:
+    root = copied()
+    path = root / "spec.yaml"
+    path.write_text(path.read_text().replace("name: shop", "name: chop"))
+    with pytest.raises(CorruptGenerationError, match="is not the spec of this generation"):
+        open_generation(root, verify="sizes")
+
+
+def test_a_generation_without_a_spec_is_refused(copied: Copy) -> None:
+    root = copied()
+    (root / "spec.yaml").unlink()
+    edit_manifest(root, lambda m: m.update(files=[f for f in m["files"] if f["rows"] is not None]))
+    with pytest.raises(CorruptGenerationError, match=r"spec\.yaml is absent"):
+        open_generation(root)
+
+
+def test_a_spec_that_this_release_cannot_read_is_named(copied: Copy) -> None:
+    root = copied()
+    text = "version: 9\n"
+    (root / "spec.yaml").write_text(text)
+
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["spec_sha256"] = spec_sha256(text)
+        manifest["files"] = [f for f in manifest["files"] if f["path"] != "spec.yaml"]
+
+    edit_manifest(root, edit)
+    with pytest.raises(SpecError, match=r"spec\.yaml: unknown spec version"):
+        open_generation(root)
