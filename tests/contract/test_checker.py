@@ -94,7 +94,7 @@ def is_modelled(dataset: Dataset) -> bool:
 
 
 def tamed(dataset: Dataset) -> Dataset:
-    """One row a key, readable times and orders, missing_values that are clean and of no paths."""
+    """One row a key, readable times, no null paths, clean missing_values and none of lists."""
     spec = dataset.spec
     log = spec["interactions"]
     keys = {"items": spec["items"].get("key"), "users": spec.get("users", {}).get("key")}
@@ -106,6 +106,8 @@ def tamed(dataset: Dataset) -> Dataset:
             tables.append(Table("log", "parquet", table.columns, [*filter(_timely, rows)]))
         else:
             rows = list({_text(r[keys[table.name]]): r for r in table.rows}.values())
+            nested = [c for c, t in table.columns.items() if _is_nested(t)]
+            rows = [r | {c: [p or [] for p in r[c] or []] for c in nested} for r in rows]
             tables.append(Table(table.name, "parquet", table.columns, rows))
     for feature in spec["items"].get("features", []):
         if "missing_values" in feature:
@@ -119,6 +121,10 @@ def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return unicodedata.normalize("NFC", str(value)).strip()
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_list(kind.value_type))
 
 
 def _timely(row: dict[str, Any]) -> bool:

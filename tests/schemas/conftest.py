@@ -10,7 +10,6 @@ from hypothesis import settings
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.testing import Settings, shop, small_generation
 
-
 # The first example compiles and imports; a deadline would only measure the machine.
 settings.register_profile("schemas", deadline=None, derandomize=True, database=None)
 settings.load_profile("schemas")

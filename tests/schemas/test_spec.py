@@ -340,7 +340,7 @@ def test_paths_are_one_or_several_patterns() -> None:
 
 def test_a_spec_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        parsed().name = "other"  # type: ignore[misc]
+        parsed().name = "other"
 
 
 def test_load_spec_reads_a_file(tmp_path: Path) -> None:

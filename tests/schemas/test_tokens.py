@@ -184,9 +184,7 @@ def quantized(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def bins_of(vectors: np.ndarray, edges: np.ndarray) -> list[list[int]]:
-    return [
-        [sum(bool(e <= x) for e in edges[:, j]) for j, x in enumerate(row)] for row in vectors
-    ]
+    return [[sum(bool(e <= x) for e in edges[:, j]) for j, x in enumerate(row)] for row in vectors]
 
 
 @given(quantized())

@@ -66,13 +66,15 @@ class ReadKeys(beam.DoFn):  # type: ignore[misc]
             text, seen = key_text(one_chunk(batch.table, key), key, split.file.name)
             missing = text.is_null()
             rows = pl.Series(batch.rows)
-            bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
+            bad = [(b.row, "", b.reason, b.text) for b in (*batch.bad, *batch.short)]
+            short = {b.row for b in batch.short}
             for k in missing.arg_true().to_list():
-                raw = cell_text(batch.table[key][k].as_py())
-                bad.append((int(rows[k]), key, Reason.MISSING_KEY, raw))
+                if int(rows[k]) not in short:
+                    raw = cell_text(batch.table[key][k].as_py())
+                    bad.append((int(rows[k]), key, Reason.MISSING_KEY, raw))
             yield from rejected(name, split.file.name, bad)
             yield counted(f"{name}.rows", len(text) + len(batch.bad))
-            yield counted(f"{name}.unusable", len(bad))
+            yield counted(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
             METER.read(name, len(text) + len(batch.bad))
             if not self.from_log:
                 yield TaggedOutput(SEEN, (name, int(seen)))

@@ -140,9 +140,7 @@ class Place(beam.DoFn):  # type: ignore[misc]
                 yield from by_shard(column.name, kept, plan.shards[column.name])
             yield from rejected("items", file, bad)
 
-    def _unusable(
-        self, batch: Batch, key: pl.Series
-    ) -> list[tuple[int, str, Reason, str | None]]:
+    def _unusable(self, batch: Batch, key: pl.Series) -> list[tuple[int, str, Reason, str | None]]:
         """The rejects of rows that are no rows, or have no key."""
         name = self.job.config.key
         bad: list[tuple[int, str, Reason, str | None]] = []

@@ -6,7 +6,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -23,8 +22,9 @@ from heterrec_pipeline.embed.shard import KEPT_SHARDS, KEPT_TEXTS, METRICS, SUMM
 from heterrec_pipeline.embed.survey import EmbedJob
 from heterrec_pipeline.embed.tally import TALLY, OnProgress
 from heterrec_pipeline.reading.files import input_files
+from heterrec_pipeline.runners import pipeline_options
 from heterrec_pipeline.worker_errors import found_in
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, RunError
 
 _LINE_SECONDS = 15.0
 
@@ -55,24 +55,27 @@ def embed(
     started = time.monotonic()
     if load is load_encoder:
         check_installed(images=bool(config.image_columns))
+    options = pipeline_options(config.pipeline_args)
     files = input_files(config.source, config.input, "the item table")
     _check_output(config)
     job = EmbedJob(config, files, resolve_model(config.model, config.revision), load)
-    args = list(config.pipeline_args)
-    if not any(a == "--runner" or a.startswith("--runner=") for a in args):
-        args.append("--runner=FnApiRunner")
     with TALLY.watched(on_progress):
-        pipeline = beam.Pipeline(options=PipelineOptions(args))
+        pipeline = beam.Pipeline(options=options)
         draw(pipeline, job)
         try:
             result = pipeline.run()
             result.wait_until_finish()
         except Exception as error:
-            known = found_in(error)
-            if known is None:
-                raise
-            raise known from None
+            raise (found_in(error) or _failed(error)) from error
     return _result(config, result, time.monotonic() - started)
+
+
+def _failed(error: Exception) -> RunError:
+    text = " ".join(str(error).split())
+    return RunError(
+        f"the run failed: {type(error).__name__}: {text[-600:]}",
+        todo="Run the same command again: finished shards are kept.",
+    )
 
 
 def _check_output(config: EmbedConfig) -> None:

@@ -1,4 +1,4 @@
-"""What every reader yields: a table of raw columns, the number of each row, and the rows it could not read."""
+"""What every reader yields: raw columns, the number of each row, and the rows that are no rows or only half ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from heterrec_schemas.rejects import Reason
 
 
 class BadRow(NamedTuple):
-    """A row that is no row: its number in the file, why, and its text."""
+    """A row that is no row, or not a whole one: its number in the file, why, and its text."""
 
     row: int
     reason: Reason
@@ -26,11 +26,13 @@ class Batch(NamedTuple):
         table: n rows of raw columns.
         rows: [n] int64, each row's number from 0 within its file.
         bad: rows that are in no table.
+        short: rows of the table that ended early; the cells that they lack are null.
     """
 
     table: pa.Table
     rows: npt.NDArray[np.int64]
     bad: list[BadRow]
+    short: Sequence[BadRow] = ()
 
 
 def missing_column(column: str, known: Sequence[str], file: str) -> SchemaMismatchError:

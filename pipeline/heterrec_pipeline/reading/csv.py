@@ -1,10 +1,11 @@
-"""CSV: every cell is text; rows with too few or too many fields are set aside."""
+"""CSV: every cell is text. A row with too many fields is set aside; one with too few lacks its last cells."""
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
@@ -14,6 +15,8 @@ from heterrec_schemas.rejects import Reason
 from heterrec_pipeline.reading.batches import Batch, BadRow, missing_column
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import BLOCK, BOM, Blocks, bad_utf8
+
+Rows = npt.NDArray[np.int64]
 
 
 def header(file: InputFile) -> list[str]:
@@ -55,20 +58,51 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
                 f"{file.name}: the header names the column {column!r} {names.count(column)} times",
                 expected="each column once",
             )
-    bad: list[BadRow] = []
+    odd = _OddRows(names, columns)
+    with Blocks(file) as stream:
+        yield from _batches(file, stream, columns, odd)
 
-    def set_aside(row: pacsv.InvalidRow) -> str:
+
+class _OddRows:
+    """Collects the rows whose count of fields is wrong; the parser drops them."""
+
+    def __init__(self, names: Sequence[str], columns: Sequence[str]) -> None:
+        self._at = [names.index(c) for c in columns]
+        self._columns = columns
+        self.bad: list[BadRow] = []
+        self.short: list[BadRow] = []
+        self._cells: list[list[str | None]] = []
+
+    def __call__(self, row: pacsv.InvalidRow) -> str:
         # The header is physical row 1.
         text = f"{row.actual_columns} fields, expected {row.expected_columns}: {row.text}"
-        bad.append(BadRow(row.number - 2, Reason.MALFORMED_ROW, text))
+        odd = BadRow(row.number - 2, Reason.MALFORMED_ROW, text)
+        if row.actual_columns > row.expected_columns:
+            self.bad.append(odd)
+        else:
+            cells = next(csv.reader(io.StringIO(row.text, newline="")), [])
+            self.short.append(odd)
+            self._cells.append([cells[k] if k < len(cells) else None for k in self._at])
         return "skip"
 
-    with Blocks(file) as stream:
-        yield from _batches(file, stream, columns, bad, set_aside)
+    @property
+    def rows(self) -> list[int]:
+        return [b.row for b in (*self.bad, *self.short)]
+
+    def take(self, table: pa.Table, rows: Rows) -> Batch:
+        """The batch with the short rows behind it; begins anew."""
+        if self.short:
+            columns = zip(*self._cells, strict=True)
+            arrays = [pa.array(c, pa.string()) for c in columns]
+            table = pa.concat_tables([table, pa.table(arrays, names=list(self._columns))])
+            rows = np.append(rows, np.array([b.row for b in self.short], dtype=np.int64))
+        batch = Batch(table, rows, self.bad, self.short)
+        self.bad, self.short, self._cells = [], [], []
+        return batch
 
 
 def _batches(
-    file: InputFile, stream: Blocks, columns: Sequence[str], bad: list[BadRow], set_aside: object
+    file: InputFile, stream: Blocks, columns: Sequence[str], odd: _OddRows
 ) -> Iterator[Batch]:
     next_row = 0
     try:
@@ -76,7 +110,7 @@ def _batches(
             pa.PythonFile(stream, mode="r"),
             # Row numbers are known only to a reader of one thread.
             read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=set_aside),
+            parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=odd),
             convert_options=pacsv.ConvertOptions(
                 column_types={c: pa.string() for c in columns},
                 include_columns=list(columns),
@@ -84,16 +118,13 @@ def _batches(
             ),
         )
         for record in reader:
-            rows, next_row = _row_numbers(record.num_rows, next_row, [b.row for b in bad])
-            yield Batch(pa.Table.from_batches([record]), rows, list(bad))
-            bad.clear()
+            rows, next_row = _row_numbers(record.num_rows, next_row, odd.rows)
+            yield odd.take(pa.Table.from_batches([record]), rows)
     except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            return
-        raise bad_utf8(file) or unreadable(file, error) from None
-    if bad:
-        yield Batch(empty(columns), np.empty(0, np.int64), list(bad))
-        bad.clear()
+        if "Empty CSV" not in str(error):
+            raise bad_utf8(file) or unreadable(file, error) from None
+    if odd.rows:
+        yield odd.take(empty(columns), np.empty(0, np.int64))
 
 
 def empty(columns: Sequence[str]) -> pa.Table:
@@ -101,12 +132,8 @@ def empty(columns: Sequence[str]) -> pa.Table:
     return pa.table({c: pa.array([], pa.string()) for c in columns})
 
 
-def _row_numbers(
-    good: int, first: int, skipped: Sequence[int]
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
+def _row_numbers(good: int, first: int, skipped: Sequence[int]) -> tuple[Rows, int]:
     """The numbers of `good` rows from `first` on, past the skipped ones, and the next number."""
-    # The parser may run ahead of the batch: only skips before its last row count here.
     rows = np.arange(first, first + good + len(skipped), dtype=np.int64)
     rows = rows[~np.isin(rows, np.array(skipped, dtype=np.int64))][:good]
-    after = int(rows[-1]) + 1 if good else first
-    return rows, after
+    return rows, int(rows[-1]) + 1 if good else first

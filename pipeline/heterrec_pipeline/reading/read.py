@@ -1,5 +1,6 @@
 """The one door to input rows: a split in, Arrow tables out, each row knowing its number and each table its file."""
 
+import json
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from heterrec_pipeline.reading.files import Split
 
 ROW = "__row"
 FILE = b"heterrec_file"
+SHORT = b"heterrec_short"
 T = TypeVar("T")
 
 
@@ -29,9 +31,18 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
 
 
 def located(batch: Batch, split: Split) -> pa.Table:
-    """The batch's table with the column `ROW`, and the file's name in the schema's metadata."""
+    """The batch's table with the column `ROW`, and the file's name and short rows in the schema's metadata."""
     table = batch.table.append_column(ROW, pa.array(batch.rows))
-    return table.replace_schema_metadata({FILE: split.file.name.encode()})
+    about = {FILE: split.file.name.encode()}
+    if batch.short:
+        about[SHORT] = json.dumps({b.row: b.text for b in batch.short}).encode()
+    return table.replace_schema_metadata(about)
+
+
+def short_rows(table: pa.Table) -> dict[int, str]:
+    """The rows of a located table that ended early: row number to text."""
+    found = table.schema.metadata.get(SHORT)
+    return {int(k): v for k, v in json.loads(found).items()} if found else {}
 
 
 def file_of(table: pa.Table) -> str:

@@ -19,7 +19,15 @@ from heterrec_pipeline.job import INTERACTIONS
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import counted, rejected
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, prefetched, read_split
+from heterrec_pipeline.reading.read import (
+    ROW,
+    file_of,
+    located,
+    one_chunk,
+    prefetched,
+    read_split,
+    short_rows,
+)
 from heterrec_pipeline.sequences.times import milliseconds
 from heterrec_pipeline.worker_errors import carried
 
@@ -107,6 +115,12 @@ def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[Bad]:
         reason, _, column = why.partition("/")
         bad.append((row, column, Reason(reason), cell_text(rows[column][k].as_py())))
     return bad
+
+
+def _with_short(bad: list[Bad], short: dict[int, str]) -> list[Bad]:
+    """Rows that ended early are listed as such, whether or not enough of them was left to be kept."""
+    listed = [(row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()]
+    return [b for b in bad if b[0] not in short] + listed if short else bad
 
 
 def known_rows(
@@ -203,7 +217,7 @@ class CheckLog(beam.DoFn):  # type: ignore[misc]
         else:
             yield counted("interactions.unknown_item", len(unknown))
         yield counted("interactions.bad", len(bad))
-        yield from rejected(INTERACTIONS, file_of(rows), bad)
+        yield from rejected(INTERACTIONS, file_of(rows), _with_short(bad, short_rows(rows)))
         if len(kept):
             yield with_tie(self.spec, kept).select(shuffle_columns(self.spec)).to_arrow()
 

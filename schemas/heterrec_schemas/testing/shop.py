@@ -27,7 +27,8 @@ class Shop:
     Attributes:
         items: item_id, category, brand, price and, unless they stand in `details`, categories
             (lists of paths) and vector (`dim` float32).
-        details: item_id, categories, vector of most items; None when `items` has them.
+        details: item_id, categories, vector of most items, vectors never missing and of a fixed
+            size; None when `items` has them.
         interactions: user_id, item_id, timestamp (seconds), event_type, event_id.
         users: user_id, age of most users, and of some that did nothing.
         dim: the width of the vectors.
@@ -109,8 +110,11 @@ def shop(
     catalogue = _items(rng, item_ids, dim)
     details = None
     if joined:
-        kept = np.sort(rng.permutation(items)[: items - items // 10])
-        details = catalogue.select(["item_id", "categories", "vector"]).take(pa.array(kept))
+        # pyarrow cannot read missing lists of a fixed size back from Parquet: rows are missing.
+        present = catalogue.filter(catalogue["vector"].is_valid())
+        details = present.select(["item_id", "categories", "vector"])
+        vectors = details["vector"].cast(pa.list_(pa.float32(), dim))
+        details = details.set_column(2, "vector", vectors)
         catalogue = catalogue.drop_columns(["categories", "vector"])
     return Shop(
         items=catalogue,
@@ -191,7 +195,7 @@ def _items(rng: np.random.Generator, ids: list[Any], dim: int) -> pa.Table:
             ),
             "brand": pa.array(_gaps(rng, _brands(rng, count)), pa.string()),
             "price": pa.array(_gaps(rng, prices.tolist()), pa.float64()),
-            "vector": pa.array(_gaps(rng, vectors.tolist()), pa.list_(pa.float32(), dim)),
+            "vector": pa.array(_gaps(rng, vectors.tolist()), pa.list_(pa.float32())),
         }
     )
 

@@ -114,7 +114,8 @@ def test_the_items_decode_to_what_the_shop_sells(generation: Generation) -> None
         else:
             assert "out of vocabulary" in cells["brand"][n]["words"]
         paths = [" > ".join(p[: k + 1]) for p in sold["categories"] or [] for k in range(len(p))]
-        assert cells["path"][n]["values"] == (list(dict.fromkeys(paths))[:5] or [None])
+        values: list[str | None] = [*dict.fromkeys(paths)][:5]
+        assert cells["path"][n]["values"] == (values or [None])
         low, high = cells["price"][n]["low"], cells["price"][n]["high"]
         if sold["price"] is None:
             assert cells["price"][n]["words"] == "(missing)"

@@ -1,0 +1,226 @@
+"""The command line: `heterrec-pipeline build | validate | inspect | embed`. It parses and calls; the work is elsewhere.
+
+Exit codes: 0 done, 1 a failure of the run, 2 a mistake in the call, the spec or the data.
+"""
+
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from heterrec_schemas.errors import CallError, HeterrecError
+from heterrec_schemas.spec import FeatureSpec, Source, describe_mistakes, parse_spec, read_spec_text
+
+app = typer.Typer(
+    name="heterrec-pipeline",
+    help="Turn a catalogue, its embeddings and an interaction log into token tables for HeterRec.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SpecOption = Annotated[str, typer.Option("--spec", help="The feature spec (YAML).")]
+InputOption = Annotated[
+    str, typer.Option("--input", help="The folder that the spec's paths start from (local, gs://, s3://).")
+]
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Show tracebacks and the engine's own log.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
+BEAM = {"allow_extra_args": True}
+
+
+class _Stopped(Exception):
+    """SIGTERM: end as Ctrl-C does, so that half a generation is cleaned up."""
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    raise _Stopped
+
+
+@contextmanager
+def _guarded(debug: bool) -> Iterator[None]:
+    """Turn errors into one message and an exit code; tracebacks only with --debug."""
+    logging.basicConfig(
+        level=logging.INFO if debug else logging.CRITICAL, format="%(levelname)s %(name)s: %(message)s"
+    )
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    except HeterrecError as error:
+        _fail(error.message, error.exit_code, debug)
+    except (KeyboardInterrupt, _Stopped):
+        _fail("stopped; nothing was published", 1, False)
+    except BrokenPipeError:
+        raise typer.Exit(1) from None
+    except Exception as error:
+        message = " ".join(str(error).split())
+        todo = "Run again with --debug for the traceback, and report it."
+        _fail(f"an unexpected {type(error).__name__}: {message}. {todo}", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    Console(stderr=True).print(
+        f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
+    raise typer.Exit(code)
+
+
+def _spec(path: str) -> tuple[FeatureSpec, str]:
+    text = read_spec_text(path)
+    return parse_spec(text, where=path), text
+
+
+@app.command(context_settings=BEAM, epilog="Flags behind -- go to Apache Beam as they are.")
+def build(
+    context: typer.Context,
+    spec: SpecOption,
+    input: InputOption,
+    output: Annotated[
+        str, typer.Option("--output", help="The folder that generations go to (local, gs://, s3://).")
+    ],
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Build a generation from the whole input and publish it."""
+    with _guarded(debug):
+        from heterrec_pipeline.build import BuildConfig
+        from heterrec_pipeline.build import build as run
+        from heterrec_pipeline.display import progress, summary
+
+        started = time.monotonic()
+        parsed, text = _spec(spec)
+        errors = Console(stderr=True)
+        for warning in parsed.warnings():
+            errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        config = BuildConfig(parsed, text, input, output, list(context.args))
+        with progress(errors, quiet=quiet):
+            result = run(config)
+        seconds = time.monotonic() - started
+        if as_json:
+            manifest = result.manifest.model_dump(mode="json")
+            body = {"path": result.path, "seconds": round(seconds, 3), "manifest": manifest}
+            print(json.dumps(body))
+        elif not quiet:
+            summary(Console(), result, seconds)
+
+
+@app.command()
+def validate(
+    spec: SpecOption, input: InputOption, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Hold a spec against the data's schema and a sample; nothing is written."""
+    with _guarded(debug):
+        from heterrec_pipeline.validate import run_validate
+
+        run_validate(_spec(spec)[0], input, as_json=as_json, console=Console())
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="A generation, or an output folder (its latest).")],
+    item: Annotated[str | None, typer.Option(help="Decode the tokens of this item.")] = None,
+    user: Annotated[str | None, typer.Option(help="Show this user's sequences in words.")] = None,
+    verify: Annotated[bool, typer.Option(help="Check the hash of every file first.")] = True,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what a generation holds."""
+    with _guarded(debug):
+        from heterrec_pipeline.inspect import run_inspect
+
+        run_inspect(path, item=item, user=user, as_json=as_json, verify=verify, console=Console())
+
+
+@app.command(context_settings=BEAM, epilog="Flags behind -- go to Apache Beam as they are.")
+def embed(
+    context: typer.Context,
+    input: InputOption,
+    items: Annotated[
+        list[str], typer.Option("--items", help="The item table: a file or glob; may be repeated.")
+    ],
+    key: Annotated[str, typer.Option(help="The item's key column.")],
+    output: Annotated[str, typer.Option(help="The folder for the shards of vectors.")],
+    text: Annotated[list[str], typer.Option(help="A text column; may be repeated.")] = [],  # noqa: B006
+    image: Annotated[
+        list[str], typer.Option(help="An image column (bytes or paths), for a CLIP model.")
+    ] = [],  # noqa: B006
+    model: Annotated[
+        str | None,
+        typer.Option(help="A folder, an installed model package, or a name on the Hugging Face hub."),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="A revision of a model on the hub.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text put before every text.")] = None,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="One of the model's own prompts, by name.")
+    ] = None,
+    normalize: Annotated[bool, typer.Option(help="Scale vectors to length 1.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Texts that go through the model at once.")] = 64,
+    shard_texts: Annotated[
+        int, typer.Option(help="Distinct texts a shard; finished shards survive an interruption.")
+    ] = 4096,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps ...")] = None,
+    threads: Annotated[int | None, typer.Option(help="PyTorch's threads a worker.")] = None,
+    max_reject_ratio: Annotated[
+        float, typer.Option(help="Above this share of bad rows the run fails.")
+    ] = 0.01,
+    format: Annotated[
+        str | None, typer.Option(help="parquet, csv or jsonl, where the suffix does not tell.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option(help="Encode all again, whatever stands there.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Encode text or image columns of an item table; each distinct text once, resumable."""
+    with _guarded(debug):
+        from heterrec_pipeline.embed import EmbedConfig, run_embed
+        from heterrec_pipeline.embed.config import DEFAULT_MODEL
+
+        try:
+            source = Source.model_validate({"path": items, "format": format})
+        except ValidationError as error:
+            raise CallError(describe_mistakes(error, "--items")) from None
+        config = EmbedConfig(
+            input=input,
+            source=source,
+            key=key,
+            output=output,
+            text_columns=tuple(text),
+            image_columns=tuple(image),
+            model=model or DEFAULT_MODEL,
+            revision=revision,
+            prompt=prompt,
+            prompt_name=prompt_name,
+            normalize=normalize,
+            batch_size=batch_size,
+            max_shard_texts=shard_texts,
+            device=device,
+            threads=threads,
+            max_reject_ratio=max_reject_ratio,
+            fresh=fresh,
+            pipeline_args=tuple(context.args),
+        )
+        run_embed(config, Console(stderr=True))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

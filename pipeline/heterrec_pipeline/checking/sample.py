@@ -1,0 +1,131 @@
+"""Read a sample of every table as a build would, and count what it would set aside."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import polars as pl
+import pyarrow as pa
+
+from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.spec import CategoricalFeature, Feature, FeatureSpec, NumericFeature
+
+from heterrec_pipeline.catalogue.keys import key_text
+from heterrec_pipeline.checking.check import Checked
+from heterrec_pipeline.features import categorical, embedding, numeric
+from heterrec_pipeline.features.cells import cell_text
+from heterrec_pipeline.job import INTERACTIONS, TableJob
+from heterrec_pipeline.reading.files import InputFile, Split, split_file
+from heterrec_pipeline.reading.read import file_of, located, one_chunk, read_split, short_rows
+from heterrec_pipeline.sequences.log import log_columns, parse_rows
+
+SAMPLE_ROWS = 20_000
+Bad = tuple[int, str, Reason, str | None]
+
+
+@dataclass
+class Sample:
+    """What a sample of a table shows.
+
+    Attributes:
+        table: the table's name.
+        files: how many files the table has, and their bytes.
+        rows: rows sampled.
+        aside: rows that a build would set aside, wholly or in a cell.
+        reasons: how often each reason occurs, with an example in words.
+        missing: share of missing values by feature.
+    """
+
+    table: str
+    files: int
+    bytes: int
+    rows: int = 0
+    aside: int = 0
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    examples: dict[Reason, str] = field(default_factory=dict)
+    missing: dict[str, float] = field(default_factory=dict)
+
+    def add(self, file: str, rows: int, bad: list[Bad]) -> None:
+        """Count a batch."""
+        self.rows += rows
+        self.aside += len({b[0] for b in bad})
+        for row, column, reason, value in bad:
+            self.reasons[reason] += 1
+            where = f"{file} row {row}" + (f", column {column!r}" if column else "")
+            self.examples.setdefault(reason, f"{where}: got {value!r}")
+
+
+def sample_tables(
+    spec: FeatureSpec, checked: Checked, problems: list[HeterrecError]
+) -> list[Sample]:
+    """Sample every table; what cannot be read at all is added to `problems`."""
+    samples = []
+    tables = [t for t in (checked.items, *checked.joins, checked.users) if t is not None]
+    for table in tables:
+        # Item rows out of the log are sampled by the log's own columns.
+        files = table.files or checked.log
+        sample = Sample(table.name, len(files), sum(f.bytes for f in files))
+        try:
+            _sample_features(table, files, sample)
+        except HeterrecError as error:
+            problems.append(error)
+        samples.append(sample)
+    log = Sample(INTERACTIONS, len(checked.log), sum(f.bytes for f in checked.log))
+    try:
+        for rows, bad in _batches(checked.log, log_columns(spec)):
+            _, odd, _ = parse_rows(spec, rows)
+            short = short_rows(rows)
+            half = [(r, "", Reason.MALFORMED_ROW, t) for r, t in short.items()]
+            bad += half + [b for b in odd if b[0] not in short]
+            log.add(file_of(rows), len(rows) + len(bad) - len(odd) - len(half), bad)
+    except HeterrecError as error:
+        problems.append(error)
+    return [*samples, log]
+
+
+def _batches(
+    files: tuple[InputFile, ...], columns: list[str]
+) -> Iterator[tuple[pa.Table, list[Bad]]]:
+    seen = 0
+    for file in files:
+        for split in islice(split_file(file), 1):
+            for batch in read_split(split, columns):
+                rows = located(batch, Split(file))
+                if len(rows) > SAMPLE_ROWS - seen:
+                    rows = rows.slice(0, SAMPLE_ROWS - seen)
+                seen += len(rows)
+                yield rows, [(b.row, "", b.reason, b.text) for b in batch.bad[:SAMPLE_ROWS]]
+                if seen >= SAMPLE_ROWS:
+                    return
+
+
+def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Sample) -> None:
+    missing: Counter[str] = Counter()
+    kept = 0
+    for rows, bad in _batches(files, table.columns):
+        name = file_of(rows)
+        text, _ = key_text(one_chunk(rows, table.key), table.key, name)
+        numbers = rows["__row"].to_numpy()
+        for k in text.is_null().arg_true().to_list():
+            raw = cell_text(rows[table.key][k].as_py())
+            bad.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
+        for feature in table.features:
+            present, cells = _present(feature, one_chunk(rows, feature.column))
+            missing[feature.name] += len(rows) - present
+            bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
+        kept += len(rows)
+        sample.add(name, len(rows), bad)
+    sample.missing = {f.name: missing[f.name] / kept if kept else 0.0 for f in table.features}
+
+
+def _present(feature: Feature, column: pa.Array) -> tuple[int, list[numeric.BadCell]]:
+    if isinstance(feature, CategoricalFeature):
+        long, _ = categorical.texts(feature, column)
+        return long["row"].n_unique(), []
+    if isinstance(feature, NumericFeature):
+        values, cells = numeric.numbers(feature, column)
+        return int((~pl.Series(values).is_nan()).sum()), cells
+    positions, _, cells = embedding.vectors(feature, column)
+    return len(positions), cells
