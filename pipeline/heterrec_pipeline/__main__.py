@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 a failure of the run, 2 a mistake in the call, the spec or
 import json
 import logging
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,10 @@ app = typer.Typer(
 
 SpecOption = Annotated[str, typer.Option("--spec", help="The feature spec (YAML).")]
 InputOption = Annotated[
-    str, typer.Option("--input", help="The folder that the spec's paths start from (local, gs://, s3://).")
+    str,
+    typer.Option(
+        "--input", help="The folder that the spec's paths start from (local, gs://, s3://)."
+    ),
 ]
 DebugOption = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks and the engine's own log.")
@@ -40,26 +42,27 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no t
 BEAM = {"allow_extra_args": True}
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """SIGTERM: end as Ctrl-C does, so that half a generation is cleaned up."""
 
 
 def _stop(signum: int, frame: object) -> NoReturn:
-    raise _Stopped
+    raise _StoppedError
 
 
 @contextmanager
 def _guarded(debug: bool) -> Iterator[None]:
     """Turn errors into one message and an exit code; tracebacks only with --debug."""
     logging.basicConfig(
-        level=logging.INFO if debug else logging.CRITICAL, format="%(levelname)s %(name)s: %(message)s"
+        level=logging.INFO if debug else logging.CRITICAL,
+        format="%(levelname)s %(name)s: %(message)s",
     )
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
     except HeterrecError as error:
         _fail(error.message, error.exit_code, debug)
-    except (KeyboardInterrupt, _Stopped):
+    except (KeyboardInterrupt, _StoppedError):
         _fail("stopped; nothing was published", 1, False)
     except BrokenPipeError:
         raise typer.Exit(1) from None
@@ -91,7 +94,8 @@ def build(
     spec: SpecOption,
     input: InputOption,
     output: Annotated[
-        str, typer.Option("--output", help="The folder that generations go to (local, gs://, s3://).")
+        str,
+        typer.Option("--output", help="The folder that generations go to (local, gs://, s3://)."),
     ],
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -162,7 +166,9 @@ def embed(
     ] = [],  # noqa: B006
     model: Annotated[
         str | None,
-        typer.Option(help="A folder, an installed model package, or a name on the Hugging Face hub."),
+        typer.Option(
+            help="A folder, an installed model package, or a name on the Hugging Face hub."
+        ),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="A revision of a model on the hub.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Text put before every text.")] = None,
@@ -223,4 +229,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,12 +8,6 @@ from datetime import UTC, datetime
 
 import apache_beam as beam
 
-from heterrec_schemas.errors import HeterrecError, RunError
-from heterrec_schemas.generation import Generation as OpenGeneration
-from heterrec_schemas.generation import open_generation
-from heterrec_schemas.manifest import MANIFEST_NAME, Manifest
-from heterrec_schemas.spec import FeatureSpec
-
 from heterrec_pipeline import coder, storage
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.flow import Generation
@@ -22,6 +16,11 @@ from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runners import pipeline_options
 from heterrec_pipeline.worker_errors import found_in
+from heterrec_schemas.errors import HeterrecError, RunError
+from heterrec_schemas.generation import Generation as OpenGeneration
+from heterrec_schemas.generation import open_generation
+from heterrec_schemas.manifest import MANIFEST_NAME, Manifest
+from heterrec_schemas.spec import FeatureSpec
 
 LOG = logging.getLogger(__name__)
 

@@ -1,10 +1,12 @@
 """Arrow tables as Beam elements: encoded as Arrow IPC streams (see docs/adr/0004-ipc-coder.md)."""
 
+from typing import Any
+
 import apache_beam as beam
 import pyarrow as pa
 
 
-class TableCoder(beam.coders.Coder):  # type: ignore[misc]
+class TableCoder(beam.coders.Coder):
     """Arrow IPC, one stream a table. Beam's default would pickle the parent buffers of every slice."""
 
     def encode(self, value: pa.Table) -> bytes:
@@ -12,7 +14,8 @@ class TableCoder(beam.coders.Coder):  # type: ignore[misc]
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, value.schema) as writer:
             writer.write_table(value)
-        return sink.getvalue().to_pybytes()
+        encoded: bytes = sink.getvalue().to_pybytes()
+        return encoded
 
     def decode(self, encoded: bytes) -> pa.Table:
         """A table that refers to the given bytes without copying them."""
@@ -22,7 +25,7 @@ class TableCoder(beam.coders.Coder):  # type: ignore[misc]
         """One table's buffers give one text."""
         return True
 
-    def to_type_hint(self) -> type:
+    def to_type_hint(self) -> Any:
         """The type of the elements."""
         return pa.Table
 

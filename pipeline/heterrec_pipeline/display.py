@@ -9,10 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from heterrec_schemas.manifest import SPLITS, Manifest
-
 from heterrec_pipeline.build import BuildResult
 from heterrec_pipeline.progress import METER
+from heterrec_schemas.manifest import SPLITS, Manifest
 
 LIVE_EVERY = 0.2
 LINE_EVERY = 5.0
@@ -49,7 +48,9 @@ def _lines(console: Console, done: threading.Event) -> None:
         line = METER.line()
         if line != last:
             seconds = time.monotonic() - started
-            console.print(f"{seconds:5.0f} s  {line}", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"{seconds:5.0f} s  {line}", markup=False, highlight=False, soft_wrap=True
+            )
             last = line
 
 
@@ -65,7 +66,9 @@ def summary(console: Console, result: BuildResult, seconds: float) -> None:
     console.print(_files(manifest))
     for generation in result.swept:
         console.print(f"Swept the leftovers of the dead build {generation}", highlight=False)
-    console.print(f"{seconds:.1f} s. The generation is {result.path}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{seconds:.1f} s. The generation is {result.path}", highlight=False, soft_wrap=True
+    )
 
 
 def _rows(manifest: Manifest) -> Table:
@@ -75,11 +78,15 @@ def _rows(manifest: Manifest) -> Table:
     for name, entry in (("items", counts.items), ("users", counts.users)):
         if entry is not None:
             duplicate = f"{entry.repeated:,} equal" if entry.repeated else ""
-            table.add_row(name, *_numbers(entry.read, entry.kept, entry.rejected), "", duplicate, "")
+            table.add_row(
+                name, *_numbers(entry.read, entry.kept, entry.rejected), "", duplicate, ""
+            )
     log = counts.interactions
     table.add_row(
         "interactions",
-        *_numbers(log.read, log.kept, log.rejected, log.unknown_item, log.duplicate, log.short_user),
+        *_numbers(
+            log.read, log.kept, log.rejected, log.unknown_item, log.duplicate, log.short_user
+        ),
     )
     for split in SPLITS:
         table.add_row(f"  {split}", "", *_numbers(counts.sequences[split]))

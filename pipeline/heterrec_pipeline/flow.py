@@ -28,7 +28,9 @@ class Generation(Composite):
         job, ledger = self.job, Ledger()
         interactions = root | "List the log" >> ListSplits(files=job.log)
         if job.spec.denormalised:
-            items, kinds = interactions | "Items from the log" >> ItemsFromLog(job=job, ledger=ledger)
+            items, kinds = interactions | "Items from the log" >> ItemsFromLog(
+                job=job, ledger=ledger
+            )
         else:
             items, kinds = root | "List the items" >> ListSplits(files=job.items.files), None
         catalogue = items | "Catalogue" >> Catalogue(job=job, ledger=ledger, kinds=kinds)

@@ -13,8 +13,7 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from heterrec_pipeline.publishing.ledger import COUNTS, FILES, REJECTS, Ledger
 
 
-
-class Composite(beam.PTransform):  # type: ignore[misc]
+class Composite(beam.PTransform):
     """A transform whose parts know their types: its own signature, often of named tuples, tells Beam nothing."""
 
     def default_type_hints(self) -> IOTypeHints:
@@ -96,7 +95,9 @@ class Step(Composite):
         )
         if self.ledger is not None:
             self.ledger.take(
-                of_type(done[COUNTS], tuple[str, int]), of_type(done[REJECTS], pa.Table), done[FILES]
+                of_type(done[COUNTS], tuple[str, int]),
+                of_type(done[REJECTS], pa.Table),
+                done[FILES],
             )
         main = of_type(done["main"], self.kind)
         if not self.tags:

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import EmbeddingFeature, Feature, FeatureSpec
-
 from heterrec_pipeline import storage
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.spec import EmbeddingFeature, Feature, FeatureSpec
 
 ITEMS = "items"
 USERS = "users"

@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -99,7 +99,7 @@ class HashedFile(io.RawIOBase):
 def sha256_of(path: str) -> str:
     """The SHA-256 of a file, in hex."""
     with open_read(path) as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        return hashlib.file_digest(cast(Any, handle), "sha256").hexdigest()
 
 
 def read_bytes(path: str) -> bytes:

@@ -8,11 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from heterrec_schemas.errors import DataError, HeterrecError
-from heterrec_schemas.spec import FeatureSpec
-
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.sample import Sample, sample_tables
+from heterrec_schemas.errors import DataError, HeterrecError
+from heterrec_schemas.spec import FeatureSpec
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class Counts(_Entry):
 class Manifest(_Entry):
     """The whole manifest."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     generation: str
     parent: str | None = None
     created: str
@@ -121,5 +121,7 @@ class Manifest(_Entry):
 
 def content_sha256(files: Iterable[FileEntry]) -> str:
     """The SHA-256 over the sorted lines `path sha256` of the data files: equal content, equal hash."""
-    lines = sorted(f"{f.path} {f.sha256}\n" for f in files if f.path.split("/")[0] in CONTENT_FOLDERS)
+    lines = sorted(
+        f"{f.path} {f.sha256}\n" for f in files if f.path.split("/")[0] in CONTENT_FOLDERS
+    )
     return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()

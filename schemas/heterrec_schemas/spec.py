@@ -1,6 +1,7 @@
 """The feature spec: what a user writes in YAML, checked when it is made and trusted afterwards."""
 
 import hashlib
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -153,9 +154,7 @@ class NumericFeature(_Feature):
         if self.bins is None and self.boundaries is None:
             raise ValueError("a numeric feature needs bins (a number) or boundaries (a list)")
         edges = self.boundaries or []
-        if not all(map(math.isfinite, edges)) or any(
-            a >= b for a, b in zip(edges, edges[1:], strict=False)
-        ):
+        if not all(map(math.isfinite, edges)) or any(a >= b for a, b in itertools.pairwise(edges)):
             raise ValueError(f"boundaries must be finite and strictly ascending; got {edges}")
         return self
 
@@ -490,7 +489,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]
                 f"a key is no plain text (line {key_node.start_mark.line + 1})",
                 todo="Text that begins with a brace or bracket needs quotes.",
             )
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if key in seen:
             raise SpecError(
                 f"the key {key!r} stands twice (line {key_node.start_mark.line + 1})",
@@ -515,7 +514,7 @@ def parse_spec(text: str, *, where: str = "spec") -> FeatureSpec:
     """
     try:
         # A subclass of SafeLoader: nothing but plain data is made.
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
+        data = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise SpecError(f"{where} is no YAML: {error}") from None
     except SpecError as error:

@@ -126,9 +126,7 @@ def sequences_schema(
     fields += [
         pa.field(f"user_{f.name}", token_type(f), nullable=False) for f in spec.user_features
     ]
-    return with_metadata(
-        pa.schema(fields), "sequences", split=split, features=_described(entries)
-    )
+    return with_metadata(pa.schema(fields), "sequences", split=split, features=_described(entries))
 
 
 def _events(prefix: str, behaviour: bool) -> list[pa.Field]:

@@ -167,9 +167,7 @@ def _float_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
     return _by_distinct(series.to_arrow(), name, value_text), seen
 
 
-def _by_distinct(
-    column: pa.Array, name: str, text: Callable[[object], str | None]
-) -> pl.Series:
+def _by_distinct(column: pa.Array, name: str, text: Callable[[object], str | None]) -> pl.Series:
     """Apply a scalar rule to the distinct values of a column only."""
     coded = pc.dictionary_encode(column)
     words = pa.array([text(v) for v in coded.dictionary.to_pylist()], pa.string())

@@ -197,6 +197,8 @@ def build_sequences(spec: Row, log: Log, index_of: dict[str, int], out: Any) -> 
         "short_user": short,
         "rejected": len(log.rejected),
     }
+    if not kept:
+        raise RefusedError("no interaction is left")
     split_users(spec, log, kept, out)
 
 
@@ -278,8 +280,6 @@ def cut(at: Any, times: list[int]) -> int:
         moment = datetime.fromisoformat(at.strip())
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return (moment - EPOCH) // timedelta(milliseconds=1)
-    if not times:
-        raise RefusedError("a fraction of no interactions")
     wanted = Fraction(str(at)) * len(times)
     per_day = Counter(time // DAY for time in times)
     before = 0

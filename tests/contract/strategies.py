@@ -446,7 +446,8 @@ def datasets(
     format = st.sampled_from(formats)
     tables: list[Table] = []
 
-    catalogue = item_keys.values[: draw(st.integers(1, len(item_keys.values)))]
+    count = len(item_keys.values)
+    catalogue = item_keys.values[: draw(st.sampled_from([2, 8, 20, count, count - 5, 1]))]
     if denormalised:
         items = {"source": "interactions", "key": "item"}
     else:
@@ -625,7 +626,8 @@ def _log(
     cells |= {p.feature["column"]: p.cell for p in parts}
     blank = draw(st.sampled_from([0.0, 0.03]))
     rows: list[dict[str, Any]] = []
-    for _ in range(draw(st.integers(0, most))):
+    scale = draw(st.sampled_from([3, most // 10, most // 2, most]))
+    for _ in range(rng.randint(min(3, most), max(3, scale)) if rng.random() < 0.97 else 0):
         if rows and rng.random() < 0.1:
             rows.append(dict(rng.choice(rows)))
             continue

@@ -12,21 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, Feature, FeatureSpec, NumericFeature
-from heterrec_schemas.values import column_text
-
 from heterrec_pipeline import storage
 from heterrec_pipeline.catalogue.keys import SEEN, key_text
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
-from heterrec_pipeline.publishing.ledger import rejected
+from heterrec_pipeline.publishing.ledger import RejectedCell, rejected
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
 from heterrec_pipeline.sequences.buckets import bucket_numbers
 from heterrec_pipeline.sequences.log import orders
 from heterrec_pipeline.sequences.times import milliseconds
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+    NumericFeature,
+)
+from heterrec_schemas.values import column_text
 
 # Raw cells of the log keep their names; these stand beside them.
 ITEM, TIME, ORDER = "__item", "__time", "__order"
@@ -81,7 +85,7 @@ def concatenated(tables: list[pa.Table]) -> pa.Table:
     return pa.table(columns)
 
 
-class ToItems(beam.DoFn):  # type: ignore[misc]
+class ToItems(beam.DoFn):
     """Located tables of the log to (item bucket, rows): the second shuffle, which only a denormalised log needs."""
 
     def __init__(self, job: Job, buckets: int) -> None:
@@ -105,7 +109,7 @@ class ToItems(beam.DoFn):  # type: ignore[misc]
             yield bucket, found.filter((numbers == bucket).to_arrow())
 
 
-def _bad_cells(table: TableJob, rows: pa.Table) -> list[tuple[int, str, Reason, str | None]]:
+def _bad_cells(table: TableJob, rows: pa.Table) -> list[RejectedCell]:
     bad = []
     numbers = rows[ROW].to_numpy()
     for feature in table.features:
@@ -189,13 +193,15 @@ def _cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
     """The text of each cell, null where missing; of a list, its JSON-like text."""
     if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
         cells = column.to_pylist()
-        return pl.Series([None if c is None or len(c) == 0 else str(c) for c in cells], dtype=pl.String)
+        return pl.Series(
+            [None if c is None or len(c) == 0 else str(c) for c in cells], dtype=pl.String
+        )
     text, _ = column_text(column, feature.column)
     missing = getattr(feature, "missing_values", [])
     return text.set(text.is_in(missing).fill_null(False), None) if missing else text
 
 
-class AggregateItems(beam.DoFn):  # type: ignore[misc]
+class AggregateItems(beam.DoFn):
     """All rows of a bucket of items to a Parquet part of item rows, handed on as a split like any other."""
 
     def __init__(self, job: Job) -> None:
@@ -208,7 +214,9 @@ class AggregateItems(beam.DoFn):  # type: ignore[misc]
         bucket, tables = element
         rows = concatenated(list(tables))
         table = aggregate(self.job.items, rows)
-        path = storage.join(self.job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet")
+        path = storage.join(
+            self.job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet"
+        )
         with storage.open_write(path) as out:
             pq.write_table(table, pa.PythonFile(out, mode="w"), row_group_size=65_536)
         yield Split(InputFile(path, f"items-from-log-{bucket:05d}", out.size, "parquet"))

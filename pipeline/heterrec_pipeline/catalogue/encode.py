@@ -8,19 +8,17 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import CategoricalFeature, Feature, NumericFeature
-
 from heterrec_pipeline.catalogue.rows import ID, KEY, ROW, Known, kept_rows
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import Encoded
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.ledger import counted, rejected
+from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
 from heterrec_pipeline.publishing.parts import Part, write_parts
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.spec import CategoricalFeature, Feature, NumericFeature
 
 PART_BYTES = 64 * 2**20
 Fitted = dict[str, pa.Table]
@@ -37,7 +35,7 @@ def encode_column(feature: Feature, column: pa.Array, fitted: pa.Table) -> Encod
 
 def encode_rows(
     table: TableJob, rows: pa.Table, fitted: Fitted
-) -> tuple[list[pa.Array], dict[str, int], list[tuple[int, str, Reason, str | None]]]:
+) -> tuple[list[pa.Array], dict[str, int], list[RejectedCell]]:
     """The tokens of a batch.
 
     Returns:
@@ -53,7 +51,7 @@ def encode_rows(
     return columns, oov, bad
 
 
-class EncodeItems(beam.DoFn):  # type: ignore[misc]
+class EncodeItems(beam.DoFn):
     """Splits of a catalogue table to parts of its tokens: (item shard, part)."""
 
     def __init__(self, job: Job, table: TableJob, *, report: bool) -> None:
@@ -106,7 +104,7 @@ def item_cuts(population: int, shards: int) -> np.ndarray[tuple[int], np.dtype[n
     return population * np.arange(shards + 1, dtype=np.int64) // shards
 
 
-class EncodeUsers(beam.DoFn):  # type: ignore[misc]
+class EncodeUsers(beam.DoFn):
     """Splits of the table of users to tables of user (text) and tokens."""
 
     def __init__(self, table: TableJob) -> None:

@@ -9,10 +9,6 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
-from heterrec_schemas.spec import CategoricalFeature, NumericFeature
-from heterrec_schemas.tables import BOUNDARIES_SCHEMA
-from heterrec_schemas.values import Seen
-
 from heterrec_pipeline.catalogue.keys import SEEN
 from heterrec_pipeline.catalogue.rows import KEY, Known, kept_rows
 from heterrec_pipeline.features import categorical, numeric
@@ -21,11 +17,14 @@ from heterrec_pipeline.progress import METER
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.spec import CategoricalFeature, NumericFeature
+from heterrec_schemas.tables import BOUNDARIES_SCHEMA
+from heterrec_schemas.values import Seen
 
 MERGE_AT = 16
 
 
-class CollectValues(beam.DoFn):  # type: ignore[misc]
+class CollectValues(beam.DoFn):
     """Splits to partial fits: (feature, counts of values) and (feature, sample of numbers), one a bundle."""
 
     def __init__(self, table: TableJob) -> None:
@@ -77,7 +76,7 @@ def merge(feature: CategoricalFeature | NumericFeature | Any, parts: list[pa.Tab
     return numeric.merge_samples(feature, parts)
 
 
-class FinishFit(beam.DoFn):  # type: ignore[misc]
+class FinishFit(beam.DoFn):
     """All partial fits of a feature to its vocabulary or boundaries."""
 
     def __init__(self, table: TableJob) -> None:
@@ -85,7 +84,9 @@ class FinishFit(beam.DoFn):  # type: ignore[misc]
         self.table = table
 
     @carried
-    def process(self, element: tuple[str, Iterable[pa.Table]], seen: dict[str, int]) -> Iterator[Any]:
+    def process(
+        self, element: tuple[str, Iterable[pa.Table]], seen: dict[str, int]
+    ) -> Iterator[Any]:
         """Finish one feature; parts without columns only say that it exists."""
         name, parts = element
         feature = next(f for f in self.table.counted if f.name == name)

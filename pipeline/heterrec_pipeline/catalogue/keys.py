@@ -11,21 +11,20 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
+from heterrec_pipeline.features.cells import cell_text
+from heterrec_pipeline.graph import tables_in
+from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import one_chunk, prefetched, read_split
+from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import EmbeddingFeature, Feature
 from heterrec_schemas.tokens import number_vocabulary
 from heterrec_schemas.values import Seen, column_text, value_text
-
-from heterrec_pipeline.graph import tables_in
-from heterrec_pipeline.features.cells import cell_text
-from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.ledger import counted, rejected
-from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import one_chunk, prefetched, read_split
-from heterrec_pipeline.worker_errors import carried
 
 SEEN = "seen"
 REPEATED = "repeated"
@@ -51,7 +50,7 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
     return text, seen
 
 
-class ReadKeys(beam.DoFn):  # type: ignore[misc]
+class ReadKeys(beam.DoFn):
     """Splits to tables of one text column, key; rows without a key are set aside."""
 
     def __init__(self, table: TableJob, *, from_log: bool = False) -> None:
@@ -66,7 +65,8 @@ class ReadKeys(beam.DoFn):  # type: ignore[misc]
             text, seen = key_text(one_chunk(batch.table, key), key, split.file.name)
             missing = text.is_null()
             rows = pl.Series(batch.rows)
-            bad = [(b.row, "", b.reason, b.text) for b in (*batch.bad, *batch.short)]
+            odd = (*batch.bad, *batch.short)
+            bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in odd]
             short = {b.row for b in batch.short}
             for k in missing.arg_true().to_list():
                 if int(rows[k]) not in short:
@@ -111,7 +111,9 @@ def number_keys(
     counts = keys.select(pl.col("key").alias("value"), pl.lit(1, pl.Int64).alias("count"))
     if rules is None:
         index = counts.select(
-            pl.col("value").alias("key"), pl.lit(0, pl.Int64).alias("id"), pl.lit(0, pl.UInt32).alias("shard")
+            pl.col("value").alias("key"),
+            pl.lit(0, pl.Int64).alias("id"),
+            pl.lit(0, pl.UInt32).alias("shard"),
         )
     else:
         numbered = number_vocabulary(
@@ -121,7 +123,7 @@ def number_keys(
     return index.to_arrow(), repeated.to_arrow()
 
 
-class NumberKeys(beam.DoFn):  # type: ignore[misc]
+class NumberKeys(beam.DoFn):
     """All keys of a table to its index and its repeated keys."""
 
     def __init__(self, table: TableJob, rules: KeyRules | None) -> None:
@@ -129,7 +131,9 @@ class NumberKeys(beam.DoFn):  # type: ignore[misc]
         self.table, self.rules = table, rules
 
     @carried
-    def process(self, element: tuple[int, Iterable[pa.Table]], seen: dict[str, int]) -> Iterator[Any]:
+    def process(
+        self, element: tuple[int, Iterable[pa.Table]], seen: dict[str, int]
+    ) -> Iterator[Any]:
         """Number every key."""
         integral = Seen(seen.get(self.table.name, 0)).integral
         index, repeated = number_keys(tables_in(element[1]), integral, self.rules)
@@ -172,7 +176,7 @@ def _texts(cell: object) -> object:
     return [_texts(x) for x in cell] if isinstance(cell, list) else value_text(cell)
 
 
-class ReadRepeated(beam.DoFn):  # type: ignore[misc]
+class ReadRepeated(beam.DoFn):
     """Rows of repeated keys as key, hash, file, row; reads nothing when no key is repeated."""
 
     def __init__(self, table: TableJob) -> None:
@@ -186,7 +190,9 @@ class ReadRepeated(beam.DoFn):  # type: ignore[misc]
             return
         wanted = pl.DataFrame(pl.from_arrow(repeated))["key"]
         for batch in prefetched(read_split(split, self.table.columns)):
-            text, _ = key_text(one_chunk(batch.table, self.table.key), self.table.key, split.file.name)
+            text, _ = key_text(
+                one_chunk(batch.table, self.table.key), self.table.key, split.file.name
+            )
             found = text.is_in(wanted).fill_null(False).arg_true()
             if found.is_empty():
                 continue
@@ -205,7 +211,7 @@ class ReadRepeated(beam.DoFn):  # type: ignore[misc]
             ).to_arrow()
 
 
-class ChooseRows(beam.DoFn):  # type: ignore[misc]
+class ChooseRows(beam.DoFn):
     """Of each repeated key, keep the row of the smallest hash; the others are copies of it or duplicates."""
 
     def __init__(self, table: TableJob) -> None:

@@ -9,10 +9,6 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_schemas.hashing import hash_texts
-from heterrec_schemas.spec import EmbeddingFeature
-from heterrec_schemas.tokens import quantizer_edges
-
 from heterrec_pipeline.catalogue.rows import KEY, Known, kept_rows
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.categorical import all_missing
@@ -21,6 +17,9 @@ from heterrec_pipeline.progress import METER
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.hashing import hash_texts
+from heterrec_schemas.spec import EmbeddingFeature
+from heterrec_schemas.tokens import quantizer_edges
 
 BLOCK_BYTES = 256 * 2**20
 SLACK = 1.25
@@ -38,7 +37,7 @@ def blocks(feature: EmbeddingFeature, population: int) -> Iterator[Block]:
         yield feature.name, k * feature.dim // count, (k + 1) * feature.dim // count
 
 
-class PlanBlocks(beam.DoFn):  # type: ignore[misc]
+class PlanBlocks(beam.DoFn):
     """Features to blocks of dimensions."""
 
     def __init__(self, table: TableJob) -> None:
@@ -108,7 +107,7 @@ class BlockSample:
         return quantizer_edges(values, quantiles)
 
 
-class FitBlock(beam.DoFn):  # type: ignore[misc]
+class FitBlock(beam.DoFn):
     """Blocks to their edges: (feature, (first dimension, IPC-free table of edges))."""
 
     def __init__(self, table: TableJob) -> None:
@@ -132,13 +131,15 @@ class FitBlock(beam.DoFn):  # type: ignore[misc]
                 sample.add(values[:, first:last], pl.Series(rows[KEY]).gather(at))
                 bad += len(cells)
         if sample.count == 0:
-            detail = f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
+            detail = (
+                f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
+            )
             raise all_missing(name, feature.column, self.table.name, detail)
         edges = sample.edges(feature.quantiles)
         yield name, pa.table({"first": [first] * edges.size, "edge": edges.ravel()})
 
 
-class JoinBlocks(beam.DoFn):  # type: ignore[misc]
+class JoinBlocks(beam.DoFn):
     """The edges of a feature's blocks to its quantizer."""
 
     def __init__(self, table: TableJob) -> None:

@@ -7,7 +7,12 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from heterrec_pipeline.catalogue.aggregate import AggregateItems, ToItems, aggregate_columns, derived
+from heterrec_pipeline.catalogue.aggregate import (
+    AggregateItems,
+    ToItems,
+    aggregate_columns,
+    derived,
+)
 from heterrec_pipeline.catalogue.encode import EncodeItems, EncodeUsers
 from heterrec_pipeline.catalogue.fit import CollectValues, FinishFit
 from heterrec_pipeline.catalogue.keys import (
@@ -21,7 +26,7 @@ from heterrec_pipeline.catalogue.keys import (
 )
 from heterrec_pipeline.catalogue.quantizers import FitBlock, JoinBlocks, PlanBlocks
 from heterrec_pipeline.catalogue.write import WriteFitted, WriteItemShard, WriteItemVocabulary
-from heterrec_pipeline.graph import Composite, EMPTY, AllToOne, Kinds, Step, of_type
+from heterrec_pipeline.graph import EMPTY, AllToOne, Composite, Kinds, Step, of_type
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.publishing.ledger import Ledger
 from heterrec_pipeline.publishing.parts import Part
@@ -33,9 +38,9 @@ from heterrec_pipeline.worker_errors import carried
 ITEM_BUCKETS = 16
 
 
-class _SplitFile(beam.DoFn):  # type: ignore[misc]
+class _SplitFile(beam.DoFn):
     @carried
-    def process(self, file: InputFile):  # type: ignore[no-untyped-def]  # noqa: D102
+    def process(self, file: InputFile):  # type: ignore[no-untyped-def]
         yield from split_file(file)
 
 
@@ -199,7 +204,9 @@ class Catalogue(Composite):
                     do_fn=EncodeItems(job, table, report=self.kinds is None or table.joined),
                     ledger=ledger,
                     side_inputs=(
-                        AsSingleton(keyed.index), AsSingleton(losers), AsDict(fits.fitted)
+                        AsSingleton(keyed.index),
+                        AsSingleton(losers),
+                        AsDict(fits.fitted),
                     ),
                     kind=tuple[int, Part],
                     spread=True,
@@ -278,9 +285,7 @@ class Users(Composite):
         tokens = splits | "encode" >> Step(
             do_fn=EncodeUsers(table),
             ledger=ledger,
-            side_inputs=(
-                AsSingleton(keyed.index), AsSingleton(keyed.losers), AsDict(fits.fitted)
-            ),
+            side_inputs=(AsSingleton(keyed.index), AsSingleton(keyed.losers), AsDict(fits.fitted)),
             spread=True,
         )
         return UsersOutput(tokens, fits.fitted)

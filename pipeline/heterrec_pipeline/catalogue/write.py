@@ -8,6 +8,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.catalogue.encode import Fitted, item_cuts, missing_rows
+from heterrec_pipeline.job import ITEMS, Job, TableJob
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.ledger import counted, written
+from heterrec_pipeline.publishing.parts import Part, read_part
+from heterrec_pipeline.publishing.shards import write_shard
+from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, Feature, NumericFeature
 from heterrec_schemas.tables import (
@@ -21,14 +28,6 @@ from heterrec_schemas.tables import (
 )
 from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING, vocabulary_shards
 from heterrec_schemas.values import Seen
-
-from heterrec_pipeline.catalogue.encode import Fitted, item_cuts, missing_rows
-from heterrec_pipeline.job import ITEMS, Job, TableJob
-from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.ledger import counted, written
-from heterrec_pipeline.publishing.parts import Part, read_part
-from heterrec_pipeline.publishing.shards import write_shard
-from heterrec_pipeline.worker_errors import carried
 
 
 def feature_entry(
@@ -55,7 +54,7 @@ def feature_entry(
     )
 
 
-class WriteItemShard(beam.DoFn):  # type: ignore[misc]
+class WriteItemShard(beam.DoFn):
     """All parts of an item shard to its Parquet file."""
 
     def __init__(self, job: Job) -> None:
@@ -78,7 +77,9 @@ class WriteItemShard(beam.DoFn):  # type: ignore[misc]
         integral = Seen(seen.get(ITEMS, 0)).integral
         entries = [feature_entry(f, "item", fitted[f.name]) for f in spec.items.features]
         schema = items_schema(spec, integral=integral, entries=entries)
-        table = assemble_items(self.job, [p for p in parts if p is not None], int(low), int(high), schema)
+        table = assemble_items(
+            self.job, [p for p in parts if p is not None], int(low), int(high), schema
+        )
         for feature in spec.items.features:
             missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
             yield counted(f"item/{feature.name}.missing", missing)
@@ -91,9 +92,7 @@ class WriteItemShard(beam.DoFn):  # type: ignore[misc]
         yield file
 
 
-def assemble_items(
-    job: Job, parts: list[Part], low: int, high: int, schema: pa.Schema
-) -> pa.Table:
+def assemble_items(job: Job, parts: list[Part], low: int, high: int, schema: pa.Schema) -> pa.Table:
     """The rows low .. high - 1 of the item table: one a catalogue item, joined tables' tokens beside its own."""
     columns: dict[str, pa.ChunkedArray] = {"item_index": pa.array(np.arange(low, high))}
     for table in job.item_tables:
@@ -168,7 +167,7 @@ def write_vocabulary(
     METER.wrote(f"vocabulary {name}", len(frame))
 
 
-class WriteItemVocabulary(beam.DoFn):  # type: ignore[misc]
+class WriteItemVocabulary(beam.DoFn):
     """The index of the items to the shards of the item vocabulary."""
 
     def __init__(self, job: Job) -> None:
@@ -194,7 +193,7 @@ class WriteItemVocabulary(beam.DoFn):  # type: ignore[misc]
             yield written(file)
 
 
-class WriteFitted(beam.DoFn):  # type: ignore[misc]
+class WriteFitted(beam.DoFn):
     """Fitted features to their vocabularies, boundaries or quantizers."""
 
     def __init__(self, job: Job, table: TableJob) -> None:
@@ -227,4 +226,6 @@ class WriteFitted(beam.DoFn):  # type: ignore[misc]
         folder = "boundaries" if isinstance(feature, NumericFeature) else "quantizers"
         schema = with_metadata(fitted.schema, folder, feature=stem, **details)
         table = fitted.replace_schema_metadata(schema.metadata)
-        yield written(write_shard(self.job.root, f"{folder}/{stem}.parquet", table, plain=("edge",)))
+        yield written(
+            write_shard(self.job.root, f"{folder}/{stem}.parquet", table, plain=("edge",))
+        )

@@ -4,6 +4,13 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from heterrec_pipeline import storage
+from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.features.embedding import is_vector_like
+from heterrec_pipeline.features.numeric import is_number_like
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
+from heterrec_pipeline.reading.files import InputFile, input_files
+from heterrec_pipeline.sequences.times import describe
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError, near
 from heterrec_schemas.spec import (
     CategoricalFeature,
@@ -14,14 +21,6 @@ from heterrec_schemas.spec import (
     Source,
 )
 from heterrec_schemas.values import is_scalar, is_text
-
-from heterrec_pipeline import storage
-from heterrec_pipeline.checking.schemas import TableSchema, table_schema
-from heterrec_pipeline.features.embedding import is_vector_like
-from heterrec_pipeline.features.numeric import is_number_like
-from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
-from heterrec_pipeline.reading.files import InputFile, input_files
-from heterrec_pipeline.sequences.times import describe
 
 
 @dataclass
@@ -134,9 +133,7 @@ def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchErro
     )
 
 
-def _check_key(
-    where: str, column: str, schema: TableSchema, problems: list[HeterrecError]
-) -> None:
+def _check_key(where: str, column: str, schema: TableSchema, problems: list[HeterrecError]) -> None:
     absent = _missing(where, column, schema)
     kind = schema.types.get(column)
     if absent is not None:
@@ -223,7 +220,9 @@ def _check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecEr
     for column in [log.order] if log.order else []:
         order = schema.types.get(column)
         if order is not None and not (
-            is_text(order) or pa.types.is_integer(order) or pa.types.is_floating(order)
+            is_text(order)
+            or pa.types.is_integer(order)
+            or pa.types.is_floating(order)
             or pa.types.is_null(order)
         ):
             problems.append(

@@ -8,21 +8,20 @@ from itertools import islice
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.catalogue.keys import key_text
+from heterrec_pipeline.checking.check import Checked
+from heterrec_pipeline.features import categorical, embedding, numeric
+from heterrec_pipeline.features.cells import BadCell, cell_text
+from heterrec_pipeline.job import INTERACTIONS, TableJob
+from heterrec_pipeline.publishing.ledger import RejectedCell
+from heterrec_pipeline.reading.files import InputFile, Split, split_file
+from heterrec_pipeline.reading.read import file_of, located, one_chunk, read_split, short_rows
+from heterrec_pipeline.sequences.log import log_columns, parse_rows
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import CategoricalFeature, Feature, FeatureSpec, NumericFeature
 
-from heterrec_pipeline.catalogue.keys import key_text
-from heterrec_pipeline.checking.check import Checked
-from heterrec_pipeline.features import categorical, embedding, numeric
-from heterrec_pipeline.features.cells import cell_text
-from heterrec_pipeline.job import INTERACTIONS, TableJob
-from heterrec_pipeline.reading.files import InputFile, Split, split_file
-from heterrec_pipeline.reading.read import file_of, located, one_chunk, read_split, short_rows
-from heterrec_pipeline.sequences.log import log_columns, parse_rows
-
 SAMPLE_ROWS = 20_000
-Bad = tuple[int, str, Reason, str | None]
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Sample:
     examples: dict[Reason, str] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
 
-    def add(self, file: str, rows: int, bad: list[Bad]) -> None:
+    def add(self, file: str, rows: int, bad: list[RejectedCell]) -> None:
         """Count a batch."""
         self.rows += rows
         self.aside += len({b[0] for b in bad})
@@ -87,7 +86,7 @@ def sample_tables(
 
 def _batches(
     files: tuple[InputFile, ...], columns: list[str]
-) -> Iterator[tuple[pa.Table, list[Bad]]]:
+) -> Iterator[tuple[pa.Table, list[RejectedCell]]]:
     seen = 0
     for file in files:
         for split in islice(split_file(file), 1):
@@ -120,7 +119,7 @@ def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Samp
     sample.missing = {f.name: missing[f.name] / kept if kept else 0.0 for f in table.features}
 
 
-def _present(feature: Feature, column: pa.Array) -> tuple[int, list[numeric.BadCell]]:
+def _present(feature: Feature, column: pa.Array) -> tuple[int, list[BadCell]]:
     if isinstance(feature, CategoricalFeature):
         long, _ = categorical.texts(feature, column)
         return long["row"].n_unique(), []

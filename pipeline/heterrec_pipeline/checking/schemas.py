@@ -6,11 +6,10 @@ from itertools import islice
 
 import pyarrow as pa
 
-from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
-
 from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.text import lines
+from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 
 SAMPLE_LINES = 10_000
 MAX_FILES = 64
@@ -72,13 +71,17 @@ def _file_types(file: InputFile) -> tuple[dict[str, pa.DataType], bool]:
         return {f.name: f.type for f in schema}, True
     if file.format == "csv":
         return {name: pa.string() for name in csv.header(file)}, True
-    rows = [r for line in islice(_json_lines(file), SAMPLE_LINES + 1) if isinstance(r := line, dict)]
+    rows = [
+        r for line in islice(_json_lines(file), SAMPLE_LINES + 1) if isinstance(r := line, dict)
+    ]
     names = list(dict.fromkeys(k for row in rows for k in row))
     whole = len(rows) <= SAMPLE_LINES
     types = {}
     for name in names:
         try:
-            types[name] = jsonl.typed([r.get(name) for r in rows[:SAMPLE_LINES]], name, file.name).type
+            types[name] = jsonl.typed(
+                [r.get(name) for r in rows[:SAMPLE_LINES]], name, file.name
+            ).type
         except SchemaMismatchError:
             types[name] = pa.struct([])  # objects: refused where the spec uses the column
     return types, whole

@@ -15,7 +15,7 @@ from apache_beam.pvalue import AsDict, AsList, AsSingleton
 from heterrec_pipeline import coder
 from heterrec_pipeline.embed.contents import contents, hashes
 from heterrec_pipeline.embed.publish import Publish
-from heterrec_pipeline.embed.shard import EncodeShard
+from heterrec_pipeline.embed.shard import EncodeShard, Shard
 from heterrec_pipeline.embed.survey import (
     HASHES,
     KEYS,
@@ -65,11 +65,20 @@ def draw(pipeline: beam.Pipeline, job: EmbedJob) -> None:
         | "encode" >> beam.ParDo(EncodeShard(job), plan).with_outputs(REJECTS, main=SHARDS)
     )
     rejects = (placed[REJECTS], encoded[REJECTS]) | "all rejects" >> beam.Flatten()
+    # Grouped, not taken as side inputs: Beam's BundleBasedDirectRunner shows those too early.
+    ends = {"shards": encoded[SHARDS], "rejects": rejects}
     _ = (
-        pipeline
-        | "start publishing" >> beam.Create([None], reshuffle=False)
-        | "publish" >> beam.ParDo(Publish(job), plan, AsList(encoded[SHARDS]), AsList(rejects))
+        {name: _keyed(ended, name) for name, ended in ends.items()}
+        | "shards and rejects" >> beam.CoGroupByKey()
+        | "publish" >> beam.ParDo(Publish(job), plan)
     )
+
+
+def _keyed(ended: beam.PCollection, name: str) -> beam.PCollection:
+    """Everything under one key."""
+    kind = pa.Table if name == "rejects" else Shard
+    pairs = beam.typehints.Tuple[int, kind]
+    return ended | f"key {name}" >> beam.Map(lambda x: (0, x)).with_output_types(pairs)
 
 
 def make_plan(pipeline: beam.Pipeline, splits: beam.PCollection, job: EmbedJob) -> beam.PCollection:
@@ -107,7 +116,7 @@ def all_shards(_: None, plan: Plan) -> Iterator[tuple[tuple[str, int], pa.Table]
             yield (column, shard), pa.table({"content": pa.array([], pa.string())})
 
 
-class SplitFiles(beam.DoFn):  # type: ignore[misc]
+class SplitFiles(beam.DoFn):
     """Files to the pieces that are read as one."""
 
     @carried
@@ -116,7 +125,7 @@ class SplitFiles(beam.DoFn):  # type: ignore[misc]
         yield from split_file(file)
 
 
-class Place(beam.DoFn):  # type: ignore[misc]
+class Place(beam.DoFn):
     """The second read: rows to the shard of their content; what cannot be used is set aside."""
 
     def __init__(self, job: EmbedJob) -> None:

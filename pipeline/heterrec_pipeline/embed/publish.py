@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -25,7 +25,7 @@ REJECTS_FOLDER = "rejects"
 _LIBRARIES = ("sentence-transformers", "transformers", "torch", "pyarrow")
 
 
-class Publish(beam.DoFn):  # type: ignore[misc]
+class Publish(beam.DoFn):
     """All shards stand: say so."""
 
     def __init__(self, job: EmbedJob) -> None:
@@ -33,12 +33,11 @@ class Publish(beam.DoFn):  # type: ignore[misc]
         self.job = job
 
     @carried
-    def process(
-        self, _: None, plan: Plan, shards: list[Shard], rejects: list[pa.Table]
-    ) -> Iterator[None]:
-        """Write the rejects and the summary, then clean up."""
+    def process(self, element: tuple[int, dict[str, Iterable[Any]]], plan: Plan) -> Iterator[None]:
+        """Write the rejects, clean up, write the summary."""
         output = self.job.config.output
-        table = all_rejects(rejects)
+        shards: list[Shard] = list(element[1]["shards"])
+        table = all_rejects(element[1]["rejects"])
         bad = len(table.group_by(["file", "row"]).aggregate([]))
         refuse_rejects(self.job.config, bad, plan.rows)
         written = write_shard(output, f"{REJECTS_FOLDER}/{shard_name('rejects', 0, 1)}", table)
@@ -50,7 +49,7 @@ class Publish(beam.DoFn):  # type: ignore[misc]
         yield from ()
 
 
-def all_rejects(tables: list[pa.Table]) -> pa.Table:
+def all_rejects(tables: Iterable[pa.Table]) -> pa.Table:
     """The rejects as one table, in the order of their files and rows."""
     whole = pa.concat_tables([REJECTS_SCHEMA.empty_table(), *tables]).combine_chunks()
     return whole.sort_by([(n, "ascending") for n in ("file", "row", "column", "reason")])

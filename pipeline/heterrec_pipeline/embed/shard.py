@@ -71,7 +71,7 @@ class Encoded:
     """
 
     gathered: Gathered
-    vectors_UD: Vectors  # noqa: N815
+    vectors_UD: Vectors
     unreadable: list[int]
     integral: bool
 
@@ -199,7 +199,7 @@ def write(
     return Shard(column.name, path, len(readable), texts, dim, fingerprint)
 
 
-class EncodeShard(beam.DoFn):  # type: ignore[misc]
+class EncodeShard(beam.DoFn):
     """The rows of one shard to a file that stands."""
 
     def __init__(self, job: EmbedJob) -> None:

@@ -78,7 +78,7 @@ def keyed(job: EmbedJob, split: Split, batch: Batch) -> tuple[pl.Series, Seen]:
     return key_text(one_chunk(batch.table, key), key, split.file.name)
 
 
-class Survey(beam.DoFn):  # type: ignore[misc]
+class Survey(beam.DoFn):
     """Splits to keys with hashes, hashes alone, and counts."""
 
     def __init__(self, job: EmbedJob) -> None:
@@ -129,7 +129,7 @@ def losers(element: tuple[Bucket, Iterable[pa.Table]]) -> Iterator[pa.Table]:
         yield lost.select(pl.lit(column).alias("column"), "key", "hash").to_arrow()
 
 
-class MakePlan(beam.DoFn):  # type: ignore[misc]
+class MakePlan(beam.DoFn):
     """The survey's findings to a plan, refused where nothing good can come of it."""
 
     def __init__(self, job: EmbedJob) -> None:

@@ -10,13 +10,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from heterrec_pipeline.features.cells import Encoded
+from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.spec import CategoricalFeature
 from heterrec_schemas.tokens import MISSING, number_vocabulary, oov_ids
 from heterrec_schemas.values import Seen, column_text, is_text
-
-from heterrec_pipeline.features.cells import Encoded
-from heterrec_pipeline.reading.jsonl import typed
 
 PATH_SEPARATOR = " > "
 
@@ -43,14 +42,18 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
                 todo="Set multivalued: true, or name another column.",
             )
         value, seen = column_text(column, feature.column)
-        return _present(feature, pl.DataFrame({"row": _positions(len(value)), "value": value})), seen
+        return _present(
+            feature, pl.DataFrame({"row": _positions(len(value)), "value": value})
+        ), seen
     if feature.separator is not None and is_text(column.type):
         column = pl.Series(column).cast(pl.String).str.split(feature.separator).to_arrow()
     if pa.types.is_binary(column.type):
         column = _lists_from_json(column)
     if not _is_list(column.type):
         value, seen = column_text(column, feature.column)
-        return _present(feature, pl.DataFrame({"row": _positions(len(value)), "value": value})), seen
+        return _present(
+            feature, pl.DataFrame({"row": _positions(len(value)), "value": value})
+        ), seen
     return _list_texts(feature, column)
 
 
@@ -64,14 +67,19 @@ def _lists_from_json(column: pa.Array) -> pa.Array:
             leaves.extend(path if isinstance(path, list) else [path])
             path_ends.append(len(leaves))
         cell_ends.append(len(path_ends) - 1)
-    paths = pa.ListArray.from_arrays(pa.array(path_ends, pa.int32()), typed(leaves, "nodes", "JSON"))
+    paths = pa.ListArray.from_arrays(
+        pa.array(path_ends, pa.int32()), typed(leaves, "nodes", "JSON")
+    )
     return pa.ListArray.from_arrays(pa.array(cell_ends, pa.int32()), paths)
 
 
 def _is_list(kind: pa.DataType) -> bool:
     t = pa.types
     return bool(
-        t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind) or t.is_list_view(kind)
+        t.is_list(kind)
+        or t.is_large_list(kind)
+        or t.is_fixed_size_list(kind)
+        or t.is_list_view(kind)
     )
 
 
@@ -118,7 +126,10 @@ def _prefixes(paths: pl.DataFrame) -> pl.DataFrame:
     depth = int(paths["value"].list.len().max() or 0)  # type: ignore[arg-type]
     levels = [
         paths.filter(pl.col("value").list.len() > k).select(
-            "row", "path", pl.lit(k).alias("k"), pl.col("value").list.head(k + 1).list.join(PATH_SEPARATOR)
+            "row",
+            "path",
+            pl.lit(k).alias("k"),
+            pl.col("value").list.head(k + 1).list.join(PATH_SEPARATOR),
         )
         for k in range(depth)
     ]
@@ -177,9 +188,7 @@ def encode(feature: CategoricalFeature, column: pa.Array, fitted: pa.Table) -> E
         strange = joined.filter(outside)
         oov_rows = strange["row"].n_unique()
         replaced = oov_ids(strange["value"], feature.oov_buckets)
-        joined = joined.with_columns(
-            id=joined["id"].scatter(outside.arg_true(), replaced)
-        )
+        joined = joined.with_columns(id=joined["id"].scatter(outside.arg_true(), replaced))
     joined = joined.select("row", pl.col("id").cast(pl.Int32))
     rows = pl.DataFrame({"row": _positions(len(column))})
     if not feature.multivalued:

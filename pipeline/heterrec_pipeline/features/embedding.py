@@ -9,13 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import EmbeddingFeature
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 from heterrec_schemas.tokens import MISSING, embedding_tokens
-
-from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
 
 Vectors = npt.NDArray[np.float32]
 
@@ -85,7 +84,8 @@ def _float32(flat: pa.Array) -> Vectors:
             return (
                 pl.Series(flat).cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float32)
             )
-    return flat.to_numpy(zero_copy_only=False)
+    values: Vectors = flat.to_numpy(zero_copy_only=False)
+    return values
 
 
 def _bad(column: pa.Array, position: int, reason: Reason, what: str) -> BadCell:

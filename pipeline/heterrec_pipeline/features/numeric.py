@@ -7,15 +7,14 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.features.categorical import all_missing
+from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import NumericFeature
 from heterrec_schemas.tokens import numeric_edges, numeric_tokens
 from heterrec_schemas.values import column_text, is_text
-
-from heterrec_pipeline.features.categorical import all_missing
-from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
 
 Numbers = npt.NDArray[np.float64]
 
@@ -78,9 +77,7 @@ def _parsed(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
     return values + 0.0, bad
 
 
-def sample(
-    feature: NumericFeature, column: pa.Array, keys: pl.Series, population: int
-) -> pa.Table:
+def sample(feature: NumericFeature, column: pa.Array, keys: pl.Series, population: int) -> pa.Table:
     """The finite numbers of a batch, with what a bottom-k sample needs if there may be too many.
 
     Args:
@@ -121,7 +118,8 @@ def edges(feature: NumericFeature, sampled: pa.Table | None, where: str) -> Numb
         raise all_missing(feature.name, feature.column, where)
     if feature.boundaries is not None:
         return np.array(feature.boundaries, dtype=np.float64) + 0.0
-    assert sampled is not None and feature.bins is not None
+    assert sampled is not None
+    assert feature.bins is not None
     return numeric_edges(sampled["value"].to_numpy(), feature.bins)
 
 

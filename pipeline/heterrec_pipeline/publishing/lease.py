@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import psutil
 
+from heterrec_pipeline import storage
 from heterrec_schemas.errors import CallError, RunError
 from heterrec_schemas.manifest import MANIFEST_NAME
-
-from heterrec_pipeline import storage
 
 LEASE_NAME = "building.json"
 DEAD_AFTER = timedelta(days=14)
@@ -53,7 +52,11 @@ def sweep(output: str, now: datetime) -> list[str]:
     """Delete unfinished generations whose builder is surely dead; returns their ids."""
     swept = []
     for lease_path, lease in _leases(output):
-        folder = posixpath.dirname(lease_path) if storage.is_remote(output) else os.path.dirname(lease_path)
+        folder = (
+            posixpath.dirname(lease_path)
+            if storage.is_remote(output)
+            else os.path.dirname(lease_path)
+        )
         if storage.exists(storage.join(folder, MANIFEST_NAME)):
             # Killed between its manifest and its last step: the generation stands, only the lease goes.
             if _dead(lease, now):

@@ -7,11 +7,12 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from heterrec_schemas.rejects import REJECTS_SCHEMA, Reason
-
 from heterrec_pipeline.features.cells import VALUE_CHARACTERS
 from heterrec_pipeline.publishing.shards import Written
+from heterrec_schemas.rejects import REJECTS_SCHEMA, Reason
 
+RejectedCell = tuple[int, str, Reason, str | None]
+"""Row number, column, why, and the cell as text."""
 COUNTS = "counts"
 REJECTS = "rejects"
 FILES = "files"
@@ -24,7 +25,7 @@ def counted(name: str, value: int) -> beam.pvalue.TaggedOutput:
 
 
 def rejected(
-    source: str, file: str, rows: Iterable[tuple[int, str, Reason, str | None]]
+    source: str, file: str, rows: Iterable[RejectedCell]
 ) -> Iterator[beam.pvalue.TaggedOutput]:
     """Rows or cells set aside: (row number, column, reason, text); nothing when there are none."""
     rows = list(rows)
@@ -58,7 +59,9 @@ class Ledger:
         default_factory=lambda: {COUNTS: [], REJECTS: [], FILES: []}
     )
 
-    def take(self, counts: beam.PCollection, rejects: beam.PCollection, files: beam.PCollection) -> None:
+    def take(
+        self, counts: beam.PCollection, rejects: beam.PCollection, files: beam.PCollection
+    ) -> None:
         """Keep what a step reports."""
         self.outputs[COUNTS].append(counts)
         self.outputs[REJECTS].append(rejects)

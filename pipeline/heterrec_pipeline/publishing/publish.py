@@ -10,6 +10,17 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
+from heterrec_pipeline import storage
+from heterrec_pipeline.catalogue.write import feature_entry
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.lease import LEASE_NAME
+from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
+from heterrec_pipeline.publishing.shards import Written, write_text
+from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
+from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.sequences.cuts import Cuts
+from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.manifest import (
     LATEST_NAME,
@@ -27,22 +38,10 @@ from heterrec_schemas.manifest import (
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import spec_sha256
 
-from heterrec_pipeline import storage
-from heterrec_pipeline.catalogue.write import feature_entry
-from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
-from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.lease import LEASE_NAME
-from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
-from heterrec_pipeline.publishing.shards import Written, write_text
-from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
-from heterrec_pipeline.reading.files import InputFile
-from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.worker_errors import carried
-
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 
 
-class HashInputs(beam.DoFn):  # type: ignore[misc]
+class HashInputs(beam.DoFn):
     """Input files to what the manifest says of them: SHA-256 on local disks, the store's etag elsewhere."""
 
     @carried
@@ -71,7 +70,7 @@ class Found(NamedTuple):
     cuts: Cuts
 
 
-class Publish(beam.DoFn):  # type: ignore[misc]
+class Publish(beam.DoFn):
     """All reports to the manifest. A second try after a failure finds the settled files and goes on."""
 
     def __init__(self, job: Job) -> None:
@@ -154,8 +153,10 @@ def check(job: Job, found: Found) -> None:
 
 def interaction_counts(counts: dict[str, int]) -> InteractionCounts:
     """The counts of the log; `read` is the sum of the others by construction and by assertion."""
-    get = {k: counts.get(f"interactions.{k}", 0) for k in
-           ("read", "kept", "unknown_item", "duplicate", "short_user")}
+    get = {
+        k: counts.get(f"interactions.{k}", 0)
+        for k in ("read", "kept", "unknown_item", "duplicate", "short_user")
+    }
     rejected = counts.get("interactions.malformed", 0) + counts.get("interactions.bad", 0)
     assert get["read"] == rejected + sum(v for k, v in get.items() if k != "read"), counts
     return InteractionCounts(**get, rejected=rejected)
@@ -200,14 +201,14 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of a generation whose files are settled."""
     entries = [
-        FileEntry(
-            path=f.path, rows=f.rows if f.rows >= 0 else None, bytes=f.bytes, sha256=f.sha256
-        )
+        FileEntry(path=f.path, rows=f.rows if f.rows >= 0 else None, bytes=f.bytes, sha256=f.sha256)
         for f in files
     ]
     counts = found.counts
-    cuts = {} if found.cuts is None else dict(
-        zip(("validation_at_ms", "test_at_ms"), found.cuts, strict=True)
+    cuts = (
+        {}
+        if found.cuts is None
+        else dict(zip(("validation_at_ms", "test_at_ms"), found.cuts, strict=True))
     )
     return Manifest(
         generation=job.generation,

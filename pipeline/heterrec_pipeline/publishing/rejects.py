@@ -7,15 +7,14 @@ import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 
-from heterrec_schemas.errors import RejectRatioError
-from heterrec_schemas.rejects import REJECTS_SCHEMA
-from heterrec_schemas.tables import shard_name, with_metadata
-
 from heterrec_pipeline.graph import tables_in
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.ledger import written
 from heterrec_pipeline.publishing.shards import write_shard
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.errors import RejectRatioError
+from heterrec_schemas.rejects import REJECTS_SCHEMA
+from heterrec_schemas.tables import shard_name, with_metadata
 
 SAMPLES = 3
 
@@ -53,7 +52,7 @@ def _sample(entry: dict[str, Any]) -> str:
     return f"{entry['file']} row {entry['row']}{column}: got {value}"
 
 
-class WriteRejects(beam.DoFn):  # type: ignore[misc]
+class WriteRejects(beam.DoFn):
     """All rejects to their file and their summary."""
 
     def __init__(self, job: Job) -> None:
@@ -92,7 +91,8 @@ def check_ratios(limit: float, rows: dict[str, int], summary: RejectSummary) -> 
             findings.append(
                 f"{source}: {aside:,} of {total:,} rows ({aside / total:.1%}) were set aside, more than "
                 f"limits.max_reject_ratio allows ({limit:.1%}); {reason} dominates with {count:,} "
-                f"{'entry' if count == 1 else 'entries'}:\n" + "\n".join(f"    {s}" for s in samples)
+                f"{'entry' if count == 1 else 'entries'}:\n"
+                + "\n".join(f"    {s}" for s in samples)
             )
     if findings:
         raise RejectRatioError(

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heterrec_schemas.tables import ROW_GROUP
-
 from heterrec_pipeline import storage
+from heterrec_schemas.tables import ROW_GROUP
 
 
 class Written(NamedTuple):
@@ -86,7 +85,9 @@ def new_shard(
     """
     temporary = _temporary(root, path)
     with storage.open_write(temporary) as out:
-        leaves = {n: not any(n == p or n.startswith(f"{p}.") for p in plain) for n in _leaves(schema)}
+        leaves = {
+            n: not any(n == p or n.startswith(f"{p}.") for p in plain) for n in _leaves(schema)
+        }
         with pq.ParquetWriter(
             pa.PythonFile(out, mode="w"),
             schema,

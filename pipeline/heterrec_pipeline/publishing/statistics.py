@@ -6,11 +6,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heterrec_schemas.manifest import SPLITS, FeatureEntry
-
 from heterrec_pipeline import storage
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.publishing.shards import Written
+from heterrec_schemas.manifest import SPLITS, FeatureEntry
 
 
 def statistics(job: Job, counts: dict[str, int], entries: list[FeatureEntry]) -> str:

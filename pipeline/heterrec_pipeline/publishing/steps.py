@@ -7,14 +7,13 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from heterrec_schemas.manifest import Manifest
-
 from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
-from heterrec_pipeline.graph import Composite, AllToOne, Step, of_type
+from heterrec_pipeline.graph import AllToOne, Composite, Step, of_type
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.ledger import COUNTS, FILES, REJECTS, Ledger
 from heterrec_pipeline.publishing.publish import HashInputs, Publish
 from heterrec_pipeline.publishing.rejects import WriteRejects
+from heterrec_schemas.manifest import Manifest
 
 
 @dataclass(eq=False, kw_only=True)

@@ -9,12 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from heterrec_schemas.errors import DataError, SchemaMismatchError
-from heterrec_schemas.rejects import Reason
-
-from heterrec_pipeline.reading.batches import Batch, BadRow, missing_column
+from heterrec_pipeline.reading.batches import BadRow, Batch, missing_column
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import BLOCK, BOM, Blocks, bad_utf8
+from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.rejects import Reason
 
 Rows = npt.NDArray[np.int64]
 

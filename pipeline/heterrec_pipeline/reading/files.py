@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heterrec_pipeline import storage
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.spec import Format, Source
-
-from heterrec_pipeline import storage
 
 SPLIT_BYTES = 128 * 2**20
 """About how much of a Parquet file one split holds; a text file is one split."""
@@ -82,7 +81,9 @@ def _neighbours(path: str) -> str:
     if not os.path.isdir(folder):
         return f"no folder {folder}"
     names = sorted(os.listdir(folder))
-    return "a folder with " + (", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing")
+    return "a folder with " + (
+        ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
+    )
 
 
 def _short(path: str, base: str) -> str:

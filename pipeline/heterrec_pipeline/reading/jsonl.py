@@ -8,13 +8,12 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from heterrec_pipeline.reading.batches import BadRow, Batch
+from heterrec_pipeline.reading.files import InputFile, unreadable
+from heterrec_pipeline.reading.text import bad_utf8, lines
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import value_text
-
-from heterrec_pipeline.reading.batches import Batch, BadRow
-from heterrec_pipeline.reading.files import InputFile, unreadable
-from heterrec_pipeline.reading.text import bad_utf8, lines
 
 _EXACT = 2**53
 _INT64 = range(-(2**63), 2**63)
@@ -96,9 +95,7 @@ def typed(cells: list[Any], column: str, file: str) -> pa.Array:
         return _typed_lists(cells, kinds)
     if kinds == {int} and all(c is None or c in _INT64 for c in cells):
         return pa.array(cells, pa.int64())
-    if kinds <= {int, float} and all(
-        not isinstance(c, int) or abs(c) <= _EXACT for c in cells
-    ):
+    if kinds <= {int, float} and all(not isinstance(c, int) or abs(c) <= _EXACT for c in cells):
         return pa.array([None if c is None else float(c) for c in cells], pa.float64())
     return pa.array([value_text(c) for c in cells], pa.string())
 
@@ -124,4 +121,3 @@ def _plain(kind: pa.DataType) -> bool:
         kind = kind.value_type
     t = pa.types
     return bool(t.is_string(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_null(kind))
-

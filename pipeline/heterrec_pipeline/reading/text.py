@@ -6,10 +6,9 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, cast
 
-from heterrec_schemas.errors import DataError
-
 from heterrec_pipeline import storage
 from heterrec_pipeline.reading.files import InputFile, unreadable
+from heterrec_schemas.errors import DataError
 
 BLOCK = 8 * 2**20
 BOM = b"\xef\xbb\xbf"
@@ -23,7 +22,9 @@ def open_text(file: InputFile) -> IO[bytes]:
     if file.compression == "zstd":
         import zstandard
 
-        return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+        return cast(
+            IO[bytes], zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        )
     return raw
 
 

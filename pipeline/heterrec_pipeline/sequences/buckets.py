@@ -14,9 +14,6 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from heterrec_schemas.hashing import hash_column, hash_texts
-from heterrec_schemas.spec import FeatureSpec
-
 from heterrec_pipeline.catalogue.write import missing_token
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.progress import METER
@@ -24,6 +21,8 @@ from heterrec_pipeline.publishing.ledger import counted
 from heterrec_pipeline.publishing.parts import Part, write_parts
 from heterrec_pipeline.sequences.times import day_of
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.hashing import hash_column, hash_texts
+from heterrec_schemas.spec import FeatureSpec
 
 DAYS = "days"
 FLUSH_BYTES = 48 * 2**20
@@ -44,7 +43,7 @@ def bucket_numbers(users: pl.Series, shards: int, ranges: int) -> npt.NDArray[np
     return shard * ranges + part
 
 
-class ToBuckets(beam.DoFn):  # type: ignore[misc]
+class ToBuckets(beam.DoFn):
     """Tables with a user column to (bucket, table), a few large tables a bundle rather than many small ones."""
 
     def __init__(self, shards: int, ranges: int) -> None:
@@ -83,7 +82,13 @@ class ToBuckets(beam.DoFn):  # type: ignore[misc]
 def sort_rows(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows by user hash, user, time, order (missing last), tie; the rest only makes the order total."""
     rows = rows.with_columns(user_hash=hash_column("user"))
-    keys = ["user_hash", "time", *(["order"] if spec.interactions.order else []), "tie", "item_index"]
+    keys = [
+        "user_hash",
+        "time",
+        *(["order"] if spec.interactions.order else []),
+        "tie",
+        "item_index",
+    ]
     ordered = rows.sort(keys, nulls_last=True)
     # Sorting texts is slow, and two users of one hash are next to impossible: look, then sort again if need be.
     same_hash = ordered["user_hash"] == ordered["user_hash"].shift(1)
@@ -100,7 +105,9 @@ def deduplicate(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
     item = ["item_index", *(["item_hash"] if "item_hash" in rows.columns else [])]
     same = ["user", *item, *(["behaviour"] if spec.interactions.behaviour else [])]
     if spec.interactions.order is None:
-        rows = rows.filter(~_repeats(["time", *same]))  # equal rows have one tie hash: they are neighbours
+        rows = rows.filter(
+            ~_repeats(["time", *same])
+        )  # equal rows have one tie hash: they are neighbours
     else:
         rows = rows.unique([*same, "time"], keep="first", maintain_order=True)
     return rows.filter(~_repeats(same)) if how == "consecutive" else rows
@@ -166,7 +173,7 @@ def missing_user(spec: FeatureSpec) -> pa.Table | None:
     return pa.table({f"user_{f.name}": missing_token(f) for f in spec.user_features})
 
 
-class BuildHistories(beam.DoFn):  # type: ignore[misc]
+class BuildHistories(beam.DoFn):
     """All of a bucket, rows and users' tokens, to a part of whole histories: (bucket, part)."""
 
     def __init__(self, job: Job, missing: pa.Table | None) -> None:

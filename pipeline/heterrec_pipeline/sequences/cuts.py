@@ -10,12 +10,11 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_schemas.errors import DataError
-from heterrec_schemas.spec import FeatureSpec, Temporal
-
 from heterrec_pipeline.graph import tables_in
 from heterrec_pipeline.sequences.times import EPOCH, iso
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.errors import DataError
+from heterrec_schemas.spec import FeatureSpec, Temporal
 
 Cuts = tuple[int, int] | None
 DAY_MS = 86_400_000
@@ -47,7 +46,9 @@ def find_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
         DataError: no interaction is left, or validation_at falls after test_at.
     """
     frames = [pl.DataFrame(pl.from_arrow(t)) for t in tables]
-    whole = pl.concat(frames) if frames else pl.DataFrame(schema={"day": pl.Int64, "count": pl.Int64})
+    whole = (
+        pl.concat(frames) if frames else pl.DataFrame(schema={"day": pl.Int64, "count": pl.Int64})
+    )
     by_day = whole.group_by("day").agg(pl.col("count").sum()).sort("day")
     if by_day.is_empty():
         return None
@@ -66,7 +67,7 @@ def find_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
     return first, second
 
 
-class FindCuts(beam.DoFn):  # type: ignore[misc]
+class FindCuts(beam.DoFn):
     """The day counts of all buckets to the cuts."""
 
     def __init__(self, spec: FeatureSpec) -> None:

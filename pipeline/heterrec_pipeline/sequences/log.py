@@ -8,16 +8,11 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_schemas.hashing import SEPARATOR, hash_column, hash_texts
-from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import FeatureSpec
-from heterrec_schemas.values import column_text
-
 from heterrec_pipeline.catalogue.keys import SEEN, key_text
 from heterrec_pipeline.features.cells import cell_text
 from heterrec_pipeline.job import INTERACTIONS
 from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.ledger import counted, rejected
+from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import (
     ROW,
@@ -30,10 +25,13 @@ from heterrec_pipeline.reading.read import (
 )
 from heterrec_pipeline.sequences.times import milliseconds
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.hashing import SEPARATOR, hash_column, hash_texts
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.spec import FeatureSpec
+from heterrec_schemas.values import column_text
 
 LOG_SEEN = "interactions.user"
 LOG_ITEM_SEEN = "interactions.item"
-Bad = tuple[int, str, Reason, str | None]
 
 
 def log_columns(spec: FeatureSpec) -> list[str]:
@@ -60,7 +58,9 @@ def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:
     return number, odd
 
 
-def parse_rows(spec: FeatureSpec, rows: pa.Table) -> tuple[pl.DataFrame, list[Bad], dict[str, int]]:
+def parse_rows(
+    spec: FeatureSpec, rows: pa.Table
+) -> tuple[pl.DataFrame, list[RejectedCell], dict[str, int]]:
     """Read every column of a batch of the log.
 
     Args:
@@ -109,17 +109,19 @@ def parse_rows(spec: FeatureSpec, rows: pa.Table) -> tuple[pl.DataFrame, list[Ba
     return frame.filter(~strange).drop("reason", "odd_order", strict=False), bad, seen
 
 
-def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[Bad]:
-    bad: list[Bad] = []
+def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[RejectedCell]:
+    bad: list[RejectedCell] = []
     for k, row, why in zip(at, frame["row"].to_list(), frame["reason"].to_list(), strict=True):
         reason, _, column = why.partition("/")
         bad.append((row, column, Reason(reason), cell_text(rows[column][k].as_py())))
     return bad
 
 
-def _with_short(bad: list[Bad], short: dict[int, str]) -> list[Bad]:
+def _with_short(bad: list[RejectedCell], short: dict[int, str]) -> list[RejectedCell]:
     """Rows that ended early are listed as such, whether or not enough of them was left to be kept."""
-    listed = [(row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()]
+    listed: list[RejectedCell] = [
+        (row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()
+    ]
     return [b for b in bad if b[0] not in short] + listed if short else bad
 
 
@@ -167,7 +169,7 @@ def shuffle_columns(spec: FeatureSpec) -> list[str]:
     return ["user", "item_index", "time", "tie", *more]
 
 
-class ReadLog(beam.DoFn):  # type: ignore[misc]
+class ReadLog(beam.DoFn):
     """Splits of the log to located tables of raw columns; malformed rows are set aside."""
 
     def __init__(self, columns: list[str], report: bool = True) -> None:
@@ -189,7 +191,7 @@ class ReadLog(beam.DoFn):  # type: ignore[misc]
                 yield located(batch, split)
 
 
-class CheckLog(beam.DoFn):  # type: ignore[misc]
+class CheckLog(beam.DoFn):
     """Located tables of the log to the columns of the shuffle."""
 
     def __init__(self, spec: FeatureSpec) -> None:

@@ -14,14 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_schemas.manifest import SPLITS
-from heterrec_schemas.spec import FeatureSpec, LeaveOneOut, Temporal
-
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.parts import Part, read_part, write_parts
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.manifest import SPLITS
+from heterrec_schemas.spec import FeatureSpec, LeaveOneOut, Temporal
 
 ITEM_COUNTS = "item_counts"
 Ints = npt.NDArray[np.int64]
@@ -93,7 +92,8 @@ def split_ranges(
 def _first_at(start_U: Ints, time_E: Ints, cut: int) -> Ints:
     """Per user, the position of the first interaction at or after a cut: times ascend within a user."""
     before = np.append(0, np.cumsum(time_E < cut))
-    return start_U[:-1] + (before[start_U[1:]] - before[start_U[:-1]])
+    first: Ints = start_U[:-1] + (before[start_U[1:]] - before[start_U[:-1]])
+    return first
 
 
 def _with_targets(
@@ -123,7 +123,12 @@ def truncate(spec: FeatureSpec, split: str, ranges: Ranges) -> Ranges:
     if split != "train" or spec.sequences.train_windows == "last":
         start = np.maximum(ranges.start_R, ranges.end_R - limit)
         return Ranges(
-            ranges.user_R, start, ranges.end_R, ranges.target_start_R, ranges.target_end_R, ranges.window_R
+            ranges.user_R,
+            start,
+            ranges.end_R,
+            ranges.target_start_R,
+            ranges.target_end_R,
+            ranges.window_R,
         )
     windows = -(-(ranges.end_R - ranges.start_R) // limit)
     row = np.repeat(np.arange(len(windows)), windows)
@@ -151,9 +156,7 @@ def _is_whole(at: Ints, flat: pa.Array) -> bool:
 def rows_of(spec: FeatureSpec, split: str, kept: pa.Table, ranges: Ranges) -> pa.Table:
     """The rows of a split as a table: user, the histories, the targets, the window, the users' tokens."""
     names = {"item_index": "item_index", "time": "timestamp_ms", "behaviour": "behaviour"}
-    flats = {
-        names[c]: kept[c].combine_chunks().flatten() for c in kept.column_names if c in names
-    }
+    flats = {names[c]: kept[c].combine_chunks().flatten() for c in kept.column_names if c in names}
     users = kept.take(pa.array(ranges.user_R))
     columns: dict[str, Any] = {"user_id": users["user"]}
     for name, flat in flats.items():
@@ -176,7 +179,7 @@ def train_counts(ranges: Ranges, item_E: Ints) -> pa.Table:
     return pa.table({"item_index": items.astype(np.int64), "train_count": counts.astype(np.int64)})
 
 
-class SplitHistories(beam.DoFn):  # type: ignore[misc]
+class SplitHistories(beam.DoFn):
     """Parts of histories to parts of each split's rows: ((split, shard), part)."""
 
     def __init__(self, job: Job) -> None:

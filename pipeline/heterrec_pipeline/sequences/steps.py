@@ -7,11 +7,9 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from heterrec_schemas.manifest import SPLITS
-
 from heterrec_pipeline.catalogue.keys import SEEN
 from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
-from heterrec_pipeline.graph import Composite, AllToOne, Kinds, Step, of_type
+from heterrec_pipeline.graph import AllToOne, Composite, Kinds, Step, of_type
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.ledger import Ledger
 from heterrec_pipeline.publishing.parts import Part
@@ -21,6 +19,7 @@ from heterrec_pipeline.sequences.cuts import FindCuts
 from heterrec_pipeline.sequences.log import CheckLog, ReadLog, log_columns
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, SplitHistories
 from heterrec_pipeline.sequences.write import WriteItemCounts, WriteSequenceShard
+from heterrec_schemas.manifest import SPLITS
 
 
 class LogOutput(NamedTuple):
@@ -109,17 +108,13 @@ class Splits(Composite):
 
     def expand(self, parts: PCollection) -> SplitsOutput:
         """Split every bucket."""
-        rows, counts = (
-            parts
-            | "split"
-            >> Step(
-                do_fn=SplitHistories(self.job),
-                side_inputs=(AsSingleton(self.cuts),),
-                tags=(ITEM_COUNTS,),
-                tag_kinds={ITEM_COUNTS: pa.Table},
-                kind=tuple[tuple[str, int], Part],
-                spread=True,
-            )
+        rows, counts = parts | "split" >> Step(
+            do_fn=SplitHistories(self.job),
+            side_inputs=(AsSingleton(self.cuts),),
+            tags=(ITEM_COUNTS,),
+            tag_kinds={ITEM_COUNTS: pa.Table},
+            kind=tuple[tuple[str, int], Part],
+            spread=True,
         )
         return SplitsOutput(rows, counts)
 

@@ -169,7 +169,9 @@ def _moment(text: str, form: str | None) -> int | None:
         return _OUT
 
 
-def day_of(times_ms: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def day_of(
+    times_ms: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Days since 1970-01-01 UTC of times in milliseconds."""
     return times_ms // 86_400_000
 

@@ -10,6 +10,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heterrec_pipeline import storage
+from heterrec_pipeline.catalogue.encode import Fitted
+from heterrec_pipeline.catalogue.write import feature_entry
+from heterrec_pipeline.graph import tables_in
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.ledger import counted, written
+from heterrec_pipeline.publishing.parts import Part, read_part
+from heterrec_pipeline.publishing.shards import Written, new_shard, write_shard
+from heterrec_pipeline.sequences.log import LOG_SEEN
+from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tables import (
     ITEM_COUNTS_SCHEMA,
@@ -21,23 +32,11 @@ from heterrec_schemas.tables import (
 from heterrec_schemas.tokens import MISSING
 from heterrec_schemas.values import Seen
 
-from heterrec_pipeline import storage
-from heterrec_pipeline.graph import tables_in
-from heterrec_pipeline.catalogue.encode import Fitted
-from heterrec_pipeline.catalogue.write import feature_entry
-from heterrec_pipeline.job import Job
-from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.ledger import counted, written
-from heterrec_pipeline.publishing.parts import Part, read_part
-from heterrec_pipeline.publishing.shards import Written, new_shard, write_shard
-from heterrec_pipeline.sequences.log import LOG_SEEN
-from heterrec_pipeline.worker_errors import carried
-
 # Times and users hardly repeat within a page: a dictionary would only cost.
 PLAIN = ("user_id", "timestamp_ms", "target_timestamp_ms")
 
 
-class WriteSequenceShard(beam.DoFn):  # type: ignore[misc]
+class WriteSequenceShard(beam.DoFn):
     """All parts of a split's shard to its Parquet file."""
 
     def __init__(self, job: Job) -> None:
@@ -75,9 +74,7 @@ class WriteSequenceShard(beam.DoFn):  # type: ignore[misc]
         yield written(done[0])
 
 
-def finished(
-    rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: int
-) -> pa.Table:
+def finished(rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: int) -> pa.Table:
     """A part's rows with the shard's columns and types."""
     columns: list[Any] = []
     for field in schema:
@@ -121,7 +118,9 @@ def _item_tokens(paths: tuple[str, ...], names: tuple[str, ...]) -> pa.Table:
         with storage.open_arrow(path) as handle:
             tables.append(pq.read_table(handle, columns=list(names)))
     whole = pa.concat_tables(tables)
-    last = pa.table([pa.array([_missing(f.type)], f.type) for f in whole.schema], schema=whole.schema)
+    last = pa.table(
+        [pa.array([_missing(f.type)], f.type) for f in whole.schema], schema=whole.schema
+    )
     return pa.concat_tables([whole, last]).combine_chunks()
 
 
@@ -132,7 +131,7 @@ def _missing(kind: pa.DataType) -> int | list[int]:
     return [MISSING] if pa.types.is_list(kind) else MISSING
 
 
-class WriteItemCounts(beam.DoFn):  # type: ignore[misc]
+class WriteItemCounts(beam.DoFn):
     """The train counts of all buckets to one file."""
 
     def __init__(self, job: Job) -> None:

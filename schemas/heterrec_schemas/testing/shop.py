@@ -146,7 +146,7 @@ items:
     - {{name: brand, kind: categorical, column: brand, missing_values: [Unknown], min_count: 2,
        oov_buckets: 4}}
     - {{name: path, kind: categorical, column: categories, multivalued: true, nested: prefixes,
-       max_values: 5}}
+       max_values: 3}}
     - {{name: price, kind: numeric, column: price, bins: 8}}
     - {{name: look, kind: embedding, column: vector, dim: {goods.dim},
        groups: {goods.dim // GROUP_WIDTH}, quantiles: 3}}
@@ -212,8 +212,11 @@ def _brands(rng: np.random.Generator, count: int) -> list[str]:
 
 def _paths(rng: np.random.Generator, category: str) -> list[list[str]]:
     """None to two paths of one to three nodes."""
-    nodes = ["Shop", category, f"{category} {int(rng.integers(0, 3))}"]
-    return [nodes[: int(rng.integers(1, 4))] for _ in range(int(rng.integers(0, 3)))]
+    paths = []
+    for _ in range(int(rng.integers(0, 3))):
+        nodes = ["Shop", category, f"{category} {int(rng.integers(0, 3))}"]
+        paths.append(nodes[: int(rng.integers(1, 4))])
+    return paths
 
 
 def _gaps(rng: np.random.Generator, cells: list[Any]) -> list[Any]:

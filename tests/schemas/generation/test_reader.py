@@ -82,6 +82,14 @@ def test_a_vocabulary_is_sorted_by_id_over_all_shards(rich_generation: Generatio
     assert set(table["value"].to_pylist()) == set(rich_generation.items()["item_id"].to_pylist())
 
 
+def test_a_vocabulary_is_sorted_however_its_shards_are(copied: Copy) -> None:
+    generation = open_generation(copied())
+    whole = generation.vocabulary("brand")
+    path = generation.locate(generation.vocabulary_shards("brand")[0])
+    pq.write_table(whole.take(list(range(len(whole)))[::-1]), path)
+    assert generation.vocabulary("brand").equals(whole)
+
+
 @pytest.mark.parametrize("name", ["category", "brand", "path", "user_age"])
 def test_features_have_vocabularies(generation: Generation, name: str) -> None:
     entries = {

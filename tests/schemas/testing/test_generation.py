@@ -232,6 +232,16 @@ def test_keys_are_integers_unless_they_came_as_text(make: Make, joined: bool) ->
     assert made.vocabulary("user_age").schema.field("value").type == pa.int64()
 
 
+def test_long_lists_are_cut(generation: Generation) -> None:
+    cells = generation.items()["path"].to_pylist()
+    assert max(map(len, cells)) == 3
+    prefixes = [
+        {" > ".join(path[: n + 1]) for path in paths or [] for n in range(len(path))}
+        for paths in shop(0).items["categories"].to_pylist()
+    ]
+    assert max(map(len, prefixes)) > 3
+
+
 def test_missing_and_unknown_values_are_counted(generation: Generation) -> None:
     entries = {f.name: f for f in generation.manifest.features}
     items = generation.items()
