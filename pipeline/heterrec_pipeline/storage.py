@@ -144,7 +144,13 @@ def rename(pairs: list[tuple[str, str]]) -> None:
 def delete_tree(path: str) -> None:
     """Delete a folder or file and all below it; nothing there is fine."""
     try:
-        FileSystems.delete([path])
+        if is_remote(path):  # a store has no folders, only names that begin alike
+            below = [name for name, _ in matched(f"{path.rstrip('/')}/**")]
+            names = below or ([path] if exists(path) else [])
+            if names:
+                FileSystems.delete(names)
+        else:
+            FileSystems.delete([path])
     except (BeamIOError, OSError):
         return
 

@@ -88,6 +88,9 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems)
 
 
+_NUMBERS = "numbers, or text that is numbers (for booleans: kind: categorical)"
+
+
 def _files(
     source: Source, base: str, where: str, problems: list[HeterrecError]
 ) -> tuple[InputFile, ...]:
@@ -112,6 +115,11 @@ def _with_features(
         if owners or maybe:
             owned[(owners or maybe)[0].name].append(feature)
         elif all(schemas[t.name].types for t in tables):
+            lacking = [t for t in tables if feature.column in schemas[t.name].lacking]
+            if lacking:
+                absent = _missing(lacking[0].name, feature.column, schemas[lacking[0].name])
+                problems += [absent] if absent is not None else []
+                continue
             known = [c for t in tables for c in schemas[t.name].types]
             where = " or ".join(t.name for t in tables)
             problems.append(
@@ -128,6 +136,11 @@ def _with_features(
 def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchError | None:
     if schema.has(column) or not schema.types:
         return None
+    if column in schema.lacking:
+        return SchemaMismatchError(
+            f"{where}: {schema.lacking[column]} has no column {column!r}",
+            todo="Other files of the source have it; write it into all, or leave the file out.",
+        )
     return SchemaMismatchError(
         f"{where}: there is no column {column!r}", todo=near(column, schema.types)
     )
@@ -158,7 +171,7 @@ def _check_feature(
     if isinstance(feature, CategoricalFeature):
         expected = _categorical_mismatch(feature, kind)
     elif isinstance(feature, NumericFeature):
-        expected = None if is_number_like(kind) else "numbers, or text that is numbers"
+        expected = None if is_number_like(kind) else _NUMBERS
     elif isinstance(feature, EmbeddingFeature):
         expected = _embedding_mismatch(feature, kind)
     if expected is not None:

@@ -1,7 +1,7 @@
 """What columns a table's files have, as far as can be told without reading them whole."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import pyarrow as pa
@@ -24,11 +24,13 @@ class TableSchema:
         types: column to Arrow type; a CSV column is text, a JSON lines column what a sample shows.
         complete: whether a column that is not here cannot exist; false for JSON lines beyond the sample.
         text: whether the files are text without types (CSV).
+        lacking: columns that some files have and others lack: one file that lacks each.
     """
 
     types: dict[str, pa.DataType]
     complete: bool
     text: bool
+    lacking: dict[str, str] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
         """Whether the column is there, or may be."""
@@ -39,6 +41,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     """The columns that every file of a table has; files that cannot be read are added to `problems`."""
     types: dict[str, pa.DataType] | None = None
     complete = text = True
+    lacking: dict[str, str] = {}
     for file in files[:MAX_FILES]:
         try:
             found, whole = _file_types(file)
@@ -51,9 +54,10 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
             types = (types or {}) | {k: v for k, v in found.items() if not pa.types.is_null(v)}
             types |= {k: v for k, v in found.items() if k not in types}
             continue
-        lost = [c for c in types if c not in found]
+        lacking |= {c: file.name for c in types if c not in found}
+        lacking |= {c: files[0].name for c in found if c not in types and c not in lacking}
         for column, kind in found.items():
-            if column in types and _family(types[column]) != _family(kind):
+            if column in types and not _together(types[column], kind):
                 problems.append(
                     SchemaMismatchError(
                         f"column {column!r} has different types: {files[0].name} and {file.name}",
@@ -61,8 +65,12 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
                         expected="one type in all files of a source",
                     )
                 )
-        types = {c: t for c, t in types.items() if c not in lost}
-    return TableSchema(types or {}, complete, text)
+        types = {
+            c: found[c] if pa.types.is_null(t) and c in found else t
+            for c, t in types.items()
+            if c not in lacking
+        }
+    return TableSchema(types or {}, complete, text, lacking)
 
 
 def _file_types(file: InputFile) -> tuple[dict[str, pa.DataType], bool]:
@@ -92,6 +100,13 @@ def _json_lines(file: InputFile) -> Iterator[object]:
         for line in block:
             if line and not line.isspace():
                 yield jsonl.parse(line, file)
+
+
+def _together(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether files with these types of a column can be read as one table."""
+    if pa.types.is_null(one) or pa.types.is_null(other):
+        return True
+    return _family(one) == _family(other)
 
 
 def _family(kind: pa.DataType) -> str:

@@ -51,6 +51,7 @@ def embed(
 
     Raises:
         HeterrecError: a mistake in the call or the data, or a failure to write.
+        KeyboardInterrupt: the user has had enough.
     """
     started = time.monotonic()
     if load is load_encoder:
@@ -66,6 +67,8 @@ def embed(
             result = pipeline.run()
             result.wait_until_finish()
         except Exception as error:
+            if str(error).startswith(KeyboardInterrupt.__name__):  # wrapped by the local engine
+                raise KeyboardInterrupt from error
             raise (found_in(error) or _failed(error)) from error
     return _result(config, result, time.monotonic() - started)
 

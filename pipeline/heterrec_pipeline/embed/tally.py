@@ -34,7 +34,8 @@ class Tally:
 
     def add(self, done: int) -> None:
         """So many more are done."""
-        self._move(done, None)
+        if done:
+            self._move(done, None)
 
     def _move(self, done: int, total: int | None) -> None:
         with self._lock:

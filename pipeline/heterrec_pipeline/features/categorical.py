@@ -34,7 +34,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
         SchemaMismatchError: lists in a feature that is not multivalued, or a type that is no category.
     """
     if not feature.multivalued:
-        if _is_list(column.type):
+        if _is_list(column.type) or pa.types.is_binary(column.type):
             raise SchemaMismatchError(
                 f"feature {feature.name!r}: column {feature.column!r} holds lists",
                 got=str(column.type),

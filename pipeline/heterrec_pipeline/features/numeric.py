@@ -20,14 +20,13 @@ Numbers = npt.NDArray[np.float64]
 
 
 def is_number_like(kind: pa.DataType) -> bool:
-    """Whether a column of this type can be read as numbers: numbers, booleans, decimals, text."""
+    """Whether a column of this type can be read as numbers: numbers, decimals, text."""
     t = pa.types
     if t.is_dictionary(kind):
         kind = kind.value_type
     return bool(
         t.is_integer(kind)
         or t.is_floating(kind)
-        or t.is_boolean(kind)
         or t.is_decimal(kind)
         or t.is_null(kind)
         or is_text(kind)
@@ -40,6 +39,8 @@ def numbers(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
     Raises:
         SchemaMismatchError: the column's type holds no numbers.
     """
+    if pa.types.is_boolean(column.type):  # JSON lines: alone in a batch, or text beside numbers
+        column = pa.array(column_text(column, feature.column)[0].to_list(), pa.string())
     if not is_number_like(column.type):
         raise SchemaMismatchError(
             f"feature {feature.name!r}: column {feature.column!r} holds no numbers",

@@ -76,7 +76,7 @@ class ToBuckets(beam.DoFn):
         numbers = bucket_numbers(pl.Series(whole["user"]).cast(pl.String), self.shards, self.ranges)
         frame = pl.DataFrame(pl.from_arrow(whole)).with_columns(bucket=numbers)
         for piece in frame.partition_by("bucket"):
-            yield int(piece["bucket"][0]), piece.drop("bucket").to_arrow()
+            yield int(piece["bucket"][0]), piece.drop("bucket").to_arrow().cast(whole.schema)
 
 
 def sort_rows(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:

@@ -27,6 +27,7 @@ from heterrec_schemas.tokens import (
     numeric_tokens,
     oov_ids,
     quantizer_edges,
+    vocabulary_shards,
 )
 from heterrec_schemas.values import value_text
 
@@ -69,17 +70,31 @@ def encode(feature: Feature, cells: Sequence[Any], *, side: str, integral: bool)
     return _embedding(feature, cells, base, stem)
 
 
-def vocabulary_tables(numbered: pl.DataFrame, *, integral: bool, name: str) -> list[pa.Table]:
-    """The shards of a vocabulary out of `number_vocabulary`'s frame; at least one."""
-    schema = vocabulary_schema(integral, feature=name)
-    shards = numbered["shard"].to_list()
+def vocabulary_tables(
+    numbered: pl.DataFrame, *, shards: int, integral: bool, **details: object
+) -> list[pa.Table]:
+    """The shards of a vocabulary out of `number_vocabulary`'s frame.
+
+    Args:
+        numbered: columns id, value, count, shard.
+        shards: V; a shard may be empty.
+        integral: whether values are stored as integers.
+        details: what the metadata says of the vocabulary.
+    """
+    schema = vocabulary_schema(integral, vocabulary_shards=shards, **details)
     tables = []
-    for shard in range(max(shards, default=0) + 1):
+    for shard in range(shards):
         part = numbered.filter(pl.col("shard") == shard)
         values = [int(v) for v in part["value"]] if integral else part["value"].to_list()
         rows = [part["id"].to_list(), values, part["count"].to_list(), ["active"] * len(part)]
         tables.append(pa.table(rows, schema=schema))
     return tables
+
+
+def _details(stem: str, entry: FeatureEntry) -> dict[str, object]:
+    """What the metadata of a feature's own tables says."""
+    named = {"kind", "side", "vocabulary_size", "groups", "quantiles", "bins"}
+    return {"feature": stem, **entry.model_dump(include=named, exclude_none=True)}
 
 
 def _categorical(
@@ -116,7 +131,13 @@ def _categorical(
         missing=sum(token == absent for token in tokens),
         oov=sum(any(text not in ids for text in row) for row in texts),
     )
-    tables = vocabulary_tables(numbered, integral=whole, name=feature.name)
+    tables = vocabulary_tables(
+        numbered,
+        shards=vocabulary_shards(len(numbered), feature.shards),
+        integral=whole,
+        oov_buckets=feature.oov_buckets,
+        **_details(stem, entry),
+    )
     return Encoded(entry, tokens, absent, {f"vocabularies/{stem}": tables})
 
 
@@ -146,7 +167,7 @@ def _numeric(
         missing=int((tokens == MISSING).sum()),
         oov=0,
     )
-    schema = with_metadata(BOUNDARIES_SCHEMA, "boundaries", feature=feature.name)
+    schema = with_metadata(BOUNDARIES_SCHEMA, "boundaries", **_details(stem, entry))
     table = pa.table([pa.array(edges)], schema=schema)
     return Encoded(entry, tokens.tolist(), MISSING, {f"boundaries/{stem}": table})
 
@@ -172,6 +193,6 @@ def _embedding(
         oov=0,
     )
     dims = np.indices(edges.shape, dtype=np.int32)
-    schema = with_metadata(QUANTIZERS_SCHEMA, "quantizers", feature=feature.name)
+    schema = with_metadata(QUANTIZERS_SCHEMA, "quantizers", **_details(stem, entry))
     arrays = [pa.array(dims[1].ravel()), pa.array(dims[0].ravel()), pa.array(edges.ravel())]
     return Encoded(entry, tokens, absent, {f"quantizers/{stem}": pa.table(arrays, schema=schema)})

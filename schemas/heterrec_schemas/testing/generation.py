@@ -38,7 +38,7 @@ from heterrec_schemas.tables import (
 from heterrec_schemas.testing.encode import Encoded, encode, vocabulary_tables
 from heterrec_schemas.testing.sequences import Row, Sequenced, sequence, sequence_columns
 from heterrec_schemas.testing.shop import Settings, Shop, shop, spec_text
-from heterrec_schemas.tokens import ITEM_VOCABULARY, number_vocabulary
+from heterrec_schemas.tokens import ITEM_VOCABULARY, number_vocabulary, vocabulary_shards
 from heterrec_schemas.values import value_text
 
 
@@ -164,12 +164,21 @@ class _Build:
             for feature in self.spec.items.features
         ]
 
-    def entries(self) -> list[FeatureEntry]:
-        return [encoded.entry for encoded in (*self.items, *self.users)]
+    def entries(self, side: str) -> list[FeatureEntry]:
+        """The manifest's lines of one side, `item` or `user`."""
+        return [encoded.entry for encoded in (self.items if side == "item" else self.users)]
 
     def _write_features(self, writer: _Writer) -> None:
         whole = self.whole("items", "item_id")
-        tables = vocabulary_tables(self.vocabulary, integral=whole, name=ITEM_VOCABULARY)
+        layout = self.spec.items.catalogue_vocabulary
+        tables = vocabulary_tables(
+            self.vocabulary,
+            shards=vocabulary_shards(len(self.vocabulary), layout.shards),
+            integral=whole,
+            feature=ITEM_VOCABULARY,
+            kind=ITEM_VOCABULARY,
+            oov_buckets=layout.oov_buckets,
+        )
         files: dict[str, Any] = {f"vocabularies/{ITEM_VOCABULARY}": tables}
         for encoded in (*self.items, *self.users):
             files |= encoded.files
@@ -182,7 +191,7 @@ class _Build:
 
     def _write_items(self, writer: _Writer) -> None:
         whole = self.whole("items", "item_id")
-        schema = items_schema(self.spec, integral=whole, entries=self.entries())
+        schema = items_schema(self.spec, integral=whole, entries=self.entries("item"))
         columns = {
             "item_index": list(self.index.values()),
             "item_id": _typed(self.item_keys, whole),
@@ -196,7 +205,9 @@ class _Build:
 
     def _write_split(self, writer: _Writer, split: str, rows: list[Row]) -> None:
         whole, shards = self.whole("interactions", "user_id"), self.spec.output.sequence_shards
-        schema = sequences_schema(self.spec, split, integral=whole, entries=self.entries())
+        flattened = self.spec.output.layout == "flattened"
+        entries = self.entries("item") * flattened + self.entries("user")
+        schema = sequences_schema(self.spec, split, integral=whole, entries=entries)
         for shard in range(shards):
             inside = [row for row in rows if stable_hash(row.user) % shards == shard]
             columns = {"user_id": _typed([row.user for row in inside], whole)}
@@ -235,7 +246,7 @@ class _Build:
             spec_sha256=spec_sha256(spec),
             content_sha256=content_sha256(writer.files),
             files=sorted(writer.files, key=lambda f: f.path),
-            features=self.entries(),
+            features=self.entries("item") + self.entries("user"),
             item_vocabulary_size=max(self.index.values()) + 1,
             counts=counts,
             rejects={},

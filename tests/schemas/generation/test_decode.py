@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_the_items_decode_to_what_the_shop_sells(generation: Generation) -> None
         else:
             assert "out of vocabulary" in cells["brand"][n]["words"]
         paths = [" > ".join(p[: k + 1]) for p in sold["categories"] or [] for k in range(len(p))]
-        values = [*dict.fromkeys(paths)][:3]
+        values: list[Any] = [*dict.fromkeys(paths)][:3]
         assert cells["path"][n]["values"] == (values or [None])
         low, high = cells["price"][n]["low"], cells["price"][n]["high"]
         if sold["price"] is None:

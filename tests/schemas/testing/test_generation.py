@@ -67,9 +67,12 @@ def test_the_order_of_the_rows_changes_nothing(tmp_path: Path) -> None:
 @BOTH
 def test_every_table_has_its_schema(which: str, request: pytest.FixtureRequest) -> None:
     generation: Generation = request.getfixturevalue(which)
-    spec, entries, whole = generation.spec, generation.manifest.features, which != "generation"
-    pairs = [(generation.items(), items_schema(spec, integral=whole, entries=entries))]
+    spec, whole = generation.spec, which != "generation"
+    items = [f for f in generation.manifest.features if f.side == "item"]
+    users = [f for f in generation.manifest.features if f.side == "user"]
+    pairs = [(generation.items(), items_schema(spec, integral=whole, entries=items))]
     for split in SPLITS:
+        entries = items + users if spec.output.layout == "flattened" else users
         wanted = sequences_schema(spec, split, integral=whole, entries=entries)
         pairs.append((generation.sequences(split), wanted))
     for table, wanted in pairs:
@@ -219,6 +222,13 @@ def test_item_ids_are_numbered_by_value_inside_a_shard(rich_generation: Generati
     places = [(stable_hash(str(r["value"])) % 2, r["value"]) for r in rows]
     assert places == sorted(places)
     assert all(r["count"] == 1 and r["status"] == "active" for r in rows)
+
+
+def test_every_shard_of_a_vocabulary_exists(make: Make) -> None:
+    generation = make(goods=shop(0, items=3, interactions=60), item_vocabulary_shards=9)
+    rows = [len(generation.read([path])) for path in generation.vocabulary_shards("item")]
+    assert len(rows) == 9
+    assert sum(rows) == 3
 
 
 @pytest.mark.parametrize("joined", [False, True])

@@ -1,0 +1,94 @@
+# HeterRec: everything a developer runs. `make help` lists the targets.
+# GNU make and Python 3.11 or newer are all that has to be there; the rest goes into .venv.
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$p; break; fi; done)
+endif
+# Further arguments for every pip install, such as another index for smaller builds of PyTorch.
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+DEMO ?= .demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements.lock
+MANIFESTS := setup.cfg pyproject.toml $(LOCK)
+EXTRAS_env := pipeline,dev
+EXTRAS_demo := pipeline,embed,demo
+EXTRAS_all := pipeline,embed,demo,dev
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check format schemas bench lock clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) \
+		| awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@echo "Variables: PYTHON=$(PYTHON)  PIP_ARGS=$(PIP_ARGS)  PYTEST_ARGS=$(PYTEST_ARGS)  DEMO=$(DEMO)"
+
+env: $(VENV)/.installed-env ## the environment for working on the code, in .venv
+	@echo "The environment is ready: $(BIN)/python"
+
+demo: $(VENV)/.installed-demo ## build a generation from The Complete Journey, end to end
+	@echo "== 1 of 4: The Complete Journey becomes three tables in $(DEMO)/input"
+	$(BIN)/python examples/complete_journey/prepare.py $(DEMO)/input
+	@echo "== 2 of 4: the products' texts become vectors in $(DEMO)/input/embeddings"
+	$(BIN)/heterrec-pipeline embed --input $(DEMO)/input --items items.parquet --key product_id \
+		--text text --output $(DEMO)/input/embeddings
+	@echo "== 3 of 4: catalogue, vectors and purchases become a generation in $(DEMO)/output"
+	$(BIN)/heterrec-pipeline build --spec examples/complete_journey/spec.yaml \
+		--input $(DEMO)/input --output $(DEMO)/output
+	@echo "== 4 of 4: what the generation holds"
+	$(BIN)/heterrec-pipeline inspect $(DEMO)/output
+	@echo "Look further: $(BIN)/heterrec-pipeline inspect $(DEMO)/output --item 1029743 --user 1"
+
+test: $(VENV)/.installed-all ## make the environment and run all tests
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-all ## lint, formatting, types, layers, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+format: $(VENV)/.installed-env ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(VENV)/.installed-env ## write the published JSON Schemas anew
+	$(BIN)/python -m heterrec_schemas.publish_schemas
+
+bench: $(VENV)/.installed-env ## the pipeline beside a hand-written Polars script
+	$(BIN)/python benchmarks/pipeline_vs_polars.py
+
+lock: ## pin anew what a fresh environment with all extras holds
+	rm -rf build/lockenv
+	$(PYTHON) -m venv build/lockenv
+	build/lockenv/bin/python -m pip install $(PIP_ARGS) --quiet -e '.[$(EXTRAS_all)]'
+	sed -n '/^#/p' $(LOCK) > build/requirements.lock
+	build/lockenv/bin/python -m pip freeze --exclude-editable \
+		| grep -vE '^(nvidia-|cuda-|triton)' >> build/requirements.lock
+	mv build/requirements.lock $(LOCK)
+	rm -rf build/lockenv
+
+clean: ## remove the environment, the demo and all caches
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Install one, or name it: make PYTHON=..."; exit 1; }
+	@echo "== making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make environments. On Debian: apt install python3-venv"; exit 1; }
+
+# A stamp for each set of extras; the full set stands for the smaller ones too.
+$(VENV)/.installed-%: $(MANIFESTS) | $(BIN)/python
+	@echo "== installing heterrec[$(EXTRAS_$*)] as pinned in $(LOCK)"
+	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --disable-pip-version-check \
+		-c $(LOCK) -e '.[$(EXTRAS_$*)]'
+	@touch $@
+	@if [ $* = all ]; then touch $(VENV)/.installed-env $(VENV)/.installed-demo; fi

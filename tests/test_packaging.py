@@ -1,0 +1,182 @@
+"""What is on disk is what setup.cfg says, and what a wheel carries; nothing heavy is imported unasked."""
+
+import ast
+import configparser
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("schemas", "pipeline")
+SETUPTOOLS = Version("77")
+UNPINNED = re.compile(r"^(nvidia-|cuda-|triton)")
+MACHINE_PATH = re.compile(r"(?<![\w.:/*>-])/(?:home|root|Users|work|mnt)/[\w.]|\b[A-Z]:\\Users\\")
+
+
+@pytest.fixture(scope="module")
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+@pytest.fixture(scope="module")
+def lock() -> dict[str, Version]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert [line for line in pins if line.count("==") != 1] == []
+    pairs = [line.split("==") for line in pins]
+    return {canonicalize_name(name): Version(version) for name, version in pairs}
+
+
+def listed(setup: configparser.ConfigParser, section: str, option: str) -> list[str]:
+    lines = setup[section][option].splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def packages_on_disk() -> dict[str, Path]:
+    """Dotted name -> folder, for every folder of a room that holds modules."""
+    folders = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    return {".".join(f.relative_to(ROOT).parts[1:]): f for f in folders}
+
+
+def requirements(setup: configparser.ConfigParser) -> list[Requirement]:
+    lines = listed(setup, "options", "install_requires")
+    for extra in setup["options.extras_require"]:
+        lines += listed(setup, "options.extras_require", extra)
+    return [Requirement(line) for line in lines]
+
+
+def test_every_package_on_disk_is_listed(setup: configparser.ConfigParser) -> None:
+    names = listed(setup, "options", "packages")
+    assert names == sorted(packages_on_disk())
+    roots = dict(line.split(" = ") for line in listed(setup, "options", "package_dir"))
+    assert set(roots) == {name for name in names if "." not in name}
+    assert [
+        name for name, folder in roots.items() if packages_on_disk()[name] != ROOT / folder
+    ] == []
+
+
+@pytest.mark.parametrize("name", sorted(packages_on_disk()))
+def test_a_package_says_what_it_is_for(name: str) -> None:
+    source = (packages_on_disk()[name] / "__init__.py").read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    ("package", "heavy"),
+    [
+        (
+            "heterrec_schemas",
+            ["apache_beam", "torch", "sentence_transformers", "heterrec_pipeline"],
+        ),
+        ("heterrec_pipeline", ["torch", "sentence_transformers", "transformers"]),
+        ("heterrec_pipeline.__main__", ["torch", "sentence_transformers", "transformers"]),
+    ],
+)
+def test_importing_stays_light(package: str, heavy: list[str]) -> None:
+    code = f"import sys, {package}; print([m for m in {heavy} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_console_scripts_resolve(setup: configparser.ConfigParser) -> None:
+    lines = listed(setup, "options.entry_points", "console_scripts")
+    wanted = dict(line.split(" = ") for line in lines)
+    installed = importlib.metadata.distribution("heterrec").entry_points.select(
+        group="console_scripts"
+    )
+    assert {e.name: e.value for e in installed} == wanted
+    assert all(callable(entry.load()) for entry in installed)
+
+
+def test_the_lock_satisfies_the_lower_bounds(
+    setup: configparser.ConfigParser, lock: dict[str, Version]
+) -> None:
+    for requirement in requirements(setup):
+        pinned = lock.get(canonicalize_name(requirement.name))
+        assert pinned is not None, f"{requirement.name} is not pinned"
+        assert requirement.specifier.contains(pinned, prereleases=True), f"{requirement}: {pinned}"
+
+
+def test_the_lock_leaves_the_platform_open(lock: dict[str, Version]) -> None:
+    assert "torch" in lock
+    assert [name for name in lock if UNPINNED.match(name) or name == "heterrec"] == []
+    assert [str(version) for version in lock.values() if version.local] == []
+
+
+def test_no_file_names_a_path_of_a_machine() -> None:
+    found = []
+    for path in committed_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # no text
+        for number, line in enumerate(text.splitlines(), 1):
+            if path != Path(__file__) and MACHINE_PATH.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}")
+    assert found == []
+
+
+def committed_files() -> list[Path]:
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs git and a checkout, to know which files belong to the project")
+    paths = [ROOT / name for name in ran.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+@pytest.mark.slow
+def test_a_wheel_carries_everything(tmp_path: Path, setup: configparser.ConfigParser) -> None:
+    inside = wheel_of(tmp_path)
+    for name, folder in packages_on_disk().items():
+        modules = {f"{name.replace('.', '/')}/{path.name}" for path in folder.glob("*.py")}
+        assert modules <= inside
+    for name in ("heterrec_schemas", "heterrec_pipeline"):
+        assert f"{name}/py.typed" in inside
+    schemas = {path.name for path in (ROOT / "schemas/heterrec_schemas/json").glob("*.json")}
+    assert len(schemas) == 3
+    assert {f"heterrec_schemas/json/{name}" for name in schemas} <= inside
+    version = setup["metadata"]["version"]
+    assert f"heterrec-{version}.dist-info/licenses/LICENSE" in inside
+    tops = {name.split("/")[0] for name in inside}
+    assert tops == {"heterrec_schemas", "heterrec_pipeline", f"heterrec-{version}.dist-info"}
+
+
+def wheel_of(folder: Path) -> set[str]:
+    """The names in a wheel of the project, built from a copy of its sources."""
+    source = folder / "source"
+    for room in ROOMS:
+        unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / room, source / room, ignore=unwanted)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
+    isolated = not setuptools_is_new()
+    if not isolated:
+        words.append("--no-build-isolation")
+    ran = subprocess.run([*words, str(source)], capture_output=True, text=True)
+    if isolated and ran.returncode and "build-system" in ran.stderr + ran.stdout:
+        pytest.skip(f"needs setuptools {SETUPTOOLS} or newer, installed or from an index")
+    assert ran.returncode == 0, ran.stderr
+    [wheel] = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def setuptools_is_new() -> bool:
+    try:
+        return Version(importlib.metadata.version("setuptools")) >= SETUPTOOLS
+    except importlib.metadata.PackageNotFoundError:
+        return False
