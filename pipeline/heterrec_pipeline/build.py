@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 
 from heterrec_pipeline import coder, storage
 from heterrec_pipeline.checking.check import check_tables
@@ -89,6 +90,7 @@ def build(config: BuildConfig) -> BuildResult:
     METER.reset()
     now = datetime.now(UTC)
     options = pipeline_options(config.pipeline_args)
+    FileSystems.set_options(options)
     job = make_job(config, now)
     swept = lease.sweep(job.output, now)
     for generation in swept:

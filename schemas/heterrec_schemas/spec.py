@@ -572,6 +572,8 @@ def describe_mistakes(error: ValidationError, where: str) -> str:
     """Pydantic's findings as a list for a person, near names suggested."""
     lines = []
     for found in error.errors():
+        if _other_branch(dict(found)):
+            continue
         # Tags of unions are no keys of the spec, and would confuse the path.
         parts = [p for p in found["loc"] if p not in _UNION_TAGS]
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
@@ -579,6 +581,16 @@ def describe_mistakes(error: ValidationError, where: str) -> str:
     lines = list(dict.fromkeys(lines))
     head = f"{where} has {len(lines)} mistake{'s' if len(lines) != 1 else ''}:"
     return "\n".join([head, *lines])
+
+
+def _other_branch(found: dict[str, Any]) -> bool:
+    """Whether a finding is about the alternative of `items.source` that was not meant."""
+    branch = [p for p in found["loc"] if p in ("Source", "literal['interactions']")]
+    if not branch:
+        return False
+    if branch[-1] == "Source":
+        return found["loc"][-1] == "Source" and isinstance(found["input"], str)
+    return not isinstance(found["input"], str)
 
 
 _UNION_TAGS = {

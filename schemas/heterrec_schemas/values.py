@@ -6,9 +6,10 @@ The scalar rules are `value_text` and `clean_text`; `column_text` does the same 
 import math
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import IntFlag
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,7 @@ from heterrec_schemas.errors import SchemaMismatchError
 
 # What Python's str.strip() removes; polars would leave U+001C to U+001F.
 BLANKS = "".join(chr(c) for c in range(0x3001) if chr(c).isspace())
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64 = range(-(2**63), 2**63)
 _EXACT_FLOAT = 2.0**53
 
@@ -123,8 +125,8 @@ def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen
         return _integer_text(column, name)
     if pa.types.is_floating(kind):
         return _float_text(column, name)
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
+    if pa.types.is_timestamp(kind):
+        return _timestamp_text(column, name)
     if pa.types.is_time64(kind) and kind.unit == "ns":
         column = column.cast(pa.time64("us"), safe=False)
     return _by_distinct(column, name, value_text), (
@@ -165,6 +167,24 @@ def _float_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
     if (whole & ~inside).any():
         seen |= Seen.TEXT
     return _by_distinct(series.to_arrow(), name, value_text), seen
+
+
+def _timestamp_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
+    """ISO 8601 in UTC, to the microsecond (floored); years beyond 9999 too, which datetime lacks."""
+    series = pl.Series(name, column)
+    per_us = {"ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[series.dtype.time_unit]  # type: ignore[attr-defined]
+    moments = series.to_physical() * per_us[0] // per_us[1]
+    text = _by_distinct(moments.to_arrow(), name, _moment_text)
+    return text, Seen.TEXT if text.null_count() < len(text) else Seen.NOTHING
+
+
+def _moment_text(microseconds: object) -> str | None:
+    if not isinstance(microseconds, int):
+        return None
+    try:
+        return value_text(EPOCH + timedelta(microseconds=microseconds))
+    except OverflowError:
+        return f"{np.datetime64(microseconds, 'us')}Z"
 
 
 def _by_distinct(column: pa.Array, name: str, text: Callable[[object], str | None]) -> pl.Series:

@@ -107,7 +107,8 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     add_columns(spec, out, items, users)
 
     for event in log.rejected:
-        rejects.add("interactions", event.row, event.column, event.reason, event.value)
+        if event.row not in table.short:
+            rejects.add("interactions", event.row, event.column, event.reason, event.value)
     out.counts["items"] = items.counts
     if users is not None:
         out.counts["users"] = users.counts
@@ -153,6 +154,8 @@ class Rejects:
     def source(self, name: str, table: RawTable) -> None:
         self.tables[name] = table
         self.touched[name] = set()
+        for row in sorted(table.short):
+            self.add(name, row, "", "malformed_row", None)
 
     def add(self, source: str, row: int, column: str, reason: str, value: str | None) -> None:
         self.entries[source, column, reason, value] += 1
@@ -275,7 +278,8 @@ def one_row_a_key(
             continue
         text = text_of(row.get(key))
         if text is None:
-            rejects.add(source, position, key, "missing_key", None)
+            if position not in table.short:
+                rejects.add(source, position, key, "missing_key", None)
             kept.read += 1
             kept.rejected += 1
             continue

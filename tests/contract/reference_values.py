@@ -154,12 +154,14 @@ def shown(value: Any) -> str | None:
 
 @dataclass
 class RawTable:
-    """All rows of a source; None stands for a malformed row."""
+    """All rows of a source; None stands for a malformed row that cannot be used at all."""
 
     rows: list[Row | None] = field(default_factory=list)
     places: list[tuple[str, int]] = field(default_factory=list)
     """File and row number of each row."""
     columns: set[str] = field(default_factory=set)
+    short: set[int] = field(default_factory=set)
+    """Positions of CSV rows that end early: set down as malformed, yet used as far as they go."""
     keyless: bool = False
     """JSON lines without a single object: nobody knows its columns."""
 
@@ -205,8 +207,10 @@ def _read_csv(file: str, table: RawTable) -> None:
     for cells in lines:
         if not cells:
             continue  # a blank line
-        whole = len(cells) == len(header)
-        table.rows.append(dict(zip(header, cells, strict=True)) if whole else None)
+        if len(cells) < len(header):
+            table.short.add(len(table.rows))
+        long = len(cells) > len(header)
+        table.rows.append(None if long else dict(zip(header, cells, strict=False)))
 
 
 def _read_jsonl(file: str, table: RawTable) -> None:

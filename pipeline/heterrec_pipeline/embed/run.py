@@ -56,12 +56,12 @@ def embed(
     started = time.monotonic()
     if load is load_encoder:
         check_installed(images=bool(config.image_columns))
-    options = pipeline_options(config.pipeline_args)
+    # Made first: it hands Beam's flags to the file systems.
+    pipeline = beam.Pipeline(options=pipeline_options(config.pipeline_args))
     files = input_files(config.source, config.input, "the item table")
     _check_output(config)
     job = EmbedJob(config, files, resolve_model(config.model, config.revision), load)
     with TALLY.watched(on_progress):
-        pipeline = beam.Pipeline(options=options)
         draw(pipeline, job)
         try:
             result = pipeline.run()

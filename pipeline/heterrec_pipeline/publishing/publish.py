@@ -35,6 +35,7 @@ from heterrec_schemas.manifest import (
     RowCounts,
     content_sha256,
 )
+from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import spec_sha256
 
@@ -99,6 +100,7 @@ class Publish(beam.DoFn):
             write_text(job.root, "spec.yaml", job.spec_text),
             write_text(job.root, "statistics.json", statistics(job, found.counts, entries)),
             *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
+            *(write_text(job.root, f"schema/{n}", t) for n, t in schema_files().items()),
         ]
         every = sorted([*found.files, *texts], key=lambda f: f.path)
         storage.rename([(f.temporary, storage.join(job.root, f.path)) for f in every])

@@ -30,8 +30,11 @@ def header(file: InputFile) -> list[str]:
         text = start.decode("utf-8", errors="strict" if len(start) < 2**20 else "ignore")
     except UnicodeDecodeError:
         raise bad_utf8(file) or unreadable(file, "not UTF-8") from None
-    names = next(csv.reader(io.StringIO(text, newline="")), None)
-    if not names:
+    try:
+        names = next(filter(None, csv.reader(io.StringIO(text, newline=""))), None)
+    except csv.Error as error:
+        raise unreadable(file, error) from None
+    if names is None:
         raise DataError(
             f"{file.name} is empty",
             got="no header line",
@@ -70,23 +73,30 @@ class _OddRows:
         self._columns = columns
         self.bad: list[BadRow] = []
         self.short: list[BadRow] = []
+        self.ahead: list[int] = []
+        """The numbers of odd rows from the next row of the table on: the parser is some blocks ahead."""
         self._cells: list[list[str | None]] = []
 
     def __call__(self, row: pacsv.InvalidRow) -> str:
         # The header is physical row 1.
         text = f"{row.actual_columns} fields, expected {row.expected_columns}: {row.text}"
         odd = BadRow(row.number - 2, Reason.MALFORMED_ROW, text)
+        self.ahead.append(odd.row)
         if row.actual_columns > row.expected_columns:
             self.bad.append(odd)
         else:
-            cells = next(csv.reader(io.StringIO(row.text, newline="")), [])
+            cells = _cells(row.text)
             self.short.append(odd)
             self._cells.append([cells[k] if k < len(cells) else None for k in self._at])
         return "skip"
 
-    @property
-    def rows(self) -> list[int]:
-        return [b.row for b in (*self.bad, *self.short)]
+    def numbers(self, count: int, first: int) -> tuple[Rows, int]:
+        """The numbers of the table's next `count` rows from `first` on, past the odd ones; the next first."""
+        rows = np.arange(first, first + count + len(self.ahead), dtype=np.int64)
+        rows = rows[~np.isin(rows, np.array(self.ahead, dtype=np.int64))][:count]
+        following = int(rows[-1]) + 1 if count else first
+        self.ahead = [row for row in self.ahead if row >= following]
+        return rows, following
 
     def take(self, table: pa.Table, rows: Rows) -> Batch:
         """The batch with the short rows behind it; begins anew."""
@@ -117,12 +127,12 @@ def _batches(
             ),
         )
         for record in reader:
-            rows, next_row = _row_numbers(record.num_rows, next_row, odd.rows)
+            rows, next_row = odd.numbers(record.num_rows, next_row)
             yield odd.take(pa.Table.from_batches([record]), rows)
     except pa.ArrowInvalid as error:
         if "Empty CSV" not in str(error):
             raise bad_utf8(file) or unreadable(file, error) from None
-    if odd.rows:
+    if odd.bad or odd.short:
         yield odd.take(empty(columns), np.empty(0, np.int64))
 
 
@@ -131,8 +141,7 @@ def empty(columns: Sequence[str]) -> pa.Table:
     return pa.table({c: pa.array([], pa.string()) for c in columns})
 
 
-def _row_numbers(good: int, first: int, skipped: Sequence[int]) -> tuple[Rows, int]:
-    """The numbers of `good` rows from `first` on, past the skipped ones, and the next number."""
-    rows = np.arange(first, first + good + len(skipped), dtype=np.int64)
-    rows = rows[~np.isin(rows, np.array(skipped, dtype=np.int64))][:good]
-    return rows, int(rows[-1]) + 1 if good else first
+def _cells(text: str) -> list[str]:
+    """The fields of one row; the standard library refuses long ones unless it is told their length."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    return next(csv.reader(io.StringIO(text, newline="")), [])

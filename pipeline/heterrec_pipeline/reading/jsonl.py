@@ -17,6 +17,7 @@ from heterrec_schemas.values import value_text
 
 _EXACT = 2**53
 _INT64 = range(-(2**63), 2**63)
+_EDGE = 2**63
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
@@ -34,10 +35,10 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
         for line in block:
             if not line or line.isspace():
                 continue
-            parsed = parse(line, file)
-            if isinstance(parsed, dict):
-                for column, values in zip(columns, cells, strict=True):
-                    values.append(parsed.get(column))
+            found = _cells(line, columns, file)
+            if found is not None:
+                for cell, values in zip(found, cells, strict=True):
+                    values.append(cell)
                 rows.append(next_row)
             else:
                 bad.append(BadRow(next_row, Reason.MALFORMED_ROW, _shown(line)))
@@ -49,6 +50,28 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
         yield Batch(table, np.array(rows, dtype=np.int64), bad)
 
 
+def _cells(line: bytes, columns: Sequence[str], file: InputFile) -> list[Any] | None:
+    """The wanted cells of a line; None when it is no JSON object."""
+    parsed = parse(line, file)
+    if not isinstance(parsed, dict):
+        return None
+    cells = [parsed.get(column) for column in columns]
+    if any(map(_beyond, cells)):
+        exact = _parse_slowly(line, file)
+        return [exact.get(column) for column in columns]
+    return cells
+
+
+def _beyond(cell: Any) -> bool:
+    """Whether a number may have been an integer beyond 64 bits, which orjson reads as a float."""
+    if isinstance(cell, list):
+        try:
+            return bool(cell) and not (-_EDGE <= min(cell) and max(cell) < _EDGE)
+        except TypeError:  # texts, nulls or lists among them
+            return any(map(_beyond, cell))
+    return isinstance(cell, float) and not -_EDGE <= cell < _EDGE
+
+
 def parse(line: bytes, file: InputFile) -> Any:
     """One line as Python values; None when it is no JSON.
 
@@ -58,14 +81,19 @@ def parse(line: bytes, file: InputFile) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        pass
+        return _parse_slowly(line, file)
+
+
+def _parse_slowly(line: bytes, file: InputFile) -> Any:
+    """The standard library also reads NaN, Infinity and integers beyond 64 bits."""
     try:
-        # The standard library also reads NaN, Infinity and integers beyond 64 bits.
-        return json.loads(line.decode("utf-8"))
+        value = json.loads(line.decode("utf-8"))
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
     except UnicodeDecodeError as error:
         raise bad_utf8(file) or unreadable(file, error) from None
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
+    return value
 
 
 def _shown(line: bytes) -> str:
@@ -75,7 +103,7 @@ def _shown(line: bytes) -> str:
 def typed(cells: list[Any], column: str, file: str) -> pa.Array:
     """The narrowest Arrow column that holds the cells exactly; text where they mix.
 
-    Whatever the cut into batches, the union over batches of what `column_text` sees is the same.
+    Whatever the cut into batches, their texts are the same, and so is whether all of them are whole numbers.
     """
     kinds = {type(c) for c in cells}
     kinds.discard(type(None))
@@ -93,11 +121,20 @@ def typed(cells: list[Any], column: str, file: str) -> pa.Array:
         return pa.array(cells, pa.bool_())
     if list in kinds:
         return _typed_lists(cells, kinds)
-    if kinds == {int} and all(c is None or c in _INT64 for c in cells):
-        return pa.array(cells, pa.int64())
-    if kinds <= {int, float} and all(not isinstance(c, int) or abs(c) <= _EXACT for c in cells):
-        return pa.array([None if c is None else float(c) for c in cells], pa.float64())
-    return pa.array([value_text(c) for c in cells], pa.string())
+    numbers = _typed_numbers(cells) if kinds <= {int, float} else None
+    return pa.array([value_text(c) for c in cells], pa.string()) if numbers is None else numbers
+
+
+def _typed_numbers(cells: list[Any]) -> pa.Array | None:
+    """Integers and floats as float64 or int64; None where neither holds all of them."""
+    integers = [c for c in cells if isinstance(c, int)]
+    if len(integers) < len(cells) and all(abs(c) <= _EXACT for c in integers):
+        if any(isinstance(c, float) for c in cells):
+            return pa.array([None if c is None else float(c) for c in cells], pa.float64())
+    present = [c for c in cells if c is not None and c == c]
+    if all(c in _INT64 for c in present):  # whole floats too
+        return pa.array([None if c is None or c != c else int(c) for c in cells], pa.int64())
+    return None
 
 
 def _typed_lists(cells: list[Any], kinds: set[type]) -> pa.Array:

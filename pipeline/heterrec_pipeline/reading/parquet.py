@@ -1,8 +1,10 @@
 """Parquet: the wanted columns of some row groups, a bounded batch at a time."""
 
+import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,6 +36,7 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
         SchemaMismatchError: the file lacks a column.
         DataError: the file cannot be read.
     """
+    row = split.first_row
     try:
         with storage.open_arrow(split.file.path) as handle:
             file = pq.ParquetFile(handle)
@@ -41,7 +44,6 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
             for column in columns:
                 if column not in names:
                     raise missing_column(column, names, split.file.name)
-            row = split.first_row
             batches = file.iter_batches(
                 batch_size=_batch_rows(file, columns),
                 columns=list(columns),
@@ -52,7 +54,28 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
                 row += record.num_rows
                 yield Batch(pa.Table.from_batches([record]).select(list(columns)), rows, [])
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(split.file, error) from None
+        if _NULL_VECTORS not in str(error):
+            raise unreadable(split.file, error) from None
+        yield from _by_polars(split, columns, row)
+
+
+_NULL_VECTORS = "Expected all lists to be of size"
+
+
+def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[Batch]:
+    """The rows from `row` on: Arrow's reader fails on fixed-size lists with nulls, which polars reads."""
+    path = split.file.path
+    source = io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else path
+    with storage.open_arrow(path) as handle:
+        file = pq.ParquetFile(handle)
+        groups = range(file.num_row_groups) if split.row_groups is None else split.row_groups
+        end = split.first_row + sum(file.metadata.row_group(g).num_rows for g in groups)
+        step = _batch_rows(file, columns)
+    while row < end:
+        count = min(step, end - row)
+        frame = pl.scan_parquet(source).select(list(columns)).slice(row, count).collect()
+        yield Batch(frame.to_arrow(), np.arange(row, row + count, dtype=np.int64), [])
+        row += count
 
 
 def _batch_rows(file: pq.ParquetFile, columns: Sequence[str]) -> int:

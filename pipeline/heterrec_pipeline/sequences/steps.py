@@ -157,6 +157,7 @@ class WriteSequences(Composite):
                 side_inputs=(
                     AsDict(self.kinds),
                     AsDict(of_type(fitted, tuple[str, pa.Table])),
+                    AsDict(self.catalogue.fitted),
                     AsIter(self.catalogue.files if flat else of_type(none, Written)),
                 ),
             )

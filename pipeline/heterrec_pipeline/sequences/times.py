@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_FLOOR, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, ROUND_FLOOR, Context, Decimal
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ _PER_UNIT = {
     "ns": Decimal("1e-6"),
     "day": Decimal(86_400_000),
 }
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 Parser = Callable[[str], int | None]
 _OUT = -1
 """Stands for every time that is out of range: they are told apart from unreadable ones only."""
@@ -77,11 +78,11 @@ def _in_range(times: pl.Series) -> pl.Series:
 
 
 def _from_timestamps(column: pa.Array) -> pl.Series:
-    series = pl.Series(column)
-    if series.dtype == pl.Date:
-        return series.cast(pl.Int64) * 86_400_000
-    per_ms = {"ms": 1, "us": 1000, "ns": 1_000_000}[series.dtype.time_unit]  # type: ignore[attr-defined]
-    return series.to_physical() // per_ms
+    kind = column.type
+    if pa.types.is_date32(kind):
+        return _integers(pl.Series(column.cast(pa.int32())), "day")
+    unit = kind.unit if pa.types.is_timestamp(kind) else "ms"
+    return _integers(pl.Series(column.cast(pa.int64())), unit)
 
 
 def _numbers(series: pl.Series, unit: str) -> pl.Series:
@@ -99,14 +100,16 @@ def _numbers(series: pl.Series, unit: str) -> pl.Series:
 
 
 def _integers(series: pl.Series, unit: str) -> pl.Series:
+    whole = series.cast(pl.Int64, strict=False)
+    beyond = series.is_not_null() & whole.is_null()  # uint64
     if unit in ("us", "ns"):
-        return series.cast(pl.Int64, strict=False) // (1000 if unit == "us" else 1_000_000)
-    factor = int(_PER_UNIT[unit])
-    top = END_MS // factor + 1
-    # Beyond the range the product might overflow, and the exact value does not matter.
-    wide = ((series > top) | (series < -1)).fill_null(False)
-    small = series.cast(pl.Int64, strict=False)
-    return (small.set(wide, -1)) * factor
+        times = whole // (1000 if unit == "us" else 1_000_000)
+    else:
+        factor = int(_PER_UNIT[unit])
+        # Beyond the range the product might overflow, and the exact value does not matter.
+        wide = ((whole > END_MS // factor + 1) | (whole < -1)).fill_null(False)
+        times = whole.set(wide, _OUT) * factor
+    return times.set(beyond, _OUT) if beyond.any() else times
 
 
 def _numbers_as_text(text: pl.Series, unit: str) -> pl.Series:
@@ -127,9 +130,10 @@ def _decimal(text: str, unit: str) -> int | None:
         value = Decimal(text)
         if not value.is_finite():
             return None
-        if abs(value) > Decimal(10) ** 30:
+        if value and value.adjusted() > 30:
             return _OUT
-        return _bounded(int((value * _PER_UNIT[unit]).to_integral_value(ROUND_FLOOR)))
+        exact = _EXACT.multiply(value, _PER_UNIT[unit])
+        return _bounded(int(exact.to_integral_value(ROUND_FLOOR)))
     except (ArithmeticError, ValueError):
         return None
 

@@ -49,15 +49,14 @@ class WriteSequenceShard(beam.DoFn):
         element: tuple[tuple[str, int], Iterable[Part | None]],
         seen: dict[str, int],
         user_fitted: Fitted,
+        item_fitted: Fitted,
         items: Iterable[Written],
     ) -> Iterator[Any]:
         """Write one shard; hash ranges follow one another, so nothing is sorted here."""
         (split, shard), parts = element
         spec = self.job.spec
         integral = Seen(seen.get(LOG_SEEN, 0)).integral
-        entries: list[FeatureEntry] = [
-            feature_entry(f, "user", user_fitted[f.name]) for f in spec.user_features
-        ]
+        entries = self._entries(item_fitted, user_fitted)
         schema = sequences_schema(spec, split, integral=integral, entries=entries)
         shards = spec.output.sequence_shards
         path = f"sequences/{shard_name(split, shard, shards)}"
@@ -72,6 +71,14 @@ class WriteSequenceShard(beam.DoFn):
         METER.wrote(split, done[0].rows)
         yield counted(f"sequences.{split}", done[0].rows)
         yield written(done[0])
+
+    def _entries(self, item_fitted: Fitted, user_fitted: Fitted) -> list[FeatureEntry]:
+        """The features whose tokens the shard holds."""
+        spec = self.job.spec
+        entries = []
+        if spec.output.layout == "flattened":
+            entries += [feature_entry(f, "item", item_fitted[f.name]) for f in spec.items.features]
+        return entries + [feature_entry(f, "user", user_fitted[f.name]) for f in spec.user_features]
 
 
 def finished(rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: int) -> pa.Table:
