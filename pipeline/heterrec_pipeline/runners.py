@@ -1,15 +1,21 @@
 """Beam's options: which engine runs the graph, and how."""
 
+import argparse
+import contextlib
+import io
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
 
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, near
 
 LOCAL_RUNNER = "FnApiRunner"
+_LOCAL = ("direct", "directrunner", "switchingdirectrunner")
 _REFUSED = {
-    "DaskRunner": "it reports success with files missing",
+    "daskrunner": "it reports success with files missing",
 }
+_HINT = "See Beam's pipeline options; flags behind -- go to Beam as they are."
 
 
 def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
@@ -18,27 +24,53 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     Naming it matters: `DirectRunner`, Beam's default, first tries to download another engine's binary.
 
     Raises:
-        CallError: an engine that is known to lose data, or a flag that Beam does not know.
+        CallError: an engine that is known to lose data or that there is none of, or a flag that Beam does not know.
     """
     options = PipelineOptions(list(arguments))
-    unknown = options.get_all_options(retain_unknown_options=False)
-    known = set(unknown)
-    for argument in arguments:
-        name = argument.lstrip("-").split("=")[0]
-        if argument.startswith("--") and name not in known and not name.startswith("no_"):
-            raise CallError(
-                f"Beam has no flag --{name}",
-                todo="See Beam's pipeline options; flags behind -- go to Beam as they are.",
-            )
+    _check_flags(options, arguments)
     standard = options.view_as(StandardOptions)
-    runner = standard.runner or LOCAL_RUNNER
-    if runner in ("DirectRunner", "direct"):
-        runner = LOCAL_RUNNER
-    if runner in _REFUSED:
-        raise CallError(f"--runner {runner} is refused: {_REFUSED[runner]}")
-    standard.runner = runner
+    standard.runner = _checked_runner(standard.runner or LOCAL_RUNNER)
     options.view_as(SetupOptions).save_main_session = False
     return options
+
+
+def _check_flags(options: PipelineOptions, arguments: Sequence[str]) -> None:
+    """Refuse what Beam's parser does not know; Beam itself would pass over it."""
+    parsers: list[argparse.ArgumentParser] = []
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            known = options.get_all_options(add_extra_args_fn=parsers.append)
+            unknown = parsers[0].parse_known_args(list(arguments))[1]
+    except SystemExit:  # argparse has printed its whole usage, and the reason in the last line
+        reason = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        raise CallError(f"Beam refuses its flags: {reason}", todo=_HINT) from None
+    if not unknown:
+        return
+    flag = unknown[0].split("=")[0]
+    if not flag.startswith("-"):
+        raise CallError(f"unexpected argument {flag!r}", todo="See --help.")
+    hint = near(flag, (f"--{name}" for name in known))
+    todo = f"{hint} {_HINT}" if hint.startswith("Did") else _HINT
+    raise CallError(f"Beam has no flag {flag}", todo=todo)
+
+
+def _checked_runner(runner: str) -> str:
+    """The engine's name, the local one's for every name that would pick one by itself."""
+    name = runner.rpartition(".")[2].lower()
+    if name in _LOCAL:
+        return LOCAL_RUNNER
+    for refused, why in _REFUSED.items():
+        if name in (refused, refused.removesuffix("runner")):
+            raise CallError(f"--runner {runner} is refused: {why}")
+    try:
+        create_runner(runner)
+    except ValueError:
+        hint = near(runner, StandardOptions.KNOWN_RUNNER_NAMES)
+        raise CallError(f"there is no runner {runner!r}", todo=hint) from None
+    except (ImportError, AttributeError) as error:
+        raise CallError(f"the runner {runner!r} cannot be used: {error}") from None
+    return runner
 
 
 def is_local(options: PipelineOptions) -> bool:

@@ -171,9 +171,11 @@ def _float_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
 
 def _timestamp_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
     """ISO 8601 in UTC, to the microsecond (floored); years beyond 9999 too, which datetime lacks."""
-    series = pl.Series(name, column)
-    per_us = {"ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[series.dtype.time_unit]  # type: ignore[attr-defined]
-    moments = series.to_physical() * per_us[0] // per_us[1]
+    # As integers: polars knows neither seconds nor zones such as +05:30, and the instant is UTC anyway.
+    times, each = {"s": (10**6, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[
+        column.type.unit
+    ]
+    moments = pl.Series(name, column.cast(pa.int64())) * times // each
     text = _by_distinct(moments.to_arrow(), name, _moment_text)
     return text, Seen.TEXT if text.null_count() < len(text) else Seen.NOTHING
 

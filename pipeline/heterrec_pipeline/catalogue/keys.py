@@ -28,6 +28,8 @@ from heterrec_schemas.values import Seen, column_text, value_text
 
 SEEN = "seen"
 REPEATED = "repeated"
+WHY = b"heterrec_why"
+"""In a schema's metadata: why a batch has no row with a key, by example."""
 LOSERS = pa.schema([pa.field("file", pa.string()), pa.field("row", pa.int64())])
 """Rows that are left out because another row of their key is kept."""
 
@@ -78,8 +80,12 @@ class ReadKeys(beam.DoFn):
             METER.read(name, len(text) + len(batch.bad))
             if not self.from_log:
                 yield TaggedOutput(SEEN, (name, int(seen)))
-            kept = pl.DataFrame({"key": text}).filter(~missing)
-            yield kept.to_arrow()
+            kept = pl.DataFrame({"key": text}).filter(~missing).to_arrow()
+            if len(kept) == 0 and bad:
+                row, _, reason, value = bad[0]
+                why = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
+                kept = kept.replace_schema_metadata({WHY: why.encode()})
+            yield kept
 
 
 @dataclass(frozen=True)
@@ -136,22 +142,27 @@ class NumberKeys(beam.DoFn):
     ) -> Iterator[Any]:
         """Number every key."""
         integral = Seen(seen.get(self.table.name, 0)).integral
-        index, repeated = number_keys(tables_in(element[1]), integral, self.rules)
+        tables = list(tables_in(element[1]))
+        index, repeated = number_keys(tables, integral, self.rules)
         if len(index) == 0 and not self.table.joined:
-            raise DataError(
-                f"{self.table.name}: the table holds no row with a key",
-                got="no rows" if not self.table.files else _files(self.table),
-                expected=f"rows with a value in column {self.table.key!r}",
-                todo="Check source.path and key in the spec.",
-            )
+            raise no_keys(self.table, tables)
         yield index
         yield TaggedOutput(REPEATED, repeated)
         yield counted(f"{self.table.name}.keys", len(index))
 
 
-def _files(table: TableJob) -> str:
+def no_keys(table: TableJob, tables: Iterable[pa.Table]) -> DataError:
+    """The error of a feature table without a single usable row; names one of the rows that were set aside."""
     names = [f.name for f in table.files]
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    where = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") or "the log"
+    about = [t.schema.metadata or {} for t in tables]
+    whys = sorted(m[WHY].decode() for m in about if WHY in m)
+    return DataError(
+        f"{table.name}: the table holds no row with a key",
+        got=f"no usable row in {where}" + (f" ({whys[0]})" if whys else ""),
+        expected=f"rows with a value in column {table.key!r}",
+        todo="Check source.path and key in the spec.",
+    )
 
 
 def row_hash(key: str, cells: Iterable[tuple[Feature, object]]) -> int:

@@ -79,10 +79,13 @@ def _in_range(times: pl.Series) -> pl.Series:
 
 def _from_timestamps(column: pa.Array) -> pl.Series:
     kind = column.type
-    if pa.types.is_date32(kind):
-        return _integers(pl.Series(column.cast(pa.int32())), "day")
-    unit = kind.unit if pa.types.is_timestamp(kind) else "ms"
-    return _integers(pl.Series(column.cast(pa.int64())), unit)
+    if pa.types.is_date(kind):
+        return pl.Series(column.cast(pa.date32()).cast(pa.int32())).cast(pl.Int64) * 86_400_000
+    # As integers: polars knows neither seconds nor zones such as +05:30, and the instant is UTC anyway.
+    ticks = pl.Series(column.cast(pa.int64()))
+    if kind.unit == "s":
+        return _integers(ticks, "s")
+    return ticks // {"ms": 1, "us": 1000, "ns": 1_000_000}[kind.unit]
 
 
 def _numbers(series: pl.Series, unit: str) -> pl.Series:
