@@ -32,17 +32,17 @@ env: $(VENV)/.installed-env ## the environment for working on the code, in .venv
 	@echo "The environment is ready: $(BIN)/python"
 
 demo: $(VENV)/.installed-demo ## build a generation from The Complete Journey, end to end
-	@echo "== 1 of 4: The Complete Journey becomes three tables in $(DEMO)/input"
-	$(BIN)/python examples/complete_journey/prepare.py $(DEMO)/input
-	@echo "== 2 of 4: the products' texts become vectors in $(DEMO)/input/embeddings"
-	$(BIN)/heterrec-pipeline embed --input $(DEMO)/input --items items.parquet --key product_id \
-		--text text --output $(DEMO)/input/embeddings
-	@echo "== 3 of 4: catalogue, vectors and purchases become a generation in $(DEMO)/output"
+	@echo "== 1 of 4: The Complete Journey becomes three tables in $(DEMO)/data"
+	$(BIN)/python examples/complete_journey/prepare.py $(DEMO)/data
+	@echo "== 2 of 4: the products' texts become vectors in $(DEMO)/data/embeddings"
+	$(BIN)/heterrec-pipeline embed --input $(DEMO)/data --items items.parquet --key product_id \
+		--text text --model all-MiniLM-L6-v2 --output $(DEMO)/data/embeddings
+	@echo "== 3 of 4: catalogue, vectors and purchases become a generation in $(DEMO)/out"
 	$(BIN)/heterrec-pipeline build --spec examples/complete_journey/spec.yaml \
-		--input $(DEMO)/input --output $(DEMO)/output
+		--input $(DEMO)/data --output $(DEMO)/out
 	@echo "== 4 of 4: what the generation holds"
-	$(BIN)/heterrec-pipeline inspect $(DEMO)/output
-	@echo "Look further: $(BIN)/heterrec-pipeline inspect $(DEMO)/output --item 1029743 --user 1"
+	$(BIN)/heterrec-pipeline inspect $(DEMO)/out
+	@echo "One product and one household: $(BIN)/heterrec-pipeline inspect $(DEMO)/out --item 1029743 --user 1"
 
 test: $(VENV)/.installed-all ## make the environment and run all tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)

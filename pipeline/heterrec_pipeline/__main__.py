@@ -132,7 +132,8 @@ def validate(
     with _guarded(debug):
         from heterrec_pipeline.validate import run_validate
 
-        run_validate(_spec(spec)[0], input, as_json=as_json, console=Console())
+        text = read_spec_text(spec)
+        run_validate(text, input, where=spec, as_json=as_json, console=Console())
 
 
 @app.command()

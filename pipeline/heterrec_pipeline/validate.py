@@ -10,8 +10,8 @@ from rich.table import Table
 
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.sample import Sample, sample_tables
-from heterrec_schemas.errors import DataError, HeterrecError
-from heterrec_schemas.spec import FeatureSpec
+from heterrec_schemas.errors import DataError, HeterrecError, SpecError
+from heterrec_schemas.spec import salvage_spec
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,22 @@ class Validation:
     problems: list[HeterrecError]
     warnings: list[str]
 
+    @property
+    def mistakes(self) -> list[str]:
+        """Every mistake on its own, those of the spec first."""
+        listed = []
+        for problem in self.problems:
+            lines = problem.message.splitlines()
+            # A spec's mistakes come as a list under a headline.
+            several = isinstance(problem, SpecError) and len(lines) > 1
+            listed += [line.strip() for line in lines[1:]] if several else [problem.message]
+        return listed
+
     def as_json(self) -> dict[str, Any]:
         """The findings as plain data."""
         return {
             "valid": not self.problems,
-            "mistakes": [p.message for p in self.problems],
+            "mistakes": self.mistakes,
             "warnings": self.warnings,
             "tables": [
                 {
@@ -43,14 +54,20 @@ class Validation:
         }
 
 
-def validate(spec: FeatureSpec, base: str) -> Validation:
-    """Hold a spec against its data.
+def validate(text: str, base: str, where: str = "spec") -> Validation:
+    """Hold a spec against its data; of a faulty spec, as much of it as can be read.
 
     Args:
-        spec: the spec.
+        text: the spec's YAML.
         base: the input folder.
+        where: what messages call the spec.
     """
+    spec, mistakes = salvage_spec(text, where=where)
+    if spec is None:
+        return Validation([], [mistakes] if mistakes else [], [])
     checked = check_tables(spec, base)
+    if mistakes:
+        checked.problems.insert(0, mistakes)
     problems = checked.problems
     warnings = list(spec.warnings())
     samples = [] if problems else sample_tables(spec, checked, problems)
@@ -80,13 +97,13 @@ def validate(spec: FeatureSpec, base: str) -> Validation:
     return Validation(samples, problems, warnings)
 
 
-def run_validate(spec: FeatureSpec, base: str, *, as_json: bool, console: Console) -> None:
+def run_validate(text: str, base: str, *, where: str, as_json: bool, console: Console) -> None:
     """Print what `validate` finds.
 
     Raises:
         HeterrecError: the mistakes, when there are any (after the JSON was printed, if asked for).
     """
-    found = validate(spec, base)
+    found = validate(text, base, where)
     if as_json:
         console.print_json(json.dumps(found.as_json()))
     else:
@@ -95,8 +112,8 @@ def run_validate(spec: FeatureSpec, base: str, *, as_json: bool, console: Consol
         for warning in found.warnings:
             console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     if found.problems:
-        count = len(found.problems)
-        listed = "\n".join(f"  {p.message}" for p in found.problems)
+        count = len(found.mistakes)
+        listed = "\n".join(f"  {m}" for m in found.mistakes)
         raise DataError(f"{count} mistake{'s' if count != 1 else ''}:\n{listed}")
     if not as_json:
         console.print("The spec fits the data. Nothing was written.", highlight=False)

@@ -1,7 +1,9 @@
 """What columns a table's files have, as far as can be told without reading them whole."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 
 import pyarrow as pa
@@ -22,25 +24,23 @@ class TableSchema:
 
     Attributes:
         types: column to Arrow type; a CSV column is text, a JSON lines column what a sample shows.
-        complete: whether a column that is not here cannot exist; false for JSON lines beyond the sample.
-        text: whether the files are text without types (CSV).
+        sampled: JSON lines files of which only a sample was read: a column may yet be in the rest.
         lacking: columns that some files have and others lack: one file that lacks each.
     """
 
     types: dict[str, pa.DataType]
-    complete: bool
-    text: bool
+    sampled: tuple[InputFile, ...]
     lacking: dict[str, str] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
-        """Whether the column is there, or may be."""
-        return column in self.types or not self.complete
+        """Whether the column is there; the rest of sampled files is searched for its name if need be."""
+        return column in self.types or any(_mentions(f, column) for f in self.sampled)
 
 
 def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) -> TableSchema:
     """The columns that every file of a table has; files that cannot be read are added to `problems`."""
     types: dict[str, pa.DataType] | None = None
-    complete = text = True
+    sampled = []
     lacking: dict[str, str] = {}
     for file in files[:MAX_FILES]:
         try:
@@ -48,8 +48,8 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         except HeterrecError as error:
             problems.append(error)
             continue
-        complete &= whole
-        text &= file.format == "csv"
+        if not whole:
+            sampled.append(file)
         if types is None or file.format == "jsonl":
             types = (types or {}) | {k: v for k, v in found.items() if not pa.types.is_null(v)}
             types |= {k: v for k, v in found.items() if k not in types}
@@ -70,7 +70,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
             for c, t in types.items()
             if c not in lacking
         }
-    return TableSchema(types or {}, complete, text, lacking)
+    return TableSchema(types or {}, tuple(sampled), lacking)
 
 
 def _file_types(file: InputFile) -> tuple[dict[str, pa.DataType], bool]:
@@ -93,6 +93,15 @@ def _file_types(file: InputFile) -> tuple[dict[str, pa.DataType], bool]:
         except SchemaMismatchError:
             types[name] = pa.struct([])  # objects: refused where the spec uses the column
     return types, whole
+
+
+@cache
+def _mentions(file: InputFile, column: str) -> bool:
+    """Whether a JSON lines file holds the column's name anywhere (escapes of other letters: taken for yes)."""
+    if not column.isascii():
+        return True
+    name = json.dumps(column).encode()
+    return any(name in line for block in lines(file) for line in block)
 
 
 def _json_lines(file: InputFile) -> Iterator[object]:

@@ -78,6 +78,8 @@ def _neighbours(path: str) -> str:
     folder = os.path.dirname(path)
     if storage.is_remote(path):
         return "nothing"
+    if os.path.isdir(path):
+        return f"a folder of that name (the files in it are {os.path.basename(path)}/*)"
     if not os.path.isdir(folder):
         return f"no folder {folder}"
     names = sorted(os.listdir(folder))

@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, cast
 
+import pyarrow as pa
+
 from heterrec_pipeline import storage
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_schemas.errors import DataError
@@ -14,17 +16,13 @@ BLOCK = 8 * 2**20
 BOM = b"\xef\xbb\xbf"
 
 
-def open_text(file: InputFile) -> IO[bytes]:
-    """The unpacked bytes of a text file."""
-    raw = storage.open_read(file.path)
+def unpacked(file: InputFile, raw: IO[bytes]) -> IO[bytes]:
+    """The unpacked bytes of a text file; closing them leaves `raw` open."""
     if file.compression == "gzip":
         return cast(IO[bytes], gzip.open(raw, "rb"))
     if file.compression == "zstd":
-        import zstandard
-
-        return cast(
-            IO[bytes], zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        )
+        # Arrow's reader: that of zstandard takes a truncated file for a whole one.
+        return cast(IO[bytes], pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
     return raw
 
 
@@ -32,9 +30,16 @@ class Blocks(io.RawIOBase):
     """A readable stream over a text file whose failures are `DataError`s that name the file."""
 
     def __init__(self, file: InputFile) -> None:
-        """Open the file."""
+        """Open the file.
+
+        Raises:
+            DataError: it claims to be packed, but holds nothing.
+        """
+        if file.compression and file.bytes == 0:
+            raise unreadable(file, "nothing to unpack", "it is empty")
         self._file = file
-        self._raw = open_text(file)
+        self._file_below = storage.open_read(file.path)
+        self._raw = unpacked(file, self._file_below)
 
     def readable(self) -> bool:
         """Yes."""
@@ -54,22 +59,19 @@ class Blocks(io.RawIOBase):
                     break
                 got += more
             return got
-        except EOFError as error:
-            raise unreadable(self._file, error, "it is truncated") from None
-        except (OSError, zlib.error, RuntimeError) as error:
+        except (EOFError, OSError, zlib.error, RuntimeError) as error:
             raise self._broken(error) from None
-        except Exception as error:
-            if type(error).__name__ == "ZstdError":  # imported only where zstd is read
-                raise self._broken(error) from None
-            raise
 
     def _broken(self, error: Exception) -> DataError:
         what = f"it is no {self._file.compression} file, or a damaged one"
+        if isinstance(error, EOFError) or str(error).startswith("Truncated"):
+            what = "it is truncated"
         return unreadable(self._file, error, what if self._file.compression else None)
 
     def close(self) -> None:
-        """Close the file below."""
+        """Close the stream and the file below."""
         self._raw.close()
+        self._file_below.close()
         super().close()
 
 

@@ -31,6 +31,7 @@ from heterrec_schemas.spec.read import (
     load_spec,
     parse_spec,
     read_spec_text,
+    salvage_spec,
     spec_sha256,
 )
 
@@ -62,5 +63,6 @@ __all__ = [
     "load_spec",
     "parse_spec",
     "read_spec_text",
+    "salvage_spec",
     "spec_sha256",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from heterrec_schemas.errors import SpecError, near
 from heterrec_schemas.spec.base import Source
@@ -66,6 +67,55 @@ def parse_spec(text: str, *, where: str = "spec") -> FeatureSpec:
         SpecError: every mistake in one message.
     """
     try:
+        return FeatureSpec.model_validate(_plain_data(text, where))
+    except ValidationError as error:
+        raise SpecError(describe_mistakes(error, where)) from None
+
+
+def salvage_spec(text: str, *, where: str = "spec") -> tuple[FeatureSpec | None, SpecError | None]:
+    """Read what can be read of a spec, so that the rest can be held against the data too.
+
+    Unknown keys and faulty features are left out; any other mistake leaves nothing.
+
+    Returns:
+        The spec, or None; and its mistakes, or None.
+    """
+    try:
+        data = _plain_data(text, where)
+    except SpecError as error:
+        return None, error
+    try:
+        return FeatureSpec.model_validate(data), None
+    except ValidationError as error:
+        mistakes = SpecError(describe_mistakes(error, where))
+        found = error.errors()
+    try:
+        return FeatureSpec.model_validate(_without(data, found)), mistakes
+    except (ValidationError, KeyError, TypeError, IndexError):
+        return None, mistakes
+
+
+def _without(data: dict[str, Any], found: list[ErrorDetails]) -> dict[str, Any]:
+    """The data without the unknown keys and the faulty features that were found."""
+    faulty: set[tuple[Any, ...]] = set()
+    for finding in found:
+        path = [p for p in finding["loc"] if p not in _UNION_TAGS]
+        if path[1:2] == ["features"] and finding["type"] != "extra_forbidden":
+            faulty.add(tuple(path[:3]))
+            continue
+        holder: Any = data
+        for part in path[:-1]:
+            holder = holder[part]
+        holder.pop(path[-1], None)
+    # From the last to the first: each position counts from the list as it was.
+    for side, features, position in sorted(faulty, reverse=True):
+        del data[side][features][position]
+    return data
+
+
+def _plain_data(text: str, where: str) -> dict[str, Any]:
+    """The spec as YAML's plain data, its version known."""
+    try:
         # A subclass of SafeLoader: nothing but plain data is made.
         data = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
@@ -85,10 +135,7 @@ def parse_spec(text: str, *, where: str = "spec") -> FeatureSpec:
             expected=f"{SPEC_VERSION}",
             todo="Write the spec for this release, or install the release that knows it.",
         )
-    try:
-        return FeatureSpec.model_validate(data)
-    except ValidationError as error:
-        raise SpecError(describe_mistakes(error, where)) from None
+    return data
 
 
 def load_spec(path: str | Path) -> FeatureSpec:
