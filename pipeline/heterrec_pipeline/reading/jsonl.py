@@ -16,7 +16,6 @@ from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import value_text
 
 _EXACT = 2**53
-_INT64 = range(-(2**63), 2**63)
 _EDGE = 2**63
 
 
@@ -127,12 +126,12 @@ def typed(cells: list[Any], column: str, file: str) -> pa.Array:
 
 def _typed_numbers(cells: list[Any]) -> pa.Array | None:
     """Integers and floats as float64 or int64; None where neither holds all of them."""
-    integers = [c for c in cells if isinstance(c, int)]
-    if len(integers) < len(cells) and all(abs(c) <= _EXACT for c in integers):
-        if any(isinstance(c, float) for c in cells):
-            return pa.array([None if c is None else float(c) for c in cells], pa.float64())
-    present = [c for c in cells if c is not None and c == c]
-    if all(c in _INT64 for c in present):  # whole floats too
+    present = [c for c in cells if c is not None]
+    floats = [c for c in present if isinstance(c, float)]
+    if floats and all(isinstance(c, float) or abs(c) <= _EXACT for c in present):
+        return pa.array([None if c is None else float(c) for c in cells], pa.float64())
+    finite = [c for c in present if c == c]
+    if all(-_EDGE <= c < _EDGE and int(c) == c for c in finite):
         return pa.array([None if c is None or c != c else int(c) for c in cells], pa.int64())
     return None
 
