@@ -42,12 +42,9 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no t
 BEAM = {"allow_extra_args": True}
 
 
-class _StoppedError(Exception):
-    """SIGTERM: end as Ctrl-C does, so that half a generation is cleaned up."""
-
-
 def _stop(signum: int, frame: object) -> NoReturn:
-    raise _StoppedError
+    """SIGTERM: end as Ctrl-C does, so that half a generation is cleaned up."""
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -62,7 +59,7 @@ def _guarded(debug: bool) -> Iterator[None]:
         yield
     except HeterrecError as error:
         _fail(error.message, error.exit_code, debug)
-    except (KeyboardInterrupt, _StoppedError):
+    except KeyboardInterrupt:
         _fail("stopped; nothing was published", 1, False)
     except BrokenPipeError:
         raise typer.Exit(1) from None

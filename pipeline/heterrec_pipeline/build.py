@@ -20,10 +20,12 @@ from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.generation import Generation as OpenGeneration
 from heterrec_schemas.generation import open_generation
-from heterrec_schemas.manifest import MANIFEST_NAME, Manifest
+from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
 from heterrec_schemas.spec import FeatureSpec
 
 LOG = logging.getLogger(__name__)
+STOPPED = KeyboardInterrupt.__name__
+"""Stands in the text of what the local engine makes of one."""
 
 
 @dataclass(frozen=True)
@@ -95,36 +97,49 @@ def build(config: BuildConfig) -> BuildResult:
     swept = lease.sweep(job.output, now)
     for generation in swept:
         LOG.info("swept the leftovers of the dead build %s", generation)
-    lease.begin(job.output, job.generation, now)
     try:
+        lease.begin(job.output, job.generation, now)
         coder.register()
         pipeline = beam.Pipeline(options=options)
         pipeline | "Generation" >> Generation(job=job)
         pipeline.run().wait_until_finish()
-    except BaseException as error:
-        if storage.exists(storage.join(job.root, MANIFEST_NAME)):
-            LOG.warning("the generation %s was published before the run failed", job.generation)
-        else:
-            storage.delete_tree(job.root)
-        if isinstance(error, Exception):
-            raise as_heterrec_error(error) from error
-        raise
+    except (Exception, KeyboardInterrupt) as error:
+        raise failure(job, error) from error
     published = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     return BuildResult(job.root, Manifest.model_validate_json(published), swept)
 
 
-def as_heterrec_error(error: Exception) -> HeterrecError:
+def failure(job: Job, error: BaseException) -> BaseException:
+    """Clean up behind a run that has ended early; returns what to raise."""
+    stopped = isinstance(error, KeyboardInterrupt) or STOPPED in str(error)
+    if storage.exists(storage.join(job.root, MANIFEST_NAME)):
+        why = "it was stopped" if stopped else reason(error).rstrip(".")
+        return RunError(
+            f"the run ended early, but its generation {job.root} stands: {why}",
+            todo=f"{LATEST_NAME} may name an earlier one still: run again, or open this one by its folder.",
+        )
+    lease.discard(job.root)
+    return KeyboardInterrupt() if stopped else as_heterrec_error(error)
+
+
+def reason(error: BaseException) -> str:
+    """What an engine's exception has to say, in one line."""
+    found = found_in(error)
+    text = " ".join(str(error).split())
+    return found.message if found else f"{type(error).__name__}: {text[-600:]}"
+
+
+def as_heterrec_error(error: BaseException) -> HeterrecError:
     """An engine's exception as one of the project's: the one it carries, or a failure of the run."""
     found = found_in(error)
     if found is not None:
         return found
-    text = " ".join(str(error).split())
-    if f"[Errno {errno.ENOSPC}]" in text:
+    if f"[Errno {errno.ENOSPC}]" in str(error):
         return RunError(
             "the run failed: no space left on the device",
             todo="Free space where --output lies, then run the same command again.",
         )
     return RunError(
-        f"the run failed: {type(error).__name__}: {text[-600:]}",
+        f"the run failed: {reason(error)}",
         todo="Nothing was published. Run again with --debug for the whole traceback.",
     )

@@ -4,7 +4,8 @@ import hashlib
 import io
 import os
 import posixpath
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
@@ -50,7 +51,7 @@ def open_write(path: str) -> Iterator["HashedFile"]:
     Raises:
         RunError: the file cannot be written (full disk, no permission).
     """
-    try:
+    with _writing(path):
         if not is_remote(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             raw: Any = open(path, "wb")
@@ -58,6 +59,12 @@ def open_write(path: str) -> Iterator["HashedFile"]:
             raw = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
         with raw:
             yield HashedFile(raw)
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RunError(
             f"{path} cannot be written: {error.strerror or error}",
@@ -116,13 +123,22 @@ def write_bytes(path: str, data: bytes) -> str:
 
 
 def replace_bytes(path: str, data: bytes, attempt: str) -> None:
-    """Write a whole small file so that readers see the old or the new one, never half of it."""
+    """Write a whole small file so that readers see the old or the new one, never half of it.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     if is_remote(path):  # an object appears whole, when its upload is closed
         write_bytes(path, data)
         return
     temporary = f"{path}.{attempt}.tmp"
-    write_bytes(temporary, data)
-    os.replace(temporary, path)
+    try:
+        write_bytes(temporary, data)
+        with _writing(path):
+            os.replace(temporary, path)
+    except RunError:
+        delete_files([temporary])
+        raise
 
 
 def exists(path: str) -> bool:
@@ -131,28 +147,50 @@ def exists(path: str) -> bool:
 
 
 def rename(pairs: list[tuple[str, str]]) -> None:
-    """Rename files, one by one; a pair whose rename an earlier try has done is passed over."""
+    """Rename files, one by one; a pair whose rename an earlier try has done is passed over.
+
+    Raises:
+        RunError: a file cannot be renamed.
+    """
     for old, new in pairs:
         if not exists(old) and exists(new):
             continue
-        if is_remote(old):
-            FileSystems.rename([old], [new])
-        else:
-            os.replace(old, new)
+        with _writing(new):
+            if is_remote(old):
+                FileSystems.rename([old], [new])
+            else:
+                os.replace(old, new)
 
 
 def delete_tree(path: str) -> None:
     """Delete a folder or file and all below it; nothing there is fine."""
-    try:
-        if is_remote(path):  # a store has no folders, only names that begin alike
-            below = [name for name, _ in matched(f"{path.rstrip('/')}/**")]
-            names = below or ([path] if exists(path) else [])
-            if names:
-                FileSystems.delete(names)
+    if not is_remote(path):
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            FileSystems.delete([path])
-    except (BeamIOError, OSError):
+            delete_files([path])
         return
+    # In a store a path is one object, and only one with a slash behind it all objects below.
+    delete_files([path, path.rstrip("/") + "/"])
+
+
+def delete_files(paths: Iterable[str]) -> None:
+    """Delete files; one that is not there is fine."""
+    for path in paths:
+        try:
+            if is_remote(path):
+                FileSystems.delete([path])
+            else:
+                os.remove(path)
+        except (BeamIOError, OSError):
+            continue
+
+
+def files_below(folder: str) -> list[str]:
+    """The paths of all files below a folder, sorted; none when there is no such folder."""
+    if is_remote(folder):
+        return [path for path, _ in matched(join(folder, "**"))]
+    return sorted(join(top, name) for top, _, names in os.walk(folder) for name in names)
 
 
 def matched(pattern: str) -> list[tuple[str, int]]:

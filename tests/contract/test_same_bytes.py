@@ -32,12 +32,18 @@ def hashes(path: Path) -> dict[str, str]:
 
 
 def outcome(dataset: Dataset, **how: Any) -> tuple[object, object]:
-    """The hashes of a build's files and its content hash, or the kind of its refusal."""
+    """The hashes of a build's files and its content hash, or the kind of its refusal.
+
+    Raises:
+        HeterrecError: the run failed, which is no mistake of the data.
+    """
     with tempfile.TemporaryDirectory() as name:
         try:
             result = build_dataset(dataset, Path(name), **how)
         except HeterrecError as error:
-            return type(error).__name__, error.exit_code
+            if error.exit_code != 2:
+                raise
+            return type(error).__name__, None
         return hashes(Path(result.path)), result.manifest.content_sha256
 
 

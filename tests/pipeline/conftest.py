@@ -1,7 +1,7 @@
 """Makes the module beside the tests importable (importlib mode), and builds one small shop a run."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest

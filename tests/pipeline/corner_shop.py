@@ -156,7 +156,7 @@ class Shop:
         ids = [f"i{k:02d}" for k in range(ITEMS)]
         brands = [["Kiwi", "Lime", "Plum"][k % 3] for k in range(ITEMS)]
         self.put("items.csv", [["item_id", "brand", "price"]])
-        self.add("items.csv", [[i, b, f"{k}.5"] for k, (i, b) in enumerate(zip(ids, brands))])
+        self.add("items.csv", [[ids[k], brands[k], f"{k}.5"] for k in range(ITEMS)])
         self.put_vectors(ids, [[k / 8, -k / 4, k % 5, 1.0] for k in range(ITEMS)])
         self.put("users.csv", [["user_id", "age"], *([f"u{k}", f"{20 + k}"] for k in range(USERS))])
         self.put("log.csv", [["user_id", "item_id", "time", "event", "event_id"]])

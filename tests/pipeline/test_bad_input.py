@@ -4,11 +4,7 @@ A case spoils a copy of a shop that has a generation already, and builds. Builds
 that look at them.
 """
 
-import gzip
-import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corner_shop import START, Finished, Shop
+from corner_shop import Finished, Shop
 
 Spoil = Callable[[Shop], Any]
 
@@ -44,7 +40,9 @@ class Case:
 CASES: dict[str, Case] = {}
 
 
-def refused(*words: str, code: int = 2, arguments: tuple[str, ...] = ()) -> Callable[[Spoil], Spoil]:
+def refused(
+    *words: str, code: int = 2, arguments: tuple[str, ...] = ()
+) -> Callable[[Spoil], Spoil]:
     """Register a case by its function's name."""
 
     def register(spoil: Spoil) -> Spoil:

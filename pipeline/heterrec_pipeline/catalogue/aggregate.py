@@ -1,5 +1,6 @@
 """A denormalised log: the rows of the items come out of the interactions, one an item."""
 
+import json
 import math
 import uuid
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline import storage
-from heterrec_pipeline.catalogue.keys import SEEN, key_text
+from heterrec_pipeline.catalogue.keys import SEEN, canonical_text, key_text
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
 from heterrec_pipeline.publishing.ledger import RejectedCell, rejected
@@ -72,17 +73,34 @@ def derived(table: TableJob) -> TableJob:
 
 
 def concatenated(tables: list[pa.Table]) -> pa.Table:
-    """Tables of one set of columns as one; a column whose types do not go together becomes text."""
+    """Tables of one set of columns as one; a column whose types do not go together becomes text, or JSON."""
     columns = {}
     for name in tables[0].column_names:
         chunks = [t.select([name]) for t in tables]
         try:
             whole = pa.concat_tables(chunks, promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError):
-            texts = [column_text(one_chunk(t, name), name)[0].to_arrow() for t in chunks]
-            whole = pa.table({name: pa.chunked_array([t.cast(pa.string()) for t in texts])})
+            cells = [one_chunk(t, name) for t in chunks]
+            make = _json_cells if any(_is_shaped(c.type) for c in cells) else _text_cells
+            whole = pa.table({name: pa.chunked_array([make(c) for c in cells])})
         columns[name] = whole[name]
     return pa.table(columns)
+
+
+def _is_shaped(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind))
+
+
+def _text_cells(cells: pa.Array) -> pa.Array:
+    return column_text(cells)[0].to_arrow().cast(pa.string())
+
+
+def _json_cells(cells: pa.Array) -> pa.Array:
+    """Cells as JSON, as the reader of JSON lines makes them where shapes are mixed."""
+    if pa.types.is_binary(cells.type):
+        return cells
+    texts = [None if c is None else json.dumps(c).encode() for c in cells.to_pylist()]
+    return pa.array(texts, pa.binary())
 
 
 class ToItems(beam.DoFn):
@@ -190,13 +208,12 @@ def _latest(feature: Feature, rows: pa.Table, items: pl.DataFrame) -> pa.Array:
 
 
 def _cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
-    """The text of each cell, null where missing; of a list, its JSON-like text."""
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-        cells = column.to_pylist()
-        return pl.Series(
-            [None if c is None or len(c) == 0 else str(c) for c in cells], dtype=pl.String
-        )
-    text, _ = column_text(column, feature.column)
+    """The text of each cell, null where missing; of a list, that of `canonical_text`."""
+    if _is_shaped(column.type) or pa.types.is_decimal(column.type):
+        cells = [canonical_text(feature, c) for c in column.to_pylist()]
+        text = pl.Series([None if c in ("", "[]") else c for c in cells], dtype=pl.String)
+    else:
+        text, _ = column_text(column, feature.column)
     missing = getattr(feature, "missing_values", [])
     return text.set(text.is_in(missing).fill_null(False), None) if missing else text
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import apache_beam as beam
@@ -11,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
+from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.cells import cell_text
 from heterrec_pipeline.graph import tables_in
 from heterrec_pipeline.job import TableJob
@@ -167,20 +169,30 @@ def no_keys(table: TableJob, tables: Iterable[pa.Table]) -> DataError:
 
 def row_hash(key: str, cells: Iterable[tuple[Feature, object]]) -> int:
     """The hash that decides between different rows of one key: of the key and the feature cells as text."""
-    return stable_hash(key, *(_canonical(feature, cell) for feature, cell in cells))
+    return stable_hash(key, *(canonical_text(feature, cell) for feature, cell in cells))
 
 
-def _canonical(feature: Feature, cell: object) -> str:
+def canonical_text(feature: Feature, cell: object) -> str:
+    """A raw cell as text: of a vector its float32 bytes in hex, of another list JSON; missing is empty."""
+    if isinstance(cell, bytes):  # JSON lines with cells of mixed shapes
+        cell = json.loads(cell)
     if isinstance(feature, EmbeddingFeature) and isinstance(cell, list):
         if all(x is None or isinstance(x, int | float) for x in cell):
-            numbers = [float("nan") if x is None else float(x) for x in cell]
             with np.errstate(over="ignore"):
-                return np.array(numbers, dtype="<f4").tobytes().hex()
-    if isinstance(cell, bytes):
-        cell = json.loads(cell)
+                values = np.array([embedding.as_float(x) for x in cell], dtype="<f4")
+            return (values + np.float32(0)).tobytes().hex()
     if isinstance(cell, list):
         return json.dumps(_texts(cell), ensure_ascii=False, separators=(",", ":"))
-    return value_text(cell) or ""
+    return value_text(float(cell) if isinstance(cell, Decimal) else cell) or ""
+
+
+def _with_times_as_text(table: pa.Table) -> pa.Table:
+    """Python's datetime has neither nanoseconds nor years beyond 9999."""
+    for k, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            text, _ = column_text(one_chunk(table, field.name), field.name)
+            table = table.set_column(k, field.name, text.to_arrow())
+    return table
 
 
 def _texts(cell: object) -> object:
@@ -207,7 +219,7 @@ class ReadRepeated(beam.DoFn):
             found = text.is_in(wanted).fill_null(False).arg_true()
             if found.is_empty():
                 continue
-            rows = batch.table.take(found.to_arrow()).to_pylist()
+            rows = _with_times_as_text(batch.table.take(found.to_arrow())).to_pylist()
             hashes = [
                 row_hash(text[k], [(f, row[f.column]) for f in self.table.features])
                 for k, row in zip(found.to_list(), rows, strict=True)

@@ -48,7 +48,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
     if feature.separator is not None and is_text(column.type):
         column = pl.Series(column).cast(pl.String).str.split(feature.separator).to_arrow()
     if pa.types.is_binary(column.type):
-        column = _lists_from_json(column)
+        column = _lists_from_json(column, feature.separator)
     if not _is_list(column.type):
         value, seen = column_text(column, feature.column)
         return _present(
@@ -57,12 +57,14 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
     return _list_texts(feature, column)
 
 
-def _lists_from_json(column: pa.Array) -> pa.Array:
+def _lists_from_json(column: pa.Array, separator: str | None) -> pa.Array:
     """Cells of mixed shapes as lists of paths: a single value is a path of one node."""
     leaves: list[Any] = []
     path_ends, cell_ends = [0], [0]
     for cell in column.to_pylist():
         value = None if cell is None else json.loads(cell)
+        if separator is not None and isinstance(value, str):
+            value = value.split(separator)
         for path in value if isinstance(value, list) else [value]:
             leaves.extend(path if isinstance(path, list) else [path])
             path_ends.append(len(leaves))

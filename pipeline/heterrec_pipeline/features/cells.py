@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.values import value_text
+from heterrec_schemas.values import column_text, value_text
 
 VALUE_CHARACTERS = 200
 
@@ -39,3 +39,11 @@ def cell_text(value: object) -> str | None:
     except TypeError:
         text = str(value)
     return None if text is None else text[:VALUE_CHARACTERS]
+
+
+def cell_at(column: pa.ChunkedArray, position: int) -> str | None:
+    """`cell_text` of one cell of a column, whose times Python's datetime may lack."""
+    if pa.types.is_timestamp(column.type):
+        text, _ = column_text(column.slice(position, 1).combine_chunks())
+        return None if text[0] is None else str(text[0])
+    return cell_text(column[position].as_py())

@@ -107,11 +107,19 @@ def _from_json(column: pa.Array) -> tuple[pa.Array, list[BadCell]]:
         if cell is None:
             rows.append(None)
         elif isinstance(cell, list) and all(_is_number(x) for x in cell):
-            rows.append([math.nan if x is None else float(x) for x in cell])
+            rows.append([as_float(x) for x in cell])
         else:
             rows.append(None)
             bad.append(BadCell(position, Reason.WRONG_TYPE, cell_text(text.decode())))
     return pa.array(rows, pa.list_(pa.float64())), bad
+
+
+def as_float(value: float | None) -> float:
+    """A number of a vector as float64: null is NaN, an integer beyond the floats infinite."""
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _is_number(value: object) -> bool:

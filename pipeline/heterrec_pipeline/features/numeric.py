@@ -51,10 +51,12 @@ def numbers(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
         column = column.cast(column.type.value_type)
     if is_text(column.type):
         return _parsed(feature, column)
-    # Through polars: its casts of integers and decimals to float64 round to nearest.
-    values = pl.Series(column).cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
+    # Through polars: its casts of integers and text to float64 round to nearest.
+    raw = column.cast(pa.string()) if pa.types.is_decimal(column.type) else column
+    values = pl.Series(raw).cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
     if feature.missing_values:
-        text, _ = column_text(pa.array(values), feature.column)
+        exact = column if pa.types.is_integer(column.type) else pa.array(values)
+        text, _ = column_text(exact, feature.column)
         values = np.where(text.is_in(feature.missing_values).fill_null(True), np.nan, values)
     return values + 0.0, []
 

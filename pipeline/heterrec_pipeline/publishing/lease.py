@@ -1,11 +1,14 @@
 """Who is building: a lease in each unfinished generation, so that leftovers are swept only when surely dead."""
 
+import errno
 import json
 import os
 import posixpath
 import secrets
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psutil
 
@@ -15,7 +18,7 @@ from heterrec_schemas.manifest import MANIFEST_NAME
 
 LEASE_NAME = "building.json"
 DEAD_AFTER = timedelta(days=14)
-"""An unfinished generation of another machine is taken for dead when its lease is older than any run may last."""
+"""An unfinished generation of another machine is taken for dead when it was begun longer ago than any run may last."""
 
 
 def new_generation_id(now: datetime) -> str:
@@ -28,10 +31,12 @@ def begin(output: str, generation: str, now: datetime) -> None:
 
     Raises:
         CallError: the output cannot be written.
+        RunError: its disk is full.
     """
     process = psutil.Process()
     lease = {
         "host": socket.gethostname(),
+        "namespace": _namespace(),
         "pid": process.pid,
         "process_started": process.create_time(),
         "started": now.isoformat(),
@@ -42,50 +47,80 @@ def begin(output: str, generation: str, now: datetime) -> None:
     except (RunError, OSError) as error:
         cause = error.__cause__ if isinstance(error, RunError) else error
         reason = getattr(cause, "strerror", None) or cause
-        raise CallError(
+        full = getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        raise (RunError if full else CallError)(
             f"the output {output} cannot be written: {reason}",
             todo="Name a folder that you may write to, with space on its disk (--output).",
         ) from None
 
 
+def _namespace() -> str:
+    """This boot of the machine and this container: outside of them a process id means another process, or none."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def discard(folder: str) -> None:
+    """Delete an unfinished generation, its lease last: what a kill leaves of it can still be swept."""
+    lease = storage.join(folder, LEASE_NAME)
+    storage.delete_files(path for path in storage.files_below(folder) if path != lease)
+    storage.delete_tree(folder)
+
+
 def sweep(output: str, now: datetime) -> list[str]:
     """Delete unfinished generations whose builder is surely dead; returns their ids."""
     swept = []
-    for lease_path, lease in _leases(output):
-        folder = (
-            posixpath.dirname(lease_path)
-            if storage.is_remote(output)
-            else os.path.dirname(lease_path)
-        )
-        if storage.exists(storage.join(folder, MANIFEST_NAME)):
-            # Killed between its manifest and its last step: the generation stands, only the lease goes.
-            if _dead(lease, now):
-                storage.delete_tree(lease_path)
+    for folder, lease in _leases(output):
+        stands = storage.exists(storage.join(folder, MANIFEST_NAME))
+        if (stands and not lease) or not _dead(lease, folder, now):
             continue
-        if _dead(lease, now):
-            storage.delete_tree(folder)
-            swept.append(folder.rstrip("/").rsplit("/", 1)[-1])
+        if stands:  # killed between its manifest and its last step: only the lease goes
+            storage.delete_tree(storage.join(folder, LEASE_NAME))
+        else:
+            discard(folder)
+            swept.append(folder.rsplit("/", 1)[-1])
     return swept
 
 
-def _leases(output: str) -> list[tuple[str, dict[str, object]]]:
-    found = []
-    for path, _ in storage.matched(storage.join(output, "generations", "*", LEASE_NAME)):
+def _leases(output: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """The folders below generations/ with their leases; an empty one where it is absent or cannot be read."""
+    for folder in _folders(storage.join(output, "generations")):
         try:
-            found.append((path, json.loads(storage.read_bytes(path))))
+            lease = json.loads(storage.read_bytes(storage.join(folder, LEASE_NAME)))
         except (OSError, ValueError):
-            continue  # being written, or gone meanwhile
-    return found
+            lease = None  # being written, or gone meanwhile
+        yield folder, lease if isinstance(lease, dict) else {}
 
 
-def _dead(lease: dict[str, object], now: datetime) -> bool:
+def _folders(generations: str) -> list[str]:
+    if storage.is_remote(
+        generations
+    ):  # a listing of all objects would be long: only those with a lease
+        found = storage.matched(storage.join(generations, "*", LEASE_NAME))
+        return [posixpath.dirname(path) for path, _ in found]
+    if not os.path.isdir(generations):
+        return []
+    return sorted(entry.path for entry in os.scandir(generations) if entry.is_dir())
+
+
+def _dead(lease: dict[str, object], folder: str, now: datetime) -> bool:
+    """Whether a builder is surely dead: its process is gone, or, where that cannot be told, all is too long ago."""
     try:
-        if lease["host"] == socket.gethostname():
+        if lease and lease["host"] == socket.gethostname() and lease["namespace"] == _namespace():
             process = psutil.Process(int(str(lease["pid"])))
             return abs(process.create_time() - float(str(lease["process_started"]))) > 1
-        started = datetime.fromisoformat(str(lease["started"]))
+        started = datetime.fromisoformat(str(lease["started"])) if lease else _changed(folder)
         return now - started.astimezone(UTC) > DEAD_AFTER
     except psutil.NoSuchProcess:
         return True
-    except (KeyError, ValueError, psutil.Error):
+    except (KeyError, ValueError, OSError, psutil.Error):
         return False
+
+
+def _changed(folder: str) -> datetime:
+    """When a local folder without a lease changed last: it may be a generation that someone is copying."""
+    paths = [folder, *storage.files_below(folder)]
+    return datetime.fromtimestamp(max(os.stat(path).st_ctime for path in paths), UTC)

@@ -106,6 +106,8 @@ class Publish(beam.DoFn):
         storage.rename([(f.temporary, storage.join(job.root, f.path)) for f in every])
         manifest = make_manifest(job, found, entries, every)
         storage.delete_tree(job.parts)
+        orphans = (path for path in storage.files_below(job.root) if path.endswith(".tmp"))
+        storage.delete_files(orphans)  # of attempts that failed
         storage.replace_bytes(
             storage.join(job.root, MANIFEST_NAME), manifest.to_json().encode(), job.attempt
         )

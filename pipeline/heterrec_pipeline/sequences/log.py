@@ -9,7 +9,7 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.catalogue.keys import SEEN, key_text
-from heterrec_pipeline.features.cells import cell_text
+from heterrec_pipeline.features.cells import cell_at
 from heterrec_pipeline.job import INTERACTIONS
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
@@ -113,7 +113,7 @@ def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[Rejec
     bad: list[RejectedCell] = []
     for k, row, why in zip(at, frame["row"].to_list(), frame["reason"].to_list(), strict=True):
         reason, _, column = why.partition("/")
-        bad.append((row, column, Reason(reason), cell_text(rows[column][k].as_py())))
+        bad.append((row, column, Reason(reason), cell_at(rows[column], k)))
     return bad
 
 

@@ -140,11 +140,16 @@ def truncate(spec: FeatureSpec, split: str, ranges: Ranges) -> Ranges:
     return Ranges(ranges.user_R[row], start, end, end, end, number)
 
 
-def gather(flat: pa.Array, start_R: Ints, end_R: Ints) -> pa.ListArray:
-    """Ranges of a flat array as a list column."""
+def gather(
+    flat: pa.Array, start_R: Ints, end_R: Ints, wanted_E: npt.NDArray[np.bool_] | None = None
+) -> pa.ListArray:
+    """Ranges of a flat array as a list column; where `wanted_E` is given, only the wanted of their elements."""
     lengths = end_R - start_R
     offsets = np.append(0, np.cumsum(lengths))
     at = np.arange(offsets[-1]) + np.repeat(start_R - offsets[:-1], lengths)
+    if wanted_E is not None:
+        wanted = wanted_E[at]
+        at, offsets = at[wanted], np.append(0, np.cumsum(wanted))[offsets]
     taken = flat if _is_whole(at, flat) else flat.take(pa.array(at))
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), taken)
 
@@ -162,8 +167,9 @@ def rows_of(spec: FeatureSpec, split: str, kept: pa.Table, ranges: Ranges) -> pa
     for name, flat in flats.items():
         columns[name] = gather(flat, ranges.start_R, ranges.end_R)
     if split in ("validation", "test"):
-        for name, flat in flats.items():
-            columns[f"target_{name}"] = gather(flat, ranges.target_start_R, ranges.target_end_R)
+        known_E = flats["item_index"].to_numpy() >= spec.first_item_index  # no target is OOV
+        start, end = ranges.target_start_R, ranges.target_end_R
+        columns |= {f"target_{n}": gather(flat, start, end, known_E) for n, flat in flats.items()}
     if split == "train" and spec.sequences.train_windows == "all":
         columns["window"] = pa.array(ranges.window_R.astype(np.int32))
     columns |= {f"user_{f.name}": users[f"user_{f.name}"] for f in spec.user_features}

@@ -1,0 +1,105 @@
+"""What the unit tests of the pipeline share: plain specs, files, jobs, and the outputs of a DoFn sorted by tag."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+from hypothesis import settings
+
+from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.reading.files import InputFile
+from heterrec_schemas.spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    FeatureSpec,
+    NumericFeature,
+)
+
+QUICK = settings(deadline=None, derandomize=True, database=None, max_examples=60)
+MANY = settings(QUICK, max_examples=250)
+"""For functions that take well below a millisecond."""
+DAY = 86_400_000
+
+
+def categorical(name: str = "kind", **more: Any) -> CategoricalFeature:
+    return CategoricalFeature(**{"name": name, "kind": "categorical", "column": name} | more)
+
+
+def numeric(name: str = "price", **more: Any) -> NumericFeature:
+    return NumericFeature(**{"name": name, "kind": "numeric", "column": name, "bins": 4} | more)
+
+
+def embedding(name: str = "look", **more: Any) -> EmbeddingFeature:
+    sizes = {"dim": 4, "groups": 2, "quantiles": 2}
+    return EmbeddingFeature(**{"name": name, "kind": "embedding", "column": name} | sizes | more)
+
+
+def spec_of(**changes: Any) -> FeatureSpec:
+    """A spec without features; sections are merged with what is given, and None takes one out."""
+    plain: dict[str, Any] = {
+        "version": 1,
+        "name": "pieces",
+        "items": {"source": {"path": "items.csv"}, "key": "item"},
+        "interactions": {
+            "source": {"path": "log.csv"},
+            "user": "user",
+            "item": "item",
+            "timestamp": {"column": "time", "unit": "ms"},
+        },
+        "sequences": {"max_length": 50},
+        "split": {"method": "leave_one_out"},
+    }
+    for name, change in changes.items():
+        merged = {**plain.get(name, {}), **change}
+        plain[name] = {k: v for k, v in merged.items() if v is not None}
+    return FeatureSpec.model_validate(plain)
+
+
+def table_job(*features: Any, name: str = "items", side: str = "item", **more: Any) -> TableJob:
+    plain: dict[str, Any] = {"key": "item" if side == "item" else "user", "files": ()}
+    return TableJob(**{"name": name, "side": side, "features": features} | plain | more)
+
+
+def job_of(spec: FeatureSpec, folder: Path, **more: Any) -> Job:
+    """A job whose generation lies below a folder."""
+    items = table_job(*spec.items.features)
+    plain: dict[str, Any] = {
+        "spec": spec,
+        "spec_text": "name: pieces\n",
+        "generation": "g",
+        "output": str(folder),
+        "attempt": "attempt",
+        "created": "2024-01-01T00:00:00.000Z",
+        "items": items,
+        "joins": (),
+        "users": None,
+        "log": (),
+    }
+    return Job(**plain | more)
+
+
+def written_file(path: Path, data: bytes) -> InputFile:
+    """Bytes as an input file; the format by the suffix."""
+    path.write_bytes(data)
+    stem = path.name.removesuffix(".gz").removesuffix(".zst")
+    return InputFile(str(path), path.name, len(data), stem.rsplit(".", 1)[-1])  # type: ignore[arg-type]
+
+
+def sorted_out(outputs: Iterable[Any]) -> tuple[list[Any], dict[str, list[Any]]]:
+    """What a DoFn yields: the main outputs, and the others by tag."""
+    main: list[Any] = []
+    tagged: dict[str, list[Any]] = {}
+    for output in outputs:
+        if isinstance(output, TaggedOutput):
+            tagged.setdefault(output.tag, []).append(output.value)
+        else:
+            main.append(output)
+    return main, tagged
+
+
+def cut(table: pa.Table, points: Iterable[int]) -> list[pa.Table]:
+    """A table in pieces, cut at some rows."""
+    at = [0, *sorted(min(p, len(table)) for p in points), len(table)]
+    return [table.slice(a, b - a) for a, b in zip(at, at[1:], strict=False)]

@@ -1,0 +1,112 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pieces import QUICK
+
+from heterrec_pipeline.reading import files, parquet
+from heterrec_pipeline.reading.files import InputFile, Split, split_file
+from heterrec_schemas.errors import DataError, SchemaMismatchError
+
+
+def written(path: Path, table: pa.Table, **more: Any) -> InputFile:
+    pq.write_table(table, path, **more)
+    return InputFile(str(path), path.name, path.stat().st_size, "parquet")
+
+
+def rows_of(split: Split, *columns: str) -> list[tuple[Any, ...]]:
+    """Row numbers and cells."""
+    found: list[tuple[Any, ...]] = []
+    for batch in parquet.read(split, columns):
+        assert batch.table.column_names == list(columns)
+        cells = (batch.table[c].to_pylist() for c in columns)
+        found += zip(batch.rows.tolist(), *cells, strict=True)
+    return found
+
+
+@QUICK
+@given(st.integers(0, 60), st.integers(1, 20), st.integers(1, 2000))
+def test_splits_hold_every_row_once_with_its_number(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, group: int, split_bytes: int
+) -> None:
+    table = pa.table({"a": pa.array(range(rows), pa.int64()), "b": [str(k) for k in range(rows)]})
+    file = written(tmp_path_factory.mktemp("parquet") / "a.parquet", table, row_group_size=group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "SPLIT_BYTES", split_bytes)
+        splits = list(split_file(file))
+    meta = pq.read_metadata(file.path)
+    assert [g for s in splits for g in s.row_groups or ()] == list(range(meta.num_row_groups))
+    for split in splits:
+        groups = [meta.row_group(g) for g in split.row_groups or ()]
+        size = sum(g.total_byte_size for g in groups)
+        assert len(groups) == 1 or size <= split_bytes
+    found = [row for split in splits for row in rows_of(split, "b", "a")]
+    assert found == [(k, str(k), k) for k in range(rows)]
+
+
+def test_batches_are_cut_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"a": np.random.default_rng(0).random(10_000), "b": ["x"] * 10_000})
+    (split,) = split_file(written(tmp_path / "a.parquet", table, row_group_size=3000))
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 16_000)
+    sizes = [len(b.rows) for b in parquet.read(split, ["a"])]
+    assert sum(sizes) == 10_000
+    assert max(sizes) <= 2048
+    assert rows_of(split, "a") == list(enumerate(table["a"].to_pylist()))
+    assert len(list(parquet.read(split, ["b"]))) < len(sizes), "b takes next to nothing"
+
+
+def test_no_columns_may_be_wanted_of_a_nested_one_by_its_inner_name(tmp_path: Path) -> None:
+    table = pa.table({"a": [["x"], ["y", "z"]], "b": [{"a": 1}, {"a": 2}]})
+    (split,) = split_file(written(tmp_path / "a.parquet", table))
+    assert rows_of(split, "a") == [(0, ["x"]), (1, ["y", "z"])]
+    with pytest.raises(SchemaMismatchError, match="has no column 'b.a'"):
+        rows_of(split, "b.a")
+
+
+def test_a_missing_column_is_named_with_near_ones(tmp_path: Path) -> None:
+    (split,) = split_file(written(tmp_path / "a.parquet", pa.table({"price": [1]})))
+    with pytest.raises(SchemaMismatchError, match=r"a\.parquet has no column 'prise'.*'price'"):
+        rows_of(split, "prise")
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_fixed_size_lists_with_nulls_are_read(tmp_path: Path, width: int) -> None:
+    cells = [None if k % 3 == 0 else [float(k)] * width for k in range(50)]
+    table = pa.table({"v": pa.array(cells, pa.list_(pa.float32(), width)), "k": range(50)})
+    file = written(tmp_path / "a.parquet", table, row_group_size=7)
+    splits = [Split(file, (2, 3), 14), Split(file, (0, 1), 0), Split(file, None, 0)]
+    for split, first, last in zip(splits, (14, 0, 0), (28, 14, 50), strict=True):
+        assert rows_of(split, "k", "v") == [(k, k, cells[k]) for k in range(first, last)]
+
+
+@pytest.mark.parametrize("keep", [0, 10, -1, -9])
+def test_a_truncated_file_is_named(tmp_path: Path, keep: int) -> None:
+    file = written(tmp_path / "a.parquet", pa.table({"a": list(range(1000))}))
+    Path(file.path).write_bytes(Path(file.path).read_bytes()[:keep])
+    for read in (lambda: list(split_file(file)), lambda: rows_of(Split(file), "a")):
+        with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
+            read()
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
+        parquet.schema(Split(file))
+
+
+def test_damage_inside_is_found_when_it_is_read(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.parquet", pa.table({"a": [str(k) for k in range(5000)]}))
+    data = bytearray(Path(file.path).read_bytes())
+    data[4:2000] = bytes(1996)
+    Path(file.path).write_bytes(data)
+    (split,) = split_file(file)
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
+        rows_of(split, "a")
+
+
+def test_the_schema_is_arrows(tmp_path: Path) -> None:
+    table = pa.table({"a": pa.array([1], pa.int16()), "b": pa.array([["x"]])})
+    (split,) = split_file(written(tmp_path / "a.parquet", table))
+    assert parquet.schema(split).names == ["a", "b"]
+    assert parquet.schema(split).field("a").type == pa.int16()

@@ -1,0 +1,110 @@
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pieces import written_file
+
+from heterrec_pipeline.reading.batches import BadRow, Batch, missing_column
+from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.read import (
+    ROW,
+    file_of,
+    located,
+    one_chunk,
+    prefetched,
+    read_split,
+    short_rows,
+    without_rows,
+)
+from heterrec_schemas.rejects import Reason
+
+SPLIT = Split(InputFile("/in/ä.csv", "ä.csv", 1, "csv"))
+
+
+def test_every_format_gives_the_wanted_columns(tmp_path: Path) -> None:
+    table = pa.table({"a": ["1", "2"], "b": ["x", "y"]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    parquet = InputFile(str(tmp_path / "t.parquet"), "t.parquet", 1, "parquet")
+    csv = written_file(tmp_path / "t.csv", b"a,b\n1,x\n2,y\n")
+    jsonl = written_file(tmp_path / "t.jsonl", b'{"a": "1", "b": "x"}\n{"a": "2", "b": "y"}\n')
+    for file in (parquet, csv, jsonl):
+        (batch,) = read_split(Split(file), ["b", "a", "b"])
+        assert batch.table.to_pydict() == {"b": ["x", "y"], "a": ["1", "2"]}, "each column once"
+        assert batch.rows.tolist() == [0, 1]
+
+
+def batch_of(rows: list[int], *short: BadRow) -> Batch:
+    table = pa.table({"a": [str(r) for r in rows]})
+    return Batch(table, np.array(rows, dtype=np.int64), [], short)
+
+
+def test_a_located_table_knows_its_file_and_rows() -> None:
+    plain = located(batch_of([4, 7]), SPLIT)
+    assert plain[ROW].to_pylist() == [4, 7]
+    assert (file_of(plain), short_rows(plain)) == ("ä.csv", {})
+    short = located(batch_of([4, 7], BadRow(7, Reason.MALFORMED_ROW, 'é"')), SPLIT)
+    assert (file_of(short), short_rows(short)) == ("ä.csv", {7: 'é"'})
+
+
+def test_rows_are_left_out_by_number() -> None:
+    table = located(batch_of([4, 7, 9]), SPLIT)
+    kept = without_rows(table, pl.Series([9, 4, 5]))
+    assert kept[ROW].to_pylist() == [7]
+    assert file_of(kept) == "ä.csv"
+    assert without_rows(table, pl.Series([], dtype=pl.Int64)) is table
+    assert without_rows(table, pl.Series([5])).equals(table)
+
+
+def test_a_column_of_many_chunks_becomes_one() -> None:
+    table = pa.concat_tables([pa.table({"a": [1, 2]}), pa.table({"a": [3]})])
+    assert one_chunk(table, "a").equals(pa.array([1, 2, 3]))
+    empty = pa.table({"a": pa.chunked_array([], pa.int64())})
+    assert one_chunk(empty, "a").equals(pa.array([], pa.int64()))
+
+
+def test_a_missing_column_suggests_near_ones() -> None:
+    error = missing_column("brnad", ["brand", "price"], "items.csv")
+    assert error.message == "items.csv has no column 'brnad'. Did you mean 'brand'?"
+
+
+def threads() -> int:
+    return sum(t.name == "prefetch" for t in threading.enumerate())
+
+
+def test_prefetching_changes_nothing() -> None:
+    assert list(prefetched(range(20))) == list(range(20))
+    assert list(prefetched([])) == []
+    assert threads() == 0
+
+
+def test_an_error_arrives_where_it_would_have() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    stream = prefetched(failing())
+    assert next(stream) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(stream)
+    assert threads() == 0
+
+
+def test_whoever_stops_early_leaves_no_thread_behind() -> None:
+    made: list[int] = []
+
+    def endless() -> Iterator[int]:
+        for k in itertools.count():
+            made.append(k)
+            yield k
+
+    stream = prefetched(endless(), depth=2)
+    assert next(stream) == 0
+    stream.close()
+    assert threads() == 0
+    assert len(made) <= 5, "no more than the depth, the one taken and those in the making"
