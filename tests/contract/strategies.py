@@ -54,6 +54,10 @@ class Table:
     sparse: bool = False
     """JSON lines: leave missing keys out."""
 
+    def __repr__(self) -> str:
+        types = {name: str(kind) for name, kind in self.columns.items()}
+        return f"<{self.name}.{self.suffix}, {len(self.rows)} rows of {types}: {self.rows[:3]} ...>"
+
     @property
     def suffix(self) -> str:
         return self.format + (".gz" if self.packed else "")

@@ -155,7 +155,7 @@ def _check_key(where: str, column: str, schema: TableSchema, problems: list[Hete
         problems.append(
             SchemaMismatchError(
                 f"{where}: column {column!r} cannot be a key",
-                got=str(kind),
+                got=schema.odd.get(column, kind),
                 expected="text, integers, whole floats, booleans, dates or times",
             )
         )
@@ -168,28 +168,31 @@ def _check_feature(
     if kind is None or pa.types.is_null(kind):
         return
     expected = None
+    mixed = feature.column in schema.odd and pa.types.is_binary(kind)
     if isinstance(feature, CategoricalFeature):
-        expected = _categorical_mismatch(feature, kind)
+        expected = _categorical_mismatch(feature, kind, mixed)
     elif isinstance(feature, NumericFeature):
         expected = None if is_number_like(kind) else _NUMBERS
     elif isinstance(feature, EmbeddingFeature):
-        expected = _embedding_mismatch(feature, kind)
+        expected = _embedding_mismatch(feature, kind, mixed)
     if expected is not None:
         problems.append(
             SchemaMismatchError(
                 f"feature {feature.name!r}: column {feature.column!r} in {where}",
-                got=str(kind),
+                got=schema.odd.get(feature.column, kind),
                 expected=expected,
             )
         )
 
 
-def _categorical_mismatch(feature: CategoricalFeature, kind: pa.DataType) -> str | None:
+def _categorical_mismatch(
+    feature: CategoricalFeature, kind: pa.DataType, mixed: bool
+) -> str | None:
     t = pa.types
     inner, depth = kind, 0
     while t.is_list(inner) or t.is_large_list(inner) or t.is_fixed_size_list(inner):
         inner, depth = inner.value_type, depth + 1
-    if t.is_binary(kind):  # JSON lines with cells of mixed shapes
+    if mixed:  # JSON lines with lists and single values
         return None if feature.multivalued else "one value a cell; set multivalued: true for lists"
     if not is_scalar(inner):
         return "text, integers, floats, booleans, dates or times"
@@ -200,8 +203,8 @@ def _categorical_mismatch(feature: CategoricalFeature, kind: pa.DataType) -> str
     return None
 
 
-def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType) -> str | None:
-    if pa.types.is_binary(kind):  # JSON lines with odd cells, which are set aside one by one
+def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType, mixed: bool) -> str | None:
+    if mixed:  # JSON lines with odd cells, which are set aside one by one
         return None
     if not is_vector_like(kind):
         return f"lists of {feature.dim} numbers"
@@ -225,7 +228,7 @@ def _check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecEr
         problems.append(
             SchemaMismatchError(
                 f"interactions.timestamp: column {log.timestamp.column!r} with {describe(log.timestamp)}",
-                got=str(kind),
+                got=schema.odd.get(log.timestamp.column, kind),
                 expected="numbers or text with a unit, text with a format, or a timestamp type",
                 todo="Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format.",
             )

@@ -1,6 +1,7 @@
 """What columns a table's files have, as far as can be told without reading them whole."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,11 +27,13 @@ class TableSchema:
         types: column to Arrow type; a CSV column is text, a JSON lines column what a sample shows.
         sampled: JSON lines files of which only a sample was read: a column may yet be in the rest.
         lacking: columns that some files have and others lack: one file that lacks each.
+        odd: columns of JSON lines whose cells have several shapes, or are objects: where one of the fewer stands.
     """
 
     types: dict[str, pa.DataType]
     sampled: tuple[InputFile, ...]
     lacking: dict[str, str] = field(default_factory=dict)
+    odd: dict[str, str] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
         """Whether the column is there; the rest of sampled files is searched for its name if need be."""
@@ -42,9 +45,10 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     types: dict[str, pa.DataType] | None = None
     sampled = []
     lacking: dict[str, str] = {}
+    odd: dict[str, str] = {}
     for file in files[:MAX_FILES]:
         try:
-            found, whole = _file_types(file)
+            found, whole = _file_types(file, odd)
         except HeterrecError as error:
             problems.append(error)
             continue
@@ -70,29 +74,41 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
             for c, t in types.items()
             if c not in lacking
         }
-    return TableSchema(types or {}, tuple(sampled), lacking)
+    return TableSchema(types or {}, tuple(sampled), lacking, odd)
 
 
-def _file_types(file: InputFile) -> tuple[dict[str, pa.DataType], bool]:
+def _file_types(file: InputFile, odd: dict[str, str]) -> tuple[dict[str, pa.DataType], bool]:
     if file.format == "parquet":
         schema = parquet.schema(Split(file))
         return {f.name: f.type for f in schema}, True
     if file.format == "csv":
         return {name: pa.string() for name in csv.header(file)}, True
-    rows = [
-        r for line in islice(_json_lines(file), SAMPLE_LINES + 1) if isinstance(r := line, dict)
-    ]
-    names = list(dict.fromkeys(k for row in rows for k in row))
+    sample = enumerate(islice(_json_lines(file), SAMPLE_LINES + 1))
+    rows = {number: row for number, row in sample if isinstance(row, dict)}
+    names = list(dict.fromkeys(k for row in rows.values() for k in row))
     whole = len(rows) <= SAMPLE_LINES
     types = {}
     for name in names:
+        cells = {number: row.get(name) for number, row in rows.items() if number < SAMPLE_LINES}
         try:
-            types[name] = jsonl.typed(
-                [r.get(name) for r in rows[:SAMPLE_LINES]], name, file.name
-            ).type
+            types[name] = jsonl.typed(list(cells.values()), name, file.name).type
         except SchemaMismatchError:
             types[name] = pa.struct([])  # objects: refused where the spec uses the column
+        if pa.types.is_binary(types[name]) or pa.types.is_struct(types[name]):
+            odd.setdefault(name, f"{file.name} row {_odd_cell(cells)}")
     return types, whole
+
+
+def _odd_cell(cells: dict[int, object]) -> str:
+    """The first cell of the rarest shape (object, list or value): its row and text."""
+    shapes = {
+        number: type(cell) if isinstance(cell, dict | list) else object
+        for number, cell in cells.items()
+        if cell is not None
+    }
+    counts = Counter(shapes.values())
+    number = min(shapes, key=lambda n: (counts[shapes[n]], n))
+    return f"{number}: {json.dumps(cells[number], ensure_ascii=False)[:80]}"
 
 
 @cache

@@ -15,6 +15,7 @@ from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import EmbeddingFeature
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 from heterrec_schemas.tokens import MISSING, embedding_tokens
+from heterrec_schemas.values import column_text, is_scalar
 
 Vectors = npt.NDArray[np.float32]
 
@@ -45,7 +46,7 @@ def vectors(
         SchemaMismatchError: the column's type holds no vectors.
     """
     kind = column.type
-    if pa.types.is_null(kind):
+    if is_scalar(kind) and column_text(column, feature.column)[0].is_null().all():
         return np.empty(0, np.int64), np.empty((0, feature.dim), np.float32), []
     bad: list[BadCell] = []
     if pa.types.is_binary(kind):

@@ -65,10 +65,10 @@ def _beyond(cell: Any) -> bool:
     """Whether a number may have been an integer beyond 64 bits, which orjson reads as a float."""
     if isinstance(cell, list):
         try:
-            return bool(cell) and not (-_EDGE <= min(cell) and max(cell) < _EDGE)
+            return bool(cell) and not (-_EDGE < min(cell) and max(cell) < _EDGE)
         except TypeError:  # texts, nulls or lists among them
             return any(map(_beyond, cell))
-    return isinstance(cell, float) and not -_EDGE <= cell < _EDGE
+    return isinstance(cell, float) and not -_EDGE < cell < _EDGE
 
 
 def parse(line: bytes, file: InputFile) -> Any:
@@ -96,7 +96,7 @@ def _parse_slowly(line: bytes, file: InputFile) -> Any:
 
 
 def _shown(line: bytes) -> str:
-    return line[:400].decode("utf-8", errors="replace")
+    return line[:400].decode("utf-8", errors="replace").rstrip("\r")
 
 
 def typed(cells: list[Any], column: str, file: str) -> pa.Array:
@@ -104,8 +104,10 @@ def typed(cells: list[Any], column: str, file: str) -> pa.Array:
 
     Whatever the cut into batches, their texts are the same, and so is whether all of them are whole numbers.
     """
-    kinds = {type(c) for c in cells}
-    kinds.discard(type(None))
+    kinds = {type(c) for c in cells if c is not None}
+    if len(kinds) > 1:  # blank text or NaN among others is no value that would make a mix of them
+        cells = [None if _is_missing(c) else c for c in cells]
+        kinds = {type(c) for c in cells if c is not None}
     if dict in kinds:
         raise SchemaMismatchError(
             f"{file}: column {column!r} holds objects",
@@ -124,15 +126,18 @@ def typed(cells: list[Any], column: str, file: str) -> pa.Array:
     return pa.array([value_text(c) for c in cells], pa.string()) if numbers is None else numbers
 
 
+def _is_missing(cell: Any) -> bool:
+    return isinstance(cell, str | float) and value_text(cell) is None
+
+
 def _typed_numbers(cells: list[Any]) -> pa.Array | None:
     """Integers and floats as float64 or int64; None where neither holds all of them."""
     present = [c for c in cells if c is not None]
     floats = [c for c in present if isinstance(c, float)]
     if floats and all(isinstance(c, float) or abs(c) <= _EXACT for c in present):
         return pa.array([None if c is None else float(c) for c in cells], pa.float64())
-    finite = [c for c in present if c == c]
-    if all(-_EDGE <= c < _EDGE and int(c) == c for c in finite):
-        return pa.array([None if c is None or c != c else int(c) for c in cells], pa.int64())
+    if all(-_EDGE <= c < _EDGE and int(c) == c for c in present):
+        return pa.array([None if c is None else int(c) for c in cells], pa.int64())
     return None
 
 

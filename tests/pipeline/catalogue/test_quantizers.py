@@ -1,0 +1,127 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pieces import QUICK, embedding, table_job, written_file
+
+from heterrec_pipeline.catalogue import quantizers
+from heterrec_pipeline.catalogue.keys import LOSERS
+from heterrec_pipeline.catalogue.quantizers import BlockSample, FitBlock, JoinBlocks, PlanBlocks, blocks
+from heterrec_pipeline.reading.files import Split
+from heterrec_schemas.errors import from_wire
+from heterrec_schemas.hashing import stable_hash
+
+
+def by_hand(rows: dict[str, list[float]], limit: int, quantiles: int) -> list[list[float]]:
+    """Edges [q - 1][W] over the rows of the smallest (hash, key)."""
+    keys = sorted(rows, key=lambda k: (stable_hash(k), k))[:limit]
+    columns = [sorted(c) for c in zip(*(rows[k] for k in keys), strict=True)]
+    n = len(keys)
+    ranks = [-(-(n - 1) * i // quantiles) for i in range(1, quantiles)]
+    return [[column[r] for column in columns] for r in ranks]
+
+
+@QUICK
+@given(st.data(), st.integers(1, 8), st.integers(1, 3), st.integers(2, 5))
+def test_edges_hold_for_any_order_and_any_batches(
+    data: st.DataObject, limit: int, width: int, quantiles: int
+) -> None:
+    value = st.integers(-3, 3).map(float) | st.just(-0.0)
+    vector = st.lists(value, min_size=width, max_size=width)
+    rows = data.draw(st.dictionaries(st.text(max_size=2), vector, min_size=1, max_size=25))
+    keys = data.draw(st.permutations(sorted(rows)))
+    sizes = data.draw(st.lists(st.integers(1, 9), min_size=25, max_size=25))
+    sample = BlockSample(width, len(rows), limit)
+    start = 0
+    for size in sizes:
+        some = keys[start : start + size]
+        start += size
+        values = np.array([rows[k] for k in some], np.float32).reshape(-1, width)
+        sample.add(values, pl.Series(some, dtype=pl.String))
+    found = sample.edges(quantiles)
+    want = by_hand(rows, limit if len(rows) > limit else len(rows), quantiles)
+    assert found.tolist() == want
+    assert not np.signbit(found[found == 0]).any(), "-0.0 is +0.0"
+    assert sample.values_WN.shape[1] <= max(int(limit * quantizers.SLACK) + 1, 1) or len(rows) <= limit
+
+
+def test_fewer_vectors_than_items_are_enough() -> None:
+    """Items without a usable vector leave room in the sample."""
+    sample = BlockSample(1, 10, 100)
+    sample.add(np.array([[3.0], [1.0]], np.float32), pl.Series(["a", "b"]))
+    assert sample.edges(2).tolist() == [[3.0]]
+
+
+@pytest.mark.parametrize(("population", "room"), [(10, 10), (5, 5), (1000, 15)])
+def test_blocks_cover_every_dimension_within_their_bytes(
+    monkeypatch: pytest.MonkeyPatch, population: int, room: int
+) -> None:
+    monkeypatch.setattr(quantizers, "BLOCK_BYTES", 200)
+    feature = embedding(dim=24, groups=24, quantiles=2, fit_sample=12)
+    cuts = list(blocks(feature, population))
+    assert [first for _, first, _ in cuts] == [0, *(last for _, _, last in cuts[:-1])]
+    assert cuts[-1][2] == 24
+    assert all(0 < (last - first) * 4 * room <= 200 for _, first, last in cuts)
+    assert len(cuts) == -(-24 // (200 // (4 * room))), "and there are no more than needed"
+
+
+def test_a_block_is_never_narrower_than_a_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantizers, "BLOCK_BYTES", 1)
+    assert len(list(blocks(embedding(dim=4), 100))) == 4
+    assert len(list(blocks(embedding(dim=4), 0))) == 4
+
+
+def index_of(keys: list[str]) -> pa.Table:
+    zeros = pa.array([0] * len(keys), pa.uint32())
+    return pa.table({"key": keys, "id": list(range(len(keys))), "shard": zeros})
+
+
+def fitted(folder: Path, feature: Any, lines: list[list[str]], keys: list[str]) -> Any:
+    """The quantizer of a feature over files of JSON lines, block by block."""
+    table = table_job(feature)
+    splits = [
+        Split(written_file(folder / f"{k}.jsonl", "\n".join(some).encode()))
+        for k, some in enumerate(lines)
+    ]
+    index = index_of(keys)
+    plan = list(PlanBlocks(table).process(feature.name, index))
+    losers = LOSERS.empty_table()
+    parts = [p for b in plan for _, p in FitBlock(table).process(b, reversed(splits), index, losers)]
+    ((name, quantizer),) = JoinBlocks(table).process((feature.name, reversed(parts)))
+    assert name == feature.name
+    return quantizer, plan
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2**20])
+def test_blocks_fitted_alone_join_to_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    monkeypatch.setattr(quantizers, "BLOCK_BYTES", block_bytes)
+    rng = np.random.default_rng(0)
+    rows = {str(k): rng.integers(-9, 9, 4).astype(float).tolist() for k in range(40)}
+    lines = [f'{{"item": {k}, "look": {v}}}' for k, v in rows.items()]
+    odd = ['{"item": 100, "look": [1]}', '{"item": 101}', '{"item": 999, "look": [0,0,0,0]}']
+    feature = embedding(quantiles=3, fit_sample=30)
+    keys = [*rows, "100", "101"]
+    quantizer, plan = fitted(tmp_path, feature, [lines[:15], odd, lines[15:]], keys)
+    assert len(plan) == (4 if block_bytes == 1 else 1)
+    edges = np.array(quantizer["edge"].to_pylist()).reshape(2, 4)
+    assert edges.tolist() == by_hand(rows, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        ('{"item": 1}', "is missing: expected at least one usable value"),
+        ('{"item": 1, "look": [1]}', r"is missing or bad \(1 bad vectors; expected 4 finite numbers\)"),
+    ],
+)
+def test_a_feature_without_a_vector_is_refused(tmp_path: Path, line: str, detail: str) -> None:
+    with pytest.raises(RuntimeError, match=f"'look': every value of column 'look' in items {detail}") as error:
+        fitted(tmp_path, embedding(), [[line]], ["1"])
+    assert from_wire(str(error.value)) is not None

@@ -1,0 +1,184 @@
+import math
+import struct
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pieces import MANY, QUICK, cut, numeric
+
+from heterrec_pipeline.features.numeric import (
+    edges,
+    encode,
+    is_number_like,
+    merge_samples,
+    numbers,
+    sample,
+)
+from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.hashing import stable_hash
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.tables import BOUNDARIES_SCHEMA
+from heterrec_schemas.values import clean_text
+
+
+def bits(values: Any) -> list[bytes]:
+    """Floats for an exact comparison: all NaN alike, -0.0 not 0.0."""
+    return [b"nan" if math.isnan(v) else struct.pack("<d", v) for v in values]
+
+
+def of_text(text: str | None, missing: list[str]) -> tuple[float, bool]:
+    """The number of a text, NaN where there is none, and whether it is a bad cell."""
+    cleaned = None if text is None else clean_text(text)
+    if cleaned is None or cleaned in missing:
+        return math.nan, False
+    try:
+        return float(cleaned) + 0.0, False
+    except ValueError:
+        return math.nan, True
+
+
+TEXTS = (
+    st.text("0123456789+-.eE_ infatyN\u0661x", max_size=8)
+    | st.floats().map(repr)
+    | st.integers().map(str)
+    | st.decimals(allow_nan=False).map(str)
+    | st.sampled_from(["?", " ? ", "-0", "1,5", "nan", "Infinity", "1_000", "1e999", "\u3000 7\x1c", ""])
+)
+
+
+@MANY
+@given(st.lists(TEXTS | st.none(), max_size=5), st.sampled_from([[], ["?"], ["0", "7"]]))
+def test_text_is_read_as_python_reads_it(cells: list[str | None], missing: list[str]) -> None:
+    values, bad = numbers(numeric(missing_values=missing), pa.array(cells, pa.string()))
+    want = [of_text(c, missing) for c in cells]
+    assert bits(values) == bits(v for v, _ in want)
+    odd = [(k, cells[k]) for k, (_, is_bad) in enumerate(want) if is_bad]
+    assert [(c.position, c.value) for c in bad] == odd
+    assert {c.reason for c in bad} <= {Reason.NOT_A_NUMBER}
+
+
+NUMBERS: dict[Any, Any] = {
+    pa.int8(): st.integers(-128, 127),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.uint64(): st.integers(0, 2**64 - 1),
+    pa.float32(): st.floats(width=32),
+    pa.float64(): st.floats(),
+    pa.decimal128(38, 9): st.decimals(-(10**28), 10**28, places=9),
+    pa.decimal256(60, 3): st.decimals(-(10**50), 10**50, places=3),
+}
+
+
+@QUICK
+@given(st.data(), st.sampled_from(sorted(NUMBERS, key=str)))
+def test_every_numeric_type_is_rounded_to_nearest(data: st.DataObject, kind: pa.DataType) -> None:
+    cells = data.draw(st.lists(NUMBERS[kind] | st.none(), max_size=5))
+    values, bad = numbers(numeric(), pa.array(cells, kind))
+    assert bits(values) == bits(math.nan if c is None else float(c) + 0.0 for c in cells)
+    assert bad == []
+
+
+@pytest.mark.parametrize(
+    ("column", "missing", "kept"),
+    [
+        (pa.array([-1, 0, 2**53 + 1, 2**53]), ["-1", 2**53 + 1], [0, 2**53]),
+        (pa.array([-1.0, 0.5, math.inf]), ["-1", "inf"], [0.5]),
+        (pa.array([Decimal("1.10"), Decimal("2.00")]), ["1.1"], [2.0]),
+        (pa.array(["1", "x", "1"]).dictionary_encode(), ["x"], [1.0, 1.0]),
+        (pa.array([0.0, -0.0, 3.0]), ["0"], [3.0]),
+        (pa.nulls(2), ["x"], []),
+    ],
+)
+def test_missing_values_are_compared_as_text(
+    column: pa.Array, missing: list[Any], kept: list[float]
+) -> None:
+    values, bad = numbers(numeric(missing_values=missing), column)
+    assert [v for v in values.tolist() if not math.isnan(v)] == kept
+    assert bad == []
+
+
+def test_booleans_are_no_numbers_whether_or_not_they_stand_alone() -> None:
+    values, bad = numbers(numeric(missing_values=["false"]), pa.array([True, False, None]))
+    assert np.isnan(values).all()
+    assert [(c.position, c.reason, c.value) for c in bad] == [(0, Reason.NOT_A_NUMBER, "true")]
+
+
+@pytest.mark.parametrize("column", [pa.array([[1.0]]), pa.array([b"1"]), pa.array([{"a": 1}])])
+def test_other_types_are_refused_by_name(column: pa.Array) -> None:
+    assert not is_number_like(column.type)
+    with pytest.raises(SchemaMismatchError, match=f"'price' holds no numbers: got {column.type}".split("<")[0]):
+        numbers(numeric(), column)
+
+
+# --- fit
+
+ROWS = st.lists(
+    st.tuples(st.integers(-3, 3) | st.sampled_from([math.inf, -math.inf, math.nan, None]), st.text(max_size=2)),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda row: row[1],
+)
+
+
+@QUICK
+@given(ROWS, st.integers(1, 6), st.integers(2, 5), st.lists(st.integers(0, 12), max_size=3), st.randoms())
+def test_the_fit_is_over_the_sample_of_the_smallest_hashes(
+    rows: list[tuple[float | None, str]], limit: int, bins: int, points: list[int], order: Any
+) -> None:
+    feature = numeric(fit_sample=limit, bins=bins)
+    shuffled = order.sample(rows, len(rows))
+    table = pa.table(
+        {
+            "price": pa.array([v for v, _ in shuffled], pa.float64()),
+            "key": pa.array([k for _, k in shuffled], pa.string()),
+        }
+    )
+    parts = [
+        sample(feature, p["price"].combine_chunks(), pl.Series(p["key"], dtype=pl.String), len(rows))
+        for p in cut(table, points)
+    ]
+    finite = [(stable_hash(k), k, float(v)) for v, k in rows if v is not None and math.isfinite(v)]
+    best = sorted(v for _, _, v in sorted(finite)[: limit if len(rows) > limit else None])
+    merged = merge_samples(feature, [merge_samples(feature, parts[:2]), *parts[2:]])
+    if not best:
+        with pytest.raises(DataError, match="'price': every value"):
+            edges(feature, merged, "items")
+        return
+    want = {best[-(-(len(best) - 1) * i // bins)] for i in range(1, bins)}
+    assert edges(feature, merged, "items").tolist() == sorted(want)
+
+
+def test_a_small_population_needs_no_hashes() -> None:
+    column = pa.array([1.0, math.nan])
+    small = sample(numeric(fit_sample=2), column, pl.Series(["a", "b"]), 2)
+    assert small.column_names == ["value"]
+    large = sample(numeric(fit_sample=1), column, pl.Series(["a", "b"]), 2)
+    assert large.column_names == ["value", "hash", "key"]
+
+
+def test_given_boundaries_replace_the_fit_but_not_the_need_of_a_value() -> None:
+    feature = numeric(bins=None, boundaries=[-0.0, 2])
+    some = pa.table({"value": [5.0]})
+    assert bits(edges(feature, some, "items")) == bits([0.0, 2.0])
+    for nothing in (None, pa.table({"value": pa.array([], pa.float64())})):
+        with pytest.raises(DataError, match="'price': every value of column 'price' in users"):
+            edges(feature, nothing, "users")
+
+
+@QUICK
+@given(
+    st.lists(st.sampled_from(["1", "2", "2.5", "-inf", "inf", "nan", "-0.0", "x", ""]) | st.none(), max_size=6),
+    st.lists(st.sampled_from([-1.0, 0.0, 1.0, 2.0, 2.5]), unique=True, max_size=4).map(sorted),
+)
+def test_tokens_count_the_edges_at_or_below(cells: list[str | None], at: list[float]) -> None:
+    fitted = pa.table([pa.array(at, pa.float64())], schema=BOUNDARIES_SCHEMA)
+    encoded = encode(numeric(), pa.array(cells, pa.string()), fitted)
+    values = [of_text(c, [])[0] for c in cells]
+    want = [1 if math.isnan(v) else 2 + sum(edge <= v for edge in at) for v in values]
+    assert encoded.tokens.equals(pa.array(want, pa.int32()))
+    assert [c.position for c in encoded.bad] == [k for k, c in enumerate(cells) if c == "x"]
+    assert encoded.oov_rows == 0
