@@ -100,8 +100,8 @@ def build(
 ) -> None:
     """Build a generation from the whole input and publish it."""
     with _guarded(debug):
-        from heterrec_pipeline.build import BuildConfig
-        from heterrec_pipeline.build import build as run
+        from heterrec_pipeline.building import BuildConfig
+        from heterrec_pipeline.building import build as run
         from heterrec_pipeline.display import progress, summary
 
         started = time.monotonic()

@@ -5,12 +5,30 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
+from heterrec_schemas.errors import RunError
+
+
+MAX_BYTES = 2**31 - 2**20
+"""Engines hold an element as one message, and messages end at 2 GB."""
+
+
+def too_large(table: pa.Table) -> RunError:
+    """The error of a table that no engine can carry as one element."""
+    return RunError(
+        "a table is too large to be handed from one step to the next",
+        got=f"{len(table):,} rows of {', '.join(table.column_names)}: {table.nbytes:,} bytes",
+        expected=f"at most {MAX_BYTES:,} bytes",
+        todo="A catalogue or vocabulary of this size is beyond this release.",
+    )
+
 
 class TableCoder(beam.coders.Coder):
     """Arrow IPC, one stream a table. Beam's default would pickle the parent buffers of every slice."""
 
     def encode(self, value: pa.Table) -> bytes:
         """A table as an IPC stream."""
+        if value.nbytes > MAX_BYTES:
+            raise RuntimeError(too_large(value).to_wire())
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, value.schema) as writer:
             writer.write_table(value)

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from heterrec_pipeline.build import BuildResult
+from heterrec_pipeline.building import BuildResult
 from heterrec_pipeline.progress import METER
 from heterrec_schemas.manifest import SPLITS, Manifest
 

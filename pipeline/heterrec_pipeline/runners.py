@@ -5,6 +5,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
@@ -14,6 +15,7 @@ LOCAL_RUNNER = "FnApiRunner"
 _LOCAL = ("direct", "directrunner", "switchingdirectrunner")
 _REFUSED = {
     "daskrunner": "it reports success with files missing",
+    "bundlebaseddirectrunner": "it hands steps empty side inputs; use FnApiRunner, the default",
 }
 _HINT = "See Beam's pipeline options; flags behind -- go to Beam as they are."
 
@@ -31,6 +33,7 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     standard = options.view_as(StandardOptions)
     standard.runner = _checked_runner(standard.runner or LOCAL_RUNNER)
     options.view_as(SetupOptions).save_main_session = False
+    FileSystems.set_options(options)  # some stores cannot be opened without
     return options
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from heterrec_schemas.errors import RunError
+from heterrec_schemas.errors import CallError, RunError
 
 
 def is_remote(path: str) -> bool:
@@ -194,6 +194,19 @@ def files_below(folder: str) -> list[str]:
 
 
 def matched(pattern: str) -> list[tuple[str, int]]:
-    """The files that a glob matches: (path, bytes), sorted by path."""
-    found = FileSystems.match([pattern])[0].metadata_list
+    """The files that a glob matches: (path, bytes), sorted by path.
+
+    Raises:
+        CallError: there is no file system for the path's scheme.
+        RunError: the store does not answer, or refuses.
+    """
+    try:
+        found = FileSystems.match([pattern])[0].metadata_list
+    except ValueError as error:
+        raise CallError(f"{pattern} cannot be opened: {error}") from None
+    except BeamIOError as error:
+        raise RunError(
+            f"{pattern} cannot be listed: {error}",
+            todo="Check the path, the credentials and the network, and that the extra for its store is installed.",
+        ) from error
     return sorted((m.path, m.size_in_bytes) for m in found if m.size_in_bytes is not None)

@@ -76,14 +76,15 @@ def concatenated(tables: list[pa.Table]) -> pa.Table:
     """Tables of one set of columns as one; a column whose types do not go together becomes text, or JSON."""
     columns = {}
     for name in tables[0].column_names:
-        chunks = [t.select([name]) for t in tables]
+        cells = [one_chunk(t, name) for t in tables]
+        if any(pa.types.is_binary(c.type) for c in cells):  # Arrow would take texts for bytes
+            cells = [_json_cells(c) for c in cells]
+        parts = [pa.table({name: c}) for c in cells]
         try:
-            whole = pa.concat_tables(chunks, promote_options="permissive")
+            columns[name] = pa.concat_tables(parts, promote_options="permissive")[name]
         except (pa.ArrowInvalid, pa.ArrowTypeError):
-            cells = [one_chunk(t, name) for t in chunks]
             make = _json_cells if any(_is_shaped(c.type) for c in cells) else _text_cells
-            whole = pa.table({name: pa.chunked_array([make(c) for c in cells])})
-        columns[name] = whole[name]
+            columns[name] = pa.chunked_array([make(c) for c in cells])
     return pa.table(columns)
 
 

@@ -216,7 +216,7 @@ class ReadRepeated(beam.DoFn):
             text, _ = key_text(
                 one_chunk(batch.table, self.table.key), self.table.key, split.file.name
             )
-            found = text.is_in(wanted).fill_null(False).arg_true()
+            found = text.is_in(wanted.implode()).fill_null(False).arg_true()
             if found.is_empty():
                 continue
             rows = _with_times_as_text(batch.table.take(found.to_arrow())).to_pylist()

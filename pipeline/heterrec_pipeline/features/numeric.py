@@ -96,7 +96,10 @@ def sample(feature: NumericFeature, column: pa.Array, keys: pl.Series, populatio
     table = pl.DataFrame({"value": values})
     if population > feature.fit_sample:
         table = table.with_columns(hash=hash_texts(keys), key=keys)
-    return bottom_k(table.filter(pl.col("value").is_finite()), feature.fit_sample).to_arrow()
+    # Declared boundaries need no fit, only to know that there are values: infinite ones will do.
+    value = pl.col("value")
+    usable = value.is_not_nan() if feature.boundaries is not None else value.is_finite()
+    return bottom_k(table.filter(usable), feature.fit_sample).to_arrow()
 
 
 def bottom_k(table: pl.DataFrame, k: int) -> pl.DataFrame:

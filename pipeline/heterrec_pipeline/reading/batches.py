@@ -35,6 +35,23 @@ class Batch(NamedTuple):
     short: Sequence[BadRow] = ()
 
 
+def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:
+    """Hold the wanted columns against those of a file.
+
+    Raises:
+        SchemaMismatchError: the file lacks a wanted column, or has it twice.
+    """
+    for column in columns:
+        if column not in names:
+            raise missing_column(column, names, file)
+        if names.count(column) > 1:
+            raise SchemaMismatchError(
+                f"{file} has the column {column!r} {names.count(column)} times",
+                expected="each column once",
+                todo="Rename or drop one of them.",
+            )
+
+
 def missing_column(column: str, known: Sequence[str], file: str) -> SchemaMismatchError:
     """The error of a column that a file lacks."""
     return SchemaMismatchError(f"{file} has no column {column!r}", todo=near(column, known))

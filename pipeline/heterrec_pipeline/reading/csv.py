@@ -9,12 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from heterrec_pipeline.reading.batches import BadRow, Batch, missing_column
+from heterrec_pipeline.reading.batches import BadRow, Batch, check_columns
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import BLOCK, BOM, Blocks, bad_utf8
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
+_STRADDLING = f"a row is longer than {BLOCK // 2**20} MB; is there a quote that is never closed?"
 Rows = npt.NDArray[np.int64]
 
 
@@ -52,14 +53,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
         DataError: the file cannot be read.
     """
     names = header(file)
-    for column in columns:
-        if column not in names:
-            raise missing_column(column, names, file.name)
-        if names.count(column) > 1:
-            raise SchemaMismatchError(
-                f"{file.name}: the header names the column {column!r} {names.count(column)} times",
-                expected="each column once",
-            )
+    check_columns(columns, names, file.name)
     odd = _OddRows(names, columns)
     with Blocks(file) as stream:
         yield from _batches(file, stream, columns, odd)
@@ -130,6 +124,8 @@ def _batches(
             rows, next_row = odd.numbers(record.num_rows, next_row)
             yield odd.take(pa.Table.from_batches([record]), rows)
     except pa.ArrowInvalid as error:
+        if "straddling" in str(error):
+            raise unreadable(file, _STRADDLING) from None
         if "Empty CSV" not in str(error):
             raise bad_utf8(file) or unreadable(file, error) from None
     if odd.bad or odd.short:

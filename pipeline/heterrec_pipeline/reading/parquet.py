@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline import storage
-from heterrec_pipeline.reading.batches import Batch, missing_column
+from heterrec_pipeline.reading.batches import Batch, check_columns
 from heterrec_pipeline.reading.files import Split, unreadable
 
 BATCH_BYTES = 16 * 2**20
@@ -33,7 +33,7 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
     """The wanted columns of a split, in batches of about 16 MB.
 
     Raises:
-        SchemaMismatchError: the file lacks a column.
+        SchemaMismatchError: the file lacks a column, or has it twice.
         DataError: the file cannot be read.
     """
     row = split.first_row
@@ -41,9 +41,7 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
         with storage.open_arrow(split.file.path) as handle:
             file = pq.ParquetFile(handle)
             names = file.schema_arrow.names
-            for column in columns:
-                if column not in names:
-                    raise missing_column(column, names, split.file.name)
+            check_columns(columns, names, split.file.name)
             batches = file.iter_batches(
                 batch_size=_batch_rows(file, columns),
                 columns=list(columns),

@@ -167,8 +167,8 @@ def with_user_tokens(kept: pa.Table, tokens: list[pa.Table], missing: pa.Table) 
 
 
 def missing_user(spec: FeatureSpec) -> pa.Table | None:
-    """The tokens of a user without a row, one row; None when the spec declares no users."""
-    if spec.users is None:
+    """The tokens of a user without a row, one row; None when the spec declares no user features."""
+    if not spec.user_features:
         return None
     return pa.table({f"user_{f.name}": missing_token(f) for f in spec.user_features})
 

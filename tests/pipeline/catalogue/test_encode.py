@@ -1,0 +1,134 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pieces import (
+    QUICK,
+    categorical,
+    embedding,
+    job_of,
+    numeric,
+    sorted_out,
+    spec_of,
+    table_job,
+    written_file,
+)
+
+from heterrec_pipeline.catalogue import encode
+from heterrec_pipeline.catalogue.encode import EncodeItems, EncodeUsers, item_cuts, missing_rows
+from heterrec_pipeline.catalogue.keys import LOSERS
+from heterrec_pipeline.features.embedding import quantizer_table
+from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
+from heterrec_pipeline.publishing.parts import read_part
+from heterrec_pipeline.reading.files import Split
+from heterrec_schemas.tables import BOUNDARIES_SCHEMA
+
+FEATURES = categorical(oov_buckets=1), numeric(), embedding(dim=2, groups=1)
+FITTED = {
+    "kind": pa.table({"id": [3, 4], "value": ["x", "y"], "count": [1, 1]}),
+    "price": pa.table([pa.array([2.0])], schema=BOUNDARIES_SCHEMA),
+    "look": quantizer_table(np.zeros((1, 2), np.float32)),
+}
+LINES = b"""
+{"item": 5, "kind": "x", "price": 1, "look": [1, -1]}
+{"item": 9, "kind": "x"}
+{"item": 2, "kind": "z", "price": "?", "look": [1]}
+{"item": 4, "kind": null, "price": 2.0}
+{"item": 1, "kind": "y", "price": 3, "look": [-1, 1], "user": 1}
+"""
+
+
+def index_of(keys: list[str], first: int = 0) -> pa.Table:
+    zeros = pa.array([0] * len(keys), pa.uint32())
+    return pa.table({"key": keys, "id": list(range(first, first + len(keys))), "shard": zeros})
+
+
+@QUICK
+@given(st.integers(0, 200), st.integers(1, 12))
+def test_item_shards_differ_by_one_at_most(population: int, shards: int) -> None:
+    cuts = item_cuts(population, shards).tolist()
+    sizes = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+    assert (cuts[0], cuts[-1], len(sizes)) == (0, population, shards)
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("part_bytes", [1, 2**20])
+@pytest.mark.parametrize("joined", [False, True])
+def test_items_go_to_their_shards_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_bytes: int, joined: bool
+) -> None:
+    monkeypatch.setattr(encode, "PART_BYTES", part_bytes)
+    spec = spec_of(
+        items={"catalogue_vocabulary": {"oov_buckets": 3}}, output={"item_shards": 3}
+    )
+    table = table_job(*FEATURES, joined=joined)
+    split = Split(written_file(tmp_path / "a.jsonl", LINES))
+    do = EncodeItems(job_of(spec, tmp_path), table, report=True)
+    index = index_of(["1", "2", "4", "5"], first=5)
+    parts, tagged = sorted_out(do.process(split, index, LOSERS.empty_table(), FITTED))
+    shards: dict[int, list[dict[str, Any]]] = {}
+    for shard, part in parts:
+        assert part.table == "items"
+        shards.setdefault(shard, []).extend(read_part(part).to_pylist())
+    want = [
+        {"item_index": 5, "item_id": "1", "kind": 4, "price": 3, "look": [4]},
+        {"item_index": 6, "item_id": "2", "kind": 2, "price": 1, "look": [1]},
+        {"item_index": 7, "item_id": "4", "kind": 1, "price": 3, "look": [1]},
+        {"item_index": 8, "item_id": "5", "kind": 3, "price": 2, "look": [3]},
+    ]
+    for row in want if joined else []:
+        del row["item_id"]
+    assert shards == {0: want[:1], 1: want[1:2], 2: want[2:]}
+    rejects = [r for t in tagged[REJECTS] for r in t.to_pylist()]
+    assert [(r["row"], r["column"], r["reason"]) for r in rejects] == [
+        (2, "price", "not_a_number"),
+        (2, "look", "wrong_width"),
+    ]
+    assert dict(tagged[COUNTS]) == {"item/kind.oov": 1, "item/price.oov": 0, "item/look.oov": 0}
+
+
+def test_cells_that_were_reported_before_are_not_again(tmp_path: Path) -> None:
+    split = Split(written_file(tmp_path / "a.jsonl", LINES))
+    do = EncodeItems(job_of(spec_of(), tmp_path), table_job(*FEATURES), report=False)
+    _, tagged = sorted_out(do.process(split, index_of(["2"], 2), LOSERS.empty_table(), FITTED))
+    assert REJECTS not in tagged
+
+
+def test_users_keep_their_keys_and_get_prefixed_columns(tmp_path: Path) -> None:
+    table = table_job(*FEATURES, name="users", side="user", key="item")
+    split = Split(written_file(tmp_path / "a.jsonl", LINES))
+    losers = pa.table([["a.jsonl"], [3]], schema=LOSERS)
+    main, tagged = sorted_out(EncodeUsers(table).process(split, index_of(["2", "4", "5"]), losers, FITTED))
+    assert [r for t in main for r in t.to_pylist()] == [
+        {"user": "5", "user_kind": 3, "user_price": 2, "user_look": [3]},
+        {"user": "2", "user_kind": 2, "user_price": 1, "user_look": [1]},
+    ]
+    counts: dict[str, int] = {}
+    for name, value in tagged[COUNTS]:
+        counts[name] = counts.get(name, 0) + value
+    assert counts == {
+        "user/kind.oov": 1,
+        "user/kind.missing": 0,
+        "user/price.oov": 0,
+        "user/price.missing": 1,
+        "user/look.oov": 0,
+        "user/look.missing": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tokens", "count"),
+    [
+        (pa.array([1, 2, 1], pa.int32()), 2),
+        (pa.array([[1], [2, 1], [1]], pa.list_(pa.int32())), 2),
+        (pa.array([[1, 1], [2, 1], [1, 1]], pa.list_(pa.int32(), 2)), 2),
+        (pa.array([[9, 9], [1, 1], [2, 2], [1, 1]], pa.list_(pa.int32(), 2)).slice(1), 2),
+        (pa.array([], pa.list_(pa.int32())), 0),
+    ],
+)
+def test_missing_rows_begin_with_one(tokens: pa.Array, count: int) -> None:
+    assert missing_rows(tokens) == count

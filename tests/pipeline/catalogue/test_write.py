@@ -1,0 +1,200 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of, table_job
+
+from heterrec_pipeline.catalogue.write import (
+    WriteFitted,
+    WriteItemShard,
+    WriteItemVocabulary,
+    assemble_items,
+    feature_entry,
+    missing_token,
+    write_vocabulary,
+)
+from heterrec_pipeline.features.embedding import quantizer_table
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing.ledger import COUNTS, FILES
+from heterrec_pipeline.publishing.parts import Part, write_parts
+from heterrec_pipeline.publishing.shards import Written
+from heterrec_schemas.tables import BOUNDARIES_SCHEMA, METADATA_KEY, items_schema
+
+KIND = categorical(multivalued=True, oov_buckets=1)
+LOOK = embedding(dim=2, groups=2)
+MAIN = table_job(KIND)
+JOINED = table_job(numeric(), LOOK, name="items.joins[0]", joined=True)
+SPEC = spec_of(
+    items={
+        "features": [KIND.model_dump(), numeric().model_dump(), LOOK.model_dump()],
+        "catalogue_vocabulary": {"oov_buckets": 2},
+    },
+    output={"item_shards": 2},
+)
+FITTED = {
+    "kind": pa.table({"id": [3, 4], "value": ["x", "y"], "count": [1, 1], "shard": [0, 1]}),
+    "price": pa.table([pa.array([2.0, 5.0])], schema=BOUNDARIES_SCHEMA),
+    "look": quantizer_table(pa.array([0.5, 1.5]).to_numpy().astype("float32").reshape(1, 2)),
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return job_of(SPEC, tmp_path, items=MAIN, joins=(JOINED,))
+
+
+def main_part(job: Job, rows: list[tuple[int, str, list[int]]]) -> Part:
+    columns = [
+        pa.array([r[0] for r in rows]),
+        pa.array([r[1] for r in rows]),
+        pa.array([r[2] for r in rows], pa.list_(pa.int32())),
+    ]
+    table = pa.table(columns, names=["item_index", "item_id", "kind"])
+    return Part(0, "items", write_parts(job.parts, "items", [table]), 0)
+
+
+def joined_part(job: Job, rows: list[tuple[int, int, list[int]]]) -> Part:
+    columns = [
+        pa.array([r[0] for r in rows]),
+        pa.array([r[1] for r in rows], pa.int32()),
+        pa.array([r[2] for r in rows], pa.list_(pa.int32(), 2)),
+    ]
+    table = pa.table(columns, names=["item_index", "price", "look"])
+    return Part(0, "items.joins[0]", write_parts(job.parts, "joins", [table]), 0)
+
+
+def test_joined_rows_stand_beside_their_items_and_absent_ones_are_missing(job: Job) -> None:
+    parts = [
+        joined_part(job, [(7, 3, [4, 5])]),
+        main_part(job, [(7, "70", [3, 4]), (4, "40", [1])]),
+        main_part(job, [(6, "60", [4]), (5, "50", [2])]),
+        joined_part(job, [(4, 2, [2, 3])]),
+    ]
+    for integral in (False, True):
+        schema = items_schema(SPEC, integral=integral)
+        table = assemble_items(job, parts, 4, 8, schema)
+        assert table.schema.equals(schema, check_metadata=True)
+        ids: list[Any] = ["40", "50", "60", "70"]
+        assert table.to_pydict() == {
+            "item_index": [4, 5, 6, 7],
+            "item_id": [int(i) for i in ids] if integral else ids,
+            "kind": [[1], [2], [4], [3, 4]],
+            "price": [2, 1, 1, 3],
+            "look": [[2, 3], [1, 1], [1, 1], [4, 5]],
+        }
+
+
+def test_without_any_row_of_a_joined_table_all_are_missing(job: Job) -> None:
+    schema = items_schema(SPEC, integral=False)
+    table = assemble_items(job, [main_part(job, [(5, "b", [3]), (4, "a", [1])])], 4, 6, schema)
+    assert table.drop_columns(["item_index"]).to_pydict() == {
+        "item_id": ["a", "b"],
+        "kind": [[1], [3]],
+        "price": [1, 1],
+        "look": [[1, 1], [1, 1]],
+    }
+
+
+@pytest.mark.parametrize("integral", [False, True])
+def test_a_shard_without_items_has_its_columns(job: Job, integral: bool) -> None:
+    schema = items_schema(SPEC, integral=integral)
+    table = assemble_items(job, [], 4, 4, schema)
+    assert (len(table), table.schema) == (0, schema)
+
+
+def test_the_tokens_of_what_is_missing() -> None:
+    found = [missing_token(f).to_pylist() for f in (categorical(), KIND, numeric(), LOOK)]
+    assert found == [[1], [[1]], [1], [[1, 1]]]
+
+
+def test_what_a_feature_became() -> None:
+    kind = feature_entry(KIND, "item", FITTED["kind"], missing=3, oov=2)
+    assert (kind.vocabulary_size, kind.multivalued, kind.missing, kind.oov) == (5, True, 3, 2)
+    empty = feature_entry(categorical(oov_buckets=7), "user", FITTED["kind"].slice(0, 0))
+    assert (empty.vocabulary_size, empty.side) == (9, "user")
+    price = feature_entry(numeric(), "item", FITTED["price"])
+    assert (price.vocabulary_size, price.bins, price.boundary_version) == (5, 3, 1)
+    look = feature_entry(LOOK, "item", FITTED["look"])
+    assert (look.vocabulary_size, look.groups, look.quantiles, look.bins) == (4, 2, 2, None)
+
+
+def read(root: str, file: Written) -> pa.Table:
+    assert file.bytes == Path(file.temporary).stat().st_size
+    return pq.read_table(file.temporary)
+
+
+def about(table: pa.Table) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(table.schema.metadata[METADATA_KEY])
+    return found
+
+
+@pytest.mark.parametrize("integral", [False, True])
+def test_a_vocabulary_is_written_a_shard_each_empty_ones_too(tmp_path: Path, integral: bool) -> None:
+    vocabulary = pa.table(
+        {"id": [2, 3, 4], "value": ["5", "1", "3"], "count": [9, 9, 1], "shard": [0, 0, 2]}
+    )
+    files = list(write_vocabulary(str(tmp_path), "kind", vocabulary, integral=integral, shards=3, oov_buckets=0))
+    assert [f.path for f in files] == [f"vocabularies/kind-0000{k}-of-00003.parquet" for k in range(3)]
+    tables = [read(str(tmp_path), f) for f in files]
+    values: list[Any] = [5, 1, 3] if integral else ["5", "1", "3"]
+    assert tables[0].to_pydict() == {
+        "id": [2, 3],
+        "value": values[:2],
+        "count": [9, 9],
+        "status": ["active", "active"],
+    }
+    assert (len(tables[1]), tables[2]["value"].to_pylist()) == (0, values[2:])
+    assert {about(t)["vocabulary_shards"] for t in tables} == {3}
+
+
+def test_the_item_vocabulary_is_that_of_the_index(job: Job) -> None:
+    index = pa.table({"key": ["9", "10"], "id": [4, 5], "shard": pa.array([0, 0], pa.uint32())})
+    _, tagged = sorted_out(WriteItemVocabulary(job).process(index, {"items": 1}))
+    (table,) = (read(job.root, f) for f in tagged[FILES])
+    assert table.to_pydict() == {"id": [4, 5], "value": [9, 10], "count": [1, 1], "status": ["active"] * 2}
+    assert about(table)["oov_buckets"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("kind", ["vocabularies/kind-00000-of-00001.parquet"]),
+        ("price", ["boundaries/price.parquet"]),
+        ("look", ["quantizers/look.parquet"]),
+    ],
+)
+@pytest.mark.parametrize("side", ["item", "user"])
+def test_fits_are_written_with_what_they_are(job: Job, name: str, paths: list[str], side: str) -> None:
+    table = table_job(KIND, numeric(), LOOK, side=side)
+    fitted = FITTED[name]
+    if name == "kind":
+        fitted = fitted.set_column(3, "shard", [[0, 0]])
+    _, tagged = sorted_out(WriteFitted(job, table).process((name, fitted), {}))
+    stem = name if side == "item" else f"user_{name}"
+    assert [f.path for f in tagged[FILES]] == [p.replace(name, stem) for p in paths]
+    found = read(job.root, tagged[FILES][0])
+    assert (about(found)["feature"], about(found)["side"]) == (stem, side)
+    assert len(found) == len(fitted)
+
+
+def test_a_shard_counts_its_missing_and_explains_itself(job: Job) -> None:
+    index = pa.table({"key": list("abc"), "id": [4, 5, 6], "shard": [0] * 3})
+    rows = {0: [(4, "a", [1])], 1: [(5, "b", [3]), (6, "c", [4])]}
+    for shard, mine in rows.items():
+        element = (shard, [None, main_part(job, mine)])  # type: ignore[arg-type]
+        main, tagged = sorted_out(WriteItemShard(job).process(element, index, FITTED, {"items": 4}))
+        assert main == tagged[FILES]
+        assert main[0].path == f"items/items-0000{shard}-of-00002.parquet"
+        counts = dict(tagged[COUNTS])
+        assert counts == {
+            "item/kind.missing": 1 - shard,
+            "item/price.missing": len(mine),
+            "item/look.missing": len(mine),
+        }
+        table = read(job.root, main[0])
+        assert table["item_id"].to_pylist() == [r[1] for r in mine]
+        described = {f["name"]: f for f in about(table)["features"]}
+        assert described["kind"]["vocabulary_size"] == 5
