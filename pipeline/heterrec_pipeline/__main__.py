@@ -40,6 +40,7 @@ DebugOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
 BEAM = {"allow_extra_args": True}
+BEAM_FLAGS = "Flags behind -- go to Apache Beam as they are."
 
 
 def _stop(signum: int, frame: object) -> NoReturn:
@@ -85,7 +86,7 @@ def _spec(path: str) -> tuple[FeatureSpec, str]:
     return parse_spec(text, where=path), text
 
 
-@app.command(context_settings=BEAM, epilog="Flags behind -- go to Apache Beam as they are.")
+@app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
 def build(
     context: typer.Context,
     spec: SpecOption,
@@ -121,14 +122,20 @@ def build(
             summary(Console(), result, seconds)
 
 
-@app.command()
+@app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
 def validate(
-    spec: SpecOption, input: InputOption, as_json: JsonOption = False, debug: DebugOption = False
+    context: typer.Context,
+    spec: SpecOption,
+    input: InputOption,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Hold a spec against the data's schema and a sample; nothing is written."""
     with _guarded(debug):
+        from heterrec_pipeline.runners import use_stores
         from heterrec_pipeline.validate import run_validate
 
+        use_stores(list(context.args))
         text = read_spec_text(spec)
         run_validate(text, input, where=spec, as_json=as_json, console=Console())
 
@@ -149,7 +156,7 @@ def inspect(
         run_inspect(path, item=item, user=user, as_json=as_json, verify=verify, console=Console())
 
 
-@app.command(context_settings=BEAM, epilog="Flags behind -- go to Apache Beam as they are.")
+@app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
 def embed(
     context: typer.Context,
     input: InputOption,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from heterrec_pipeline import coder, storage
 from heterrec_pipeline.checking.check import check_tables
@@ -15,7 +14,7 @@ from heterrec_pipeline.flow import Generation
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.runners import pipeline_options
+from heterrec_pipeline.runners import use_stores
 from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.generation import Generation as OpenGeneration
@@ -91,8 +90,7 @@ def build(config: BuildConfig) -> BuildResult:
     """
     METER.reset()
     now = datetime.now(UTC)
-    options = pipeline_options(config.pipeline_args)
-    FileSystems.set_options(options)
+    options = use_stores(config.pipeline_args)
     job = make_job(config, now)
     swept = lease.sweep(job.output, now)
     for generation in swept:

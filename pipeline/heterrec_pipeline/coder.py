@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from heterrec_schemas.errors import RunError
 
-
 MAX_BYTES = 2**31 - 2**20
 """Engines hold an element as one message, and messages end at 2 GB."""
 

@@ -37,6 +37,17 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
+def use_stores(arguments: Sequence[str]) -> PipelineOptions:
+    """`pipeline_options`, which this process's own reads and writes of object stores follow too.
+
+    Raises:
+        CallError: as `pipeline_options`.
+    """
+    options = pipeline_options(arguments)
+    FileSystems.set_options(options)
+    return options
+
+
 def _check_flags(options: PipelineOptions, arguments: Sequence[str]) -> None:
     """Refuse what Beam's parser does not know; Beam itself would pass over it."""
     parsers: list[argparse.ArgumentParser] = []
@@ -74,8 +85,3 @@ def _checked_runner(runner: str) -> str:
     except (ImportError, AttributeError) as error:
         raise CallError(f"the runner {runner!r} cannot be used: {error}") from None
     return runner
-
-
-def is_local(options: PipelineOptions) -> bool:
-    """Whether the graph runs in this process."""
-    return options.view_as(StandardOptions).runner in (LOCAL_RUNNER, "BundleBasedDirectRunner")

@@ -110,7 +110,9 @@ def run_validate(text: str, base: str, *, where: str, as_json: bool, console: Co
         if found.samples:
             console.print(_table(found.samples))
         for warning in found.warnings:
-            console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+            console.print(
+                f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True
+            )
     if found.problems:
         count = len(found.mistakes)
         listed = "\n".join(f"  {m}" for m in found.mistakes)

@@ -218,34 +218,41 @@ def _check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecEr
     _check_key(INTERACTIONS, log.user, schema, problems)
     if not spec.denormalised:  # else the items' key is this column
         _check_key(INTERACTIONS, log.item, schema, problems)
-    others = [log.timestamp.column, *([log.behaviour.column] if log.behaviour else [])]
-    for column in [*others, *([log.order] if log.order else [])]:
+    fits = {
+        ("timestamp", log.timestamp.column): lambda kind: _time_fits(spec, kind),
+        ("behaviour", log.behaviour.column if log.behaviour else None): is_scalar,
+        ("order", log.order): _is_order,
+    }
+    for (role, column), fit in fits.items():
+        if column is None:
+            continue
         absent = _missing(INTERACTIONS, column, schema)
+        kind = schema.types.get(column)
         if absent is not None:
             problems.append(absent)
-    kind = schema.types.get(log.timestamp.column)
-    if kind is not None and not _time_fits(spec, kind):
-        problems.append(
-            SchemaMismatchError(
-                f"interactions.timestamp: column {log.timestamp.column!r} with {describe(log.timestamp)}",
-                got=schema.odd.get(log.timestamp.column, kind),
-                expected="numbers or text with a unit, text with a format, or a timestamp type",
-                todo="Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format.",
-            )
-        )
-    for column in [log.order] if log.order else []:
-        order = schema.types.get(column)
-        if order is not None and not (
-            is_text(order)
-            or pa.types.is_integer(order)
-            or pa.types.is_floating(order)
-            or pa.types.is_null(order)
-        ):
+        elif kind is not None and not fit(kind):
+            how = f" with {describe(log.timestamp)}" if role == "timestamp" else ""
             problems.append(
                 SchemaMismatchError(
-                    f"interactions.order: column {column!r}", got=str(order), expected="integers"
+                    f"interactions.{role}: column {column!r}{how}",
+                    got=schema.odd.get(column, kind),
+                    expected=_LOG_TYPES[role],
+                    todo=_TIME_HINT if role == "timestamp" else None,
                 )
             )
+
+
+_TIME_HINT = "Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format."
+_LOG_TYPES = {
+    "timestamp": "numbers or text with a unit, text with a format, or a timestamp type",
+    "behaviour": "text, integers or booleans",
+    "order": "integers",
+}
+
+
+def _is_order(kind: pa.DataType) -> bool:
+    t = pa.types
+    return bool(is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_null(kind))
 
 
 def _time_fits(spec: FeatureSpec, kind: pa.DataType) -> bool:

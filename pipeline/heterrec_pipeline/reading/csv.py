@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 from heterrec_pipeline.reading.batches import BadRow, Batch, check_columns
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import BLOCK, BOM, Blocks, bad_utf8
-from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import Reason
 
 _STRADDLING = f"a row is longer than {BLOCK // 2**20} MB; is there a quote that is never closed?"

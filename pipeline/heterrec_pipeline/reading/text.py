@@ -33,13 +33,16 @@ class Blocks(io.RawIOBase):
         """Open the file.
 
         Raises:
-            DataError: it claims to be packed, but holds nothing.
+            DataError: it cannot be opened, or claims to be packed and holds nothing.
         """
         if file.compression and file.bytes == 0:
             raise unreadable(file, "nothing to unpack", "it is empty")
         self._file = file
-        self._file_below = storage.open_read(file.path)
-        self._raw = unpacked(file, self._file_below)
+        try:
+            self._file_below = storage.open_read(file.path)
+            self._raw = unpacked(file, self._file_below)
+        except OSError as error:
+            raise unreadable(file, error.strerror or error) from None
 
     def readable(self) -> bool:
         """Yes."""

@@ -1,0 +1,240 @@
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pieces import QUICK, sorted_out, spec_of, written_file
+
+from heterrec_pipeline.catalogue.keys import SEEN
+from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
+from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import located
+from heterrec_pipeline.sequences.log import (
+    CheckLog,
+    ReadLog,
+    known_rows,
+    log_columns,
+    orders,
+    parse_rows,
+    shuffle_columns,
+    with_tie,
+)
+from heterrec_schemas.errors import SchemaMismatchError
+from heterrec_schemas.hashing import stable_hash
+from heterrec_schemas.spec import FeatureSpec
+from heterrec_schemas.values import Seen
+
+FULL = {"order": "place", "behaviour": {"column": "what", "values": ["view", "buy"]}}
+INDEX = pa.table({"key": ["1", "2"], "id": [10, 11], "shard": pa.array([0, 0], pa.uint32())})
+
+
+def spec_with(policy: str = "drop", **more: Any) -> FeatureSpec:
+    return spec_of(
+        items={"catalogue_vocabulary": {"oov_buckets": 8}},
+        interactions=FULL | {"unknown_items": policy} | more,
+    )
+
+
+def test_the_columns_of_the_log_and_of_the_shuffle() -> None:
+    assert log_columns(spec_of()) == ["user", "item", "time"]
+    assert log_columns(spec_with()) == ["user", "item", "time", "what", "place"]
+    assert log_columns(spec_with(order="item")) == ["user", "item", "time", "what"]
+    assert shuffle_columns(spec_of()) == ["user", "item_index", "time", "tie"]
+    assert shuffle_columns(spec_with("oov"))[4:] == ["behaviour", "order", "item_hash"]
+
+
+@pytest.mark.parametrize(
+    ("column", "numbers", "odd"),
+    [
+        (pa.array([3, None, -(2**63)]), [3, None, -(2**63)], [False] * 3),
+        (pa.array([2**63, 1], pa.uint64()), [None, 1], [True, False]),
+        (pa.array([3.0, 2.5, float("nan")]), [3, None, None], [False, True, False]),
+        (pa.array([" 7 ", "+7", "-0", "", None]), [7, 7, 0, None, None], [False] * 5),
+        (pa.array(["1.0", "x", "9" * 30]), [None] * 3, [True] * 3),
+        (pa.array([True]), [None], [True]),
+        (pa.nulls(1), [None], [False]),
+    ],
+)
+def test_orders_are_integers_and_may_be_missing(
+    column: pa.Array, numbers: list[int | None], odd: list[bool]
+) -> None:
+    found, unreadable = orders(column, "place")
+    assert found.to_list() == numbers
+    assert unreadable.to_list() == odd
+
+
+# --- rows
+
+LINES = [
+    # user, item, time, what, place: and the reason, if any
+    ("u", "1", "5", "view", "1", None),
+    ("u", "1", "5", "view", "", None),
+    (" ", "", "x", "z", "z", ("missing_key", "user")),
+    ("u", "\u3000", "x", "z", "z", ("missing_key", "item")),
+    ("u", "1", "x", "z", "z", ("time_unreadable", "time")),
+    ("u", "1", "", "view", "1", ("time_unreadable", "time")),
+    ("u", "1", "-1", "z", "z", ("time_out_of_range", "time")),
+    ("u", "1", "5", "z", "z", ("order_unreadable", "place")),
+    ("u", "1", "5", "z", "1", ("unknown_behaviour", "what")),
+    ("u", "1", "5", "", "1", ("unknown_behaviour", "what")),
+]
+
+
+@QUICK
+@given(st.lists(st.sampled_from(LINES), max_size=8), st.booleans())
+def test_each_bad_row_is_listed_under_its_first_reason(lines: list[Any], full: bool) -> None:
+    spec = spec_with() if full else spec_of()
+    names = ["user", "item", "time", "what", "place"]
+    columns = [pa.array([line[k] for line in lines], pa.string()) for k in range(5)]
+    table = pa.table(columns, names=names)
+    numbers = pa.array(range(100, 100 + len(lines)), pa.int64())
+    split = Split(written_nowhere())
+    rows = located(Batch(table, numbers.to_numpy(), []), split)
+    frame, bad, seen = parse_rows(spec, rows)
+    used = set(log_columns(spec))
+    want_bad, want = [], []
+    for number, line in enumerate(lines, start=100):
+        reason = line[5]
+        if reason is not None and reason[1] in used:
+            want_bad.append((number, reason[1], reason[0], line[names.index(reason[1])]))
+        else:
+            want.append((number, line[0].strip(), line[1].strip(), int(line[2])))
+    assert [(r, c, str(why), v) for r, c, why, v in bad] == want_bad
+    assert list(frame.select("row", "user", "item", "time").iter_rows()) == want
+    if full:
+        assert set(frame["behaviour"]) <= {2}
+        assert frame.columns == ["row", "user", "item", "time", "order", "behaviour_text", "behaviour"]
+    items = any(line[1].strip() for line in lines)
+    assert seen["interactions.item"] == (Seen.TEXT if items else Seen.NOTHING)
+
+
+def written_nowhere() -> Any:
+    from heterrec_pipeline.reading.files import InputFile
+
+    return InputFile("/in/log.csv", "log.csv", 1, "csv")
+
+
+def test_times_beyond_pythons_are_listed_too() -> None:
+    far = pa.array([10**15, 5, -1], pa.timestamp("ms"))
+    table = pa.table({"user": [1, 1, 1], "item": [1, 1, 1], "time": far})
+    rows = located(Batch(table, pa.array([0, 1, 2]).to_numpy(), []), Split(written_nowhere()))
+    frame, bad, _ = parse_rows(spec_of(), rows)
+    assert frame["time"].to_list() == [5]
+    assert [(b[0], str(b[2]), b[3]) for b in bad] == [
+        (0, "time_out_of_range", "33658-09-27T01:46:40.000000Z"),
+        (2, "time_out_of_range", "1969-12-31T23:59:59.999000Z"),
+    ]
+
+
+def test_float_keys_with_fractions_are_refused() -> None:
+    table = pa.table({"user": [1.5], "item": ["a"], "time": [1]})
+    rows = located(Batch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
+    with pytest.raises(SchemaMismatchError, match=r"log\.csv: key column 'user'"):
+        parse_rows(spec_of(), rows)
+
+
+# --- unknown items
+
+FRAME = pl.DataFrame({"item": ["2", "x", "1", "é"]})
+IDS = pl.DataFrame({"item": ["1", "2"], "item_index": [10, 11]})
+
+
+@pytest.mark.parametrize("policy", ["drop", "reject"])
+def test_unknown_items_are_told_apart(policy: str) -> None:
+    kept, unknown = known_rows(spec_with(policy), FRAME, IDS)
+    assert kept.rows() == [("2", 11), ("1", 10)]
+    assert unknown["item"].to_list() == ["x", "é"]
+    kept, unknown = known_rows(spec_with(policy), FRAME[[0]], IDS)
+    assert (kept.rows(), len(unknown)) == ([("2", 11)], 0)
+
+
+def test_unknown_items_may_be_kept_by_hash() -> None:
+    kept, unknown = known_rows(spec_with("oov"), FRAME, IDS)
+    x, e = stable_hash("x"), stable_hash("é")
+    assert kept["item_index"].to_list() == [11, 2 + x % 8, 10, 2 + e % 8]
+    assert kept["item_hash"].to_list() == [stable_hash("2"), x, stable_hash("1"), e]
+    assert len(unknown) == 0
+
+
+def test_ties_are_broken_by_the_hash_of_what_a_row_is() -> None:
+    frame = pl.DataFrame({"user": ["u"], "time": [5], "item": ["é"], "behaviour_text": ["buy"]})
+    assert with_tie(spec_of(), frame)["tie"].to_list() == [stable_hash("u", "5", "é")]
+    assert with_tie(spec_with(), frame)["tie"].to_list() == [stable_hash("u", "5", "é", "buy")]
+
+
+# --- as steps
+
+CSV = b"""user,item,time,what,place
+u,1,5,view,1
+u,x,5,view,1
+u,1,5
+u,1,5,view,1,6
+u,2,z,view,1
+u,2,7,buy,
+
+u,2
+"""
+
+
+def run(policy: str, folder: Path, report: bool = True) -> tuple[list[Any], Any, Any]:
+    """The rows of the shuffle, the counts and the rejects of a small log."""
+    spec = spec_with(policy)
+    split = Split(written_file(folder / "log.csv", CSV))
+    tables, tagged = sorted_out(ReadLog(log_columns(spec), report=report).process(split))
+    check = CheckLog(spec)
+    outputs = [sorted_out(check.process(t, INDEX)) for t in tables]
+    rows = [row for main, _ in outputs for t in main for row in t.to_pylist()]
+    counts: dict[str, int] = {}
+    rejects = []
+    for tags in (tagged, *(tags for _, tags in outputs)):
+        for name, value in tags.get(COUNTS, []):
+            counts[name] = counts.get(name, 0) + value
+        rejects += [r for t in tags.get(REJECTS, []) for r in t.to_pylist()]
+    assert all(SEEN in tags for _, tags in outputs)
+    return rows, counts, sorted((r["row"], r["column"], r["reason"]) for r in rejects)
+
+
+@pytest.mark.parametrize("policy", ["drop", "reject", "oov"])
+def test_a_log_is_read_and_checked(tmp_path: Path, policy: str) -> None:
+    rows, counts, rejects = run(policy, tmp_path)
+    kept = [(5, 10, 1), (7, 11, None)]
+    if policy == "oov":
+        kept.insert(1, (5, 2 + stable_hash("x") % 8, 1))
+    assert [(r["time"], r["item_index"], r["order"]) for r in rows] == kept
+    bad = 3 if policy != "reject" else 4
+    assert counts == {
+        "interactions.read": 7,
+        "interactions.malformed": 1,
+        "interactions.bad": bad,
+    } | ({"interactions.unknown_item": 1 if policy == "drop" else 0} if policy != "reject" else {})
+    unknown = [(1, "item", "unknown_item")] if policy == "reject" else []
+    assert rejects == [
+        *unknown,
+        (2, "", "malformed_row"),
+        (3, "", "malformed_row"),
+        (4, "time", "time_unreadable"),
+        (6, "", "malformed_row"),
+    ]
+    assert counts["interactions.read"] == len(rows) + sum(
+        v for k, v in counts.items() if k != "interactions.read"
+    )
+
+
+def test_a_second_reading_reports_nothing(tmp_path: Path) -> None:
+    spec = spec_with()
+    split = Split(written_file(tmp_path / "log.csv", CSV))
+    _, tagged = sorted_out(ReadLog(log_columns(spec), report=False).process(split))
+    assert tagged == {}
+
+
+def test_another_index_takes_the_place_of_the_first() -> None:
+    table = pa.table({"user": ["u"], "item": ["1"], "time": [1]})
+    rows = located(Batch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
+    check = CheckLog(spec_of())
+    for index, item in ((INDEX, 10), (INDEX.set_column(1, "id", [[20, 21]]), 20)):
+        main, _ = sorted_out(check.process(rows, index))
+        assert main[0]["item_index"].to_pylist() == [item]

@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of
+
+from heterrec_pipeline.graph import EMPTY
+from heterrec_pipeline.publishing.ledger import COUNTS, FILES
+from heterrec_pipeline.publishing.parts import Part, write_parts
+from heterrec_pipeline.publishing.shards import Written, write_shard
+from heterrec_pipeline.sequences.write import (
+    WriteItemCounts,
+    WriteSequenceShard,
+    finished,
+    flattened,
+    item_tokens,
+)
+from heterrec_schemas.tables import ITEM_COUNTS_SCHEMA, METADATA_KEY, sequences_schema
+
+KIND = categorical(multivalued=True)
+LOOK = embedding(dim=2, groups=2)
+TOKENS = pa.table(
+    {
+        "item_index": [4, 5, 6],
+        "price": pa.array([7, 8, 9], pa.int32()),
+        "kind": pa.array([[2], [3, 4], [1]], pa.list_(pa.int32())),
+        "look": pa.array([[2, 2], [3, 3], [1, 1]], pa.list_(pa.int32(), 2)),
+    }
+)
+USERS = {"age": pa.table({"edge": [1.0]})}
+ITEMS = {"price": pa.table({"edge": [1.0]}), "kind": pa.table({"id": [2, 3]}), "look": pa.table({})}
+
+
+def spec_with(layout: str) -> Any:
+    features = [numeric().model_dump(), KIND.model_dump(), LOOK.model_dump()]
+    users = {"source": {"path": "u.csv"}, "key": "user", "features": [numeric("age").model_dump()]}
+    return spec_of(
+        items={"features": features, "catalogue_vocabulary": {"oov_buckets": 2}},
+        interactions={"unknown_items": "oov"},
+        users=users,
+        output={"layout": layout, "sequence_shards": 2},
+    )
+
+
+def rows_of(users: list[str], items: list[list[int]]) -> pa.Table:
+    return pa.table(
+        {
+            "user_id": users,
+            "item_index": pa.array(items, pa.list_(pa.int64())),
+            "timestamp_ms": pa.array([[10 * i for i in row] for row in items], pa.list_(pa.int64())),
+            "user_age": pa.array([2] * len(users), pa.int32()),
+        }
+    )
+
+
+def write_items(root: str) -> list[Written]:
+    return [
+        write_shard(root, f"items/items-0000{k}-of-00002.parquet", TOKENS.slice(2 * k, 2 - k))
+        for k in range(2)
+    ]
+
+
+def missing_last(spec: Any, folder: Path) -> pa.Table:
+    job = job_of(spec, folder)
+    return item_tokens(job, reversed(write_items(job.root)))
+
+
+def test_all_items_tokens_stand_in_order_and_a_missing_row_behind_them(tmp_path: Path) -> None:
+    tokens = missing_last(spec_with("flattened"), tmp_path)
+    assert tokens.to_pydict() == {
+        "price": [7, 8, 9, 1],
+        "kind": [[2], [3, 4], [1], [1]],
+        "look": [[2, 2], [3, 3], [1, 1], [1, 1]],
+    }
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_histories_are_flattened_item_by_item(tmp_path: Path, cut: bool) -> None:
+    tokens = missing_last(spec_with("flattened"), tmp_path)
+    items = pa.array([[5], [4, 6, 2], [], [3, 5]], pa.list_(pa.int64()))
+    wanted = items.slice(1) if cut else items
+    for name in ("price", "kind", "look"):
+        absent = tokens[name].to_pylist()[-1]
+        by_index = dict(zip([4, 5, 6], tokens[name].to_pylist(), strict=False))
+        found = flattened(wanted, tokens[name], 4)
+        found.validate(full=True)
+        assert found.to_pylist() == [[by_index.get(i, absent) for i in row] for row in wanted.to_pylist()]
+
+
+@pytest.mark.parametrize("layout", ["referenced", "flattened"])
+@pytest.mark.parametrize("integral", [False, True])
+def test_a_shard_is_its_parts_in_order(tmp_path: Path, layout: str, integral: bool) -> None:
+    spec = spec_with(layout)
+    job = job_of(spec, tmp_path)
+    files = write_items(job.root) if layout == "flattened" else []
+    parts: list[Part | None] = [None]
+    for order, names, lists in ((2, ["3"], [[2, 4]]), (0, ["10", "2"], [[4], [5, 6]]), (1, [], [])):
+        path = write_parts(job.parts, "train", [rows_of(names, lists)])
+        parts.append(Part(order, "train", path, 0))
+    do = WriteSequenceShard(job)
+    seen = {"interactions.user": 1 if integral else 4}
+    _, tagged = sorted_out(do.process((("train", 1), parts), seen, USERS, ITEMS, files))
+    (file,) = tagged[FILES]
+    assert (file.path, file.rows) == ("sequences/train-00001-of-00002.parquet", 3)
+    assert tagged[COUNTS] == [("sequences.train", 3)]
+    table = pq.read_table(file.temporary)
+    users: list[Any] = ["10", "2", "3"]
+    assert table["user_id"].to_pylist() == ([int(u) for u in users] if integral else users)
+    assert table["item_index"].to_pylist() == [[4], [5, 6], [2, 4]]
+    assert table["user_age"].to_pylist() == [2, 2, 2]
+    assert table.schema.remove_metadata().equals(
+        sequences_schema(spec, "train", integral=integral).remove_metadata()
+    )
+    about = json.loads(table.schema.metadata[METADATA_KEY])
+    sides = [(f["side"], f["name"]) for f in about["features"]]
+    items = [("item", n) for n in ITEMS] if layout == "flattened" else []
+    assert (about["split"], sides) == ("train", [*items, ("user", "age")])
+    if layout == "flattened":
+        assert table["item_price"].to_pylist() == [[7], [8, 9], [1, 7]]
+        assert table["item_kind"].to_pylist() == [[[2]], [[3, 4], [1]], [[1], [2]]]
+        assert table["item_look"].to_pylist() == [[[2, 2]], [[3, 3], [1, 1]], [[1, 1], [2, 2]]]
+
+
+def test_a_shard_without_parts_is_written_too(tmp_path: Path) -> None:
+    job = job_of(spec_with("referenced"), tmp_path)
+    _, tagged = sorted_out(WriteSequenceShard(job).process((("test", 0), [None]), {}, USERS, {}, []))
+    table = pq.read_table(tagged[FILES][0].temporary)
+    assert (len(table), "target_item_index" in table.column_names) == (0, True)
+    assert tagged[COUNTS] == [("sequences.test", 0)]
+
+
+def test_a_feature_of_users_is_no_feature_of_items() -> None:
+    schema = sequences_schema(spec_with("referenced"), "train", integral=False)
+    table = finished(rows_of(["u"], [[4]]), schema, None, 4)
+    assert table.schema.equals(schema, check_metadata=True)
+
+
+def test_the_train_counts_of_all_buckets_are_added_up(tmp_path: Path) -> None:
+    parts = [
+        pa.table({"item_index": items, "train_count": counts})
+        for items, counts in (([7, 4], [1, 2]), ([5, 7], [1, 10]))
+    ]
+    for tables, want in ((parts, {4: 2, 5: 1, 7: 11}), ([], {})):
+        do = WriteItemCounts(job_of(spec_of(), tmp_path))
+        _, tagged = sorted_out(do.process((0, [EMPTY, *tables])))
+        (file,) = tagged[FILES]
+        assert file.path == "item_counts/item_counts-00000-of-00001.parquet"
+        table = pq.read_table(file.temporary)
+        assert list(zip(*table.to_pydict().values(), strict=True)) == sorted(want.items())
+        assert table.schema.remove_metadata().equals(ITEM_COUNTS_SCHEMA)
