@@ -80,7 +80,7 @@ def validate(text: str, base: str, where: str = "spec") -> Validation:
                 f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; "
                 f"{sample.examples[reason]}"
             )
-        if sample.rows and sample.aside > limit * sample.rows:
+        if sample.rows and sample.aside / sample.rows > limit:
             problems.append(
                 DataError(
                     f"{sample.table}: {sample.aside:,} of {sample.rows:,} sampled rows would be set "

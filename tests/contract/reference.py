@@ -185,9 +185,7 @@ class Kept:
     repeated: int
 
 
-def table_side(
-    spec: Row, source: str, duplicate: str, input_dir: Path, rejects: Rejects
-) -> Side:
+def table_side(spec: Row, source: str, duplicate: str, input_dir: Path, rejects: Rejects) -> Side:
     """Items (with joined tables) or users from a table of their own."""
     tables = [(source, spec["key"], read_table(spec["source"], input_dir))]
     for k, join in enumerate(spec.get("joins", [])):
@@ -204,9 +202,8 @@ def table_side(
             for f, home in zip(spec.get("features", []), homes, strict=True)
             if home == k
         }
-        known = None if k == 0 else set(kept_of[0].rows)
         reason = duplicate if k == 0 else "duplicate_row"
-        kept_of.append(one_row_a_key(name, table, key, columns, known, reason, rejects))
+        kept_of.append(one_row_a_key(name, table, key, columns, reason, rejects))
     side.keys = list(kept_of[0].rows)
     side.counts = {
         "read": kept_of[0].read,
@@ -257,7 +254,6 @@ def one_row_a_key(
     table: RawTable,
     key: str,
     columns: dict[str, bool],
-    known: set[str] | None,
     duplicate: str,
     rejects: Rejects,
 ) -> Kept:
@@ -265,7 +261,6 @@ def one_row_a_key(
 
     Args:
         columns: the table's feature columns in the spec's order -> whether it holds vectors.
-        known: keys to look at (the catalogue's, for a joined table); None for all.
     """
     rejects.source(source, table)
     kept = Kept(rows={}, read=0, rejected=0, repeated=0)
@@ -282,8 +277,6 @@ def one_row_a_key(
                 rejects.add(source, position, key, "missing_key", None)
             kept.read += 1
             kept.rejected += 1
-            continue
-        if known is not None and text not in known:
             continue
         cells = [raw_text(row.get(c), vector=vector) for c, vector in columns.items()]
         joined = "\x1f".join([text, *cells])
@@ -313,9 +306,7 @@ def denormalised_items(spec: Row, table: RawTable, log: Log, rejects: Rejects) -
     side.counts = {"read": len(seen), "kept": len(seen), "rejected": 0, "repeated": 0}
     for feature in spec.get("features", []):
         require_columns(table, [feature["column"]])
-        values = {
-            key: aggregate(feature, events, rejects) for key, events in seen.items()
-        }
+        values = {key: aggregate(feature, events, rejects) for key, events in seen.items()}
         raw_column = table.column(feature["column"])
         side.features[feature["name"]] = encode(feature, values, raw_column)
     return side
@@ -374,8 +365,7 @@ def add_columns(spec: Row, out: Reference, items: Side, users: Side | None) -> N
             if flattened:
                 for name, f in items.features.items():
                     row[f"item_{name}"] = [
-                        f.tokens[key_of[i]] if i in key_of else f.absent
-                        for i in row["item_index"]
+                        f.tokens[key_of[i]] if i in key_of else f.absent for i in row["item_index"]
                     ]
             for name, f in (users.features if users else {}).items():
                 row[f"user_{name}"] = f.tokens.get(str(row["user_id"]), f.absent)

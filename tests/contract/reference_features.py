@@ -271,9 +271,7 @@ def encode_vectors(feature: Row, values: dict[str, list[float] | None]) -> Encod
             continue
         tokens = []
         for g in range(groups):
-            bins = [
-                bisect_right(edges[d], vector[d]) for d in range(g * width, (g + 1) * width)
-            ]
+            bins = [bisect_right(edges[d], vector[d]) for d in range(g * width, (g + 1) * width)]
             tokens.append(2 + sum(b * quantiles**j for j, b in enumerate(bins)))
         out.tokens[key] = tokens
     return out

@@ -267,9 +267,7 @@ def split_users(spec: Row, log: Log, kept: dict[str, list[Event]], out: Any) -> 
             user_id = int(user) if log.integral_user else user
             shard.extend(rows_of(spec, user_id, split, history, targets))
     out.item_counts = sorted(trained.items())
-    out.counts["sequences"] = {
-        split: sum(map(len, rows)) for split, rows in out.sequences.items()
-    }
+    out.counts["sequences"] = {split: sum(map(len, rows)) for split, rows in out.sequences.items()}
 
 
 def cut(at: Any, times: list[int]) -> int:

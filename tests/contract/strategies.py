@@ -101,9 +101,7 @@ def write_input(
 
 def write_table(path: Path, table: Table, rows: list[Any]) -> None:
     if table.format == "parquet":
-        columns = {
-            c: pa.array([row[c] for row in rows], kind) for c, kind in table.columns.items()
-        }
+        columns = {c: pa.array([row[c] for row in rows], kind) for c, kind in table.columns.items()}
         pq.write_table(pa.table(columns), path, row_group_size=7)
         return
     text = _csv(table, rows) if table.format == "csv" else _jsonl(table, rows)

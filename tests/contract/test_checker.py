@@ -16,13 +16,11 @@ import pyarrow as pa
 import pytest
 import yaml
 from as_generation import write_generation
-from conftest import EXAMPLES
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
+from profiles import profile
 from reference import reference
 from reference_values import RefusedError
 from strategies import Dataset, Table, datasets, write_input
-
-PROFILE = settings.get_profile("contract-soak" if EXAMPLES else "contract")
 
 
 def run_checker(shared: Path, spec: Path, source: Path, generation: Path) -> str:
@@ -41,7 +39,7 @@ def needs_checker(shared: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.real_data
-@settings(PROFILE, max_examples=EXAMPLES or 12)
+@profile(12)
 @given(dataset=datasets(formats=("parquet",)))
 def test_checker_accepts_the_reference(shared: Path, dataset: Dataset) -> None:
     needs_checker(shared)

@@ -8,20 +8,18 @@ import pytest
 import yaml
 from building import build_dataset
 from compare import differences
-from conftest import EXAMPLES
 from fixed import catalogue, denormalised, empty_splits
-from hypothesis import given, settings
+from hypothesis import given
+from profiles import profile
 from reference import reference
 from reference_values import RefusedError
 from strategies import Dataset, datasets
 
 from heterrec_schemas.errors import HeterrecError
 
-PROFILE = settings.get_profile("contract-soak" if EXAMPLES else "contract")
-
 
 @pytest.mark.slow
-@settings(PROFILE, max_examples=EXAMPLES or 20)
+@profile(20)
 @given(dataset=datasets())
 def test_build_equals_reference(dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -29,7 +27,7 @@ def test_build_equals_reference(dataset: Dataset) -> None:
 
 
 @pytest.mark.slow
-@settings(PROFILE, max_examples=EXAMPLES or 8)
+@profile(8)
 @given(dataset=datasets(most_interactions=60))
 def test_build_of_split_and_shuffled_input_equals_reference(dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as name:

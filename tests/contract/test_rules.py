@@ -203,9 +203,7 @@ def test_paths(tmp_path: Path) -> None:
         ),
         tmp_path,
     )
-    words = {
-        name: {i: v for i, v, _ in found.vocabularies[name][0]} | {1: None} for name in kinds
-    }
+    words = {name: {i: v for i, v, _ in found.vocabularies[name][0]} | {1: None} for name in kinds}
     said = {k: [[words[k][i] for i in t] for t in tokens(found, k).values()] for k in kinds}
     assert said["leaf"] == [["C", "B"], [None], ["A", "B"], [None]]
     assert said["nodes"] == [["A", "C", "B"], [None], ["A", "B"], [None]]
@@ -299,20 +297,26 @@ def test_equal_rows_count_once_and_the_smallest_hash_is_kept(tmp_path: Path) -> 
 
 
 def test_joined_rows(tmp_path: Path) -> None:
-    """Keys join by text; rows that the catalogue lacks are ignored, whatever is wrong with them."""
+    """Keys join by text; of rows that the catalogue lacks only keys and contradictions count."""
     data = dataset(
         [{"id": 1}, {"id": 2}],
         {"id": WHOLE},
-        [{"name": "c", "kind": "categorical", "column": "c"}],
+        [
+            {"name": "c", "kind": "categorical", "column": "c"},
+            {"name": "n", "kind": "numeric", "column": "n", "bins": 2},
+        ],
     )
     data.spec["items"]["joins"] = [{"source": {"path": "more-*"}, "key": "key"}]
-    more = [("1 ", "x"), ("9", "y"), ("9", "z"), ("", "x")]
-    more_rows = [{"key": k, "c": c} for k, c in more]
-    data.tables.append(Table("more", "csv", {"key": TEXT, "c": TEXT}, more_rows))
+    more = [("1 ", "x", "1"), ("9", "y", "?"), ("9", "z", "?"), ("9", " z", "?"), ("", "x", "1")]
+    more_rows = [{"key": k, "c": c, "n": n} for k, c, n in more]
+    data.tables.append(Table("more", "csv", {"key": TEXT, "c": TEXT, "n": TEXT}, more_rows))
     found = built(data, tmp_path)
     assert tokens(found, "c") == {1: 2, 2: 1}
     assert found.vocabularies["c"] == [[(2, "x", 1)]]
-    assert found.rejects == {("items.joins[0]", "key", "missing_key", None): 1}
+    assert found.rejects == {
+        ("items.joins[0]", "key", "missing_key", None): 1,
+        ("items.joins[0]", "key", "duplicate_row", "9"): 1,
+    }
 
 
 def test_denormalised_items(tmp_path: Path) -> None:
@@ -434,9 +438,7 @@ def temporal(targets: str, log: list[tuple[Any, ...]], **at: Any) -> Dataset:
         ("last", ([0, 1, 2, 4], [5]), ([0, 1, 2, 4, 5, 6, 7], [8])),
     ],
 )
-def test_temporal_targets(
-    targets: str, validation: Any, test: Any, tmp_path: Path
-) -> None:
+def test_temporal_targets(targets: str, validation: Any, test: Any, tmp_path: Path) -> None:
     """Days 0-2 train, 4-6 validation, 7-8 test; days 4 and 6 hold an item the catalogue lacks."""
     log = [("u", "?" if t in (4, 6) else "a", t) for t in (0, 1, 2, 4, 5, 6, 7, 8)]
     cuts = {"validation_at": "1970-01-04T00:00:00Z", "test_at": "1970-01-08"}

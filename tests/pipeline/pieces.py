@@ -1,5 +1,6 @@
 """What the unit tests of the pipeline share: plain specs, files, jobs, and the outputs of a DoFn sorted by tag."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from heterrec_schemas.spec import (
     FeatureSpec,
     NumericFeature,
 )
+import itertools
 
-QUICK = settings(deadline=None, derandomize=True, database=None, max_examples=60)
-MANY = settings(QUICK, max_examples=250)
+# Always the same examples, unless HETERREC_EXAMPLES asks for a soak.
+SOAK = int(os.environ.get("HETERREC_EXAMPLES", "0"))
+QUICK = settings(deadline=None, derandomize=not SOAK, database=None, max_examples=SOAK or 60)
+MANY = settings(QUICK, max_examples=SOAK or 250)
 """For functions that take well below a millisecond."""
 DAY = 86_400_000
 
@@ -102,4 +106,4 @@ def sorted_out(outputs: Iterable[Any]) -> tuple[list[Any], dict[str, list[Any]]]
 def cut(table: pa.Table, points: Iterable[int]) -> list[pa.Table]:
     """A table in pieces, cut at some rows."""
     at = [0, *sorted(min(p, len(table)) for p in points), len(table)]
-    return [table.slice(a, b - a) for a, b in zip(at, at[1:], strict=False)]
+    return [table.slice(a, b - a) for a, b in itertools.pairwise(at)]

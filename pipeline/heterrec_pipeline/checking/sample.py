@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -14,7 +15,8 @@ from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import BadCell, cell_text
 from heterrec_pipeline.job import INTERACTIONS, TableJob
 from heterrec_pipeline.publishing.ledger import RejectedCell
-from heterrec_pipeline.reading.files import InputFile, Split, split_file
+from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.files import InputFile, split_file
 from heterrec_pipeline.reading.read import file_of, located, one_chunk, read_split, short_rows
 from heterrec_pipeline.sequences.log import log_columns, parse_rows
 from heterrec_schemas.errors import HeterrecError
@@ -73,12 +75,9 @@ def sample_tables(
         samples.append(sample)
     log = Sample(INTERACTIONS, len(checked.log), sum(f.bytes for f in checked.log))
     try:
-        for rows, bad in _batches(checked.log, log_columns(spec)):
+        for rows, malformed in _batches(checked.log, log_columns(spec)):
             _, odd, _ = parse_rows(spec, rows)
-            short = short_rows(rows)
-            half = [(r, "", Reason.MALFORMED_ROW, t) for r, t in short.items()]
-            bad += half + [b for b in odd if b[0] not in short]
-            log.add(file_of(rows), len(rows) + len(bad) - len(odd) - len(half), bad)
+            log.add(file_of(rows), len(rows) + len(malformed), malformed + _beside_short(odd, rows))
     except HeterrecError as error:
         problems.append(error)
     return [*samples, log]
@@ -90,32 +89,49 @@ def _batches(
     seen = 0
     for file in files:
         for split in islice(split_file(file), 1):
-            for batch in read_split(split, columns):
-                rows = located(batch, Split(file))
-                if len(rows) > SAMPLE_ROWS - seen:
-                    rows = rows.slice(0, SAMPLE_ROWS - seen)
-                seen += len(rows)
-                yield rows, [(b.row, "", b.reason, b.text) for b in batch.bad[:SAMPLE_ROWS]]
+            for whole in read_split(split, columns):
+                batch = _head(whole, SAMPLE_ROWS - seen)
+                seen += len(batch.rows)
+                yield located(batch, split), [(b.row, "", b.reason, b.text) for b in batch.bad]
                 if seen >= SAMPLE_ROWS:
                     return
+
+
+def _head(batch: Batch, rows: int) -> Batch:
+    """The first rows of a batch, and of its odd ones those among them."""
+    if len(batch.rows) <= rows:
+        return batch
+    last = np.sort(batch.rows)[rows - 1]
+    keep = batch.rows <= last
+    bad, short = ([b for b in odd if b.row <= last] for odd in (batch.bad, batch.short))
+    return Batch(batch.table.filter(pa.array(keep)), batch.rows[keep], bad, short)
+
+
+def _beside_short(bad: list[RejectedCell], rows: pa.Table) -> list[RejectedCell]:
+    """Rows that ended early are listed as such, as a build lists them, and other bad ones."""
+    short = short_rows(rows)
+    listed = [(row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()]
+    return [*listed, *(b for b in bad if b[0] not in short)]
 
 
 def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Sample) -> None:
     missing: Counter[str] = Counter()
     kept = 0
-    for rows, bad in _batches(files, table.columns):
+    for rows, malformed in _batches(files, table.columns):
         name = file_of(rows)
+        keyless: list[RejectedCell] = []
         text, _ = key_text(one_chunk(rows, table.key), table.key, name)
         numbers = rows["__row"].to_numpy()
         for k in text.is_null().arg_true().to_list():
             raw = cell_text(rows[table.key][k].as_py())
-            bad.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
+            keyless.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
+        bad = malformed + _beside_short(keyless, rows)
         for feature in table.features:
             present, cells = _present(feature, one_chunk(rows, feature.column))
             missing[feature.name] += len(rows) - present
             bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
         kept += len(rows)
-        sample.add(name, len(rows), bad)
+        sample.add(name, len(rows) + len(malformed), bad)
     sample.missing = {f.name: missing[f.name] / kept if kept else 0.0 for f in table.features}
 
 

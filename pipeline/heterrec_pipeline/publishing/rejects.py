@@ -86,7 +86,7 @@ def check_ratios(limit: float, rows: dict[str, int], summary: RejectSummary) -> 
     findings = []
     for source, total in sorted(rows.items()):
         aside = summary.rows.get(source, 0)
-        if total and aside > limit * total:
+        if total and aside / total > limit:
             reason, count, samples = summary.dominant[source]
             findings.append(
                 f"{source}: {aside:,} of {total:,} rows ({aside / total:.1%}) were set aside, more than "

@@ -42,6 +42,7 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_pipeline.reading.read import ROW, located, read_split
 from heterrec_schemas.values import Seen, value_text
+import itertools
 
 Event = tuple[str, int, int | None, Any]
 """item, time, order, cell"""
@@ -90,7 +91,7 @@ def test_the_latest_value_whatever_the_types_and_batches(
     feature = categorical(missing_values=["?"])
     shuffled = order.sample(events, len(events))
     at = [0, *sorted(min(p, len(events)) for p in points), len(events)]
-    pieces = [shuffled[a:b] for a, b in zip(at, at[1:], strict=False)]
+    pieces = [shuffled[a:b] for a, b in itertools.pairwise(at)]
     tables = [rows_of(p, typed([e[3] for e in p], "kind", "f"), "kind") for p in pieces]
     found = aggregate(table_job(feature), concatenated(tables))
 
@@ -113,7 +114,7 @@ def test_the_latest_list_whatever_the_shapes_and_batches(
     events: list[Event], points: list[int]
 ) -> None:
     at = [0, *sorted(min(p, len(events)) for p in points), len(events)]
-    pieces = [events[a:b] for a, b in zip(at, at[1:], strict=False)]
+    pieces = [events[a:b] for a, b in itertools.pairwise(at)]
     tables = [rows_of(p, typed([e[3] for e in p], "kind", "f"), "kind") for p in pieces]
     found = aggregate(table_job(categorical(multivalued=True)), concatenated(tables))
 
@@ -195,7 +196,11 @@ def test_decimals_have_a_latest_and_a_mean() -> None:
         ([pa.array([2**53 + 1]), pa.array([0.5])], pa.string(), ["9007199254740993", "0.5"]),
         ([pa.nulls(1), pa.array(["a"])], pa.string(), [None, "a"]),
         ([pa.array([True]), pa.array([1])], pa.string(), ["true", "1"]),
-        ([pa.array([["a"]]), pa.array([[]], pa.list_(pa.null()))], pa.list_(pa.string()), [["a"], []]),
+        (
+            [pa.array([["a"]]), pa.array([[]], pa.list_(pa.null()))],
+            pa.list_(pa.string()),
+            [["a"], []],
+        ),
         ([pa.array([["a"]]), pa.array(["b"])], pa.binary(), [b'["a"]', b'"b"']),
         ([pa.array([["a"]]), pa.array([[["b"]]])], pa.binary(), [b'["a"]', b'[["b"]]']),
         ([pa.array([[0.5]]), pa.array([b'"x"', None])], pa.binary(), [b"[0.5]", b'"x"', None]),

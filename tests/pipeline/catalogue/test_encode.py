@@ -26,6 +26,7 @@ from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
 from heterrec_pipeline.publishing.parts import read_part
 from heterrec_pipeline.reading.files import Split
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
+import itertools
 
 FEATURES = categorical(oov_buckets=1), numeric(), embedding(dim=2, groups=1)
 FITTED = {
@@ -51,7 +52,7 @@ def index_of(keys: list[str], first: int = 0) -> pa.Table:
 @given(st.integers(0, 200), st.integers(1, 12))
 def test_item_shards_differ_by_one_at_most(population: int, shards: int) -> None:
     cuts = item_cuts(population, shards).tolist()
-    sizes = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+    sizes = [b - a for a, b in itertools.pairwise(cuts)]
     assert (cuts[0], cuts[-1], len(sizes)) == (0, population, shards)
     assert max(sizes) - min(sizes) <= 1
 
@@ -62,9 +63,7 @@ def test_items_go_to_their_shards_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_bytes: int, joined: bool
 ) -> None:
     monkeypatch.setattr(encode, "PART_BYTES", part_bytes)
-    spec = spec_of(
-        items={"catalogue_vocabulary": {"oov_buckets": 3}}, output={"item_shards": 3}
-    )
+    spec = spec_of(items={"catalogue_vocabulary": {"oov_buckets": 3}}, output={"item_shards": 3})
     table = table_job(*FEATURES, joined=joined)
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
     do = EncodeItems(job_of(spec, tmp_path), table, report=True)
@@ -102,7 +101,9 @@ def test_users_keep_their_keys_and_get_prefixed_columns(tmp_path: Path) -> None:
     table = table_job(*FEATURES, name="users", side="user", key="item")
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
     losers = pa.table([["a.jsonl"], [3]], schema=LOSERS)
-    main, tagged = sorted_out(EncodeUsers(table).process(split, index_of(["2", "4", "5"]), losers, FITTED))
+    main, tagged = sorted_out(
+        EncodeUsers(table).process(split, index_of(["2", "4", "5"]), losers, FITTED)
+    )
     assert [r for t in main for r in t.to_pylist()] == [
         {"user": "5", "user_kind": 3, "user_price": 2, "user_look": [3]},
         {"user": "2", "user_kind": 2, "user_price": 1, "user_look": [1]},

@@ -20,7 +20,9 @@ INDEX = pa.table(
 )
 
 
-def collected(do: CollectValues, splits: list[Split]) -> tuple[dict[str, list[pa.Table]], list[Any]]:
+def collected(
+    do: CollectValues, splits: list[Split]
+) -> tuple[dict[str, list[pa.Table]], list[Any]]:
     """The partial fits of one bundle by feature, and the kinds of values seen."""
     do.start_bundle()
     seen = []
@@ -42,7 +44,11 @@ def test_a_bundle_hands_on_one_part_a_feature(
     monkeypatch.setattr(fit, "MERGE_AT", merge_at)
     lines = [f"{k},{'ab'[k % 2]},{k % 3}\n" for k in range(30)]
     splits = [
-        Split(written_file(tmp_path / f"{k}.csv", ("item,kind,price\n" + "".join(lines[k::5])).encode()))
+        Split(
+            written_file(
+                tmp_path / f"{k}.csv", ("item,kind,price\n" + "".join(lines[k::5])).encode()
+            )
+        )
         for k in range(5)
     ]
     table = table_job(categorical(), numeric(), embedding())
@@ -52,7 +58,9 @@ def test_a_bundle_hands_on_one_part_a_feature(
         assert {name: len(tables) for name, tables in parts.items()} == {"kind": 1, "price": 1}
         counts = parts["kind"][0]
         assert sorted(zip(*counts.to_pydict().values(), strict=True)) == [("a", 15), ("b", 15)]
-        assert sorted(parts["price"][0]["value"].to_pylist()) == [0.0] * 10 + [1.0] * 10 + [2.0] * 10
+        assert (
+            sorted(parts["price"][0]["value"].to_pylist()) == [0.0] * 10 + [1.0] * 10 + [2.0] * 10
+        )
         assert set(seen) == {("item/kind", int(Seen.TEXT))}
 
 

@@ -210,7 +210,9 @@ def test_rows_whose_types_python_lacks_can_be_told_apart(tmp_path: Path) -> None
 
 
 ROWS = st.lists(
-    st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.sampled_from(["f", "g"]), st.integers(0, 9)),
+    st.tuples(
+        st.sampled_from("ab"), st.integers(0, 3), st.sampled_from(["f", "g"]), st.integers(0, 9)
+    ),
     max_size=10,
     unique_by=lambda r: r[2:],
 )
@@ -225,7 +227,12 @@ def test_of_each_key_the_row_of_the_smallest_hash_is_kept(
     table = pa.table(
         [[r[k] for r in shuffled] for k in range(4)],
         schema=pa.schema(
-            [("key", pa.string()), ("hash", pa.uint64()), ("file", pa.string()), ("row", pa.int64())]
+            [
+                ("key", pa.string()),
+                ("hash", pa.uint64()),
+                ("file", pa.string()),
+                ("row", pa.int64()),
+            ]
         ),
     )
     parts = [EMPTY, *(p for p in cut(table, points) if len(p))]

@@ -11,7 +11,13 @@ from pieces import QUICK, embedding, table_job, written_file
 
 from heterrec_pipeline.catalogue import quantizers
 from heterrec_pipeline.catalogue.keys import LOSERS
-from heterrec_pipeline.catalogue.quantizers import BlockSample, FitBlock, JoinBlocks, PlanBlocks, blocks
+from heterrec_pipeline.catalogue.quantizers import (
+    BlockSample,
+    FitBlock,
+    JoinBlocks,
+    PlanBlocks,
+    blocks,
+)
 from heterrec_pipeline.reading.files import Split
 from heterrec_schemas.errors import from_wire
 from heterrec_schemas.hashing import stable_hash
@@ -47,7 +53,9 @@ def test_edges_hold_for_any_order_and_any_batches(
     want = by_hand(rows, limit if len(rows) > limit else len(rows), quantiles)
     assert found.tolist() == want
     assert not np.signbit(found[found == 0]).any(), "-0.0 is +0.0"
-    assert sample.values_WN.shape[1] <= max(int(limit * quantizers.SLACK) + 1, 1) or len(rows) <= limit
+    assert (
+        sample.values_WN.shape[1] <= max(int(limit * quantizers.SLACK) + 1, 1) or len(rows) <= limit
+    )
 
 
 def test_fewer_vectors_than_items_are_enough() -> None:
@@ -91,7 +99,9 @@ def fitted(folder: Path, feature: Any, lines: list[list[str]], keys: list[str]) 
     index = index_of(keys)
     plan = list(PlanBlocks(table).process(feature.name, index))
     losers = LOSERS.empty_table()
-    parts = [p for b in plan for _, p in FitBlock(table).process(b, reversed(splits), index, losers)]
+    parts = [
+        p for b in plan for _, p in FitBlock(table).process(b, reversed(splits), index, losers)
+    ]
     ((name, quantizer),) = JoinBlocks(table).process((feature.name, reversed(parts)))
     assert name == feature.name
     return quantizer, plan
@@ -118,10 +128,15 @@ def test_blocks_fitted_alone_join_to_the_whole(
     ("line", "detail"),
     [
         ('{"item": 1}', "is missing: expected at least one usable value"),
-        ('{"item": 1, "look": [1]}', r"is missing or bad \(1 bad vectors; expected 4 finite numbers\)"),
+        (
+            '{"item": 1, "look": [1]}',
+            r"is missing or bad \(1 bad vectors; expected 4 finite numbers\)",
+        ),
     ],
 )
 def test_a_feature_without_a_vector_is_refused(tmp_path: Path, line: str, detail: str) -> None:
-    with pytest.raises(RuntimeError, match=f"'look': every value of column 'look' in items {detail}") as error:
+    with pytest.raises(
+        RuntimeError, match=f"'look': every value of column 'look' in items {detail}"
+    ) as error:
         fitted(tmp_path, embedding(), [[line]], ["1"])
     assert from_wire(str(error.value)) is not None

@@ -7,7 +7,9 @@ from heterrec_pipeline.catalogue.keys import LOSERS
 from heterrec_pipeline.catalogue.rows import ID, KEY, ROW, Known, kept_rows
 from heterrec_pipeline.reading.files import Split
 
-INDEX = pa.table({"key": ["1", "2", "4"], "id": [7, 8, 9], "shard": pa.array([0, 0, 0], pa.uint32())})
+INDEX = pa.table(
+    {"key": ["1", "2", "4"], "id": [7, 8, 9], "shard": pa.array([0, 0, 0], pa.uint32())}
+)
 
 
 def test_rows_without_key_unknown_ones_and_losers_do_not_count(tmp_path: Path) -> None:

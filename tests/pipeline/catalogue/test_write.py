@@ -132,12 +132,20 @@ def about(table: pa.Table) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("integral", [False, True])
-def test_a_vocabulary_is_written_a_shard_each_empty_ones_too(tmp_path: Path, integral: bool) -> None:
+def test_a_vocabulary_is_written_a_shard_each_empty_ones_too(
+    tmp_path: Path, integral: bool
+) -> None:
     vocabulary = pa.table(
         {"id": [2, 3, 4], "value": ["5", "1", "3"], "count": [9, 9, 1], "shard": [0, 0, 2]}
     )
-    files = list(write_vocabulary(str(tmp_path), "kind", vocabulary, integral=integral, shards=3, oov_buckets=0))
-    assert [f.path for f in files] == [f"vocabularies/kind-0000{k}-of-00003.parquet" for k in range(3)]
+    files = list(
+        write_vocabulary(
+            str(tmp_path), "kind", vocabulary, integral=integral, shards=3, oov_buckets=0
+        )
+    )
+    assert [f.path for f in files] == [
+        f"vocabularies/kind-0000{k}-of-00003.parquet" for k in range(3)
+    ]
     tables = [read(str(tmp_path), f) for f in files]
     values: list[Any] = [5, 1, 3] if integral else ["5", "1", "3"]
     assert tables[0].to_pydict() == {
@@ -154,7 +162,12 @@ def test_the_item_vocabulary_is_that_of_the_index(job: Job) -> None:
     index = pa.table({"key": ["9", "10"], "id": [4, 5], "shard": pa.array([0, 0], pa.uint32())})
     _, tagged = sorted_out(WriteItemVocabulary(job).process(index, {"items": 1}))
     (table,) = (read(job.root, f) for f in tagged[FILES])
-    assert table.to_pydict() == {"id": [4, 5], "value": [9, 10], "count": [1, 1], "status": ["active"] * 2}
+    assert table.to_pydict() == {
+        "id": [4, 5],
+        "value": [9, 10],
+        "count": [1, 1],
+        "status": ["active"] * 2,
+    }
     assert about(table)["oov_buckets"] == 2
 
 
@@ -167,7 +180,9 @@ def test_the_item_vocabulary_is_that_of_the_index(job: Job) -> None:
     ],
 )
 @pytest.mark.parametrize("side", ["item", "user"])
-def test_fits_are_written_with_what_they_are(job: Job, name: str, paths: list[str], side: str) -> None:
+def test_fits_are_written_with_what_they_are(
+    job: Job, name: str, paths: list[str], side: str
+) -> None:
     table = table_job(KIND, numeric(), LOOK, side=side)
     fitted = FITTED[name]
     if name == "kind":

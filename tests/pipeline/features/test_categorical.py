@@ -90,7 +90,9 @@ def features_and_cells(draw: st.DrawFn) -> tuple[CategoricalFeature, list[Any], 
     if shape != "plain" or draw(st.booleans()):
         feature = feature.model_copy(update={k: draw(v) for k, v in MANY_VALUED.items()})
     cells = draw(st.lists(CELLS[shape], min_size=1, max_size=7))
-    column = column_of(["pad", *cells] if shape == "plain" else [[], *cells], draw(st.sampled_from(TYPES[shape])))
+    column = column_of(
+        ["pad", *cells] if shape == "plain" else [[], *cells], draw(st.sampled_from(TYPES[shape]))
+    )
     return feature, cells, column.slice(1)
 
 
@@ -188,7 +190,7 @@ def test_cells_of_mixed_shapes_out_of_json() -> None:
 
 @pytest.mark.parametrize("column", [pa.array([["a"]]), pa.array([b'["a"]'], pa.binary())])
 def test_lists_need_multivalued(column: pa.Array) -> None:
-    with pytest.raises(SchemaMismatchError, match="'kind' holds lists.*multivalued: true"):
+    with pytest.raises(SchemaMismatchError, match=r"'kind' holds lists.*multivalued: true"):
         texts(categorical(), column)
 
 
@@ -201,13 +203,20 @@ def test_no_numbers_out_of_decimals_and_structs() -> None:
 def test_whole_numbers_are_ordered_as_numbers() -> None:
     feature = categorical()
     counts = pa.table({"value": ["10", "9", "-1"], "count": [1, 1, 1]})
-    assert vocabulary(feature, counts, Seen.WHOLE, "items")["value"].to_pylist() == ["-1", "9", "10"]
+    assert vocabulary(feature, counts, Seen.WHOLE, "items")["value"].to_pylist() == [
+        "-1",
+        "9",
+        "10",
+    ]
     assert vocabulary(feature, counts, Seen.TEXT, "items")["value"].to_pylist() == ["-1", "10", "9"]
 
 
 def test_encoding_nothing_gives_nothing() -> None:
     fitted = vocabulary(categorical(), pa.table({"value": ["a"], "count": [1]}), Seen.TEXT, "items")
-    for feature, kind in ((categorical(), pa.int32()), (categorical(multivalued=True), pa.list_(pa.int32()))):
+    for feature, kind in (
+        (categorical(), pa.int32()),
+        (categorical(multivalued=True), pa.list_(pa.int32())),
+    ):
         assert encode(feature, pa.array([], pa.string()), fitted).tokens.equals(pa.array([], kind))
 
 

@@ -35,7 +35,9 @@ def by_hand(cell: Any, dim: int) -> list[float] | Reason | None:
     return vector if all(map(math.isfinite, vector)) else Reason.NON_FINITE
 
 
-VALUES = st.none() | st.floats(-4, 4, width=16) | st.sampled_from([math.nan, math.inf, -math.inf, -0.0])
+VALUES = (
+    st.none() | st.floats(-4, 4, width=16) | st.sampled_from([math.nan, math.inf, -math.inf, -0.0])
+)
 WIDE = VALUES | st.sampled_from([1e39, -1e39, 3.5e38, 1e-50])
 KINDS: dict[str, tuple[pa.DataType, Any]] = {
     "list of half": (pa.list_(pa.float16()), VALUES),
@@ -52,7 +54,9 @@ KINDS: dict[str, tuple[pa.DataType, Any]] = {
 def test_vectors_are_those_of_the_usable_cells(data: st.DataObject, name: str) -> None:
     kind, values = KINDS[name]
     low, high = (2, 2) if name == "fixed" else (0, 3)
-    cells = data.draw(st.lists(st.none() | st.lists(values, min_size=low, max_size=high), max_size=6))
+    cells = data.draw(
+        st.lists(st.none() | st.lists(values, min_size=low, max_size=high), max_size=6)
+    )
     padded = pa.array([None, *cells], kind)  # sliced: offsets do not begin at 0
     positions, found, bad = vectors(FEATURE, padded.slice(1))
     want = [by_hand(c, 2) for c in cells]
@@ -77,7 +81,19 @@ def test_bad_cells_say_what_is_wrong() -> None:
 
 
 def test_odd_cells_out_of_json() -> None:
-    cells: list[Any] = [[1, 2.5], "x", None, [1, "2"], [True, 1], [10**400, 1], [1], [], [None, 1], {"a": 1}, 7]
+    cells: list[Any] = [
+        [1, 2.5],
+        "x",
+        None,
+        [1, "2"],
+        [True, 1],
+        [10**400, 1],
+        [1],
+        [],
+        [None, 1],
+        {"a": 1},
+        7,
+    ]
     column = pa.array([None if c is None else json.dumps(c).encode() for c in cells], pa.binary())
     positions, found, bad = vectors(FEATURE, column)
     assert (positions.tolist(), found.tolist()) == ([0], [[1.0, 2.5]])
@@ -109,10 +125,12 @@ def test_what_is_missing_is_not_bad(column: pa.Array) -> None:
     assert (len(positions), found.shape, bad) == (0, (0, 2), [])
 
 
-@pytest.mark.parametrize("column", [pa.array(["1 2"]), pa.array([1.0]), pa.array([["1", "2"]]), pa.array([[[1.0]]])])
+@pytest.mark.parametrize(
+    "column", [pa.array(["1 2"]), pa.array([1.0]), pa.array([["1", "2"]]), pa.array([[[1.0]]])]
+)
 def test_other_types_are_refused_by_name(column: pa.Array) -> None:
     assert not is_vector_like(column.type)
-    with pytest.raises(SchemaMismatchError, match="'look' holds no vectors.*lists of 2 numbers"):
+    with pytest.raises(SchemaMismatchError, match=r"'look' holds no vectors.*lists of 2 numbers"):
         vectors(FEATURE, column)
 
 
@@ -156,7 +174,10 @@ def test_tokens_are_the_contracts_sums(data: st.DataObject, sizes: tuple[int, in
             continue
         bins = [sum(e <= x for e in edges[d]) for d, x in enumerate(cell)]
         want.append(
-            [2 + sum(bins[g * width + j] * quantiles**j for j in range(width)) for g in range(groups)]
+            [
+                2 + sum(bins[g * width + j] * quantiles**j for j in range(width))
+                for g in range(groups)
+            ]
         )
     assert encoded.tokens.to_pylist() == want
     assert encoded.tokens.type == pa.list_(pa.int32(), groups)

@@ -47,7 +47,9 @@ TEXTS = (
     | st.floats().map(repr)
     | st.integers().map(str)
     | st.decimals(allow_nan=False).map(str)
-    | st.sampled_from(["?", " ? ", "-0", "1,5", "nan", "Infinity", "1_000", "1e999", "\u3000 7\x1c", ""])
+    | st.sampled_from(
+        ["?", " ? ", "-0", "1,5", "nan", "Infinity", "1_000", "1e999", "\u3000 7\x1c", ""]
+    )
 )
 
 
@@ -110,14 +112,19 @@ def test_booleans_are_no_numbers_whether_or_not_they_stand_alone() -> None:
 @pytest.mark.parametrize("column", [pa.array([[1.0]]), pa.array([b"1"]), pa.array([{"a": 1}])])
 def test_other_types_are_refused_by_name(column: pa.Array) -> None:
     assert not is_number_like(column.type)
-    with pytest.raises(SchemaMismatchError, match=f"'price' holds no numbers: got {column.type}".split("<")[0]):
+    with pytest.raises(
+        SchemaMismatchError, match=f"'price' holds no numbers: got {column.type}".split("<")[0]
+    ):
         numbers(numeric(), column)
 
 
 # --- fit
 
 ROWS = st.lists(
-    st.tuples(st.integers(-3, 3) | st.sampled_from([math.inf, -math.inf, math.nan, None]), st.text(max_size=2)),
+    st.tuples(
+        st.integers(-3, 3) | st.sampled_from([math.inf, -math.inf, math.nan, None]),
+        st.text(max_size=2),
+    ),
     min_size=1,
     max_size=12,
     unique_by=lambda row: row[1],
@@ -125,7 +132,13 @@ ROWS = st.lists(
 
 
 @QUICK
-@given(ROWS, st.integers(1, 6), st.integers(2, 5), st.lists(st.integers(0, 12), max_size=3), st.randoms())
+@given(
+    ROWS,
+    st.integers(1, 6),
+    st.integers(2, 5),
+    st.lists(st.integers(0, 12), max_size=3),
+    st.randoms(),
+)
 def test_the_fit_is_over_the_sample_of_the_smallest_hashes(
     rows: list[tuple[float | None, str]], limit: int, bins: int, points: list[int], order: Any
 ) -> None:
@@ -138,7 +151,9 @@ def test_the_fit_is_over_the_sample_of_the_smallest_hashes(
         }
     )
     parts = [
-        sample(feature, p["price"].combine_chunks(), pl.Series(p["key"], dtype=pl.String), len(rows))
+        sample(
+            feature, p["price"].combine_chunks(), pl.Series(p["key"], dtype=pl.String), len(rows)
+        )
         for p in cut(table, points)
     ]
     finite = [(stable_hash(k), k, float(v)) for v, k in rows if v is not None and math.isfinite(v)]
@@ -171,7 +186,10 @@ def test_given_boundaries_replace_the_fit_but_not_the_need_of_a_value() -> None:
 
 @QUICK
 @given(
-    st.lists(st.sampled_from(["1", "2", "2.5", "-inf", "inf", "nan", "-0.0", "x", ""]) | st.none(), max_size=6),
+    st.lists(
+        st.sampled_from(["1", "2", "2.5", "-inf", "inf", "nan", "-0.0", "x", ""]) | st.none(),
+        max_size=6,
+    ),
     st.lists(st.sampled_from([-1.0, 0.0, 1.0, 2.0, 2.5]), unique=True, max_size=4).map(sorted),
 )
 def test_tokens_count_the_edges_at_or_below(cells: list[str | None], at: list[float]) -> None:

@@ -78,7 +78,9 @@ def test_rows_are_read_and_numbered_as_the_standard_library_would(
     file = written_file(tmp_path_factory.mktemp("csv") / "a.csv", data)
     with pytest.MonkeyPatch.context() as patch:
         # Small blocks: rows straddle them, and odd rows stand at their ends.
-        patch.setattr(reader, "BLOCK", max(block, max(map(len, text.split(end)), default=0) * 8 + 32))
+        patch.setattr(
+            reader, "BLOCK", max(block, max(map(len, text.split(end)), default=0) * 8 + 32)
+        )
         assert read(file, "z", "x") == by_hand(text, "z", "x")
 
 
@@ -182,7 +184,7 @@ def test_files_that_cannot_be_read_are_named(
 
 def test_the_header_must_have_a_wanted_column_once(tmp_path: Path) -> None:
     file = written_file(tmp_path / "a.csv", b"price,b,c,c\n1,2,3,4\n")
-    with pytest.raises(SchemaMismatchError, match="'pricee'.*Did you mean 'price'"):
+    with pytest.raises(SchemaMismatchError, match=r"'pricee'.*Did you mean 'price'"):
         read(file, "pricee")
     with pytest.raises(SchemaMismatchError, match="'c' 2 times"):
         read(file, "b", "c")

@@ -9,7 +9,15 @@ from heterrec_schemas.spec import Source
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("b.csv", "a.csv", "c.jsonl.gz", "sub/d.csv", "sub/deep/e.csv", "odd[1].csv", "f.txt"):
+    for name in (
+        "b.csv",
+        "a.csv",
+        "c.jsonl.gz",
+        "sub/d.csv",
+        "sub/deep/e.csv",
+        "odd[1].csv",
+        "f.txt",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * len(name))
@@ -24,7 +32,13 @@ def names(folder: Path, path: str | list[str], **more: object) -> list[str]:
 def test_files_are_sorted_and_named_below_the_input(folder: Path) -> None:
     assert names(folder, "*.csv") == ["a.csv", "b.csv", "odd[1].csv"]
     assert names(folder, ["b.csv", "?.csv", "a.csv"]) == ["a.csv", "b.csv"], "each once"
-    assert names(folder, "**/*.csv") == ["a.csv", "b.csv", "odd[1].csv", "sub/d.csv", "sub/deep/e.csv"]
+    assert names(folder, "**/*.csv") == [
+        "a.csv",
+        "b.csv",
+        "odd[1].csv",
+        "sub/d.csv",
+        "sub/deep/e.csv",
+    ]
     assert names(folder, "odd[1].csv") == ["odd[1].csv"], "a file's own name is no pattern"
     assert names(folder, str(folder / "sub/*.csv")) == ["sub/d.csv"], "absolute ones too"
 

@@ -20,6 +20,7 @@ from heterrec_pipeline.reading.files import InputFile
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import Seen, column_text, value_text
+import itertools
 
 
 def read(file: InputFile, *columns: str) -> tuple[dict[int, tuple[Any, ...]], dict[int, str]]:
@@ -36,7 +37,9 @@ def read(file: InputFile, *columns: str) -> tuple[dict[int, tuple[Any, ...]], di
 
 
 def test_rows_are_numbered_without_blank_lines(tmp_path: Path) -> None:
-    data = b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": 2, "b": "x"}\nnope\n[1]\n"x"\nnull\n3\n{"b": "y"}'
+    data = (
+        b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": 2, "b": "x"}\nnope\n[1]\n"x"\nnull\n3\n{"b": "y"}'
+    )
     rows, bad = read(written_file(tmp_path / "a.jsonl", data), "b", "a")
     assert rows == {0: (None, 1), 1: ("x", 2), 7: ("y", None)}
     assert bad == {2: "nope", 3: "[1]", 4: '"x"', 5: "null", 6: "3"}
@@ -127,7 +130,9 @@ def seen_in(values: list[Any]) -> Seen:
         if value_text(value) is None:
             continue
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or (math.isfinite(value) and value == int(value) and not -(2**63) <= value < 2**63):
+        if not number or (
+            math.isfinite(value) and value == int(value) and not -(2**63) <= value < 2**63
+        ):
             kinds |= Seen.TEXT
         elif math.isfinite(value) and value == int(value):
             kinds |= Seen.WHOLE
@@ -136,7 +141,9 @@ def seen_in(values: list[Any]) -> Seen:
     return kinds
 
 
-BIG = st.sampled_from([2**53, 2**53 + 1, 2**60 + 1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**30])
+BIG = st.sampled_from(
+    [2**53, 2**53 + 1, 2**60 + 1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**30]
+)
 SCALARS = (
     st.none()
     | st.booleans()
@@ -150,7 +157,7 @@ SCALARS = (
 
 def in_batches(cells: list[Any], points: list[int]) -> list[pa.Array]:
     at = [0, *sorted(p % (len(cells) + 1) for p in points), len(cells)]
-    return [jsonl.typed(cells[a:b], "c", "f") for a, b in zip(at, at[1:], strict=False)]
+    return [jsonl.typed(cells[a:b], "c", "f") for a, b in itertools.pairwise(at)]
 
 
 @MANY
@@ -223,7 +230,9 @@ def test_a_column_gets_the_narrowest_type(cells: list[Any], kind: pa.DataType) -
 
 def test_objects_are_refused_by_name(tmp_path: Path) -> None:
     file = written_file(tmp_path / "a.jsonl", b'{"a": {"x": 1}, "b": 1}\n')
-    with pytest.raises(SchemaMismatchError, match=r"a\.jsonl: column 'a' holds objects: got \{'x': 1\}"):
+    with pytest.raises(
+        SchemaMismatchError, match=r"a\.jsonl: column 'a' holds objects: got \{'x': 1\}"
+    ):
         read(file, "a")
     assert read(file, "b")[0] == {0: (1,)}, "only where a column is wanted"
 

@@ -113,7 +113,8 @@ def kept_of(spec: FeatureSpec, events: list[Event]) -> list[Event]:
         same = [
             e
             for e in kept
-            if (e.item, e.time) == (event.item, event.time) and (not behaviour or e.word == event.word)
+            if (e.item, e.time) == (event.item, event.time)
+            and (not behaviour or e.word == event.word)
         ]
         if not same:
             kept.append(event)
@@ -201,7 +202,9 @@ def test_what_comes_later_does_not_change_what_was(
 
 @QUICK
 @given(EVENTS, SPECS, st.integers(1, 3))
-def test_users_of_one_hash_are_told_apart(events: list[Event], spec: FeatureSpec, hashes: int) -> None:
+def test_users_of_one_hash_are_told_apart(
+    events: list[Event], spec: FeatureSpec, hashes: int
+) -> None:
     def colliding(column: str) -> pl.Expr:
         return pl.col(column).str.len_bytes().cast(pl.UInt64) % hashes
 
@@ -211,7 +214,9 @@ def test_users_of_one_hash_are_told_apart(events: list[Event], spec: FeatureSpec
         table, _ = histories(spec, frame_of(spec, events))
     columns = ["user", "time", *(["order"] if spec.interactions.order else []), "tie"]
     found = list(ordered.select(columns).iter_rows())
-    want = sorted(events, key=lambda e: (len(e.user.encode()) % hashes, e.user.encode(), place(spec, e)))
+    want = sorted(
+        events, key=lambda e: (len(e.user.encode()) % hashes, e.user.encode(), place(spec, e))
+    )
     rows = [(e.user, e.time, e.order, tie_of(spec, e)) for e in want]
     assert found == [r if spec.interactions.order else (*r[:2], r[3]) for r in rows]
     kept = {u: kept_of(spec, [e for e in events if e.user == u]) for u in {e.user for e in events}}
@@ -298,7 +303,10 @@ def test_users_without_a_row_get_missing_tokens() -> None:
                 "user_kinds": pa.array(kinds, pa.list_(pa.int32())),
             }
         )
-        for users, looks, kinds in ((["a", "z"], [[2, 3], [9, 9]], [[4, 5], [9]]), (["b"], [[6, 7]], [[8]]))
+        for users, looks, kinds in (
+            (["a", "z"], [[2, 3], [9, 9]], [[4, 5], [9]]),
+            (["b"], [[6, 7]], [[8]]),
+        )
     ]
     found = with_user_tokens(kept, tokens, missing)
     assert found.to_pydict() == {

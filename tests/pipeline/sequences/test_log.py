@@ -107,7 +107,15 @@ def test_each_bad_row_is_listed_under_its_first_reason(lines: list[Any], full: b
     assert list(frame.select("row", "user", "item", "time").iter_rows()) == want
     if full:
         assert set(frame["behaviour"]) <= {2}
-        assert frame.columns == ["row", "user", "item", "time", "order", "behaviour_text", "behaviour"]
+        assert frame.columns == [
+            "row",
+            "user",
+            "item",
+            "time",
+            "order",
+            "behaviour_text",
+            "behaviour",
+        ]
     items = any(line[1].strip() for line in lines)
     assert seen["interactions.item"] == (Seen.TEXT if items else Seen.NOTHING)
 

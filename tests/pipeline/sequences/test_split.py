@@ -62,7 +62,11 @@ METHODS = [{"method": "leave_one_out"}] + [
     for targets in ("all", "next", "last")
 ]
 SPECS = st.builds(
-    spec_with, st.sampled_from(METHODS), st.integers(1, 4), st.sampled_from(["last", "all"]), st.booleans()
+    spec_with,
+    st.sampled_from(METHODS),
+    st.integers(1, 4),
+    st.sampled_from(["last", "all"]),
+    st.booleans(),
 )
 CUTS = st.tuples(st.integers(-1, 14), st.integers(-1, 14)).map(lambda c: (min(c), max(c)))
 
@@ -201,19 +205,26 @@ def test_a_users_rows_do_not_depend_on_others(
 
 
 @MANY
-@given(HISTORIES.filter(bool), SPECS, CUTS, st.integers(0, 8), st.sampled_from(["validation", "test"]))
+@given(
+    HISTORIES.filter(bool), SPECS, CUTS, st.integers(0, 8), st.sampled_from(["validation", "test"])
+)
 def test_changing_a_target_or_what_follows_changes_no_history_before_it(
     histories: list[list[Event]], spec: FeatureSpec, cuts: tuple[int, int], at: int, split: str
 ) -> None:
     """Causality: the events from some position on become others of the same times."""
     events = histories[0]
-    changed = [e if k < at else e._replace(item=11 - e.item, behaviour=5 - e.behaviour) for k, e in enumerate(events)]
+    changed = [
+        e if k < at else e._replace(item=11 - e.item, behaviour=5 - e.behaviour)
+        for k, e in enumerate(events)
+    ]
     valid = [e if k < at else e._replace(item=FIRST + e.item % 2) for k, e in enumerate(events)]
     past = [(e.item, e.time, e.behaviour) for e in events[:at]]
     limit = spec.sequences.max_length
     for others in (changed, valid):
         for row in made(spec, split, [others], cuts)[0]:
-            history = list(zip(row["item_index"], row["timestamp_ms"], row["behaviour"], strict=True))
+            history = list(
+                zip(row["item_index"], row["timestamp_ms"], row["behaviour"], strict=True)
+            )
             count = len(parts_of(spec, split, others, cuts)[0])
             first = count - len(history)
             assert len(history) == min(count, limit)
@@ -271,4 +282,7 @@ def test_a_bucket_becomes_a_part_a_split(tmp_path: Path, cuts: tuple[int, int]) 
     want = {s: by_hand(spec, s, histories, cuts)[0] for s in SPLITS}
     assert found == {s: rows for s, rows in want.items() if rows}
     (counts,) = tagged[ITEM_COUNTS]
-    assert dict(zip(*counts.to_pydict().values(), strict=True)) == by_hand(spec, "train", histories, cuts)[1]
+    assert (
+        dict(zip(*counts.to_pydict().values(), strict=True))
+        == by_hand(spec, "train", histories, cuts)[1]
+    )

@@ -146,7 +146,12 @@ def test_odd_texts_of_seconds(text: str | None, seconds: int | None, kind: pa.Da
 
 
 def test_a_dictionary_reads_as_its_values() -> None:
-    assert read(pa.array(["5", "x", "5", None]).dictionary_encode(), "s") == [5000, None, 5000, None]
+    assert read(pa.array(["5", "x", "5", None]).dictionary_encode(), "s") == [
+        5000,
+        None,
+        5000,
+        None,
+    ]
     assert read(pa.array([5, 6, 5]).dictionary_encode(), "s") == [5000, 6000, 5000]
 
 

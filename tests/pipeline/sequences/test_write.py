@@ -50,7 +50,9 @@ def rows_of(users: list[str], items: list[list[int]]) -> pa.Table:
         {
             "user_id": users,
             "item_index": pa.array(items, pa.list_(pa.int64())),
-            "timestamp_ms": pa.array([[10 * i for i in row] for row in items], pa.list_(pa.int64())),
+            "timestamp_ms": pa.array(
+                [[10 * i for i in row] for row in items], pa.list_(pa.int64())
+            ),
             "user_age": pa.array([2] * len(users), pa.int32()),
         }
     )
@@ -87,7 +89,9 @@ def test_histories_are_flattened_item_by_item(tmp_path: Path, cut: bool) -> None
         by_index = dict(zip([4, 5, 6], tokens[name].to_pylist(), strict=False))
         found = flattened(wanted, tokens[name], 4)
         found.validate(full=True)
-        assert found.to_pylist() == [[by_index.get(i, absent) for i in row] for row in wanted.to_pylist()]
+        assert found.to_pylist() == [
+            [by_index.get(i, absent) for i in row] for row in wanted.to_pylist()
+        ]
 
 
 @pytest.mark.parametrize("layout", ["referenced", "flattened"])
@@ -126,7 +130,9 @@ def test_a_shard_is_its_parts_in_order(tmp_path: Path, layout: str, integral: bo
 
 def test_a_shard_without_parts_is_written_too(tmp_path: Path) -> None:
     job = job_of(spec_with("referenced"), tmp_path)
-    _, tagged = sorted_out(WriteSequenceShard(job).process((("test", 0), [None]), {}, USERS, {}, []))
+    _, tagged = sorted_out(
+        WriteSequenceShard(job).process((("test", 0), [None]), {}, USERS, {}, [])
+    )
     table = pq.read_table(tagged[FILES][0].temporary)
     assert (len(table), "target_item_index" in table.column_names) == (0, True)
     assert tagged[COUNTS] == [("sequences.test", 0)]

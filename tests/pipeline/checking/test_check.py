@@ -1,0 +1,201 @@
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pieces import categorical, embedding, numeric, spec_of
+
+from heterrec_pipeline.catalogue.keys import key_text
+from heterrec_pipeline.checking.check import Checked, check_tables
+from heterrec_pipeline.features import categorical as texts
+from heterrec_pipeline.features import embedding as vectors
+from heterrec_pipeline.features import numeric as numbers
+from heterrec_pipeline.sequences.times import milliseconds
+from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
+from heterrec_schemas.spec import FeatureSpec
+
+COLUMNS: dict[str, pa.Array] = {
+    "text": pa.array(["1"]),
+    "large text": pa.array(["1"], pa.large_string()),
+    "coded text": pa.array(["1"]).dictionary_encode(),
+    "coded integer": pa.array([1]).dictionary_encode(),
+    "integer": pa.array([1], pa.int8()),
+    "float": pa.array([1.0], pa.float32()),
+    "boolean": pa.array([True]),
+    "decimal": pa.array([Decimal("1.5")]),
+    "wide decimal": pa.array([Decimal("1.5")], pa.decimal256(40, 1)),
+    "timestamp": pa.array([1], pa.timestamp("ns", "UTC")),
+    "date": pa.array([1], pa.date32()),
+    "long date": pa.array([86_400_000], pa.date64()),
+    "clock": pa.array([1], pa.time64("ns")),
+    "duration": pa.array([1], pa.duration("s")),
+    "null": pa.nulls(1),
+    "object": pa.array([{"a": 1}]),
+    "vector": pa.array([[1.0, 2.0, 3.0, 4.0]], pa.list_(pa.float16())),
+    "fixed vector": pa.array([[1.0, 2.0, 3.0, 4.0]], pa.list_(pa.float32(), 4)),
+    "integer vector": pa.array([[1, 2, 3, 4]], pa.large_list(pa.int64())),
+    "text list": pa.array([["a"]]),
+    "paths": pa.array([[["a"]]]),
+    "deep": pa.array([[[["a"]]]]),
+    "objects": pa.array([[{"a": 1}]]),
+}
+TABLE = pa.table(COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log and a catalogue of every type."""
+    folder = tmp_path_factory.mktemp("types")
+    plain = {"user": ["u"], "item": ["i"], "time": [1]}
+    pq.write_table(pa.table(plain | COLUMNS), folder / "log.parquet")
+    pq.write_table(pa.table({"item": ["i"]} | COLUMNS), folder / "items.parquet")
+    return folder
+
+
+def spec_with(
+    items: dict[str, Any] | None = None, log: dict[str, Any] | None = None
+) -> FeatureSpec:
+    return spec_of(
+        items={"source": {"path": "items.parquet"}} | (items or {}),
+        interactions={"source": {"path": "log.parquet"}} | (log or {}),
+    )
+
+
+def accepts(spec: FeatureSpec, folder: Path) -> bool:
+    problems = check_tables(spec, str(folder)).problems
+    assert len(problems) <= 1
+    assert all(isinstance(p, SchemaMismatchError) for p in problems)
+    return not problems
+
+
+def works(call: Any, *arguments: Any) -> bool:
+    try:
+        call(*arguments)
+    except SchemaMismatchError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_what_is_accepted_can_be_read_and_what_can_be_read_is_accepted(
+    folder: Path, name: str
+) -> None:
+    """The types that the check lets pass are those that the steps know."""
+    column = COLUMNS[name]
+    features: list[tuple[Any, Any]] = [
+        (categorical("f", column=name), texts.texts),
+        (categorical("f", column=name, multivalued=True), texts.texts),
+        (numeric("f", column=name), numbers.numbers),
+        (embedding("f", column=name), vectors.vectors),
+    ]
+    for feature, read in features:
+        spec = spec_with({"features": [feature.model_dump()]})
+        if feature.kind == "numeric" and name == "boolean":  # JSON lines mix them with numbers
+            assert not accepts(spec, folder)
+            continue
+        assert accepts(spec, folder) == works(read, feature, column), feature.kind
+    key = works(key_text, column, name, "f")
+    assert accepts(spec_with({"key": name}), folder) == key
+    assert accepts(spec_with(log={"user": name}), folder) == key
+    assert accepts(spec_with(log={"item": name}), folder) == key
+
+
+@pytest.mark.parametrize(
+    "how", [{"unit": u} for u in ("s", "ns", "day", "iso")] + [{"format": "%Y"}, {}]
+)
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_times_that_are_accepted_can_be_read(folder: Path, name: str, how: dict[str, str]) -> None:
+    spec = spec_with(log={"timestamp": {"column": name} | how})
+    readable = works(milliseconds, COLUMNS[name], spec.interactions.timestamp)
+    if not how and "text" in name and name != "text list":
+        readable = False  # it would be taken for ISO text, which the spec has to say
+    assert accepts(spec, folder) == readable
+
+
+# --- which table a feature comes from
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        stem, _, suffix = name.rpartition("_")
+        (folder / f"{stem}.{suffix}").write_text(text)
+
+
+def problems_of(spec: FeatureSpec, folder: Path) -> list[str]:
+    return [p.message for p in check_tables(spec, str(folder)).problems]
+
+
+def joined_spec(*columns: str) -> FeatureSpec:
+    features = [categorical(c).model_dump() for c in columns]
+    joins = [{"source": {"path": f"{name}.csv"}, "key": "item"} for name in ("one", "two")]
+    return spec_of(items={"features": features, "joins": joins})
+
+
+def test_the_first_table_that_has_a_column_provides_it(tmp_path: Path) -> None:
+    write(tmp_path, items_csv="item,a\n", one_csv="item,b,a\n", two_csv="b,item,c\n")
+    write(tmp_path, log_csv="user,item,time\n")
+    checked = check_tables(joined_spec("a", "b", "c"), str(tmp_path))
+    assert checked.problems == []
+    tables = [checked.items, *checked.joins]
+    assert [[f.name for f in t.features] for t in tables] == [["a"], ["b"], ["c"]]
+    assert [(t.name, t.joined, t.side) for t in tables] == [
+        ("items", False, "item"),
+        ("items.joins[0]", True, "item"),
+        ("items.joins[1]", True, "item"),
+    ]
+    (message,) = problems_of(joined_spec("a", "bb"), tmp_path)
+    assert message == (
+        "feature 'bb': items or items.joins[0] or items.joins[1] has no column 'bb'. Did you mean 'b'?"
+    )
+
+
+def test_items_out_of_the_log_have_its_columns(tmp_path: Path) -> None:
+    write(tmp_path, log_csv="user,item,time,kind\n")
+    spec = spec_of(items={"source": "interactions", "features": [categorical().model_dump()]})
+    checked = check_tables(spec, str(tmp_path))
+    assert (checked.problems, checked.items.files) == ([], ())
+    assert [f.name for f in checked.items.features] == ["kind"]
+    assert [f.name for f in checked.log] == ["log.csv"]
+
+
+def test_every_mistake_is_found_in_one_go(tmp_path: Path) -> None:
+    write(tmp_path, items_csv="itm,kind\n", log_csv="usr,item,tme\n")
+    spec = spec_of(
+        items={"features": [categorical("knid").model_dump()]},
+        interactions={"behaviour": {"column": "what", "values": ["a"]}, "order": "place"},
+        users={"source": {"path": "users.csv"}, "key": "user"},
+    )
+    found = problems_of(spec, tmp_path)
+    for words in (
+        "users: no file matches 'users.csv'",
+        "feature 'knid': items has no column 'knid'. Did you mean 'kind'?",
+        "items: there is no column 'item'. Did you mean 'itm'?",
+        "interactions: there is no column 'user'. Did you mean 'usr'?",
+        "interactions: there is no column 'time'. Did you mean 'tme'?",
+        "interactions: there is no column 'what'",
+        "interactions: there is no column 'place'",
+    ):
+        assert any(m.startswith(words) for m in found), (words, found)
+    assert len(found) == 7
+
+
+def test_without_an_input_folder_nothing_else_is_looked_at(tmp_path: Path) -> None:
+    (message,) = problems_of(spec_of(), tmp_path / "absent")
+    assert message == f"there is no input folder {tmp_path}/absent. Check --input."
+
+
+def checked_with(*problems: HeterrecError) -> Checked:
+    return Checked(None, (), None, (), {}, list(problems))  # type: ignore[arg-type]
+
+
+def test_one_mistake_is_raised_as_it_is_and_more_as_a_list() -> None:
+    checked_with().raise_problems()
+    one = SchemaMismatchError("one")
+    with pytest.raises(SchemaMismatchError) as error:
+        checked_with(one).raise_problems()
+    assert error.value is one
+    with pytest.raises(DataError) as many:
+        checked_with(one, DataError("two", todo="Mend it.")).raise_problems()
+    assert many.value.message == "2 mistakes:\n  one\n  two. Mend it."

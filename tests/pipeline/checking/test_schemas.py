@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pieces import written_file
+
+from heterrec_pipeline.checking import schemas
+from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.reading.files import InputFile
+from heterrec_schemas.errors import HeterrecError
+
+
+def of_files(*files: InputFile) -> tuple[TableSchema, list[str]]:
+    problems: list[HeterrecError] = []
+    return table_schema(files, problems), [p.message for p in problems]
+
+
+def parquet(folder: Path, name: str, **columns: pa.Array) -> InputFile:
+    pq.write_table(pa.table(columns), folder / name)
+    return InputFile(str(folder / name), name, 1, "parquet")
+
+
+def jsonl(folder: Path, name: str, *rows: object) -> InputFile:
+    return written_file(folder / name, "\n".join(map(json.dumps, rows)).encode())
+
+
+def test_csv_columns_are_text(tmp_path: Path) -> None:
+    schema, problems = of_files(written_file(tmp_path / "a.csv", b"a,b\n1,2\n"))
+    assert (schema.types, problems) == ({"a": pa.string(), "b": pa.string()}, [])
+    assert schema.has("a")
+    assert not schema.has("c")
+
+
+def test_types_of_one_family_go_together(tmp_path: Path) -> None:
+    one = parquet(
+        tmp_path,
+        "1.parquet",
+        n=pa.array([1]),
+        w=pa.array(["a"]),
+        v=pa.array([[1.0]]),
+        z=pa.nulls(1),
+    )
+    two = parquet(
+        tmp_path,
+        "2.parquet",
+        n=pa.array([1.5]),
+        w=pa.array(["a"]).dictionary_encode(),
+        v=pa.array([[1]], pa.large_list(pa.int8())),
+        z=pa.array([True]),
+    )
+    schema, problems = of_files(one, two)
+    assert problems == []
+    assert schema.types["z"] == pa.bool_(), "a column of nulls says nothing"
+    _, problems = of_files(
+        one, parquet(tmp_path, "3.parquet", n=pa.array(["1"]), w=pa.array(["a"]))
+    )
+    assert problems == [
+        "column 'n' has different types: 1.parquet and 3.parquet: got int64 and string, "
+        "expected one type in all files of a source"
+    ]
+
+
+def test_a_column_that_a_file_lacks_is_named_with_the_file(tmp_path: Path) -> None:
+    files = [
+        parquet(tmp_path, "1.parquet", a=pa.array([1]), b=pa.array([1])),
+        parquet(tmp_path, "2.parquet", a=pa.array([1])),
+        parquet(tmp_path, "3.parquet", a=pa.array([1]), c=pa.array([1])),
+    ]
+    schema, problems = of_files(*files)
+    assert (list(schema.types), problems) == (["a"], [])
+    assert schema.lacking == {"b": "2.parquet", "c": "1.parquet"}
+
+
+def test_json_lines_have_the_columns_of_any_row(tmp_path: Path) -> None:
+    one = jsonl(tmp_path, "1.jsonl", {"a": 1}, {"a": 2.5, "b": None}, [1], {"c": [["x"]]})
+    two = jsonl(tmp_path, "2.jsonl", {"b": "x", "d": True})
+    schema, problems = of_files(one, two)
+    assert problems == []
+    assert schema.types == {
+        "a": pa.float64(),
+        "b": pa.string(),
+        "c": pa.list_(pa.list_(pa.string())),
+        "d": pa.bool_(),
+    }
+    assert not schema.has("e")
+
+
+def test_odd_cells_of_json_lines_are_pointed_at(tmp_path: Path) -> None:
+    rows = [{"a": [1.0], "b": 1}, {"a": [2.0], "b": {"x": "é"}}, {"a": "odd", "b": None}]
+    schema, _ = of_files(jsonl(tmp_path, "1.jsonl", *rows))
+    assert schema.odd == {"a": '1.jsonl row 2: "odd"', "b": "1.jsonl row 0: 1"}
+    assert pa.types.is_struct(schema.types["b"])
+
+
+def test_the_rest_of_a_long_file_is_searched_for_a_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schemas, "SAMPLE_LINES", 3)
+    rows: list[object] = [{"a": k} for k in range(9)]
+    file = jsonl(tmp_path, "long.jsonl", *rows, {"late": 1})
+    schema, _ = of_files(file)
+    assert (list(schema.types), schema.sampled) == (["a"], (file,))
+    assert schema.has("late")
+    assert not schema.has("absent")
+    assert schema.has("spät"), "which may be written with escapes"
+    short, _ = of_files(jsonl(tmp_path, "short.jsonl", *rows[:3]))
+    assert (short.sampled, short.has("late")) == ((), False)
+
+
+def test_files_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
+    broken = written_file(tmp_path / "0.parquet", b"PAR1 not quite")
+    empty = written_file(tmp_path / "1.csv", b"")
+    good = written_file(tmp_path / "2.csv", b"a\n1\n")
+    schema, problems = of_files(broken, empty, good)
+    assert list(schema.types) == ["a"]
+    assert len(problems) == 2
+    assert "0.parquet cannot be read" in problems[0]
+    assert "1.csv is empty" in problems[1]
+
+
+def test_of_very_many_files_some_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schemas, "MAX_FILES", 2)
+    files = [written_file(tmp_path / f"{k}.csv", b"a\n") for k in range(2)]
+    files.append(InputFile("/absent.csv", "absent.csv", 1, "csv"))
+    assert of_files(*files)[1] == []
+    assert of_files() == (TableSchema({}, ()), [])

@@ -1,0 +1,119 @@
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pieces import MANY, job_of, spec_of, table_job, written_file
+
+from heterrec_pipeline.publishing.publish import (
+    Found,
+    HashInputs,
+    check,
+    interaction_counts,
+    make_manifest,
+    row_counts,
+    table_rows,
+)
+from heterrec_pipeline.publishing.rejects import RejectSummary
+from heterrec_pipeline.publishing.shards import Written
+from heterrec_schemas.errors import DataError
+from heterrec_schemas.manifest import content_sha256
+
+SOME = st.integers(0, 9)
+NOTHING = RejectSummary({}, {}, {})
+
+
+@MANY
+@given(SOME, SOME, SOME, SOME, SOME, SOME)
+def test_reads_are_kept_or_accounted_for(
+    kept: int, unknown: int, duplicate: int, short: int, malformed: int, bad: int
+) -> None:
+    counts = {
+        "interactions.kept": kept,
+        "interactions.unknown_item": unknown,
+        "interactions.duplicate": duplicate,
+        "interactions.short_user": short,
+        "interactions.malformed": malformed,
+        "interactions.bad": bad,
+        "interactions.read": kept + unknown + duplicate + short + malformed + bad,
+    }
+    entry = interaction_counts(counts)
+    assert entry.rejected == malformed + bad
+    assert entry.read == entry.kept + entry.rejected + unknown + duplicate + short
+    with pytest.raises(AssertionError):
+        interaction_counts(counts | {"interactions.read": entry.read + 1})
+
+
+@MANY
+@given(SOME, SOME, SOME, SOME)
+def test_equal_rows_of_a_key_count_once(
+    keys: int, unusable: int, duplicate: int, repeated: int
+) -> None:
+    counts = {
+        "items.keys": keys,
+        "items.unusable": unusable,
+        "items.duplicate": duplicate,
+        "items.repeated": repeated,
+        "items.rows": keys + unusable + duplicate + repeated,
+    }
+    entry = row_counts("items", counts)
+    assert (entry.kept, entry.rejected, entry.repeated) == (keys, unusable + duplicate, repeated)
+    assert entry.read == entry.kept + entry.rejected
+    with pytest.raises(AssertionError):
+        row_counts("items", counts | {"items.keys": keys + 1})
+
+
+def found_of(**counts: int) -> Found:
+    named = {f"interactions.{k}": v for k, v in counts.items()}
+    return Found(named | {"items.keys": 2, "items.rows": 2}, [], NOTHING, [], None)
+
+
+def test_an_empty_log_and_one_of_which_nothing_is_left_are_refused(tmp_path: Path) -> None:
+    log = written_file(tmp_path / "log.csv", b"")
+    job = job_of(spec_of(), tmp_path, log=(log,))
+    with pytest.raises(DataError, match=r"the log is empty: got no rows in log\.csv"):
+        check(job, found_of(read=0))
+    with pytest.raises(
+        DataError, match="none of the 1,203 rows is left: got 1,200 rejected, 3 with unknown"
+    ):
+        check(job, found_of(read=1203, bad=1200, unknown_item=3))
+    check(job, found_of(read=1, kept=1))
+
+
+def test_rows_out_of_the_log_have_no_ratio_of_their_own(tmp_path: Path) -> None:
+    file = written_file(tmp_path / "i.csv", b"")
+    items, users = table_job(), table_job(name="users", side="user", files=(file,))
+    job = job_of(spec_of(), tmp_path, items=items, users=users)
+    counts = {"interactions.read": 7, "items.rows": 3, "users.rows": 4}
+    assert table_rows(job, counts) == {"interactions": 7, "users": 4}
+
+
+@pytest.mark.parametrize("cuts", [None, (1, 2)])
+def test_the_manifest_says_what_was_found(tmp_path: Path, cuts: Any) -> None:
+    spec = spec_of(items={"catalogue_vocabulary": {"oov_buckets": 3}})
+    job = job_of(spec, tmp_path)
+    files = [
+        Written("t", "items/items-00000-of-00001.parquet", 2, 10, "aa"),
+        Written("t", "spec.yaml", -1, 5, "bb"),
+    ]
+    found = found_of(read=5, kept=4, bad=1)._replace(
+        rejects=RejectSummary({"wrong_width": 2, "missing_key": 1}, {}, {}), cuts=cuts
+    )
+    manifest = make_manifest(job, found, [], files)
+    assert [(f.path, f.rows) for f in manifest.files] == [(files[0].path, 2), ("spec.yaml", None)]
+    assert manifest.content_sha256 == content_sha256(manifest.files[:1])
+    assert manifest.item_vocabulary_size == 2 + 3 + 2
+    assert manifest.cuts == ({} if cuts is None else {"validation_at_ms": 1, "test_at_ms": 2})
+    assert dict(manifest.rejects) == {"missing_key": 1, "wrong_width": 2}
+    assert manifest.counts.users is None
+    assert manifest.counts.interactions.rejected == 1
+    assert manifest.spec_sha256 == hashlib.sha256(b"name: pieces\n").hexdigest()
+
+
+def test_inputs_are_hashed_in_order(tmp_path: Path) -> None:
+    files = tuple(written_file(tmp_path / f"{k}.csv", b"x" * k) for k in range(6))
+    entries = list(HashInputs().process(files))
+    assert [(e.path, e.bytes) for e in entries] == [(f"{k}.csv", k) for k in range(6)]
+    assert [e.sha256 for e in entries] == [hashlib.sha256(b"x" * k).hexdigest() for k in range(6)]

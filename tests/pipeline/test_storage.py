@@ -1,0 +1,112 @@
+import errno
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from heterrec_pipeline import storage
+from heterrec_schemas.errors import RunError
+
+
+@pytest.mark.parametrize(
+    ("parts", "joined"),
+    [
+        (("/a", "b", "c"), "/a/b/c"),
+        (("/a/", "b"), "/a/b"),
+        (("/a", "/b", "c"), "/b/c"),
+        (("gs://x/y", "b", "c"), "gs://x/y/b/c"),
+        (("/a", "s3://x", "c"), "s3://x/c"),
+        (("gs://x", "/b"), "/b"),
+        (("a",), "a"),
+    ],
+)
+def test_paths_and_uris_are_joined(parts: tuple[str, ...], joined: str) -> None:
+    assert storage.join(*parts) == joined
+    assert storage.is_remote(joined) == ("://" in joined)
+
+
+def test_what_is_written_is_counted_and_hashed(tmp_path: Path) -> None:
+    path = str(tmp_path / "new" / "folder" / "a.bin")
+    with storage.open_write(path) as out:
+        assert out.writable()
+        assert out.write(b"abc") == 3
+        assert out.write(memoryview(b"defg")) == 4
+        assert out.tell() == 7
+    assert (out.size, out.sha256) == (7, hashlib.sha256(b"abcdefg").hexdigest())
+    assert storage.read_bytes(path) == b"abcdefg"
+    assert storage.sha256_of(path) == out.sha256
+    with storage.open_arrow(path) as handle:
+        assert handle.read_at(3, 2) == b"cde"
+    with storage.open_read(path) as raw:
+        assert raw.read() == b"abcdefg"
+
+
+class Full(io.BytesIO):
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_a_failure_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.open", lambda *_: Full())
+    with pytest.raises(
+        RunError, match=r"a\.bin cannot be written: No space left on device"
+    ) as error:
+        storage.write_bytes(str(tmp_path / "a.bin"), b"x")
+    assert isinstance(error.value.__cause__, OSError)
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "latest.json"
+    storage.replace_bytes(str(path), b"one", "x")
+    storage.replace_bytes(str(path), b"two", "y")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(tmp_path) == ["latest.json"]
+
+    def broken(path: str, data: bytes) -> str:
+        Path(path).write_bytes(data[:1])
+        raise RunError("broken")
+
+    monkeypatch.setattr(storage, "write_bytes", broken)
+    with pytest.raises(RunError):
+        storage.replace_bytes(str(path), b"three", "z")
+    assert path.read_bytes() == b"two", "half a write is not seen"
+
+
+def test_settling_again_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    names = [(str(tmp_path / f".{k}.tmp"), str(tmp_path / f"{k}")) for k in range(3)]
+    for k, (old, _) in enumerate(names):
+        Path(old).write_text(str(k))
+    storage.rename(names[:2])
+    storage.rename(names)
+    assert sorted(os.listdir(tmp_path)) == ["0", "1", "2"]
+    assert [Path(new).read_text() for _, new in names] == ["0", "1", "2"]
+    with pytest.raises((OSError, RunError)):
+        storage.rename([(str(tmp_path / "absent"), str(tmp_path / "nowhere"))])
+
+
+def test_a_later_try_takes_the_place_of_an_earlier_ones_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("first")
+    (tmp_path / ".a.tmp").write_text("second")
+    storage.rename([(str(tmp_path / ".a.tmp"), str(tmp_path / "a"))])
+    assert (tmp_path / "a").read_text() == "second"
+
+
+def test_files_are_found_and_deleted(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"):
+        storage.write_bytes(str(tmp_path / name), name.encode())
+    assert storage.matched(str(tmp_path / "*.txt")) == [(str(tmp_path / "a.txt"), 5)]
+    assert storage.matched(str(tmp_path / "*.none")) == []
+    below = [str(Path(p).relative_to(tmp_path)) for p in storage.files_below(str(tmp_path))]
+    assert below == ["a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"]
+    assert storage.files_below(str(tmp_path / "absent")) == []
+    storage.delete_tree(str(tmp_path / "sub"))
+    storage.delete_tree(str(tmp_path / "a.txt"))
+    storage.delete_tree(str(tmp_path / "absent"))
+    storage.delete_files([str(tmp_path / "absent"), str(tmp_path / "b.bin")])
+    assert os.listdir(tmp_path) == []
+    assert not storage.exists(str(tmp_path / "sub"))
+    assert storage.exists(str(tmp_path))

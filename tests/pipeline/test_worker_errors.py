@@ -1,0 +1,75 @@
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pytest
+
+from heterrec_pipeline.runners import pipeline_options
+from heterrec_pipeline.worker_errors import carried, found_in
+from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
+
+MISTAKE = SchemaMismatchError("column 'é' <<x>>", got="a\nb", expected=1, todo="Mend it.")
+
+
+class Failing(beam.DoFn):
+    """Yields what it gets; what is negative is a mistake in the data, zero one in the code."""
+
+    @carried
+    def process(self, element: int) -> Iterator[int]:
+        yield element
+        if element < 0:
+            raise MISTAKE
+        if element == 0:
+            raise ZeroDivisionError("zero")
+
+
+def test_what_is_yielded_before_and_after_is_unchanged() -> None:
+    assert list(Failing().process(3)) == [3]
+    with pytest.raises(ZeroDivisionError):
+        list(Failing().process(0))
+
+
+def test_a_method_may_yield_nothing_at_all() -> None:
+    @carried
+    def none(*args: Any) -> Any:
+        return None
+
+    assert list(none(1)) == []
+
+
+def test_the_text_of_an_error_carries_it() -> None:
+    stream = Failing().process(-1)
+    assert next(stream) == -1
+    with pytest.raises(RuntimeError) as error:
+        next(stream)
+    for text in (str(error.value), f"worker 7 failed:\n{error.value!r} [while running 'x']"):
+        found = found_in(ValueError(text))
+        assert type(found) is SchemaMismatchError
+        assert found.message == MISTAKE.message
+
+
+def test_an_error_is_found_along_its_causes() -> None:
+    def chain(first: BaseException, *others: BaseException) -> BaseException:
+        for error in others:
+            error.__cause__ = first
+            first = error
+        return first
+
+    assert found_in(chain(MISTAKE, ValueError(), KeyError())) is MISTAKE
+    assert found_in(ValueError("nothing")) is None
+    hidden = ValueError()
+    hidden.__context__ = MISTAKE
+    assert found_in(hidden) is MISTAKE
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_engine_hands_it_over(workers: int) -> None:
+    options = pipeline_options(
+        [f"--direct_num_workers={workers}", "--direct_running_mode=multi_threading"]
+    )
+    with pytest.raises(Exception, match="while running") as error:
+        with beam.Pipeline(options=options) as pipeline:
+            pipeline | beam.Create([1, -1]) | "step" >> beam.ParDo(Failing())
+    found = found_in(error.value)
+    assert isinstance(found, HeterrecError)
+    assert found.message == MISTAKE.message
