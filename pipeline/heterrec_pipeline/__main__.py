@@ -75,7 +75,7 @@ def _fail(message: str, code: int, debug: bool) -> NoReturn:
         import traceback
 
         traceback.print_exc()
-    Console(stderr=True).print(
+    Console(stderr=True, markup=False).print(
         f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
     )
     raise typer.Exit(code)
@@ -107,7 +107,7 @@ def build(
 
         started = time.monotonic()
         parsed, text = _spec(spec)
-        errors = Console(stderr=True)
+        errors = Console(stderr=True, markup=False)
         for warning in parsed.warnings():
             errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
         config = BuildConfig(parsed, text, input, output, list(context.args))
@@ -119,7 +119,7 @@ def build(
             body = {"path": result.path, "seconds": round(seconds, 3), "manifest": manifest}
             print(json.dumps(body))
         elif not quiet:
-            summary(Console(), result, seconds)
+            summary(Console(markup=False), result, seconds)
 
 
 @app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
@@ -137,7 +137,7 @@ def validate(
 
         use_stores(list(context.args))
         text = read_spec_text(spec)
-        run_validate(text, input, where=spec, as_json=as_json, console=Console())
+        run_validate(text, input, where=spec, as_json=as_json, console=Console(markup=False))
 
 
 @app.command()
@@ -153,7 +153,7 @@ def inspect(
     with _guarded(debug):
         from heterrec_pipeline.inspect import run_inspect
 
-        run_inspect(path, item=item, user=user, as_json=as_json, verify=verify, console=Console())
+        run_inspect(path, item=item, user=user, as_json=as_json, verify=verify, console=Console(markup=False))
 
 
 @app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
@@ -225,7 +225,7 @@ def embed(
             fresh=fresh,
             pipeline_args=tuple(context.args),
         )
-        run_embed(config, Console(stderr=True))
+        run_embed(config, Console(stderr=True, markup=False))
 
 
 def main() -> None:

@@ -271,6 +271,7 @@ def test_equal_rows_count_once_and_the_smallest_hash_is_kept(tmp_path: Path) -> 
     """hash(7, red, 1) = 9958554708350225687 < hash(7, blue, 1) = 17186547284574010550."""
     items = [
         {"id": 7, "c": "blue", "n": 1.0},
+        {"id": 7, "c": "blue ", "n": 1.0},  # equal to the one before: one loser, not two
         {"id": 7, "c": " red", "n": 1.0},
         {"id": 7, "c": "red", "n": 1.0},
         {"id": 8, "c": "red", "n": None},
@@ -289,7 +290,7 @@ def test_equal_rows_count_once_and_the_smallest_hash_is_kept(tmp_path: Path) -> 
         tmp_path,
     )
     assert found.vocabularies["c"] == [[(2, "red", 2)]]
-    assert found.counts["items"] == {"read": 4, "kept": 2, "rejected": 2, "repeated": 1}
+    assert found.counts["items"] == {"read": 4, "kept": 2, "rejected": 2, "repeated": 2}
     assert found.rejects == {
         ("items", "id", "duplicate_item", "7"): 1,
         ("items", "id", "missing_key", None): 1,
@@ -554,6 +555,28 @@ def test_json_types_do_not_depend_on_the_files(files: int, tmp_path: Path) -> No
         shuffle_seed=0,
     )
     assert found.vocabularies["n"] == [[(2, 2, 2), (3, 1, 1), (4, 2**53 + 1, 1)]]
+
+
+@pytest.mark.parametrize("files", [1, 12])
+def test_json_cells_that_are_no_vectors(files: int, tmp_path: Path) -> None:
+    """Set aside, also where a file holds nothing else."""
+    cells = [[0.0, 1.0], "0.5", 3, [1.0, 0.0]]
+    found = built(
+        dataset(
+            [{"id": k, "v": v} for k, v in enumerate(cells)],
+            {"id": WHOLE, "v": pa.null()},
+            [
+                {"name": "v", "kind": "embedding", "column": "v", "dim": 2, "groups": 1}
+                | {"quantiles": 2}
+            ],
+            format="jsonl",
+        ),
+        tmp_path,
+        files=files,
+        shuffle_seed=0,
+    )
+    assert list(tokens(found, "v").values()) == [[2 + 2], [1], [1], [2 + 1]]
+    assert {(r, n) for (_, _, r, _), n in found.rejects.items()} == {("wrong_type", 2)}
 
 
 # --- what is refused -------------------------------------------------------------------------

@@ -91,13 +91,16 @@ def environment(**more: str) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in odd} | more
 
 
-def heterrec(*arguments: object, timeout: float = 300, **env: str) -> Finished:
+def heterrec(
+    *arguments: object, timeout: float = 300, cwd: Path | None = None, **env: str
+) -> Finished:
     """Run the command line to its end."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         timeout=timeout,
+        cwd=cwd,
         env=environment(**env),
         encoding="utf-8",
     )

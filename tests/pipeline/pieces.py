@@ -1,5 +1,6 @@
 """What the unit tests of the pipeline share: plain specs, files, jobs, and the outputs of a DoFn sorted by tag."""
 
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +18,6 @@ from heterrec_schemas.spec import (
     FeatureSpec,
     NumericFeature,
 )
-import itertools
 
 # Always the same examples, unless HETERREC_EXAMPLES asks for a soak.
 SOAK = int(os.environ.get("HETERREC_EXAMPLES", "0"))

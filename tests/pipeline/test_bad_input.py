@@ -4,6 +4,7 @@ A case spoils a copy of a shop that has a generation already, and builds. Builds
 that look at them.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,10 +13,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corner_shop import Finished, Shop
+import zstandard
+from corner_shop import START, Finished, Shop
+
+from heterrec_schemas import open_generation
+from heterrec_schemas.hashing import stable_hash
 
 Spoil = Callable[[Shop], Any]
 
@@ -58,7 +64,7 @@ def refused(
 @refused(
     "spec.yaml has 6 mistakes",
     "items.features[0].min_cont: unknown key. Did you mean 'min_count'?",
-    "items.features[1].kind",
+    "items.features[1]: unknown kind 'numerical'. Did you mean 'numeric'",
     "interactions.tiemstamp: unknown key. Did you mean 'timestamp'?",
     "interactions.timestamp: missing; it is required",
     "sequences.max_length",
@@ -82,7 +88,12 @@ def groups_do_not_divide_dim(shop: Shop) -> None:
     shop.feature("look")["groups"] = 3
 
 
-@refused("quantiles: 200 to the power dim / groups = 4", "1.6e+09", "1048576", "groups: 2 with")
+@refused(
+    "quantiles: 200 to the power dim / groups = 4",
+    "1.6e+09",
+    "1048576",
+    "groups: 1 with quantiles: 4",
+)
 def too_many_codes(shop: Shop) -> None:
     shop.feature("look").update(groups=1, quantiles=200)
 
@@ -146,11 +157,19 @@ def _typed_items(shop: Shop, **columns: pa.Array) -> None:
     "got string, expected lists of 4 numbers",
     "feature 'wide'",
     "or set dim: 3",
+    "feature 'shade'",
+    "items.joins[0]: column 'item_id' cannot be a key: got decimal128(2, 0)",
+    "interactions.behaviour: column 'event': got log.jsonl row 200: {\"a\": 1}, expected text",
+    "interactions.order: column 'event_id': got log.jsonl row 200: [1], expected integers",
 )
 def wrong_types(shop: Shop) -> None:
     features = shop.spec["items"]["features"]
     for name in ("colour", "tags"):
         features.append({"name": name, "kind": "categorical", "column": name})
+    features.append(features[-2] | {"name": "shade", "multivalued": True})
+    shop.put_vectors([Decimal(k) for k in range(20)], [[1.0] * 4] * 20)
+    with shop.as_jsonl("interactions", time=int).open("a") as file:
+        file.write(json.dumps({"time": 1, "event": {"a": 1}, "event_id": [1]}) + "\n")
     features.append(shop.feature("look") | {"name": "wide", "column": "wide"})
     _typed_items(
         shop,
@@ -176,7 +195,7 @@ def text_time_without_unit(shop: Shop) -> None:
     del shop.spec["interactions"]["timestamp"]["unit"]
 
 
-@refused("log.jsonl", "interactions.timestamp: column 'time'", "got int64", "format: '%Y'")
+@refused("interactions.timestamp: column 'time' with format: '%Y'", "got int64", "with a unit")
 def number_time_with_format(shop: Shop) -> None:
     shop.as_jsonl("interactions", time=int)
     shop.spec["interactions"]["timestamp"] = {"column": "time", "format": "%Y"}
@@ -226,13 +245,12 @@ def missing_input_folder(shop: Shop) -> None:
 
 
 @refused(
-    "items.csv is empty",
-    "no header line",
+    "4 mistakes",
+    "items.csv is empty: got no header line, expected a first line with the column names",
     "vectors.parquet cannot be read",
-    "got 0 bytes",
-    "a whole Parquet file",
-    "log.csv.gz",
-    "users.csv.gz",
+    "got 0 bytes, expected a whole Parquet file",
+    "log.csv.gz cannot be read: it is empty: got 0 bytes",
+    "users.csv.gz is empty: got no header line",
 )
 def files_of_no_bytes(shop: Shop) -> None:
     for name in ("items.csv", "vectors.parquet", "log.csv.gz"):
@@ -253,7 +271,7 @@ def catalogue_of_no_rows(shop: Shop) -> None:
     pq.write_table(empty, shop.input / "items.parquet")
 
 
-@refused("items.jsonl", "empty")
+@refused("items: the table holds no row with a key", "no usable row in items.jsonl")
 def catalogue_of_no_lines(shop: Shop) -> None:
     shop.replace("items", "jsonl", b"")
 
@@ -271,6 +289,7 @@ def log_of_no_lines(shop: Shop) -> None:
 @refused(
     "vectors.parquet cannot be read",
     "items.csv.gz cannot be read: it is truncated",
+    "more.csv.zst cannot be read: it is truncated",
     "log.jsonl.gz cannot be read: it is no gzip file, or a damaged one",
     "users.parquet cannot be read",
     "Fetch or write the file again",
@@ -280,6 +299,8 @@ def broken_files(shop: Shop) -> None:
     vectors.write_bytes(vectors.read_bytes()[:-20])
     items = shop.replace("items", "csv.gz", shop.data("items"))
     items.write_bytes(items.read_bytes()[:-12])
+    (shop.input / "more.csv.zst").write_bytes(zstandard.compress(shop.data("items"))[:-9])
+    shop.spec["items"]["source"]["path"] = ["items.csv.gz", "more.csv.zst"]
     shop.as_jsonl("interactions", "jsonl.gz").write_bytes(b'{"user_id": "u1"}\n')
     shop.replace("users", "parquet", shop.data("users"))
 
@@ -302,6 +323,16 @@ def _long_log(shop: Shop) -> bytes:
 def gzip_truncated_far_behind(shop: Shop) -> None:
     path = shop.replace("interactions", "csv.gz", _long_log(shop))
     path.write_bytes(path.read_bytes()[:-9])
+
+
+@refused("log.csv.zst cannot be read: it is truncated", "a whole CSV file, zstd")
+def zstd_truncated_far_behind(shop: Shop) -> None:
+    shop.replace("interactions", "csv.zst", zstandard.compress(_long_log(shop))[:-9])
+
+
+@refused("log.csv cannot be read: a quote is never closed: all behind it is one cell")
+def quote_that_is_never_closed(shop: Shop) -> None:
+    (shop.input / "log.csv").write_bytes(shop.data("interactions") + b'u1,"i01' + _long_log(shop))
 
 
 @refused("log.csv.gz cannot be read: it is no gzip file, or a damaged one", "CRC")
@@ -329,7 +360,7 @@ def no_utf8_far_behind(shop: Shop) -> None:
     (shop.input / "log.csv").write_bytes(_long_log(shop) + b"u1,i01,\xff,view,7\n")
 
 
-@refused("log.csv", "the header names the column 'time' 2 times")
+@refused("log.csv", "has the column 'time' 2 times")
 def header_with_a_column_twice(shop: Shop) -> None:
     text = (shop.input / "log.csv").read_text()
     (shop.input / "log.csv").write_text(text.replace("event_id", "time", 1))
@@ -358,7 +389,7 @@ def files_of_one_source_disagree(shop: Shop) -> None:
     "limits.max_reject_ratio allows (1.0%)",
     "time_unreadable dominates with 3 entries",
     "log.csv row 200, column 'time': got 'yesterday'",
-    "log.csv row 201, column 'time': got nothing",
+    "log.csv row 201, column 'time': got ' '",
     "log.csv row 202, column 'time': got '17e'",
     "Mend the input or the spec, or raise the limit.",
 )
@@ -374,18 +405,9 @@ def too_many_bad_times(shop: Shop) -> None:
 )
 def item_key_twice(shop: Shop) -> None:
     shop.add("items.csv", [["i00", "Plum", "1"]])
-    if _keeps_the_last(shop):
-        rows = shop.rows("items.csv")
-        shop.put("items.csv", [rows[0], rows[-1], *rows[2:-1], rows[1]])
-
-
-def _keeps_the_last(shop: Shop) -> bool:
-    """Which of two rows is kept is decided by a hash: the test only wants to know beforehand."""
-    from heterrec_schemas.hashing import stable_hash
-
     names, *rows = shop.rows("items.csv")
-    first, last = (stable_hash(*row) for row in (rows[0], rows[-1]))
-    return last < first
+    if stable_hash(*rows[-1]) < stable_hash(*rows[0]):  # then the added row would be the kept one
+        shop.put("items.csv", [names, rows[-1], *rows[1:-1], rows[0]])
 
 
 @refused(
@@ -408,9 +430,8 @@ def every_vector_of_another_width(shop: Shop) -> None:
 
 
 @refused(
-    "items: 20 of 20 rows (100.0%) were set aside",
-    "malformed_row dominates with 20 entries",
-    "items.csv row 0: got '4 fields, expected 3: i00,Kiwi,0.5,more'",
+    "items: the table holds no row with a key",
+    "items.csv row 0: malformed_row, '4 fields, expected 3: i00,Kiwi,0.5,more'",
 )
 def too_many_fields_everywhere(shop: Shop) -> None:
     names, *rows = shop.rows("items.csv")
@@ -457,7 +478,11 @@ def dask_runner(shop: Shop) -> None:
     pass
 
 
-@refused("no runner 'DirectRuner'", "DirectRunner", arguments=("--", "--runner=DirectRuner"))
+@refused(
+    "no runner 'DirectRuner'",
+    "Did you mean 'DirectRunner'",
+    arguments=("--", "--runner=DirectRuner"),
+)
 def unknown_runner(shop: Shop) -> None:
     pass
 
@@ -538,3 +563,165 @@ def test_a_mistake_is_told_and_nothing_is_published(name: str, builds: Builds) -
     for noise in ("Traceback", "<<heterrec", "[while running", "Error:", "WARNING"):
         assert noise not in done.err
     assert outcome.shop.state() == outcome.before
+
+
+# --- below the ratio -------------------------------------------------------------------------------
+
+
+def _loser(file: str, first: tuple[int, list[str]], second: tuple[int, list[str]]) -> int:
+    """Which of two different rows of a key is set aside: the one of the larger hash."""
+    return max((first, second), key=lambda r: stable_hash(*r[1]))[0]
+
+
+def test_below_the_ratio_bad_rows_are_set_aside(shop: Shop) -> None:
+    shop.spec["limits"]["max_reject_ratio"] = 0.5
+    shop.spec["interactions"]["unknown_items"] = "reject"
+    shop.add(
+        "items.csv",
+        [
+            ["i20", "Kiwi"],
+            ["i21", "Kiwi", "1.5", "more"],
+            [" ", "Kiwi", "1"],
+            ["i00", "Kiwi", "0.5"],
+            ["i01", "Plum", "9"],
+            ["i25", "Lime", "cheap"],
+            ["i26", "Lime", "inf"],
+        ],
+    )
+    ids, vectors = shop.vectors()
+    vectors[3], vectors[4] = [1.0] * 3, [1.0, 2.0, float("inf"), 1.0]
+    ids += ["i05", "i06", None, "unsold"]
+    vectors += [[0.0] * 4, vectors[6], [0.0] * 4, [1.0]]
+    shop.put_vectors(ids, vectors)
+    shop.add("users.csv", [["u0", "99"], ["u1", "21"], ["u50", "old"]])
+    good = ["u1", "i01", str(START), "view", "900"]
+    spoilt = [
+        (good[:3], "", "malformed_row", f"3 fields, expected 5: u1,i01,{START}"),
+        (
+            ["u1", "i02", str(START), "view"],
+            "",
+            "malformed_row",
+            f"4 fields, expected 5: u1,i02,{START},view",
+        ),
+        (
+            [*good, "more"],
+            "",
+            "malformed_row",
+            f"6 fields, expected 5: u1,i01,{START},view,900,more",
+        ),
+        (["", *good[1:]], "user_id", "missing_key", ""),
+        (["u1", "\u2003", *good[2:]], "item_id", "missing_key", "\u2003"),
+        ([*good[:2], "soon", *good[3:]], "time", "time_unreadable", "soon"),
+        ([*good[:2], "", *good[3:]], "time", "time_unreadable", ""),
+        ([*good[:2], "-1", *good[3:]], "time", "time_out_of_range", "-1"),
+        ([*good[:2], "7258118400", *good[3:]], "time", "time_out_of_range", "7258118400"),
+        ([*good[:4], "first"], "event_id", "order_unreadable", "first"),
+        ([*good[:3], "steal", "901"], "event", "unknown_behaviour", "steal"),
+        ([*good[:3], "", "902"], "event", "unknown_behaviour", ""),
+        (["u1", "i77", *good[2:]], "item_id", "unknown_item", "i77"),
+        (["u1", "i05", "7258118399.9999", "buy", ""], None, None, None),
+    ]
+    shop.add("log.csv", [row for row, *_ in spoilt])
+    done = shop.build()
+    assert done.code == 0, done.err
+    twice = _loser("items.csv", (1, ["i01", "Lime", "1.5"]), (24, ["i01", "Plum", "9"]))
+    lost = _loser("vectors", (5, _as_hashed("i05", vectors[5])), (20, _as_hashed("i05", [0.0] * 4)))
+    older = _loser("users.csv", (0, ["u0", "20"]), (10, ["u0", "99"]))
+    rejects = [
+        ("items", "items.csv", 20, "", "malformed_row", "2 fields, expected 3: i20,Kiwi"),
+        ("items", "items.csv", 21, "", "malformed_row", "4 fields, expected 3: i21,Kiwi,1.5,more"),
+        ("items", "items.csv", 22, "item_id", "missing_key", " "),
+        ("items", "items.csv", twice, "item_id", "duplicate_item", "i01"),
+        ("items", "items.csv", 25, "price", "not_a_number", "cheap"),
+        (
+            "items.joins[0]",
+            "vectors.parquet",
+            3,
+            "vector",
+            "wrong_width",
+            "width 3: [1.0, 1.0, 1.0, ...]",
+        ),
+        (
+            "items.joins[0]",
+            "vectors.parquet",
+            4,
+            "vector",
+            "non_finite",
+            "inf in dimension 2: [1.0, 2.0, inf, 1.0, ...]",
+        ),
+        ("items.joins[0]", "vectors.parquet", lost, "item_id", "duplicate_row", "i05"),
+        ("items.joins[0]", "vectors.parquet", 22, "item_id", "missing_key", None),
+        ("users", "users.csv", older, "user_id", "duplicate_user", "u0"),
+        ("users", "users.csv", 12, "age", "not_a_number", "old"),
+        *(
+            ("interactions", "log.csv", 200 + k, column, reason, value)
+            for k, (_, column, reason, value) in enumerate(spoilt)
+            if reason
+        ),
+    ]
+    assert shop.rejects() == sorted(rejects, key=lambda r: r[:4])
+    manifest = shop.manifest()
+    counts = manifest["counts"]
+    assert counts["items"] == {"read": 26, "kept": 23, "rejected": 3, "repeated": 1}
+    assert counts["users"] == {"read": 12, "kept": 11, "rejected": 1, "repeated": 1}
+    # One of the malformed rows lacks nothing that is needed: it is listed, and kept.
+    assert (counts["interactions"]["read"], counts["interactions"]["rejected"]) == (214, 12)
+    assert counts["interactions"]["kept"] == 202
+    reasons: dict[str, int] = {}
+    for *_, reason, _ in rejects:
+        reasons[reason] = reasons.get(reason, 0) + 1
+    assert manifest["rejects"] == reasons
+    assert "Set aside (rejects/): duplicate_item 1, " in done.out
+    _tokens_of_bad_cells_are_missing(shop)
+
+
+def _as_hashed(key: str, vector: list[float]) -> list[str]:
+    return [key, np.array(vector, dtype="<f4").tobytes().hex()]
+
+
+def _tokens_of_bad_cells_are_missing(shop: Shop) -> None:
+    generation = open_generation(shop.output)
+    rows = {r["item_id"]: r for r in generation.items().to_pylist()}
+    assert {i for i, r in rows.items() if r["price"] == 1} == {"i20", "i25"}
+    assert rows["i26"]["price"] == max(r["price"] for r in rows.values())
+    lacking = {"i03", "i04", "i20", "i25", "i26"}
+    assert {i for i, r in rows.items() if r["look"] == [1, 1]} == lacking
+
+
+def test_lines_that_are_no_objects_are_set_aside(shop: Shop) -> None:
+    shop.spec["limits"]["max_reject_ratio"] = 0.5
+    shop.spec["interactions"]["unknown_items"] = "drop"
+    good = {"user_id": "u1", "item_id": "i01", "time": START, "event": "view", "event_id": 7}
+    lines = ["nonsense", "[1]", "null", '{"user_id": "u1"', "", json.dumps(good | {"time": None})]
+    lines += [json.dumps(good | {"item_id": "i99"}), json.dumps(good | {"event_id": 1.5})]
+    with shop.as_jsonl("interactions", time=int, event_id=int).open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    with shop.as_jsonl("items", price=float).open("a") as file:
+        file.write(json.dumps({"item_id": "i50", "brand": "Kiwi", "price": "dear"}) + "\n")
+    done = shop.build("--quiet")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    listed = [("interactions", "log.jsonl", 200 + k, *r) for k, r in enumerate(_ODD_LINES) if r]
+    assert shop.rejects() == [
+        *listed,
+        ("items", "items.jsonl", 20, "price", "not_a_number", "dear"),
+    ]
+    assert shop.manifest()["counts"]["interactions"]["unknown_item"] == 1
+
+
+_ODD_LINES: list[tuple[str, str, str | None] | None] = [
+    ("", "malformed_row", "nonsense"),
+    ("", "malformed_row", "[1]"),
+    ("", "malformed_row", "null"),
+    ("", "malformed_row", '{"user_id": "u1"'),
+    ("time", "time_unreadable", None),
+    None,
+    ("event_id", "order_unreadable", "1.5"),
+]
+
+
+def test_a_traceback_only_with_debug(shop: Shop) -> None:
+    shop.put("log.csv", shop.rows("log.csv")[:1])
+    done = shop.build("--debug")
+    assert done.code == 2
+    assert "Traceback (most recent call last)" in done.err
+    assert done.err.splitlines()[-1].startswith("error: interactions: the log is empty")

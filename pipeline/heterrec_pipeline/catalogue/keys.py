@@ -253,9 +253,11 @@ class ChooseRows(beam.DoFn):
         best = rows.group_by("key", maintain_order=True).first().rename({"hash": "best"})
         rows = rows.join(best.select("key", "best"), on="key")
         kept = best.select("file", "row")
+        # Equal rows count as one, whether they equal the kept row or another that lost.
+        rows = rows.with_columns(copy=~pl.struct("key", "hash").is_first_distinct())
         losers = rows.join(kept, on=["file", "row"], how="anti").sort("file", "row")
         yield losers.select("file", "row").to_arrow().cast(LOSERS)
-        different = losers.filter(pl.col("hash") != pl.col("best"))
+        different = losers.filter((pl.col("hash") != pl.col("best")) & ~pl.col("copy"))
         for (file,), group in different.group_by("file"):
             listed = group.select("row", "key").iter_rows()
             bad = [(r, self.table.key, self.table.duplicate, k) for r, k in listed]

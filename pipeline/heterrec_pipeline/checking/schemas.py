@@ -13,6 +13,7 @@ from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
+from heterrec_schemas.values import is_scalar
 
 SAMPLE_LINES = 10_000
 MAX_FILES = 64
@@ -55,8 +56,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         if not whole:
             sampled.append(file)
         if types is None or file.format == "jsonl":
-            types = (types or {}) | {k: v for k, v in found.items() if not pa.types.is_null(v)}
-            types |= {k: v for k, v in found.items() if k not in types}
+            types = _mixed(types or {}, found, file, odd)
             continue
         lacking |= {c: file.name for c in types if c not in found}
         lacking |= {c: files[0].name for c in found if c not in types and c not in lacking}
@@ -125,6 +125,26 @@ def _json_lines(file: InputFile) -> Iterator[object]:
         for line in block:
             if line and not line.isspace():
                 yield jsonl.parse(line, file)
+
+
+def _mixed(
+    types: dict[str, pa.DataType],
+    found: dict[str, pa.DataType],
+    file: InputFile,
+    odd: dict[str, str],
+) -> dict[str, pa.DataType]:
+    """The types of JSON lines files together, as one file with all their rows would show them."""
+    whole = dict(types)
+    for column, kind in found.items():
+        known = whole.get(column, pa.null())
+        if pa.types.is_null(known) or pa.types.is_struct(kind):
+            whole[column] = kind
+        elif not _together(known, kind) and not pa.types.is_struct(known):
+            scalars = is_scalar(known) and is_scalar(kind)
+            whole[column] = pa.string() if scalars else pa.binary()
+            if not scalars:
+                odd.setdefault(column, f"{known}, and in {file.name} {kind}")
+    return whole
 
 
 def _together(one: pa.DataType, other: pa.DataType) -> bool:

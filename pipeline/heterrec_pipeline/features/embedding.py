@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
-from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import EmbeddingFeature
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 from heterrec_schemas.tokens import MISSING, embedding_tokens
-from heterrec_schemas.values import column_text, is_scalar
+from heterrec_schemas.values import clean_text
 
 Vectors = npt.NDArray[np.float32]
 
@@ -41,22 +40,14 @@ def vectors(
     Returns:
         The positions of the M usable cells [M], their vectors [M, D] float32, and the bad cells. Null and empty cells are
         missing, which is not bad.
-
-    Raises:
-        SchemaMismatchError: the column's type holds no vectors.
     """
     kind = column.type
-    if is_scalar(kind) and column_text(column, feature.column)[0].is_null().all():
-        return np.empty(0, np.int64), np.empty((0, feature.dim), np.float32), []
+    if not is_vector_like(kind) and not pa.types.is_binary(kind):
+        # JSON lines: a batch may hold nothing, or odd cells only. Other formats were refused before.
+        return np.empty(0, np.int64), np.empty((0, feature.dim), np.float32), _odd_cells(column)
     bad: list[BadCell] = []
     if pa.types.is_binary(kind):
         column, bad = _from_json(column)
-    elif not is_vector_like(kind):
-        raise SchemaMismatchError(
-            f"feature {feature.name!r}: column {feature.column!r} holds no vectors",
-            got=str(kind),
-            expected=f"lists of {feature.dim} numbers",
-        )
     widths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
     right = widths == feature.dim
     for position in np.flatnonzero((widths != 0) & ~right).tolist():
@@ -99,13 +90,31 @@ def _first_odd(vector: Vectors) -> str:
     return f"{vector[d]} in dimension {d}"
 
 
+def _odd_cells(column: pa.Array) -> list[BadCell]:
+    """The cells of a column none of which can be a vector; missing ones are not bad."""
+    return [
+        BadCell(position, Reason.WRONG_TYPE, cell_text(json.dumps(cell, default=str)))
+        for position, cell in enumerate(column.to_pylist())
+        if not _is_missing(cell)
+    ]
+
+
+def _is_missing(cell: object) -> bool:
+    return (
+        cell is None
+        or cell == []
+        or (isinstance(cell, float) and math.isnan(cell))
+        or (isinstance(cell, str) and clean_text(cell) is None)
+    )
+
+
 def _from_json(column: pa.Array) -> tuple[pa.Array, list[BadCell]]:
     """Lists out of JSON; a cell that is no list of numbers is bad."""
     rows: list[list[float] | None] = []
     bad: list[BadCell] = []
     for position, text in enumerate(column.to_pylist()):
         cell = None if text is None else json.loads(text)
-        if cell is None:
+        if _is_missing(cell):
             rows.append(None)
         elif isinstance(cell, list) and all(_is_number(x) for x in cell):
             rows.append([as_float(x) for x in cell])

@@ -16,6 +16,7 @@ from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import Reason
 
 _STRADDLING = f"a row is longer than {BLOCK // 2**20} MB; is there a quote that is never closed?"
+_UNCLOSED = "a quote is never closed: all behind it is one cell"
 Rows = npt.NDArray[np.int64]
 
 
@@ -56,7 +57,32 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
     check_columns(columns, names, file.name)
     odd = _OddRows(names, columns)
     with Blocks(file) as stream:
-        yield from _batches(file, stream, columns, odd)
+        yield from _batches(file, _Ended(stream, names, columns), columns, odd)
+
+
+class _Ended(io.RawIOBase):
+    """A CSV stream with one more row at its end; who does not meet that row is inside of a quote."""
+
+    MARK = "\x1c\x1f"
+
+    def __init__(self, stream: Blocks, names: Sequence[str], columns: Sequence[str]) -> None:
+        self._stream = stream
+        cells = [self.MARK if name == columns[0] else "" for name in names]
+        self._tail = f"\n{','.join(cells)}\n".encode()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        got = self._stream.read(size)
+        room = len(self._tail) if size < 0 else size - len(got)
+        got, self._tail = got + self._tail[:room], self._tail[room:]
+        return got
+
+    def without(self, record: pa.RecordBatch) -> pa.RecordBatch:
+        """The record without that row, if it ends with it."""
+        last = record.num_rows - 1
+        return record.slice(0, last) if record.column(0)[last].as_py() == self.MARK else record
 
 
 class _OddRows:
@@ -105,9 +131,10 @@ class _OddRows:
 
 
 def _batches(
-    file: InputFile, stream: Blocks, columns: Sequence[str], odd: _OddRows
+    file: InputFile, stream: _Ended, columns: Sequence[str], odd: _OddRows
 ) -> Iterator[Batch]:
     next_row = 0
+    ended = False
     try:
         reader = pacsv.open_csv(
             pa.PythonFile(stream, mode="r"),
@@ -120,7 +147,9 @@ def _batches(
                 strings_can_be_null=False,
             ),
         )
-        for record in reader:
+        for parsed in reader:
+            record = stream.without(parsed) if parsed.num_rows else parsed
+            ended = record.num_rows < parsed.num_rows
             rows, next_row = odd.numbers(record.num_rows, next_row)
             yield odd.take(pa.Table.from_batches([record]), rows)
     except pa.ArrowInvalid as error:
@@ -128,6 +157,8 @@ def _batches(
             raise unreadable(file, _STRADDLING) from None
         if "Empty CSV" not in str(error):
             raise bad_utf8(file) or unreadable(file, error) from None
+    if not ended:
+        raise unreadable(file, _UNCLOSED)
     if odd.bad or odd.short:
         yield odd.take(empty(columns), np.empty(0, np.int64))
 

@@ -143,7 +143,9 @@ def _typed_numbers(cells: list[Any]) -> pa.Array | None:
 
 def _typed_lists(cells: list[Any], kinds: set[type]) -> pa.Array:
     """Lists of numbers or texts, of one or two levels; JSON as binary when they are neither."""
-    if kinds == {list}:
+    if kinds == {list} and not any(
+        map(_has_boolean, cells)
+    ):  # Arrow takes true for 1.0 beside floats
         try:
             array = pa.array(cells)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -151,6 +153,15 @@ def _typed_lists(cells: list[Any], kinds: set[type]) -> pa.Array:
         if array is not None and _depth(array.type) <= 2 and _plain(array.type):
             return array
     return pa.array([None if c is None else json.dumps(c).encode() for c in cells], pa.binary())
+
+
+def _has_boolean(cell: Any) -> bool:
+    if cell is None:
+        return False
+    kinds = set(map(type, cell))
+    return bool in kinds or (
+        list in kinds and any(_has_boolean(c) for c in cell if type(c) is list)
+    )
 
 
 def _depth(kind: pa.DataType) -> int:

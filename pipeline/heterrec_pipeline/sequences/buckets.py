@@ -76,7 +76,13 @@ class ToBuckets(beam.DoFn):
         numbers = bucket_numbers(pl.Series(whole["user"]).cast(pl.String), self.shards, self.ranges)
         frame = pl.DataFrame(pl.from_arrow(whole)).with_columns(bucket=numbers)
         for piece in frame.partition_by("bucket"):
-            yield int(piece["bucket"][0]), piece.drop("bucket").to_arrow().cast(whole.schema)
+            yield int(piece["bucket"][0]), slim(piece.drop("bucket").to_arrow(), whole.schema)
+
+
+def slim(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table in the schema's types, but with 32-bit offsets and item ids: local engines hold it in memory."""
+    narrow = {"user": pa.string(), "item_index": pa.int32()}
+    return table.cast(pa.schema([pa.field(f.name, narrow.get(f.name, f.type)) for f in schema]))
 
 
 def sort_rows(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
@@ -140,7 +146,10 @@ def histories(spec: FeatureSpec, rows: pl.DataFrame) -> tuple[pa.Table, dict[str
     lists = ["item_index", "time", *(["behaviour"] if spec.interactions.behaviour else [])]
     offsets = pa.array(np.append(0, np.cumsum(lengths[long])).astype(np.int32))
     columns = [user.gather(starts[long]).to_arrow().cast(pa.string())]
-    columns += [pa.ListArray.from_arrays(offsets, kept[c].to_arrow()) for c in lists]
+    kinds = {"item_index": pl.Int64}
+    for c in lists:
+        flat = kept[c].cast(kinds.get(c, kept[c].dtype)).to_arrow()
+        columns.append(pa.ListArray.from_arrays(offsets, flat))
     counts = {"kept": len(kept), "duplicate": duplicate, "short_user": short}
     return pa.table(columns, names=["user", *lists]), counts
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import struct
@@ -42,7 +43,6 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_pipeline.reading.read import ROW, located, read_split
 from heterrec_schemas.values import Seen, value_text
-import itertools
 
 Event = tuple[str, int, int | None, Any]
 """item, time, order, cell"""

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
 from heterrec_pipeline.publishing.parts import read_part
 from heterrec_pipeline.reading.files import Split
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
-import itertools
 
 FEATURES = categorical(oov_buckets=1), numeric(), embedding(dim=2, groups=1)
 FITTED = {

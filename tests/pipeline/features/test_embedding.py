@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pieces import QUICK, embedding
 
 from heterrec_pipeline.features.embedding import encode, is_vector_like, quantizer_table, vectors
-from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 
@@ -128,10 +127,13 @@ def test_what_is_missing_is_not_bad(column: pa.Array) -> None:
 @pytest.mark.parametrize(
     "column", [pa.array(["1 2"]), pa.array([1.0]), pa.array([["1", "2"]]), pa.array([[[1.0]]])]
 )
-def test_other_types_are_refused_by_name(column: pa.Array) -> None:
+def test_a_batch_of_odd_cells_only_is_set_aside(column: pa.Array) -> None:
     assert not is_vector_like(column.type)
-    with pytest.raises(SchemaMismatchError, match=r"'look' holds no vectors.*lists of 2 numbers"):
-        vectors(FEATURE, column)
+    positions, found, bad = vectors(FEATURE, column)
+    assert (len(positions), found.shape) == (0, (0, 2))
+    assert [(c.position, c.reason, c.value) for c in bad] == [
+        (0, Reason.WRONG_TYPE, json.dumps(column[0].as_py()))
+    ]
 
 
 def test_large_finite_values_are_no_infinity() -> None:

@@ -112,10 +112,9 @@ def test_booleans_are_no_numbers_whether_or_not_they_stand_alone() -> None:
 @pytest.mark.parametrize("column", [pa.array([[1.0]]), pa.array([b"1"]), pa.array([{"a": 1}])])
 def test_other_types_are_refused_by_name(column: pa.Array) -> None:
     assert not is_number_like(column.type)
-    with pytest.raises(
-        SchemaMismatchError, match=f"'price' holds no numbers: got {column.type}".split("<")[0]
-    ):
+    with pytest.raises(SchemaMismatchError) as error:
         numbers(numeric(), column)
+    assert f"'price' holds no numbers: got {column.type}, expected numbers" in error.value.message
 
 
 # --- fit
