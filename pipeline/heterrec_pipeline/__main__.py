@@ -153,7 +153,14 @@ def inspect(
     with _guarded(debug):
         from heterrec_pipeline.inspect import run_inspect
 
-        run_inspect(path, item=item, user=user, as_json=as_json, verify=verify, console=Console(markup=False))
+        run_inspect(
+            path,
+            item=item,
+            user=user,
+            as_json=as_json,
+            verify=verify,
+            console=Console(markup=False),
+        )
 
 
 @app.command(context_settings=BEAM, epilog=BEAM_FLAGS)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from heterrec_pipeline.building import BuildResult
 from heterrec_pipeline.progress import METER
@@ -38,7 +39,9 @@ def _live(console: Console, done: threading.Event) -> None:
     started = time.monotonic()
     with console.status("starting") as status:
         while not done.wait(LIVE_EVERY):
-            status.update(f"{time.monotonic() - started:5.0f} s  {METER.line()}")
+            line = Text(f"{time.monotonic() - started:5.0f} s  {METER.line()}")
+            line.truncate(console.width - 3, overflow="ellipsis")  # the spinner stands before it
+            status.update(line)
 
 
 def _lines(console: Console, done: threading.Event) -> None:

@@ -139,7 +139,7 @@ def test_a_live_line_on_a_terminal(shop: Shop) -> None:
     assert process.wait() == 0
     assert "\x1b[2K" in text
     assert "reading interactions" in text or "interactions 200 read" in text
-    # One line that is written over and over, and is gone at the end.
+    # One line that is written over and over, and is gone at the end; nothing is wrapped.
     assert re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]", "", text).count("\n") <= 1
     assert text.rstrip("\r\n").endswith(("\x1b[2K", "\x1b[?25h"))
 
@@ -167,9 +167,9 @@ def test_validate_lists_every_mistake(shop: Shop) -> None:
     shop.spec["interactions"]["order"] = "event_nr"
     shop.spec["users"]["source"]["path"] = "people.csv"
     found = [
-        "sequences.max_lenght: unknown key. Did you mean 'max_length'?",
+        "sequences.max_lenght: unknown key. Did you mean 'max_length'",
         "feature 'price': items or items.joins[0] has no column 'prize'. Did you mean 'price'?",
-        "interactions: there is no column 'event_nr'. Did you mean 'event_id'?",
+        "interactions: there is no column 'event_nr'. Did you mean 'event' or 'event_id'?",
         "users: no file matches 'people.csv'",
     ]
     shutil.rmtree(shop.output)

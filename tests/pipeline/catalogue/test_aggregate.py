@@ -175,6 +175,10 @@ def one(feature: Any, cells: pa.Array) -> Any:
     return aggregate(table_job(feature), rows_of(events, cells, "price"))["price"].to_pylist()[0]
 
 
+def test_a_mean_loses_no_small_values_beside_large_ones() -> None:
+    assert one(numeric(aggregate="mean"), pa.array([1e16, 1.0, -1e16, 1.0])) == 0.5
+
+
 def test_infinities_do_not_stop_a_mean() -> None:
     assert one(numeric(aggregate="mean"), pa.array([math.inf, 1.0])) == math.inf
     assert math.isnan(one(numeric(aggregate="mean"), pa.array([math.inf, -math.inf])))

@@ -95,9 +95,10 @@ def test_what_is_accepted_can_be_read_and_what_can_be_read_is_accepted(
         if feature.kind == "numeric" and name == "boolean":  # JSON lines mix them with numbers
             assert not accepts(spec, folder)
             continue
-        readable = works(read, feature, column)
         if feature.kind == "embedding":  # JSON lines: odd cells are set aside one by one
             readable = vectors.is_vector_like(column.type) or pa.types.is_null(column.type)
+        else:
+            readable = works(read, feature, column)
         assert accepts(spec, folder) == readable, feature.kind
     key = works(key_text, column, name, "f")
     assert accepts(spec_with({"key": name}), folder) == key

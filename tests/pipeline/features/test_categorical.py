@@ -153,6 +153,26 @@ def test_counting_fitting_and_encoding_by_hand(
 
 
 @pytest.mark.parametrize(
+    ("buckets", "longest", "cells", "tokens"),
+    [
+        (0, None, ["b", "a", "b", "a"], [[3, 2]]),
+        (0, None, ["x", "b", "x"], [[3]]),
+        (0, 1, ["x", "b", "a"], [[3]]),
+        (0, None, ["x"], [[1]]),
+        (1, None, ["x", "b", "y", "a"], [[2, 4, 3]]),
+        (1, 2, ["b", "b", "y", "a"], [[4, 2]]),
+    ],
+)
+def test_many_values_are_distinct_in_the_order_of_first_appearance(
+    buckets: int, longest: int | None, cells: list[str], tokens: list[list[int]]
+) -> None:
+    feature = categorical(multivalued=True, oov_buckets=buckets, max_values=longest)
+    counts = pa.table({"value": ["a", "b"], "count": [1, 1]})
+    fitted = vocabulary(feature, counts, Seen.TEXT, "items")
+    assert encode(feature, pa.array([cells]), fitted).tokens.to_pylist() == tokens
+
+
+@pytest.mark.parametrize(
     ("column", "seen"),
     [
         (pa.array([1, None], pa.int8()), Seen.WHOLE),

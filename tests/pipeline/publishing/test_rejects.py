@@ -89,6 +89,7 @@ def test_only_what_is_above_the_limit_is_refused(percent: int, total: int) -> No
                 check_ratios(limit, {"log": total}, summary_of(log=aside))
         else:
             check_ratios(limit, {"log": total}, summary_of(log=aside))
+    check_ratios(0.29, {"log": 100}, summary_of(log=29))
 
 
 def test_every_source_above_the_limit_is_told_with_its_reason() -> None:

@@ -71,6 +71,21 @@ def test_the_bytes_do_not_depend_on_the_chunks(
     assert file.schema_arrow.metadata == SCHEMA.metadata
 
 
+def test_pages_begin_where_they_would_without_chunks(tmp_path: Path) -> None:
+    """Parquet looks after some rows of a chunk whether a page is full."""
+    table = pa.table({"n": RNG.integers(0, 2**60, 400_000)})
+    files = []
+    for pieces in ([table], cut(table, [70_001, 130_003, 300_007])):
+        done: list[Written] = []
+        with new_shard(
+            str(tmp_path), "a.parquet", table.schema, row_group=300_000, plain=("n",), done=done
+        ) as shard:
+            for piece in pieces:
+                shard.write(piece)
+        files += done
+    assert files[0].sha256 == files[1].sha256
+
+
 def test_what_was_written_is_what_stands_there(tmp_path: Path) -> None:
     file = write_shard(str(tmp_path), "items/a.parquet", TABLE, row_group=30)
     data = Path(file.temporary).read_bytes()
