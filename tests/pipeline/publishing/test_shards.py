@@ -72,13 +72,17 @@ def test_the_bytes_do_not_depend_on_the_chunks(
 
 
 def test_pages_begin_where_they_would_without_chunks(tmp_path: Path) -> None:
-    """Parquet looks after some rows of a chunk whether a page is full."""
-    table = pa.table({"n": RNG.integers(0, 2**60, 400_000)})
+    """Parquet looks after some rows of a chunk whether a page of lists is full."""
+    rows = 30_000
+    values = pa.array(RNG.integers(0, 2**60, rows * 20))
+    table = pa.table(
+        {"n": pa.ListArray.from_arrays(pa.array(range(0, rows * 20 + 1, 20), pa.int32()), values)}
+    )
     files = []
-    for pieces in ([table], cut(table, [70_001, 130_003, 300_007])):
+    for pieces in ([table], cut(table, [7001, 13_003, 27_007])):
         done: list[Written] = []
         with new_shard(
-            str(tmp_path), "a.parquet", table.schema, row_group=300_000, plain=("n",), done=done
+            str(tmp_path), "a.parquet", table.schema, row_group=25_000, plain=("n",), done=done
         ) as shard:
             for piece in pieces:
                 shard.write(piece)
