@@ -33,7 +33,6 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     standard = options.view_as(StandardOptions)
     standard.runner = _checked_runner(standard.runner or LOCAL_RUNNER)
     options.view_as(SetupOptions).save_main_session = False
-    FileSystems.set_options(options)  # some stores cannot be opened without
     return options
 
 

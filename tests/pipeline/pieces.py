@@ -28,16 +28,19 @@ DAY = 86_400_000
 
 
 def categorical(name: str = "kind", **more: Any) -> CategoricalFeature:
-    return CategoricalFeature(**{"name": name, "kind": "categorical", "column": name} | more)
+    plain = {"name": name, "kind": "categorical", "column": name}
+    return CategoricalFeature.model_validate(plain | more)
 
 
 def numeric(name: str = "price", **more: Any) -> NumericFeature:
-    return NumericFeature(**{"name": name, "kind": "numeric", "column": name, "bins": 4} | more)
+    plain = {"name": name, "kind": "numeric", "column": name, "bins": 4}
+    return NumericFeature.model_validate(plain | more)
 
 
 def embedding(name: str = "look", **more: Any) -> EmbeddingFeature:
+    plain = {"name": name, "kind": "embedding", "column": name}
     sizes = {"dim": 4, "groups": 2, "quantiles": 2}
-    return EmbeddingFeature(**{"name": name, "kind": "embedding", "column": name} | sizes | more)
+    return EmbeddingFeature.model_validate(plain | sizes | more)
 
 
 def spec_of(**changes: Any) -> FeatureSpec:

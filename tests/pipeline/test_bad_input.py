@@ -206,11 +206,6 @@ def categorical_column_all_missing(shop: Shop) -> None:
     shop.feature("brand")["missing_values"] = ["Kiwi", "Lime", "Plum"]
 
 
-@refused("feature 'price': every value of column 'price' in items is missing")
-def numeric_column_all_missing(shop: Shop) -> None:
-    shop.feature("price")["missing_values"] = [f"{k}.5" for k in range(20)]
-
-
 @refused("feature 'look': every value of column 'vector' in items.joins[0] is missing")
 def embedding_column_all_missing(shop: Shop) -> None:
     shop.put_vectors([f"i{k:02d}" for k in range(20)], [None] * 20)

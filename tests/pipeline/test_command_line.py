@@ -94,12 +94,18 @@ def test_a_build_ends_with_tables(shop: Shop) -> None:
 
 
 def test_a_build_for_scripts(shop: Shop) -> None:
+    # An item that the catalogue lacks is none that is missing, where it has a bucket.
+    shop.spec["interactions"]["unknown_items"] = "oov"
+    shop.spec["items"]["catalogue_vocabulary"] = {"oov_buckets": 3}
+    shop.add("log.csv", [["u1", "i77", "1700000000", "view", "900"]])
     done = shop.build("--json")
     assert done.code == 0, done.err
     assert done.out.count("\n") == 1
     body = json.loads(done.out)
     assert body["path"] == f"{shop.output}/generations/{shop.latest()}"
     assert body["manifest"] == shop.manifest()
+    counts = body["manifest"]["counts"]["interactions"]
+    assert (counts["read"], counts["kept"], counts["unknown_item"]) == (201, 201, 0)
     assert body["seconds"] > 0
 
 

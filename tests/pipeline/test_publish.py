@@ -224,7 +224,7 @@ def small_disk(shop: Shop) -> Iterator[Callable[[int], None]]:
         subprocess.run(["umount", str(shop.output)], check=True)
 
 
-@pytest.mark.parametrize("free", [0, 8 << 10, 64 << 10, 112 << 10])
+@pytest.mark.parametrize("free", [0, 8 << 10, 100 << 10])
 def test_a_full_disk_is_a_failure_of_the_run(
     shop: Shop, small_disk: Callable[[int], None], free: int
 ) -> None:
@@ -239,9 +239,6 @@ def test_a_full_disk_is_a_failure_of_the_run(
     assert "Traceback" not in done.err
     assert shop.state() == state
     assert shop.generations() == before
-    (shop.output / "filler").unlink()
-    assert shop.build().code == 0
-    assert whole(shop)
 
 
 # --- a second try -----------------------------------------------------------------------------------

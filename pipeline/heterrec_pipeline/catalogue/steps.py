@@ -186,39 +186,40 @@ class Catalogue(Composite):
         keyed.index | "write item vocabulary" >> Step(
             do_fn=WriteItemVocabulary(job), ledger=ledger, side_inputs=(AsDict(keyed.kinds),)
         )
-        fitted, parts = [], []
         tables = [(main, splits), *((t, self._listed(splits, t)) for t in job.joins)]
-        for table, its_splits in tables:
-            losers = keyed.losers if table is main else self._join_losers(table, its_splits)
-            fits = its_splits | f"fit {table.name}" >> Fit(
-                table=table, index=keyed.index, losers=losers, ledger=ledger
-            )
-            kinds = fits.kinds if self.kinds is None or table.joined else self.kinds
-            fits.fitted | f"write {table.name} fits" >> Step(
-                do_fn=WriteFitted(job, table), ledger=ledger, side_inputs=(AsDict(kinds),)
-            )
-            parts.append(
-                its_splits
-                | f"encode {table.name}"
-                >> Step(
-                    do_fn=EncodeItems(job, table, report=self.kinds is None or table.joined),
-                    ledger=ledger,
-                    side_inputs=(
-                        AsSingleton(keyed.index),
-                        AsSingleton(losers),
-                        AsDict(fits.fitted),
-                    ),
-                    kind=tuple[int, Part],
-                    spread=True,
-                )
-            )
-            fitted.append(fits.fitted)
-        every = of_type(tuple(fitted) | "all fitted" >> beam.Flatten(), tuple[str, pa.Table])
-        tokens = tuple(parts) | "all parts" >> beam.Flatten()
+        done = [self._tokens(table, its_splits, keyed) for table, its_splits in tables]
+        every = of_type(
+            tuple(fitted for fitted, _ in done) | "all fitted" >> beam.Flatten(),
+            tuple[str, pa.Table],
+        )
+        tokens = tuple(parts for _, parts in done) | "all parts" >> beam.Flatten()
         files = tokens | "write items" >> WriteItems(
             job=job, index=keyed.index, fitted=every, kinds=keyed.kinds, ledger=ledger
         )
         return CatalogueOutput(keyed.index, every, files)
+
+    def _tokens(
+        self, table: TableJob, splits: PCollection, keyed: Keyed
+    ) -> tuple[PCollection, PCollection]:
+        """Fit and encode one table: its fitted features, and the parts of its tokens."""
+        ledger = self.ledger
+        losers = self._join_losers(table, splits) if table.joined else keyed.losers
+        fits = splits | f"fit {table.name}" >> Fit(
+            table=table, index=keyed.index, losers=losers, ledger=ledger
+        )
+        from_log = self.kinds is not None and not table.joined
+        kinds = self.kinds if from_log else fits.kinds
+        fits.fitted | f"write {table.name} fits" >> Step(
+            do_fn=WriteFitted(self.job, table), ledger=ledger, side_inputs=(AsDict(kinds),)
+        )
+        parts = splits | f"encode {table.name}" >> Step(
+            do_fn=EncodeItems(self.job, table, report=not from_log),
+            ledger=ledger,
+            side_inputs=(AsSingleton(keyed.index), AsSingleton(losers), AsDict(fits.fitted)),
+            kind=tuple[int, Part],
+            spread=True,
+        )
+        return fits.fitted, parts
 
     def _listed(self, splits: PCollection, table: TableJob) -> PCollection:
         return splits.pipeline | f"list {table.name}" >> ListSplits(files=table.files)

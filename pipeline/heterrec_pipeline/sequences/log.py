@@ -77,36 +77,36 @@ def parse_rows(
     item, item_seen = key_text(one_chunk(rows, log.item), log.item, name)
     time = milliseconds(one_chunk(rows, log.timestamp.column), log.timestamp)
     columns = {"row": pl.Series(rows[ROW]), "user": user, "item": item, "time": time}
-    reason = (
-        pl.when(pl.col("user").is_null())
-        .then(pl.lit(Reason.MISSING_KEY.value + "/" + log.user))
-        .when(pl.col("item").is_null())
-        .then(pl.lit(Reason.MISSING_KEY.value + "/" + log.item))
-        .when(pl.col("time").is_null())
-        .then(pl.lit(Reason.TIME_UNREADABLE.value + "/" + log.timestamp.column))
-        .when(pl.col("time") < 0)
-        .then(pl.lit(Reason.TIME_OUT_OF_RANGE.value + "/" + log.timestamp.column))
-    )
     if log.order is not None:
         columns["order"], columns["odd_order"] = orders(one_chunk(rows, log.order), log.order)
-        reason = reason.when(pl.col("odd_order")).then(
-            pl.lit(Reason.ORDER_UNREADABLE.value + "/" + log.order)
-        )
     if log.behaviour is not None:
         text, _ = column_text(one_chunk(rows, log.behaviour.column), log.behaviour.column)
         ids = {v: k + 2 for k, v in enumerate(log.behaviour.values)}
         columns["behaviour_text"] = text
         columns["behaviour"] = text.replace_strict(ids, default=None, return_dtype=pl.Int32)
-        reason = reason.when(pl.col("behaviour").is_null()).then(
-            pl.lit(Reason.UNKNOWN_BEHAVIOUR.value + "/" + log.behaviour.column)
-        )
-    frame = pl.DataFrame(columns).with_columns(reason=reason)
+    frame = pl.DataFrame(columns).with_columns(reason=_first_reason(spec))
     strange = frame["reason"].is_not_null()
     seen = {LOG_SEEN: int(user_seen), LOG_ITEM_SEEN: int(item_seen)}
-    if not strange.any():
-        return frame.drop("reason", "odd_order", strict=False), [], seen
     bad = _described(frame.filter(strange), strange.arg_true().to_list(), rows)
     return frame.filter(~strange).drop("reason", "odd_order", strict=False), bad, seen
+
+
+def _first_reason(spec: FeatureSpec) -> pl.Expr:
+    """Why a row is bad, as `reason/column`, under the first reason that holds; null where it is good."""
+    log = spec.interactions
+    col = pl.col
+    when = [
+        (col("user").is_null(), Reason.MISSING_KEY, log.user),
+        (col("item").is_null(), Reason.MISSING_KEY, log.item),
+        (col("time").is_null(), Reason.TIME_UNREADABLE, log.timestamp.column),
+        (col("time") < 0, Reason.TIME_OUT_OF_RANGE, log.timestamp.column),
+    ]
+    if log.order is not None:
+        when.append((col("odd_order"), Reason.ORDER_UNREADABLE, log.order))
+    if log.behaviour is not None:
+        unknown = col("behaviour").is_null()
+        when.append((unknown, Reason.UNKNOWN_BEHAVIOUR, log.behaviour.column))
+    return pl.coalesce(pl.when(bad).then(pl.lit(f"{why}/{where}")) for bad, why, where in when)
 
 
 def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[RejectedCell]:

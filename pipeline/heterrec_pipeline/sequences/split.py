@@ -55,38 +55,36 @@ def split_ranges(
         cuts: the two cuts of a temporal split.
     """
     start, end = start_U[:-1], start_U[1:]
-    none = np.zeros(0, dtype=np.int64)
+    every = np.arange(len(start), dtype=np.int64)
     if split == "latest":
-        users = np.arange(len(start), dtype=np.int64)
-        return Ranges(users, start, end, end, end, np.zeros_like(users))
-    if isinstance(spec.split, LeaveOneOut):
-        long = end - start >= 3
-        history = {
-            "train": np.where(long, end - 2, end),
-            "validation": end - 2,
-            "test": end - 1,
-        }[split]
-        target_start, target_end = history, history + 1
-        usable = np.full(len(start), True) if split == "train" else long
-    else:
-        assert cuts is not None or len(start) == 0
-        validation_at, test_at = cuts or (0, 0)
-        before_validation = _first_at(start_U, time_E, validation_at)
-        before_test = _first_at(start_U, time_E, test_at)
-        history = before_test if split == "test" else before_validation
-        target_start = history
-        target_end = before_test if split == "validation" else end
-        usable = np.full(len(start), True)
+        return Ranges(every, start, end, end, end, np.zeros_like(every))
+    history, target_end = _borders(spec, split, start_U, time_E, cuts)
     if split == "train":
         users = np.flatnonzero(history - start >= 2)
         kept = history[users]
         return Ranges(users, start[users], kept, kept, kept, np.zeros_like(users))
-    users = np.flatnonzero(usable)
-    if len(users) == 0:
-        return Ranges(none, none, none, none, none, none)
+    long = end - start >= 3
+    users = np.flatnonzero(long) if isinstance(spec.split, LeaveOneOut) else every
     return _with_targets(
-        spec, users, start[users], history[users], target_start[users], target_end[users], item_E
+        spec, users, start[users], history[users], history[users], target_end[users], item_E
     )
+
+
+def _borders(
+    spec: FeatureSpec, split: str, start_U: Ints, time_E: Ints, cuts: Cuts
+) -> tuple[Ints, Ints]:
+    """Per user, where the history of a split ends and its targets begin, and where they end: [U] each."""
+    start, end = start_U[:-1], start_U[1:]
+    if isinstance(spec.split, LeaveOneOut):
+        train = np.where(end - start >= 3, end - 2, end)
+        history = {"train": train, "validation": end - 2, "test": end - 1}[split]
+        return history, history + 1
+    assert cuts is not None or len(start) == 0
+    validation_at, test_at = cuts or (0, 0)
+    before_test = _first_at(start_U, time_E, test_at)
+    if split == "test":
+        return before_test, end
+    return _first_at(start_U, time_E, validation_at), before_test
 
 
 def _first_at(start_U: Ints, time_E: Ints, cut: int) -> Ints:

@@ -183,6 +183,14 @@ def test_given_boundaries_replace_the_fit_but_not_the_need_of_a_value() -> None:
             edges(feature, nothing, "users")
 
 
+def test_given_boundaries_are_content_with_infinities() -> None:
+    column, keys = pa.array([math.inf, math.nan]), pl.Series(["a", "b"])
+    given_ones = numeric(bins=None, boundaries=[2])
+    assert edges(given_ones, sample(given_ones, column, keys, 2), "items").tolist() == [2.0]
+    with pytest.raises(DataError):
+        edges(numeric(), sample(numeric(), column, keys, 2), "items")
+
+
 @QUICK
 @given(
     st.lists(

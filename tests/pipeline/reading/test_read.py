@@ -1,7 +1,8 @@
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -105,6 +106,6 @@ def test_whoever_stops_early_leaves_no_thread_behind() -> None:
 
     stream = prefetched(endless(), depth=2)
     assert next(stream) == 0
-    stream.close()
+    cast(Generator[int, None, None], stream).close()
     assert threads() == 0
     assert len(made) <= 5, "no more than the depth, the one taken and those in the making"
