@@ -1,7 +1,6 @@
 """Fit embedding quantizers without moving a vector: each block of dimensions reads the vectors it needs by itself."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -154,6 +153,3 @@ class JoinBlocks(beam.DoFn):
         ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))
         edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]
         yield name, embedding.quantizer_table(np.concatenate(edges, axis=1))
-
-
-__all__: list[Any] = ["BlockSample", "FitBlock", "JoinBlocks", "PlanBlocks", "blocks"]
