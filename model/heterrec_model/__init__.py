@@ -1,0 +1,1 @@
+"""HeterRec in PyTorch: trains from a generation, evaluates over the full catalogue, recommends."""

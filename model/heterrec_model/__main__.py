@@ -1,0 +1,186 @@
+"""The command line: `heterrec-model train | evaluate | recommend`. It parses and calls; the work is elsewhere.
+
+Exit codes: 0 done (also a run that SIGTERM ended: it is saved), 1 a failure of the run, 2 a mistake in the call, the
+configuration or the data.
+"""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn, TextIO
+
+import typer
+from rich.console import Console
+
+from heterrec_schemas.errors import CallError, HeterrecError
+
+app = typer.Typer(
+    name="heterrec-model",
+    help="Train HeterRec from a generation, evaluate it over the full catalogue, ask it for recommendations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data", help="A generation, or an output folder (its latest), local, gs:// or s3://."
+    ),
+]
+RunOption = Annotated[Path, typer.Option("--run", help="The folder of the run.")]
+CheckpointOption = Annotated[str, typer.Option("--checkpoint", help="best, last or step-N.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no summary.")]
+
+
+@contextmanager
+def _guarded(debug: bool) -> Iterator[None]:
+    """Turn errors into one message and an exit code; tracebacks only with --debug."""
+    logging.basicConfig(
+        level=logging.INFO if debug else logging.CRITICAL,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    if not debug:
+        warnings.showwarning = _show_warning
+    try:
+        yield
+    except HeterrecError as error:
+        _fail(error.message, error.exit_code, debug)
+    except KeyboardInterrupt:
+        _fail("stopped at once; the last checkpoint stands, and --resume goes on from it", 1, False)
+    except BrokenPipeError:
+        raise typer.Exit(1) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split())
+        todo = "Run again with --debug for the traceback, and report it."
+        _fail(f"an unexpected {type(error).__name__}: {message}. {todo}", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    rank = os.environ.get("RANK") if os.environ.get("WORLD_SIZE", "1") != "1" else None
+    _tell(f"error: {message}" if rank is None else f"error (rank {rank}): {message}", "red")
+    raise typer.Exit(code)
+
+
+def _tell(line: str, style: str | None = None) -> None:
+    Console(stderr=True, markup=False).print(
+        line, style=style, markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings in one line; libraries' are for developers."""
+    if category is UserWarning and "heterrec_model" in filename:
+        _tell(f"warning: {message}", "yellow")
+
+
+@app.command()
+def train(
+    data: DataOption,
+    run: RunOption,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            help="A YAML file, or a shipped configuration: cpu, gpu, paper. With --resume: left out, the run's own.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Another value for a setting; may be repeated."
+        ),
+    ] = [],  # noqa: B006
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder.")
+    ] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train a model into a run folder; SIGTERM and Ctrl-C save it first. Under torchrun: on several processes."""
+    with _guarded(debug):
+        from heterrec_model.config import load_config
+        from heterrec_model.printing import print_training, training_json
+        from heterrec_model.training.loop import train as run_train
+
+        own = run / "config.yaml"
+        if config is None and not (resume and own.is_file()):
+            raise CallError(
+                "--config is needed to start a run", todo="Name a file, or one of the shipped: cpu."
+            )
+        parsed = load_config(config if config is not None else own, settings)
+        result = run_train(parsed, data=data, run=run, resume=resume, quiet=quiet)
+        if result.main and as_json:
+            print(json.dumps(training_json(result)))
+        elif result.main and not quiet:
+            print_training(Console(markup=False), result)
+        if result.stopped == "SIGINT":
+            raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    data: DataOption,
+    run: RunOption,
+    split: Annotated[str, typer.Option("--split", help="validation or test.")] = "test",
+    checkpoint: CheckpointOption = "best",
+    filter_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--filter-seen/--no-filter-seen",
+            help="Leave a history's items out of the ranking, targets excepted; left out: as the run's config says.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Rank the whole catalogue for every user of a split, and measure where the targets stand."""
+    with _guarded(debug):
+        from heterrec_model.evaluation.evaluate import evaluate as run_evaluate
+        from heterrec_model.printing import print_evaluation
+        from heterrec_model.training.display import Display
+
+        with Display(None if quiet else Console(stderr=True, markup=False)) as display:
+            result = run_evaluate(
+                data,
+                run,
+                split,
+                checkpoint=checkpoint,
+                filter_seen=filter_seen,
+                on_progress=lambda users: display.show(f"{users:,} users ranked"),
+            )
+        if as_json:
+            print(json.dumps(result))
+        elif not quiet:
+            print_evaluation(Console(markup=False), result)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

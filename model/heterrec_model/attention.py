@@ -1,0 +1,162 @@
+"""Causal attention over items of K tokens each, Eq. 1 to 3, with a bias that the tokens of two items share.
+
+Shapes: B users, H heads, S = T * K tokens (item-major), T items, K tokens an item, E = D / H, G 1 or H.
+
+Three ways to the same values:
+    dense    everything at S x S: the plain reference
+    chunked  queries in chunks of items, each against the keys up to its own end: half the products, for CPUs
+    flex     PyTorch's FlexAttention with a block mask, for GPUs
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from heterrec_model.dropout import dropout as drop
+
+Mask = Literal["item", "causal"]
+CHUNK_TOKENS = 96
+"""Queries a chunk: fewer skip more future keys, more make larger products."""
+
+
+def attention(
+    q_BHSE: Tensor,
+    k_BHSE: Tensor,
+    v_BHSE: Tensor,
+    bias_BGTT: Tensor | None,
+    *,
+    tokens: int,
+    mask: Mask = "item",
+    dropout: float = 0.0,
+    method: Literal["auto", "chunked", "dense", "flex"] = "auto",
+) -> Tensor:
+    """softmax((Q K^T + P) / sqrt(d_k) + M) V, [B, H, S, E].
+
+    Args:
+        q_BHSE: queries.
+        k_BHSE: keys.
+        v_BHSE: values.
+        bias_BGTT: P at the level of items, or None.
+        tokens: K.
+        mask: `item` lets a token see all tokens of its own and of earlier items; `causal` is Eq. 3 to the letter.
+        dropout: share of attention weights that are dropped.
+        method: how; `auto` takes flex on CUDA without dropout, else chunked.
+    """
+    if method == "auto":
+        method = "flex" if q_BHSE.is_cuda and not dropout else "chunked"
+    if method == "flex":
+        return _flex(q_BHSE, k_BHSE, v_BHSE, bias_BGTT, tokens, mask)
+    items = q_BHSE.shape[2] // tokens
+    chunk = items if method == "dense" else max(1, CHUNK_TOKENS // tokens)
+    scale = 1.0 / math.sqrt(q_BHSE.shape[-1])
+    q_BHSE = q_BHSE * scale
+    future_TT = _future(items, q_BHSE.device)
+    if bias_BGTT is None:
+        masked_BGTT = torch.zeros_like(future_TT, dtype=q_BHSE.dtype)
+        masked_BGTT = masked_BGTT.masked_fill(future_TT, -math.inf)[None, None]
+    else:
+        masked_BGTT = (bias_BGTT * scale).masked_fill(future_TT, -math.inf)
+    parts = [
+        _rows(
+            q_BHSE,
+            k_BHSE,
+            v_BHSE,
+            masked_BGTT,
+            start,
+            min(start + chunk, items),
+            tokens,
+            mask,
+            dropout,
+        )
+        for start in range(0, items, chunk)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+def _rows(
+    q_BHSE: Tensor,
+    k_BHSE: Tensor,
+    v_BHSE: Tensor,
+    masked_BGTT: Tensor,
+    start: int,
+    stop: int,
+    tokens: int,
+    mask: Mask,
+    dropout: float,
+) -> Tensor:
+    """The outputs of the items start .. stop - 1, which see no key beyond their own."""
+    q = q_BHSE[:, :, start * tokens : stop * tokens]
+    k, v = k_BHSE[:, :, : stop * tokens], v_BHSE[:, :, : stop * tokens]
+    scores = q @ k.transpose(-1, -2)
+    shape = scores.shape
+    bias = masked_BGTT[:, :, start:stop, None, :stop, None]
+    scores = scores.view(*shape[:2], stop - start, tokens, stop, tokens) + bias
+    scores = scores.view(shape)
+    if mask == "causal" and tokens > 1:
+        future = torch.ones(shape[-2:], dtype=torch.bool, device=q.device)
+        scores = scores.masked_fill(future.triu(1 + start * tokens), -math.inf)
+    weights = torch.softmax(scores, dim=-1)
+    if dropout:
+        weights = drop(weights, dropout)
+    return weights @ v
+
+
+def _future(items: int, device: torch.device) -> Tensor:
+    """True where the key's item comes after the query's: [T, T]."""
+    return torch.ones(items, items, dtype=torch.bool, device=device).triu(1)
+
+
+def _flex(
+    q_BHSE: Tensor,
+    k_BHSE: Tensor,
+    v_BHSE: Tensor,
+    bias_BGTT: Tensor | None,
+    tokens: int,
+    mask: Mask,
+) -> Tensor:
+    """FlexAttention: future blocks are skipped, the bias is read at T x T inside the kernel."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    scale = 1.0 / math.sqrt(q_BHSE.shape[-1])
+    score_mod: Callable[..., Tensor] | None = None
+    if bias_BGTT is not None:
+        shared = bias_BGTT.shape[1] == 1
+        bias = bias_BGTT * scale
+
+        def score_mod(score: Tensor, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+            group = h * 0 if shared else h
+            return score + bias[b, group, q // tokens, k // tokens]
+
+    block_mask = _block_mask(q_BHSE.shape[2], tokens, mask, str(q_BHSE.device))
+    attend: Any = _compiled_flex() if q_BHSE.is_cuda else flex_attention
+    out: Tensor = attend(
+        q_BHSE, k_BHSE, v_BHSE, score_mod=score_mod, block_mask=block_mask, scale=scale
+    )
+    return out
+
+
+@lru_cache(maxsize=1)
+def _compiled_flex() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=True)
+    return compiled
+
+
+@lru_cache(maxsize=64)
+def _block_mask(length: int, tokens: int, mask: Mask, device: str) -> object:
+    """item(q) >= item(k), or Eq. 3, in blocks; one for each length that occurs."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def by_item(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return q // tokens >= k // tokens
+
+    def by_token(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return q >= k
+
+    chosen = by_item if mask == "item" else by_token
+    return create_block_mask(chosen, None, None, length, length, device=device)

@@ -1,0 +1,55 @@
+"""HeterRec, Figure 2 of the paper: HTFL, HCT and the item tower under LMP.
+
+Shapes: B users, T items, K tokens an item, D width, P prefix tokens.
+"""
+
+from torch import Tensor, nn
+
+from heterrec_model.config import Config
+from heterrec_model.data.batch import Batch
+from heterrec_model.data.token_table import TokenTable
+from heterrec_model.embeddings import ItemTables, module_name
+from heterrec_model.hct import HCT
+from heterrec_model.htfl import HTFL
+from heterrec_model.item_tower import ItemTower
+from heterrec_model.lmp import MultiStep
+from heterrec_model.retrieval import Encoded, RetrievalModel
+from heterrec_model.time_gap import TimeGap
+from heterrec_model.user_side import UserTokens
+
+
+class HeterRec(RetrievalModel):
+    """The whole model; every part stands in a file of its own.
+
+    Args:
+        config: the whole run's.
+        table: the generation's items.
+        tables: the features' embeddings.
+    """
+
+    def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
+        super().__init__(config, table, tables)
+        model = config.model
+        self.htfl = HTFL(model, tables.tokens, table.behaviours)
+        layers = model.token_blocks + model.item_blocks
+        self.time_gap: TimeGap | None = None
+        if model.time_gap.enabled:
+            self.time_gap = TimeGap(model.time_gap, layers, model.heads)
+        self.layers = layers
+        self.user_tokens = UserTokens(model, table.user_features)
+        self.hct = HCT(model, self.htfl.tokens)
+        self.tower = ItemTower(model, tables.tokens)
+        if config.loss.token_weight:
+            self.token_lmp = nn.ModuleDict(
+                {module_name(name): MultiStep(config.loss, model.width) for name in tables.names}
+            )
+
+    def encode(self, e_BTKD: Tensor, batch: Batch) -> Encoded:
+        """HTFL, then HCT with the time gaps and the user's own features."""
+        h_BSD, raw_BTD = self.htfl(e_BTKD, batch.behaviour_BT)
+        biases: list[Tensor | None] = [None] * self.layers
+        if self.time_gap is not None:
+            biases = list(self.time_gap(batch.timestamp_BT))
+        prefix_BPD = self.user_tokens(batch.user_features)
+        h_BTKD, u_BTD = self.hct(h_BSD, raw_BTD, prefix_BPD, biases)
+        return Encoded(u_BTD, h_BTKD)
