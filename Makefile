@@ -15,9 +15,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 MANIFESTS := setup.cfg pyproject.toml $(LOCK)
-EXTRAS_env := pipeline,dev
-EXTRAS_demo := pipeline,embed,demo
-EXTRAS_all := pipeline,embed,demo,dev
+EXTRAS_env := pipeline,model,dev
+EXTRAS_demo := pipeline,model,embed,demo
+EXTRAS_all := pipeline,model,embed,demo,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test check format schemas bench lock clean
@@ -31,18 +31,25 @@ help: ## list the targets
 env: $(VENV)/.installed-env ## the environment for working on the code, in .venv
 	@echo "The environment is ready: $(BIN)/python"
 
-demo: $(VENV)/.installed-demo ## build a generation from The Complete Journey, end to end
-	@echo "== 1 of 4: The Complete Journey becomes three tables in $(DEMO)/data"
+demo: $(VENV)/.installed-demo ## from The Complete Journey to recommendations, end to end
+	@echo "== 1 of 7: The Complete Journey becomes three tables in $(DEMO)/data"
 	$(BIN)/python examples/complete_journey/prepare.py $(DEMO)/data
-	@echo "== 2 of 4: the products' texts become vectors in $(DEMO)/data/embeddings"
+	@echo "== 2 of 7: the products' texts become vectors in $(DEMO)/data/embeddings"
 	$(BIN)/heterrec-pipeline embed --input $(DEMO)/data --items items.parquet --key product_id \
 		--text text --model all-MiniLM-L6-v2 --output $(DEMO)/data/embeddings
-	@echo "== 3 of 4: catalogue, vectors and purchases become a generation in $(DEMO)/out"
+	@echo "== 3 of 7: catalogue, vectors and purchases become a generation in $(DEMO)/out"
 	$(BIN)/heterrec-pipeline build --spec examples/complete_journey/spec.yaml \
 		--input $(DEMO)/data --output $(DEMO)/out
-	@echo "== 4 of 4: what the generation holds"
+	@echo "== 4 of 7: what the generation holds"
 	$(BIN)/heterrec-pipeline inspect $(DEMO)/out
-	@echo "One product and one household: $(BIN)/heterrec-pipeline inspect $(DEMO)/out --item 1029743 --user 1"
+	@echo "== 5 of 7: a small HeterRec is trained in $(DEMO)/run"
+	rm -rf $(DEMO)/run
+	$(BIN)/heterrec-model train --data $(DEMO)/out --config examples/complete_journey/model.yaml --run $(DEMO)/run
+	@echo "== 6 of 7: its metrics beside two baselines that only count"
+	$(BIN)/heterrec-model compare --data $(DEMO)/out --run $(DEMO)/run --against popular --against neighbours
+	@echo "== 7 of 7: what it recommends to household 1"
+	$(BIN)/heterrec-model recommend --data $(DEMO)/out --run $(DEMO)/run --user 1
+	@echo "Look closer: $(BIN)/heterrec-pipeline inspect $(DEMO)/out --item 1029743 --user 1"
 
 test: $(VENV)/.installed-all ## make the environment and run all tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)

@@ -1,1 +1,44 @@
 """HeterRec in PyTorch: trains from a generation, evaluates over the full catalogue, recommends."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heterrec_model.config import Config as Config
+    from heterrec_model.config import load_config as load_config
+    from heterrec_model.data.token_table import TokenTable as TokenTable
+    from heterrec_model.data.token_table import open_token_table as open_token_table
+    from heterrec_model.evaluation.evaluate import evaluate as evaluate
+    from heterrec_model.heterrec import HeterRec as HeterRec
+    from heterrec_model.models import build_model as build_model
+    from heterrec_model.recommend import recommend as recommend
+    from heterrec_model.training.checkpoint import load_run as load_run
+    from heterrec_model.training.loop import train as train
+
+_PLACES = {
+    "Config": "heterrec_model.config",
+    "HeterRec": "heterrec_model.heterrec",
+    "TokenTable": "heterrec_model.data.token_table",
+    "build_model": "heterrec_model.models",
+    "evaluate": "heterrec_model.evaluation.evaluate",
+    "load_config": "heterrec_model.config",
+    "load_run": "heterrec_model.training.checkpoint",
+    "open_token_table": "heterrec_model.data.token_table",
+    "recommend": "heterrec_model.recommend",
+    "train": "heterrec_model.training.loop",
+}
+__all__ = sorted(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: PyTorch takes seconds, and `--help` needs none of it."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Kept under its name: the import of the module `recommend` has just put the module there.
+    globals()[name] = getattr(import_module(_PLACES[name]), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

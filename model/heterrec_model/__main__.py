@@ -1,4 +1,4 @@
-"""The command line: `heterrec-model train | evaluate | recommend`. It parses and calls; the work is elsewhere.
+"""The command line: `heterrec-model train | evaluate | compare | recommend`. It parses and calls; the work is elsewhere.
 
 Exit codes: 0 done (also a run that SIGTERM ended: it is saved), 1 a failure of the run, 2 a mistake in the call, the
 configuration or the data.
@@ -33,7 +33,7 @@ DataOption = Annotated[
         "--data", help="A generation, or an output folder (its latest), local, gs:// or s3://."
     ),
 ]
-RunOption = Annotated[Path, typer.Option("--run", help="The folder of the run.")]
+RunOption = Annotated[str, typer.Option("--run", help="The folder of the run, on this machine.")]
 CheckpointOption = Annotated[str, typer.Option("--checkpoint", help="best, last or step-N.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -47,14 +47,15 @@ def _guarded(debug: bool) -> Iterator[None]:
         level=logging.INFO if debug else logging.CRITICAL,
         format="%(levelname)s %(name)s: %(message)s",
     )
-    if not debug:
-        warnings.showwarning = _show_warning
     try:
-        yield
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.showwarning = _show_warning
+            yield
     except HeterrecError as error:
         _fail(error.message, error.exit_code, debug)
     except KeyboardInterrupt:
-        _fail("stopped at once; the last checkpoint stands, and --resume goes on from it", 1, False)
+        _fail("stopped; what a run has saved stands, and train --resume goes on from it", 1, False)
     except BrokenPipeError:
         raise typer.Exit(1) from None
     except typer.Exit:
@@ -121,10 +122,10 @@ def train(
     """Train a model into a run folder; SIGTERM and Ctrl-C save it first. Under torchrun: on several processes."""
     with _guarded(debug):
         from heterrec_model.config import load_config
-        from heterrec_model.printing import print_training, training_json
+        from heterrec_model.training.display import summary
         from heterrec_model.training.loop import train as run_train
 
-        own = run / "config.yaml"
+        own = Path(run) / "config.yaml"
         if config is None and not (resume and own.is_file()):
             raise CallError(
                 "--config is needed to start a run", todo="Name a file, or one of the shipped: cpu."
@@ -132,9 +133,9 @@ def train(
         parsed = load_config(config if config is not None else own, settings)
         result = run_train(parsed, data=data, run=run, resume=resume, quiet=quiet)
         if result.main and as_json:
-            print(json.dumps(training_json(result)))
+            print(json.dumps(result.to_json()))
         elif result.main and not quiet:
-            print_training(Console(markup=False), result)
+            summary(Console(markup=False), result)
         if result.stopped == "SIGINT":
             raise typer.Exit(1)
 
@@ -158,8 +159,8 @@ def evaluate(
 ) -> None:
     """Rank the whole catalogue for every user of a split, and measure where the targets stand."""
     with _guarded(debug):
+        from heterrec_model.evaluation.display import show_evaluations
         from heterrec_model.evaluation.evaluate import evaluate as run_evaluate
-        from heterrec_model.printing import print_evaluation
         from heterrec_model.training.display import Display
 
         with Display(None if quiet else Console(stderr=True, markup=False)) as display:
@@ -174,7 +175,109 @@ def evaluate(
         if as_json:
             print(json.dumps(result))
         elif not quiet:
-            print_evaluation(Console(markup=False), result)
+            console = Console(markup=False)
+            show_evaluations(console, [result])
+            line = f"{run}, {result['checkpoint']}; generation {result['generation']}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    data: DataOption,
+    run: Annotated[
+        str, typer.Option("--run", help="The run's folder; of several seeds, between commas.")
+    ],
+    against: Annotated[
+        list[str],
+        typer.Option(
+            "--against",
+            metavar="RUN|popular|neighbours",
+            help="Another run, or seeds between commas, or a baseline that only counts; may be repeated.",
+        ),
+    ],
+    split: Annotated[str, typer.Option("--split", help="validation or test.")] = "test",
+    filter_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--filter-seen/--no-filter-seen",
+            help="Leave a history's items out of the ranking, targets excepted; left out: as each run's config says.",
+        ),
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap.")] = 10_000,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Hold a run against others on the same users: their metrics, and a paired bootstrap of the differences."""
+    with _guarded(debug):
+        from heterrec_model.evaluation.display import show_sides
+        from heterrec_model.evaluation.sides import compare_sides
+        from heterrec_model.training.display import Display
+
+        with Display(None if quiet else Console(stderr=True, markup=False)) as display:
+            found = compare_sides(
+                data,
+                run,
+                against,
+                split,
+                filter_seen=filter_seen,
+                resamples=resamples,
+                on_side=lambda name: display.show(f"evaluating {name}"),
+            )
+        if as_json:
+            print(json.dumps(found.to_json()))
+        elif not quiet:
+            show_sides(Console(markup=False), found)
+
+
+@app.command()
+def recommend(
+    data: DataOption,
+    run: RunOption,
+    user: Annotated[str | None, typer.Option("--user", help="A user's id.")] = None,
+    items: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--items",
+            metavar="I1,I2",
+            help="Ids of items instead of a user, oldest first; repeat it for ids with commas in them.",
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    checkpoint: CheckpointOption = "best",
+    filter_seen: Annotated[
+        bool, typer.Option("--filter-seen/--no-filter-seen", help="Leave the history's items out.")
+    ] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Recommend items to a user, or to somebody who had some items, in words."""
+    with _guarded(debug):
+        from heterrec_model.recommend import recommend as run_recommend
+        from heterrec_model.recommend_display import show_recommendation
+
+        found = run_recommend(
+            data,
+            run,
+            user=user,
+            items=_ids(items),
+            k=k,
+            checkpoint=checkpoint,
+            filter_seen=filter_seen,
+        )
+        if as_json:
+            print(json.dumps(found.to_json()))
+        else:
+            show_recommendation(Console(markup=False), found)
+
+
+def _ids(given: list[str] | None) -> list[str] | None:
+    """The ids in `--items`: one option names several between commas, several options name one each."""
+    if not given:
+        return None
+    if len(given) > 1:
+        return given
+    return [name.strip() for name in given[0].split(",") if name.strip()]
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TimeGapConfig(_Section):
@@ -99,6 +99,10 @@ class ModelConfig(_Section):
             raise ValueError(f"width: {self.width} is not divisible by heads: {self.heads}")
         if not self.item_id and self.features == ():
             raise ValueError("an item needs a token: name features, or set item_id: true")
+        if self.attention == "flex" and self.attention_dropout:
+            raise ValueError(
+                "attention: flex knows no attention_dropout: set it to 0, or take auto"
+            )
         return self
 
 
@@ -207,10 +211,18 @@ class TrainConfig(_Section):
     metric: str = "ndcg@50"
     """Of the validation split; decides `best` and early stopping."""
     patience: Count | None = None
-    """Stop after this many validations without a better metric; left out: never."""
+    """Stop after this many validations without a better metric; left out: never. Not together with refit_epochs."""
     log_every: Count = 10
     """Steps between lines of metrics.jsonl and TensorBoard."""
     tensorboard: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.patience is not None and self.refit_epochs:
+            raise ValueError(
+                "patience: an early end would skip the refit_epochs; set one of them only"
+            )
+        return self
 
 
 class EvaluationConfig(_Section):
@@ -299,7 +311,8 @@ def _read(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(settings, dict):
         raise CallError(str(path), got=type(settings).__name__, expected="sections with settings")
-    return settings
+    # a section whose every line is commented out is None
+    return {name: section for name, section in settings.items() if section is not None}
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:

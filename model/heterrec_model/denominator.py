@@ -99,13 +99,13 @@ class SharedNegatives(Negatives):
         self, query_RD: Tensor, vectors_UD: Tensor, positions: Positions, at_R: Tensor, step: int
     ) -> Tensor:
         """[R, C]."""
-        correction_C = -self.log_q_C.to(query_RD.dtype)
-        logits_RC = torch.addmm(correction_C, query_RD, vectors_UD[self.candidate_C].T)
         target_R = positions.row_N[at_R + step]
         same_RC = self.value_U[target_R][:, None] == self.value_U[self.candidate_C]
         if self.user_C is not None and self.asking_N is not None:
             same_RC = same_RC | (self.asking_N[at_R][:, None] == self.user_C)
-        return logits_RC.masked_fill(same_RC, -torch.inf)
+        # added to the product, the mask costs the gradient nothing
+        correction_RC = torch.where(same_RC, -torch.inf, -self.log_q_C.to(query_RD.dtype))
+        return torch.addmm(correction_RC, query_RD, vectors_UD[self.candidate_C].T)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from heterrec_model.config import ModelConfig
 from heterrec_model.data.features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable
+from heterrec_model.lookup import narrow_lookup
 from heterrec_schemas import MISSING
+from heterrec_schemas.errors import CallError
 
 ITEM_ID = "item_id"
 
@@ -27,6 +29,9 @@ class ItemTables(nn.Module):
         table: the generation's items.
         edges: the quantile edges [q - 1, dim] of every embedding feature, for `embedding_init: quantizer`.
         sparse: whether the id's table has sparse gradients.
+
+    Raises:
+        CallError: there is nothing to look up.
     """
 
     tokens_IC: Tensor
@@ -43,6 +48,12 @@ class ItemTables(nn.Module):
         super().__init__()
         self.features = table.features
         self.names = ((ITEM_ID,) if config.item_id else ()) + tuple(f.name for f in table.features)
+        if not self.names:
+            raise CallError(
+                "an item needs a token",
+                got="model.item_id: false and no item feature",
+                todo="Set model.item_id: true, or take a generation with item features.",
+            )
         self.id_dropout = config.id_dropout
         self.register_buffer("tokens_IC", table.tokens_IC, persistent=False)
         self.register_buffer("trained_I", table.train_count_I > 0, persistent=False)
@@ -120,7 +131,7 @@ class GroupTable(nn.Module):
     def forward(self, tokens_NZ: Tensor) -> Tensor:
         """[N, D] of the groups' tokens."""
         composed: Tensor = self.project(
-            F.embedding(tokens_NZ + self.offsets_Z, self.weight).flatten(1)
+            narrow_lookup(tokens_NZ + self.offsets_Z, self.weight).flatten(1)
         )
         return composed
 

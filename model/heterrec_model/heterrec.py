@@ -33,7 +33,7 @@ class HeterRec(RetrievalModel):
         self.htfl = HTFL(model, tables.tokens, table.behaviours)
         layers = model.token_blocks + model.item_blocks
         self.time_gap: TimeGap | None = None
-        if model.time_gap.enabled:
+        if model.time_gap.enabled and layers:
             self.time_gap = TimeGap(model.time_gap, layers, model.heads)
         self.layers = layers
         self.user_tokens = UserTokens(model, table.user_features)

@@ -26,8 +26,9 @@ def info_nce(positive_N: Tensor, negative_NC: Tensor) -> Tensor:
         positive_N: l+, similarity / tau.
         negative_NC: l-, likewise, corrected for sampling; -inf where masked.
     """
-    rest_N = torch.logaddexp(torch.logsumexp(negative_NC, 1), torch.zeros_like(positive_N))
-    return torch.logaddexp(positive_N, rest_N) - positive_N
+    one_N = torch.zeros_like(positive_N)
+    fraction_NC = torch.cat([torch.stack([positive_N, one_N], 1), negative_NC], 1)
+    return -torch.log_softmax(fraction_NC, 1)[:, 0]
 
 
 def gate(previous_N: Tensor, current_N: Tensor, margin: float) -> Tensor:
@@ -135,7 +136,7 @@ def settle(sums: LossSums) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]
     names = list(sums.sums)
     local = torch.stack([sums.sums[name] for name in names])
     counts = torch.stack([torch.stack([sums.open[n], sums.possible[n]]) for n in names])
-    weights = torch.tensor([sums.weights[name] for name in names], device=local.device)
+    weights = local.new_tensor([sums.weights[name] for name in names])
     told = sum_over_ranks(torch.cat([local.detach()[:, None], counts], dim=1))
     divisor = told[:, 1].clamp(min=1)
     total = (local * weights / divisor).sum() * world_size()

@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.loader import items_batch, user_batch
@@ -19,8 +17,11 @@ from heterrec_schemas.generation import Generation, item_in_words, user_in_words
 from heterrec_schemas.generation.decode import bucket_words, decode_cells
 from heterrec_schemas.generation.describe import utc_text
 from heterrec_schemas.manifest import SPLITS
-from heterrec_schemas.spec import EmbeddingFeature
+from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, Feature
 from heterrec_schemas.tokens import FIRST_FREE
+
+NESTED = " > "
+"""Stands between the nodes of a path."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def recommend(
     if (user is None) == (items is None):
         got = "neither" if user is None else "both"
         raise CallError("recommend", got=got, expected="either a user or items")
+    if items is not None and not items:
+        raise CallError("items", got="none", expected="at least one")
     if k < 1:
         raise CallError("k", got=k, expected="at least 1")
     from heterrec_model.training.checkpoint import load_run
@@ -99,21 +102,16 @@ def recommend(
         batch = items_batch(known, generation, wide)
     else:
         batch = _batch_of_user(generation, user, split, wide)
-    scorer = VectorScorer(loaded.model)
     seen_batch = cut(batch, loaded.config.model.max_length)
-    place_K, score_K = _best(scorer, seen_batch, batch if filter_seen else None, loaded.config, k)
-    best_K = scorer.table.catalogue_N[place_K].tolist()
-    history = batch.item_BT[0].tolist()
-    words = items_in_words(generation, {*history, *best_K})
+    hidden = batch if filter_seen else None
+    best = _best(VectorScorer(loaded.model), seen_batch, hidden, loaded.config, k)
+    words = items_in_words(generation, {*batch.item_BT[0].tolist(), *best})
     return Recommendation(
         user=None if user is None else batch.user_ids[0],
         user_features={} if user is None else _user_features(generation, batch),
         history=_history(generation, batch, words, timed=user is not None),
         history_used=int(seen_batch.length_B[0]),
-        items=[
-            {**words[index], "score": score}
-            for index, score in zip(best_K, score_K.tolist(), strict=True)
-        ],
+        items=[{**words[index], "score": score} for index, score in best.items()],
         seen_filtered=filter_seen,
         model=loaded.config.model.name,
         checkpoint=loaded.name,
@@ -126,16 +124,18 @@ def items_in_words(
 ) -> dict[int, dict[str, Any]]:
     """Items by their item_index: item_id, item_index and features in words (vectors have none).
 
-    An item without a row has no id and no features; `words` says what it is.
+    Of a path and its prefixes only the path is named. An item without a row has no id and no features; `words` says
+    what it is.
     """
-    names = [f.name for f in generation.spec.items.features if not isinstance(f, EmbeddingFeature)]
+    features = [f for f in generation.spec.items.features if not isinstance(f, EmbeddingFeature)]
+    names = [f.name for f in features]
     rows = generation.rows(
         generation.item_shards(),
         "item_index",
         sorted(set(item_index)),
         ["item_index", "item_id", *names],
     )
-    cells = {name: decode_cells(generation, name, rows[name].to_pylist()) for name in names}
+    cells = {f.name: _in_words(generation, f, rows[f.name].to_pylist()) for f in features}
     buckets = generation.spec.items.catalogue_vocabulary.oov_buckets
     items: dict[int, dict[str, Any]] = {}
     for index in item_index:
@@ -144,9 +144,22 @@ def items_in_words(
         items[index] = {"item_id": None, "item_index": index, "features": {}, "words": words}
     keys = zip(rows["item_index"].to_pylist(), rows["item_id"].to_pylist(), strict=True)
     for row, (index, item_id) in enumerate(keys):
-        features = {name: cells[name][row]["words"] for name in names}
-        items[index] = {"item_id": item_id, "item_index": index, "features": features}
+        words_of = {name: cells[name][row] for name in names}
+        items[index] = {"item_id": item_id, "item_index": index, "features": words_of}
     return items
+
+
+def _in_words(generation: Generation, feature: Feature, cells: Sequence[Any]) -> list[str]:
+    """The words of a feature's cells."""
+    decoded = decode_cells(generation, feature.name, cells)
+    if not isinstance(feature, CategoricalFeature) or feature.nested != "prefixes":
+        return [cell["words"] for cell in decoded]
+    words = []
+    for cell in decoded:
+        values = [str(value) for value in cell["values"] if value is not None]
+        ends = [v for v in values if not any(o.startswith(v + NESTED) for o in values)]
+        words.append(", ".join(ends) or cell["words"])
+    return words
 
 
 def _item_index(generation: Generation, item: str | int) -> int:
@@ -173,17 +186,19 @@ def _batch_of_user(
 
 def _best(
     scorer: VectorScorer, batch: Batch, hidden: Batch | None, config: Config, k: int
-) -> tuple[Tensor, Tensor]:
-    """Places in the catalogue and scores of the k best items that are not in the hidden history."""
+) -> dict[int, float]:
+    """The item_index and the scores of the k best items that are not in the hidden history, best first."""
+    catalogue_N = scorer.table.catalogue_N
     seen = None
     if hidden is not None:
         user_E, item_E = seen_pairs(hidden)
-        seen = Pairs(user_E, Places(scorer.table.catalogue_N).of(item_E))
+        seen = Pairs(user_E, Places(catalogue_N).of(item_E))
         seen = seen.where(seen.place_P != NO_ROW)
     block = Block(scorer.encode(batch), batch.user_ids, seen)
     place_BK, score_BK = top_items(scorer, block, k, chunk_items=config.evaluation.chunk_items)
     left_K = score_BK[0].isfinite()
-    return place_BK[0][left_K], score_BK[0][left_K]
+    item_K = catalogue_N[place_BK[0][left_K]]
+    return dict(zip(item_K.tolist(), score_BK[0][left_K].tolist(), strict=True))
 
 
 def _history(

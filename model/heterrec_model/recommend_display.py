@@ -1,13 +1,18 @@
 """A recommendation as tables for a person."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from heterrec_model.recommend import Recommendation
+from heterrec_model.recommend import NESTED, Recommendation
+
+_GAP = 3
+"""Blanks between two columns."""
+_NARROWEST = 8
 
 
 def show_recommendation(console: Console, found: Recommendation, *, history: int = 10) -> None:
@@ -16,58 +21,72 @@ def show_recommendation(console: Console, found: Recommendation, *, history: int
     Args:
         console: where to print.
         found: what to print.
-        history: how many of the last interactions.
+        history: how many of the last interactions, at least 1.
     """
     if found.user is not None:
         features = ", ".join(f"{name} {words}" for name, words in found.user_features.items())
         line = f"User {found.user}" + (f": {features}" if features else "")
-        console.print(line, markup=False, highlight=False)
+        console.print(Text(line), soft_wrap=True)
     shown = found.history[-history:]
     title = f"History: {len(found.history):,} items"
     if len(shown) < len(found.history):
         title += f", the last {len(shown)} shown"
     if found.history_used < len(found.history):
         title += f"; the model saw the last {found.history_used}"
-    extra = [name for name in ("time", "behaviour") if name in shown[0]]
-    console.print(_table(title, shown, before=extra))
+    first = [name for name in ("time", "behaviour") if name in shown[0]]
+    console.print(Text(title), soft_wrap=True)
+    console.print(_table(console.width, shown, [*first, "item"]))
     title = f"Recommended by {found.model}, {found.checkpoint}"
     if found.seen_filtered:
         title += ", items of the history left out"
     ranked = [
-        {**item, "#": str(rank), "score": f"{item['score']:.4f}"}
+        {**item, "rank": str(rank), "score": f"{item['score']:.4f}"}
         for rank, item in enumerate(found.items, start=1)
     ]
-    console.print(_table(title, ranked, before=["#"], after=["score"]))
+    console.print(Text(title), soft_wrap=True)
+    console.print(_table(console.width, ranked, ["rank", "item", "score"]))
 
 
-def _table(
-    title: str,
-    items: Sequence[dict[str, Any]],
-    *,
-    before: Sequence[str] = (),
-    after: Sequence[str] = (),
-) -> Table:
-    """Items in rows, their features in columns; what does not fit on the screen is cut with dots."""
-    names = _first_seen(name for item in items for name in item["features"])
-    table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False)
-    for column in (*before, "item", *after):
-        table.add_column(
-            column, no_wrap=True, justify="right" if column in ("#", "score") else "left"
-        )
-    for name in names:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for item in items:
-        key = item["words"] if item["item_id"] is None else str(item["item_id"])
-        features = [item["features"].get(name, "") for name in names]
-        cells = [*(item[c] for c in before), key, *(item[c] for c in after), *features]
-        table.add_row(*(_plain(cell) for cell in cells))
+def _table(width: int, items: Sequence[dict[str, Any]], first: Sequence[str]) -> Table:
+    """Items in rows: what `first` names in full, then the features, cut to the room that is left."""
+    names = list(dict.fromkeys(name for item in items for name in item["features"]))
+    heads = [[_head(item, column) for column in first] for item in items]
+    used = sum(max(map(len, column)) + _GAP for column in zip(first, *heads, strict=True))
+    texts = [[item["features"].get(name, "") for name in names] for item in items]
+    wanted = [max(map(len, column)) for column in zip(names, *texts, strict=True)]
+    widths = _share(width - used - 2, wanted)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in first:
+        right = column in ("rank", "score")
+        table.add_column(Text(column), no_wrap=True, justify="right" if right else "left")
+    for name, room in zip(names, widths, strict=True):
+        table.add_column(Text(name), no_wrap=True, max_width=room)
+    for head, row in zip(heads, texts, strict=True):
+        fitting = [_fit(text, room) for text, room in zip(row, widths, strict=True)]
+        table.add_row(*map(Text, (*head, *fitting)))
     return table
 
 
-def _first_seen(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def _head(item: dict[str, Any], column: str) -> str:
+    """A cell before the features."""
+    if column != "item":
+        return str(item[column])
+    return item["words"] if item["item_id"] is None else str(item["item_id"])
 
 
-def _plain(cell: str) -> str:
-    """Text that rich takes as it is: brackets are no markup."""
-    return cell.replace("[", "\\[")
+def _share(room: int, wanted: Sequence[int]) -> list[int]:
+    """The widths of columns: the narrow ones get what they want, the others the rest in equal parts."""
+    widths = list(wanted)
+    left = room
+    for done, column in enumerate(sorted(range(len(wanted)), key=lambda c: wanted[c])):
+        fair = left // (len(wanted) - done) - _GAP
+        widths[column] = max(min(wanted[column], fair), _NARROWEST)
+        left -= widths[column] + _GAP
+    return widths
+
+
+def _fit(text: str, width: int) -> str:
+    """A text cut to a width; of a path its end is kept."""
+    if len(text) <= width:
+        return text
+    return "…" + text[1 - width :] if NESTED in text else text[: width - 1] + "…"

@@ -1,0 +1,51 @@
+"""A model's tensors by name, each once, into a checkpoint and back."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from heterrec_schemas.errors import CallError
+
+_SHOWN = 3
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name; a tensor with several names comes under its first."""
+    named: dict[str, Tensor] = dict(model.named_parameters())
+    kept = model.state_dict(keep_vars=True)
+    seen = {id(tensor) for tensor in named.values()}
+    for name, buffer in model.named_buffers():
+        if name in kept and id(buffer) not in seen:
+            named[name] = buffer
+    return named
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Copy tensors into a model.
+
+    Args:
+        model: of the same configuration and generation.
+        weights: what `weights_of` gave.
+        where: their source, for messages.
+
+    Raises:
+        CallError: the model has other tensors, or tensors of other shapes.
+    """
+    named = weights_of(model)
+    wrong = [f"{name} is absent" for name in named if name not in weights]
+    wrong += [f"{name} is unknown" for name in weights if name not in named]
+    wrong += [
+        f"{name}: got {list(weights[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in named.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise CallError(
+            f"the weights of {where} do not fit the model: {'; '.join(wrong[:_SHOWN])}{more}",
+            todo="They are of another release of heterrec, or its config.yaml was changed.",
+        )
+    with torch.no_grad():
+        for name, tensor in named.items():
+            tensor.copy_(weights[name])

@@ -1,0 +1,77 @@
+"""From a run's folder: what `heterrec-model evaluate` prints."""
+
+from pathlib import Path
+
+import pytest
+
+import heterrec_model.evaluation.evaluate as evaluation
+from heterrec_model.config import Config
+from heterrec_model.evaluation.bootstrap import compare
+from heterrec_model.training.loop import train
+from heterrec_schemas import Generation
+from heterrec_schemas.errors import CallError, GenerationError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, one_target: Generation) -> Path:
+    """A model after three steps."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = Config.model_validate(
+        {
+            "model": {
+                "width": 8,
+                "token_blocks": 1,
+                "item_blocks": 1,
+                "embedding_width": 8,
+                "max_length": 4,
+            },
+            "negatives": {"in_batch": 16, "uniform": 16, "token": 16},
+            "train": {"max_steps": 3, "threads": 1, "tensorboard": False, "device": "cpu"},
+            "evaluation": {"ks": [5, 10], "batch_users": 8},
+        }
+    )
+    config = config.model_copy(
+        update={"train": config.train.model_copy(update={"metric": "ndcg@5"})}
+    )
+    train(config, data=one_target.root, run=folder, quiet=True)
+    return folder
+
+
+def test_a_run_is_evaluated_as_its_config_says(one_target: Generation, run: Path) -> None:
+    found = evaluation.evaluate(one_target, run, "validation")
+    assert found["checkpoint"] == (run / "checkpoints" / "best").resolve().name
+    assert found["generation"] == one_target.manifest.generation
+    assert found["model"] == "heterrec"
+    assert list(found["metrics"]) == ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]
+    assert found["seen_filtered"] is False
+    # by its path too
+    other = evaluation.evaluate(one_target.root, run, "validation", checkpoint=found["checkpoint"])
+    assert other["metrics"] == found["metrics"]
+    last = evaluation.evaluate(one_target, run, "validation", checkpoint="last")
+    assert last["checkpoint"] == "step-00000003"
+
+
+def test_settings_of_the_call(one_target: Generation, run: Path) -> None:
+    found = evaluation.evaluate(one_target, run, filter_seen=True, ks=[3], max_users=5)
+    assert found["split"] == "test"
+    assert found["seen_filtered"] is True
+    assert list(found["metrics"]) == ["recall@3", "ndcg@3"]
+    assert found["users"] == 5
+
+
+def test_a_run_is_compared_with_a_baseline(one_target: Generation, run: Path) -> None:
+    ours = evaluation.evaluate_run(one_target, run)
+    config = Config.model_validate({"evaluation": {"ks": [5, 10]}})
+    base = evaluation.evaluate_baseline(one_target, "popular", config=config)
+    found = compare(base, ours, resamples=100)
+    assert [c.metric for c in found] == list(ours.metrics)
+    assert [c.candidate for c in found] == pytest.approx(list(ours.metrics.values()))
+
+
+def test_mistakes(one_target: Generation, many_targets: Generation, run: Path) -> None:
+    with pytest.raises(CallError, match="Did you mean 'validation'"):
+        evaluation.evaluate(one_target, run, "validaton")
+    with pytest.raises(CallError, match="no checkpoint 'beste'"):
+        evaluation.evaluate(one_target, run, checkpoint="beste")
+    with pytest.raises(GenerationError):
+        evaluation.evaluate(many_targets, run)

@@ -1,0 +1,68 @@
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from heterrec_model.evaluation.bootstrap import Comparison
+from heterrec_model.evaluation.display import show_comparisons, show_evaluations
+
+
+def shown(show: Any, *args: Any, **settings: Any) -> str:
+    console = Console(file=StringIO(), width=120, markup=False)
+    show(console, *args, **settings)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def found(name: str, **changes: Any) -> dict[str, Any]:
+    part = {"recall@10": 0.5, "ndcg@10": 0.25}
+    body = {
+        "model": name,
+        "split": "test",
+        "users": 1234,
+        "catalogue": 12101,
+        "metrics": {"recall@10": 0.0716, "ndcg@10": 0.031},
+        "warm": {**part, "users": 1200, "targets": 1200},
+        "cold": {"recall@10": 0.0, "ndcg@10": 0.0, "users": 34, "targets": 34},
+        "targets": 1234,
+        "targets_without_row": 0,
+        "seen_filtered": False,
+    }
+    return body | changes
+
+
+def test_evaluations_stand_beside_each_other() -> None:
+    text = shown(show_evaluations, [found("popular"), found("heterrec", targets_without_row=7)])
+    assert "test, 12,101 items, seen ones kept in the ranking" in text
+    assert "R@10" in text
+    assert "N@10" in text
+    assert "7.16" in text
+    assert [word for word in ("warm", "cold", "1,200") if word not in text] == []
+    assert "heterrec: 7 of 1,234 targets have no row in the catalogue and count as misses" in text
+    assert "popular: " not in text
+
+
+def test_a_part_without_users_has_no_line() -> None:
+    cold = {"recall@10": None, "ndcg@10": None, "users": 0, "targets": 0}
+    assert "warm" not in shown(show_evaluations, [found("heterrec", cold=cold)])
+    assert "warm" not in shown(show_evaluations, [found("heterrec")], parts=False)
+
+
+def test_comparisons() -> None:
+    made = Comparison(
+        metric="ndcg@10",
+        part="all",
+        users=500,
+        baseline=0.05,
+        candidate=0.055,
+        difference=0.005,
+        difference_interval=(0.001, 0.009),
+        lift=0.1,
+        lift_interval=(0.02, 0.18),
+        p=0.012,
+    )
+    text = shown(show_comparisons, [made])
+    assert "500 users, all targets" in text
+    assert "+0.50 (+0.10 to +0.90)" in text
+    assert "+10.0% (+2.0% to +18.0%)" in text
+    assert "0.0120" in text

@@ -1,0 +1,99 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plainly import MANY, averages
+
+from heterrec_model.evaluation.metrics import (
+    TargetRanks,
+    check_bound,
+    mean_metrics,
+    metric_names,
+    user_metrics,
+)
+from heterrec_schemas.errors import CallError
+
+KS = (1, 3, 10)
+RANKS = st.integers(2, 40).map(lambda n: n / 2) | st.just(math.inf)
+
+
+def target_ranks(users: list[list[float]], warm: list[bool] | None = None) -> TargetRanks:
+    user_P = np.repeat(np.arange(len(users)), [len(ranks) for ranks in users])
+    flat = np.array([rank for ranks in users for rank in ranks], dtype=np.float64)
+    warm_P = np.ones(len(flat), bool) if warm is None else np.array(warm, bool)
+    ids = np.array([f"u{n}" for n in range(len(users))])
+    return TargetRanks(ids, user_P, flat, warm_P, np.zeros(len(flat), bool))
+
+
+@MANY
+@given(st.lists(st.lists(RANKS, min_size=1, max_size=6), min_size=1, max_size=8))
+def test_metrics_are_those_worked_out_plainly(users: list[list[float]]) -> None:
+    found = mean_metrics(target_ranks(users), KS)
+    assert found == pytest.approx(averages(users, KS), abs=1e-12)
+    assert list(found) == metric_names(KS)
+
+
+def test_one_user_by_hand() -> None:
+    """Targets at 1, 2.5 and 7 of which 3 is the ideal: at 3 two are found."""
+    values = user_metrics(target_ranks([[1, 2.5, 7]]), [1, 3])
+    assert values["recall@1"].tolist() == [1 / 3]
+    assert values["ndcg@1"].tolist() == [1.0]
+    assert values["recall@3"].tolist() == [2 / 3]
+    ideal = 1 + 1 / math.log2(3) + 1 / 2
+    assert values["ndcg@3"] == pytest.approx((1 + 1 / math.log2(3.5)) / ideal)
+
+
+def test_a_rank_of_k_is_a_hit_and_half_a_place_more_is_none() -> None:
+    values = user_metrics(target_ranks([[3], [3.5]]), [3])
+    assert values["recall@3"].tolist() == [1.0, 0.0]
+
+
+def test_parts_keep_the_users_who_have_targets_there() -> None:
+    ranks = target_ranks([[1, 20], [2], [30]], warm=[True, False, True, False])
+    warm, cold = ranks.part("warm"), ranks.part("cold")
+    assert warm.user_ids.tolist() == ["u0", "u1"]
+    assert user_metrics(warm, [1])["recall@1"].tolist() == [1.0, 0.0]
+    assert cold.user_ids.tolist() == ["u0", "u2"]
+    assert cold.user_P.tolist() == [0, 1]
+    assert user_metrics(cold, [20])["recall@20"].tolist() == [1.0, 0.0]
+    with pytest.raises(CallError, match="Did you mean 'warm'"):
+        ranks.part("wram")  # type: ignore[arg-type]
+
+
+def test_without_users_there_are_no_means() -> None:
+    ranks = target_ranks([[1]], warm=[True])
+    assert mean_metrics(ranks.part("cold"), [5]) == {"recall@5": None, "ndcg@5": None}
+
+
+@MANY
+@given(
+    st.lists(RANKS, min_size=1, max_size=30), st.sets(st.integers(1, 25), min_size=2, max_size=4)
+)
+def test_the_bound_for_one_target_holds(ranks: list[float], ks: set[int]) -> None:
+    mean_metrics(target_ranks([[rank] for rank in ranks]), sorted(ks))
+
+
+@MANY
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=30),
+    st.integers(1, 20),
+    st.integers(1, 20),
+)
+def test_for_whole_ranks_the_bound_is_that_of_the_next_rank(
+    ranks: list[int], a: int, more: int
+) -> None:
+    b = a + more
+    found = averages([[rank] for rank in ranks], [a, b])
+    gained = found[f"ndcg@{b}"] - found[f"ndcg@{a}"]
+    hit = found[f"recall@{b}"] - found[f"recall@{a}"]
+    assert gained <= hit / math.log2(a + 2) + 1e-12
+
+
+def test_metrics_above_their_bound_are_refused() -> None:
+    wrong = {"recall@1": 0.1, "ndcg@1": 0.1, "recall@10": 0.2, "ndcg@10": 0.19}
+    with pytest.raises(AssertionError, match=r"nDCG@10 - nDCG@1 .* above its bound"):
+        check_bound(target_ranks([[2], [3]]), wrong, [1, 10])
+    # Several targets a user have no such bound.
+    check_bound(target_ranks([[2, 3]]), wrong, [1, 10])

@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from plainly import MANY, GivenScores, mean_rank, ranks_of
+from scipy.stats import rankdata
+from torch import Tensor
+
+from heterrec_model.evaluation import ranking
+from heterrec_model.evaluation.ranking import NO_ROW, Block, Pairs, Places, rank_targets, top_items
+from heterrec_schemas.errors import RunError
+
+
+def block_of(users: int, seen: Pairs | None = None) -> Block:
+    return Block(torch.arange(users, dtype=torch.float64)[:, None], list(range(users)), seen)
+
+
+def pairs_of(pairs: list[tuple[int, int]]) -> Pairs:
+    columns = torch.tensor(sorted(pairs), dtype=torch.int64).reshape(-1, 2)
+    return Pairs(columns[:, 0], columns[:, 1])
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn,
+) -> tuple[Tensor, list[tuple[int, int]], list[tuple[int, int]] | None, int]:
+    """Scores with many ties, targets (some without a row), seen items, the items of a chunk."""
+    users, items = draw(st.integers(1, 5)), draw(st.integers(1, 12))
+    values = draw(st.integers(1, 6))
+    scores = draw(st.lists(st.integers(0, values), min_size=users * items, max_size=users * items))
+    kind = draw(st.sampled_from([torch.float32, torch.float64]))
+    places = st.integers(NO_ROW, items - 1)
+    targets = draw(st.sets(st.tuples(st.integers(0, users - 1), places), min_size=1))
+    seen = draw(st.none() | st.lists(st.tuples(st.integers(0, users - 1), places)))
+    matrix = torch.tensor(scores, dtype=kind).reshape(users, items) - values / 2
+    return matrix, sorted(targets), seen, draw(st.integers(1, items + 1))
+
+
+@MANY
+@given(cases(), st.sampled_from([0, 6, 100]), st.sampled_from([1, 4, 2**20]))
+def test_ranks_are_those_of_a_plain_count(
+    case: tuple[Tensor, list[tuple[int, int]], list[tuple[int, int]] | None, int],
+    sort_above: int,
+    tile: int,
+) -> None:
+    scores, targets, seen, chunk = case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_SORT_ABOVE", sort_above)
+        patch.setattr(ranking, "_TILE", tile)
+        ranks, tied = rank_targets(
+            GivenScores(scores),
+            block_of(len(scores), None if seen is None else pairs_of(seen)),
+            pairs_of(targets),
+            chunk_items=chunk,
+        )
+    for (user, place), rank, is_tied in zip(targets, ranks.tolist(), tied.tolist(), strict=True):
+        of_user = {p for u, p in targets if u == user}
+        hidden = {p for u, p in seen or () if u == user} - of_user
+        left = {p: s for p, s in enumerate(scores[user].tolist()) if p not in hidden}
+        assert rank == ranks_of(left, [place])[place]
+        others = [s for p, s in left.items() if p != place]
+        assert is_tied == (place in left and left[place] in others)
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    random = torch.Generator().manual_seed(1)
+    scores = torch.randint(0, 40, (20, 300), generator=random).float()
+    places = torch.randint(0, 300, (20,), generator=random)
+    ranks, _ = rank_targets(
+        GivenScores(scores), block_of(20), Pairs(torch.arange(20), places), chunk_items=77
+    )
+    expected = rankdata(-scores.numpy(), method="average", axis=1)[np.arange(20), places.numpy()]
+    assert np.array_equal(ranks.numpy(), expected)
+
+
+def test_a_product_of_vectors_ranks_as_its_own_scores_do() -> None:
+    """Random float32 vectors, half of the items with the vector of another: only equal scores tie."""
+    random = torch.Generator().manual_seed(2)
+    users, items = torch.randn(40, 16, generator=random), torch.randn(500, 16, generator=random)
+    items[250:] = items[:250]
+
+    class Product(GivenScores):
+        def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
+            return users_BS @ items[start:stop].T
+
+    places = torch.randint(0, 500, (40,), generator=random)
+    targets = Pairs(torch.arange(40), places)
+    scorer = Product(torch.zeros(40, 500))
+    for chunk in (500, 128):
+        edges = range(0, 500, chunk)
+        scores = torch.cat([users @ items[e : e + chunk].T for e in edges], dim=1)
+        ranks, _ = rank_targets(scorer, Block(users, list(range(40))), targets, chunk_items=chunk)
+        for user, place in enumerate(places.tolist()):
+            plain = dict(enumerate(scores[user].tolist()))
+            assert ranks[user] == mean_rank(plain, place)
+
+
+def test_one_score_for_all_gives_the_middle() -> None:
+    ranks, tied = rank_targets(
+        GivenScores(torch.full((3, 101), 0.25)),
+        block_of(3),
+        pairs_of([(0, 0), (1, 50), (2, 100)]),
+        chunk_items=10,
+    )
+    assert ranks.tolist() == [51.0] * 3
+    assert tied.all()
+
+
+def test_seen_items_leave_the_ranking_unless_they_are_targets() -> None:
+    scores = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]])
+    seen = pairs_of([(0, 0), (0, 1), (0, 3), (0, NO_ROW)])
+    targets = pairs_of([(0, 1), (0, 4)])
+    ranks, _ = rank_targets(GivenScores(scores), block_of(1, seen), targets, chunk_items=2)
+    assert ranks.tolist() == [1.0, 3.0]
+
+
+def test_a_target_without_a_row_keeps_no_seen_item_in() -> None:
+    """Not even the last item for the user before."""
+    seen, targets = pairs_of([(0, 1)]), pairs_of([(0, 0), (1, NO_ROW)])
+    ranks, _ = rank_targets(
+        GivenScores(torch.zeros(2, 2)), block_of(2, seen), targets, chunk_items=2
+    )
+    assert ranks.tolist() == [1.0, float("inf")]
+
+
+def test_no_chunk_is_larger_than_asked_for() -> None:
+    scorer = GivenScores(torch.rand(2, 23))
+    rank_targets(scorer, block_of(2), pairs_of([(0, 22), (1, 0)]), chunk_items=10)
+    assert set(scorer.asked) == {(0, 10), (10, 20), (20, 23)}
+
+
+def test_a_single_chunk_is_scored_once() -> None:
+    scorer = GivenScores(torch.rand(2, 23))
+    rank_targets(scorer, block_of(2), pairs_of([(0, 22), (1, 0)]), chunk_items=23)
+    assert scorer.asked == [(0, 23)]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_not_finite_stops_with_the_user(bad: float) -> None:
+    scores = torch.rand(3, 9)
+    scores[1, 4] = bad
+    block = Block(torch.arange(3.0)[:, None], ["ann", "bob", "cid"])
+    with pytest.raises(RunError, match=r"for 1 of 3 users, such as \['bob'\]"):
+        rank_targets(GivenScores(scores), block, pairs_of([(0, 0), (1, 4)]), chunk_items=4)
+
+
+def test_targets_without_a_row_only() -> None:
+    ranks, tied = rank_targets(
+        GivenScores(torch.rand(1, 3)), block_of(1), pairs_of([(0, NO_ROW)]), chunk_items=2
+    )
+    assert ranks.tolist() == [float("inf")]
+    assert not tied.any()
+
+
+def test_places_of_items() -> None:
+    places = Places(torch.tensor([3, 4, 7]))
+    assert places.of(torch.tensor([0, 1, 3, 4, 5, 7, 8, 100])).tolist() == [
+        *(NO_ROW, NO_ROW, 0, 1, NO_ROW, 2, NO_ROW, NO_ROW)
+    ]
+    assert (
+        Places(torch.zeros(0, dtype=torch.int64)).of(torch.tensor([0, 5])).tolist() == [NO_ROW] * 2
+    )
+
+
+@MANY
+@given(cases(), st.integers(1, 15))
+def test_the_best_items_are_those_of_a_sort(
+    case: tuple[Tensor, list[tuple[int, int]], list[tuple[int, int]] | None, int], k: int
+) -> None:
+    scores, _, seen, chunk = case
+    known = None if seen is None else [(u, p) for u, p in seen if p != NO_ROW]
+    hidden = None if known is None else pairs_of(known)
+    places, values = top_items(
+        GivenScores(scores), block_of(len(scores), hidden), k, chunk_items=chunk
+    )
+    for user, row in enumerate(scores.tolist()):
+        out = {p for u, p in known or () if u == user}
+        row = [-float("inf") if p in out else s for p, s in enumerate(row)]
+        assert values[user].tolist() == sorted(row, reverse=True)[:k]
+        found = places[user].tolist()
+        assert len(set(found)) == len(found)
+        assert [row[p] for p in found] == values[user].tolist()
+        # among equals, the catalogue's order
+        assert found == sorted(found, key=lambda p: (-row[p], p))

@@ -1,0 +1,30 @@
+import pytest
+import torch
+from plainly import GivenScores
+
+from heterrec_model.evaluation.ranking import Block, Pairs, rank_targets, top_items
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+]
+
+
+@pytest.mark.parametrize("targets_each", [1, 12])
+def test_a_gpu_ranks_as_the_cpu_does(targets_each: int) -> None:
+    """Few distinct scores; with many targets by sorting, else by comparing."""
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 30, (16, 200), generator=random).float()
+    order = torch.rand((16, 200), generator=random).argsort(1)
+    user_P = torch.arange(16).repeat_interleave(targets_each)
+    targets = Pairs(user_P, order[:, :targets_each].flatten())
+    seen = Pairs(torch.arange(16).repeat_interleave(20), order[:, 5:25].flatten())
+    found = []
+    for device in ("cpu", "cuda"):
+        users = torch.arange(16.0, device=device)[:, None]
+        block = Block(users, list(range(16)), seen)
+        scorer = GivenScores(scores.to(device))
+        found.append(rank_targets(scorer, block, targets, chunk_items=64))
+        found.append(top_items(scorer, block, 9, chunk_items=64)[1:])
+    for one, other in zip(found[:2], found[2:], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,78 @@
+"""Training as a process of its own: started, watched by its log, and ended by a signal."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+class Training:
+    """`heterrec-model train`, maybe under torchrun."""
+
+    def __init__(
+        self, folder: Path, data: Path, settings: dict[str, object], *, ranks: int = 1
+    ) -> None:
+        self.run, self._data, self._ranks = folder / "run", data, ranks
+        self._config = folder / "config.yaml"
+        self._config.write_text(yaml.safe_dump(settings))
+
+    def command(self, *more: str) -> list[str]:
+        start = [sys.executable]
+        if self._ranks > 1:
+            start += ["-m", "torch.distributed.run", "--standalone"]
+            start += ["--nproc-per-node", str(self._ranks), "-m", "--", "heterrec_model"]
+        else:
+            start += ["-m", "heterrec_model"]
+        paths = ["--data", str(self._data), "--config", str(self._config), "--run", str(self.run)]
+        return [*start, "train", *paths, *more]
+
+    def start(self, *more: str) -> "subprocess.Popen[str]":
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            self.command(*more), env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def finish(self, *more: str, code: int = 0) -> tuple[str, str]:
+        process = self.start(*more)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, err
+        return out, err
+
+    def stop_after(self, step: int, signal: int, *more: str) -> tuple[int, str, str]:
+        """Send a signal once the log has a line of the step."""
+        process = self.start(*more)
+        self.wait_for(step, process)
+        process.send_signal(signal)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def wait_for(self, step: int, process: "subprocess.Popen[str]") -> None:
+        """Return once the log has a line of the step, or the process has ended."""
+        deadline = time.monotonic() + 120
+        while step > self._logged() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def _logged(self) -> int:
+        try:
+            lines = (self.run / "metrics.jsonl").read_bytes().splitlines()
+            return int(json.loads(lines[-1])["step"])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+
+def ends_equal(one: Path, two: Path) -> bool:
+    """Whether two runs have equal weights and optimisers."""
+    names: Sequence[str] = ("model.safetensors", "optimizer.safetensors")
+    return all(
+        (one / "checkpoints/last" / name).read_bytes()
+        == (two / "checkpoints/last" / name).read_bytes()
+        for name in names
+    )
