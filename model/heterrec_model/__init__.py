@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from heterrec_model.evaluation.evaluate import evaluate as evaluate
     from heterrec_model.heterrec import HeterRec as HeterRec
     from heterrec_model.models import build_model as build_model
-    from heterrec_model.recommend import recommend as recommend
+    from heterrec_model.recommending import recommend as recommend
     from heterrec_model.training.checkpoint import load_run as load_run
     from heterrec_model.training.loop import train as train
 
@@ -24,7 +24,7 @@ _PLACES = {
     "load_config": "heterrec_model.config",
     "load_run": "heterrec_model.training.checkpoint",
     "open_token_table": "heterrec_model.data.token_table",
-    "recommend": "heterrec_model.recommend",
+    "recommend": "heterrec_model.recommending",
     "train": "heterrec_model.training.loop",
 }
 __all__ = sorted(_PLACES)
@@ -34,7 +34,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: PyTorch takes seconds, and `--help` needs none of it."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Kept under its name: the import of the module `recommend` has just put the module there.
     globals()[name] = getattr(import_module(_PLACES[name]), name)
     return globals()[name]
 

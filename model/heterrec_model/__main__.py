@@ -253,8 +253,8 @@ def recommend(
 ) -> None:
     """Recommend items to a user, or to somebody who had some items, in words."""
     with _guarded(debug):
-        from heterrec_model.recommend import recommend as run_recommend
-        from heterrec_model.recommend_display import show_recommendation
+        from heterrec_model.recommending import recommend as run_recommend
+        from heterrec_model.recommending_display import show_recommendation
 
         found = run_recommend(
             data,

@@ -197,7 +197,7 @@ class TrainConfig(_Section):
     """bfloat16 runs the network under autocast; the loss and the weights stay float32."""
     compile: bool = False
     sparse_tables: bool = False
-    """Item-id rows get sparse gradients and SparseAdam: a step touches only the rows it saw."""
+    """Item-id rows get sparse gradients and SparseAdam: a step touches only the rows it saw. Not on several GPUs."""
     device: str = "auto"
     """auto: a CUDA GPU where there is one, else the CPU."""
     threads: Count | None = None

@@ -70,6 +70,12 @@ class ItemTables(nn.Module):
         """K."""
         return len(self.names)
 
+    def keep_tokens_here(self) -> None:
+        """Leave the items' tokens where they are when the model is moved; lookups then cross to its device."""
+        tokens_IC = self.tokens_IC
+        del self.tokens_IC
+        self.tokens_IC = tokens_IC  # no buffer any more
+
     def known_ids(self, item_N: Tensor) -> Tensor:
         """The rows of the id table: items that were never trained on share the row for missing.
 

@@ -119,9 +119,16 @@ class MultiStep(nn.Module):
             sums.add(f"{name}_step{step}", weight * step_weight, loss, len(at), possible)
 
 
+SHORT = 1e-2
+
+
 def similar(x: Tensor, config: LossConfig) -> Tensor:
-    """Unit vectors for the cosine, the vectors themselves for the dot product."""
-    return F.normalize(x, dim=-1) if config.similarity == "cosine" else x
+    """Unit vectors for the cosine, the vectors themselves for the dot product.
+
+    Vectors shorter than SHORT stay shorter than 1: the value of a missing vector starts at zero, where the gradient of a
+    unit vector would be without bounds.
+    """
+    return F.normalize(x, dim=-1, eps=SHORT) if config.similarity == "cosine" else x
 
 
 def settle(sums: LossSums) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:

@@ -36,3 +36,12 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Re
         torch.manual_seed(config.train.seed)
         tables = ItemTables(config.model, table, edges, sparse=config.train.sparse_tables)
         return MODELS[name](config, table, tables)
+
+
+def placed(model: RetrievalModel, device: torch.device) -> RetrievalModel:
+    """The model on a device; the items' tokens go along where they leave half of its free memory to the rest."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if model.tables.tokens_IC.nbytes > free / 2:
+            model.tables.keep_tokens_here()
+    return model.to(device)

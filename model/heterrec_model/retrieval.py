@@ -93,12 +93,13 @@ class RetrievalModel(nn.Module):
         with self._autocast(item_N.device):
             e_UKD = self.tables(item_U)
             v_UKD, v_UD = self.tower(e_UKD)
-            encoded = self.encode(e_UKD[row_BT], batch)
+            known = batch.without_last()
+            encoded = self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
         positions = positions_of(batch, row_N)
         step = _Step(positions, candidates, row_C, row_BT.masked_fill(~valid_BT, -1), item_U)
         sums = LossSums()
         self.item_lmp(
-            _full(encoded.u_BTD[valid_BT]),
+            _full(_packed(encoded.u_BTD, positions)),
             similar(_full(v_UD), self.config.loss),
             positions,
             self._negatives(step, item_U),
@@ -107,7 +108,7 @@ class RetrievalModel(nn.Module):
         )
         if len(self.token_lmp):
             assert encoded.h_BTKD is not None
-            self._token_losses(_full(encoded.h_BTKD[valid_BT]), _full(v_UKD), step, sums)
+            self._token_losses(_full(_packed(encoded.h_BTKD, positions)), _full(v_UKD), step, sums)
         total, terms, shares = settle(sums)
         metrics = {f"open_gates/{n}": s for n, s in shares.items() if not n.endswith("_step1")}
         metrics["positions"] = sums.possible["item_step1"]
@@ -177,6 +178,13 @@ class RetrievalModel(nn.Module):
 def _full(x: Tensor) -> Tensor:
     """Out of autocast's half precision; a model in float64 stays there."""
     return x.float() if x.dtype is torch.bfloat16 else x
+
+
+def _packed(x_BTX: Tensor, positions: Positions) -> Tensor:
+    """The rows of all positions. One beyond the last column has its neighbour's: nobody asks for it, it has no target."""
+    columns = x_BTX.shape[1]
+    place_N = positions.user_N * columns + positions.time_N.clamp(max=columns - 1)
+    return x_BTX.flatten(0, 1).index_select(0, place_N)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ SETTINGS = [
     "train.device=cpu",
     "train.threads=1",
     "train.max_steps=3",
+    "train.refit_epochs=0",
     "train.log_every=1",
     "train.tensorboard=false",
 ]

@@ -47,6 +47,17 @@ class Batch:
         steps_T = torch.arange(self.item_BT.shape[1], device=self.item_BT.device)
         return steps_T[None, :] < self.length_B[:, None]
 
+    def without_last(self) -> "Batch":
+        """Histories without the last column, behind which nothing comes that could be predicted; a single one stays."""
+        columns = max(self.item_BT.shape[1] - 1, 1)
+        return replace(
+            self,
+            item_BT=self.item_BT[:, :columns],
+            timestamp_BT=self.timestamp_BT[:, :columns],
+            length_B=self.length_B.clamp(max=columns),
+            behaviour_BT=None if self.behaviour_BT is None else self.behaviour_BT[:, :columns],
+        )
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its model inputs on a device; targets stay where they are."""
 

@@ -8,7 +8,7 @@ import torch
 
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import open_token_table
-from heterrec_model.models import build_model
+from heterrec_model.models import build_model, placed
 from heterrec_model.retrieval import RetrievalModel
 from heterrec_model.training.ranks import find_device
 from heterrec_model.training.store.checkpoints import (
@@ -74,7 +74,7 @@ def load_run(
     model = build_model(config, table, data)
     load_weights(model, found.weights(), found.name)
     place = torch.device(device) if device is not None else find_device(config.train.device)
-    return LoadedRun(model.to(place).eval(), config, found.step, found.name)
+    return LoadedRun(placed(model, place).eval(), config, found.step, found.name)
 
 
 def _find(checkpoints: CheckpointFolder, wanted: str) -> Checkpoint:

@@ -13,7 +13,7 @@ from rich.console import Console
 from heterrec_model.config import Config
 from heterrec_model.data.loader import train_loader
 from heterrec_model.data.token_table import TokenTable, open_token_table
-from heterrec_model.models import build_model
+from heterrec_model.models import build_model, placed
 from heterrec_model.training.display import Display
 from heterrec_model.training.ranks import World, joined, lost
 from heterrec_model.training.signals import StopWish
@@ -124,9 +124,14 @@ def _trainer(
     stop: StopWish,
 ) -> Trainer:
     """A trainer that stands where the run's newest whole checkpoint left off."""
+    if config.train.sparse_tables and world.size > 1 and world.device.type == "cuda":
+        raise CallError(
+            "train.sparse_tables: several GPUs cannot add up sparse gradients (NCCL knows none)",
+            todo="Set it to false, or train on one GPU.",
+        )
     checkpoint = _newest(folder, world, display)
     table = _token_table(config, generation, folder, world)
-    model = build_model(config, table, generation).to(world.device)
+    model = placed(build_model(config, table, generation), world.device)
     trainer = Trainer(
         config=config,
         model=model,

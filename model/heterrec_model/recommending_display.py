@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from heterrec_model.recommend import NESTED, Recommendation
+from heterrec_model.recommending import NESTED, Recommendation
 
 _GAP = 3
 """Blanks between two columns."""
