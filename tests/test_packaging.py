@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("schemas", "pipeline")
+ROOMS = ("schemas", "pipeline", "model")
 SETUPTOOLS = Version("77")
 UNPINNED = re.compile(r"^(nvidia-|cuda-|triton)")
 MACHINE_PATH = re.compile(r"(?<![\w.:/*>-])/(?:home|root|Users|work|mnt)/[\w.]|\b[A-Z]:\\Users\\")
@@ -81,6 +81,12 @@ def test_a_package_says_what_it_is_for(name: str) -> None:
         ),
         ("heterrec_pipeline", ["torch", "sentence_transformers", "transformers"]),
         ("heterrec_pipeline.__main__", ["torch", "sentence_transformers", "transformers"]),
+        ("heterrec_model", ["apache_beam", "heterrec_pipeline", "torch"]),
+        ("heterrec_model.__main__", ["apache_beam", "heterrec_pipeline", "torch"]),
+        (
+            "heterrec_model.training.loop, heterrec_model.recommending",
+            ["apache_beam", "heterrec_pipeline", "sentence_transformers", "pandas"],
+        ),
     ],
 )
 def test_importing_stays_light(package: str, heavy: list[str]) -> None:
@@ -143,15 +149,18 @@ def test_a_wheel_carries_everything(tmp_path: Path, setup: configparser.ConfigPa
     for name, folder in packages_on_disk().items():
         modules = {f"{name.replace('.', '/')}/{path.name}" for path in folder.glob("*.py")}
         assert modules <= inside
-    for name in ("heterrec_schemas", "heterrec_pipeline"):
+    for name in ("heterrec_schemas", "heterrec_pipeline", "heterrec_model"):
         assert f"{name}/py.typed" in inside
     schemas = {path.name for path in (ROOT / "schemas/heterrec_schemas/json").glob("*.json")}
     assert len(schemas) == 3
     assert {f"heterrec_schemas/json/{name}" for name in schemas} <= inside
+    for name in ("cpu", "gpu", "paper"):
+        assert f"heterrec_model/configs/{name}.yaml" in inside
     version = setup["metadata"]["version"]
     assert f"heterrec-{version}.dist-info/licenses/LICENSE" in inside
     tops = {name.split("/")[0] for name in inside}
-    assert tops == {"heterrec_schemas", "heterrec_pipeline", f"heterrec-{version}.dist-info"}
+    packages = {"heterrec_schemas", "heterrec_pipeline", "heterrec_model"}
+    assert tops == packages | {f"heterrec-{version}.dist-info"}
 
 
 def wheel_of(folder: Path) -> set[str]:

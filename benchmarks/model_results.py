@@ -1,0 +1,113 @@
+"""Train HeterRec and the two SASRecs on a generation, several seeds each, and print the tables of docs/results.md.
+
+    python benchmarks/model_results.py --data beauty/loo --runs runs/loo --seeds 0 1 2
+
+Runs that stand in the folder already are evaluated, not trained again; interrupted ones are resumed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from heterrec_model.config import load_config
+from heterrec_model.evaluation.bootstrap import Comparison, compare
+from heterrec_model.evaluation.evaluate import evaluate_baseline, evaluate_run
+from heterrec_model.evaluation.result import Evaluation
+from heterrec_model.training.loop import train
+from heterrec_schemas import open_generation
+
+SASREC = ["model.name=sasrec", "model.item_blocks=2"]
+MODELS: dict[str, list[str]] = {
+    "SASRec, ids": [*SASREC, "model.features=[]"],
+    "SASRec, all features": SASREC,
+    "HeterRec": [],
+}
+KS = (10, 50, 100, 200)
+NAMES = [f"{name}@{k}" for k in KS for name in ("recall", "ndcg")]
+
+
+def main() -> int:
+    """Parse the call, train what is missing, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="a generation of Amazon Beauty")
+    parser.add_argument("--runs", required=True, type=Path, help="the folder for the runs")
+    parser.add_argument("--config", default="cpu")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    call = parser.parse_args()
+    for model in call.models:
+        for seed in call.seeds:
+            settings = [*MODELS[model], *call.settings, f"train.seed={seed}"]
+            run = folder(call.runs, model, seed)
+            if not (run / "done").exists():
+                config = load_config(call.config, settings)
+                result = train(config, data=call.data, run=run, resume=run.exists())
+                if result.stopped:
+                    return 1
+                (run / "done").write_text(f"{result.seconds:.0f} s in the last call\n")
+    for filtered in (False, True):
+        report(call.data, call.runs, call.models, call.seeds, filtered)
+    return 0
+
+
+def folder(runs: Path, model: str, seed: int) -> Path:
+    """Where a run stands."""
+    return runs / f"{model.lower().replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
+def report(
+    data: str, runs: Path, models: Sequence[str], seeds: Sequence[int], filtered: bool
+) -> None:
+    """The table of one protocol, and HeterRec against each other model."""
+    generation = open_generation(data, verify="sizes")
+    found = {
+        model: [
+            evaluate_run(generation, folder(runs, model, seed), filter_seen=filtered)
+            for seed in seeds
+        ]
+        for model in models
+    }
+    config = load_config("cpu", [f"evaluation.filter_seen={str(filtered).lower()}"])
+    counted = {
+        n: [evaluate_baseline(generation, n, config=config)] for n in ("popular", "neighbours")
+    }
+    print(f"\nseen items {'left out' if filtered else 'kept'}, {len(seeds)} seeds, in %\n")
+    table({**counted, **found})
+    for model in models:
+        if model != "HeterRec" and "HeterRec" in found:
+            print(f"\nHeterRec against {model}: lift, 95% interval, p\n")
+            lifts(compare(found[model], found["HeterRec"], metrics=NAMES))
+    print(json.dumps({m: [e.to_json() for e in es] for m, es in found.items()}), file=sys.stderr)
+
+
+def table(found: Mapping[str, Sequence[Evaluation]]) -> None:
+    """Means over the seeds, with the smallest and largest nDCG@50."""
+    heads = [n.replace("recall", "R").replace("ndcg", "N") for n in NAMES]
+    print("| model | " + " | ".join(heads) + " | N@50 of the seeds | cold R@200 |")
+    print("|---|" + "---|" * (len(heads) + 2))
+    for model, evaluations in found.items():
+        means = [statistics.mean(e.metrics[n] or 0.0 for e in evaluations) for n in NAMES]
+        seeds = [e.metrics["ndcg@50"] or 0.0 for e in evaluations]
+        cold = statistics.mean(e.part("cold").get("recall@200") or 0.0 for e in evaluations)
+        cells = [f"{100 * m:.2f}" for m in means]
+        spread = " ".join(f"{100 * s:.2f}" for s in seeds)
+        print(f"| {model} | " + " | ".join(cells) + f" | {spread} | {100 * cold:.1f} |")
+
+
+def lifts(comparisons: Sequence[Comparison]) -> None:
+    """One row: the lift of every metric."""
+    print("| " + " | ".join(c.metric for c in comparisons) + " |")
+    print("|" + "---|" * len(comparisons))
+    cells = []
+    for c in comparisons:
+        low, high = c.lift_interval or (0.0, 0.0)
+        cells.append(f"{c.lift or 0.0:+.1%} ({low:+.1%} to {high:+.1%}), {c.p:.3f}")
+    print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
