@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from training_process import Training, ends_equal
 
-SETTINGS = {"epochs": 4, "checkpoint_every": 4, "validate_every": 6, "log_every": 1}
+SETTINGS = {
+    "epochs": 3,
+    "refit_epochs": 1,
+    "checkpoint_every": 4,
+    "validate_every": 6,
+    "log_every": 1,
+}
 
 
 def losses(run: Path) -> list[tuple[Any, ...]]:
