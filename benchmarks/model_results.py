@@ -50,7 +50,7 @@ def main() -> int:
                     return 1
                 (run / "done").write_text(f"{result.seconds:.0f} s in the last call\n")
     for filtered in (False, True):
-        report(call.data, call.runs, call.models, call.seeds, filtered)
+        report(call, filtered)
     return 0
 
 
@@ -59,11 +59,10 @@ def folder(runs: Path, model: str, seed: int) -> Path:
     return runs / f"{model.lower().replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
-def report(
-    data: str, runs: Path, models: Sequence[str], seeds: Sequence[int], filtered: bool
-) -> None:
+def report(call: argparse.Namespace, filtered: bool) -> None:
     """The table of one protocol, and HeterRec against each other model."""
-    generation = open_generation(data, verify="sizes")
+    runs, models, seeds = call.runs, call.models, call.seeds
+    generation = open_generation(call.data, verify="sizes")
     found = {
         model: [
             evaluate_run(generation, folder(runs, model, seed), filter_seen=filtered)
@@ -71,7 +70,8 @@ def report(
         ]
         for model in models
     }
-    config = load_config("cpu", [f"evaluation.filter_seen={str(filtered).lower()}"])
+    settings = [f"evaluation.filter_seen={str(filtered).lower()}"]
+    config = load_config(call.config, [*call.settings, *settings])
     counted = {
         n: [evaluate_baseline(generation, n, config=config)] for n in ("popular", "neighbours")
     }

@@ -21,6 +21,7 @@ from heterrec_schemas import Generation
 # Always the same examples, unless HETERREC_EXAMPLES asks for a soak.
 SOAK = int(os.environ.get("HETERREC_EXAMPLES", "0"))
 QUICK = settings(deadline=None, derandomize=not SOAK, database=None, max_examples=SOAK or 25)
+FEW = settings(QUICK, max_examples=SOAK or 8)
 MANY = settings(QUICK, max_examples=SOAK or 60)
 
 FEATURES = (

@@ -18,7 +18,7 @@ from heterrec_model.heterrec import HeterRec
 from heterrec_model.training.step import blank_batch
 
 SEED = 23
-PATIENCE = timedelta(seconds=120)
+PATIENCE = timedelta(seconds=300)
 
 
 @dataclass(frozen=True)

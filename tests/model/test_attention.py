@@ -8,7 +8,7 @@ import torch
 from alike import probed, same_gradients, same_values, stacked
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import MANY, QUICK
+from made_up import FEW, MANY
 from torch import Tensor
 
 import heterrec_model.attention
@@ -81,7 +81,7 @@ def test_values_and_gradients_are_those_of_the_equations(
 
 
 @pytest.mark.filterwarnings(UNFUSED)
-@QUICK
+@FEW
 @given(**SHAPES)
 def test_flex_has_the_values_of_the_equations(
     users: int,

@@ -21,7 +21,7 @@ from heterrec_model.denominator import (
     SharedNegatives,
     positions_of,
 )
-from heterrec_model.lmp import LossSums, MultiStep, gate, info_nce, settle, similar
+from heterrec_model.lmp import SHORT, LossSums, MultiStep, gate, info_nce, settle, similar
 
 TABLE = made_up_table(user_features=(), behaviours=0)
 WIDTH, DISTINCT = 3, 7
@@ -95,6 +95,26 @@ def test_the_gate_by_hand(previous: float, current: float, margin: float, open_:
 def test_the_gate_passes_no_gradient() -> None:
     x = torch.ones(2, requires_grad=True)
     assert not gate(x * 3, x, 1.0).requires_grad
+
+
+# the cosine
+
+
+def test_vectors_become_unit_vectors_for_the_cosine_alone() -> None:
+    x = torch.tensor([[3.0, 4.0], [0.06, 0.08]])
+    assert similar(x, loss_config(similarity="cosine")).flatten().tolist() == pytest.approx(
+        [0.6, 0.8, 0.6, 0.8]
+    )
+    assert torch.equal(similar(x, loss_config(similarity="dot")), x)
+
+
+def test_a_vanishing_vector_has_a_bounded_gradient() -> None:
+    x = torch.tensor([[0.0, 0.0], [SHORT / 10, 0.0]], requires_grad=True)
+    unit = similar(x, loss_config(similarity="cosine"))
+    assert unit.tolist() == [[0.0, 0.0], pytest.approx([0.1, 0.0])]
+    unit.sum().backward()
+    assert x.grad is not None
+    assert float(x.grad.abs().max()) == pytest.approx(1 / SHORT)
 
 
 # several steps

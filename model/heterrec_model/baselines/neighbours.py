@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from heterrec_model.data.batch import Batch
+from heterrec_model.data.refit import EVENTS, TARGET, joined_rows, training_end
+from heterrec_model.data.shards import RowGroupReader, row_group_spans
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_model.evaluation.ranking import NO_ROW, Places
 from heterrec_schemas.generation import Generation
@@ -59,15 +61,17 @@ class Neighbours:
         self._weight = float(self._popularity_N.max()) + 1 if len(self._popularity_N) else 1.0
 
     @classmethod
-    def count(cls, generation: Generation, *, window: int = WINDOW) -> Self:
+    def count(cls, generation: Generation, *, window: int = WINDOW, refit: bool = False) -> Self:
         """Count neighbours in the training sequences; memory grows with the pairs of items that occur.
 
         Args:
             generation: whose `train` sequences are read, a row group at a time.
             window: items at most so many places apart are neighbours.
+            refit: count the validation split's interactions too.
         """
-        table = open_token_table(generation, features=(), user_features=())
-        return cls(table, count_neighbours(generation, len(table.train_count_I), window))
+        table = open_token_table(generation, features=(), user_features=(), refit=refit)
+        ids = len(table.train_count_I)
+        return cls(table, count_neighbours(generation, ids, window, refit=refit))
 
     def encode(self, batch: Batch) -> Tensor:
         """The last item of every history, [B, 1]."""
@@ -93,19 +97,22 @@ class Neighbours:
         return user_E, torch.arange(len(user_E)) + (first_B - before_B)[user_E]
 
 
-def count_neighbours(generation: Generation, ids: int, window: int) -> Neighbourhood:
+def count_neighbours(
+    generation: Generation, ids: int, window: int, *, refit: bool = False
+) -> Neighbourhood:
     """Count, for every two items, the pairs of places within a window in which they stand in a training row.
 
     Args:
         generation: where the sequences come from.
         ids: I.
         window: how many places apart, at most.
+        refit: take the validation rows in, their targets joined; pairs that stand in the training row count once.
     """
     counted = _merge([])
     parts: list[pl.DataFrame] = []
     waiting = 0
-    for row_group in _row_groups(generation):
-        parts.append(_count(_pair_keys(row_group, ids, window)))
+    for histories, firsts_R in _row_groups(generation, refit):
+        parts.append(_count(_pair_keys(histories, firsts_R, ids, window)))
         waiting += len(parts[-1])
         # At least as many as are counted already: merging stays linear in what is read.
         if waiting > max(_MERGE_AT, len(counted)):
@@ -113,24 +120,30 @@ def count_neighbours(generation: Generation, ids: int, window: int) -> Neighbour
     return _both_ways(_merge([counted, *parts]), ids)
 
 
-def _row_groups(generation: Generation) -> Iterator[pa.ListArray]:
-    """The histories of `train`, a row group at a time."""
-    for path in generation.sequence_shards("train"):
-        with generation.open_shard(path) as shard:
-            for group in range(shard.num_row_groups):
-                table = shard.read_row_group(group, columns=["item_index"])
-                yield from table["item_index"].chunks
+def _row_groups(generation: Generation, refit: bool) -> Iterator[tuple[pa.ListArray, Ints]]:
+    """The histories to count, a row group at a time, with the place in each of the first item that is new."""
+    reader = RowGroupReader(generation, EVENTS[:1])
+    for span in row_group_spans(generation, "train"):
+        histories = reader.read(span)["item_index"].combine_chunks()
+        yield histories, np.zeros(len(histories), np.int64)
+    if refit:
+        reader = RowGroupReader(generation, [*EVENTS, *(TARGET + name for name in EVENTS)])
+        for span in row_group_spans(generation, "validation"):
+            table, firsts_R = joined_rows(reader.read(span), EVENTS, training_end(generation))
+            yield table["item_index"].combine_chunks(), firsts_R
 
 
-def _pair_keys(histories: pa.ListArray, ids: int, window: int) -> Ints:
-    """Smaller item * I + larger item, for every pair of places at most `window` apart in a row."""
+def _pair_keys(histories: pa.ListArray, firsts_R: Ints, ids: int, window: int) -> Ints:
+    """Smaller item * I + larger item, for every pair of places at most `window` apart in a row whose later one is new."""
     item_T = histories.flatten().to_numpy()
     lengths = histories.value_lengths().to_numpy()
     row_T = np.repeat(np.arange(len(lengths)), lengths)
+    place_T = np.arange(len(row_T)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    new_T = place_T >= firsts_R[row_T]
     keys = [np.zeros(0, np.int64)]
     for apart in range(1, min(window, int(lengths.max(initial=0)) - 1) + 1):
         one, other = item_T[:-apart], item_T[apart:]
-        chosen = (row_T[:-apart] == row_T[apart:]) & (one != other)
+        chosen = (row_T[:-apart] == row_T[apart:]) & (one != other) & new_T[apart:]
         one, other = one[chosen], other[chosen]
         keys.append(np.minimum(one, other) * ids + np.maximum(one, other))
     return np.concatenate(keys)

@@ -21,9 +21,14 @@ class Popular:
         self._count_N = table.train_count_I[table.catalogue_N].double()
 
     @classmethod
-    def count(cls, generation: Generation) -> Self:
-        """Take the counts that the generation carries (before histories were cut)."""
-        return cls(open_token_table(generation, features=(), user_features=()))
+    def count(cls, generation: Generation, *, refit: bool = False) -> Self:
+        """Take the counts that the generation carries (before histories were cut).
+
+        Args:
+            generation: which.
+            refit: count the validation split's interactions too.
+        """
+        return cls(open_token_table(generation, features=(), user_features=(), refit=refit))
 
     def encode(self, batch: Batch) -> Tensor:
         """Nothing of a user matters: [B, 0]."""

@@ -16,31 +16,38 @@ _SHORT = {"recall": "R", "ndcg": "N"}
 
 
 def show_evaluations(
-    console: Console, evaluations: Sequence[Mapping[str, Any]], *, parts: bool = True
+    console: Console,
+    evaluations: Sequence[Mapping[str, Any]],
+    *,
+    parts: bool = True,
+    names: Sequence[str] | None = None,
 ) -> None:
-    """Print evaluations beside each other, metrics in percent.
+    """Print evaluations beside each other: a column each, a row a metric, in percent.
 
     Args:
         console: where to print.
         evaluations: JSON forms (`Evaluation.to_json()`, or what `evaluate` returns) of one split.
-        parts: a line for the warm and the cold targets too, where there are both.
+        parts: a column for the warm and the cold targets too, where there are both.
+        names: of the columns; left out: the models'.
     """
     first = evaluations[0]
     filtered = "left out of the ranking" if first["seen_filtered"] else "kept in the ranking"
     title = f"{first['split']}, {first['catalogue']:,} items, seen ones {filtered}; in %"
     table = Table(box=box.SIMPLE, pad_edge=False)
-    names = list(first["metrics"])
-    for column in ("model", "targets", "users", *map(_heading, names)):
-        text = column in ("model", "targets")
-        table.add_column(column, justify="left" if text else "right", no_wrap=True)
-    for found in evaluations:
+    table.add_column("", no_wrap=True)
+    columns: list[tuple[Mapping[str, Any], int]] = []
+    for place, found in enumerate(evaluations):
         both = parts and bool(found["warm"]["users"]) and bool(found["cold"]["users"])
         for part in PARTS if both else PARTS[:1]:
-            values = found["metrics"] if part == "all" else found[part]
-            users = found["users"] if part == "all" else found[part]["users"]
-            model = found["model"] if part == "all" else ""
-            cells = [_percent(values.get(name)) for name in names]
-            table.add_row(model, part, f"{users:,}", *cells)
+            name = found["model"] if names is None else names[place]
+            table.add_column(f"{name}, {part}" if both else name, justify="right", overflow="fold")
+            if part == "all":
+                columns.append((found["metrics"], found["users"]))
+            else:
+                columns.append((found[part], found[part]["users"]))
+    for metric in first["metrics"]:
+        table.add_row(_heading(metric), *(_percent(values.get(metric)) for values, _ in columns))
+    table.add_row("users", *(f"{users:,}" for _, users in columns))
     console.print(Text(title), soft_wrap=True)
     console.print(table)
     for found in evaluations:
@@ -57,24 +64,25 @@ def show_comparisons(console: Console, comparisons: Sequence[Comparison]) -> Non
     first = comparisons[0]
     title = f"paired bootstrap over {first.users:,} users, {first.part} targets; in %"
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("metric", "baseline", "candidate", "difference", "lift", "p"):
+    for column in ("metric", "baseline", "candidate", "lift", "95% of resamples", "p"):
         table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
     for c in comparisons:
         lift = "" if c.lift is None else f"{c.lift:+.1%}"
+        interval = ""
         if c.lift_interval is not None:
-            lift += f" ({c.lift_interval[0]:+.1%} to {c.lift_interval[1]:+.1%})"
-        low, high = (100 * edge for edge in c.difference_interval)
-        difference = f"{100 * c.difference:+.2f} ({low:+.2f} to {high:+.2f})"
+            interval = f"{c.lift_interval[0]:+.1%} to {c.lift_interval[1]:+.1%}"
         sides = (_percent(c.baseline), _percent(c.candidate))
-        table.add_row(_heading(c.metric), *sides, difference, lift, f"{c.p:.4f}")
+        table.add_row(_heading(c.metric), *sides, lift, interval, f"{c.p:.4f}")
     console.print(Text(title), soft_wrap=True)
     console.print(table)
 
 
 def show_sides(console: Console, found: Beside) -> None:
     """Print what `compare_sides` found: everybody's metrics, then the model against each of the others."""
-    evaluations = [e.to_json() for s in (found.model, *found.others) for e in s.evaluations]
-    show_evaluations(console, evaluations, parts=False)
+    sides = (found.model, *found.others)
+    evaluations = [e.to_json() for side in sides for e in side.evaluations]
+    names = [name for side in sides for name in side.name.split(",")]
+    show_evaluations(console, evaluations, parts=False, names=names)
     for side, comparisons in zip(found.others, found.comparisons, strict=True):
         console.print(
             Text(f"{found.model.name} (candidate) against {side.name} (baseline)"), soft_wrap=True

@@ -112,7 +112,8 @@ def evaluate_baseline(
         data: as for `evaluate_run`.
         name: of the baseline.
         split: validation or test.
-        config: its `evaluation`, and how batches are made; left out: the defaults.
+        config: its `evaluation`, how batches are made, and whether a refit takes the validation split in; left out: the
+            defaults.
         max_users: the first users only.
         on_progress: called with the number of users ranked so far.
 
@@ -123,19 +124,19 @@ def evaluate_baseline(
     from heterrec_model.baselines.neighbours import Neighbours
     from heterrec_model.baselines.popular import Popular
 
-    counting: dict[str, Callable[[Generation], Scorer]] = {
+    counting: dict[str, Callable[..., Scorer]] = {
         "popular": Popular.count,
         "neighbours": Neighbours.count,
     }
     if name not in counting:
         raise CallError(f"there is no counting baseline {name!r}", todo=near(name, counting))
     check_split(split)
-    generation = opened(data)
+    generation, config = opened(data), config or Config()
     return evaluate_scorer(
-        counting[name](generation),
+        counting[name](generation, refit=config.train.refit_epochs > 0),
         generation,
         split,
-        config or Config(),
+        config,
         name=name,
         max_users=max_users,
         on_progress=on_progress,

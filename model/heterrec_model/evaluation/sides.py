@@ -5,10 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.config import Config
 from heterrec_model.evaluation.bootstrap import Comparison, compare
-from heterrec_model.evaluation.evaluate import COUNTING, evaluate_baseline, evaluate_run, opened
+from heterrec_model.evaluation.evaluate import (
+    COUNTING,
+    evaluate_baseline,
+    evaluate_run,
+    opened,
+    with_settings,
+)
 from heterrec_model.evaluation.result import Evaluation
+from heterrec_model.training.store.run_folder import RunFolder
 from heterrec_schemas.generation import Generation
 
 
@@ -78,14 +84,14 @@ def compare_sides(
     """
     generation = opened(data)
 
+    config = with_settings(RunFolder(model.split(",")[0]).config(), filter_seen, None)
+
     def side(name: str) -> Side:
         found = []
         for part in name.split(","):
             if on_side is not None:
                 on_side(part)
-            if part in COUNTING:
-                settings = {"evaluation": {"filter_seen": bool(filter_seen)}}
-                config = Config.model_validate(settings)
+            if part in COUNTING:  # as the model: the same items, the same interactions to count
                 found.append(evaluate_baseline(generation, part, split, config=config))
             else:
                 found.append(evaluate_run(generation, part, split, filter_seen=filter_seen))

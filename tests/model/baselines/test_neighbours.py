@@ -2,7 +2,9 @@ import os
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -56,12 +58,31 @@ def test_counts_are_those_worked_out_plainly(
 ) -> None:
     """In one row group or in one a row, merged at the end or all the time."""
     groups = [histories] if not merge else [[history] for history in histories]
-    arrays = [pa.array(group, pa.list_(pa.int64())) for group in groups]
+    arrays = [
+        (pa.array(group, pa.list_(pa.int64())), np.zeros(len(group), np.int64)) for group in groups
+    ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "_row_groups", lambda generation: iter(arrays))
+        patch.setattr(neighbours, "_row_groups", lambda generation, refit: iter(arrays))
         patch.setattr(neighbours, "_MERGE_AT", 3 if merge else 10**6)
         found = count_neighbours(None, 8, window)  # type: ignore[arg-type]
     assert as_counter(found) == plain_counts(histories, window)
+
+
+@pytest.mark.parametrize("targets", ["last", "all"])
+def test_a_refit_counts_every_new_pair_once(targets: Any, tmp_path: Path) -> None:
+    settings = Settings(split="temporal", targets=targets)
+    generation = open_generation(small_generation(tmp_path, 2, settings=settings))
+    ids, end = (
+        generation.manifest.item_vocabulary_size,
+        generation.manifest.cuts["validation_at_ms"],
+    )
+    wanted = plain_counts(generation.sequences("train")["item_index"].to_pylist(), 2)
+    for row in generation.sequences("validation").to_pylist():
+        old = [i for i, t in zip(row["item_index"], row["timestamp_ms"], strict=True) if t < end]
+        wanted += plain_counts([row["item_index"] + row["target_item_index"]], 2)
+        wanted -= plain_counts([old], 2)
+    assert as_counter(count_neighbours(generation, ids, 2, refit=True)) == wanted
+    assert as_counter(count_neighbours(generation, ids, 2)) < wanted
 
 
 @pytest.mark.parametrize("window", [1, 4])
