@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from heterrec_model.dropout import dropout as drop
+from heterrec_schemas.errors import CallError
 
 Mask = Literal["item", "causal"]
 CHUNK_TOKENS = 96
@@ -49,6 +50,10 @@ def attention(
     if method == "auto":
         method = "flex" if q_BHSE.is_cuda and not dropout else "chunked"
     if method == "flex":
+        if not q_BHSE.is_cuda and q_BHSE.requires_grad and torch.is_grad_enabled():
+            raise CallError(
+                "model.attention: flex cannot train on a CPU", todo="Set it to auto or chunked."
+            )
         return _flex(q_BHSE, k_BHSE, v_BHSE, bias_BGTT, tokens, mask)
     items = q_BHSE.shape[2] // tokens
     chunk = items if method == "dense" else max(1, CHUNK_TOKENS // tokens)

@@ -155,6 +155,14 @@ class NegativesConfig(_Section):
     gather: bool = False
     """Share in-batch candidates among the ranks, with gradients."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gather and self.source == "in_batch_same_position":
+            raise ValueError(
+                "gather: in_batch_same_position knows the positions of its own rank only"
+            )
+        return self
+
 
 class DataConfig(_Section):
     """The loader."""
@@ -285,7 +293,7 @@ def parse_config(settings: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        mistakes = [_describe(mistake) for mistake in error.errors()]
+        mistakes = list(dict.fromkeys(_describe(mistake) for mistake in error.errors()))
         raise CallError("\n  ".join([f"{where}: {len(mistakes)} mistake(s)", *mistakes])) from None
 
 
@@ -334,11 +342,18 @@ def _apply(settings: dict[str, Any], override: str) -> None:
 
 def _describe(mistake: Any) -> str:
     """One of pydantic's findings in words, with near names for a misspelt setting."""
-    place = ".".join(str(part) for part in mistake["loc"]) or "the whole"
-    if mistake["type"] != "extra_forbidden":
-        got = "" if mistake["type"] == "value_error" else f" (got {mistake['input']!r})"
-        return f"{place}: {mistake['msg'].removeprefix('Value error, ')}{got}"
     section: Any = Config
-    for part in mistake["loc"][:-1]:
-        section = section.model_fields[part].annotation
-    return f"{place}: there is no such setting. {near(mistake['loc'][-1], section.model_fields)}"
+    known: list[str] = []
+    for part in mistake["loc"]:
+        fields = getattr(section, "model_fields", {})
+        if part in fields:
+            section = fields[part].annotation
+        elif not isinstance(part, int):
+            break  # misspelt, or one of several types that a setting may have
+        known.append(str(part))
+    if mistake["type"] == "extra_forbidden":
+        place, fields = ".".join(map(str, mistake["loc"])), section.model_fields
+        return f"{place}: there is no such setting. {near(mistake['loc'][-1], fields)}"
+    got = "" if mistake["type"] == "value_error" else f" (got {mistake['input']!r})"
+    place = ".".join(known) or "the whole"
+    return f"{place}: {mistake['msg'].removeprefix('Value error, ')}{got}"

@@ -23,6 +23,7 @@ class Positions:
         user_N: its user, numbered within the batch.
         time_N: its place in the history, from 0.
         first_N: the place of its user's first item that is a target.
+        listed_N: whether its item stands in the catalogue; others (out of vocabulary) are no targets.
     """
 
     row_N: Tensor
@@ -30,6 +31,7 @@ class Positions:
     user_N: Tensor
     time_N: Tensor
     first_N: Tensor
+    listed_N: Tensor
 
     def with_item(self, step: int) -> Tensor:
         """The positions that have an item `step` steps on; it stands at the position + step."""
@@ -37,15 +39,16 @@ class Positions:
 
     def aimed(self, at_R: Tensor, step: int) -> Tensor:
         """Whether the item `step` steps on is a target."""
-        return self.time_N[at_R] + step >= self.first_N[at_R]
+        return (self.time_N[at_R] + step >= self.first_N[at_R]) & self.listed_N[at_R + step]
 
 
-def positions_of(batch: Batch, row_N: Tensor) -> Positions:
+def positions_of(batch: Batch, row_N: Tensor, listed_N: Tensor | None = None) -> Positions:
     """Pack a batch: the places of its real items, row by row.
 
     Args:
         batch: its items, lengths and first targets.
         row_N: the row of every real item.
+        listed_N: whether each real item stands in the catalogue; left out: all do.
     """
     valid_BT = batch.valid_BT()
     time_BT = torch.arange(valid_BT.shape[1], device=row_N.device).expand_as(valid_BT)
@@ -55,8 +58,12 @@ def positions_of(batch: Batch, row_N: Tensor) -> Positions:
     if batch.first_target_B is not None:
         first_B = batch.first_target_B
     first_BT = first_B[:, None].expand_as(valid_BT)
-    packed = (x_BT[valid_BT] for x_BT in (left_BT, user_BT, time_BT, first_BT))
-    return Positions(row_N, *packed)
+    left_N, user_N, time_N, first_N = (
+        x_BT[valid_BT] for x_BT in (left_BT, user_BT, time_BT, first_BT)
+    )
+    if listed_N is None:
+        listed_N = torch.ones_like(row_N, dtype=torch.bool)
+    return Positions(row_N, left_N, user_N, time_N, first_N, listed_N)
 
 
 class Negatives(ABC):

@@ -36,7 +36,7 @@ class HeterRec(RetrievalModel):
         if model.time_gap.enabled and layers:
             self.time_gap = TimeGap(model.time_gap, layers, model.heads)
         self.layers = layers
-        self.user_tokens = UserTokens(model, table.user_features)
+        self.user_tokens = UserTokens(model, table.user_features if model.item_blocks else ())
         self.hct = HCT(model, self.htfl.tokens)
         self.tower = ItemTower(model, tables.tokens)
         if config.loss.token_weight:

@@ -61,6 +61,7 @@ class RetrievalModel(nn.Module):
     """
 
     tower: nn.Module
+    listed_I: Tensor
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
         super().__init__()
@@ -68,6 +69,9 @@ class RetrievalModel(nn.Module):
         self.sampler = Sampler(config.negatives, table.train_count_I, table.catalogue_N)
         self.item_lmp = MultiStep(config.loss, config.model.width)
         self.token_lmp = nn.ModuleDict()
+        listed_I = torch.zeros(len(table.train_count_I), dtype=torch.bool)
+        listed_I[table.catalogue_N] = True
+        self.register_buffer("listed_I", listed_I, persistent=False)
 
     @abstractmethod
     def encode(self, e_BTKD: Tensor, batch: Batch) -> Encoded:
@@ -95,7 +99,7 @@ class RetrievalModel(nn.Module):
             v_UKD, v_UD = self.tower(e_UKD)
             known = batch.without_last()
             encoded = self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
-        positions = positions_of(batch, row_N)
+        positions = positions_of(batch, row_N, self.listed_I[item_N])
         step = _Step(positions, candidates, row_C, row_BT.masked_fill(~valid_BT, -1), item_U)
         sums = LossSums()
         self.item_lmp(

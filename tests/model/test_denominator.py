@@ -36,6 +36,15 @@ def test_positions_are_packed_user_by_user() -> None:
     assert positions.with_item(3).tolist() == []
 
 
+def test_items_outside_the_catalogue_are_no_targets() -> None:
+    batch = made_up_batch(LENGTHS, table=TABLE, padding=1)
+    listed = torch.tensor([True, False, True, True, True, True])
+    positions = positions_of(batch, torch.tensor([0, 1, 2, 3, 0, 1]), listed)
+    at = positions.with_item(1)
+    assert at.tolist() == [0, 1, 4]
+    assert positions.aimed(at, 1).tolist() == [False, True, True]
+
+
 def shared(
     positions: Positions,
     value: list[int],
