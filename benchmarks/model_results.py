@@ -21,7 +21,7 @@ from heterrec_schemas import open_generation
 
 SASREC = ["model.name=sasrec", "model.item_blocks=2"]
 MODELS: dict[str, list[str]] = {
-    "SASRec, ids": [*SASREC, "model.features=[]"],
+    "SASRec, ids": [*SASREC, "model.features=[]", "model.id_dropout=0"],
     "SASRec, all features": SASREC,
     "HeterRec": [],
 }

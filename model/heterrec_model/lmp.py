@@ -71,7 +71,7 @@ class MultiStep(nn.Module):
     def __init__(self, config: LossConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        self.steps = nn.ModuleList(nn.Linear(width, width) for _ in range(config.steps))
+        self.steps = nn.ModuleList(_identity(width) for _ in range(config.steps))
 
     def query(self, u_ND: Tensor, step: int) -> Tensor:
         """W_i u / tau, normalised before for the cosine; `step` counts from 1."""
@@ -120,6 +120,17 @@ class MultiStep(nn.Module):
 
 
 SHORT = 1e-2
+
+
+def _identity(width: int) -> nn.Linear:
+    """W_i at the start: a user's vector is u itself, which lies near the items that went into it.
+
+    From a random W_i SASRec with ids alone ended at an nDCG@50 of .026 where it now reaches .034 (docs/results.md).
+    """
+    linear = nn.Linear(width, width)
+    nn.init.eye_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def similar(x: Tensor, config: LossConfig) -> Tensor:
