@@ -64,7 +64,10 @@ class Model:
         for feature in self.table.user_features:
             cell = batch.user_features[feature.name][b].reshape(-1).tolist()
             own[feature.name] = [token for token in cell if token] or cell[:1]
-        prefix = eq.user_tokens(eq.below(weights, "user_tokens"), own)
+        # they enter at the item level, if there is one
+        prefix = (
+            eq.user_tokens(eq.below(weights, "user_tokens"), own) if settings.item_blocks else []
+        )
         return eq.hierarchical(eq.below(weights, "hct"), tokens, raw, prefix, gaps, settings)
 
     def sasrec(self, batch: Any, b: int) -> tuple[list[eq.Vectors], eq.Vectors]:
