@@ -1,7 +1,7 @@
 """A recommendation as tables for a person."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -48,17 +48,19 @@ def show_recommendation(console: Console, found: Recommendation, *, history: int
 
 
 def _table(width: int, items: Sequence[dict[str, Any]], first: Sequence[str]) -> Table:
-    """Items in rows: what `first` names in full, then the features, cut to the room that is left."""
+    """Items in rows: what `first` names in full, then as many features as there is room for, cut to it."""
     names = list(dict.fromkeys(name for item in items for name in item["features"]))
     heads = [[_head(item, column) for column in first] for item in items]
-    used = sum(max(map(len, column)) + _GAP for column in zip(first, *heads, strict=True))
+    full = [max(map(len, column)) for column in zip(first, *heads, strict=True)]
+    used = sum(full) + _GAP * len(full)
+    names = names[: max(1, (width - used - 2) // (_NARROWEST + _GAP))]
     texts = [[item["features"].get(name, "") for name in names] for item in items]
     wanted = [max(map(len, column)) for column in zip(names, *texts, strict=True)]
     widths = _share(width - used - 2, wanted)
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in first:
-        right = column in ("rank", "score")
-        table.add_column(Text(column), no_wrap=True, justify="right" if right else "left")
+    for column, room in zip(first, full, strict=True):
+        side: Literal["left", "right"] = "right" if column in ("rank", "score") else "left"
+        table.add_column(Text(column), no_wrap=True, justify=side, min_width=room)
     for name, room in zip(names, widths, strict=True):
         table.add_column(Text(name), no_wrap=True, max_width=room)
     for head, row in zip(heads, texts, strict=True):
