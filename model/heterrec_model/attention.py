@@ -67,48 +67,42 @@ def attention(
         masked_BGTT = (bias_BGTT * scale).masked_fill(future_TT, -math.inf)
     # once for every key; the K queries of an item share a row
     masked_BGTS = masked_BGTT.unsqueeze(-1).expand(-1, -1, -1, -1, tokens).flatten(3)
-    parts = [
-        _rows(
-            q_BHSE,
-            k_BHSE,
-            v_BHSE,
-            masked_BGTS,
-            start,
-            min(start + chunk, items),
-            tokens,
-            mask,
-            dropout,
-        )
-        for start in range(0, items, chunk)
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    if chunk >= items:
+        return _rows(q_BHSE, k_BHSE, v_BHSE, masked_BGTS, tokens, mask, dropout)
+    # cut once and put together again: slices would each fill a whole gradient with zeros
+    rows = chunk * tokens
+    q_parts, k_parts, v_parts = (torch.split(x, rows, 2) for x in (q_BHSE, k_BHSE, v_BHSE))
+    bias_parts = torch.split(masked_BGTS, chunk, 2)
+    parts = []
+    for n, (q, bias) in enumerate(zip(q_parts, bias_parts, strict=True), 1):
+        k, v = torch.cat(k_parts[:n], 2), torch.cat(v_parts[:n], 2)
+        parts.append(_rows(q, k, v, bias[..., : k.shape[2]], tokens, mask, dropout))
+    return torch.cat(parts, 2)
 
 
 def _rows(
-    q_BHSE: Tensor,
-    k_BHSE: Tensor,
-    v_BHSE: Tensor,
-    masked_BGTS: Tensor,
-    start: int,
-    stop: int,
+    q_BHQE: Tensor,
+    k_BHKE: Tensor,
+    v_BHKE: Tensor,
+    masked_BGTK: Tensor,
     tokens: int,
     mask: Mask,
     dropout: float,
 ) -> Tensor:
-    """The outputs of the items start .. stop - 1, which see no key beyond their own."""
-    q = q_BHSE[:, :, start * tokens : stop * tokens]
-    k, v = k_BHSE[:, :, : stop * tokens], v_BHSE[:, :, : stop * tokens]
-    scores = q @ k.transpose(-1, -2)
+    """The outputs of some queries, which see no key beyond the given ones: Q queries, K keys."""
+    scores_BHQK = q_BHQE @ k_BHKE.transpose(-1, -2)
     # widened to all heads by itself: sums over one dimension at a time are several times faster in the gradient
-    bias = masked_BGTS[:, :, start:stop, : stop * tokens].expand(len(q), q.shape[1], -1, -1)
-    scores = (scores.unflatten(2, (-1, tokens)) + bias.unsqueeze(3)).flatten(2, 3)
+    bias_BHTK = masked_BGTK.expand(len(q_BHQE), q_BHQE.shape[1], -1, -1)
+    by_item = scores_BHQK.view(*bias_BHTK.shape[:3], tokens, -1)
+    scores_BHQK = (by_item + bias_BHTK.unsqueeze(3)).view_as(scores_BHQK)
     if mask == "causal" and tokens > 1:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device)
-        scores = scores.masked_fill(future.triu(1 + start * tokens), -math.inf)
-    weights = torch.softmax(scores, dim=-1)
+        queries, keys = scores_BHQK.shape[-2:]
+        future = torch.ones(queries, keys, dtype=torch.bool, device=scores_BHQK.device)
+        scores_BHQK = scores_BHQK.masked_fill(future.triu(1 + keys - queries), -math.inf)
+    weights_BHQK = torch.softmax(scores_BHQK, dim=-1)
     if dropout:
-        weights = drop(weights, dropout)
-    return weights @ v
+        weights_BHQK = drop(weights_BHQK, dropout)
+    return weights_BHQK @ v_BHKE
 
 
 def _future(items: int, device: torch.device) -> Tensor:

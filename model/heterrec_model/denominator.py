@@ -110,9 +110,10 @@ class SharedNegatives(Negatives):
         same_RC = self.value_U[target_R][:, None] == self.value_U[self.candidate_C]
         if self.user_C is not None and self.asking_N is not None:
             same_RC = same_RC | (self.asking_N[at_R][:, None] == self.user_C)
+        candidates_CD = vectors_UD.index_select(0, self.candidate_C)
         # added to the product, the mask costs the gradient nothing
         correction_RC = torch.where(same_RC, -torch.inf, -self.log_q_C.to(query_RD.dtype))
-        return torch.addmm(correction_RC, query_RD, vectors_UD[self.candidate_C].T)
+        return torch.addmm(correction_RC, query_RD, candidates_CD.T)
 
 
 @dataclass(frozen=True, eq=False)

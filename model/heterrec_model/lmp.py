@@ -104,8 +104,8 @@ class MultiStep(nn.Module):
         for step, step_weight in enumerate(self.config.weights, 1):
             at = positions.with_item(step)
             target = positions.row_N[at + step]
-            query = self.query(u_ND[at], step)
-            positive = (query * vectors_UD[target]).sum(-1)
+            query = self.query(u_ND.index_select(0, at), step)
+            positive = (query * vectors_UD.index_select(0, target)).sum(-1)
             chosen = positions.aimed(at, step)
             possible = int(chosen.sum())
             known_N = positive.new_full((len(u_ND),), torch.nan)
@@ -113,7 +113,8 @@ class MultiStep(nn.Module):
             if before_N is not None and self.config.gate:
                 chosen = chosen & gate(before_N[at], positive, self.config.margin)
             before_N = known_N
-            at, query, positive = at[chosen], query[chosen], positive[chosen]
+            kept = chosen.nonzero().squeeze(1)
+            at, query, positive = at[kept], query.index_select(0, kept), positive[kept]
             negative = negatives.logits(query, vectors_UD, positions, at, step)
             loss = info_nce(positive, negative)
             sums.add(f"{name}_step{step}", weight * step_weight, loss, len(at), possible)

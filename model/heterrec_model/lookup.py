@@ -3,6 +3,8 @@
 Shapes: R rows of the table, D width.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,3 +24,11 @@ def narrow_lookup(row: Tensor, table_RD: Tensor) -> Tensor:
     if row.device.type != "cpu":
         return F.embedding(row, table_RD)
     return table_RD.index_select(0, row.flatten()).view(*row.shape, -1)
+
+
+def column_lookup(row: Tensor, table_RD: Tensor) -> Sequence[Tensor]:
+    """`narrow_lookup`, every column by itself: D tensors of the shape of `row`."""
+    if row.device.type != "cpu":
+        return F.embedding(row, table_RD).movedim(-1, 0).contiguous().unbind()
+    flat = row.flatten()
+    return [column.index_select(0, flat).view(row.shape) for column in table_RD.unbind(1)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from heterrec_model.config import TimeGapConfig
-from heterrec_model.lookup import narrow_lookup
+from heterrec_model.lookup import column_lookup
 
 LONGEST_S = 10 * 365.25 * 86_400.0
 
@@ -41,6 +41,6 @@ class TimeGap(nn.Module):
 
     def forward(self, timestamp_BT: Tensor) -> list[Tensor]:
         """P of every layer: L tensors of [B, G, T, T], not yet divided by sqrt(d_k)."""
-        bias_BTTX = narrow_lookup(self.buckets(timestamp_BT), self.table)
-        bias_XBTT = bias_BTTX.permute(3, 0, 1, 2).contiguous()
-        return [part.transpose(0, 1) for part in torch.split(bias_XBTT, self.groups)]
+        columns = column_lookup(self.buckets(timestamp_BT), self.table)
+        layers = range(0, len(columns), self.groups)
+        return [torch.stack(list(columns[x : x + self.groups]), dim=1) for x in layers]

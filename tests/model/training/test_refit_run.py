@@ -48,7 +48,7 @@ def test_a_refit_has_no_early_end(tmp_path: Path, shop_data: Path, tiny: Any) ->
 
 def test_the_refit_cannot_be_moved_by_a_resume(tmp_path: Path, shop_data: Path, tiny: Any) -> None:
     run = train(tiny(train=REFIT), data=shop_data, run=tmp_path / "run", quiet=True).run
-    with pytest.raises(CallError, match="train.refit_epochs"):
+    with pytest.raises(CallError, match=r"train\.refit_epochs"):
         train(
             tiny(train={**REFIT, "refit_epochs": 3}),
             data=shop_data,

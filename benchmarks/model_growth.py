@@ -1,0 +1,88 @@
+"""How the training step grows with T, K, D, N1 and N2, on one thread of a CPU: medians.
+
+    python benchmarks/model_growth.py [--data GENERATION] [--repeats 5]
+
+Histories are full, some 1,000 items a batch whatever T is. One setting at a time differs from T=50, K=6, D=64, N1=N2=2.
+"""
+
+import statistics
+from collections.abc import Callable
+
+import torch
+from measure import machine
+from model_work import (
+    full_batch,
+    interleaved,
+    median_ms,
+    model_of,
+    open_beauty,
+    parser,
+    real_batches,
+    settings,
+    table_with,
+)
+
+from heterrec_model.data.batch import Batch
+from heterrec_model.training.optimizer import Optimizers
+from heterrec_schemas import Generation
+
+BASE = {"T": 50, "K": 6, "D": 64, "N1": 2, "N2": 2}
+GROWTH = {
+    "T": (25, 50, 100, 200),
+    "K": (1, 2, 4, 6, 8),
+    "D": (32, 64, 128, 256),
+    "N1": (0, 1, 2, 4),
+    "N2": (0, 1, 2, 4),
+}
+ITEMS = 1000
+SEED = 5
+
+
+def main() -> None:
+    """Time every setting in turn and print a table."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--repeats", type=int, default=5)
+    a = arguments.parse_args()
+    generation = open_beauty(a.data)
+    batches = real_batches(generation, settings(), 40)
+    print(f"{ITEMS:,} items a batch, full histories; {machine()}, 1 thread")
+    print(f"{'':>8} {'wall ms':>9} {'CPU ms':>9} {'of the base':>12}")
+    for name, values in GROWTH.items():
+        chosen = [BASE | {name: value} for value in values]
+        steps = [stepper(generation, batches, one) for one in chosen]
+        interleaved(steps, 1)
+        timings = interleaved(steps, a.repeats)
+        base = statistics.median(t.cpu for t in timings[values.index(BASE[name])])
+        for value, times in zip(values, timings, strict=True):
+            cpu = median_ms(times, "cpu")
+            label = f"{name}={value}"
+            print(f"{label:>8} {median_ms(times, 'wall'):9.0f} {cpu:9.0f} {cpu / base / 1e3:12.2f}")
+
+
+def stepper(
+    generation: Generation, batches: list[Batch], size: dict[str, int]
+) -> Callable[[], None]:
+    """A training step at one setting."""
+    config = settings(
+        model={
+            "width": size["D"],
+            "max_length": size["T"],
+            "token_blocks": size["N1"],
+            "item_blocks": size["N2"],
+        }
+    )
+    model = model_of(config, table_with(generation, size["K"]), generation)
+    optimizers = Optimizers(model, config.train)
+    batch = full_batch(batches, ITEMS // size["T"], size["T"])
+
+    def step() -> None:
+        torch.manual_seed(SEED)
+        model(batch, SEED).total.backward()  # type: ignore[no-untyped-call]
+        optimizers.clip()
+        optimizers.step(0.01)
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The loader alone against what the training step consumes, in items a second, on one thread each.
+
+    python benchmarks/model_loader.py [--data GENERATION] [--repeats 3]
+
+A round is a whole epoch of batches from the shards, rows shuffled and put together by length, and then some training steps
+on batches of that epoch, of the default model and of a small one.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+from measure import machine
+from model_work import (
+    interleaved,
+    median_ms,
+    model_of,
+    open_beauty,
+    parser,
+    real_batches,
+    settings,
+    table_with,
+)
+
+from heterrec_model.config import Config
+from heterrec_model.data.batch import Batch
+from heterrec_model.data.loader import train_loader
+from heterrec_model.data.token_table import open_token_table
+from heterrec_model.training.optimizer import Optimizers
+from heterrec_schemas import Generation
+
+SMALL = {"model": {"token_blocks": 1, "item_blocks": 1}, "loss": {"token_weight": 0.0}}
+STEPS = 12
+
+
+def main() -> None:
+    """Time both in turn and print items a second."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--repeats", type=int, default=3)
+    a = arguments.parse_args()
+    generation = open_beauty(a.data)
+    config = settings()
+    epoch = list(train_loader(generation, config))
+    batches = real_batches(generation, config, len(epoch))[:: max(1, len(epoch) // STEPS)]
+    named: dict[str, tuple[Callable[[], None], int]] = {
+        "loader": (_epoch(generation, config), items_of(epoch)),
+        "step, default model": (_steps(generation, config, batches), items_of(batches)),
+        "step, N1=N2=1, no token losses": (
+            _steps(generation, settings(**SMALL), batches),
+            items_of(batches),
+        ),
+    }
+    works = [work for work, _ in named.values()]
+    interleaved(works[1:], 1)
+    timings = interleaved(works, a.repeats)
+    rates = {
+        name: items / median_ms(times, "cpu") * 1e3
+        for (name, (_, items)), times in zip(named.items(), timings, strict=True)
+    }
+    features = len(open_token_table(generation).features)
+    print(f"{features} features and the id; {items_of(epoch):,} items an epoch; {machine()}")
+    print(f"{'':>31} {'items a second of CPU':>22} {'loader over it':>15}")
+    for name, rate in rates.items():
+        print(f"{name:>31} {rate:22,.0f} {rates['loader'] / rate:15.1f}")
+
+
+def items_of(batches: Sequence[Batch]) -> int:
+    """Real items, padding left out."""
+    return sum(int(batch.length_B.sum()) for batch in batches)
+
+
+def _epoch(generation: Generation, config: Config) -> Callable[[], None]:
+    loader = train_loader(generation, config)
+
+    def run() -> None:
+        for _ in loader:
+            pass
+
+    return run
+
+
+def _steps(generation: Generation, config: Config, batches: Sequence[Batch]) -> Callable[[], None]:
+    table = table_with(generation, 1 + len(open_token_table(generation).features))
+    model = model_of(config, table, generation)
+    optimizers = Optimizers(model, config.train)
+    seeds = itertools.count()
+
+    def run() -> None:
+        for batch in batches:
+            seed = next(seeds)
+            torch.manual_seed(seed)
+            model(batch, seed).total.backward()  # type: ignore[no-untyped-call]
+            optimizers.clip()
+            optimizers.step(0.01)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
