@@ -189,3 +189,13 @@ def setuptools_is_new() -> bool:
         return Version(importlib.metadata.version("setuptools")) >= SETUPTOOLS
     except importlib.metadata.PackageNotFoundError:
         return False
+
+
+def test_each_half_installs_without_the_other(setup: configparser.ConfigParser) -> None:
+    def names(extra: str) -> set[str]:
+        lines = listed(setup, "options.extras_require", extra)
+        return {canonicalize_name(Requirement(line).name) for line in lines}
+
+    assert names("model") & {"apache-beam", "sentence-transformers"} == set()
+    assert names("pipeline") & {"torch", "torchdata", "sentence-transformers"} == set()
+    assert "torch" in names("model")
