@@ -29,7 +29,7 @@ def run(command: list[str]) -> Run:
     """
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    peak = _Peak(process.pid)
+    peak = Peak(process.pid)
     peak.start()
     output, _ = process.communicate()
     wall = time.perf_counter() - started
@@ -41,7 +41,7 @@ def run(command: list[str]) -> Run:
     return Run(wall, peak.cpu, peak.bytes / 2**20)
 
 
-class _Peak(threading.Thread):
+class Peak(threading.Thread):
     """Samples the resident memory of a process and its children, added up."""
 
     def __init__(self, pid: int) -> None:
@@ -52,6 +52,7 @@ class _Peak(threading.Thread):
         self.cpu = 0.0
 
     def run(self) -> None:
+        """Sample until `stop`."""
         while not self._done.wait(SAMPLE_SECONDS):
             total, cpu = 0, 0.0
             try:
@@ -65,6 +66,7 @@ class _Peak(threading.Thread):
             self.cpu = max(self.cpu, cpu)
 
     def stop(self) -> None:
+        """End it."""
         self._done.set()
         self.join()
 

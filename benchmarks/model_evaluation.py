@@ -1,16 +1,19 @@
-"""Evaluation over the full catalogue, on one thread: seconds by part, and memory.
+"""Evaluation over the full catalogue, on one thread: seconds and memory.
 
-    python benchmarks/model_evaluation.py [--data GENERATION] [--repeats 3]
+    python benchmarks/model_evaluation.py [--data GENERATION] [--repeats 2]
 
-All users of the test split against all items, seen items kept and filtered, and with a catalogue in several chunks.
+All users of the test split against all items: with a catalogue in several chunks or in one, seen items kept or filtered.
 """
 
-import resource
+import os
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from measure import machine
-from model_work import model_of, open_beauty, parser, settings
+from measure import SAMPLE_SECONDS, Peak, machine
+from model_work import Timing, model_of, open_beauty, parser, settings, timed
 
 from heterrec_model.config import Config
 from heterrec_model.data.loader import split_batches
@@ -20,7 +23,8 @@ from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_model.heterrec import HeterRec
 from heterrec_schemas import Generation
 
-WAYS = {
+CLOCKS = ("wall", "cpu")
+WAYS: dict[str, dict[str, Any]] = {
     "chunks of 2,048 items": {"chunk_items": 2048},
     "one chunk": {},
     "seen items filtered": {"filter_seen": True},
@@ -30,42 +34,43 @@ WAYS = {
 def main() -> None:
     """Time every way in turn and print a table."""
     arguments = parser(__doc__)
-    arguments.add_argument("--repeats", type=int, default=3)
+    arguments.add_argument("--repeats", type=int, default=2)
     a = arguments.parse_args()
     generation = open_beauty(a.data)
-    configs = {name: settings(evaluation=changes) for name, changes in WAYS.items()}
-    model = model_of(settings(), open_token_table(generation), generation)
-    encoding = [encode(model, generation)]
-    before = peak_mb()
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    peaks: dict[str, float] = {}
-    for _ in range(a.repeats):
-        for name, config in configs.items():
-            result = evaluate_model(model, generation, "test", config)
-            seconds[name].append(result.seconds)
-            peaks.setdefault(name, peak_mb())
-        encoding.append(encode(model, generation))
-    users, width = result.per_user.users, model.config.model.width
-    print(f"{users:,} users x {result.catalogue:,} items, D={width}; {machine()}, 1 thread")
-    print(f"{'':>24} {'seconds':>8} {'users a second':>15} {'peak MB':>8}")
-    print(f"{'encoding alone':>24} {statistics.median(encoding):8.1f} {'':>15} {before:8,.0f}")
-    for name, found in seconds.items():
-        middle = statistics.median(found)
-        print(f"{name:>24} {middle:8.1f} {users / middle:15,.0f} {peaks[name]:8,.0f}")
+    table = open_token_table(generation)
+    model = model_of(settings(), table, generation)
+    works: dict[str, Callable[[], object]] = {"encoding alone": partial(encode, model, generation)}
+    for name, changes in WAYS.items():
+        config = settings(evaluation=changes)
+        works[name] = partial(evaluate_model, model, generation, "test", config)
+    encode(model, generation)
+    _, base = watched(lambda: None)
+    rounds = [{name: watched(work) for name, work in works.items()} for _ in range(a.repeats)]
+    users = sum(batch.users for batch in split_batches(generation, "test", Config()))
+    print(f"{users:,} users x {len(table.catalogue_N):,} items; {machine()}, 1 thread")
+    print(f"{'':>24} {'wall s':>8} {'CPU s':>8} {'more MB':>8}")
+    for name in works:
+        timings, peaks = zip(*(one[name] for one in rounds), strict=True)
+        wall, cpu = (statistics.median(getattr(t, clock) for t in timings) for clock in CLOCKS)
+        print(f"{name:>24} {wall:8.1f} {cpu:8.1f} {max(peaks) - base:8,.0f}")
+    print(f"more than the {base:,.0f} MB of the process with PyTorch, table and model")
 
 
-def encode(model: HeterRec, generation: Generation) -> float:
-    """Seconds for all vectors of items and users."""
-    started = time.perf_counter()
+def encode(model: HeterRec, generation: Generation) -> None:
+    """The vectors of all items and users."""
     scorer = VectorScorer(model)
     for batch in split_batches(generation, "test", Config()):
         scorer.encode(batch)
-    return time.perf_counter() - started
 
 
-def peak_mb() -> float:
-    """The largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def watched(work: Callable[[], object]) -> tuple[Timing, float]:
+    """The work's seconds, and the largest resident megabytes of this process meanwhile."""
+    peak = Peak(os.getpid())
+    peak.start()
+    timing = timed(work)
+    time.sleep(2 * SAMPLE_SECONDS)
+    peak.stop()
+    return timing, peak.bytes / 2**20
 
 
 if __name__ == "__main__":

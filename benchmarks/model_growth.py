@@ -77,7 +77,7 @@ def stepper(
 
     def step() -> None:
         torch.manual_seed(SEED)
-        model(batch, SEED).total.backward()  # type: ignore[no-untyped-call]
+        model(batch, SEED).total.backward()
         optimizers.clip()
         optimizers.step(0.01)
 

@@ -8,6 +8,7 @@ on batches of that epoch, of the default model and of a small one.
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from measure import machine
@@ -29,7 +30,10 @@ from heterrec_model.data.token_table import open_token_table
 from heterrec_model.training.optimizer import Optimizers
 from heterrec_schemas import Generation
 
-SMALL = {"model": {"token_blocks": 1, "item_blocks": 1}, "loss": {"token_weight": 0.0}}
+SMALL: dict[str, dict[str, Any]] = {
+    "model": {"token_blocks": 1, "item_blocks": 1},
+    "loss": {"token_weight": 0.0},
+}
 STEPS = 12
 
 
@@ -89,7 +93,7 @@ def _steps(generation: Generation, config: Config, batches: Sequence[Batch]) -> 
         for batch in batches:
             seed = next(seeds)
             torch.manual_seed(seed)
-            model(batch, seed).total.backward()  # type: ignore[no-untyped-call]
+            model(batch, seed).total.backward()
             optimizers.clip()
             optimizers.step(0.01)
 

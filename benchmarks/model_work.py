@@ -132,4 +132,5 @@ def interleaved(works: Sequence[Callable[[], object]], repeats: int) -> list[lis
 
 def median_ms(timings: Sequence[Timing], clock: str) -> float:
     """The median in milliseconds; `clock` is wall or cpu."""
-    return 1e3 * statistics.median(getattr(t, clock) for t in timings)
+    seconds: float = statistics.median(getattr(t, clock) for t in timings)
+    return 1e3 * seconds

@@ -59,6 +59,7 @@ class Straightforward(nn.Module):
         tokens = model.tables.tokens
         weight = 1.0 if config.loss.token_weight == "sum" else config.loss.token_weight / tokens
         for s, lmp in enumerate(model.token_lmp.values()):
+            assert isinstance(lmp, MultiStep)
             value_BT, value_C = self.values(s, batch.item_BT), self.values(s, fewer.item_C)
             h_BTD, v_BTD, v_CD = h_BTKD[:, :, s], v_BTKD[:, :, s], v_CKD[rows, s]
             total = total + weight * self.level(
@@ -86,7 +87,7 @@ class Straightforward(nn.Module):
         x_BTKD = htfl.norm(e_BTKD + position_TD[None, :, None] + htfl.types)
         h_BSD = self.drop(x_BTKD.flatten(1, 2))
         h_BSD = self.stack(hct.token_level, h_BSD, batch, tokens, first_layer=0)
-        h_BTKD = h_BSD.unflatten(1, (-1, tokens))
+        h_BTKD = h_BSD.view_as(e_BTKD)
         fused_BTD = hct.fuse.outer(F.relu(hct.fuse.inner(h_BTKD.flatten(2))))
         raw_norm, sum_norm = hct.fuse.norms
         x_BTD = self.drop(sum_norm(fused_BTD + raw_norm(raw_BTD)))
@@ -106,6 +107,7 @@ class Straightforward(nn.Module):
         assert time_gap is not None
         bucket_BSS = time_gap.buckets(time_BS)
         for n, block in enumerate(stack.blocks, first_layer):
+            assert isinstance(block, CausalBlock)
             bias_BSS = F.embedding(bucket_BSS, time_gap.table[:, n, None]).squeeze(-1)
             x_BSD = self.block(block, x_BSD, bias_BSS, hidden_BSS)
         return x_BSD
