@@ -2,6 +2,7 @@
 
 from heterrec_schemas.errors import (
     CallError,
+    CorruptCheckpointError,
     CorruptGenerationError,
     DataError,
     FormatVersionError,
@@ -38,6 +39,7 @@ __all__ = [
     "SPLITS",
     "CallError",
     "CategoricalFeature",
+    "CorruptCheckpointError",
     "CorruptGenerationError",
     "DataError",
     "EmbeddingFeature",

@@ -89,6 +89,12 @@ class CorruptGenerationError(GenerationError):
     """A file of a generation is absent or differs from what the manifest says."""
 
 
+class CorruptCheckpointError(HeterrecError):
+    """A checkpoint of a model lacks a file, or one of its files is not as it was written."""
+
+    exit_code = 2
+
+
 class RunError(HeterrecError):
     """A failure of the run that is nobody's mistake: a full disk, a dead worker, a store that does not answer."""
 
@@ -106,6 +112,7 @@ _FAMILY: dict[str, type[HeterrecError]] = {
         UnfinishedGenerationError,
         FormatVersionError,
         CorruptGenerationError,
+        CorruptCheckpointError,
         RunError,
     )
 }

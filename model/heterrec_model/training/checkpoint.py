@@ -15,11 +15,11 @@ from heterrec_model.training.store.checkpoints import (
     LAST,
     Checkpoint,
     CheckpointFolder,
-    CorruptCheckpointError,
     read_checkpoint,
 )
 from heterrec_model.training.store.run_folder import RunFolder
 from heterrec_model.training.store.weights import load_weights
+from heterrec_schemas.errors import CorruptCheckpointError
 from heterrec_schemas.generation import Generation
 
 

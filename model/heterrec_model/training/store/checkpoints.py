@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from heterrec_model.training.store.files import point, remove_folder, sha256, sync, writing
-from heterrec_schemas.errors import CallError, HeterrecError, near
+from heterrec_schemas.errors import CallError, CorruptCheckpointError, near
 
 FORMAT_VERSION = 1
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -33,12 +33,6 @@ KEPT = 2
 _NAME = re.compile(r"step-(\d{8,})")
 _ASKED = re.compile(r"step-(\d+)")
 _AGAIN = "Choose another checkpoint, or train again."
-
-
-class CorruptCheckpointError(HeterrecError):
-    """A checkpoint lacks a file, or one of its files is not as it was written."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, eq=False)

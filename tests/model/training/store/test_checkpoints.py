@@ -13,10 +13,9 @@ import torch
 from heterrec_model.training.store.checkpoints import (
     Checkpoint,
     CheckpointFolder,
-    CorruptCheckpointError,
     read_checkpoint,
 )
-from heterrec_schemas.errors import CallError, RunError
+from heterrec_schemas.errors import CallError, CorruptCheckpointError, RunError
 
 
 def save(folder: CheckpointFolder, step: int, best: int | None = None, value: float = 0) -> None:
