@@ -13,6 +13,7 @@ PUBLIC = [
     "SPLITS",
     "CallError",
     "CategoricalFeature",
+    "CorruptCheckpointError",
     "CorruptGenerationError",
     "DataError",
     "EmbeddingFeature",
