@@ -43,17 +43,16 @@ def main() -> None:
     for name, changes in WAYS.items():
         config = settings(evaluation=changes)
         works[name] = partial(evaluate_model, model, generation, "test", config)
-    encode(model, generation)
     _, base = watched(lambda: None)
     rounds = [{name: watched(work) for name, work in works.items()} for _ in range(a.repeats)]
     users = sum(batch.users for batch in split_batches(generation, "test", Config()))
     print(f"{users:,} users x {len(table.catalogue_N):,} items; {machine()}, 1 thread")
-    print(f"{'':>24} {'wall s':>8} {'CPU s':>8} {'more MB':>8}")
+    print(f"{'':>24} {'wall s':>8} {'CPU s':>8} {'peak MB':>8}")
     for name in works:
         timings, peaks = zip(*(one[name] for one in rounds), strict=True)
         wall, cpu = (statistics.median(getattr(t, clock) for t in timings) for clock in CLOCKS)
-        print(f"{name:>24} {wall:8.1f} {cpu:8.1f} {max(peaks) - base:8,.0f}")
-    print(f"more than the {base:,.0f} MB of the process with PyTorch, table and model")
+        print(f"{name:>24} {wall:8.1f} {cpu:8.1f} {max(peaks):8,.0f}")
+    print(f"the process had {base:,.0f} MB before, with PyTorch, table and model")
 
 
 def encode(model: HeterRec, generation: Generation) -> None:

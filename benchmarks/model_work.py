@@ -46,7 +46,7 @@ def open_beauty(data: Path) -> Generation:
     if not data.is_dir():
         sys.exit(
             f"there is no generation in {data}: name one with --data, or build it:\n"
-            "heterrec-pipeline build --spec ../shared/specs/amazon_beauty.yaml "
+            "heterrec-pipeline build --spec examples/amazon_beauty/leave_one_out.yaml "
             f"--input ../shared/data/amazon_beauty --output {data}"
         )
     return open_generation(data, verify="sizes")
