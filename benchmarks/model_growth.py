@@ -7,8 +7,8 @@ Histories are full, some 1,000 items a batch whatever T is. One setting at a tim
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 
-import torch
 from measure import machine
 from model_work import (
     full_batch,
@@ -19,11 +19,11 @@ from model_work import (
     parser,
     real_batches,
     settings,
+    stepper,
     table_with,
 )
 
 from heterrec_model.data.batch import Batch
-from heterrec_model.training.optimizer import Optimizers
 from heterrec_schemas import Generation
 
 BASE = {"T": 50, "K": 6, "D": 64, "N1": 2, "N2": 2}
@@ -49,7 +49,7 @@ def main() -> None:
     print(f"{'':>8} {'wall ms':>9} {'CPU ms':>9} {'of the base':>12}")
     for name, values in GROWTH.items():
         chosen = [BASE | {name: value} for value in values]
-        steps = [stepper(generation, batches, one) for one in chosen]
+        steps = [one_step(generation, batches, one) for one in chosen]
         interleaved(steps, 1)
         timings = interleaved(steps, a.repeats)
         base = statistics.median(t.cpu for t in timings[values.index(BASE[name])])
@@ -59,7 +59,7 @@ def main() -> None:
             print(f"{label:>8} {median_ms(times, 'wall'):9.0f} {cpu:9.0f} {cpu / base / 1e3:12.2f}")
 
 
-def stepper(
+def one_step(
     generation: Generation, batches: list[Batch], size: dict[str, int]
 ) -> Callable[[], None]:
     """A training step at one setting."""
@@ -72,16 +72,8 @@ def stepper(
         }
     )
     model = model_of(config, table_with(generation, size["K"]), generation)
-    optimizers = Optimizers(model, config.train)
     batch = full_batch(batches, ITEMS // size["T"], size["T"])
-
-    def step() -> None:
-        torch.manual_seed(SEED)
-        model(batch, SEED).total.backward()
-        optimizers.clip()
-        optimizers.step(0.01)
-
-    return step
+    return partial(stepper(model), batch, SEED)
 
 
 if __name__ == "__main__":

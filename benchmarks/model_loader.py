@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from measure import machine
 from model_work import (
     interleaved,
@@ -20,6 +19,7 @@ from model_work import (
     parser,
     real_batches,
     settings,
+    stepper,
     table_with,
 )
 
@@ -27,7 +27,6 @@ from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.loader import train_loader
 from heterrec_model.data.token_table import open_token_table
-from heterrec_model.training.optimizer import Optimizers
 from heterrec_schemas import Generation
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -86,16 +85,11 @@ def _epoch(generation: Generation, config: Config) -> Callable[[], None]:
 def _steps(generation: Generation, config: Config, batches: Sequence[Batch]) -> Callable[[], None]:
     table = table_with(generation, 1 + len(open_token_table(generation).features))
     model = model_of(config, table, generation)
-    optimizers = Optimizers(model, config.train)
-    seeds = itertools.count()
+    step, seeds = stepper(model), itertools.count()
 
     def run() -> None:
         for batch in batches:
-            seed = next(seeds)
-            torch.manual_seed(seed)
-            model(batch, seed).total.backward()
-            optimizers.clip()
-            optimizers.step(0.01)
+            step(batch, next(seeds))
 
     return run
 

@@ -10,12 +10,13 @@ together by length; and on histories that are all full.
 
 import argparse
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from measure import machine
 from model_work import (
+    Step,
     Timing,
     full_batch,
     interleaved,
@@ -25,20 +26,17 @@ from model_work import (
     parser,
     real_batches,
     settings,
+    stepper,
     table_with,
 )
 from straightforward import Straightforward, padded
 
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.heterrec import HeterRec
-from heterrec_model.training.optimizer import Optimizers
 from heterrec_schemas import Generation
 
 LENGTH, TOKENS, USERS = 50, 6, 128
 SEED = 5
-FACTOR = 0.01
-"""Of the learning rate: the weights, and with them the gates, hardly change while steps are timed."""
 
 
 def main() -> None:
@@ -105,34 +103,16 @@ def check_equal(generation: Generation, table: TokenTable, batch: Batch) -> None
     torch.testing.assert_close(*gradients, rtol=1e-7, atol=1e-11)
 
 
-Step = Callable[[Batch], None]
-
-
 def steppers(generation: Generation, table: TokenTable) -> tuple[Step, Step]:
     """A training step of the package and one of the straightforward implementation, each on weights of its own."""
     ours, theirs = (model_of(settings(), table, generation) for _ in range(2))
     plain = Straightforward(theirs)
-    return (
-        _stepper(ours, lambda batch: ours(batch, SEED).total),
-        _stepper(theirs, lambda batch: plain(padded(batch, LENGTH), SEED)),
-    )
-
-
-def _stepper(model: HeterRec, loss: Callable[[Batch], torch.Tensor]) -> Step:
-    optimizers = Optimizers(model, model.config.train)
-
-    def step(batch: Batch) -> None:
-        torch.manual_seed(SEED)
-        loss(batch).backward()  # type: ignore[no-untyped-call]
-        optimizers.clip()
-        optimizers.step(FACTOR)
-
-    return step
+    return stepper(ours), stepper(theirs, lambda batch, seed: plain(padded(batch, LENGTH), seed))
 
 
 def compare(ours: Step, theirs: Step, batch: Batch, repeats: int) -> list[list[Timing]]:
     """Both sides on one batch, after one step of each that is not timed."""
-    works = [lambda: ours(batch), lambda: theirs(batch)]
+    works = [partial(ours, batch, SEED), partial(theirs, batch, SEED)]
     interleaved(works[:1], 1)
     return interleaved(works, repeats)
 

@@ -22,6 +22,7 @@ from heterrec_model.data.loader import train_loader
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.models import build_model
+from heterrec_model.training.optimizer import Optimizers
 from heterrec_schemas import Generation, open_generation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,3 +135,31 @@ def median_ms(timings: Sequence[Timing], clock: str) -> float:
     """The median in milliseconds; `clock` is wall or cpu."""
     seconds: float = statistics.median(getattr(t, clock) for t in timings)
     return 1e3 * seconds
+
+
+Step = Callable[[Batch, int], None]
+"""A whole training step on a batch; the number seeds its negatives and its dropout."""
+FACTOR = 0.01
+"""Of the learning rate: the weights, and with them the gates, hardly change while steps are timed."""
+
+
+def stepper(model: HeterRec, loss: Callable[[Batch, int], torch.Tensor] | None = None) -> Step:
+    """Forward, backward, clipping, AdamW.
+
+    Args:
+        model: whose weights are trained.
+        loss: computed from them; left out: the model's own.
+    """
+    optimizers = Optimizers(model, model.config.train)
+
+    def own(batch: Batch, seed: int) -> torch.Tensor:
+        total: torch.Tensor = model(batch, seed).total
+        return total
+
+    def step(batch: Batch, seed: int) -> None:
+        torch.manual_seed(seed)
+        (loss or own)(batch, seed).backward()  # type: ignore[no-untyped-call]
+        optimizers.clip()
+        optimizers.step(FACTOR)
+
+    return step

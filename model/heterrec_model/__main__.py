@@ -35,6 +35,14 @@ DataOption = Annotated[
 ]
 RunOption = Annotated[str, typer.Option("--run", help="The folder of the run, on this machine.")]
 CheckpointOption = Annotated[str, typer.Option("--checkpoint", help="best, last or step-N.")]
+SplitOption = Annotated[str, typer.Option("--split", help="validation or test.")]
+FilterOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--filter-seen/--no-filter-seen",
+        help="Leave a history's items out of the ranking, targets excepted; left out: as the run's config says.",
+    ),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no summary.")]
@@ -144,15 +152,9 @@ def train(
 def evaluate(
     data: DataOption,
     run: RunOption,
-    split: Annotated[str, typer.Option("--split", help="validation or test.")] = "test",
+    split: SplitOption = "test",
     checkpoint: CheckpointOption = "best",
-    filter_seen: Annotated[
-        bool | None,
-        typer.Option(
-            "--filter-seen/--no-filter-seen",
-            help="Leave a history's items out of the ranking, targets excepted; left out: as the run's config says.",
-        ),
-    ] = None,
+    filter_seen: FilterOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -195,14 +197,8 @@ def compare(
             help="Another run, or seeds between commas, or a baseline that only counts; may be repeated.",
         ),
     ],
-    split: Annotated[str, typer.Option("--split", help="validation or test.")] = "test",
-    filter_seen: Annotated[
-        bool | None,
-        typer.Option(
-            "--filter-seen/--no-filter-seen",
-            help="Leave a history's items out of the ranking, targets excepted; left out: as each run's config says.",
-        ),
-    ] = None,
+    split: SplitOption = "test",
+    filter_seen: FilterOption = None,
     resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap.")] = 10_000,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -50,17 +50,11 @@ def positions_of(batch: Batch, row_N: Tensor, listed_N: Tensor | None = None) ->
         row_N: the row of every real item.
         listed_N: whether each real item stands in the catalogue; left out: all do.
     """
-    valid_BT = batch.valid_BT()
-    time_BT = torch.arange(valid_BT.shape[1], device=row_N.device).expand_as(valid_BT)
-    user_BT = torch.arange(batch.users, device=row_N.device)[:, None].expand_as(valid_BT)
-    left_BT = batch.length_B[:, None] - 1 - time_BT
-    first_B = torch.zeros_like(batch.length_B)
+    user_N, time_N = batch.valid_BT().nonzero(as_tuple=True)
+    left_N = batch.length_B[user_N] - 1 - time_N
+    first_N = torch.zeros_like(time_N)
     if batch.first_target_B is not None:
-        first_B = batch.first_target_B
-    first_BT = first_B[:, None].expand_as(valid_BT)
-    left_N, user_N, time_N, first_N = (
-        x_BT[valid_BT] for x_BT in (left_BT, user_BT, time_BT, first_BT)
-    )
+        first_N = batch.first_target_B[user_N]
     if listed_N is None:
         listed_N = torch.ones_like(row_N, dtype=torch.bool)
     return Positions(row_N, left_N, user_N, time_N, first_N, listed_N)

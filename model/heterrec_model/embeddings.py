@@ -145,7 +145,7 @@ class GroupTable(nn.Module):
 def bin_centres(feature: FeatureInfo, edges: Tensor, width: int, std: float) -> Tensor:
     """Where the groups' tables start: each code at the centre of its bins, [Z, size, width].
 
-    A dimension is taken as normal: with three edges or more its spread is fitted to them, with fewer it is 1. Centres are
+    A dimension is taken as normal: with two edges or more its spread is fitted to them, with one it is 1. Centres are
     the expected values of the standard normal inside the bins, times the spread, less the mean. A group of m dimensions
     is turned to `width` numbers by a random matrix unless m is `width`; all is scaled to the standard deviation `std`.
     Codes that stand for no bin (padding, missing) start at zero.

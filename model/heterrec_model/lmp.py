@@ -18,6 +18,9 @@ from heterrec_model.config import LossConfig
 from heterrec_model.denominator import Negatives, Positions
 from heterrec_model.distributed import sum_over_ranks, world_size
 
+SHORT = 1e-2
+"""A vector's length up to which it is scaled by 1 / SHORT instead of to 1."""
+
 
 def info_nce(positive_N: Tensor, negative_NC: Tensor) -> Tensor:
     """-log of Eq. 10's fraction, -l+ + logsumexp([l+, 0, l-_1, ...]); the 0 is its `1 +`. Shape [N].
@@ -118,9 +121,6 @@ class MultiStep(nn.Module):
             negative = negatives.logits(query, vectors_UD, positions, at, step)
             loss = info_nce(positive, negative)
             sums.add(f"{name}_step{step}", weight * step_weight, loss, len(at), possible)
-
-
-SHORT = 1e-2
 
 
 def _identity(width: int) -> nn.Linear:

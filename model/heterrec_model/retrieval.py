@@ -86,8 +86,8 @@ class RetrievalModel(nn.Module):
         """
         valid_BT = batch.valid_BT()
         item_N = batch.item_BT[valid_BT]
-        user_BT = torch.arange(batch.users, device=item_N.device)[:, None].expand_as(valid_BT)
-        candidates = self.sampler.draw(item_N, user_BT[valid_BT], seed)
+        user_N = valid_BT.nonzero()[:, 0]
+        candidates = self.sampler.draw(item_N, user_N, seed)
         # row 0 is item 0, the padding's
         item_U, row = torch.unique(
             torch.cat([item_N.new_zeros(1), item_N, candidates.item_C]), return_inverse=True

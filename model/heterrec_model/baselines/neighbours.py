@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.refit import EVENTS, TARGET, joined_rows, training_end
+from heterrec_model.data.lists import whole
+from heterrec_model.data.refit import validation_rows
 from heterrec_model.data.shards import RowGroupReader, row_group_spans
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_model.evaluation.ranking import NO_ROW, Places
@@ -122,15 +123,13 @@ def count_neighbours(
 
 def _row_groups(generation: Generation, refit: bool) -> Iterator[tuple[pa.ListArray, Ints]]:
     """The histories to count, a row group at a time, with the place in each of the first item that is new."""
-    reader = RowGroupReader(generation, EVENTS[:1])
+    reader = RowGroupReader(generation, ["item_index"])
     for span in row_group_spans(generation, "train"):
-        histories = reader.read(span)["item_index"].combine_chunks()
+        histories = whole(reader.read(span)["item_index"])
         yield histories, np.zeros(len(histories), np.int64)
     if refit:
-        reader = RowGroupReader(generation, [*EVENTS, *(TARGET + name for name in EVENTS)])
-        for span in row_group_spans(generation, "validation"):
-            table, firsts_R = joined_rows(reader.read(span), EVENTS, training_end(generation))
-            yield table["item_index"].combine_chunks(), firsts_R
+        for table, firsts_R in validation_rows(generation):
+            yield whole(table["item_index"]), firsts_R
 
 
 def _pair_keys(histories: pa.ListArray, firsts_R: Ints, ids: int, window: int) -> Ints:

@@ -82,6 +82,11 @@ class Lists:
         return self.values_N[start : start + length].astype(np.int64)
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, without a copy where it is one."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def numbers(column: pa.Array) -> npt.NDArray[Any]:
     """An Arrow column of numbers without a copy; it cannot be written to.
 

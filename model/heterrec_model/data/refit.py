@@ -5,12 +5,13 @@ row already is context only: no interaction is a target twice.
 Shapes: R rows, N events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from heterrec_model.data.lists import Extents, Integers, list_lengths, lists_of
+from heterrec_model.data.lists import Extents, Integers, list_lengths, lists_of, whole
+from heterrec_model.data.shards import RowGroupReader, row_group_spans
 from heterrec_schemas import Generation
 
 TARGET = "target_"
@@ -38,22 +39,29 @@ def joined_rows(
     """
     firsts_R = _first_targets(table, end_ms)
     for name in events:
-        joined = _joined(_array(table, name), _array(table, TARGET + name))
+        joined = _joined(whole(table[name]), whole(table[TARGET + name]))
         table = table.set_column(table.column_names.index(name), name, joined)
     return table.drop_columns([TARGET + name for name in events]), firsts_R
 
 
-def later_items(table: pa.Table, end_ms: int | None) -> Integers:
-    """The item_index of every interaction that validation rows add to the training split's: [N]."""
-    joined, firsts_R = joined_rows(table, EVENTS, end_ms)
-    items = lists_of(_array(joined, _ITEM))
-    lengths_R = items.extents.lengths_R - firsts_R
-    later = Extents(items.extents.starts_R + firsts_R, lengths_R)
-    return items.values_N[later.places()]
+def validation_rows(generation: Generation) -> Iterator[tuple[pa.Table, Integers]]:
+    """Every validation row as one to train on, a row group at a time: what `joined_rows` gives of items and times."""
+    reader = RowGroupReader(generation, [*EVENTS, *(TARGET + name for name in EVENTS)])
+    end_ms = training_end(generation)
+    for span in row_group_spans(generation, "validation"):
+        yield joined_rows(reader.read(span), EVENTS, end_ms)
+
+
+def later_items(generation: Generation) -> Iterator[Integers]:
+    """The item_index of every interaction that the validation split adds, a row group's at a time: [N]."""
+    for table, firsts_R in validation_rows(generation):
+        items = lists_of(whole(table[_ITEM]))
+        starts_R, lengths_R = items.extents.starts_R, items.extents.lengths_R
+        yield items.values_N[Extents(starts_R + firsts_R, lengths_R - firsts_R).places()]
 
 
 def _first_targets(table: pa.Table, end_ms: int | None) -> Integers:
-    times = lists_of(_array(table, _TIME))
+    times = lists_of(whole(table[_TIME]))
     if end_ms is None:
         return times.extents.lengths_R
     rows_N = np.repeat(np.arange(len(table)), times.extents.lengths_R)
@@ -77,8 +85,3 @@ def _joined(left: pa.Array, right: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(
         left.type, len(left), [None, pa.py_buffer(offsets)], children=[values]
     )
-
-
-def _array(table: pa.Table, name: str) -> pa.Array:
-    column = table[name]
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

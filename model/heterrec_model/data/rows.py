@@ -23,6 +23,7 @@ from heterrec_model.data.lists import (
     list_lengths,
     lists_of,
     numbers,
+    whole,
 )
 from heterrec_model.data.refit import TARGET, joined_rows
 from heterrec_schemas import Generation
@@ -150,7 +151,7 @@ def rows_of(table: pa.Table, columns: Columns, end_ms: int | None = None) -> Row
     firsts_R: Integers | None = None
     if columns.joined:
         table, firsts_R = joined_rows(table, columns.events, end_ms)
-    arrays = {name: _whole(table[name]) for name in table.column_names}
+    arrays = {name: whole(table[name]) for name in table.column_names}
     whole_R = list_lengths(arrays[_ITEM])
     extents = Extents.of(whole_R).last(columns.max_length)
     places_N = extents.places()
@@ -201,11 +202,6 @@ def _concat_firsts(parts: list[Rows]) -> Integers | None:
     everything = (np.zeros(len(part), np.int64) for part in parts)
     pairs = zip(parts, everything, strict=True)
     return np.concatenate([zeros if p.firsts_R is None else p.firsts_R for p, zeros in pairs])
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array, without a copy where it is one."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _cells(column: pa.Array) -> UserCells:

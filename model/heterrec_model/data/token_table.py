@@ -13,8 +13,7 @@ from torch import Tensor
 
 from heterrec_model.data.choose import chosen_entries, describe_features
 from heterrec_model.data.features import FeatureInfo
-from heterrec_model.data.refit import EVENTS, TARGET, later_items, training_end
-from heterrec_model.data.shards import RowGroupReader, row_group_spans
+from heterrec_model.data.refit import later_items
 from heterrec_model.data.table_arrays import TableArrays, fill_arrays, longest_lists
 from heterrec_model.data.table_cache import Described, cached_table
 from heterrec_schemas import Generation
@@ -120,10 +119,8 @@ def open_token_table(
 
 def _with_validation(generation: Generation, table: TokenTable) -> Tensor:
     """How many interactions an item has in the training and the validation split together: [I]."""
-    reader = RowGroupReader(generation, [*EVENTS, *(TARGET + name for name in EVENTS)])
     count_I = table.train_count_I.numpy().copy()
-    for span in row_group_spans(generation, "validation"):
-        items_N = later_items(reader.read(span), training_end(generation))
+    for items_N in later_items(generation):
         count_I += np.bincount(items_N, minlength=len(count_I))
     return torch.from_numpy(count_I)
 

@@ -19,13 +19,13 @@ class Meter:
         self._waited = 0.0
         self._since = time.monotonic()
 
-    def add(self, values: Mapping[str, float], share: float = 1.0) -> None:
-        """Take in values by name, `share` of a step's; those that are not finite do not count."""
+    def add(self, values: Mapping[str, float]) -> None:
+        """Take in a step's values by name; those that are not finite do not count."""
         for name, value in values.items():
             if math.isfinite(value):
                 entry = self._sums.setdefault(name, [0.0, 0.0])
-                entry[0] += share * value
-                entry[1] += share
+                entry[0] += value
+                entry[1] += 1.0
 
     def count(self, **counts: float) -> None:
         """Count things that become so many a second."""

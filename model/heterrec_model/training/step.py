@@ -98,7 +98,7 @@ class Stepper:
         check_norm(norm, bad, step=step + 1, users=users)
         self._optimizers.step(factor)
         return StepResult(
-            _mean([{"": total} for total, _, _ in told])[""],
+            sum(total for total, _, _ in told) / parts,
             _mean([terms for _, terms, _ in told]),
             _mean([metrics for _, _, metrics in told]),
             norm,
