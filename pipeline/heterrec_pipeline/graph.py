@@ -105,6 +105,25 @@ class Step(Composite):
         return (main, *(of_type(done[t], self.tag_kinds.get(t, Any)) for t in self.tags))
 
 
+@dataclass(eq=False, kw_only=True)
+class ByShard(Composite):
+    """(shard, reference) grouped by shard; every shard has a group, those without a reference one that holds None.
+
+    Attributes:
+        shards: the keys of all shards.
+        kind: of the elements, None among their references.
+    """
+
+    shards: Iterable[Any]
+    kind: Any
+
+    def expand(self, parts: PCollection) -> PCollection:
+        """Add a None for every shard, and group."""
+        every = parts.pipeline | "every shard" >> beam.Create([(s, None) for s in self.shards])
+        both = (parts, of_type(every, self.kind)) | "with every shard" >> beam.Flatten()
+        return both | "by shard" >> beam.GroupByKey()
+
+
 def _either(values: Iterable[int]) -> int:
     joined = 0
     for value in values:

@@ -26,7 +26,7 @@ from heterrec_pipeline.catalogue.keys import (
 )
 from heterrec_pipeline.catalogue.quantizers import FitBlock, JoinBlocks, PlanBlocks
 from heterrec_pipeline.catalogue.write import WriteFitted, WriteItemShard, WriteItemVocabulary
-from heterrec_pipeline.graph import EMPTY, AllToOne, Composite, Kinds, Step, of_type
+from heterrec_pipeline.graph import EMPTY, AllToOne, ByShard, Composite, Kinds, Step, of_type
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.publishing.ledger import Ledger
 from heterrec_pipeline.publishing.parts import Part
@@ -242,11 +242,9 @@ class WriteItems(Composite):
     def expand(self, parts: PCollection) -> PCollection:
         """Group the references by shard, and write."""
         shards = range(self.job.spec.output.item_shards)
-        every = parts.pipeline | "every shard" >> beam.Create([(s, None) for s in shards])
         return (
-            (parts, of_type(every, tuple[int, Part | None]))
-            | "with every shard" >> beam.Flatten()
-            | "by shard" >> beam.GroupByKey()
+            parts
+            | "group" >> ByShard(shards=shards, kind=tuple[int, Part | None])
             | "write shard"
             >> Step(
                 do_fn=WriteItemShard(self.job),

@@ -9,7 +9,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.catalogue.keys import SEEN
 from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
-from heterrec_pipeline.graph import AllToOne, Composite, Kinds, Step, of_type
+from heterrec_pipeline.graph import AllToOne, ByShard, Composite, Kinds, Step, of_type
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.ledger import Ledger
 from heterrec_pipeline.publishing.parts import Part
@@ -133,8 +133,7 @@ class WriteSequences(Composite):
         """Group the references by shard, and write."""
         parts, item_counts = splits
         shards = range(self.job.spec.output.sequence_shards)
-        names = [((split, shard), None) for split in SPLITS for shard in shards]
-        every = parts.pipeline | "every shard" >> beam.Create(names)
+        names = [(split, shard) for split in SPLITS for shard in shards]
         # Shards are written whether or not the layout needs the items: only `flattened` waits for them.
         flat = self.job.spec.output.layout == "flattened"
         none = parts.pipeline | "no items" >> beam.Create([])
@@ -147,9 +146,8 @@ class WriteSequences(Composite):
             | "item counts" >> AllToOne(do_fn=WriteItemCounts(self.job), ledger=self.ledger)
         )
         return (
-            (parts, of_type(every, tuple[tuple[str, int], Part | None]))
-            | "with every shard" >> beam.Flatten()
-            | "by shard" >> beam.GroupByKey()
+            parts
+            | "group" >> ByShard(shards=names, kind=tuple[tuple[str, int], Part | None])
             | "write shard"
             >> Step(
                 do_fn=WriteSequenceShard(self.job),
