@@ -199,7 +199,9 @@ def test_a_state_of_another_rank_world_or_generation_is_refused(
 
 def test_settings_that_change_no_order_may_change(generation: Generation) -> None:
     state = train_loader(generation, config()).state_dict()
-    train_loader(generation, config(prefetch=2)).load_state_dict(state)
+    loader = train_loader(generation, config(prefetch=2))
+    loader.load_state_dict(state)
+    assert loader.state_dict() == state
 
 
 def test_a_rank_outside_the_world_is_refused(generation: Generation) -> None:

@@ -40,7 +40,8 @@ def test_a_folder_with_a_run_is_refused_naming_what_is_there(
 
 def test_other_files_do_not_make_a_run(tmp_path: Path, shop_data: Path) -> None:
     (tmp_path / "slurm.log").write_text("")
-    started(tmp_path, shop_data)
+    folder = started(tmp_path, shop_data)
+    assert folder.config() == Config()
 
 
 def test_resuming_where_nothing_is_starts(tmp_path: Path, shop_data: Path) -> None:
