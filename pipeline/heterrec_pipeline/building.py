@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import StandardOptions
 
 from heterrec_pipeline import coder, storage
 from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.exchange import DISTRIBUTED
 from heterrec_pipeline.flow import Generation
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.runners import use_stores
+from heterrec_pipeline.publishing import lease, parts
+from heterrec_pipeline.runners import pipeline_options, use_stores
 from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.generation import Generation as OpenGeneration
@@ -67,6 +69,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     """
     checked = check_tables(config.spec, config.input)
     checked.raise_problems()
+    runner = pipeline_options(config.pipeline_args).view_as(StandardOptions).runner
     return Job(
         spec=config.spec,
         spec_text=config.spec_text,
@@ -78,6 +81,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         joins=checked.joins,
         users=checked.users,
         log=checked.log,
+        spill=runner not in DISTRIBUTED,
     )
 
 
@@ -103,6 +107,8 @@ def build(config: BuildConfig) -> BuildResult:
         pipeline.run().wait_until_finish()
     except (Exception, KeyboardInterrupt) as error:
         raise failure(job, error) from error
+    finally:
+        parts.forget()
     published = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     return BuildResult(job.root, Manifest.model_validate_json(published), swept)
 

@@ -75,6 +75,8 @@ class Job:
     joins: tuple[TableJob, ...]
     users: TableJob | None
     log: tuple[InputFile, ...]
+    spill: bool = True
+    """Whether tables go through files rather than through the engine's shuffle."""
 
     @property
     def root(self) -> str:

@@ -18,6 +18,7 @@ from heterrec_pipeline.catalogue.keys import SEEN, canonical_text, key_text
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
 from heterrec_pipeline.publishing.ledger import RejectedCell, rejected
+from heterrec_pipeline.publishing.parts import Part, opened
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
 from heterrec_pipeline.sequences.buckets import bucket_numbers
@@ -227,10 +228,10 @@ class AggregateItems(beam.DoFn):
         self.job = job
 
     @carried
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
+    def process(self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]) -> Iterator[Any]:
         """Aggregate one bucket."""
-        bucket, tables = element
-        rows = concatenated(list(tables))
+        bucket, pieces = element
+        rows = concatenated([opened(p) for p in pieces["items"]])
         table = aggregate(self.job.items, rows)
         path = storage.join(
             self.job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet"

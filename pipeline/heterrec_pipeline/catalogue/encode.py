@@ -1,7 +1,7 @@
 """Encode the rows of a feature table with what was fitted, and send them on to where they are written."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -14,14 +14,26 @@ from heterrec_pipeline.features.cells import Encoded
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
-from heterrec_pipeline.publishing.parts import Part, write_parts
+from heterrec_pipeline.publishing.parts import Part, Stored, opened, write_parts
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.spec import CategoricalFeature, Feature, NumericFeature
 
 PART_BYTES = 64 * 2**20
-Fitted = dict[str, pa.Table]
+Tables = dict[str, pa.Table]
+
+
+class Fitted(NamedTuple):
+    """What a feature was fitted to: a table, as a rule by reference, and the number that says how many ids there are.
+
+    Attributes:
+        table: the vocabulary, the edges or the quantizer.
+        size: the largest id + 1 of a vocabulary (0 when it is empty); of the others, the rows of the table.
+    """
+
+    table: pa.Table | Stored
+    size: int
 
 
 def encode_column(feature: Feature, column: pa.Array, fitted: pa.Table) -> Encoded:
@@ -33,8 +45,13 @@ def encode_column(feature: Feature, column: pa.Array, fitted: pa.Table) -> Encod
     return embedding.encode(feature, column, fitted)
 
 
+def fitted_tables(table: TableJob, fitted: dict[str, Fitted]) -> Tables:
+    """The fits of a table's features, opened."""
+    return {f.name: opened(fitted[f.name].table) for f in table.features}
+
+
 def encode_rows(
-    table: TableJob, rows: pa.Table, fitted: Fitted
+    table: TableJob, rows: pa.Table, fitted: Tables
 ) -> tuple[list[pa.Array], dict[str, int], list[RejectedCell]]:
     """The tokens of a batch.
 
@@ -60,15 +77,20 @@ class EncodeItems(beam.DoFn):
 
     @carried
     def process(
-        self, split: Split, index: pa.Table, losers: pa.Table, fitted: Fitted
+        self,
+        split: Split,
+        index: pa.Table | Stored,
+        losers: pa.Table | Stored,
+        fitted: dict[str, Fitted],
     ) -> Iterator[Any]:
         """Encode one split."""
         known = Known(index, losers)
+        tables = fitted_tables(self.table, fitted)
         columns = [f.column for f in self.table.features]
         waiting: list[pa.Table] = []
         for rows in kept_rows(self.table, split, columns, known):
             METER.enter(f"encoding {self.table.name}")
-            tokens, oov, bad = encode_rows(self.table, rows, fitted)
+            tokens, oov, bad = encode_rows(self.table, rows, tables)
             if self.report:
                 yield from rejected(self.table.name, split.file.name, bad)
             for name, count in oov.items():
@@ -113,13 +135,18 @@ class EncodeUsers(beam.DoFn):
 
     @carried
     def process(
-        self, split: Split, index: pa.Table, losers: pa.Table, fitted: Fitted
+        self,
+        split: Split,
+        index: pa.Table | Stored,
+        losers: pa.Table | Stored,
+        fitted: dict[str, Fitted],
     ) -> Iterator[Any]:
         """Encode one split."""
+        tables = fitted_tables(self.table, fitted)
         columns = [f.column for f in self.table.features]
         for rows in kept_rows(self.table, split, columns, Known(index, losers)):
             METER.enter("encoding users")
-            tokens, oov, bad = encode_rows(self.table, rows, fitted)
+            tokens, oov, bad = encode_rows(self.table, rows, tables)
             yield from rejected(self.table.name, split.file.name, bad)
             for k, (name, count) in enumerate(oov.items()):
                 yield counted(f"user/{name}.oov", count)

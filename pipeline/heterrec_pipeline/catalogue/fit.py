@@ -14,6 +14,7 @@ from heterrec_pipeline.catalogue.rows import KEY, Known, kept_rows
 from heterrec_pipeline.features import categorical, numeric
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.parts import Stored
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.worker_errors import carried
@@ -37,7 +38,9 @@ class CollectValues(beam.DoFn):
         self.partial = {f.name: [] for f in self.table.counted}
 
     @carried
-    def process(self, split: Split, index: pa.Table, losers: pa.Table) -> Iterator[Any]:
+    def process(
+        self, split: Split, index: pa.Table | Stored, losers: pa.Table | Stored
+    ) -> Iterator[Any]:
         """Collect from one split."""
         if not self.table.counted:
             return

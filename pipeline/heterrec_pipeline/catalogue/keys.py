@@ -18,6 +18,7 @@ from heterrec_pipeline.graph import tables_in
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
+from heterrec_pipeline.publishing.parts import Stored, opened, row_count
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk, prefetched, read_split
 from heterrec_pipeline.worker_errors import carried
@@ -207,11 +208,11 @@ class ReadRepeated(beam.DoFn):
         self.table = table
 
     @carried
-    def process(self, split: Split, repeated: pa.Table) -> Iterator[Any]:
+    def process(self, split: Split, repeated: pa.Table | Stored) -> Iterator[Any]:
         """Read one split again."""
-        if len(repeated) == 0:
+        if row_count(repeated) == 0:
             return
-        wanted = pl.DataFrame(pl.from_arrow(repeated))["key"]
+        wanted = pl.DataFrame(pl.from_arrow(opened(repeated)))["key"]
         for batch in prefetched(read_split(split, self.table.columns)):
             text, _ = key_text(
                 one_chunk(batch.table, self.table.key), self.table.key, split.file.name

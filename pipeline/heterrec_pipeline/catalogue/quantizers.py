@@ -13,6 +13,7 @@ from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.categorical import all_missing
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.parts import Stored, row_count
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.worker_errors import carried
@@ -44,10 +45,10 @@ class PlanBlocks(beam.DoFn):
         self.table = table
 
     @carried
-    def process(self, name: str, index: pa.Table) -> Iterator[Block]:
+    def process(self, name: str, index: pa.Table | Stored) -> Iterator[Block]:
         """Plan one feature."""
         feature = next(f for f in self.table.embeddings if f.name == name)
-        yield from blocks(feature, len(index))
+        yield from blocks(feature, row_count(index))
 
 
 class BlockSample:
@@ -115,7 +116,11 @@ class FitBlock(beam.DoFn):
 
     @carried
     def process(
-        self, block: Block, splits: Iterable[Split], index: pa.Table, losers: pa.Table
+        self,
+        block: Block,
+        splits: Iterable[Split],
+        index: pa.Table | Stored,
+        losers: pa.Table | Stored,
     ) -> Iterator[tuple[str, pa.Table]]:
         """Fit one block, over all splits of the table."""
         name, first, last = block

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.catalogue.keys import key_text, losers_in
 from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.publishing.parts import Stored, once_a_process, opened, row_count
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import (
     FILE,
@@ -26,21 +27,35 @@ ID = "__id"
 
 @dataclass(frozen=True)
 class Known:
-    """The kept keys of a side, and the rows that lost."""
+    """The kept keys of a side, and the rows that lost: tables, or references to them."""
 
-    index: pa.Table
-    losers: pa.Table
+    index: pa.Table | Stored
+    losers: pa.Table | Stored
 
     @property
     def population(self) -> int:
         """How many keys are kept."""
-        return len(self.index)
+        return row_count(self.index)
 
     @cached_property
     def ids(self) -> pl.DataFrame:
         """Columns KEY (text) and ID (int64)."""
-        frame = pl.DataFrame(pl.from_arrow(self.index.select(["key", "id"])))
-        return frame.rename({"key": KEY, "id": ID})
+        return _stored_ids(self.index) if isinstance(self.index, Stored) else key_ids(self.index)
+
+    def lost(self, file: str) -> pl.Series:
+        """The row numbers of one file that are left out."""
+        return losers_in(opened(self.losers), file)
+
+
+def key_ids(index: pa.Table) -> pl.DataFrame:
+    """An index as columns KEY (text) and ID (int64)."""
+    frame = pl.DataFrame(pl.from_arrow(index.select(["key", "id"])))
+    return frame.rename({"key": KEY, "id": ID})
+
+
+@once_a_process
+def _stored_ids(index: Stored) -> pl.DataFrame:
+    return key_ids(opened(index))
 
 
 def kept_rows(
@@ -57,7 +72,7 @@ def kept_rows(
     Yields:
         Located tables of the wanted columns plus KEY (text) and ID (int64).
     """
-    lost = losers_in(known.losers, split.file.name)
+    lost = known.lost(split.file.name)
     for batch in prefetched(read_split(split, [table.key, *columns])):
         whole = located(batch, split)
         text, _ = key_text(one_chunk(whole, table.key), table.key, split.file.name)

@@ -13,7 +13,7 @@ from heterrec_pipeline.catalogue.aggregate import (
     aggregate_columns,
     derived,
 )
-from heterrec_pipeline.catalogue.encode import EncodeItems, EncodeUsers
+from heterrec_pipeline.catalogue.encode import EncodeItems, EncodeUsers, Fitted
 from heterrec_pipeline.catalogue.fit import CollectValues, FinishFit
 from heterrec_pipeline.catalogue.keys import (
     REPEATED,
@@ -25,7 +25,13 @@ from heterrec_pipeline.catalogue.keys import (
     ReadRepeated,
 )
 from heterrec_pipeline.catalogue.quantizers import FitBlock, JoinBlocks, PlanBlocks
-from heterrec_pipeline.catalogue.write import WriteFitted, WriteItemShard, WriteItemVocabulary
+from heterrec_pipeline.catalogue.write import (
+    StoreFitted,
+    WriteFitted,
+    WriteItemShard,
+    WriteItemVocabulary,
+)
+from heterrec_pipeline.exchange import ByReference, Exchange
 from heterrec_pipeline.graph import EMPTY, AllToOne, ByShard, Composite, Kinds, Step, of_type
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.publishing.ledger import Ledger
@@ -71,6 +77,7 @@ class Keyed(NamedTuple):
 class Keys(Composite):
     """Splits of a table to its keys: read, numbered, repeated ones resolved."""
 
+    job: Job
     table: TableJob
     rules: KeyRules | None
     ledger: Ledger
@@ -93,13 +100,18 @@ class Keys(Composite):
             side_inputs=(AsDict(kinds),),
             tags=(REPEATED,),
         )
+        twice = of_type(repeated, pa.Table) | "keep repeated" >> ByReference(
+            job=self.job, stem="repeated"
+        )
         rows = splits | "read repeated" >> Step(
-            do_fn=ReadRepeated(table),
-            side_inputs=(AsSingleton(of_type(repeated, pa.Table)),),
-            spread=True,
+            do_fn=ReadRepeated(table), side_inputs=(AsSingleton(twice),), spread=True
         )
         losers = rows | "choose" >> AllToOne(do_fn=ChooseRows(table), ledger=ledger)
-        return Keyed(index, losers, kinds)
+        return Keyed(
+            index | "keep index" >> ByReference(job=self.job, stem="index"),
+            losers | "keep losers" >> ByReference(job=self.job, stem="losers"),
+            kinds,
+        )
 
 
 class Fits(NamedTuple):
@@ -113,10 +125,13 @@ class Fits(NamedTuple):
 class Fit(Composite):
     """Splits of a table to its vocabularies, boundaries and quantizers."""
 
+    job: Job
     table: TableJob
     index: PCollection
     losers: PCollection
     ledger: Ledger
+    kinds: PCollection | None = None
+    """Given for rows out of the log, whose values were seen there."""
 
     def expand(self, splits: PCollection) -> Fits:
         """Count and sample in one reading; quantizers read for themselves."""
@@ -151,8 +166,14 @@ class Fit(Composite):
             | "by embedding" >> beam.GroupByKey()
             | "join blocks" >> Step(do_fn=JoinBlocks(table), kind=pair)
         )
-        fitted = (counted, quantizers) | "fitted" >> beam.Flatten()
-        return Fits(of_type(fitted, pair), kinds)
+        whole = of_type((counted, quantizers) | "all fits" >> beam.Flatten(), pair)
+        whole | "write fits" >> Step(
+            do_fn=WriteFitted(self.job, table),
+            ledger=self.ledger,
+            side_inputs=(AsDict(self.kinds or kinds),),
+        )
+        fitted = whole | "keep fits" >> beam.ParDo(StoreFitted(self.job, table))
+        return Fits(of_type(fitted, tuple[str, Fitted]), kinds)
 
 
 class CatalogueOutput(NamedTuple):
@@ -178,6 +199,7 @@ class Catalogue(Composite):
         layout = job.spec.items.catalogue_vocabulary
         main = job.items if self.kinds is None else derived(job.items)
         keyed = splits | "item keys" >> Keys(
+            job=job,
             table=main,
             rules=KeyRules(layout.oov_buckets, layout.shards),
             ledger=ledger,
@@ -190,7 +212,7 @@ class Catalogue(Composite):
         done = [self._tokens(table, its_splits, keyed) for table, its_splits in tables]
         every = of_type(
             tuple(fitted for fitted, _ in done) | "all fitted" >> beam.Flatten(),
-            tuple[str, pa.Table],
+            tuple[str, Fitted],
         )
         tokens = tuple(parts for _, parts in done) | "all parts" >> beam.Flatten()
         files = tokens | "write items" >> WriteItems(
@@ -204,13 +226,14 @@ class Catalogue(Composite):
         """Fit and encode one table: its fitted features, and the parts of its tokens."""
         ledger = self.ledger
         losers = self._join_losers(table, splits) if table.joined else keyed.losers
-        fits = splits | f"fit {table.name}" >> Fit(
-            table=table, index=keyed.index, losers=losers, ledger=ledger
-        )
         from_log = self.kinds is not None and not table.joined
-        kinds = self.kinds if from_log else fits.kinds
-        fits.fitted | f"write {table.name} fits" >> Step(
-            do_fn=WriteFitted(self.job, table), ledger=ledger, side_inputs=(AsDict(kinds),)
+        fits = splits | f"fit {table.name}" >> Fit(
+            job=self.job,
+            table=table,
+            index=keyed.index,
+            losers=losers,
+            ledger=ledger,
+            kinds=self.kinds if from_log else None,
         )
         parts = splits | f"encode {table.name}" >> Step(
             do_fn=EncodeItems(self.job, table, report=not from_log),
@@ -225,7 +248,9 @@ class Catalogue(Composite):
         return splits.pipeline | f"list {table.name}" >> ListSplits(files=table.files)
 
     def _join_losers(self, table: TableJob, splits: PCollection) -> PCollection:
-        keyed = splits | f"{table.name} keys" >> Keys(table=table, rules=None, ledger=self.ledger)
+        keyed = splits | f"{table.name} keys" >> Keys(
+            job=self.job, table=table, rules=None, ledger=self.ledger
+        )
         return keyed.losers
 
 
@@ -274,12 +299,9 @@ class Users(Composite):
         """Keys, fits, tokens."""
         table, ledger = self.table, self.ledger
         splits = root | "list" >> ListSplits(files=table.files)
-        keyed = splits | "keys" >> Keys(table=table, rules=None, ledger=ledger)
+        keyed = splits | "keys" >> Keys(job=self.job, table=table, rules=None, ledger=ledger)
         fits = splits | "fit" >> Fit(
-            table=table, index=keyed.index, losers=keyed.losers, ledger=ledger
-        )
-        fits.fitted | "write fits" >> Step(
-            do_fn=WriteFitted(self.job, table), ledger=ledger, side_inputs=(AsDict(fits.kinds),)
+            job=self.job, table=table, index=keyed.index, losers=keyed.losers, ledger=ledger
         )
         tokens = splits | "encode" >> Step(
             do_fn=EncodeUsers(table),
@@ -317,8 +339,8 @@ class ItemsFromLog(Composite):
             kind=tuple[int, pa.Table],
         )
         items = (
-            keyed
-            | "by item" >> beam.GroupByKey()
+            {"items": keyed}
+            | "by item" >> Exchange(job=job)
             | "aggregate" >> Step(do_fn=AggregateItems(job), kind=Split)
         )
         return FromLog(items, seen | "kinds" >> Kinds())

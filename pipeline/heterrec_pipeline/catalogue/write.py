@@ -12,7 +12,7 @@ from heterrec_pipeline.catalogue.encode import Fitted, item_cuts, missing_rows
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import counted, written
-from heterrec_pipeline.publishing.parts import Part, read_part
+from heterrec_pipeline.publishing.parts import Part, Stored, opened, read_part, row_count, store
 from heterrec_pipeline.publishing.shards import write_shard
 from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.manifest import FeatureEntry
@@ -31,15 +31,15 @@ from heterrec_schemas.values import Seen
 
 
 def feature_entry(
-    feature: Feature, side: str, fitted: pa.Table, missing: int = 0, oov: int = 0
+    feature: Feature, side: str, size: int, missing: int = 0, oov: int = 0
 ) -> FeatureEntry:
-    """What a fitted feature is, for the manifest and the shards' metadata."""
+    """What a fitted feature is, for the manifest and the shards' metadata; `size` is that of `Fitted`."""
     more: dict[str, Any] = {}
     if isinstance(feature, CategoricalFeature):
-        top = max(FIRST_FREE + feature.oov_buckets, int(pl.Series(fitted["id"]).max() or 0) + 1)  # type: ignore[arg-type]
+        top = max(FIRST_FREE + feature.oov_buckets, size)
         more = {"vocabulary_size": top, "multivalued": feature.multivalued}
     elif isinstance(feature, NumericFeature):
-        bins = len(fitted) + 1
+        bins = size + 1
         more = {"vocabulary_size": FIRST_FREE + bins, "bins": bins, "boundary_version": 1}
     elif isinstance(feature, EmbeddingFeature):
         more = {
@@ -54,6 +54,29 @@ def feature_entry(
     )
 
 
+def fitted_size(feature: Feature, fitted: pa.Table) -> int:
+    """The `size` of `Fitted`."""
+    if isinstance(feature, CategoricalFeature):
+        return int(pl.Series(fitted["id"]).max() or -1) + 1  # type: ignore[arg-type]
+    return len(fitted)
+
+
+class StoreFitted(beam.DoFn):
+    """(feature, table) to (feature, `Fitted`)."""
+
+    def __init__(self, job: Job, table: TableJob) -> None:
+        """Store what one table's features became."""
+        self.job, self.table = job, table
+
+    @carried
+    def process(self, element: tuple[str, pa.Table]) -> Iterator[tuple[str, Fitted]]:
+        """Store one feature."""
+        name, fitted = element
+        feature = next(f for f in self.table.features if f.name == name)
+        stored = store(self.job.parts, f"fitted-{name}", fitted)
+        yield name, Fitted(stored, fitted_size(feature, fitted))
+
+
 class WriteItemShard(beam.DoFn):
     """All parts of an item shard to its Parquet file."""
 
@@ -65,17 +88,17 @@ class WriteItemShard(beam.DoFn):
     def process(
         self,
         element: tuple[int, Iterable[Part | None]],
-        index: pa.Table,
-        fitted: Fitted,
+        index: pa.Table | Stored,
+        fitted: dict[str, Fitted],
         seen: dict[str, int],
     ) -> Iterator[Any]:
         """Write one shard."""
         shard, parts = element
         spec = self.job.spec
         shards = spec.output.item_shards
-        low, high = item_cuts(len(index), shards)[shard : shard + 2] + spec.first_item_index
+        low, high = item_cuts(row_count(index), shards)[shard : shard + 2] + spec.first_item_index
         integral = Seen(seen.get(ITEMS, 0)).integral
-        entries = [feature_entry(f, "item", fitted[f.name]) for f in spec.items.features]
+        entries = [feature_entry(f, "item", fitted[f.name].size) for f in spec.items.features]
         schema = items_schema(spec, integral=integral, entries=entries)
         table = assemble_items(
             self.job, [p for p in parts if p is not None], int(low), int(high), schema
@@ -175,10 +198,10 @@ class WriteItemVocabulary(beam.DoFn):
         self.job = job
 
     @carried
-    def process(self, index: pa.Table, seen: dict[str, int]) -> Iterator[Any]:
+    def process(self, index: pa.Table | Stored, seen: dict[str, int]) -> Iterator[Any]:
         """Write every shard."""
         declared = self.job.spec.items.catalogue_vocabulary
-        values = pl.DataFrame(pl.from_arrow(index)).select(
+        values = pl.DataFrame(pl.from_arrow(opened(index))).select(
             "id", pl.col("key").alias("value"), pl.lit(1, pl.Int64).alias("count"), "shard"
         )
         for file in write_vocabulary(
@@ -207,7 +230,7 @@ class WriteFitted(beam.DoFn):
         side = self.table.side
         feature = next(f for f in self.table.features if f.name == name)
         stem = name if side == "item" else f"user_{name}"
-        details = feature_entry(feature, side, fitted).model_dump(
+        details = feature_entry(feature, side, fitted_size(feature, fitted)).model_dump(
             include={"kind", "side", "vocabulary_size", "groups", "quantiles", "bins"},
             exclude_none=True,
         )

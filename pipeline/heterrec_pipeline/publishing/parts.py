@@ -4,11 +4,18 @@ A part belongs to one attempt of one bundle; only the reference that a finished 
 """
 
 import uuid
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from heterrec_pipeline import storage
+
+Made = TypeVar("Made")
+KEPT = 16
+"""How many tables a process keeps of each kind."""
+_forgetters: list[Callable[[], None]] = []
 
 
 class Part(NamedTuple):
@@ -22,12 +29,20 @@ class Part(NamedTuple):
     batch: int
 
 
+class Stored(NamedTuple):
+    """A reference to a table that many workers look into: a whole Arrow file, and how many rows it holds."""
+
+    path: str
+    rows: int
+
+
 def write_parts(folder: str, stem: str, tables: list[pa.Table]) -> str:
     """Write tables of one schema as the record batches 0, 1 .. of a new Arrow file; returns its path."""
     path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
     with storage.open_write(path) as out, pa.ipc.new_file(out, tables[0].schema) as writer:
         for table in tables:
             batches = table.combine_chunks().to_batches()
+            assert len(batches) <= 1, f"{stem}: a part beyond 2 GB of text"
             writer.write_batch(batches[0] if batches else _empty(table.schema))
     return path
 
@@ -41,3 +56,42 @@ def read_part(part: Part) -> pa.Table:
     with storage.open_arrow(part.path) as handle:
         reader = pa.ipc.open_file(handle)
         return pa.Table.from_batches([reader.get_batch(part.batch)])
+
+
+def store(folder: str, stem: str, table: pa.Table) -> Stored:
+    """Write a table that many workers will look into."""
+    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
+    with storage.open_write(path) as out, pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table)
+    return Stored(path, len(table))
+
+
+def opened(table: pa.Table | Part | Stored) -> pa.Table:
+    """A table itself, or the one that a reference stands for; a stored one stays loaded in this process."""
+    if isinstance(table, Stored):
+        return _loaded(table)
+    return read_part(table) if isinstance(table, Part) else table
+
+
+def row_count(table: pa.Table | Stored) -> int:
+    """How many rows a table has, without opening it."""
+    return table.rows if isinstance(table, Stored) else len(table)
+
+
+def once_a_process(make: Callable[[Stored], Made]) -> Callable[[Stored], Made]:
+    """Decorate what is made of a stored table: this process makes it once, and keeps it until `forget`."""
+    kept = lru_cache(maxsize=KEPT)(make)
+    _forgetters.append(kept.cache_clear)
+    return kept
+
+
+@once_a_process
+def _loaded(stored: Stored) -> pa.Table:
+    with storage.open_arrow(stored.path) as handle:
+        return pa.ipc.open_file(handle).read_all()
+
+
+def forget() -> None:
+    """Let go of everything that was kept `once_a_process`."""
+    for clear in _forgetters:
+        clear()

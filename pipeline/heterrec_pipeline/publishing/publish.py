@@ -7,10 +7,10 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
 from heterrec_pipeline import storage
+from heterrec_pipeline.catalogue.encode import Fitted
 from heterrec_pipeline.catalogue.write import feature_entry
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
 from heterrec_pipeline.progress import METER
@@ -87,8 +87,8 @@ class Publish(beam.DoFn):
         rejects: RejectSummary,
         inputs: Iterable[InputEntry],
         cuts: Cuts,
-        item_fitted: dict[str, pa.Table],
-        user_fitted: dict[str, pa.Table],
+        item_fitted: dict[str, Fitted],
+        user_fitted: dict[str, Fitted],
     ) -> Iterator[Manifest]:
         """Check, settle, commit."""
         METER.enter("publishing")
@@ -179,8 +179,8 @@ def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
 def feature_entries(
     job: Job,
     counts: dict[str, int],
-    item_fitted: dict[str, pa.Table],
-    user_fitted: dict[str, pa.Table],
+    item_fitted: dict[str, Fitted],
+    user_fitted: dict[str, Fitted],
 ) -> list[FeatureEntry]:
     """What every feature became, items' first."""
     sides = (
@@ -191,7 +191,7 @@ def feature_entries(
         feature_entry(
             feature,
             side,
-            fitted[feature.name],
+            fitted[feature.name].size,
             counts.get(f"{side}/{feature.name}.missing", 0),
             counts.get(f"{side}/{feature.name}.oov", 0),
         )

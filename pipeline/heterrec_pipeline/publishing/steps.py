@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
+from heterrec_pipeline.catalogue.encode import Fitted
 from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
 from heterrec_pipeline.graph import AllToOne, Composite, Step, of_type
 from heterrec_pipeline.job import Job
@@ -40,7 +40,7 @@ class PublishGeneration(Composite):
             | "hash inputs" >> Step(do_fn=HashInputs(), kind=Any)
         )
         no_users = root | "no user features" >> beam.Create([])
-        user_fitted = self.users.fitted if self.users else of_type(no_users, tuple[str, pa.Table])
+        user_fitted = self.users.fitted if self.users else of_type(no_users, tuple[str, Fitted])
         return (
             root
             | "once" >> beam.Create([None])

@@ -18,7 +18,7 @@ from heterrec_pipeline.catalogue.write import missing_token
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import counted
-from heterrec_pipeline.publishing.parts import Part, write_parts
+from heterrec_pipeline.publishing.parts import Part, opened, write_parts
 from heterrec_pipeline.sequences.times import day_of
 from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.hashing import hash_column, hash_texts
@@ -190,10 +190,10 @@ class BuildHistories(beam.DoFn):
         self.job, self.missing = job, missing
 
     @carried
-    def process(self, element: tuple[int, dict[str, Iterable[pa.Table]]]) -> Iterator[Any]:
+    def process(self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]) -> Iterator[Any]:
         """Build one bucket."""
         bucket, grouped = element
-        frames = [pl.DataFrame(pl.from_arrow(t)) for t in grouped["log"]]
+        frames = [pl.DataFrame(pl.from_arrow(opened(t))) for t in grouped["log"]]
         if not frames:
             return
         rows = pl.concat(frames)
@@ -204,7 +204,8 @@ class BuildHistories(beam.DoFn):
         for name, count in counts.items():
             yield counted(f"interactions.{name}", count)
         if self.missing is not None:
-            kept = with_user_tokens(kept, list(grouped.get("users", ())), self.missing)
+            tokens = [opened(t) for t in grouped.get("users", ())]
+            kept = with_user_tokens(kept, tokens, self.missing)
         yield beam.pvalue.TaggedOutput(DAYS, day_counts(kept))
         path = write_parts(self.job.parts, "histories", [kept])
         yield bucket, Part(bucket % self.job.buckets, "histories", path, 0)

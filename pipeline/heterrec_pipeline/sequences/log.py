@@ -8,11 +8,13 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.catalogue.keys import SEEN, key_text
+from heterrec_pipeline.catalogue.keys import LOSERS, SEEN, key_text
+from heterrec_pipeline.catalogue.rows import ID, KEY, Known
 from heterrec_pipeline.features.cells import cell_at
 from heterrec_pipeline.job import INTERACTIONS
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
+from heterrec_pipeline.publishing.parts import Stored
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import (
     ROW,
@@ -191,28 +193,27 @@ class ReadLog(beam.DoFn):
                 yield located(batch, split)
 
 
+def item_ids(index: pa.Table | Stored) -> pl.DataFrame:
+    """The item index as columns item (text) and item_index (int64)."""
+    known = Known(index, LOSERS.empty_table()).ids
+    return known.rename({KEY: "item", ID: "item_index"})
+
+
 class CheckLog(beam.DoFn):
     """Located tables of the log to the columns of the shuffle."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         """Check the log of one spec."""
         self.spec = spec
-        self.known: tuple[int, pl.DataFrame] | None = None
-
-    def _index(self, index: pa.Table) -> pl.DataFrame:
-        if self.known is None or self.known[0] != id(index):
-            frame = pl.DataFrame(pl.from_arrow(index.select(["key", "id"])))
-            self.known = (id(index), frame.rename({"key": "item", "id": "item_index"}))
-        return self.known[1]
 
     @carried
-    def process(self, rows: pa.Table, index: pa.Table) -> Iterator[Any]:
+    def process(self, rows: pa.Table, index: pa.Table | Stored) -> Iterator[Any]:
         """Check one batch."""
         log = self.spec.interactions
         frame, bad, seen = parse_rows(self.spec, rows)
         for name, kinds in seen.items():
             yield TaggedOutput(SEEN, (name, kinds))
-        kept, unknown = known_rows(self.spec, frame, self._index(index))
+        kept, unknown = known_rows(self.spec, frame, item_ids(index))
         if log.unknown_items == "reject":
             listed = unknown.select("row", "item").iter_rows()
             bad += [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]

@@ -4,6 +4,7 @@ Flat arrays throughout: a bucket's interactions stand one behind the other, E of
 range start_U .. end_U.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from heterrec_schemas.manifest import SPLITS
 from heterrec_schemas.spec import FeatureSpec, LeaveOneOut, Temporal
 
 ITEM_COUNTS = "item_counts"
+RANGE_ITEMS = 2**20
+"""How many consecutive items one worker counts."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -183,6 +186,14 @@ def train_counts(ranges: Ranges, item_E: Ints) -> pa.Table:
     return pa.table({"item_index": items.astype(np.int64), "train_count": counts.astype(np.int64)})
 
 
+def by_range(counts: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """Counts ascending by item_index, cut into (range of ids, counts)."""
+    ranges = counts["item_index"].to_numpy() // RANGE_ITEMS
+    starts = np.flatnonzero(np.diff(ranges, prepend=-1))
+    for start, end in itertools.pairwise([*starts.tolist(), len(counts)]):
+        yield int(ranges[start]), counts.slice(start, end - start)
+
+
 class SplitHistories(beam.DoFn):
     """Parts of histories to parts of each split's rows: ((split, shard), part)."""
 
@@ -204,7 +215,8 @@ class SplitHistories(beam.DoFn):
         for split in SPLITS:
             ranges = split_ranges(spec, split, start_U, time_E, item_E, cuts)
             if split == "train":
-                yield TaggedOutput(ITEM_COUNTS, train_counts(ranges, item_E))
+                for piece in by_range(train_counts(ranges, item_E)):
+                    yield TaggedOutput(ITEM_COUNTS, piece)
             rows = rows_of(spec, split, kept, truncate(spec, split, ranges))
             if len(rows):
                 path = write_parts(self.job.parts, split, [rows])

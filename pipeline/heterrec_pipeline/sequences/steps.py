@@ -7,8 +7,10 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
+from heterrec_pipeline.catalogue.encode import Fitted
 from heterrec_pipeline.catalogue.keys import SEEN
 from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
+from heterrec_pipeline.exchange import Exchange
 from heterrec_pipeline.graph import AllToOne, ByShard, Composite, Kinds, Step, of_type
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.ledger import Ledger
@@ -18,7 +20,7 @@ from heterrec_pipeline.sequences.buckets import DAYS, BuildHistories, ToBuckets,
 from heterrec_pipeline.sequences.cuts import FindCuts
 from heterrec_pipeline.sequences.log import CheckLog, ReadLog, log_columns
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, SplitHistories
-from heterrec_pipeline.sequences.write import WriteItemCounts, WriteSequenceShard
+from heterrec_pipeline.sequences.write import SumCounts, WriteItemCounts, WriteSequenceShard
 from heterrec_schemas.manifest import SPLITS
 
 
@@ -72,13 +74,13 @@ class Histories(Composite):
         job = self.job
         cut = ToBuckets(job.spec.output.sequence_shards, job.buckets)
         pair = tuple[int, pa.Table]
-        grouped = {"log": of_type(rows | "bucket rows" >> beam.ParDo(cut), pair)}
+        pieces = {"log": of_type(rows | "bucket rows" >> beam.ParDo(cut), pair)}
         if self.users is not None:
             tokens = self.users.tokens | "bucket users" >> beam.ParDo(cut)
-            grouped["users"] = of_type(tokens, pair)
+            pieces["users"] = of_type(tokens, pair)
         parts, days = (
-            grouped
-            | "by user" >> beam.CoGroupByKey()
+            pieces
+            | "by user" >> Exchange(job=job)
             | "build"
             >> Step(
                 do_fn=BuildHistories(job, missing_user(job.spec)),
@@ -112,7 +114,7 @@ class Splits(Composite):
             do_fn=SplitHistories(self.job),
             side_inputs=(AsSingleton(self.cuts),),
             tags=(ITEM_COUNTS,),
-            tag_kinds={ITEM_COUNTS: pa.Table},
+            tag_kinds={ITEM_COUNTS: tuple[int, pa.Table]},
             kind=tuple[tuple[str, int], Part],
             spread=True,
         )
@@ -142,8 +144,11 @@ class WriteSequences(Composite):
         else:
             fitted = self.users.fitted
         (
-            item_counts
-            | "item counts" >> AllToOne(do_fn=WriteItemCounts(self.job), ledger=self.ledger)
+            {ITEM_COUNTS: item_counts}
+            | "by item" >> Exchange(job=self.job)
+            | "add up" >> Step(do_fn=SumCounts(self.job), kind=tuple[int, Part])
+            | "all counts" >> ByShard(shards=(0,), kind=tuple[int, Part | None])
+            | "write counts" >> Step(do_fn=WriteItemCounts(self.job), ledger=self.ledger)
         )
         return (
             parts
@@ -154,7 +159,7 @@ class WriteSequences(Composite):
                 ledger=self.ledger,
                 side_inputs=(
                     AsDict(self.kinds),
-                    AsDict(of_type(fitted, tuple[str, pa.Table])),
+                    AsDict(of_type(fitted, tuple[str, Fitted])),
                     AsDict(self.catalogue.fitted),
                     AsIter(self.catalogue.files if flat else of_type(none, Written)),
                 ),

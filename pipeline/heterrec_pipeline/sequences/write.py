@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 from heterrec_pipeline import storage
 from heterrec_pipeline.catalogue.encode import Fitted
 from heterrec_pipeline.catalogue.write import feature_entry
-from heterrec_pipeline.graph import tables_in
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import counted, written
-from heterrec_pipeline.publishing.parts import Part, read_part
-from heterrec_pipeline.publishing.shards import Written, new_shard, write_shard
+from heterrec_pipeline.publishing.parts import Part, opened, read_part, write_parts
+from heterrec_pipeline.publishing.shards import Written, new_shard
 from heterrec_pipeline.sequences.log import LOG_SEEN
+from heterrec_pipeline.sequences.split import ITEM_COUNTS
 from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tables import (
@@ -48,8 +48,8 @@ class WriteSequenceShard(beam.DoFn):
         self,
         element: tuple[tuple[str, int], Iterable[Part | None]],
         seen: dict[str, int],
-        user_fitted: Fitted,
-        item_fitted: Fitted,
+        user_fitted: dict[str, Fitted],
+        item_fitted: dict[str, Fitted],
         items: Iterable[Written],
     ) -> Iterator[Any]:
         """Write one shard; hash ranges follow one another, so nothing is sorted here."""
@@ -72,13 +72,19 @@ class WriteSequenceShard(beam.DoFn):
         yield counted(f"sequences.{split}", done[0].rows)
         yield written(done[0])
 
-    def _entries(self, item_fitted: Fitted, user_fitted: Fitted) -> list[FeatureEntry]:
+    def _entries(
+        self, item_fitted: dict[str, Fitted], user_fitted: dict[str, Fitted]
+    ) -> list[FeatureEntry]:
         """The features whose tokens the shard holds."""
         spec = self.job.spec
         entries = []
         if spec.output.layout == "flattened":
-            entries += [feature_entry(f, "item", item_fitted[f.name]) for f in spec.items.features]
-        return entries + [feature_entry(f, "user", user_fitted[f.name]) for f in spec.user_features]
+            entries += [
+                feature_entry(f, "item", item_fitted[f.name].size) for f in spec.items.features
+            ]
+        return entries + [
+            feature_entry(f, "user", user_fitted[f.name].size) for f in spec.user_features
+        ]
 
 
 def finished(rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: int) -> pa.Table:
@@ -138,21 +144,39 @@ def _missing(kind: pa.DataType) -> int | list[int]:
     return [MISSING] if pa.types.is_list(kind) else MISSING
 
 
+class SumCounts(beam.DoFn):
+    """All train counts of a range of items to a part: ascending, each item once."""
+
+    def __init__(self, job: Job) -> None:
+        """Add up for one job."""
+        self.job = job
+
+    @carried
+    def process(
+        self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]
+    ) -> Iterator[tuple[int, Part]]:
+        """Add up one range."""
+        items, pieces = element
+        frames = (pl.DataFrame(pl.from_arrow(opened(p))) for p in pieces[ITEM_COUNTS])
+        counts = pl.concat(frames).group_by("item_index").agg(pl.col("train_count").sum())
+        table = counts.sort("item_index").to_arrow()
+        yield 0, Part(items, ITEM_COUNTS, write_parts(self.job.parts, ITEM_COUNTS, [table]), 0)
+
+
 class WriteItemCounts(beam.DoFn):
-    """The train counts of all buckets to one file."""
+    """The train counts of all ranges to one file."""
 
     def __init__(self, job: Job) -> None:
         """Write for one job."""
         self.job = job
 
     @carried
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
-        """Write the file."""
-        frames = [pl.DataFrame(pl.from_arrow(t)) for t in tables_in(element[1])]
-        empty = pl.DataFrame(schema={"item_index": pl.Int64, "train_count": pl.Int64})
-        whole = pl.concat(frames or [empty])
-        counts = whole.group_by("item_index").agg(pl.col("train_count").sum()).sort("item_index")
-        schema = with_metadata(ITEM_COUNTS_SCHEMA, "item_counts")
-        table = counts.to_arrow().cast(ITEM_COUNTS_SCHEMA).replace_schema_metadata(schema.metadata)
-        path = f"item_counts/{shard_name('item_counts', 0, 1)}"
-        yield written(write_shard(self.job.root, path, table, plain=("item_index",)))
+    def process(self, element: tuple[int, Iterable[Part | None]]) -> Iterator[Any]:
+        """Write range after range."""
+        schema = with_metadata(ITEM_COUNTS_SCHEMA, ITEM_COUNTS)
+        path = f"item_counts/{shard_name(ITEM_COUNTS, 0, 1)}"
+        done: list[Written] = []
+        with new_shard(self.job.root, path, schema, plain=("item_index",), done=done) as sink:
+            for part in sorted(p for p in element[1] if p is not None):
+                sink.write(read_part(part).cast(schema))
+        yield written(done[0])

@@ -270,7 +270,7 @@ def test_a_log_becomes_splits_of_item_rows(tmp_path: Path, buckets: int) -> None
     ]
     found: dict[str, dict[str, Any]] = {}
     for bucket in {b for b, _ in pieces}:
-        element = (bucket, [t for b, t in pieces if b == bucket])
+        element = (bucket, {"items": [t for b, t in pieces if b == bucket]})
         ((split,), _) = sorted_out(AggregateItems(job).process(element))
         assert split.file.bytes == Path(split.file.path).stat().st_size
         for row in pq.read_table(split.file.path).to_pylist():

@@ -20,7 +20,13 @@ from pieces import (
 )
 
 from heterrec_pipeline.catalogue import encode
-from heterrec_pipeline.catalogue.encode import EncodeItems, EncodeUsers, item_cuts, missing_rows
+from heterrec_pipeline.catalogue.encode import (
+    EncodeItems,
+    EncodeUsers,
+    Fitted,
+    item_cuts,
+    missing_rows,
+)
 from heterrec_pipeline.catalogue.keys import LOSERS
 from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
@@ -30,9 +36,9 @@ from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 
 FEATURES = categorical(oov_buckets=1), numeric(), embedding(dim=2, groups=1)
 FITTED = {
-    "kind": pa.table({"id": [3, 4], "value": ["x", "y"], "count": [1, 1]}),
-    "price": pa.table([pa.array([2.0])], schema=BOUNDARIES_SCHEMA),
-    "look": quantizer_table(np.zeros((1, 2), np.float32)),
+    "kind": Fitted(pa.table({"id": [3, 4], "value": ["x", "y"], "count": [1, 1]}), 5),
+    "price": Fitted(pa.table([pa.array([2.0])], schema=BOUNDARIES_SCHEMA), 1),
+    "look": Fitted(quantizer_table(np.zeros((1, 2), np.float32)), 2),
 }
 LINES = b"""
 {"item": 5, "kind": "x", "price": 1, "look": [1, -1]}

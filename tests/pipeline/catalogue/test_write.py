@@ -8,18 +8,20 @@ import pytest
 from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of, table_job
 
 from heterrec_pipeline.catalogue.write import (
+    StoreFitted,
     WriteFitted,
     WriteItemShard,
     WriteItemVocabulary,
     assemble_items,
     feature_entry,
+    fitted_size,
     missing_token,
     write_vocabulary,
 )
 from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.ledger import COUNTS, FILES
-from heterrec_pipeline.publishing.parts import Part, write_parts
+from heterrec_pipeline.publishing.parts import Part, opened, write_parts
 from heterrec_pipeline.publishing.shards import Written
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA, METADATA_KEY, items_schema
 
@@ -111,13 +113,15 @@ def test_the_tokens_of_what_is_missing() -> None:
 
 
 def test_what_a_feature_became() -> None:
-    kind = feature_entry(KIND, "item", FITTED["kind"], missing=3, oov=2)
+    kind = feature_entry(KIND, "item", fitted_size(KIND, FITTED["kind"]), missing=3, oov=2)
     assert (kind.vocabulary_size, kind.multivalued, kind.missing, kind.oov) == (5, True, 3, 2)
-    empty = feature_entry(categorical(oov_buckets=7), "user", FITTED["kind"].slice(0, 0))
+    empty = feature_entry(
+        categorical(oov_buckets=7), "user", fitted_size(KIND, FITTED["kind"].slice(0, 0))
+    )
     assert (empty.vocabulary_size, empty.side) == (9, "user")
-    price = feature_entry(numeric(), "item", FITTED["price"])
+    price = feature_entry(numeric(), "item", fitted_size(numeric(), FITTED["price"]))
     assert (price.vocabulary_size, price.bins, price.boundary_version) == (5, 3, 1)
-    look = feature_entry(LOOK, "item", FITTED["look"])
+    look = feature_entry(LOOK, "item", fitted_size(LOOK, FITTED["look"]))
     assert (look.vocabulary_size, look.groups, look.quantiles, look.bins) == (4, 2, 2, None)
 
 
@@ -198,9 +202,12 @@ def test_fits_are_written_with_what_they_are(
 def test_a_shard_counts_its_missing_and_explains_itself(job: Job) -> None:
     index = pa.table({"key": list("abc"), "id": [4, 5, 6], "shard": [0] * 3})
     rows = {0: [(4, "a", [1])], 1: [(5, "b", [3]), (6, "c", [4])]}
+    keep = StoreFitted(job, table_job(KIND, numeric(), LOOK))
+    stored = dict(f for element in FITTED.items() for f in keep.process(element))
+    assert all(opened(stored[n].table).equals(t) for n, t in FITTED.items())
     for shard, mine in rows.items():
         element = (shard, [None, main_part(job, mine)])  # type: ignore[arg-type]
-        main, tagged = sorted_out(WriteItemShard(job).process(element, index, FITTED, {"items": 4}))
+        main, tagged = sorted_out(WriteItemShard(job).process(element, index, stored, {"items": 4}))
         assert main == tagged[FILES]
         assert main[0].path == f"items/items-0000{shard}-of-00002.parquet"
         counts = dict(tagged[COUNTS])

@@ -1,8 +1,19 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
-from heterrec_pipeline.publishing.parts import Part, read_part, write_parts
+from heterrec_pipeline.publishing.parts import (
+    Part,
+    Stored,
+    forget,
+    once_a_process,
+    opened,
+    read_part,
+    row_count,
+    store,
+    write_parts,
+)
 
 TABLE = pa.table(
     {
@@ -38,3 +49,27 @@ def test_a_slice_does_not_write_its_parents_rows(tmp_path: Path) -> None:
     large = pa.table({"n": list(range(100_000)), "ids": [[k] for k in range(100_000)]})
     path = write_parts(str(tmp_path), "items", [large.slice(7, 2)])
     assert Path(path).stat().st_size < 5000
+
+
+def test_a_stored_table_is_loaded_once_a_process(tmp_path: Path) -> None:
+    loads: list[Stored] = []
+
+    @once_a_process
+    def rows(stored: Stored) -> int:
+        loads.append(stored)
+        return len(opened(stored))
+
+    stored = store(str(tmp_path), "index", pa.concat_tables([TABLE, TABLE]))
+    assert (row_count(stored), rows(stored), rows(stored), len(loads)) == (6, 6, 6, 1)
+    assert opened(stored) is opened(stored)
+    forget()
+    Path(stored.path).unlink()
+    with pytest.raises(FileNotFoundError):
+        opened(stored)
+
+
+def test_a_piece_is_opened_whatever_it_is(tmp_path: Path) -> None:
+    part = Part(0, "items", write_parts(str(tmp_path), "items", [TABLE]), 0)
+    assert opened(TABLE) is TABLE
+    assert opened(part).equals(TABLE)
+    assert row_count(TABLE) == 3

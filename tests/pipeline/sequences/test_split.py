@@ -13,7 +13,9 @@ from heterrec_pipeline.publishing.parts import Part, read_part, write_parts
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.sequences.split import (
     ITEM_COUNTS,
+    RANGE_ITEMS,
     SplitHistories,
+    by_range,
     gather,
     rows_of,
     split_ranges,
@@ -281,8 +283,17 @@ def test_a_bucket_becomes_a_part_a_split(tmp_path: Path, cuts: tuple[int, int]) 
         found[split] = read_part(written).to_pylist()
     want = {s: by_hand(spec, s, histories, cuts)[0] for s in SPLITS}
     assert found == {s: rows for s, rows in want.items() if rows}
-    (counts,) = tagged[ITEM_COUNTS]
-    assert (
-        dict(zip(*counts.to_pydict().values(), strict=True))
-        == by_hand(spec, "train", histories, cuts)[1]
-    )
+    want_counts = by_hand(spec, "train", histories, cuts)[1]
+    pieces = tagged.get(ITEM_COUNTS, [])
+    assert [number for number, _ in pieces] == [0] * bool(want_counts)
+    assert {
+        i: n for _, t in pieces for i, n in zip(*t.to_pydict().values(), strict=True)
+    } == want_counts
+
+
+def test_counts_are_cut_into_ranges_of_ids() -> None:
+    items = [4, RANGE_ITEMS - 1, RANGE_ITEMS, 3 * RANGE_ITEMS, 3 * RANGE_ITEMS + 9]
+    counts = pa.table({"item_index": items, "train_count": [1, 2, 3, 4, 5]})
+    found = [(k, t["train_count"].to_pylist()) for k, t in by_range(counts)]
+    assert found == [(0, [1, 2]), (1, [3]), (3, [4, 5])]
+    assert list(by_range(counts.slice(0, 0))) == []

@@ -7,11 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of
 
-from heterrec_pipeline.graph import EMPTY
+from heterrec_pipeline.catalogue.encode import Fitted
 from heterrec_pipeline.publishing.ledger import COUNTS, FILES
 from heterrec_pipeline.publishing.parts import Part, write_parts
 from heterrec_pipeline.publishing.shards import Written, write_shard
 from heterrec_pipeline.sequences.write import (
+    SumCounts,
     WriteItemCounts,
     WriteSequenceShard,
     finished,
@@ -30,8 +31,10 @@ TOKENS = pa.table(
         "look": pa.array([[2, 2], [3, 3], [1, 1]], pa.list_(pa.int32(), 2)),
     }
 )
-USERS = {"age": pa.table({"edge": [1.0]})}
-ITEMS = {"price": pa.table({"edge": [1.0]}), "kind": pa.table({"id": [2, 3]}), "look": pa.table({})}
+USERS = {"age": Fitted(pa.table({"edge": [1.0]}), 1)}
+ITEMS = {
+    name: Fitted(pa.table({}), size) for name, size in (("price", 1), ("kind", 4), ("look", 0))
+}
 
 
 def spec_with(layout: str) -> Any:
@@ -145,13 +148,18 @@ def test_a_feature_of_users_is_no_feature_of_items() -> None:
 
 
 def test_the_train_counts_of_all_buckets_are_added_up(tmp_path: Path) -> None:
-    parts = [
-        pa.table({"item_index": items, "train_count": counts})
-        for items, counts in (([7, 4], [1, 2]), ([5, 7], [1, 10]))
-    ]
-    for tables, want in ((parts, {4: 2, 5: 1, 7: 11}), ([], {})):
-        do = WriteItemCounts(job_of(spec_of(), tmp_path))
-        _, tagged = sorted_out(do.process((0, [EMPTY, *tables])))
+    job = job_of(spec_of(), tmp_path)
+    low, high = (
+        [pa.table({"item_index": i, "train_count": n}) for i, n in pieces]
+        for pieces in ([([4, 7], [2, 1]), ([5, 7], [1, 10])], [([2**20, 2**20 + 2], [3, 4])])
+    )
+    spilled = Part(0, "item_counts", write_parts(job.parts, "item_counts", [low[1]]), 0)
+    groups = ((1, high), (0, [low[0], spilled]))
+    parts = [p for k, t in groups for p in SumCounts(job).process((k, {"item_counts": t}))]
+    assert [k for k, _ in parts] == [0, 0]
+    every = {4: 2, 5: 1, 7: 11, 2**20: 3, 2**20 + 2: 4}
+    for references, want in (([p for _, p in parts], every), ([], {})):
+        _, tagged = sorted_out(WriteItemCounts(job).process((0, [None, *references])))
         (file,) = tagged[FILES]
         assert file.path == "item_counts/item_counts-00000-of-00001.parquet"
         table = pq.read_table(file.temporary)
