@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 
 from heterrec_pipeline import coder, storage
 from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.exchange import DISTRIBUTED
 from heterrec_pipeline.flow import Generation
 from heterrec_pipeline.job import Job
@@ -82,6 +83,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         users=checked.users,
         log=checked.log,
         spill=runner not in DISTRIBUTED,
+        sizes=estimate_sizes(config.spec, checked),
     )
 
 

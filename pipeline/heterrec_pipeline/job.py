@@ -1,10 +1,11 @@
 """One build as plain data: the spec, the tables and their files, where the generation goes. Workers get nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from heterrec_pipeline import storage
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.sizing import Sizes
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import EmbeddingFeature, Feature, FeatureSpec
 
@@ -77,6 +78,8 @@ class Job:
     log: tuple[InputFile, ...]
     spill: bool = True
     """Whether tables go through files rather than through the engine's shuffle."""
+    sizes: Sizes = field(default_factory=Sizes)
+    """How much there is of everything, as far as it can be told beforehand, and what is too much for one worker."""
 
     @property
     def root(self) -> str:

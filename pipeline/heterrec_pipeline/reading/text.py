@@ -65,6 +65,11 @@ class Blocks(io.RawIOBase):
         except (EOFError, OSError, zlib.error, RuntimeError) as error:
             raise self._broken(error) from None
 
+    @property
+    def consumed(self) -> int:
+        """How many bytes of the file itself, packed or not, were taken in so far."""
+        return self._file_below.tell()
+
     def _broken(self, error: Exception) -> DataError:
         what = f"it is no {self._file.compression} file, or a damaged one"
         if isinstance(error, EOFError) or str(error).startswith("Truncated"):

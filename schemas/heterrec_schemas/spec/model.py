@@ -162,6 +162,9 @@ def iso_utc(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+BROADCAST_VALUES = 4_000_000
+
+
 class LeaveOneOut(Model):
     """Last interaction = test, last but one = validation."""
 
@@ -199,9 +202,14 @@ class Output(Model):
 
 
 class Limits(Model):
-    """When a run refuses to publish."""
+    """When a run refuses to publish, and how much a worker may have to hold."""
 
     max_reject_ratio: float = Field(default=0.01, ge=0, le=1, strict=False)
+    broadcast_values: int = Field(
+        default=BROADCAST_VALUES,
+        ge=0,
+        description="up to so many keys, or values of a feature, each worker holds as one table; of more none holds all",
+    )
 
 
 class FeatureSpec(Model):
