@@ -17,7 +17,7 @@ LOCK := requirements.lock
 MANIFESTS := setup.cfg pyproject.toml $(LOCK)
 EXTRAS_env := pipeline,model,dev
 EXTRAS_demo := pipeline,model,embed,demo
-EXTRAS_all := pipeline,model,embed,demo,dev
+EXTRAS_all := pipeline,gcp,model,embed,demo,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test check format schemas bench lock clean

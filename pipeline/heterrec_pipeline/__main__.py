@@ -15,8 +15,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from heterrec_schemas.errors import CallError, HeterrecError
-from heterrec_schemas.spec import FeatureSpec, Source, describe_mistakes, parse_spec, read_spec_text
+from heterrec_schemas.errors import CallError, HeterrecError, SpecError
+from heterrec_schemas.spec import Source, describe_mistakes, parse_spec, read_spec_text
 
 app = typer.Typer(
     name="heterrec-pipeline",
@@ -81,9 +81,20 @@ def _fail(message: str, code: int, debug: bool) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _spec(path: str) -> tuple[FeatureSpec, str]:
-    text = read_spec_text(path)
-    return parse_spec(text, where=path), text
+def _spec_text(path: str, flags: list[str]) -> str:
+    """The text of a spec: a local file, or an object of a store, which Beam's flags may be needed for."""
+    if "://" not in path:
+        return read_spec_text(path)
+    from heterrec_pipeline import storage
+    from heterrec_pipeline.runners import use_stores
+
+    use_stores(flags)
+    if not storage.matched(path):
+        raise SpecError(f"there is no spec {path}", todo="Check --spec.")
+    try:
+        return storage.read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"the spec {path} is no UTF-8 text: {error}") from None
 
 
 @app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
@@ -95,24 +106,34 @@ def build(
         str,
         typer.Option("--output", help="The folder that generations go to (local, gs://, s3://)."),
     ],
+    no_wait: Annotated[
+        bool,
+        typer.Option("--no-wait", help="On Dataflow: end when the job is submitted; it publishes."),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Build a generation from the whole input and publish it."""
     with _guarded(debug):
-        from heterrec_pipeline.building import BuildConfig
+        from heterrec_pipeline.building import BuildConfig, submit
         from heterrec_pipeline.building import build as run
-        from heterrec_pipeline.display import progress, summary
+        from heterrec_pipeline.dataflow.options import is_detached
+        from heterrec_pipeline.display import progress, submitted, summary
+        from heterrec_pipeline.runners import pipeline_options
 
         started = time.monotonic()
-        parsed, text = _spec(spec)
+        text = _spec_text(spec, list(context.args))
+        parsed = parse_spec(text, where=spec)
         errors = Console(stderr=True, markup=False)
         for warning in parsed.warnings():
             errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
         config = BuildConfig(parsed, text, input, output, list(context.args))
+        if is_detached(pipeline_options(config.pipeline_args), no_wait):
+            submitted(Console(markup=False), submit(config), as_json=as_json)
+            return
         with progress(errors, quiet=quiet):
-            result = run(config)
+            result = run(config, lambda submission: submitted(errors, submission))
         seconds = time.monotonic() - started
         if as_json:
             manifest = result.manifest.model_dump(mode="json")
@@ -136,7 +157,7 @@ def validate(
         from heterrec_pipeline.validate import run_validate
 
         use_stores(list(context.args))
-        text = read_spec_text(spec)
+        text = _spec_text(spec, list(context.args))
         run_validate(text, input, where=spec, as_json=as_json, console=Console(markup=False))
 
 

@@ -3,8 +3,10 @@
 import errno
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
@@ -12,6 +14,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 from heterrec_pipeline import coder, storage
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.estimate import estimate_sizes
+from heterrec_pipeline.dataflow.options import is_detached, on_dataflow
 from heterrec_pipeline.exchange import DISTRIBUTED
 from heterrec_pipeline.flow import Generation
 from heterrec_pipeline.job import Job
@@ -19,11 +22,14 @@ from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing import lease, parts
 from heterrec_pipeline.runners import pipeline_options, use_stores
 from heterrec_pipeline.worker_errors import found_in
-from heterrec_schemas.errors import HeterrecError, RunError
+from heterrec_schemas.errors import CallError, HeterrecError, RunError
 from heterrec_schemas.generation import Generation as OpenGeneration
 from heterrec_schemas.generation import open_generation
 from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
 from heterrec_schemas.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    from heterrec_pipeline.dataflow.submission import Submission
 
 LOG = logging.getLogger(__name__)
 STOPPED = KeyboardInterrupt.__name__
@@ -87,8 +93,14 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     )
 
 
-def build(config: BuildConfig) -> BuildResult:
+def build(
+    config: BuildConfig, announce: Callable[["Submission"], None] = lambda _: None
+) -> BuildResult:
     """Read, fit, encode, group, split, write, publish.
+
+    Args:
+        config: what to build.
+        announce: told of the job, once a remote service has taken it over.
 
     Raises:
         HeterrecError: a mistake in the call, the spec or the data (exit code 2), or a failed run (exit code 1).
@@ -97,6 +109,13 @@ def build(config: BuildConfig) -> BuildResult:
     METER.reset()
     now = datetime.now(UTC)
     options = use_stores(config.pipeline_args)
+    if on_dataflow(options):
+        if is_detached(options, no_wait=False):
+            raise CallError("a dry run or a template's job has nothing to wait for: use submit()")
+        submission = submit(config)
+        announce(submission)
+        submission.wait()
+        return published(submission.job, submission.swept)
     job = make_job(config, now)
     swept = lease.sweep(job.output, now)
     for generation in swept:
@@ -111,8 +130,24 @@ def build(config: BuildConfig) -> BuildResult:
         raise failure(job, error) from error
     finally:
         parts.forget()
-    published = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
-    return BuildResult(job.root, Manifest.model_validate_json(published), swept)
+    return published(job, swept)
+
+
+def submit(config: BuildConfig) -> "Submission":
+    """Hand a build to Dataflow and return; its job goes on and publishes by itself.
+
+    Raises:
+        HeterrecError: a mistake in the call, the spec or the data, or the job cannot be created.
+    """
+    from heterrec_pipeline.dataflow.submission import submit as hand_over
+
+    return hand_over(config, use_stores(config.pipeline_args))
+
+
+def published(job: Job, swept: list[str]) -> BuildResult:
+    """What a run that has ended well left behind."""
+    manifest = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
+    return BuildResult(job.root, Manifest.model_validate_json(manifest), swept)
 
 
 def failure(job: Job, error: BaseException) -> BaseException:

@@ -1,5 +1,6 @@
 """What a person sees while a build runs and when it is done."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from heterrec_pipeline import storage
 from heterrec_pipeline.building import BuildResult
+from heterrec_pipeline.dataflow.submission import Submission
 from heterrec_pipeline.progress import METER
-from heterrec_schemas.manifest import SPLITS, Manifest
+from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
 
 LIVE_EVERY = 0.2
 LINE_EVERY = 5.0
@@ -55,6 +58,34 @@ def _lines(console: Console, done: threading.Event) -> None:
                 f"{seconds:5.0f} s  {line}", markup=False, highlight=False, soft_wrap=True
             )
             last = line
+
+
+def submitted(console: Console, submission: Submission, *, as_json: bool = False) -> None:
+    """What is known of a job that Dataflow has taken over, and what to look for when nobody waits for it."""
+    path = submission.job.root
+    if as_json:
+        body = {
+            "job": submission.job_id,
+            "url": submission.url,
+            "template": submission.template,
+            "steps": submission.steps,
+            "generation": submission.job.generation,
+            "path": path,
+            "manifest": storage.join(path, MANIFEST_NAME),
+        }
+        print(json.dumps(body))
+        return
+    if submission.steps is not None:
+        text = (
+            f"The graph is whole: {submission.steps} steps. Nothing was staged, written or started."
+        )
+    elif submission.job_id is None:
+        text = f"The job's description was written to {submission.template}"
+    else:
+        text = f"Dataflow runs the job {submission.job_id}\n{submission.url}"
+    if submission.steps is None:
+        text += f"\nIts generation is {path}; it stands once {MANIFEST_NAME} is there."
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(console: Console, result: BuildResult, seconds: float) -> None:

@@ -26,8 +26,15 @@ def new_generation_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z-{secrets.token_hex(4)}"
 
 
-def begin(output: str, generation: str, now: datetime) -> None:
+def begin(output: str, generation: str, now: datetime, engine: str | None = None) -> None:
     """Make the generation's folder and write its lease.
+
+    Args:
+        output: the folder that generations go to.
+        generation: its id.
+        now: when the build began.
+        engine: names a remote engine whose job outlives this process. The lease then holds no process that could die, and
+            the build counts as dead by its age alone.
 
     Raises:
         CallError: the output cannot be written.
@@ -35,8 +42,8 @@ def begin(output: str, generation: str, now: datetime) -> None:
     """
     process = psutil.Process()
     lease = {
-        "host": socket.gethostname(),
-        "namespace": _namespace(),
+        "host": engine or socket.gethostname(),
+        "namespace": "" if engine else _namespace(),
         "pid": process.pid,
         "process_started": process.create_time(),
         "started": now.isoformat(),

@@ -1,0 +1,160 @@
+"""What Dataflow would get: a graph whose steps have names, whose shuffles are meant, and whose side inputs are small."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+from corner_shop import Shop
+
+pytestmark = pytest.mark.dataflow
+
+GROUPED = {
+    r"[^/]*keys/number/gather": "ids follow from all keys of a table",
+    r"[^/]*keys/choose/gather": "one row of a repeated key is kept",
+    r"[^/]*/kinds/either/GroupByKey": "the kinds of values, flags by name",
+    r"fit[^/]*/by feature": "what bundles counted and sampled, by feature",
+    r"fit[^/]*/by embedding": "edges of blocks of dimensions, by embedding",
+    r"write items/group/by shard": "references to parts of tokens, by shard",
+    r"Histories/by user/by key/CoGroupByKeyImpl/GroupByKey": "the log by user: the large shuffle",
+    r"Histories/find cuts/gather": "days and their counts",
+    r"Sequences/group/by shard": "references to parts of splits, by shard",
+    r"Sequences/by item/by key/CoGroupByKeyImpl/GroupByKey": "training counts by range of items",
+    r"Sequences/all counts/by shard": "references to counted ranges",
+    r"Publish/add up/GroupByKey": "counts by name",
+    r"Publish/write rejects/gather": "rows set aside",
+}
+"""Every GroupByKey that is no Reshuffle, and what it is for."""
+
+SPREAD = {
+    r"(read|read repeated|collect values|fit blocks|encode[^/]*)/spread": "splits over all workers",
+    r"Splits/split/spread": "parts of histories over all workers",
+    r"every (feature|shard)/MaybeReshuffle/Reshuffle": "Beam's own, behind a list of names",
+}
+"""Every Reshuffle."""
+
+
+class Side(NamedTuple):
+    """A side input that is meant: the step it comes from, what it is, and how large it can be."""
+
+    producer: str
+    holds: str
+    bound: str
+
+
+SIDES = [
+    Side(r"[^/]*keys/keep (index|losers|repeated)/store", "a table's path", "400 bytes"),
+    Side(r"fit[^/]*/keep fits", "paths of fitted features", "400 bytes a feature"),
+    Side(
+        r"fit[^/]*/fitted|Catalogue/all fitted", "paths of fitted features", "400 bytes a feature"
+    ),
+    Side(r"kinds/either/Combine/ParDo", "kinds of values", "16 bytes a feature"),
+    Side(r"(List the items|list|list [^/]*)/split", "splits", "a reference for 128 MB of input"),
+    Side(r"find cuts/do/each/ParDo\(FindCuts\)", "two times", "16 bytes"),
+    Side(r"Sequences/no items/Map\(decode\)", "no item shards: the layout refers", "nothing"),
+    Side(r"Publish/add up/Combine/ParDo", "counts", "30 bytes a name"),
+    Side(r"Publish/all files", "files written", "400 bytes a file"),
+    Side(r"Publish/hash inputs/each/ParDo\(HashInputs\)", "input files", "400 bytes a file"),
+    Side(r"write rejects/do/each/ParDo\(WriteRejects\)", "a summary", "samples of each reason"),
+]
+
+TOP = [
+    "Catalogue",
+    "Histories",
+    "List the items",
+    "List the log",
+    "Log",
+    "Publish",
+    "Sequences",
+    "Splits",
+    "Users",
+]
+MOST_STEPS = 320
+"""For a catalogue, one joined table and users. Dataflow's page shows the composites; its limits lie far above."""
+
+
+class Graph(NamedTuple):
+    """The graph as the service gets it."""
+
+    proto: Any
+    steps: list[Any]
+
+    def named(self, urn: str) -> list[str]:
+        return [
+            t.unique_name for t in self.proto.components.transforms.values() if t.spec.urn == urn
+        ]
+
+
+@pytest.fixture(scope="module")
+def graph(built_shop: Shop) -> Graph:
+    """Of a shop with a joined table and users, translated for Dataflow; needs no store."""
+    from heterrec_pipeline.building import BuildConfig, make_job
+    from heterrec_pipeline.dataflow.submission import _pipeline, leaf_steps
+    from heterrec_schemas.spec import parse_spec
+
+    text = built_shop.spec_path.read_text(encoding="utf-8")
+    config = BuildConfig(parse_spec(text), text, str(built_shop.input), str(built_shop.output))
+    flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=some-project"]
+    flags += ["--region=europe-west1", "--temp_location=gs://bucket/tmp", "--no_auth"]
+    job = replace(make_job(config, datetime.now(UTC)), spill=False)
+    result = _pipeline(job, PipelineOptions(flags)).run()
+    proto = result.job.proto_pipeline
+    names = set(leaf_steps(proto))
+    steps = [t for t in proto.components.transforms.values() if t.unique_name in names]
+    return Graph(proto, steps)
+
+
+def unexplained(names: list[str], patterns: list[str]) -> tuple[list[str], list[str]]:
+    """Names that no pattern explains, and patterns that no name bears out."""
+    hits = {p: [n for n in names if re.search(f"(^|/)({p})$", n)] for p in patterns}
+    explained = {n for found in hits.values() for n in found}
+    return sorted(set(names) - explained), [p for p, found in hits.items() if not found]
+
+
+def test_steps_have_names_and_are_few(graph: Graph) -> None:
+    names = [t.unique_name for t in graph.steps]
+    assert [n for n, count in Counter(names).items() if count > 1] == []
+    assert sorted({n.split("/")[1] for n in names}) == TOP
+    assert {n.split("/")[0] for n in names} == {"Generation"}
+    assert len(names) <= MOST_STEPS
+    assert [n for n in names if "lambda" in n and "lambda at core.py" not in n] == []
+
+
+def test_fusion_breaks_where_it_is_meant_to(graph: Graph) -> None:
+    reshuffles = graph.named(common_urns.composites.RESHUFFLE.urn)
+    assert unexplained(reshuffles, list(SPREAD)) == ([], [])
+    groups = graph.named(common_urns.primitives.GROUP_BY_KEY.urn)
+    own = [n for n in groups if not any(n.startswith(f"{r}/") for r in reshuffles)]
+    assert unexplained(own, list(GROUPED)) == ([], [])
+
+
+def test_every_side_input_is_meant_and_has_a_bound(graph: Graph) -> None:
+    producers = {pc: t.unique_name for t in graph.steps for pc in t.outputs.values()}
+    found = []
+    for step in graph.steps:
+        if step.spec.urn == common_urns.primitives.PAR_DO.urn:
+            payload = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload)
+            found += [producers[step.inputs[tag]] for tag in payload.side_inputs]
+    patterns = [f"{side.producer}.*" for side in SIDES]
+    assert unexplained(found, patterns) == ([], [])
+
+
+def test_readings_are_stages_of_their_own(graph: Graph) -> None:
+    """A reading that waits for a side input must not be fused with one that makes it."""
+    names = {t.unique_name for t in graph.steps}
+    for reader in ("ReadKeys", "ReadRepeated", "CollectValues", "EncodeItems", "ReadLog"):
+        steps = [n for n in names if n.endswith(f"ParDo({reader})")]
+        assert steps, reader
+        for step in steps:
+            above = step.rpartition("/each/")[0]
+            assert any(n.startswith(f"{above}/spread/") for n in names), step
+
+
+def test_everything_runs_in_one_environment(graph: Graph) -> None:
+    (environment,) = graph.proto.components.environments.values()
+    assert environment.urn == common_urns.environments.DOCKER.urn
