@@ -119,7 +119,9 @@ class ByShard(Composite):
 
     def expand(self, parts: PCollection) -> PCollection:
         """Add a None for every shard, and group."""
-        every = parts.pipeline | "every shard" >> beam.Create([(s, None) for s in self.shards])
+        every = parts.pipeline | "every shard" >> beam.Create(
+            [(s, None) for s in self.shards], reshuffle=False
+        )
         both = (parts, of_type(every, self.kind)) | "with every shard" >> beam.Flatten()
         return both | "by shard" >> beam.GroupByKey()
 

@@ -9,6 +9,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
+from heterrec_pipeline.options import RememberingOptions
 from heterrec_schemas.errors import CallError, near
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -28,7 +29,7 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     Raises:
         CallError: an engine that is known to lose data or that there is none of, or a flag that Beam does not know.
     """
-    options = PipelineOptions(list(arguments))
+    options = RememberingOptions(list(arguments))
     _check_flags(options, arguments)
     standard = options.view_as(StandardOptions)
     standard.runner = _checked_runner(standard.runner or LOCAL_RUNNER)

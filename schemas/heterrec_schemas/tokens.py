@@ -139,14 +139,16 @@ def embedding_tokens(
     count, dim = values_ND.shape
     width, quantiles = dim // groups, len(edges_QD) + 1
     tokens = np.empty((count, groups), dtype=np.int32)
-    powers = quantiles ** np.arange(width, dtype=np.int64)
+    narrow = np.min_scalar_type(quantiles**width - 1)  # codes are below 2**20
     step = max(1, 2**19 // dim)  # rows whose bins stay in the cache
     for start in range(0, count, step):
-        bins = _bins(values_ND[start : start + step], edges_QD)
-        # The codes are below 2**20, which float32 holds exactly: a matrix product in disguise.
-        codes = bins.reshape(-1, width).astype(np.float32) @ powers.astype(np.float32)
-        tokens[start : start + step] = codes.reshape(-1, groups)
-    tokens += FIRST_FREE
+        bins = _bins(values_ND[start : start + step], edges_QD).astype(narrow, copy=False)
+        bins_NZW = bins.reshape(-1, groups, width)
+        codes = bins_NZW[:, :, width - 1].copy()
+        for j in range(width - 2, -1, -1):
+            codes *= narrow.type(quantiles)
+            codes += bins_NZW[:, :, j]
+        np.add(codes, FIRST_FREE, out=tokens[start : start + step], dtype=np.int32)
     return tokens
 
 

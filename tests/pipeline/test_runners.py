@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, SetupOptions, StandardOptions
 
@@ -62,3 +65,22 @@ def test_what_would_lose_data_or_be_passed_over_is_refused(
     with pytest.raises(CallError) as error:
         pipeline_options(arguments)
     assert words in error.value.message
+
+
+def test_views_are_made_once_and_show_what_is_set_later() -> None:
+    options = pipeline_options(["--direct_num_workers=3"])
+    view = options.view_as(DirectOptions)
+    assert options.view_as(DirectOptions) is view
+    options.view_as(DirectOptions).direct_num_workers = 5
+    assert view.direct_num_workers == 5
+    assert options.get_all_options()["direct_num_workers"] == 5
+
+
+def test_a_copy_of_the_options_is_on_its_own() -> None:
+    """Beam copies the options of a pipeline, and pickles them for workers."""
+    options = pipeline_options(["--direct_num_workers=3"])
+    assert options.view_as(DirectOptions).direct_num_workers == 3
+    for copied in (copy.deepcopy(options), pickle.loads(pickle.dumps(options))):
+        copied.view_as(DirectOptions).direct_num_workers = 7
+        assert copied.view_as(DirectOptions).direct_num_workers == 7
+        assert options.view_as(DirectOptions).direct_num_workers == 3

@@ -22,10 +22,13 @@ from heterrec_schemas.spec import EmbeddingFeature
 from heterrec_schemas.tokens import quantizer_edges
 
 BLOCK_BYTES = 256 * 2**20
+PASS_BLOCKS = 2
+"""How many blocks are filled by one reading of the vectors, which costs as much as all the rest of a fit."""
 SLACK = 1.25
 """How far a sample may outgrow its size before it is cut back."""
 
 Block = tuple[str, int, int]
+Pass = tuple[Block, ...]
 
 
 def blocks(feature: EmbeddingFeature, population: int) -> Iterator[Block]:
@@ -37,18 +40,25 @@ def blocks(feature: EmbeddingFeature, population: int) -> Iterator[Block]:
         yield feature.name, k * feature.dim // count, (k + 1) * feature.dim // count
 
 
-class PlanBlocks(beam.DoFn):
-    """Features to blocks of dimensions."""
+def passes(feature: EmbeddingFeature, population: int) -> Iterator[Pass]:
+    """A feature's blocks, as many together as one reading fills."""
+    every = list(blocks(feature, population))
+    for start in range(0, len(every), PASS_BLOCKS):
+        yield tuple(every[start : start + PASS_BLOCKS])
+
+
+class PlanPasses(beam.DoFn):
+    """Features to readings: the blocks of dimensions of each."""
 
     def __init__(self, table: TableJob) -> None:
         """Plan for the embedding features of one table."""
         self.table = table
 
     @carried
-    def process(self, name: str, index: pa.Table | Stored) -> Iterator[Block]:
+    def process(self, name: str, index: pa.Table | Stored) -> Iterator[Pass]:
         """Plan one feature."""
         feature = next(f for f in self.table.embeddings if f.name == name)
-        yield from blocks(feature, row_count(index))
+        yield from passes(feature, row_count(index))
 
 
 class BlockSample:
@@ -107,8 +117,8 @@ class BlockSample:
         return quantizer_edges(values, quantiles)
 
 
-class FitBlock(beam.DoFn):
-    """Blocks to their edges: (feature, (first dimension, IPC-free table of edges))."""
+class FitBlocks(beam.DoFn):
+    """The blocks of one reading to their edges: (feature, table of the first dimension and the edges) a block."""
 
     def __init__(self, table: TableJob) -> None:
         """Fit embedding features of one table."""
@@ -117,30 +127,33 @@ class FitBlock(beam.DoFn):
     @carried
     def process(
         self,
-        block: Block,
+        together: Pass,
         splits: Iterable[Split],
         index: pa.Table | Stored,
         losers: pa.Table | Stored,
     ) -> Iterator[tuple[str, pa.Table]]:
-        """Fit one block, over all splits of the table."""
-        name, first, last = block
+        """Fit the blocks of one feature, over all splits of the table."""
+        name, first, last = together[0][0], together[0][1], together[-1][2]
         feature = next(f for f in self.table.embeddings if f.name == name)
         known = Known(index, losers)
-        sample = BlockSample(last - first, known.population, feature.fit_sample)
+        samples = [BlockSample(b - a, known.population, feature.fit_sample) for _, a, b in together]
         bad = 0
         for split in sorted(splits):
             for rows in kept_rows(self.table, split, [feature.column], known):
                 METER.enter(f"fitting {name} ({first}..{last - 1} of {feature.dim} dimensions)")
                 at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
-                sample.add(values[:, first:last], pl.Series(rows[KEY]).gather(at))
+                keys = pl.Series(rows[KEY]).gather(at)
+                for (_, a, b), sample in zip(together, samples, strict=True):
+                    sample.add(values[:, a:b], keys)
                 bad += len(cells)
-        if sample.count == 0:
+        if samples[0].count == 0:
             detail = (
                 f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
             )
             raise all_missing(name, feature.column, self.table.name, detail)
-        edges = sample.edges(feature.quantiles)
-        yield name, pa.table({"first": [first] * edges.size, "edge": edges.ravel()})
+        for (_, a, _), sample in zip(together, samples, strict=True):
+            edges = sample.edges(feature.quantiles)
+            yield name, pa.table({"first": [a] * edges.size, "edge": edges.ravel()})
 
 
 class JoinBlocks(beam.DoFn):

@@ -24,7 +24,7 @@ from heterrec_pipeline.catalogue.keys import (
     ReadKeys,
     ReadRepeated,
 )
-from heterrec_pipeline.catalogue.quantizers import FitBlock, JoinBlocks, PlanBlocks
+from heterrec_pipeline.catalogue.quantizers import FitBlocks, JoinBlocks, PlanPasses
 from heterrec_pipeline.catalogue.write import (
     StoreFitted,
     WriteFitted,
@@ -148,7 +148,7 @@ class Fit(Composite):
         )
         kinds = seen | "kinds" >> Kinds()
         names = [(f.name, EMPTY) for f in table.counted]
-        every = splits.pipeline | "every feature" >> beam.Create(names)
+        every = splits.pipeline | "every feature" >> beam.Create(names, reshuffle=False)
         counted = (
             (partial, of_type(every, pair))
             | "with every feature" >> beam.Flatten()
@@ -157,11 +157,11 @@ class Fit(Composite):
         )
         quantizers = (
             splits.pipeline
-            | "embeddings" >> beam.Create([f.name for f in table.embeddings])
-            | "plan blocks" >> beam.ParDo(PlanBlocks(table), known[0])
+            | "embeddings" >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
+            | "plan blocks" >> beam.ParDo(PlanPasses(table), known[0])
             | "fit blocks"
             >> Step(
-                do_fn=FitBlock(table), side_inputs=(AsIter(splits), *known), kind=pair, spread=True
+                do_fn=FitBlocks(table), side_inputs=(AsIter(splits), *known), kind=pair, spread=True
             )
             | "by embedding" >> beam.GroupByKey()
             | "join blocks" >> Step(do_fn=JoinBlocks(table), kind=pair)

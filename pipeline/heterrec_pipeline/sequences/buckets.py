@@ -88,18 +88,15 @@ def slim(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def sort_rows(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows by user hash, user, time, order (missing last), tie; the rest only makes the order total."""
     rows = rows.with_columns(user_hash=hash_column("user"))
-    keys = [
-        "user_hash",
-        "time",
-        *(["order"] if spec.interactions.order else []),
-        "tie",
-        "item_index",
-    ]
-    ordered = rows.sort(keys, nulls_last=True)
+    order = spec.interactions.order
+    # Not by `nulls_last`, which makes the sort of all keys several times slower.
+    missing_last = [pl.col("order").is_null(), pl.col("order").fill_null(0)] if order else []
+    keys = [pl.col("time"), *missing_last, pl.col("tie"), pl.col("item_index")]
+    ordered = rows.sort("user_hash", *keys)
     # Sorting texts is slow, and two users of one hash are next to impossible: look, then sort again if need be.
     same_hash = ordered["user_hash"] == ordered["user_hash"].shift(1)
     if (same_hash & (ordered["user"] != ordered["user"].shift(1))).any():
-        ordered = rows.sort(["user_hash", "user", *keys[1:]], nulls_last=True)
+        ordered = rows.sort("user_hash", "user", *keys)
     return ordered
 
 

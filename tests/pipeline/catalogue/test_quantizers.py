@@ -13,9 +13,9 @@ from heterrec_pipeline.catalogue import quantizers
 from heterrec_pipeline.catalogue.keys import LOSERS
 from heterrec_pipeline.catalogue.quantizers import (
     BlockSample,
-    FitBlock,
+    FitBlocks,
     JoinBlocks,
-    PlanBlocks,
+    PlanPasses,
     blocks,
 )
 from heterrec_pipeline.reading.files import Split
@@ -97,10 +97,10 @@ def fitted(folder: Path, feature: Any, lines: list[list[str]], keys: list[str]) 
         for k, some in enumerate(lines)
     ]
     index = index_of(keys)
-    plan = list(PlanBlocks(table).process(feature.name, index))
+    plan = list(PlanPasses(table).process(feature.name, index))
     losers = LOSERS.empty_table()
     parts = [
-        p for b in plan for _, p in FitBlock(table).process(b, reversed(splits), index, losers)
+        p for b in plan for _, p in FitBlocks(table).process(b, reversed(splits), index, losers)
     ]
     ((name, quantizer),) = JoinBlocks(table).process((feature.name, reversed(parts)))
     assert name == feature.name
@@ -119,7 +119,7 @@ def test_blocks_fitted_alone_join_to_the_whole(
     feature = embedding(quantiles=3, fit_sample=30)
     keys = [*rows, "100", "101"]
     quantizer, plan = fitted(tmp_path, feature, [lines[:15], odd, lines[15:]], keys)
-    assert len(plan) == (4 if block_bytes == 1 else 1)
+    assert [len(together) for together in plan] == ([2, 2] if block_bytes == 1 else [1])
     edges = np.array(quantizer["edge"].to_pylist()).reshape(2, 4)
     assert edges.tolist() == by_hand(rows, 30, 3)
 
