@@ -10,17 +10,21 @@ endif
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 DEMO ?= .demo
+# make images: where the images will be pushed to, and further arguments, such as --build-arg BASE=...
+REGISTRY ?= localhost
+IMAGE_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
+VERSION = $(shell sed -n 's/^version = //p' setup.cfg)
 MANIFESTS := setup.cfg pyproject.toml $(LOCK)
 EXTRAS_env := pipeline,model,dev
 EXTRAS_demo := pipeline,model,embed,demo
 EXTRAS_all := pipeline,gcp,model,embed,demo,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas bench lock clean
+.PHONY: help env demo test check format schemas bench images lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -70,6 +74,16 @@ schemas: $(VENV)/.installed-env ## write the published JSON Schemas anew
 
 bench: $(VENV)/.installed-env ## the pipeline beside a hand-written Polars script
 	$(BIN)/python benchmarks/pipeline_vs_polars.py
+
+images: ## the images of Dataflow's workers and of the flex template's launcher, by docker or buildah
+	@if docker info >/dev/null 2>&1; then builder="docker build"; \
+	elif command -v buildah >/dev/null; then builder="buildah build --layers"; \
+	else echo "Neither a running docker nor buildah was found. On Debian: apt install buildah"; exit 1; fi; \
+	for target in worker launcher; do \
+		image=$(REGISTRY)/heterrec-$$target:$(VERSION); \
+		echo "== $$image by $${builder%% *}"; \
+		$$builder --target $$target --tag $$image --file docker/Dockerfile $(IMAGE_ARGS) . || exit 1; \
+	done
 
 lock: ## pin anew what a fresh environment with all extras holds
 	rm -rf build/lockenv

@@ -62,7 +62,7 @@ def _lines(console: Console, done: threading.Event) -> None:
 
 def submitted(console: Console, submission: Submission, *, as_json: bool = False) -> None:
     """What is known of a job that Dataflow has taken over, and what to look for when nobody waits for it."""
-    path = submission.job.root
+    path, dry = submission.job.root, submission.steps is not None
     if as_json:
         body = {
             "job": submission.job_id,
@@ -70,12 +70,12 @@ def submitted(console: Console, submission: Submission, *, as_json: bool = False
             "template": submission.template,
             "steps": submission.steps,
             "generation": submission.job.generation,
-            "path": path,
-            "manifest": storage.join(path, MANIFEST_NAME),
+            "path": None if dry else path,
+            "manifest": None if dry else storage.join(path, MANIFEST_NAME),
         }
         print(json.dumps(body))
         return
-    if submission.steps is not None:
+    if dry:
         text = (
             f"The graph is whole: {submission.steps} steps. Nothing was staged, written or started."
         )
@@ -83,7 +83,7 @@ def submitted(console: Console, submission: Submission, *, as_json: bool = False
         text = f"The job's description was written to {submission.template}"
     else:
         text = f"Dataflow runs the job {submission.job_id}\n{submission.url}"
-    if submission.steps is None:
+    if not dry:
         text += f"\nIts generation is {path}; it stands once {MANIFEST_NAME} is there."
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 

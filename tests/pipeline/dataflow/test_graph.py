@@ -34,7 +34,6 @@ GROUPED = {
 SPREAD = {
     r"(read|read repeated|collect values|fit blocks|encode[^/]*)/spread": "splits over all workers",
     r"Splits/split/spread": "parts of histories over all workers",
-    r"every (feature|shard)/MaybeReshuffle/Reshuffle": "Beam's own, behind a list of names",
 }
 """Every Reshuffle."""
 
@@ -121,7 +120,7 @@ def test_steps_have_names_and_are_few(graph: Graph) -> None:
     assert [n for n, count in Counter(names).items() if count > 1] == []
     assert sorted({n.split("/")[1] for n in names}) == TOP
     assert {n.split("/")[0] for n in names} == {"Generation"}
-    assert len(names) <= MOST_STEPS
+    assert len(names) <= MOST_STEPS, len(names)
     assert [n for n in names if "lambda" in n and "lambda at core.py" not in n] == []
 
 

@@ -1,0 +1,157 @@
+"""The flex template: its metadata against the command's flags, its images against the pinned versions."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from heterrec_pipeline.__main__ import app
+from heterrec_pipeline.dataflow.template import OWN, build_call
+
+DOCKER = Path(__file__).resolve().parents[3] / "docker"
+LEFT_OUT = {
+    "no_wait": "a template's program never waits",
+    "as_json": "its words go to the launcher's log",
+    "quiet": "there is no progress to hide",
+    "debug": "Dataflow keeps the log anyway",
+    "runner": "a template runs on Dataflow",
+}
+"""Options of `build` that are no parameters, and why."""
+IMAGE = "europe-docker.pkg.dev/p/heterrec/worker"
+VALUES = {
+    "spec": (["gs://b-1/a/spec.yaml", "gs://bucket/s.yml"], ["spec.yaml", "gs://bucket/s.txt", ""]),
+    "input": (
+        ["gs://bucket", "gs://bucket/", "gs://my.bucket/a b"],
+        ["/data", "s3://b/x", "gs://"],
+    ),
+    "output": (["gs://bucket/out"], ["out", "gs://B/out", "gs://bucket/a\nb"]),
+    "sdk_container_image": (
+        [f"{IMAGE}:0.1.0", f"{IMAGE}@sha256:{'0' * 64}", "localhost:5000/w:1"],
+        [IMAGE, "worker:0.1.0", f"{IMAGE}@sha256:00"],
+    ),
+    "number_of_worker_harness_threads": (["1", "12"], ["0", "-1", "two", "100"]),
+    "labels": (["team=search", "env="], ["team", "Team=x", "team=a b"]),
+}
+"""Of each parameter, what its pattern must take and what it must not."""
+
+
+@pytest.fixture(scope="module")
+def metadata() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((DOCKER / "metadata.json").read_text(encoding="utf-8"))
+    return found
+
+
+def build_options() -> dict[str, Any]:
+    """The options of `build` by name."""
+    command = typer.main.get_command(app).commands["build"]  # type: ignore[attr-defined]
+    return {p.name: p for p in command.params}
+
+
+def test_every_parameter_is_described(metadata: dict[str, Any]) -> None:
+    assert set(metadata) == {"name", "description", "streaming", "parameters"}
+    keys = {"name", "label", "helpText", "isOptional", "paramType", "regexes"}
+    for parameter in metadata["parameters"]:
+        assert set(parameter) == keys, parameter["name"]
+        assert parameter["helpText"].endswith("."), parameter["name"]
+        assert parameter["label"], parameter["name"]
+
+
+def test_parameters_are_the_commands_flags(metadata: dict[str, Any]) -> None:
+    """Own ones are exactly the required options of `build`; the others are Beam's."""
+    options = build_options()
+    names = [p["name"] for p in metadata["parameters"]]
+    required = [p["name"] for p in metadata["parameters"] if not p["isOptional"]]
+    assert len(set(names)) == len(names)
+    assert required == [n for n, o in options.items() if o.required] == list(OWN)
+    assert set(options) - set(names) - set(LEFT_OUT) == set(), "say why, or make them parameters"
+    beam = PipelineOptions([]).get_all_options()
+    assert [n for n in names if n not in options and n not in beam] == []
+
+
+def test_patterns_take_what_is_meant_and_nothing_else(metadata: dict[str, Any]) -> None:
+    patterns = {p["name"]: p["regexes"] for p in metadata["parameters"]}
+    assert set(patterns) == set(VALUES)
+    for name, (good, bad) in VALUES.items():
+        for value in good:
+            assert all(re.fullmatch(r, value) for r in patterns[name]), (name, value)
+        for value in bad:
+            assert not all(re.fullmatch(r, value) for r in patterns[name]), (name, value)
+
+
+def test_a_launchers_flags_become_a_call_that_does_not_wait() -> None:
+    launcher = [
+        "--labels=team=search",
+        "--output=gs://b/out",
+        "--runner=DirectRunner",
+        "--spec=gs://b/s.yaml",
+        "--input=gs://b/in",
+        "--template_location=gs://b/staging/job_object",
+        "--project=p",
+    ]
+    call = build_call(launcher)
+    own, beam = call[: call.index("--")], call[call.index("--") + 1 :]
+    places = ["--spec=gs://b/s.yaml", "--input=gs://b/in", "--output=gs://b/out"]
+    assert own[0] == "build"
+    assert [f for f in [*places, "--no-wait"] if f not in own] == []
+    assert beam == [
+        "--runner=DataflowRunner",
+        "--labels=team=search",
+        "--template_location=gs://b/staging/job_object",
+        "--project=p",
+    ]
+
+
+def test_a_missing_parameter_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_call(["--spec=gs://b/s.yaml", "--input=gs://b/in"])
+    assert "required: --output" in capsys.readouterr().err
+
+
+def test_the_file_that_the_launcher_starts_calls_the_command() -> None:
+    """With a call that is refused at once: a spec that is not there."""
+    flags = ["--spec=nowhere.yaml", "--input=gs://b/in", "--output=gs://b/out"]
+    done = subprocess.run(
+        [sys.executable, DOCKER / "launch.py", *flags], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "there is no spec file nowhere.yaml" in done.stderr
+
+
+def test_images_are_pinned_to_what_is_tested() -> None:
+    text = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
+    bases = dict(re.findall(r"^ARG (\w+)=(\S+/\S+)$", text, flags=re.M))
+    assert set(bases) == {"BASE", "BEAM", "LAUNCHER"}
+    lock = (DOCKER.parent / "requirements.lock").read_text(encoding="utf-8")
+    (beam,) = re.findall(r"^apache-beam==(\S+)$", lock, flags=re.M)
+    assert bases["BEAM"].endswith(f"beam_python3.11_sdk:{beam}")
+    assert "python:3.11." in bases["BASE"]
+    assert "python311-" in bases["LAUNCHER"]
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", text, flags=re.M)
+    known = {f"${{{name}}}" for name in bases} | {name for _, name in stages}
+    assert [base for base, _ in stages if base not in known] == []
+    installs = [line for line in text.splitlines() if "pip install" in line]
+    assert [i for i in installs if "--constraint" not in i and "--no-deps" not in i] == []
+
+
+def test_the_image_installs_what_the_pipeline_needs() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            DOCKER / "requirements.py",
+            DOCKER.parent / "setup.cfg",
+            "pipeline",
+            "gcp",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = {re.split(r"[\[<>=]", line)[0] for line in done.stdout.split()}
+    assert {"apache-beam", "polars", "pyarrow", "xxhash"} <= names
+    assert "torch" not in names
