@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.catalogue.keys import key_text, losers_in
 from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.lookup import Lookup
 from heterrec_pipeline.publishing.parts import Stored, once_a_process, opened, row_count
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import (
@@ -38,8 +39,8 @@ class Known:
         return row_count(self.index)
 
     @cached_property
-    def ids(self) -> pl.DataFrame:
-        """Columns KEY (text) and ID (int64)."""
+    def ids(self) -> Lookup:
+        """The id of each key."""
         return _stored_ids(self.index) if isinstance(self.index, Stored) else key_ids(self.index)
 
     def lost(self, file: str) -> pl.Series:
@@ -47,14 +48,13 @@ class Known:
         return losers_in(opened(self.losers), file)
 
 
-def key_ids(index: pa.Table) -> pl.DataFrame:
-    """An index as columns KEY (text) and ID (int64)."""
-    frame = pl.DataFrame(pl.from_arrow(index.select(["key", "id"])))
-    return frame.rename({"key": KEY, "id": ID})
+def key_ids(index: pa.Table) -> Lookup:
+    """An index as a lookup of ids by key."""
+    return Lookup(pl.Series(index["key"]), pl.Series(index["id"]))
 
 
 @once_a_process
-def _stored_ids(index: Stored) -> pl.DataFrame:
+def _stored_ids(index: Stored) -> Lookup:
     return key_ids(opened(index))
 
 
@@ -76,9 +76,9 @@ def kept_rows(
     for batch in prefetched(read_split(split, [table.key, *columns])):
         whole = located(batch, split)
         text, _ = key_text(one_chunk(whole, table.key), table.key, split.file.name)
-        ids = pl.DataFrame({KEY: text}).join(known.ids, on=KEY, how="left", maintain_order="left")
-        whole = whole.append_column(KEY, text.to_arrow()).append_column(ID, ids[ID].to_arrow())
-        unknown = ids[ID].is_null()
+        ids = known.ids.find(text)
+        whole = whole.append_column(KEY, text.to_arrow()).append_column(ID, ids.to_arrow())
+        unknown = ids.is_null()
         if unknown.any():
             whole = whole.filter((~unknown).to_arrow())
         whole = without_rows(whole, lost)

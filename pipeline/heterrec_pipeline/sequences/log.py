@@ -9,9 +9,10 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.catalogue.keys import LOSERS, SEEN, key_text
-from heterrec_pipeline.catalogue.rows import ID, KEY, Known
+from heterrec_pipeline.catalogue.rows import Known
 from heterrec_pipeline.features.cells import cell_at
 from heterrec_pipeline.job import INTERACTIONS
+from heterrec_pipeline.lookup import Lookup
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
 from heterrec_pipeline.publishing.parts import Stored
@@ -128,19 +129,19 @@ def _with_short(bad: list[RejectedCell], short: dict[int, str]) -> list[Rejected
 
 
 def known_rows(
-    spec: FeatureSpec, frame: pl.DataFrame, index: pl.DataFrame
+    spec: FeatureSpec, frame: pl.DataFrame, index: Lookup
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Join readable rows with the item index.
 
     Args:
         spec: says what becomes of unknown items.
         frame: readable rows, column item (text).
-        index: columns item (text) and item_index (int64).
+        index: the item_index of each item.
 
     Returns:
         The rows to keep, with item_index (and, under `oov`, item_hash: the item's identity), and the unknown ones.
     """
-    joined = frame.join(index, on="item", how="left", maintain_order="left")
+    joined = frame.with_columns(item_index=index.find(frame["item"]))
     unknown = joined["item_index"].is_null()
     if spec.interactions.unknown_items == "oov":
         buckets = spec.items.catalogue_vocabulary.oov_buckets
@@ -193,12 +194,6 @@ class ReadLog(beam.DoFn):
                 yield located(batch, split)
 
 
-def item_ids(index: pa.Table | Stored) -> pl.DataFrame:
-    """The item index as columns item (text) and item_index (int64)."""
-    known = Known(index, LOSERS.empty_table()).ids
-    return known.rename({KEY: "item", ID: "item_index"})
-
-
 class CheckLog(beam.DoFn):
     """Located tables of the log to the columns of the shuffle."""
 
@@ -213,7 +208,8 @@ class CheckLog(beam.DoFn):
         frame, bad, seen = parse_rows(self.spec, rows)
         for name, kinds in seen.items():
             yield TaggedOutput(SEEN, (name, kinds))
-        kept, unknown = known_rows(self.spec, frame, item_ids(index))
+        ids = Known(index, LOSERS.empty_table()).ids
+        kept, unknown = known_rows(self.spec, frame, ids)
         if log.unknown_items == "reject":
             listed = unknown.select("row", "item").iter_rows()
             bad += [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]

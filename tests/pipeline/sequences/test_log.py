@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pieces import QUICK, sorted_out, spec_of, written_file
 
 from heterrec_pipeline.catalogue.keys import SEEN
+from heterrec_pipeline.lookup import Lookup
 from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
 from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import Split
@@ -148,7 +149,7 @@ def test_float_keys_with_fractions_are_refused() -> None:
 # --- unknown items
 
 FRAME = pl.DataFrame({"item": ["2", "x", "1", "é"]})
-IDS = pl.DataFrame({"item": ["1", "2"], "item_index": [10, 11]})
+IDS = Lookup(pl.Series(["1", "2"]), pl.Series([10, 11]))
 
 
 @pytest.mark.parametrize("policy", ["drop", "reject"])
