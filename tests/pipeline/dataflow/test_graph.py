@@ -1,5 +1,6 @@
 """What Dataflow would get: a graph whose steps have names, whose shuffles are meant, and whose side inputs are small."""
 
+import copy
 import re
 from collections import Counter
 from dataclasses import replace
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
@@ -20,6 +22,7 @@ GROUPED = {
     r"[^/]*/kinds/either/GroupByKey": "the kinds of values, flags by name",
     r"fit[^/]*/by feature": "what bundles counted and sampled, by feature",
     r"fit[^/]*/by embedding": "edges of blocks of dimensions, by embedding",
+    r"Items from the log/by item/by key/CoGroupByKeyImpl/GroupByKey": "a wide log by item",
     r"write items/group/by shard": "references to parts of tokens, by shard",
     r"Histories/by user/by key/CoGroupByKeyImpl/GroupByKey": "the log by user: the large shuffle",
     r"Histories/find cuts/gather": "days and their counts",
@@ -32,7 +35,7 @@ GROUPED = {
 """Every GroupByKey that is no Reshuffle, and what it is for."""
 
 SPREAD = {
-    r"(read|read repeated|collect values|fit blocks|encode[^/]*)/spread": "splits over all workers",
+    r"(read|read again|read repeated|collect values|fit blocks|encode[^/]*)/spread": "splits over all workers",
     r"Splits/split/spread": "parts of histories over all workers",
 }
 """Every Reshuffle."""
@@ -54,6 +57,8 @@ SIDES = [
     ),
     Side(r"kinds/either/Combine/ParDo", "kinds of values", "16 bytes a feature"),
     Side(r"(List the items|list|list [^/]*)/split", "splits", "a reference for 128 MB of input"),
+    Side(r"Items from the log/aggregate/each/ParDo\(AggregateItems\)", "splits", "16 references"),
+    Side(r"write items/write shard/each/ParDo\(WriteItemShard\)", "shards", "400 bytes a shard"),
     Side(r"find cuts/do/each/ParDo\(FindCuts\)", "two times", "16 bytes"),
     Side(r"Sequences/no items/Map\(decode\)", "no item shards: the layout refers", "nothing"),
     Side(r"Publish/add up/Combine/ParDo", "counts", "30 bytes a name"),
@@ -78,34 +83,56 @@ MOST_STEPS = 320
 
 
 class Graph(NamedTuple):
-    """The graph as the service gets it."""
+    """The graph of one spec as the service gets it."""
 
     proto: Any
     steps: list[Any]
 
     def named(self, urn: str) -> list[str]:
-        return [
-            t.unique_name for t in self.proto.components.transforms.values() if t.spec.urn == urn
-        ]
+        parts = self.proto.components.transforms.values()
+        return [t.unique_name for t in parts if t.spec.urn == urn]
+
+    def side_inputs(self) -> list[str]:
+        """The step that makes it, for every side input of every step."""
+        producers = {made: t.unique_name for t in self.steps for made in t.outputs.values()}
+        found = []
+        for step in self.steps:
+            if step.spec.urn == common_urns.primitives.PAR_DO.urn:
+                payload = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload)
+                found += [producers[step.inputs[tag]] for tag in payload.side_inputs]
+        return found
 
 
-@pytest.fixture(scope="module")
-def graph(built_shop: Shop) -> Graph:
-    """Of a shop with a joined table and users, translated for Dataflow; needs no store."""
+def translated(shop: Shop, text: str) -> Graph:
+    """A spec over the shop's tables, translated for Dataflow; needs no store."""
     from heterrec_pipeline.building import BuildConfig, make_job
     from heterrec_pipeline.dataflow.submission import _pipeline, leaf_steps
     from heterrec_schemas.spec import parse_spec
 
-    text = built_shop.spec_path.read_text(encoding="utf-8")
-    config = BuildConfig(parse_spec(text), text, str(built_shop.input), str(built_shop.output))
+    config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output))
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=some-project"]
     flags += ["--region=europe-west1", "--temp_location=gs://bucket/tmp", "--no_auth"]
     job = replace(make_job(config, datetime.now(UTC)), spill=False)
-    result = _pipeline(job, PipelineOptions(flags)).run()
-    proto = result.job.proto_pipeline
+    proto = _pipeline(job, PipelineOptions(flags)).run().job.proto_pipeline
     names = set(leaf_steps(proto))
-    steps = [t for t in proto.components.transforms.values() if t.unique_name in names]
-    return Graph(proto, steps)
+    return Graph(proto, [t for t in proto.components.transforms.values() if t.unique_name in names])
+
+
+@pytest.fixture(scope="module")
+def graph(built_shop: Shop) -> Graph:
+    """Of a catalogue with a joined table, a log and users."""
+    return translated(built_shop, built_shop.spec_path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def from_log(built_shop: Shop) -> Graph:
+    """Of items that come out of the log, and sequences that hold the items' tokens."""
+    spec = copy.deepcopy(built_shop.spec)
+    feature = {"name": "how", "kind": "categorical", "column": "event"}
+    spec["items"] |= {"source": "interactions", "features": [feature]}
+    del spec["items"]["joins"]
+    spec["output"] = {**spec.get("output", {}), "layout": "flattened"}
+    return translated(built_shop, yaml.safe_dump(spec))
 
 
 def unexplained(names: list[str], patterns: list[str]) -> tuple[list[str], list[str]]:
@@ -124,21 +151,19 @@ def test_steps_have_names_and_are_few(graph: Graph) -> None:
     assert [n for n in names if "lambda" in n and "lambda at core.py" not in n] == []
 
 
-def test_fusion_breaks_where_it_is_meant_to(graph: Graph) -> None:
-    reshuffles = graph.named(common_urns.composites.RESHUFFLE.urn)
+def test_fusion_breaks_where_it_is_meant_to(graph: Graph, from_log: Graph) -> None:
+    def named(urn: str) -> list[str]:
+        return [*graph.named(urn), *from_log.named(urn)]
+
+    reshuffles = named(common_urns.composites.RESHUFFLE.urn)
     assert unexplained(reshuffles, list(SPREAD)) == ([], [])
-    groups = graph.named(common_urns.primitives.GROUP_BY_KEY.urn)
+    groups = named(common_urns.primitives.GROUP_BY_KEY.urn)
     own = [n for n in groups if not any(n.startswith(f"{r}/") for r in reshuffles)]
     assert unexplained(own, list(GROUPED)) == ([], [])
 
 
-def test_every_side_input_is_meant_and_has_a_bound(graph: Graph) -> None:
-    producers = {pc: t.unique_name for t in graph.steps for pc in t.outputs.values()}
-    found = []
-    for step in graph.steps:
-        if step.spec.urn == common_urns.primitives.PAR_DO.urn:
-            payload = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload)
-            found += [producers[step.inputs[tag]] for tag in payload.side_inputs]
+def test_every_side_input_is_meant_and_has_a_bound(graph: Graph, from_log: Graph) -> None:
+    found = [*graph.side_inputs(), *from_log.side_inputs()]
     patterns = [f"{side.producer}.*" for side in SIDES]
     assert unexplained(found, patterns) == ([], [])
 
