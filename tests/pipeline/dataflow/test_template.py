@@ -21,6 +21,7 @@ LEFT_OUT = {
     "quiet": "there is no progress to hide",
     "debug": "Dataflow keeps the log anyway",
     "runner": "a template runs on Dataflow",
+    "time_limit": "it ends a command that waits",
 }
 """Options of `build` that are no parameters, and why."""
 IMAGE = "europe-docker.pkg.dev/p/heterrec/worker"
