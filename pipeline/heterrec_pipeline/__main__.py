@@ -6,10 +6,11 @@ Exit codes: 0 done, 1 a failure of the run, 2 a mistake in the call, the spec or
 import json
 import logging
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -17,6 +18,10 @@ from rich.console import Console
 
 from heterrec_schemas.errors import CallError, HeterrecError, SpecError
 from heterrec_schemas.spec import Source, describe_mistakes, parse_spec, read_spec_text
+
+if TYPE_CHECKING:
+    from heterrec_pipeline.dataflow.submission import Submission
+    from heterrec_pipeline.observing.json_log import JsonLog
 
 app = typer.Typer(
     name="heterrec-pipeline",
@@ -49,28 +54,32 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 
 @contextmanager
-def _guarded(debug: bool) -> Iterator[None]:
-    """Turn errors into one message and an exit code; tracebacks only with --debug."""
+def _guarded(debug: bool, log: "JsonLog | None" = None) -> Iterator[None]:
+    """Turn errors into one message and an exit code; tracebacks only with --debug. A log gets all of it instead of stderr."""
     logging.basicConfig(
         level=logging.INFO if debug else logging.CRITICAL,
         format="%(levelname)s %(name)s: %(message)s",
+        handlers=[log.handler()] if log else None,
     )
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
     except HeterrecError as error:
-        _fail(error.message, error.exit_code, debug)
+        _fail(error.message, error.exit_code, debug, log)
     except KeyboardInterrupt:
-        _fail("stopped; nothing was published", 1, False)
+        _fail("stopped; nothing was published", 1, False, log)
     except BrokenPipeError:
         raise typer.Exit(1) from None
     except Exception as error:
         message = " ".join(str(error).split())
         todo = "Run again with --debug for the traceback, and report it."
-        _fail(f"an unexpected {type(error).__name__}: {message}. {todo}", 1, debug)
+        _fail(f"an unexpected {type(error).__name__}: {message}. {todo}", 1, debug, log)
 
 
-def _fail(message: str, code: int, debug: bool) -> NoReturn:
+def _fail(message: str, code: int, debug: bool, log: "JsonLog | None") -> NoReturn:
+    if log:
+        log.failed(message, code, with_traceback=debug)
+        raise typer.Exit(code)
     if debug:
         import traceback
 
@@ -79,6 +88,12 @@ def _fail(message: str, code: int, debug: bool) -> NoReturn:
         f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
     )
     raise typer.Exit(code)
+
+
+def _json_log() -> "JsonLog":
+    from heterrec_pipeline.observing.json_log import JsonLog
+
+    return JsonLog(sys.stderr)
 
 
 def _spec_text(path: str, flags: list[str]) -> str:
@@ -110,16 +125,28 @@ def build(
         bool,
         typer.Option("--no-wait", help="On Dataflow: end when the job is submitted; it publishes."),
     ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            help="Write a trace of the build there, for Perfetto or Chrome (.gz: packed).",
+        ),
+    ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log to standard error as JSON, a line a stage.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Build a generation from the whole input and publish it."""
-    with _guarded(debug):
+    log = _json_log() if log_json else None
+    with _guarded(debug, log):
         from heterrec_pipeline.building import BuildConfig, submit
         from heterrec_pipeline.building import build as run
         from heterrec_pipeline.dataflow.options import is_detached
         from heterrec_pipeline.display import progress, submitted, summary
+        from heterrec_pipeline.observing.watching import nobody
         from heterrec_pipeline.runners import pipeline_options
 
         started = time.monotonic()
@@ -127,18 +154,31 @@ def build(
         parsed = parse_spec(text, where=spec)
         errors = Console(stderr=True, markup=False)
         for warning in parsed.warnings():
+            if log:
+                log("warning", message=warning)
+                continue
             errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
-        config = BuildConfig(parsed, text, input, output, list(context.args))
+        config = BuildConfig(parsed, text, input, output, list(context.args), profile)
         if is_detached(pipeline_options(config.pipeline_args), no_wait):
-            submitted(Console(markup=False), submit(config), as_json=as_json)
+            submission = submit(config)
+            if log:
+                log("submitted", **submission.in_short())
+            submitted(Console(markup=False), submission, as_json=as_json)
             return
-        with progress(errors, quiet=quiet):
-            result = run(config, lambda submission: submitted(errors, submission))
-        seconds = time.monotonic() - started
+
+        def announce(submission: "Submission") -> None:
+            if log:
+                log("submitted", **submission.in_short())
+            else:
+                submitted(errors, submission)
+
+        with progress(errors, quiet=quiet or log is not None):
+            result = run(config, announce, log or nobody)
+        seconds = round(time.monotonic() - started, 3)
+        if log:
+            log("published", **result.in_short(), seconds=seconds)
         if as_json:
-            manifest = result.manifest.model_dump(mode="json")
-            body = {"path": result.path, "seconds": round(seconds, 3), "manifest": manifest}
-            print(json.dumps(body))
+            print(json.dumps({"path": result.path, "seconds": seconds} | result.as_json()))
         elif not quiet:
             summary(Console(markup=False), result, seconds)
 

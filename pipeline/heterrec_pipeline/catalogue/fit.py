@@ -63,6 +63,7 @@ class CollectValues(beam.DoFn):
                 if len(parts) >= MERGE_AT:
                     self.partial[feature.name] = [merge(feature, parts)]
 
+    @carried
     def finish_bundle(self) -> Iterator[Any]:
         """Hand on what the bundle has collected."""
         for feature in self.table.counted:

@@ -23,6 +23,7 @@ from heterrec_pipeline.dataflow.options import (
 from heterrec_pipeline.dataflow.packages import staged_package
 from heterrec_pipeline.flow import Generation
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.observing.stages import name_steps
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing import lease
 from heterrec_schemas.errors import CallError, HeterrecError, RunError, from_wire
@@ -57,6 +58,11 @@ class Submission:
     steps: int | None
     swept: list[str]
     result: Any
+
+    def in_short(self) -> dict[str, Any]:
+        """What a log says of it."""
+        known = {"job": self.job_id, "url": self.url, "template": self.template}
+        return {"generation": self.job.generation, "runner": "DataflowRunner"} | known
 
     def wait(self) -> None:
         """Return when the job has published.
@@ -192,6 +198,8 @@ def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
         lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
         raise CallError(f"Dataflow cannot run this: {'; '.join(lines) or error}") from None
     pipeline | "Generation" >> Generation(job=job)
+    began = datetime.fromisoformat(job.created)
+    name_steps(pipeline, int(began.timestamp() * 1000) * 10**6)
     return pipeline
 
 

@@ -1,13 +1,14 @@
 """What the steps report beside their data: counts, rejects and files, gathered until the manifest is written."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 
 from heterrec_pipeline.features.cells import VALUE_CHARACTERS
+from heterrec_pipeline.observing import metrics
 from heterrec_pipeline.publishing.shards import Written
 from heterrec_schemas.rejects import REJECTS_SCHEMA, Reason
 
@@ -20,7 +21,7 @@ FILES = "files"
 
 def counted(name: str, value: int) -> beam.pvalue.TaggedOutput:
     """A count for the manifest, which Beam's metrics show too."""
-    Metrics.counter("heterrec", name).inc(value)
+    metrics.count(name, value)
     return beam.pvalue.TaggedOutput(COUNTS, (name, value))
 
 
@@ -32,6 +33,8 @@ def rejected(
     if not rows:
         return
     numbers, columns, reasons, values = zip(*rows, strict=True)
+    for reason, entries in Counter(reasons).items():
+        metrics.count(f"rejects.{reason}", entries)
     table = pa.table(
         [
             pa.array([source] * len(rows), pa.string()),
@@ -48,7 +51,15 @@ def rejected(
 
 def written(file: Written) -> beam.pvalue.TaggedOutput:
     """A file for the manifest."""
+    count_file(file)
     return beam.pvalue.TaggedOutput(FILES, file)
+
+
+def count_file(file: Written) -> None:
+    """Show a file of the manifest in Beam's metrics."""
+    metrics.count("files.count", 1)
+    metrics.count("files.rows", max(file.rows, 0))
+    metrics.count("files.bytes", file.bytes)
 
 
 @dataclass

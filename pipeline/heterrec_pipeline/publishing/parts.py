@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import pyarrow as pa
 
 from heterrec_pipeline import storage
+from heterrec_pipeline.observing.spans import FETCHED, SPILLED, moving
 
 Made = TypeVar("Made")
 KEPT = 16
@@ -39,11 +40,13 @@ class Stored(NamedTuple):
 def write_parts(folder: str, stem: str, tables: list[pa.Table]) -> str:
     """Write tables of one schema as the record batches 0, 1 .. of a new Arrow file; returns its path."""
     path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
-    with storage.open_write(path) as out, pa.ipc.new_file(out, tables[0].schema) as writer:
-        for table in tables:
-            batches = table.combine_chunks().to_batches()
-            assert len(batches) <= 1, f"{stem}: a part beyond 2 GB of text"
-            writer.write_batch(batches[0] if batches else _empty(table.schema))
+    with moving(SPILLED, f"spill {stem}") as moved:
+        with storage.open_write(path) as out, pa.ipc.new_file(out, tables[0].schema) as writer:
+            for table in tables:
+                batches = table.combine_chunks().to_batches()
+                assert len(batches) <= 1, f"{stem}: a part beyond 2 GB of text"
+                writer.write_batch(batches[0] if batches else _empty(table.schema))
+        moved.add(sum(len(t) for t in tables), out.size)
     return path
 
 
@@ -53,16 +56,20 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 
 def read_part(part: Part) -> pa.Table:
     """The table that a reference stands for."""
-    with storage.open_arrow(part.path) as handle:
+    with moving(FETCHED, f"fetch {part.table}") as moved, storage.open_arrow(part.path) as handle:
         reader = pa.ipc.open_file(handle)
-        return pa.Table.from_batches([reader.get_batch(part.batch)])
+        table = pa.Table.from_batches([reader.get_batch(part.batch)])
+        moved.add(len(table), table.nbytes)
+    return table
 
 
 def store(folder: str, stem: str, table: pa.Table) -> Stored:
     """Write a table that many workers will look into."""
     path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
-    with storage.open_write(path) as out, pa.ipc.new_file(out, table.schema) as writer:
-        writer.write_table(table)
+    with moving(SPILLED, f"spill {stem}") as moved:
+        with storage.open_write(path) as out, pa.ipc.new_file(out, table.schema) as writer:
+            writer.write_table(table)
+        moved.add(len(table), out.size)
     return Stored(path, len(table))
 
 
@@ -87,8 +94,10 @@ def once_a_process(make: Callable[[Stored], Made]) -> Callable[[Stored], Made]:
 
 @once_a_process
 def _loaded(stored: Stored) -> pa.Table:
-    with storage.open_arrow(stored.path) as handle:
-        return pa.ipc.open_file(handle).read_all()
+    with moving(FETCHED, "fetch a whole table") as moved, storage.open_arrow(stored.path) as handle:
+        table = pa.ipc.open_file(handle).read_all()
+        moved.add(len(table), table.nbytes)
+    return table
 
 
 def forget() -> None:

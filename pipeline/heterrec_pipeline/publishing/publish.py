@@ -13,8 +13,10 @@ from heterrec_pipeline import storage
 from heterrec_pipeline.catalogue.encode import Fitted
 from heterrec_pipeline.catalogue.write import feature_entry
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
+from heterrec_pipeline.observing import metrics
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.lease import LEASE_NAME
+from heterrec_pipeline.publishing.ledger import count_file
 from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
 from heterrec_pipeline.publishing.shards import Written, write_text
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
@@ -49,6 +51,8 @@ class HashInputs(beam.DoFn):
     def process(self, files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
         """Hash all files, some at a time."""
         METER.enter("hashing the input")
+        metrics.count("inputs.files", len(files))
+        metrics.count("inputs.bytes", sum(f.bytes for f in files))
         with ThreadPoolExecutor(max_workers=4) as pool:
             yield from pool.map(_input_entry, files)
 
@@ -102,6 +106,8 @@ class Publish(beam.DoFn):
             *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
             *(write_text(job.root, f"schema/{n}", t) for n, t in schema_files().items()),
         ]
+        for text in texts:
+            count_file(text)
         every = sorted([*found.files, *texts], key=lambda f: f.path)
         storage.rename([(f.temporary, storage.join(job.root, f.path)) for f in every])
         manifest = make_manifest(job, found, entries, every)

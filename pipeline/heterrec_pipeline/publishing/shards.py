@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline import storage
+from heterrec_pipeline.observing.spans import WRITTEN, moving
 from heterrec_schemas.tables import ROW_GROUP
 
 
@@ -84,7 +85,7 @@ def new_shard(
         RunError: the file cannot be written.
     """
     temporary = _temporary(root, path)
-    with storage.open_write(temporary) as out:
+    with moving(WRITTEN, f"write {path}") as moved, storage.open_write(temporary) as out:
         leaves = {
             n: not any(n == p or n.startswith(f"{p}.") for p in plain) for n in _leaves(schema)
         }
@@ -98,6 +99,7 @@ def new_shard(
             writer = ShardWriter(parquet, row_group)
             yield writer
             writer.finish()
+        moved.add(writer.rows, out.size)
     done.append(Written(temporary, path, writer.rows, out.size, out.sha256))
 
 
@@ -115,7 +117,9 @@ def write_text(root: str, path: str, text: str) -> Written:
     """Write a text file of the generation."""
     data = text.encode("utf-8")
     temporary = _temporary(root, path)
-    sha256 = storage.write_bytes(temporary, data)
+    with moving(WRITTEN, f"write {path}") as moved:
+        sha256 = storage.write_bytes(temporary, data)
+        moved.add(0, len(data))
     return Written(temporary, path, -1, len(data), sha256)
 
 

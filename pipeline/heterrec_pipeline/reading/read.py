@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.observing import spans
 from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import Split
@@ -74,6 +75,7 @@ class _End:
 def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
     """The same elements, the next ones being made in a thread while the caller works on one."""
     made: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
+    lane = spans.lane()
     stopped = threading.Event()
 
     def offer(element: T | _End) -> bool:
@@ -87,7 +89,7 @@ def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
 
     def work() -> None:
         try:
-            for element in source:
+            for element in spans.ahead(source, lane):
                 if not offer(element):
                     return
             offer(_End(None))
@@ -98,7 +100,10 @@ def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
     thread.start()
     try:
         while True:
-            element = made.get()
+            with spans.moving(spans.READ, "read") as moved:
+                element = made.get()
+                if isinstance(element, Batch):
+                    moved.add(len(element.table) + len(element.bad), element.table.nbytes)
             if isinstance(element, _End):
                 if element.error is not None:
                     raise element.error

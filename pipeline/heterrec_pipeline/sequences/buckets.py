@@ -56,6 +56,7 @@ class ToBuckets(beam.DoFn):
         """Begin with nothing."""
         self.waiting, self.bytes = [], 0
 
+    @carried
     def process(self, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         """Keep a table until there is enough for good pieces."""
         self.waiting.append(table)
@@ -63,6 +64,7 @@ class ToBuckets(beam.DoFn):
         if self.bytes >= FLUSH_BYTES:
             yield from self._cut()
 
+    @carried
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Hand on the rest."""
         for value in self._cut():

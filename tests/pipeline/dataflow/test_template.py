@@ -20,6 +20,8 @@ LEFT_OUT = {
     "as_json": "its words go to the launcher's log",
     "quiet": "there is no progress to hide",
     "debug": "Dataflow keeps the log anyway",
+    "profile": "its file would be the launcher's",
+    "log_json": "Dataflow keeps the log anyway",
     "runner": "a template runs on Dataflow",
     "time_limit": "it ends a command that waits",
 }

@@ -1,0 +1,166 @@
+"""Steps that call each other on one thread: what each stage gets of the time and of the rows."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from heterrec_pipeline.observing import pieces, spans
+from heterrec_pipeline.observing.metrics import FIRST, LAST
+from heterrec_pipeline.observing.spans import BUSY, READ, RECORDER, SPILLED, Watch, moving, step
+
+SECOND = 10**9
+BEGAN = 1_000 * SECOND
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = BEGAN
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += int(seconds * SECOND)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    monkeypatch.setattr(spans, "now_ns", clock)
+    RECORDER.begin(BEGAN)
+    yield clock
+    RECORDER.begin(0)
+
+
+def watch(stage: str, folder: Path | None = None, began: int = BEGAN) -> Watch:
+    return Watch(stage, f"{stage}/do", began, str(folder) if folder else None)
+
+
+def test_a_stage_gets_its_own_time_only(clock: Clock) -> None:
+    clock.pass_seconds(1)
+    with step(watch("Log"), "process"):
+        clock.pass_seconds(2)
+        with step(watch("Histories"), "process"):
+            clock.pass_seconds(4)
+            with step(watch("Log"), "finish_bundle"):
+                clock.pass_seconds(0.5)
+        clock.pass_seconds(3)
+    assert RECORDER.stages == {
+        "Log": {BUSY: 5_500_000, FIRST: 1000, LAST: 10_500},
+        "Histories": {BUSY: 4_000_000, FIRST: 3000, LAST: 7500},
+    }
+
+
+def test_what_is_moved_goes_to_the_innermost_step(clock: Clock) -> None:
+    with moving(READ, "outside of a step"):
+        pass
+    with step(watch("Log"), "process"):
+        with moving(READ, "read") as work:
+            work.add(3, 30)
+        with step(watch("Histories"), "process"), moving(SPILLED, "spill") as work:
+            work.add(2, 20)
+            work.add(1, 10)
+        with moving(READ, "read") as work:
+            work.add(4, 40)
+    assert RECORDER.stages["Log"].items() >= {"rows_read": 7, "bytes_read": 70}.items()
+    assert RECORDER.stages["Histories"].items() >= {"rows_spilled": 3, "bytes_spilled": 30}.items()
+
+
+def test_a_step_that_fails_is_seen_too(clock: Clock) -> None:
+    @contextmanager
+    def failing() -> Iterator[None]:
+        with step(watch("Log"), "process"):
+            yield
+            clock.pass_seconds(2)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), failing():
+        pass
+    assert RECORDER.stages["Log"][BUSY] == 2_000_000
+
+
+def test_a_call_that_another_thread_throws_away_is_no_time(clock: Clock) -> None:
+    def outputs() -> Iterator[int]:
+        with step(watch("Log"), "process"):
+            yield 1
+
+    stream = outputs()
+    next(stream)
+    thread = threading.Thread(target=stream.close)
+    thread.start()
+    thread.join()
+    assert RECORDER.stages == {"Log": {}}
+    later = watch("Publish", began=BEGAN + 1)
+    with step(later, "process"):
+        clock.pass_seconds(1)
+    assert RECORDER.stages["Publish"][BUSY] == 1_000_000
+    assert list(RECORDER.stages) == ["Publish"]
+
+
+def test_each_stage_is_told_of_once(clock: Clock) -> None:
+    told: list[str] = []
+    RECORDER.begin(BEGAN, None, told.append)
+    for stage in ("Log", "Publish", "Log"):
+        with step(watch(stage), "process"):
+            pass
+    assert told == ["Log", "Publish"]
+
+
+def test_without_a_watch_nothing_is_recorded(clock: Clock) -> None:
+    with step(None, "process"):
+        assert spans.lane() is None
+    assert RECORDER.stages == {}
+
+
+def test_spans_of_a_worker_process(clock: Clock, tmp_path: Path) -> None:
+    # A worker's recorder has not heard of the build: the first step begins it.
+    RECORDER.begin(0)
+    table = pa.table({"a": [1, 2, 3]})
+    with step(watch("Log", tmp_path), "process", (7, table)):
+        assert list(spans.ahead([1, 2], spans.lane())) == [1, 2]
+        threads = [threading.Thread(target=list, args=(spans.ahead("ab", spans.lane()),))]
+        for thread in threads:
+            thread.start()
+            thread.join()
+        with moving(READ, "read") as work:
+            work.add(3, 30)
+        clock.pass_seconds(1)
+        with step(watch("Histories", tmp_path), "finish_bundle"):
+            clock.pass_seconds(1)
+    spans._THREAD.lane = None
+    (piece,) = tmp_path.iterdir()
+    lines = [json.loads(line) for line in piece.read_text().splitlines()]
+    found = {e["name"]: e for e in lines if e.get("ph") == "X"}
+    assert found["Log/do"]["args"] == {"rows": 3, "bytes": table.nbytes}
+    assert (found["Log/do"]["ts"], found["Log/do"]["dur"]) == (0, 2_000_000)
+    assert (found["Histories/do: finish_bundle"]["ts"], found["read"]["cat"]) == (1_000_000, "read")
+    lanes = {e["tid"]: e["args"]["name"] for e in lines if e.get("name") == "thread_name"}
+    assert "reading ahead" in lanes[found["read ahead"]["tid"]]
+
+
+def test_a_trace_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "KEEP", 10)
+    piece = pieces.Piece(str(tmp_path), 0)
+    for _ in range(30):
+        piece.add("main", "short", "step", 0, 1000, {})
+    for _ in range(200):
+        piece.add("main", "long", "step", 0, 20 * SECOND, {})
+    piece.flush()
+    lines = [json.loads(line) for line in next(tmp_path.iterdir()).read_text().splitlines()]
+    names = [e["name"] for e in lines if e.get("ph") == "X"]
+    assert (names.count("short"), names.count("long")) == (10, 40)
+    assert lines[-1] == {"dropped": 180}
+    piece.flush()
+    assert len(lines) == len(next(tmp_path.iterdir()).read_text().splitlines())
+
+
+def test_where_the_folder_is_not_nothing_is_written(tmp_path: Path) -> None:
+    piece = pieces.Piece(str(tmp_path / "elsewhere"), 0)
+    piece.add("main", "a", "step", 0, 1, {})
+    piece.flush()
+    assert list(tmp_path.iterdir()) == []

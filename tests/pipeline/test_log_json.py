@@ -1,0 +1,165 @@
+"""`--log-json`: what a log collector reads of builds that end well, badly, or early."""
+
+import json
+import signal
+import time
+from datetime import datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from corner_shop import Finished, Shop, start
+
+from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.sequences import split
+from heterrec_schemas.errors import RunError
+from heterrec_schemas.spec import parse_spec
+
+ALWAYS = ["time", "event", "generation", "runner"]
+MOVED = [f"{w}_{k}" for k in ("read", "spilled", "fetched", "written") for w in ("rows", "bytes")]
+STAGE = ["stage", "started", "ended", "seconds", "busy_seconds", *MOVED, "complete"]
+KEYS = {
+    "begin": ["name", "output"],
+    "stage_began": ["stage"],
+    "stage": STAGE,
+    "warning": ["message"],
+    "published": ["path", "content_sha256", "files", "bytes", "swept", "seconds"],
+    "failed": ["error", "stage", "message", "exit_code"],
+    "stopped": ["error", "stage", "message", "exit_code"],
+}
+"""The keys of each event, which collectors rely on."""
+Line = dict[str, Any]
+
+
+def lines(done: Finished) -> list[Line]:
+    """Every line of stderr, each with just the keys of its event."""
+    found = [json.loads(line) for line in done.err.splitlines()]
+    for line in found:
+        assert list(line) == ALWAYS + KEYS[line["event"]]
+        assert datetime.fromisoformat(line["time"]).utcoffset() is not None
+    return found
+
+
+def events(found: list[Line], event: str) -> list[Line]:
+    return [line for line in found if line["event"] == event]
+
+
+def test_a_good_run(shop: Shop) -> None:
+    shop.feature("look").update(groups=1, quantiles=9)
+    done = shop.build("--log-json")
+    assert done.code == 0
+    found = lines(done)
+    (warning,) = events(found, "warning")
+    assert "6561 codes a group" in warning["message"]
+    assert (warning["generation"], warning["runner"]) == (None, None)
+    told = found[1:]
+    assert {line["generation"] for line in told} == {shop.latest()}
+    assert {line["runner"] for line in told} == {"FnApiRunner"}
+    assert told[0]["event"] == "begin"
+    assert told[0]["output"] == str(shop.output)
+    began = [line["stage"] for line in events(told, "stage_began")]
+    stages = events(told, "stage")
+    assert sorted(began) == sorted(line["stage"] for line in stages)
+    assert len(set(began)) == len(began) == 9
+    assert all(line["complete"] for line in stages)
+    assert all(line["started"] <= line["ended"] for line in stages)
+    assert stages == sorted(stages, key=lambda line: line["started"])
+    log = next(line for line in stages if line["stage"] == "Log")
+    assert log["rows_read"] == 200
+    manifest = shop.manifest()
+    last = told[-1]
+    assert (last["event"], last["path"]) == (
+        "published",
+        f"{shop.output}/generations/{shop.latest()}",
+    )
+    assert last["content_sha256"] == manifest["content_sha256"]
+    assert last["files"] == len(manifest["files"])
+    assert last["bytes"] == sum(f["bytes"] for f in manifest["files"])
+
+
+def test_a_mistake_in_the_spec(shop: Shop) -> None:
+    shop.feature("price")["column"] = "prize"
+    done = shop.build("--log-json")
+    assert done.code == 2
+    (line,) = lines(done)
+    assert line["event"] == "failed"
+    assert (line["error"], line["exit_code"], line["stage"]) == ("SchemaMismatchError", 2, None)
+    assert "no column 'prize'" in line["message"]
+
+
+def test_bad_input(shop: Shop) -> None:
+    shop.put("items.csv", [["item_id", "brand", "price"], ["", "Kiwi", "1"], [" ", "Kiwi", "2"]])
+    done = shop.build("--log-json", "--json")
+    assert (done.code, done.out) == (2, "")
+    found = lines(done)
+    assert events(found, "published") == []
+    assert found[0]["event"] == "begin"
+    last = found[-1]
+    assert last["event"] == "failed"
+    assert (last["error"], last["stage"], last["exit_code"]) == ("DataError", "Catalogue", 2)
+    assert "the table holds no row with a key" in last["message"]
+    assert last["generation"] == found[0]["generation"] not in shop.generations()
+    assert "Catalogue" in [line["stage"] for line in events(found, "stage")]
+    assert not any(line["complete"] for line in events(found, "stage"))
+
+
+def test_debug_adds_lines_and_never_text(shop: Shop) -> None:
+    shop.put("items.csv", [["item_id", "brand", "price"], ["", "Kiwi", "1"]])
+    done = shop.build("--log-json", "--debug")
+    found = [json.loads(line) for line in done.err.splitlines()]
+    assert {"level", "logger", "message"} <= set(events(found, "log")[0])
+    assert found[-1]["event"] == "failed"
+    assert found[-1]["traceback"].startswith("Traceback")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run(shop: Shop, number: signal.Signals) -> None:
+    before = shop.generations()
+
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    process = start("build", *shop.arguments(), "--log-json", preexec_fn=listen)
+    assert process.stderr is not None
+    read = [process.stderr.readline(), process.stderr.readline()]
+    assert [json.loads(line)["event"] for line in read] == ["begin", "stage_began"]
+    time.sleep(0.05)
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=120)
+    found = lines(Finished(process.returncode, "", "".join(read) + rest))
+    assert process.returncode == 1
+    last = found[-1]
+    assert (last["event"], last["error"], last["exit_code"]) == ("stopped", "KeyboardInterrupt", 1)
+    assert last["message"] == "stopped; nothing was published"
+    assert not any(line["complete"] for line in events(found, "stage"))
+    assert shop.generations() == before
+
+
+# --- failures name their stage ------------------------------------------------------------------
+
+
+def test_a_failure_of_the_code_names_its_stage(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oh dear")
+
+    monkeypatch.setattr(split, "split_ranges", broken)
+    text = shop.spec_path.read_text()
+    config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output))
+    told: list[tuple[str, str]] = []
+    with pytest.raises(RunError, match=r"^the run failed in the stage Splits: .*oh dear"):
+        build(config, tell=lambda event, **fields: told.append((event, fields.get("stage", ""))))
+    assert ("stage_began", "Splits") in told
+    assert ("stage", "Histories") in told
+
+
+def test_a_failure_of_the_store_names_its_stage(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    monkeypatch.setattr(pq, "ParquetWriter", full)
+    text = shop.spec_path.read_text()
+    config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output))
+    with pytest.raises(RunError, match=r"^the run failed in the stage \w+: .*cannot be written"):
+        build(config)
