@@ -19,12 +19,16 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 VERSION = $(shell sed -n 's/^version = //p' setup.cfg)
 MANIFESTS := setup.cfg pyproject.toml $(LOCK)
+ENGINES := .engines
+# Beam's programs in Go, of the version that is installed.
+BEAM := $(shell sed -n 's/^apache-beam==//p' $(LOCK))
+BEAM_GO := github.com/apache/beam/sdks/v2
 EXTRAS_env := pipeline,model,dev
 EXTRAS_demo := pipeline,model,embed,demo
 EXTRAS_all := pipeline,gcp,model,embed,demo,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas bench images lock clean
+.PHONY: help env demo test check format schemas bench images engines lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -85,6 +89,23 @@ images: ## the images of Dataflow's workers and of the flex template's launcher,
 		$$builder --target $$target --tag $$image --file docker/Dockerfile $(IMAGE_ARGS) . || exit 1; \
 	done
 
+engines: $(ENGINES)/beam-$(BEAM) $(ENGINES)/boot.sh ## Prism and the worker's boot program, for the tests marked engine (needs Go)
+
+$(ENGINES)/beam-$(BEAM):
+	@command -v go >/dev/null || { \
+		echo "Go was not found; it builds Prism and the worker's boot program. Install Go 1.26 or newer:"; \
+		echo "https://go.dev/doc/install. Without them the tests that need Prism are skipped."; exit 1; }
+	@echo "== building Prism and the boot program of Beam $(BEAM) in $(ENGINES)"
+	mkdir -p $(ENGINES)
+	GOBIN=$(CURDIR)/$(ENGINES) go install \
+		$(BEAM_GO)/go/cmd/prism@v$(BEAM) $(BEAM_GO)/python/container@v$(BEAM)
+	mv $(ENGINES)/container $(ENGINES)/boot
+	@touch $@
+
+$(ENGINES)/boot.sh: engines/boot.sh
+	mkdir -p $(ENGINES)
+	install -m 755 $< $@
+
 lock: ## pin anew what a fresh environment with all extras holds
 	rm -rf build/lockenv
 	$(PYTHON) -m venv build/lockenv
@@ -95,8 +116,8 @@ lock: ## pin anew what a fresh environment with all extras holds
 	mv build/requirements.lock $(LOCK)
 	rm -rf build/lockenv
 
-clean: ## remove the environment, the demo and all caches
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+clean: ## remove the environment, the engines, the demo and all caches
+	rm -rf $(VENV) $(ENGINES) $(DEMO) build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

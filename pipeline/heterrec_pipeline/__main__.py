@@ -44,36 +44,58 @@ DebugOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
+RunnerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runner", help="The engine: local (default), prism, portable, dataflow, or Beam's name."
+    ),
+]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit", help="End the run as Ctrl-C does after so many seconds.", min=0.001
+    ),
+]
 BEAM = {"allow_extra_args": True}
 BEAM_FLAGS = "Flags behind -- go to Apache Beam as they are."
 
 
 def _stop(signum: int, frame: object) -> NoReturn:
-    """SIGTERM: end as Ctrl-C does, so that half a generation is cleaned up."""
+    """SIGTERM, or the end of the time limit: end as Ctrl-C does, so that half a generation is cleaned up."""
     raise KeyboardInterrupt
 
 
 @contextmanager
-def _guarded(debug: bool, log: "JsonLog | None" = None) -> Iterator[None]:
+def _guarded(
+    debug: bool, log: "JsonLog | None" = None, time_limit: float | None = None
+) -> Iterator[None]:
     """Turn errors into one message and an exit code; tracebacks only with --debug. A log gets all of it instead of stderr."""
+    started = time.monotonic()
     logging.basicConfig(
         level=logging.INFO if debug else logging.CRITICAL,
         format="%(levelname)s %(name)s: %(message)s",
         handlers=[log.handler()] if log else None,
     )
     signal.signal(signal.SIGTERM, _stop)
+    if time_limit is not None:
+        signal.signal(signal.SIGALRM, _stop)
+        signal.setitimer(signal.ITIMER_REAL, time_limit)
     try:
         yield
     except HeterrecError as error:
         _fail(error.message, error.exit_code, debug, log)
     except KeyboardInterrupt:
-        _fail("stopped; nothing was published", 1, False, log)
+        late = time_limit is not None and time.monotonic() - started >= time_limit
+        why = f"stopped: the time limit of {time_limit:g} s is over" if late else "stopped"
+        _fail(f"{why}; nothing was published", 1, False, log)
     except BrokenPipeError:
         raise typer.Exit(1) from None
     except Exception as error:
         message = " ".join(str(error).split())
         todo = "Run again with --debug for the traceback, and report it."
         _fail(f"an unexpected {type(error).__name__}: {message}. {todo}", 1, debug, log)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _fail(message: str, code: int, debug: bool, log: "JsonLog | None") -> NoReturn:
@@ -121,6 +143,8 @@ def build(
         str,
         typer.Option("--output", help="The folder that generations go to (local, gs://, s3://)."),
     ],
+    runner: RunnerOption = None,
+    time_limit: TimeLimitOption = None,
     no_wait: Annotated[
         bool,
         typer.Option("--no-wait", help="On Dataflow: end when the job is submitted; it publishes."),
@@ -141,16 +165,17 @@ def build(
 ) -> None:
     """Build a generation from the whole input and publish it."""
     log = _json_log() if log_json else None
-    with _guarded(debug, log):
+    with _guarded(debug, log, time_limit):
         from heterrec_pipeline.building import BuildConfig, submit
         from heterrec_pipeline.building import build as run
         from heterrec_pipeline.dataflow.options import is_detached
         from heterrec_pipeline.display import progress, submitted, summary
         from heterrec_pipeline.observing.watching import nobody
-        from heterrec_pipeline.runners import pipeline_options
+        from heterrec_pipeline.runners import pipeline_options, with_runner
 
         started = time.monotonic()
-        text = _spec_text(spec, list(context.args))
+        flags = with_runner(runner, context.args)
+        text = _spec_text(spec, flags)
         parsed = parse_spec(text, where=spec)
         errors = Console(stderr=True, markup=False)
         for warning in parsed.warnings():
@@ -158,7 +183,7 @@ def build(
                 log("warning", message=warning)
                 continue
             errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
-        config = BuildConfig(parsed, text, input, output, list(context.args), profile)
+        config = BuildConfig(parsed, text, input, output, flags, profile)
         if is_detached(pipeline_options(config.pipeline_args), no_wait):
             submission = submit(config)
             if log:
@@ -262,12 +287,15 @@ def embed(
         str | None, typer.Option(help="parquet, csv or jsonl, where the suffix does not tell.")
     ] = None,
     fresh: Annotated[bool, typer.Option(help="Encode all again, whatever stands there.")] = False,
+    runner: RunnerOption = None,
+    time_limit: TimeLimitOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Encode text or image columns of an item table; each distinct text once, resumable."""
-    with _guarded(debug):
+    with _guarded(debug, time_limit=time_limit):
         from heterrec_pipeline.embed import EmbedConfig, run_embed
         from heterrec_pipeline.embed.config import DEFAULT_MODEL
+        from heterrec_pipeline.runners import with_runner
 
         try:
             source = Source.model_validate({"path": items, "format": format})
@@ -291,7 +319,7 @@ def embed(
             threads=threads,
             max_reject_ratio=max_reject_ratio,
             fresh=fresh,
-            pipeline_args=tuple(context.args),
+            pipeline_args=tuple(with_runner(runner, context.args)),
         )
         run_embed(config, Console(stderr=True, markup=False))
 

@@ -4,7 +4,7 @@ import errno
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from heterrec_pipeline import coder, storage
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.dataflow.options import is_detached, on_dataflow
+from heterrec_pipeline.engines import engine_of
 from heterrec_pipeline.exchange import DISTRIBUTED
 from heterrec_pipeline.flow import Generation
 from heterrec_pipeline.job import Job
@@ -151,6 +152,8 @@ def _build(
     options = use_stores(config.pipeline_args)
     if on_dataflow(options):
         return _build_on_dataflow(config, options, announce, watching)
+    engine = engine_of(options)
+    config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     with watching.phase("check the spec and the input"):
         job = make_job(config, now)
     watching.begin(job, options.view_as(StandardOptions).runner)
@@ -160,14 +163,14 @@ def _build(
     try:
         lease.begin(job.output, job.generation, now)
         coder.register()
-        with watching.phase("draw the graph"):
-            pipeline = beam.Pipeline(options=options)
-            pipeline | "Generation" >> Generation(job=job)
-            watching.name_steps(pipeline)
-        with watching.phase("run the graph"):
-            result = pipeline.run()
-            result.wait_until_finish()
-        watching.ended(result)
+        with engine:
+            with watching.phase("draw the graph"):
+                pipeline = beam.Pipeline(options=options)
+                pipeline | "Generation" >> Generation(job=job)
+                watching.name_steps(pipeline)
+            with watching.phase("run the graph"):
+                result = engine.run(pipeline)
+            watching.ended(result)
     except (Exception, KeyboardInterrupt) as error:
         raise failure(job, error) from error
     finally:

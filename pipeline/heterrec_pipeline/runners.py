@@ -14,6 +14,13 @@ from heterrec_schemas.errors import CallError, near
 
 LOCAL_RUNNER = "FnApiRunner"
 _LOCAL = ("direct", "directrunner", "switchingdirectrunner")
+ENGINES = {
+    "local": LOCAL_RUNNER,
+    "prism": "PrismRunner",
+    "portable": "PortableRunner",
+    "dataflow": "DataflowRunner",
+}
+"""The short names of `--runner`; Beam's own names work too."""
 _REFUSED = {
     "daskrunner": "it reports success with files missing",
     "bundlebaseddirectrunner": "it hands steps empty side inputs; use FnApiRunner, the default",
@@ -35,6 +42,25 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     standard.runner = _checked_runner(standard.runner or LOCAL_RUNNER)
     options.view_as(SetupOptions).save_main_session = False
     return options
+
+
+def with_runner(runner: str | None, arguments: Sequence[str]) -> list[str]:
+    """Beam's flags with the engine of the command's own `--runner`.
+
+    Raises:
+        CallError: the flags name another one.
+    """
+    if runner is None:
+        return list(arguments)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--runner")
+    named, _ = parser.parse_known_args(list(arguments))
+    if named.runner not in (None, runner):
+        raise CallError(
+            f"two engines are named: --runner {runner}, and --runner {named.runner} behind --",
+            todo="Leave one of them out.",
+        )
+    return [f"--runner={runner}", *arguments]
 
 
 def use_stores(arguments: Sequence[str]) -> PipelineOptions:
@@ -72,6 +98,8 @@ def _check_flags(options: PipelineOptions, arguments: Sequence[str]) -> None:
 def _checked_runner(runner: str) -> str:
     """The engine's name, the local one's for every name that would pick one by itself."""
     name = runner.rpartition(".")[2].lower()
+    if runner.lower() in ENGINES:
+        return ENGINES[runner.lower()]
     if name in _LOCAL:
         return LOCAL_RUNNER
     for refused, why in _REFUSED.items():
@@ -80,7 +108,7 @@ def _checked_runner(runner: str) -> str:
     try:
         create_runner(runner)
     except ValueError:
-        hint = near(runner, StandardOptions.KNOWN_RUNNER_NAMES)
+        hint = near(runner, [*ENGINES, *StandardOptions.KNOWN_RUNNER_NAMES])
         raise CallError(f"there is no runner {runner!r}", todo=hint) from None
     except (ImportError, AttributeError) as error:
         raise CallError(f"the runner {runner!r} cannot be used: {error}") from None

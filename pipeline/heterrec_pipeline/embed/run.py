@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -21,8 +22,9 @@ from heterrec_pipeline.embed.models import (
 from heterrec_pipeline.embed.shard import KEPT_SHARDS, KEPT_TEXTS, METRICS, SUMMARY
 from heterrec_pipeline.embed.survey import EmbedJob
 from heterrec_pipeline.embed.tally import TALLY, OnProgress
+from heterrec_pipeline.engines import engine_of
 from heterrec_pipeline.reading.files import input_files
-from heterrec_pipeline.runners import pipeline_options
+from heterrec_pipeline.runners import use_stores
 from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import CallError, RunError
 
@@ -56,21 +58,24 @@ def embed(
     started = time.monotonic()
     if load is load_encoder:
         check_installed(images=bool(config.image_columns))
-    # Made first: it hands Beam's flags to the file systems.
-    pipeline = beam.Pipeline(options=pipeline_options(config.pipeline_args))
+    options = use_stores(config.pipeline_args)
+    engine = engine_of(options)
+    config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     files = input_files(config.source, config.input, "the item table")
     _check_output(config)
     job = EmbedJob(config, files, resolve_model(config.model, config.revision), load)
     with TALLY.watched(on_progress):
-        draw(pipeline, job)
         try:
-            result = pipeline.run()
-            result.wait_until_finish()
+            with engine:
+                pipeline = beam.Pipeline(options=options)
+                draw(pipeline, job)
+                result = engine.run(pipeline)
+                metrics = result.metrics()
         except Exception as error:
             if str(error).startswith(KeyboardInterrupt.__name__):  # wrapped by the local engine
                 raise KeyboardInterrupt from error
             raise (found_in(error) or _failed(error)) from error
-    return _result(config, result, time.monotonic() - started)
+    return _result(config, metrics, time.monotonic() - started)
 
 
 def _failed(error: Exception) -> RunError:
@@ -105,9 +110,9 @@ def _check_output(config: EmbedConfig) -> None:
     storage.delete_tree(probe)
 
 
-def _result(config: EmbedConfig, result: Any, seconds: float) -> EmbedResult:
+def _result(config: EmbedConfig, metrics: Any, seconds: float) -> EmbedResult:
     body = json.loads(storage.read_bytes(storage.join(config.output, SUMMARY)))
-    counters = result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]
+    counters = metrics.query(MetricsFilter().with_namespace(METRICS))["counters"]
     kept = {KEPT_SHARDS: 0, KEPT_TEXTS: 0}
     for counter in counters:
         kept[counter.key.metric.name] += counter.committed or 0

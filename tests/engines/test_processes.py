@@ -1,0 +1,86 @@
+"""How processes end in words, ending them, and the script that starts a worker."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from heterrec_pipeline.engines import processes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+DEAF = [sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN);" + SLEEP[2]]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "ended with exit code 0"),
+        (3, "ended with exit code 3"),
+        (-15, "was killed by signal 15 (SIGTERM)"),
+        (-9, "was killed by signal 9 (SIGKILL), which is also how a system out of memory ends one"),
+        (-99, "was killed by signal 99"),
+        (None, "is gone"),
+    ],
+)
+def test_how_it_ended(code: int | None, words: str) -> None:
+    assert processes.ended(code) == words
+
+
+@pytest.mark.parametrize(("command", "code"), [(SLEEP, -signal.SIGTERM), (DEAF, -signal.SIGKILL)])
+def test_the_deaf_are_killed(
+    command: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "STOP_SECONDS", 0.5)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        processes.end(child)
+        assert child.returncode == code
+
+
+def test_a_session_is_killed_with_its_orphans() -> None:
+    # The leader ends at once; its child goes on, in a process group of its own, with another parent.
+    script = (
+        "import subprocess, sys;"
+        f"child = subprocess.Popen({SLEEP!r}, stdout=subprocess.PIPE, process_group=0);"
+        "child.stdout.readline(); print(child.pid, flush=True); sys.stdin.read(1)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as leader:
+        assert leader.stdout is not None
+        orphan = psutil.Process(int(leader.stdout.readline()))
+    assert processes.in_session(leader.pid) == [orphan]
+    processes.kill_session(leader.pid)
+    assert not processes.alive(orphan)
+    processes.kill_session(leader.pid)
+
+
+def test_the_script_that_starts_a_worker(tmp_path: Path) -> None:
+    script = tmp_path / "boot.sh"
+    script.write_bytes((REPOSITORY / "engines" / "boot.sh").read_bytes())
+    boot = tmp_path / "boot"
+    boot.write_text('#!/bin/sh\nprintf "%s\\n" "$PATH" "$@"\n')
+    for program in (script, boot):
+        program.chmod(0o755)
+    done = subprocess.run(
+        [script, "--id='job-001_go env'", "--provision_endpoint=localhost:1"],
+        env={"PATH": "/usr/bin:/bin", "HETERREC_WORKER_PATH": "/some/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == [
+        "/some/bin:/usr/bin:/bin",
+        f"--semi_persist_dir={tmp_path}",
+        "--id=job-001_go env",
+        "--provision_endpoint=localhost:1",
+    ]

@@ -1,0 +1,66 @@
+"""Every engine gives the local run's bytes: worker processes, the job service, Prism with threads and processes."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from building import build_folder
+from fixed import catalogue
+from services import JobService
+from strategies import write_input
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+PROCESSES = "--direct_running_mode=multi_processing"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Items with joins, lists and vectors, users and a log, with rows that must be set aside."""
+    folder = tmp_path_factory.mktemp("source")
+    write_input(folder, catalogue(), files=3)
+    return folder
+
+
+def built(source: Path, output: Path, *arguments: str) -> dict[str, str]:
+    """The SHA-256 of every file but the manifest, and the manifest's own hash of the contents."""
+    spec = catalogue().spec_text
+    result = build_folder(spec, source, output, pipeline_args=list(arguments))
+    root = Path(result.path)
+    found = {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in root.rglob("*")
+        if p.is_file() and p.name != "manifest.json"
+    }
+    return found | {"content": result.manifest.content_sha256}
+
+
+@pytest.fixture(scope="module")
+def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the local engine makes of it."""
+    return built(source, tmp_path_factory.mktemp("local"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_processes(local: object, source: Path, tmp_path: Path, workers: int) -> None:
+    assert built(source, tmp_path, f"--direct_num_workers={workers}", PROCESSES) == local
+
+
+def test_the_job_service(local: object, source: Path, tmp_path: Path, service: JobService) -> None:
+    assert (
+        built(source, tmp_path, "--runner=portable", f"--job_endpoint={service.endpoint}") == local
+    )
+
+
+@pytest.mark.usefixtures("prism")
+def test_prism_with_threads(local: object, source: Path, tmp_path: Path) -> None:
+    assert built(source, tmp_path, "--runner=prism") == local
+
+
+@pytest.mark.usefixtures("prism")
+def test_prism_with_worker_processes(
+    local: object, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Workers do not run in this folder, and relative paths must reach the same files.
+    monkeypatch.chdir(tmp_path)
+    assert built(source, Path("here"), "--runner=prism", "--environment_type=PROCESS") == local
+    assert [p.name for p in tmp_path.iterdir()] == ["here"], "workers leave nothing behind"
