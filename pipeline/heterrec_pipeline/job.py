@@ -14,8 +14,8 @@ USERS = "users"
 INTERACTIONS = "interactions"
 PARTS = "parts"
 LOG_ROW_BYTES = 8
-"""A low guess of what one compressed row of a log takes on disk."""
-BUCKET_ROWS = 2_000_000
+"""A low guess of what one compressed row of a log takes on disk, for where nobody has estimated the rows."""
+BUCKET_ROWS = 1_000_000
 """About how many interactions one bucket of users should hold."""
 
 
@@ -104,5 +104,6 @@ class Job:
     @cached_property
     def buckets(self) -> int:
         """R: how many hash ranges each sequence shard is worked on in. Never changes a byte."""
-        rows = sum(f.bytes for f in self.log) / LOG_ROW_BYTES
+        estimate = self.sizes.rows.get(INTERACTIONS)
+        rows = estimate.count if estimate else sum(f.bytes for f in self.log) / LOG_ROW_BYTES
         return max(1, round(rows / self.spec.output.sequence_shards / BUCKET_ROWS))

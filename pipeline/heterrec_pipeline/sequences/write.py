@@ -19,7 +19,7 @@ from heterrec_pipeline.publishing.ledger import counted, written
 from heterrec_pipeline.publishing.parts import Part, opened, read_part, write_parts
 from heterrec_pipeline.publishing.shards import Written, new_shard
 from heterrec_pipeline.sequences.log import LOG_SEEN
-from heterrec_pipeline.sequences.split import ITEM_COUNTS
+from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tables import (
@@ -157,10 +157,25 @@ class SumCounts(beam.DoFn):
     ) -> Iterator[tuple[int, Part]]:
         """Add up one range."""
         items, pieces = element
-        frames = (pl.DataFrame(pl.from_arrow(opened(p))) for p in pieces[ITEM_COUNTS])
-        counts = pl.concat(frames).group_by("item_index").agg(pl.col("train_count").sum())
-        table = counts.sort("item_index").to_arrow()
+        table = added_up(items * RANGE_ITEMS, (opened(p) for p in pieces[ITEM_COUNTS]))
         yield 0, Part(items, ITEM_COUNTS, write_parts(self.job.parts, ITEM_COUNTS, [table]), 0)
+
+
+def added_up(first: int, pieces: Iterable[pa.Table]) -> pa.Table:
+    """The sums of counts, ascending by item.
+
+    Args:
+        first: the first of RANGE_ITEMS consecutive items.
+        pieces: tables of counts of some of them, each item once a table; one table is in memory at a time.
+    """
+    totals = np.zeros(RANGE_ITEMS, dtype=np.int64)
+    for piece in pieces:
+        totals[piece["item_index"].to_numpy() - first] += piece["train_count"].to_numpy()
+    (counted_items,) = np.nonzero(totals)
+    return pa.table(
+        {"item_index": counted_items + first, "train_count": totals[counted_items]},
+        schema=ITEM_COUNTS_SCHEMA,
+    )
 
 
 class WriteItemCounts(beam.DoFn):
