@@ -76,8 +76,11 @@ format: $(VENV)/.installed-env ## format the code and mend what ruff can mend
 schemas: $(VENV)/.installed-env ## write the published JSON Schemas anew
 	$(BIN)/python -m heterrec_schemas.publish_schemas
 
-bench: $(VENV)/.installed-env ## the pipeline beside a hand-written Polars script
+bench: $(VENV)/.installed-env ## the pipeline beside a hand-written Polars script and tensorflow-transform, and how it grows
 	$(BIN)/python benchmarks/pipeline_vs_polars.py
+	$(BIN)/python benchmarks/scaling.py --repeats 1
+	@if [ -n "$(TFT_PYTHON)" ]; then $(BIN)/python benchmarks/pipeline_vs_tft.py --tft-python $(TFT_PYTHON); \
+	else echo "tensorflow-transform is left out. To compare with it: make bench TFT_PYTHON=its-environment/bin/python"; fi
 
 images: ## the images of Dataflow's workers and of the flex template's launcher, by docker or buildah
 	@if docker info >/dev/null 2>&1; then builder="docker build"; \

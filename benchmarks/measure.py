@@ -14,11 +14,12 @@ SAMPLE_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Run:
-    """One run: seconds of wall time and of CPU time, peak resident megabytes of the process tree."""
+    """One run: seconds of wall time and of CPU time, peak resident megabytes of the process tree, and what it printed."""
 
     wall: float
     cpu: float
     peak_mb: float
+    output: str
 
 
 def run(command: list[str]) -> Run:
@@ -38,7 +39,7 @@ def run(command: list[str]) -> Run:
         raise RuntimeError(
             f"{' '.join(command)} ended with {process.returncode}:\n{output[-2000:]}"
         )
-    return Run(wall, peak.cpu, peak.bytes / 2**20)
+    return Run(wall, peak.cpu, peak.bytes / 2**20, output)
 
 
 class Peak(threading.Thread):
