@@ -1,6 +1,7 @@
 """What Beam's metrics say of a build is what its manifest says, whatever the engine."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,6 +77,15 @@ def check(dataset: Dataset, folder: Path, *flags: str, **how: Any) -> None:
 @pytest.mark.parametrize("make", [catalogue, denormalised, empty_splits])
 def test_the_local_engine(make: Any, tmp_path: Path) -> None:
     check(make(), tmp_path)
+
+
+def test_every_counter_is_documented(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    for name in build_dataset(catalogue(), tmp_path).metrics:
+        known = re.sub(r"^(items|users)(\.joins\[\d+\])?\.", "<table>.", name)
+        known = re.sub(r"^(item|user)/.*\.", r"\1/<feature>.", known)
+        known = re.sub(r"^rejects\..*", "rejects.<reason>", known)
+        assert f"`{known}`" in page or f"`.{known.split('.')[-1]}`" in page, name
 
 
 THREADS = ("--direct_num_workers=2", "--direct_running_mode=multi_threading")
