@@ -1,0 +1,65 @@
+"""What a manifest counts, reckoned from Beam's metrics and read from the manifest: both must agree."""
+
+from pathlib import Path
+from typing import Any
+
+from building import build_dataset
+from strategies import Dataset
+
+from heterrec_schemas.manifest import Manifest
+
+
+def said_by(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
+    """The counts of a manifest, reckoned from metrics as docs/operations.md says; the manifest gives names alone."""
+    get = lambda name: metrics.get(name, 0)  # noqa: E731
+    tables = {
+        table: {
+            "read": get(f"{table}.rows") - get(f"{table}.repeated"),
+            "kept": get(f"{table}.keys"),
+            "rejected": get(f"{table}.unusable") + get(f"{table}.duplicate"),
+            "repeated": get(f"{table}.repeated"),
+        }
+        for table in ("items", "users")
+    }
+    log = {k: get(f"interactions.{k}") for k in ("read", "kept", "unknown_item", "duplicate")}
+    log["short_user"] = get("interactions.short_user")
+    log["rejected"] = get("interactions.malformed") + get("interactions.bad")
+    return {
+        "items": tables["items"],
+        "users": tables["users"] if manifest.counts.users else None,
+        "interactions": log,
+        "sequences": {s: get(f"sequences.{s}") for s in manifest.counts.sequences},
+        "rejects": {k[8:]: v for k, v in sorted(metrics.items()) if k.startswith("rejects.")},
+        "features": [
+            (f.name, get(f"{f.side}/{f.name}.missing"), get(f"{f.side}/{f.name}.oov"))
+            for f in manifest.features
+        ],
+        "files": (get("files.count"), get("files.rows"), get("files.bytes")),
+        "inputs": (get("inputs.files"), get("inputs.bytes")),
+    }
+
+
+def written_in(manifest: Manifest) -> dict[str, Any]:
+    """The same out of the manifest itself."""
+    counts = manifest.counts.model_dump(mode="json")
+    files = manifest.files
+    return counts | {
+        "rejects": {str(reason): entries for reason, entries in manifest.rejects.items()},
+        "features": [(f.name, f.missing, f.oov) for f in manifest.features],
+        "files": (len(files), sum(f.rows or 0 for f in files), sum(f.bytes for f in files)),
+        "inputs": (len(manifest.inputs), sum(i.bytes for i in manifest.inputs)),
+    }
+
+
+def check(dataset: Dataset, folder: Path, *flags: str, **how: Any) -> None:
+    """Build, and compare."""
+    result = build_dataset(dataset, folder, pipeline_args=list(flags), **how)
+    assert said_by(result.metrics, result.manifest) == written_in(result.manifest)
+    stages = {stage.stage: stage for stage in result.stages}
+    assert {"Catalogue", "Log", "Histories", "Splits", "Sequences", "Publish"} <= set(stages)
+    assert stages["Log"].rows_read == result.manifest.counts.interactions.read
+    assert sum(s.bytes_written for s in stages.values()) == sum(
+        f.bytes for f in result.manifest.files
+    )
+    assert stages["Splits"].rows_spilled == sum(result.manifest.counts.sequences.values())
+    assert all(s.seconds >= 0 and s.started <= s.ended for s in stages.values())
