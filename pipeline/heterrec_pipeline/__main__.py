@@ -16,6 +16,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from heterrec_pipeline.startup import many_imports
 from heterrec_schemas.errors import CallError, HeterrecError, SpecError
 from heterrec_schemas.spec import Source, describe_mistakes, parse_spec, read_spec_text
 
@@ -166,12 +167,13 @@ def build(
     """Build a generation from the whole input and publish it."""
     log = _json_log() if log_json else None
     with _guarded(debug, log, time_limit):
-        from heterrec_pipeline.building import BuildConfig, submit
-        from heterrec_pipeline.building import build as run
-        from heterrec_pipeline.dataflow.options import is_detached
-        from heterrec_pipeline.display import progress, submitted, summary
-        from heterrec_pipeline.observing.watching import nobody
-        from heterrec_pipeline.runners import pipeline_options, with_runner
+        with many_imports():
+            from heterrec_pipeline.building import BuildConfig, submit
+            from heterrec_pipeline.building import build as run
+            from heterrec_pipeline.dataflow.options import is_detached
+            from heterrec_pipeline.display import progress, submitted, summary
+            from heterrec_pipeline.observing.watching import nobody
+            from heterrec_pipeline.runners import pipeline_options, with_runner
 
         started = time.monotonic()
         flags = with_runner(runner, context.args)

@@ -43,6 +43,15 @@ def test_what_is_written_is_counted_and_hashed(tmp_path: Path) -> None:
         assert raw.read() == b"abcdefg"
 
 
+def test_an_unhashed_file_is_counted_and_has_no_hash(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.bin")
+    with storage.open_write(path) as out:
+        assert out.unhashed().write(b"abc") == 3
+    assert (storage.read_bytes(path), out.size) == (b"abc", 3)
+    with pytest.raises(AssertionError):
+        _ = out.sha256
+
+
 class Full(io.BytesIO):
     def write(self, data: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

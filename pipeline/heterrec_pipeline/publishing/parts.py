@@ -41,7 +41,10 @@ def write_parts(folder: str, stem: str, tables: list[pa.Table]) -> str:
     """Write tables of one schema as the record batches 0, 1 .. of a new Arrow file; returns its path."""
     path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
     with moving(SPILLED, f"spill {stem}") as moved:
-        with storage.open_write(path) as out, pa.ipc.new_file(out, tables[0].schema) as writer:
+        with (
+            storage.open_write(path) as out,
+            pa.ipc.new_file(out.unhashed(), tables[0].schema) as writer,
+        ):
             for table in tables:
                 batches = table.combine_chunks().to_batches()
                 assert len(batches) <= 1, f"{stem}: a part beyond 2 GB of text"
@@ -67,7 +70,10 @@ def store(folder: str, stem: str, table: pa.Table) -> Stored:
     """Write a table that many workers will look into."""
     path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
     with moving(SPILLED, f"spill {stem}") as moved:
-        with storage.open_write(path) as out, pa.ipc.new_file(out, table.schema) as writer:
+        with (
+            storage.open_write(path) as out,
+            pa.ipc.new_file(out.unhashed(), table.schema) as writer,
+        ):
             writer.write_table(table)
         moved.add(len(table), out.size)
     return Stored(path, len(table))
