@@ -1,24 +1,56 @@
-"""Files on local disks and in object stores, through Beam's FileSystems."""
+"""Files on local disks and in object stores: the one door to both for the whole pipeline."""
 
+import fcntl
+import glob
 import hashlib
 import io
+import itertools
 import os
 import posixpath
+import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
 import pyarrow as pa
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
-from heterrec_schemas.errors import CallError, RunError
+from heterrec_pipeline.store_flags import follow_flags
+from heterrec_schemas import stores
+from heterrec_schemas.errors import HeterrecError, RunError
+from heterrec_schemas.stores import is_remote
+
+__all__ = [
+    "HashedFile",
+    "create_bytes",
+    "delete_files",
+    "delete_tree",
+    "exists",
+    "files_below",
+    "is_remote",
+    "join",
+    "matched",
+    "open_arrow",
+    "open_read",
+    "open_write",
+    "read_bytes",
+    "rename",
+    "replace_bytes",
+    "sha256_of",
+    "update_bytes",
+    "version_of",
+    "write_bytes",
+]
+
+_AT_A_TIME = 8
+_READ_AGAIN = 20
+"""How often a conditional write may lose against others before something must be wrong."""
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path names an object store (gs://, s3:// ...)."""
-    return "://" in path
+def _store(path: str) -> stores.Store:
+    follow_flags()
+    return stores.store_of(path)
 
 
 def join(base: str, *parts: str) -> str:
@@ -32,11 +64,17 @@ def join(base: str, *parts: str) -> str:
 
 
 def open_read(path: str) -> IO[bytes]:
-    """Open for reading, bytes as they are on disk."""
+    """Open for reading, bytes as they are on disk.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CallError: the store refuses.
+        RunError: the store does not answer.
+    """
     if not is_remote(path):
         return open(path, "rb")
-    handle: IO[bytes] = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    return handle
+    follow_flags()
+    return cast(IO[bytes], stores.open_object(path))
 
 
 def open_arrow(path: str) -> pa.NativeFile:
@@ -52,13 +90,19 @@ def open_write(path: str) -> Iterator["HashedFile"]:
         RunError: the file cannot be written (full disk, no permission).
     """
     with _writing(path):
-        if not is_remote(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            raw: Any = open(path, "wb")
+        if is_remote(path):
+            follow_flags()
+            upload = stores.ObjectWriter(path)
+            try:
+                yield HashedFile(upload)
+            except BaseException:  # half an object must not appear
+                upload.abort()
+                raise
+            upload.close()
         else:
-            raw = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
-        with raw:
-            yield HashedFile(raw)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as raw:
+                yield HashedFile(raw)
 
 
 @contextmanager
@@ -75,8 +119,8 @@ def _writing(path: str) -> Iterator[None]:
 class HashedFile(io.RawIOBase):
     """A sequential binary file that knows its size and SHA-256."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
-        """Write through to `raw`."""
+    def __init__(self, raw: Any) -> None:
+        """Write through to `raw`, a file or an object's writer."""
         self._raw = raw
         self._sha256 = hashlib.sha256()
         self._hashing = True
@@ -136,7 +180,7 @@ def replace_bytes(path: str, data: bytes, attempt: str) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    if is_remote(path):  # an object appears whole, when its upload is closed
+    if is_remote(path):  # an object appears whole
         write_bytes(path, data)
         return
     temporary = f"{path}.{attempt}.tmp"
@@ -149,72 +193,187 @@ def replace_bytes(path: str, data: bytes, attempt: str) -> None:
         raise
 
 
+def create_bytes(path: str, data: bytes, attempt: str) -> None:
+    """Write a whole small file where there is none; the same bytes are there already on a second try.
+
+    Of several writers at once one wins, and the others fail if they wanted to write anything else.
+
+    Raises:
+        RunError: other bytes stand there, or the file cannot be written.
+    """
+
+    def only_once(held: bytes | None) -> bytes | None:
+        if held is not None and held != data:
+            raise RunError(
+                f"{path} was written by another run", todo="It stands; this run published nothing."
+            )
+        return data if held is None else None
+
+    update_bytes(path, only_once, attempt)
+
+
+def update_bytes(path: str, change: Callable[[bytes | None], bytes | None], attempt: str) -> None:
+    """Replace a small file by what it becomes, so that no other writer's change is lost.
+
+    In a store the write is conditional on the version that was read. On a local disk writers take turns by a lock
+    on the folder, which ends with the process that holds it.
+
+    Args:
+        path: the file.
+        change: the new content for the old one; None as old content where there is no file, None as new content to
+            leave it. May be called again with what another writer has put there meanwhile.
+        attempt: makes the name of the temporary file this writer's own.
+
+    Raises:
+        RunError: the file cannot be written, or others never cease to change it.
+    """
+    if is_remote(path):
+        _update_object(path, change)
+        return
+    folder = os.path.dirname(path)
+    with _writing(path):
+        os.makedirs(folder, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(
+            OSError
+        ):  # a file system without locks: the window between read and write stays open
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        made = change(read_bytes(path) if exists(path) else None)
+        if made is not None:
+            replace_bytes(path, made, attempt)
+    finally:
+        os.close(handle)
+
+
+def _update_object(path: str, change: Callable[[bytes | None], bytes | None]) -> None:
+    store = _store(path)
+    for _ in range(_READ_AGAIN):
+        found = store.stat(path)
+        try:
+            held = store.read(found, 0, found.bytes) if found and found.bytes else b""
+            made = change(held if found else None)
+            if made is not None:
+                store.put(path, made, found.version if found else stores.ABSENT)
+            return
+        except (stores.ChangedError, FileNotFoundError):
+            continue
+    raise RunError(
+        f"{path} cannot be written: others have changed it {_READ_AGAIN} times meanwhile",
+        todo="Run again when fewer runs publish there at once.",
+    )
+
+
 def exists(path: str) -> bool:
     """Whether the file exists."""
-    return bool(FileSystems.exists(path)) if is_remote(path) else os.path.exists(path)
+    return _store(path).stat(path) is not None if is_remote(path) else os.path.exists(path)
+
+
+def version_of(path: str) -> str:
+    """What a store calls the content of an object: an ETag or a generation number; empty where there is none."""
+    found = _store(path).stat(path)
+    return "" if found is None else found.version
 
 
 def rename(pairs: list[tuple[str, str]]) -> None:
-    """Rename files, one by one; a pair whose rename an earlier try has done is passed over.
+    """Rename files; a pair whose rename an earlier try has done is passed over. In a store each is a copy.
 
     Raises:
         RunError: a file cannot be renamed.
     """
+    if any(is_remote(old) for old, _ in pairs):
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            list(pool.map(_rename_object, pairs))
+        delete_files(old for old, _ in pairs)
+        return
     for old, new in pairs:
         if not exists(old) and exists(new):
             continue
         with _writing(new):
-            if is_remote(old):
-                FileSystems.rename([old], [new])
-            else:
-                os.replace(old, new)
+            os.replace(old, new)
+
+
+def _rename_object(pair: tuple[str, str]) -> None:
+    old, new = pair
+    with _writing(new):
+        try:
+            _store(old).copy(old, new)
+        except FileNotFoundError:
+            if not exists(new):
+                raise
 
 
 def delete_tree(path: str) -> None:
     """Delete a folder or file and all below it; nothing there is fine."""
-    if not is_remote(path):
-        if os.path.isdir(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            delete_files([path])
-        return
-    # In a store a path is one object, and only one with a slash behind it all objects below.
-    delete_files([path, path.rstrip("/") + "/"])
+    if is_remote(path):
+        below = (found.path for found in _store(path).below(path.rstrip("/") + "/"))
+        delete_files([path.rstrip("/"), *below])
+    elif os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        delete_files([path])
 
 
 def delete_files(paths: Iterable[str]) -> None:
-    """Delete files; one that is not there is fine."""
+    """Delete files; one that is not there is fine, and one that cannot be deleted stays."""
+    remote = []
     for path in paths:
-        try:
-            if is_remote(path):
-                FileSystems.delete([path])
-            else:
+        if is_remote(path):
+            remote.append(path)
+        else:
+            with suppress(OSError):
                 os.remove(path)
-        except (BeamIOError, OSError):
-            continue
+    if remote:
+        with suppress(HeterrecError):
+            _store(remote[0]).delete(remote)
 
 
 def files_below(folder: str) -> list[str]:
     """The paths of all files below a folder, sorted; none when there is no such folder."""
     if is_remote(folder):
-        return [path for path, _ in matched(join(folder, "**"))]
+        found = _store(folder).below(folder.rstrip("/") + "/")
+        return sorted(f.path for f in found if not f.path.endswith("/"))
     return sorted(join(top, name) for top, _, names in os.walk(folder) for name in names)
 
 
 def matched(pattern: str) -> list[tuple[str, int]]:
     """The files that a glob matches: (path, bytes), sorted by path.
 
+    `*` and `?` stand for no slash, `**/` for folders at any depth, `[abc]` and `[!abc]` for one character. A file
+    of that very name is taken before the pattern is.
+
     Raises:
-        CallError: there is no file system for the path's scheme.
-        RunError: the store does not answer, or refuses.
+        CallError: there is no store of the path's scheme, no such bucket, or the store refuses.
+        RunError: the store does not answer.
     """
-    try:
-        found = FileSystems.match([pattern])[0].metadata_list
-    except ValueError as error:
-        raise CallError(f"{pattern} cannot be opened: {error}") from None
-    except BeamIOError as error:
-        raise RunError(
-            f"{pattern} cannot be listed: {error}",
-            todo="Check the path, the credentials and the network, and that the extra for its store is installed.",
-        ) from error
-    return sorted((m.path, m.size_in_bytes) for m in found if m.size_in_bytes is not None)
+    if not is_remote(pattern):
+        names = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+        return [(n, os.path.getsize(n)) for n in sorted(names) if os.path.isfile(n)]
+    store = _store(pattern)
+    exact = [f for f in store.below(pattern, limit=1) if f.path == pattern]
+    fixed = "".join(itertools.takewhile(lambda c: c not in "*?[", pattern))
+    if exact or fixed == pattern:
+        return [(f.path, f.bytes) for f in exact]
+    wanted = re.compile(glob_as_regex(pattern))
+    return sorted(
+        (f.path, f.bytes)
+        for f in store.below(fixed)
+        if wanted.fullmatch(f.path) and not f.path.endswith("/")
+    )
+
+
+_GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\[(!?)(\]?[^\]]*)\]|.", re.DOTALL)
+_WILD = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def glob_as_regex(pattern: str) -> str:
+    """A glob as a regular expression of whole paths."""
+    parts = []
+    for piece in _GLOB.finditer(pattern):
+        text, inside = piece.group(0), piece.group(2)
+        if inside is not None:
+            inside = inside.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+            parts.append(f"[{'^/' if piece.group(1) else ''}{inside}]")
+        else:
+            parts.append(_WILD.get(text, re.escape(text)))
+    return "".join(parts)

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import posixpath
 import secrets
 import socket
 from collections.abc import Iterator
@@ -103,11 +102,9 @@ def _leases(output: str) -> Iterator[tuple[str, dict[str, object]]]:
 
 
 def _folders(generations: str) -> list[str]:
-    if storage.is_remote(
-        generations
-    ):  # a listing of all objects would be long: only those with a lease
-        found = storage.matched(storage.join(generations, "*", LEASE_NAME))
-        return [posixpath.dirname(path) for path, _ in found]
+    if storage.is_remote(generations):  # a thousand objects a request, and no request a generation
+        mark = f"/{LEASE_NAME}"
+        return [p.removesuffix(mark) for p in storage.files_below(generations) if p.endswith(mark)]
     if not os.path.isdir(generations):
         return []
     return sorted(entry.path for entry in os.scandir(generations) if entry.is_dir())

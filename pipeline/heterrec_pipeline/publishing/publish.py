@@ -1,13 +1,14 @@
 """The last step: settle every file, write the manifest, point `latest.json` at it."""
 
 import json
+import logging
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from heterrec_pipeline import storage
 from heterrec_pipeline.catalogue.encode import Fitted
@@ -41,6 +42,8 @@ from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.spec import spec_sha256
 
+LOG = logging.getLogger(__name__)
+_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}")
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 
 
@@ -59,9 +62,7 @@ class HashInputs(beam.DoFn):
 
 def _input_entry(file: InputFile) -> InputEntry:
     if storage.is_remote(file.path):
-        return InputEntry(
-            path=file.name, bytes=file.bytes, etag=str(FileSystems.checksum(file.path))
-        )
+        return InputEntry(path=file.name, bytes=file.bytes, etag=storage.version_of(file.path))
     return InputEntry(path=file.name, bytes=file.bytes, sha256=storage.sha256_of(file.path))
 
 
@@ -114,13 +115,43 @@ class Publish(beam.DoFn):
         storage.delete_tree(job.parts)
         orphans = (path for path in storage.files_below(job.root) if path.endswith(".tmp"))
         storage.delete_files(orphans)  # of attempts that failed
-        storage.replace_bytes(
+        storage.create_bytes(
             storage.join(job.root, MANIFEST_NAME), manifest.to_json().encode(), job.attempt
         )
-        latest = json.dumps({"generation": job.generation}) + "\n"
-        storage.replace_bytes(storage.join(job.output, LATEST_NAME), latest.encode(), job.attempt)
+        point_latest(job.output, job.generation, job.attempt)
         storage.delete_tree(storage.join(job.root, LEASE_NAME))
         yield manifest
+
+
+def point_latest(output: str, generation: str, attempt: str) -> None:
+    """Let `latest.json` name a generation, unless it names a newer one that stands.
+
+    Of builds that end together the one that began last is named, whichever of them writes last.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+
+    def newer_only(held: bytes | None) -> bytes | None:
+        named = _named(held)
+        if named > generation and storage.exists(
+            storage.join(output, "generations", named, MANIFEST_NAME)
+        ):
+            LOG.warning("%s names the newer %s and stays", LATEST_NAME, named)
+            return None
+        body = (json.dumps({"generation": generation}) + "\n").encode()
+        return None if body == held else body
+
+    storage.update_bytes(storage.join(output, LATEST_NAME), newer_only, attempt)
+
+
+def _named(held: bytes | None) -> str:
+    """The generation that the content of `latest.json` names; empty where it names none."""
+    try:
+        named = json.loads(held or b"")["generation"]
+    except (ValueError, TypeError, KeyError):
+        return ""
+    return named if isinstance(named, str) and _ID.fullmatch(named) else ""
 
 
 def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """The input files of a table, and the pieces of them that workers read."""
 
-import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
         path = storage.join(base, pattern)
-        matches = _local(path) if not storage.is_remote(path) else storage.matched(path)
+        matches = storage.matched(path)
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",
@@ -67,11 +66,6 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
         for name, size in matches:
             found[name] = InputFile(name, _short(name, base), size, source.format_of(name))
     return tuple(sorted(found.values(), key=lambda f: f.name))
-
-
-def _local(path: str) -> list[tuple[str, int]]:
-    names = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
-    return [(n, os.path.getsize(n)) for n in names if os.path.isfile(n)]
 
 
 def _neighbours(path: str) -> str:

@@ -7,50 +7,69 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 
-from heterrec_schemas.errors import CallError, RunError
+from heterrec_schemas import stores
+from heterrec_schemas.errors import RunError
 
 _CHUNK = 2**22
+_FEW = 4
+"""Up to so many objects are asked for one by one; a listing tells of a thousand at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Folder:
-    """A folder of one file system; it need not exist. Relative paths use `/`.
+    """A folder; it need not exist. Relative paths use `/`. It can be pickled and sent to a worker.
 
     Attributes:
-        filesystem: pyarrow's file system, which can be pickled and sent to a worker.
-        path: the folder as that file system names it.
+        path: the folder's absolute path, or its URI in a store.
         name: the folder as people name it, a path or a URI.
     """
 
-    filesystem: pafs.FileSystem
     path: str
     name: str
 
     def child(self, relative: str) -> "Folder":
         """A folder inside this one."""
-        return Folder(self.filesystem, f"{self.path}/{relative}", self.locate(relative))
+        return Folder(f"{self.path}/{relative}", self.locate(relative))
+
+    def parent(self) -> "Folder":
+        """The folder that this one lies in."""
+        return Folder(self.path.rpartition("/")[0], "")
 
     def locate(self, relative: str) -> str:
         """The full path or URI of a file inside, as people and other readers name it."""
         return f"{self.name.rstrip('/')}/{relative}"
 
     def kind(self) -> Literal["absent", "file", "folder"]:
-        """What stands at the folder's path."""
-        with _asking(self.name):
-            found = self.filesystem.get_file_info([self.path])[0].type
-        if found == pafs.FileType.NotFound:
-            return "absent"
-        return "folder" if found == pafs.FileType.Directory else "file"
+        """What stands at the folder's path.
+
+        Raises:
+            CallError: the store refuses.
+            RunError: the store does not answer.
+        """
+        if not stores.is_remote(self.path):
+            if os.path.isdir(self.path):
+                return "folder"
+            return "file" if os.path.exists(self.path) else "absent"
+        store = stores.store_of(self.path)
+        if list(store.below(f"{self.path}/", limit=1)):
+            return "folder"
+        return "absent" if store.stat(self.path) is None else "file"
 
     def sizes(self, relatives: Sequence[str]) -> list[int | None]:
-        """The bytes of files, None for what is absent or no file."""
-        with _asking(self.name):
-            found = self.filesystem.get_file_info([f"{self.path}/{r}" for r in relatives])
-        return [int(f.size) if f.type == pafs.FileType.File else None for f in found]
+        """The bytes of files, None for what is absent or no file; errors as in `kind`."""
+        paths = [f"{self.path}/{relative}" for relative in relatives]
+        if not stores.is_remote(self.path):
+            return [os.path.getsize(p) if os.path.isfile(p) else None for p in paths]
+        store = stores.store_of(self.path)
+        if len(paths) > _FEW:
+            known = {found.path: found.bytes for found in store.below(f"{self.path}/")}
+            return [known.get(path) for path in paths]
+        asked = [store.stat(path) for path in paths]
+        return [None if found is None else found.bytes for found in asked]
 
     def has_file(self, relative: str) -> bool:
         """Whether there is such a file."""
@@ -58,10 +77,11 @@ class Folder:
 
     def folders(self) -> list[str]:
         """The names of the folders inside, sorted; empty where the folder itself is absent."""
-        chosen = pafs.FileSelector(self.path, allow_not_found=True)
-        with _asking(self.name):
-            found = self.filesystem.get_file_info(chosen)
-        return sorted(f.base_name for f in found if f.type == pafs.FileType.Directory)
+        if stores.is_remote(self.path):
+            return stores.store_of(self.path).folders(self.path)
+        if not os.path.isdir(self.path):
+            return []
+        return sorted(entry.name for entry in os.scandir(self.path) if entry.is_dir())
 
     @contextmanager
     def open(self, relative: str) -> Iterator[pa.NativeFile]:
@@ -69,13 +89,21 @@ class Folder:
 
         Raises:
             FileNotFoundError: there is no such file.
-            RunError: the store does not answer.
+            CallError: the store refuses.
+            RunError: the file cannot be read, or the store does not answer.
         """
-        with (
-            _asking(self.locate(relative)),
-            self.filesystem.open_input_file(f"{self.path}/{relative}") as source,
-        ):
-            yield source
+        path = f"{self.path}/{relative}"
+        try:
+            if stores.is_remote(path):
+                source = pa.PythonFile(stores.open_object(path), mode="r")
+            else:
+                source = pa.OSFile(path)
+            with source:
+                yield source
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise RunError(f"{self.locate(relative)} cannot be read: {error}") from error
 
     def read_bytes(self, relative: str) -> bytes:
         """The whole of a small file; errors as in `open`."""
@@ -95,29 +123,12 @@ def open_folder(path: str | Path) -> Folder:
     """The folder at a local path or URI; whether it exists is not asked yet.
 
     Raises:
-        CallError: the URI is of a scheme that cannot be read here.
-        RunError: the store does not answer.
+        CallError: the URI is of a scheme that cannot be read here, or its store cannot be reached so.
     """
     name = str(path)
-    if "://" not in name:
-        return Folder(pafs.LocalFileSystem(), os.path.abspath(name), name)
-    try:
-        with _asking(name):
-            filesystem, inner = pafs.FileSystem.from_uri(name)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise CallError(
-            f"{name} cannot be opened ({str(error).splitlines()[0]})",
-            todo="Give a local path, or a URI of a store that pyarrow knows (gs://, s3://).",
-        ) from None
-    return Folder(filesystem, inner.rstrip("/"), name)
-
-
-@contextmanager
-def _asking(name: str) -> Iterator[None]:
-    """Turns a store's refusal into an error of the family; an absent file stays what it is."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise RunError(f"{name} cannot be read: {error}") from error
+    if name.startswith("file://"):
+        return Folder(os.path.abspath(unquote(name.removeprefix("file://"))), name)
+    if not stores.is_remote(name):
+        return Folder(os.path.abspath(name), name)
+    stores.store_of(name)
+    return Folder(name.rstrip("/"), name)

@@ -64,7 +64,7 @@ def _refusal(folder: Folder) -> GenerationError:
     """Why a folder with neither a manifest nor a `latest.json` cannot be opened."""
     kind = folder.kind()
     if kind == "absent":
-        beside = Folder(folder.filesystem, folder.path.rpartition("/")[0], "").folders()
+        beside = folder.parent().folders()
         hint = near(folder.path.rpartition("/")[2], beside)
         return GenerationError(
             f"there is no folder {folder.name}",

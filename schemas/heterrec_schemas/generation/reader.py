@@ -40,7 +40,7 @@ def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generati
             which is enough for a generation that was verified before.
 
     Raises:
-        CallError: `verify` or the URI's scheme is unknown.
+        CallError: `verify` or the URI's scheme is unknown, or the store refuses.
         GenerationError: there is no generation at the path.
         UnfinishedGenerationError: there is one, without a manifest.
         FormatVersionError: it is of a format version that this release does not know.

@@ -2,7 +2,6 @@ import hashlib
 import pickle
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
 
 from heterrec_schemas.errors import CallError, RunError
@@ -51,7 +50,7 @@ def test_absence_is_told(folder: Path) -> None:
 
 
 def test_an_unknown_scheme_is_a_mistake_in_the_call() -> None:
-    with pytest.raises(CallError, match=r"ftp://host/x cannot be opened .*Give a local path"):
+    with pytest.raises(CallError, match=r"ftp://host/x cannot be opened: .* Give a local path"):
         open_folder("ftp://host/x")
 
 
@@ -63,5 +62,4 @@ def test_what_cannot_be_read_is_a_failed_run(folder: Path) -> None:
 def test_a_folder_can_be_sent_to_a_worker(folder: Path) -> None:
     back = pickle.loads(pickle.dumps(open_folder(folder)))
     assert isinstance(back, Folder)
-    assert isinstance(back.filesystem, pafs.LocalFileSystem)
     assert back.has_file("a/x.txt")

@@ -1,0 +1,257 @@
+"""s3:// through boto3: Amazon's store, and others that speak its protocol."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import boto3
+import urllib3
+from boto3.s3.transfer import TransferConfig
+from botocore import exceptions as aws
+from botocore.config import Config
+
+from heterrec_schemas.errors import CallError, HeterrecError
+from heterrec_schemas.stores.patience import TransientError
+from heterrec_schemas.stores.settings import StoreSettings
+from heterrec_schemas.stores.store import ABSENT, ChangedError, Found, Store, split
+
+CONNECTIONS = 32
+_ONE_COPY = 2**26
+"""Larger objects are copied in parts, so that no request lasts long."""
+_PAGE = 1_000
+_TRANSIENT = {
+    "RequestTimeout",
+    "SlowDown",
+    "Throttling",
+    "RequestTimeTooSkewed",
+    "OperationAborted",
+}
+_ABSENT = {"NoSuchKey", "404", "NotFound"}
+_CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
+_CREDENTIALS = (
+    aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.CredentialRetrievalError,
+    aws.ProfileNotFound,
+    aws.UnauthorizedSSOTokenError,
+)
+_TODO = "Check the credentials (environment, ~/.aws, or the machine's role) and the bucket's permissions."
+
+
+class S3Store(Store):
+    """Objects in S3; a version is an ETag."""
+
+    scheme = "s3"
+
+    def __init__(self, settings: StoreSettings) -> None:
+        """Make the process's client.
+
+        Raises:
+            CallError: the settings or the profile are wrong.
+        """
+        super().__init__(settings)
+        config = Config(
+            # Trying again is this package's own business, under one rule for all stores.
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=min(10.0, settings.silence),
+            read_timeout=settings.silence,
+            max_pool_connections=CONNECTIONS,
+        )
+        with self.translated("s3://"):
+            self._client: Any = boto3.session.Session().client(
+                "s3", config=config, **dict(settings.s3)
+            )
+
+    @contextmanager
+    def translated(self, path: str) -> Iterator[None]:
+        """The client's exceptions as this package's."""
+        try:
+            yield
+        except aws.ClientError as error:
+            raise _judged(path, error) from error
+        except _CREDENTIALS as error:
+            raise CallError(
+                f"{path}: there are no credentials for it: {error}", todo=_TODO
+            ) from error
+        except (
+            aws.HTTPClientError,
+            aws.ConnectionError,
+            aws.IncompleteReadError,
+            urllib3.exceptions.HTTPError,
+        ) as error:
+            raise TransientError(" ".join(str(error).split())) from error
+        except (aws.BotoCoreError, ValueError) as error:
+            raise CallError(f"{path} cannot be reached: {error}", todo=_TODO) from error
+
+    def stat(self, path: str) -> Found | None:
+        """One HEAD."""
+        bucket, key = split(path)
+        try:
+            answer = self.ask(
+                "looking for", path, lambda: self._client.head_object(Bucket=bucket, Key=key)
+            )
+        except FileNotFoundError:
+            return None
+        return Found(path, answer["ContentLength"], answer["ETag"])
+
+    def read(self, found: Found, start: int, stop: int) -> bytes:
+        """One GET of a range, of this very version."""
+        bucket, key = split(found.path)
+
+        def get() -> bytes:
+            answer = self._client.get_object(
+                Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", IfMatch=found.version
+            )
+            with answer["Body"] as body:
+                data: bytes = body.read()
+            if len(data) != stop - start:
+                raise TransientError(f"got {len(data)} bytes, expected {stop - start}")
+            return data
+
+        return self.ask("reading", found.path, get)
+
+    def put(self, path: str, data: bytes, expected: str | None = None) -> None:
+        """One PUT, with If-Match or If-None-Match where a version is expected."""
+        bucket, key = split(path)
+        condition = {}
+        if expected is not None:
+            condition = {"IfNoneMatch": "*"} if expected == ABSENT else {"IfMatch": expected}
+        try:
+            self.ask(
+                "writing",
+                path,
+                lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, **condition),
+            )
+        except FileNotFoundError:  # the version that should stand there is deleted
+            raise ChangedError(path) from None
+
+    def upload(self, path: str) -> "S3Upload":
+        """A multipart upload."""
+        return S3Upload(self, self._client, path)
+
+    def copy(self, old: str, new: str) -> None:
+        """One COPY, or as many as an object above 64 MB needs."""
+        (bucket, key), (new_bucket, new_key) = split(old), split(new)
+        source = {"Bucket": bucket, "Key": key}
+        config = TransferConfig(
+            multipart_threshold=_ONE_COPY, multipart_chunksize=_ONE_COPY, use_threads=False
+        )
+        self.ask(
+            "copying", old, lambda: self._client.copy(source, new_bucket, new_key, Config=config)
+        )
+
+    def delete(self, paths: list[str]) -> None:
+        """One DELETE an object, some at a time: not every store of this protocol takes a list."""
+
+        def one(path: str) -> None:
+            bucket, key = split(path)
+            self.ask("deleting", path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(one, paths))
+
+    def below(self, prefix: str, limit: int | None = None) -> Iterator[Found]:
+        """One GET a thousand objects."""
+        bucket, _ = split(prefix)
+        left = limit
+        for page in self._pages(prefix, MaxKeys=min(limit or _PAGE, _PAGE)):
+            for entry in page.get("Contents", ())[:left]:
+                yield Found(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["ETag"])
+            if left is not None:
+                left -= len(page.get("Contents", ()))
+                if left <= 0:
+                    return
+
+    def folders(self, path: str) -> list[str]:
+        """One GET a thousand names."""
+        base = path.rstrip("/") + "/"
+        skipped = len(split(base)[1])
+        names = [
+            entry["Prefix"][skipped:-1]
+            for page in self._pages(base, Delimiter="/")
+            for entry in page.get("CommonPrefixes", ())
+        ]
+        return sorted(names)
+
+    def _pages(self, prefix: str, **more: Any) -> Iterator[dict[str, Any]]:
+        bucket, key = split(prefix)
+        token: dict[str, str] = {}
+        while True:
+            asked = {"Bucket": bucket, "Prefix": key, **more, **token}
+            page = self.ask("listing", prefix, partial(self._client.list_objects_v2, **asked))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+class S3Upload:
+    """A multipart upload."""
+
+    def __init__(self, store: S3Store, client: Any, path: str) -> None:
+        """Begin it."""
+        self._store, self._client, self._path = store, client, path
+        bucket, key = split(path)
+        self._where = {"Bucket": bucket, "Key": key}
+        begun = store.ask("writing", path, lambda: client.create_multipart_upload(**self._where))
+        self._where["UploadId"] = begun["UploadId"]
+        self._parts: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def part(self, data: bytes) -> None:
+        """One PUT; sent again, a part takes the place of its like."""
+        number = len(self._parts) + 1
+        sent = self._store.ask(
+            "writing",
+            self._path,
+            lambda: self._client.upload_part(**self._where, PartNumber=number, Body=data),
+        )
+        # Some stores want the parts' checksums back, and give them only where they know them.
+        sums = {k: v for k, v in sent.items() if k.startswith("Checksum") and k != "ChecksumType"}
+        self._parts.append({"PartNumber": number, "ETag": sent["ETag"], **sums})
+        self._bytes += len(data)
+
+    def finish(self) -> None:
+        """One POST; where the answer to it was lost, the object stands and the upload is gone."""
+        done = {"Parts": self._parts}
+        try:
+            self._store.ask(
+                "writing",
+                self._path,
+                lambda: self._client.complete_multipart_upload(**self._where, MultipartUpload=done),
+            )
+        except FileNotFoundError:
+            found = self._store.stat(self._path)
+            if found is None or found.bytes != self._bytes:
+                raise
+
+    def abort(self) -> None:
+        """One DELETE, if the store takes it; else the bucket's lifecycle rule clears the parts away."""
+        try:
+            self._store.ask(
+                "clearing", self._path, lambda: self._client.abort_multipart_upload(**self._where)
+            )
+        except (HeterrecError, FileNotFoundError):
+            return
+
+
+def _judged(path: str, error: aws.ClientError) -> Exception:
+    """What an answer of the store means."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    said = f"{code} {error.response.get('Error', {}).get('Message', '')}".strip()
+    if code == "NoSuchBucket":
+        return CallError(f"{path}: there is no bucket {split(path)[0]}", todo="Check the path.")
+    if code in _CHANGED or (status == 409 and code not in _TRANSIENT):
+        return ChangedError(path)
+    if code in _ABSENT or status == 404:
+        return FileNotFoundError(2, said, path)
+    if code in _TRANSIENT or status in (408, 429) or (status >= 500 and status != 501):
+        return TransientError(said or str(status))
+    return CallError(f"{path}: the store refuses: {said or status}", todo=_TODO)
