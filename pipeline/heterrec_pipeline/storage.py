@@ -213,7 +213,7 @@ def create_bytes(path: str, data: bytes, attempt: str) -> None:
 
 
 def update_bytes(path: str, change: Callable[[bytes | None], bytes | None], attempt: str) -> None:
-    """Replace a small file by what it becomes, so that no other writer's change is lost.
+    """Replace a small file by what it becomes, so that no other writer's change is lost; equal ones count once.
 
     In a store the write is conditional on the version that was read. On a local disk writers take turns by a lock
     on the folder, which ends with the process that holds it.
@@ -248,10 +248,13 @@ def update_bytes(path: str, change: Callable[[bytes | None], bytes | None], atte
 
 def _update_object(path: str, change: Callable[[bytes | None], bytes | None]) -> None:
     store = _store(path)
+    made: bytes | None = None
     for _ in range(_READ_AGAIN):
         found = store.stat(path)
         try:
             held = store.read(found, 0, found.bytes) if found and found.bytes else b""
+            if found and held == made:  # written by the last try, whose answer was lost
+                return
             made = change(held if found else None)
             if made is not None:
                 store.put(path, made, found.version if found else stores.ABSENT)

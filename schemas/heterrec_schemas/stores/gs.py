@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -15,16 +15,17 @@ from google.auth import credentials, impersonated_credentials
 from google.auth import exceptions as gauth
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
-from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
-from heterrec_schemas.errors import CallError, HeterrecError, RunError
+from heterrec_schemas.errors import CallError, HeterrecError
 from heterrec_schemas.stores.patience import TransientError
 from heterrec_schemas.stores.settings import StoreSettings
 from heterrec_schemas.stores.store import ChangedError, Found, Store, split
-from heterrec_schemas.stores.writer import PART
 
 CONNECTIONS = 32
+_INCOMPLETE = 308
+_QUANTUM = 2**18
+"""What an upload holds before its end is a multiple of this."""
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _FIELDS = "items(name,size,generation),prefixes,nextPageToken"
 _CREDENTIALS_TODO = (
@@ -64,8 +65,8 @@ class GsStore(Store):
             raise _judged(path, int(error.code or 0), error.message) from error
         except InvalidResponse as error:
             raise _judged(path, error.response.status_code, str(error)) from error
-        except (gauth.DefaultCredentialsError, gauth.RefreshError) as error:
-            if getattr(error, "retryable", False):
+        except gauth.GoogleAuthError as error:
+            if error.retryable or isinstance(error, gauth.TransportError):
                 raise TransientError(str(error)) from error
             raise CallError(
                 f"{path}: there are no credentials for it: {error}", todo=_CREDENTIALS_TODO
@@ -73,7 +74,6 @@ class GsStore(Store):
         except (
             requests.exceptions.RequestException,
             urllib3.exceptions.HTTPError,
-            gauth.TransportError,
             DataCorruption,
             ConnectionError,
         ) as error:
@@ -136,6 +136,17 @@ class GsStore(Store):
         """A resumable upload."""
         return GsUpload(self, path)
 
+    def session(self, path: str) -> str:
+        """The URL of a new resumable upload."""
+        url: str = self.blob(path).create_resumable_upload_session(timeout=self._times, retry=None)
+        return url
+
+    def send(self, method: str, url: str, data: bytes | memoryview, headers: dict[str, str]) -> Any:
+        """One request of a resumable upload, for which the client has no public call."""
+        return self._client._http.request(
+            method, url, data=bytes(data), headers=headers, timeout=self._times
+        )
+
     def copy(self, old: str, new: str) -> None:
         """One rewrite, or as many as the store wants for a large object."""
         source, target = self.blob(old), self.blob(new)
@@ -194,43 +205,67 @@ class GsStore(Store):
 
 
 class GsUpload:
-    """A resumable upload; its client tries a part again from where the store has it."""
+    """A resumable upload. After a broken answer the store is asked how much it has, and gets the rest."""
 
-    def __init__(self, store: GsStore, path: str) -> None:
-        """Nothing is asked before the first part."""
+    def __init__(self, store: "GsStore", path: str) -> None:
+        """One POST."""
         self._store, self._path = store, path
-        self._writer = store.blob(path).open(
-            "wb",
-            chunk_size=PART,
-            timeout=store.settings.silence,
-            retry=DEFAULT_RETRY.with_timeout(store.settings.seconds),
-        )
+        self._url: str = store.ask("writing", path, partial(store.session, path))
+        self._sent = 0
+        self._held = b""
 
     def part(self, data: bytes) -> None:
-        """One PUT for each 8 MB."""
-        self._asking(lambda: self._writer.write(data))
+        """One PUT, of the part before: the last one has to say that it is."""
+        if self._held:
+            self._send(self._held, last=False)
+        self._held = data
 
     def finish(self) -> None:
-        """The last PUT."""
-        self._asking(self._writer.close)
+        """One PUT."""
+        self._send(self._held, last=True)
 
-    def _asking(self, call: Any) -> None:
+    def _send(self, data: bytes, *, last: bool) -> None:
+        start, stop = self._sent, self._sent + len(data)
+        whole = str(stop) if last else "*"
+        tried = False
+
+        def send() -> None:
+            nonlocal tried
+            known = start
+            if tried:
+                known = self._known(whole, stop)
+            tried = True
+            while known < stop:
+                rest = memoryview(data)[known - start :]
+                known = self._put(rest, f"bytes {known}-{stop - 1}/{whole}", stop)
+
+        self._store.ask("writing", self._path, send)
+        self._sent = stop
+
+    def _known(self, whole: str, stop: int) -> int:
+        """How many bytes the store has of the upload, all of them where it has ended."""
         try:
-            with self._store.translated(self._path):
-                call()
-        except TransientError as error:
-            raise RunError(
-                f"writing {self._path}: the store has not answered as it should (the last: {error})",
-                todo="Run the same command again when the store is well.",
-            ) from error
+            return self._put(b"", f"bytes */{whole}", stop)
+        except FileNotFoundError:  # some forget an upload once its object stands
+            found = self._store.stat(self._path)
+            if found is None or found.bytes != stop:
+                raise
+            return stop
+
+    def _put(self, data: bytes | memoryview, span: str, stop: int) -> int:
+        """Send some bytes; returns how many of the upload the store then has."""
+        answer = self._store.send("PUT", self._url, data, {"Content-Range": span})
+        if answer.status_code in (200, 201):
+            return stop
+        if answer.status_code == _INCOMPLETE:
+            _, _, last = answer.headers.get("Range", "bytes=0--1").partition("-")
+            return (int(last) + 1) // _QUANTUM * _QUANTUM
+        raise _judged(self._path, answer.status_code, answer.text)
 
     def abort(self) -> None:
         """One DELETE, if the store takes it; else the upload lapses after a week."""
-        try:
-            with self._store.translated(self._path):
-                self._writer.terminate()
-        except (HeterrecError, TransientError, ChangedError, FileNotFoundError):
-            return
+        with suppress(HeterrecError, TransientError), self._store.translated(self._path):
+            self._store.send("DELETE", self._url, b"", {})
 
 
 def _credentials(settings: StoreSettings) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, RunError
 from heterrec_schemas.stores.patience import patiently
 from heterrec_schemas.stores.settings import StoreSettings
 
@@ -64,19 +64,30 @@ class Store(ABC):
     def __init__(self, settings: StoreSettings) -> None:
         """Keep the settings; subclasses make their client."""
         self.settings = settings
+        self._out = False
 
     @abstractmethod
     def translated(self, path: str) -> AbstractContextManager[None]:
         """Turns the client's exceptions into TransientError, ChangedError, FileNotFoundError or one of the family."""
 
     def ask(self, verb: str, path: str, call: Callable[[], T]) -> T:
-        """What `call` gives, tried again where that can help."""
+        """What `call` gives, tried again where that can help.
+
+        A store that was given up is not waited for again until it has answered: what cleans up behind a failure would
+        otherwise wait as long as the failure did, and again for each file.
+        """
 
         def once() -> T:
             with self.translated(path):
                 return call()
 
-        return patiently(f"{verb} {path}", self.settings.seconds, once)
+        try:
+            got = patiently(f"{verb} {path}", 0 if self._out else self.settings.seconds, once)
+        except RunError:
+            self._out = True
+            raise
+        self._out = False
+        return got
 
     @abstractmethod
     def stat(self, path: str) -> Found | None:

@@ -113,16 +113,14 @@ def test_a_manifest_is_written_once(output: str) -> None:
 
 
 def test_no_change_is_lost(output: str) -> None:
-    path = f"{output}/counter"
+    path = f"{output}/lines"
 
-    def more(held: bytes | None) -> bytes:
-        return str(int(held or b"0") + 1).encode()
+    def add(name: str) -> None:
+        storage.update_bytes(path, lambda held: (held or b"") + f"{name}\n".encode(), name)
 
-    raised = at_once(
-        [lambda k=k: storage.update_bytes(path, more, f"a{k}") for k in range(AT_ONCE)]
-    )  # type: ignore[misc]
-    assert raised == [None] * AT_ONCE
-    assert storage.read_bytes(path) == str(AT_ONCE).encode()
+    names = [f"n{k}" for k in range(AT_ONCE)]
+    assert at_once([lambda n=n: add(n) for n in names]) == [None] * AT_ONCE  # type: ignore[misc]
+    assert sorted(storage.read_bytes(path).decode().split()) == names
 
 
 @pytest.mark.parametrize("store", ["gs"], indirect=True)
