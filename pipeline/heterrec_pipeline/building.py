@@ -217,7 +217,14 @@ def published(job: Job, swept: list[str], watching: Watching) -> BuildResult:
 def failure(job: Job, error: BaseException) -> BaseException:
     """Clean up behind a run that has ended early; returns what to raise."""
     stopped = isinstance(error, KeyboardInterrupt) or STOPPED in str(error)
-    if storage.exists(storage.join(job.root, MANIFEST_NAME)):
+    try:
+        stands = storage.exists(storage.join(job.root, MANIFEST_NAME))
+    except HeterrecError:  # the store that has failed the run
+        return RunError(
+            f"the run failed, and what it has left cannot be looked at: {reason(error).rstrip('.')}",
+            todo=f"Run again when the store is well. {job.root} counts only if it has a {MANIFEST_NAME}.",
+        )
+    if stands:
         why = "it was stopped" if stopped else reason(error).rstrip(".")
         return RunError(
             f"the run ended early, but its generation {job.root} stands: {why}",

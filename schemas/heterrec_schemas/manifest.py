@@ -36,7 +36,7 @@ class FileEntry(_Entry):
 
 
 class InputEntry(_Entry):
-    """One input file as it was read: SHA-256 on local disks, the store's etag elsewhere."""
+    """One input file as it was read: SHA-256 on local disks, the store's name for that version elsewhere."""
 
     path: str
     bytes: int

@@ -6,13 +6,14 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 
 from heterrec_pipeline import storage
-from heterrec_schemas.errors import CallError, RunError
+from heterrec_schemas.errors import CallError, HeterrecError, RunError
 from heterrec_schemas.manifest import MANIFEST_NAME
 
 LEASE_NAME = "building.json"
@@ -70,10 +71,11 @@ def _namespace() -> str:
 
 
 def discard(folder: str) -> None:
-    """Delete an unfinished generation, its lease last: what a kill leaves of it can still be swept."""
+    """Delete an unfinished generation, its lease last: what a kill, or a store that is gone, leaves can still be swept."""
     lease = storage.join(folder, LEASE_NAME)
-    storage.delete_files(path for path in storage.files_below(folder) if path != lease)
-    storage.delete_tree(folder)
+    with suppress(HeterrecError):
+        storage.delete_files(path for path in storage.files_below(folder) if path != lease)
+        storage.delete_tree(folder)
 
 
 def sweep(output: str, now: datetime) -> list[str]:
