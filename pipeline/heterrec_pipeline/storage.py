@@ -235,11 +235,12 @@ def update_bytes(path: str, change: Callable[[bytes | None], bytes | None], atte
         os.makedirs(folder, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(
-            OSError
-        ):  # a file system without locks: the window between read and write stays open
+        # Where a file system has no locks, the window between read and write stays open.
+        with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
-        made = change(read_bytes(path) if exists(path) else None)
+        with _writing(path):
+            held = read_bytes(path) if exists(path) else None
+        made = change(held)
         if made is not None:
             replace_bytes(path, made, attempt)
     finally:
