@@ -1,4 +1,4 @@
-"""The command line: `heterrec-pipeline build | validate | inspect | embed`. It parses and calls; the work is elsewhere.
+"""The command line: `heterrec-pipeline build | validate | plan | inspect | embed`. It parses and calls.
 
 Exit codes: 0 done, 1 a failure of the run, 2 a mistake in the call, the spec or the data.
 """
@@ -226,6 +226,35 @@ def validate(
         use_stores(list(context.args))
         text = _spec_text(spec, list(context.args))
         run_validate(text, input, where=spec, as_json=as_json, console=Console(markup=False))
+
+
+@app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
+def plan(
+    context: typer.Context,
+    spec: SpecOption,
+    input: InputOption,
+    full_scan: Annotated[
+        bool, typer.Option("--full-scan", help="Read everything: cardinalities are then exact.")
+    ] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say what a build would take and give, from schemas and a sample; nothing is run or written."""
+    with _guarded(debug):
+        from heterrec_pipeline.planning.display import as_json as plan_json
+        from heterrec_pipeline.planning.display import show
+        from heterrec_pipeline.planning.plan import PlanConfig
+        from heterrec_pipeline.planning.plan import plan as reckon
+        from heterrec_pipeline.runners import use_stores
+
+        use_stores(list(context.args))
+        text = _spec_text(spec, list(context.args))
+        parsed = parse_spec(text, where=spec)
+        found = reckon(PlanConfig(parsed, text, input, list(context.args), full_scan))
+        if as_json:
+            print(json.dumps(plan_json(found)))
+        else:
+            show(Console(markup=False), found)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from rich.console import Console
 from heterrec_pipeline import display
 from heterrec_pipeline.progress import METER
 
-COMMANDS = ("build", "validate", "inspect", "embed")
+COMMANDS = ("build", "validate", "plan", "inspect", "embed")
 
 
 # --- help and usage ---------------------------------------------------------------------------------

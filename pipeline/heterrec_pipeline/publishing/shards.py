@@ -61,6 +61,20 @@ class ShardWriter:
         self.rows += len(table)
 
 
+def parquet_writer(
+    sink: pa.NativeFile, schema: pa.Schema, plain: Sequence[str]
+) -> pq.ParquetWriter:
+    """A writer of Parquet as every table of a generation is written; `plain` columns go without a dictionary."""
+    leaves = {n: not any(n == p or n.startswith(f"{p}.") for p in plain) for n in _leaves(schema)}
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        use_dictionary=[n for n, repeats in leaves.items() if repeats],
+        write_statistics=True,
+    )
+
+
 @contextmanager
 def new_shard(
     root: str,
@@ -86,16 +100,7 @@ def new_shard(
     """
     temporary = _temporary(root, path)
     with moving(WRITTEN, f"write {path}") as moved, storage.open_write(temporary) as out:
-        leaves = {
-            n: not any(n == p or n.startswith(f"{p}.") for p in plain) for n in _leaves(schema)
-        }
-        with pq.ParquetWriter(
-            pa.PythonFile(out, mode="w"),
-            schema,
-            compression="zstd",
-            use_dictionary=[n for n, repeats in leaves.items() if repeats],
-            write_statistics=True,
-        ) as parquet:
+        with parquet_writer(pa.PythonFile(out, mode="w"), schema, plain) as parquet:
             writer = ShardWriter(parquet, row_group)
             yield writer
             writer.finish()

@@ -52,9 +52,10 @@ def arrow_schemas(root: str, files: list[Written]) -> Iterator[tuple[str, str]]:
         settled = storage.join(root, file.path)
         path = file.temporary if storage.exists(file.temporary) else settled
         with storage.open_arrow(path) as handle:
-            yield f"schema/{kind}.json", _as_json(pq.read_schema(handle))
+            yield f"schema/{kind}.json", schema_json(pq.read_schema(handle))
 
 
-def _as_json(schema: pa.Schema) -> str:
+def schema_json(schema: pa.Schema) -> str:
+    """An Arrow schema as JSON text."""
     fields = [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in schema]
     return json.dumps({"fields": fields}, indent=1) + "\n"

@@ -1,0 +1,129 @@
+"""What a person should look at before a build: codes never used, features nearly always missing, skew, unknown items."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from heterrec_pipeline.planning.counts import LogCounts, TableCounts
+from heterrec_pipeline.planning.output import Surveys
+from heterrec_pipeline.planning.survey.features import FeatureSurvey
+from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature
+from heterrec_schemas.tokens import VALUES_PER_SHARD
+
+NEVER_USED = 0.5
+"""So large a share of codes that nothing uses is worth a word."""
+ITEMS_A_CODE = 8
+"""Codes of a group that hold fewer items on average can hardly be learnt."""
+MISSING = 0.9
+SKEWED_USER = 0.01
+"""Of all interactions."""
+LOPSIDED = 2.0
+"""The largest sequence shard over an average one."""
+UNKNOWN = 0.05
+
+
+def warnings(found: Surveys, items: TableCounts, log: LogCounts) -> Iterator[str]:
+    """Everything that is worth a word, in the order of the data."""
+    for feature in found.features:
+        yield from _feature(feature, items.kept.value)
+    declared = found.job.spec.items.catalogue_vocabulary.shards
+    yield from _shards("the catalogue", items.kept.value, declared)
+    yield from _users(found)
+    yield from _log(found, log)
+    yield from _rejects(found, items, log)
+
+
+def _feature(f: FeatureSurvey, items: int) -> Iterator[str]:
+    name = f"feature {f.feature.name!r}" if f.side == "item" else f"user feature {f.feature.name!r}"
+    where = "all" if f.rows and f.missing == f.rows else f"{f.missing_share:.1%}"
+    if f.rows and f.missing == f.rows:
+        yield (
+            f"{name} is missing in {where} {f.rows:,} rows read; a build refuses a feature without any "
+            "value. Check the column and missing_values."
+        )
+    elif f.missing_share > MISSING:
+        yield f"{name} is missing in {where} of the rows read. Is it the right column?"
+    if isinstance(f.feature, EmbeddingFeature):
+        yield from _codes(name, f, f.feature, items)
+    if isinstance(f.feature, CategoricalFeature):
+        if f.rows and f.oov_share > UNKNOWN and f.feature.oov_buckets == 0:
+            yield (
+                f"{name}: {f.oov_share:.1%} of the rows hold a value outside the vocabulary, and without "
+                "oov_buckets they count as missing."
+            )
+        yield from _shards(name, f.ids.value, f.feature.shards)
+
+
+def _codes(name: str, f: FeatureSurvey, feature: EmbeddingFeature, items: int) -> Iterator[str]:
+    every = feature.groups * feature.codes
+    if f.ids.high < (1 - NEVER_USED) * every:
+        yield (
+            f"{name}: {1 - f.ids.value / every:.0%} of its codes are never used ({f.ids.value:,} of "
+            f"{every:,} are). Fewer quantiles or more groups give denser codes."
+        )
+    if feature.codes * ITEMS_A_CODE > max(1, items):
+        yield (
+            f"{name}: a group has {feature.codes:,} codes for {items:,} items, "
+            f"{items / feature.codes:.1f} items a code. Fewer quantiles or more groups leave more to learn "
+            "from."
+        )
+
+
+def _shards(name: str, values: int, declared: int | None) -> Iterator[str]:
+    if declared is not None and values > 4 * declared * VALUES_PER_SHARD:
+        yield (
+            f"{name}: {declared} vocabulary {'shard' if declared == 1 else 'shards'} for about {values:,} "
+            f"values, {values // declared:,} each. Leave `shards` out, or declare more."
+        )
+
+
+def _users(found: Surveys) -> Iterator[str]:
+    rows = found.log.by_user.rows
+    total = int(rows.sum())
+    if total == 0:
+        return
+    top = int(rows.max())
+    if len(rows) >= 1 / SKEWED_USER and top / total > SKEWED_USER:
+        yield (
+            f"one user has {top / total:.1%} of the interactions ({top:,} of {total:,} read). A robot? "
+            "All of a user's rows are sorted by one worker."
+        )
+    shards = found.job.spec.output.sequence_shards
+    if shards == 1:
+        return
+    shard = (found.log.by_user.keys.astype(np.uint64) % np.uint64(shards)).astype(np.int64)
+    weights = np.bincount(shard, weights=rows, minlength=shards)
+    if weights.max() > LOPSIDED * weights.mean():
+        yield (
+            f"sequence shards are lopsided: the largest holds {weights.max() / weights.mean():.1f} times the "
+            f"interactions of an average one, {int((weights == 0).sum())} of {shards} hold none. Fewer "
+            "shards, or a look at the heaviest users."
+        )
+
+
+def _log(found: Surveys, log: LogCounts) -> Iterator[str]:
+    spec, survey = found.job.spec, found.log
+    share = survey.unknown / max(1, survey.seen)
+    if share > UNKNOWN:
+        yield (
+            f"{share:.1%} of the interactions have an item that the catalogue lacks "
+            f"(unknown_items: {spec.interactions.unknown_items})."
+        )
+    if log.read.value and log.kept.value == 0:
+        yield "no interaction is left after the checks; a build would publish nothing."
+    if not (survey.part.whole or survey.part.fair):
+        yield (
+            "the log is text too large to read wholly: only the beginnings of its files were read, and what "
+            "is said of users and sequences is a guess. --full-scan reads all of it."
+        )
+
+
+def _rejects(found: Surveys, items: TableCounts, log: LogCounts) -> Iterator[str]:
+    limit = found.job.spec.limits.max_reject_ratio
+    for name, counts in (("items", items), ("interactions", log)):
+        share = counts.rejected.value / max(1, counts.read.value)
+        if share > limit:
+            yield (
+                f"{name}: about {share:.1%} of the rows would be set aside, more than "
+                f"limits.max_reject_ratio allows ({limit:.1%}): a build would refuse."
+            )

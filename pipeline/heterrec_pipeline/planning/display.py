@@ -1,0 +1,214 @@
+"""A plan as one JSON object, and as tables for a person."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from heterrec_pipeline.planning.output import Files
+from heterrec_pipeline.planning.paths import paths
+from heterrec_pipeline.planning.plan import Plan
+from heterrec_pipeline.planning.sampling.estimates import CONFIDENCE, Estimate
+from heterrec_pipeline.planning.survey.features import FeatureSurvey
+from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, NumericFeature
+
+PLAN_VERSION = 1
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The layout that docs/plan.md describes."""
+    found, log = plan.found, plan.log
+    rows = {"items": plan.items, **({"users": plan.users} if plan.users else {})}
+    return {
+        "plan_version": PLAN_VERSION,
+        "name": found.job.spec.name,
+        "confidence": CONFIDENCE,
+        "read": _read(plan),
+        "rows": {
+            **{n: {k: e.as_json() for k, e in vars(c).items()} for n, c in rows.items()},
+            "interactions": {k: e.as_json() for k, e in vars(log).items() if k != "users"},
+            "sequences": {s: e.as_json() for s, e in plan.sequences.items()},
+        },
+        "users": log.users.as_json(),
+        "features": [_feature(f) for f in found.features],
+        "paths": paths(found),
+        "rejects": {str(r): n for r, n in plan.rejects.items()},
+        "files": [
+            {"kind": f.kind, "name": f.stem, "shards": f.shards, "rows": f.rows, "bytes": f.bytes}
+            for f in plan.files
+        ],
+        "text_bytes": sum(plan.texts.values()),
+        "bytes_out": plan.bytes_out,
+        "shuffle": {
+            "bytes": plan.shuffle.bytes,
+            "through": "files" if plan.shuffle.through_files else "engine",
+            "tables": plan.shuffle.by_table,
+        },
+        "disk": {"bytes": plan.disk, "parts": plan.parts},
+        "memory": {
+            "bytes": plan.memory.peak,
+            "base": plan.memory.base,
+            "steps": plan.memory.steps,
+        },
+        "warnings": plan.warnings,
+    }
+
+
+def _read(plan: Plan) -> dict[str, dict[str, int | bool]]:
+    """What was read of each table: of its columns' blocks so many."""
+    found = plan.found
+    tables = [found.items, *found.joins, *([found.users] if found.users else [])]
+    parts = {t.table.name: t.part for t in tables} | {"interactions": found.log.part}
+    return {n: {"blocks": p.read, "of": p.total, "whole": p.whole} for n, p in parts.items()}
+
+
+def _feature(f: FeatureSurvey) -> dict[str, Any]:
+    feature = f.feature
+    body: dict[str, Any] = {
+        "name": feature.name,
+        "side": f.side,
+        "kind": feature.kind,
+        "missing_share": round(f.missing_share, 6),
+    }
+    if isinstance(feature, CategoricalFeature):
+        body |= {
+            "distinct": (f.distinct or Estimate.exactly(0)).as_json(),
+            "values": f.ids.as_json(),
+            "oov_buckets": feature.oov_buckets,
+            "oov_share": round(f.oov_share, 6),
+            "shards": f.shards,
+        }
+    elif isinstance(feature, NumericFeature):
+        body |= {"bins": f.ids.as_json()}
+    else:
+        every = feature.groups * feature.codes
+        body |= {
+            "groups": feature.groups,
+            "codes_a_group": feature.codes,
+            "codes_used": f.ids.as_json(),
+            "never_used_share": round(1 - f.ids.value / every, 6),
+            "fewest_used_in_a_group": min(f.used, default=0),
+        }
+    return body
+
+
+def show(console: Console, plan: Plan) -> None:
+    """Tables for a person."""
+    console.print(_rows(plan))
+    if plan.found.features:
+        console.print(_features(plan))
+    console.print(_files(plan))
+    _resources(console, plan)
+    for line in plan.warnings:
+        console.print(
+            f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
+    console.print("Nothing was built or written.", highlight=False)
+
+
+def number(estimate: Estimate) -> str:
+    """`12,101` where it is exact, else `~22,000 (20,100 to 60,500)`."""
+    if estimate.exact:
+        return f"{estimate.value:,}"
+    return f"~{estimate.value:,} ({estimate.low:,} to {estimate.high:,})"
+
+
+def size(count: float) -> str:
+    """Bytes in a unit that suits them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
+    table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False)
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="left" if k < texts else "right")
+    return table
+
+
+def _rows(plan: Plan) -> Table:
+    log = plan.log
+    columns = ("", "read", "kept", "rejected", "unknown", "duplicate", "short user", "read of it")
+    table = _table(f"{plan.found.job.spec.name}: expected rows", columns)
+    read = _read(plan)
+    for name, counts in (("items", plan.items), ("users", plan.users)):
+        if counts is not None:
+            texts = [number(e) for e in (counts.read, counts.kept, counts.rejected)]
+            table.add_row(name, *texts, "", "", "", _share(read[name]))
+    texts = [
+        number(e)
+        for e in (log.read, log.kept, log.rejected, log.unknown_item, log.duplicate, log.short_user)
+    ]
+    table.add_row("interactions", *texts, _share(read["interactions"]))
+    table.add_row("  their users", number(log.users))
+    for split, rows in plan.sequences.items():
+        table.add_row(f"  {split}", "", number(rows))
+    return table
+
+
+def _share(read: dict[str, int | bool]) -> str:
+    return "all" if read["whole"] else f"{read['blocks']:,} of {read['of']:,} blocks"
+
+
+def _features(plan: Plan) -> Table:
+    table = _table(
+        "Features", ("feature", "side", "kind", "values, bins or codes", "missing", "OOV"), 3
+    )
+    for f in plan.found.features:
+        feature, what = f.feature, number(f.ids)
+        oov = f"{f.oov_share:.1%}" if isinstance(feature, CategoricalFeature) else ""
+        if isinstance(feature, EmbeddingFeature):
+            every = feature.groups * feature.codes
+            what += f" of {every:,}; {1 - f.ids.value / every:.0%} never used"
+        elif isinstance(feature, CategoricalFeature) and f.shards > 1:
+            what += f" in {f.shards:,} shards"
+        table.add_row(feature.name, f.side, feature.kind, what, f"{f.missing_share:.1%}", oov)
+    return table
+
+
+def _files(plan: Plan) -> Table:
+    table = _table("Files", ("kind", "shards", "rows", "rows a shard", "size"))
+    kinds: dict[str, list[Files]] = {}
+    for file in plan.files:
+        kinds.setdefault(file.kind, []).append(file)
+    for kind, files in kinds.items():
+        shards, rows, count = (
+            sum(getattr(f, n) for f in files) for n in ("shards", "rows", "bytes")
+        )
+        table.add_row(kind, f"{shards:,}", f"{rows:,}", f"{-(-rows // shards):,}", size(count))
+    texts = plan.texts
+    table.add_row("texts", f"{len(texts):,}", "", "", size(sum(texts.values())))
+    return table
+
+
+def _resources(console: Console, plan: Plan) -> None:
+    way = "files" if plan.shuffle.through_files else "the engine's shuffle"
+    lines = [
+        f"Out: {size(plan.bytes_out)}. Shuffled through {way}: {size(plan.shuffle.bytes)}. "
+        f"Disk while it runs: {size(plan.disk)}. Memory a worker: {size(plan.memory.peak)}."
+    ]
+    lines += [f"{what}: {how}" for what, how in _ways(plan)]
+    if plan.rejects:
+        aside = ", ".join(f"{reason} {count:,}" for reason, count in plan.rejects.items())
+        lines.append(f"Set aside: {aside}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _ways(plan: Plan) -> list[tuple[str, str]]:
+    chosen = paths(plan.found)
+    joins = [f"{v['vocabulary']} by {v['path']}" for v in chosen["vocabularies"]]
+    return [
+        ("Ways", ", ".join(joins)),
+        (
+            "Buckets of users",
+            f"{chosen['user_buckets']:,}, about {chosen['rows_a_bucket']:,} rows each",
+        ),
+    ]
+
+
+__all__ = ["PLAN_VERSION", "as_json", "number", "show", "size"]

@@ -1,0 +1,1 @@
+"""What the tables and the log hold, as far as they were read."""

@@ -1,0 +1,100 @@
+"""What `plan` says of an input that it reads wholly is what the manifest of its build says, on small nasty inputs."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from building import build_dataset
+from fixed import catalogue, denormalised, empty_splits
+from hypothesis import given
+from profiles import profile
+from strategies import Dataset, datasets, write_input
+
+from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
+from heterrec_schemas.errors import HeterrecError, RejectRatioError
+from heterrec_schemas.manifest import Manifest
+from heterrec_schemas.spec import parse_spec
+
+
+@pytest.mark.slow
+@profile(10)
+@given(dataset=datasets())
+def test_a_full_scan_counts_what_a_build_counts(dataset: Dataset) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        assert_as_built(dataset, Path(name), files=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [catalogue, denormalised, empty_splits])
+def test_a_plan_of_fixed_input_counts_what_a_build_counts(
+    make: Callable[[], Dataset], tmp_path: Path
+) -> None:
+    assert_as_built(make(), tmp_path, files=1)
+
+
+def assert_as_built(dataset: Dataset, folder: Path, *, files: int) -> None:
+    """Plan and build; a plan may say more than a build that refuses."""
+    try:
+        manifest = build_dataset(dataset, folder, files=files).manifest
+    except HeterrecError as error:
+        refused: HeterrecError = error
+    else:
+        found = planned(dataset, folder, files)
+        assert counts_of(found) == manifest_counts(manifest)
+        predicted, real = found.bytes_out, sum(f.bytes for f in manifest.files)
+        assert 0.75 < predicted / real < 1.25 + 20_000 / real
+        return
+    try:
+        said = planned(dataset, folder, files)
+    except HeterrecError as error:
+        assert error.exit_code == refused.exit_code
+        return
+    if isinstance(refused, RejectRatioError):
+        assert any("a build would refuse" in w for w in said.warnings), refused
+
+
+def planned(dataset: Dataset, folder: Path, files: int) -> Plan:
+    """The plan of the input that was built."""
+    write_input(folder / "input", dataset, files=files)
+    text = dataset.spec_text
+    return plan(PlanConfig(parse_spec(text), text, str(folder / "input"), full_scan=True))
+
+
+def counts_of(found: Plan) -> dict[str, Any]:
+    """The counts of a plan, all of which must be exact."""
+    tables = {"items": found.items, **({"users": found.users} if found.users else {})}
+    counts = {f"{n}.{k}": e for n, c in tables.items() for k, e in vars(c).items()}
+    counts |= {f"log.{k}": e for k, e in vars(found.log).items() if k != "users"}
+    counts |= {f"sequences.{s}": e for s, e in found.sequences.items()}
+    assert [n for n, e in counts.items() if not e.exact] == []
+    body: dict[str, Any] = {n: e.value for n, e in counts.items()}
+    body["rejects"] = {str(r): n for r, n in found.rejects.items()}
+    for entry in found.found.entries:
+        body[f"{entry.side}/{entry.name}"] = (entry.vocabulary_size, entry.bins, entry.oov)
+    body["rows"] = {f.stem: f.rows for f in found.files}
+    return body
+
+
+def manifest_counts(manifest: Manifest) -> dict[str, Any]:
+    """The same of a manifest."""
+    tables = {"items": manifest.counts.items, "users": manifest.counts.users}
+    body: dict[str, Any] = {
+        f"{n}.{k}": getattr(c, k)
+        for n, c in tables.items()
+        if c is not None
+        for k in ("read", "kept", "rejected")
+    }
+    body |= {f"log.{k}": v for k, v in manifest.counts.interactions.model_dump().items()}
+    body |= {f"sequences.{s}": n for s, n in manifest.counts.sequences.items()}
+    body["rejects"] = {str(r): n for r, n in manifest.rejects.items()}
+    for entry in manifest.features:
+        body[f"{entry.side}/{entry.name}"] = (entry.vocabulary_size, entry.bins, entry.oov)
+    rows: dict[str, int] = {}
+    for file in manifest.files:
+        if file.rows is not None:
+            stem = file.path.removesuffix(".parquet").rsplit("-", 3)[0]
+            rows[stem] = rows.get(stem, 0) + file.rows
+    body["rows"] = rows
+    return body

@@ -1,0 +1,87 @@
+"""Which blocks a plan reads: the same everywhere, within the budget, each row once."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from heterrec_pipeline.planning.sampling.blocks import FEWEST, batches, reach
+from heterrec_pipeline.reading.files import InputFile
+
+ROWS = 4000
+
+
+def parquet(folder: Path, groups: int) -> InputFile:
+    folder.mkdir(exist_ok=True)
+    path = folder / "log.parquet"
+    table = pa.table({"a": np.arange(ROWS), "b": [f"text {k}" for k in range(ROWS)]})
+    pq.write_table(table, path, row_group_size=ROWS // groups)
+    return InputFile(str(path), "log.parquet", path.stat().st_size, "parquet")
+
+
+def csv(folder: Path, name: str, first: int, rows: int, suffix: str = "") -> InputFile:
+    path = folder / f"{name}.csv{suffix}"
+    text = "a\n" + "".join(f"{first + k}\n" for k in range(rows))
+    path.write_bytes(gzip.compress(text.encode()) if suffix else text.encode())
+    return InputFile(str(path), path.name, path.stat().st_size, "csv")
+
+
+def test_a_small_table_is_read_wholly_and_counted(tmp_path: Path) -> None:
+    got = reach([parquet(tmp_path, 10)], ["a"])
+    assert got.whole
+    assert got.rows == ROWS
+    assert len(got.blocks) == 10
+
+
+def test_the_budget_counts_the_wanted_columns_only(tmp_path: Path) -> None:
+    file = parquet(tmp_path, 40)
+    narrow = reach([file], ["a"], 12_000)
+    wide = reach([file], ["a", "b"], 12_000)
+    assert FEWEST <= len(wide.blocks) < len(narrow.blocks) < 40
+    assert sum(b.bytes for b in narrow.blocks) <= 12_000
+    assert narrow.row_count(0).exact
+    assert narrow.row_count(0).value == ROWS
+
+
+def test_the_same_blocks_are_chosen_wherever_the_files_lie(tmp_path: Path) -> None:
+    one, two = (reach([parquet(tmp_path / n, 40)], ["a"], 1) for n in "xy")
+    assert [b.split.row_groups for b in one.blocks] == [b.split.row_groups for b in two.blocks]
+    assert len(one.blocks) == FEWEST
+    assert one.part(800).unread_rows == ROWS - 800
+
+
+def test_whole_text_files_are_chosen_where_enough_of_them_fit(tmp_path: Path) -> None:
+    files = [csv(tmp_path, f"f{k:02d}", 100 * k, 100) for k in range(30)]
+    got = reach(files, ["a"], sum(f.bytes for f in files) // 2)
+    assert got.pieces
+    assert FEWEST <= len(got.blocks) < 30
+    assert 0.8 < (got.rows or 0) / 3000 < 1.2
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_of_large_text_files_the_beginnings_are_read(tmp_path: Path, suffix: str) -> None:
+    rows = 2_000_000
+    file = csv(tmp_path, "big", 10**6, rows, suffix)
+    got = reach([file], ["a"], file.bytes // 4)
+    assert not got.pieces
+    assert not got.whole
+    read = [b for block in got.blocks for piece in batches(block, ["a"]) for b in piece]
+    numbers = np.concatenate([b.rows for b in read])
+    assert (numbers == np.arange(len(numbers))).all()
+    assert len(numbers) == got.blocks[0].limit
+    guess = got.row_count(len(numbers))
+    assert guess.low <= rows <= guess.high
+    assert guess.value == pytest.approx(rows, rel=0.1)
+    part = got.part(len(numbers))
+    assert part.read == len(read)
+    assert part.share == pytest.approx(len(numbers) / rows, rel=0.15)
+
+
+def test_without_a_budget_everything_is_read(tmp_path: Path) -> None:
+    got = reach([csv(tmp_path, "some", 0, 500)], ["a"], None)
+    assert got.whole
+    assert got.rows is None
+    assert got.row_count(500).value == 500
