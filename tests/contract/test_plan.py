@@ -36,30 +36,35 @@ def test_a_plan_of_fixed_input_counts_what_a_build_counts(
 
 def assert_as_built(dataset: Dataset, folder: Path, *, files: int) -> None:
     """Plan and build; a plan may say more than a build that refuses."""
+    text = dataset.spec_text
     try:
         manifest = build_dataset(dataset, folder, files=files).manifest
     except HeterrecError as error:
-        refused: HeterrecError = error
-    else:
-        found = planned(dataset, folder, files)
-        assert counts_of(found) == manifest_counts(manifest)
-        predicted, real = found.bytes_out, sum(f.bytes for f in manifest.files)
-        assert 0.75 < predicted / real < 1.25 + 20_000 / real
+        write_input(folder / "input", dataset, files=files)
+        assert_refused(text, folder / "input", error)
         return
+    found = planned(text, folder / "input")
+    assert counts_of(found) == manifest_counts(manifest)
+    predicted, real = found.bytes_out, sum(f.bytes for f in manifest.files)
+    assert 0.75 < predicted / real < 1.25 + 20_000 / real
+
+
+def assert_refused(text: str, source: Path, why: HeterrecError) -> None:
+    """A plan refuses what a build refuses before it starts, and warns of too many rejects."""
     try:
-        said = planned(dataset, folder, files)
+        said = planned(text, source)
     except HeterrecError as error:
-        assert error.exit_code == refused.exit_code
-        return
-    if isinstance(refused, RejectRatioError):
-        assert any("a build would refuse" in w for w in said.warnings), refused
+        exit_code = error.exit_code
+    else:
+        exit_code = why.exit_code
+        if isinstance(why, RejectRatioError):
+            assert any("a build would refuse" in w for w in said.warnings), why
+    assert exit_code == why.exit_code
 
 
-def planned(dataset: Dataset, folder: Path, files: int) -> Plan:
-    """The plan of the input that was built."""
-    write_input(folder / "input", dataset, files=files)
-    text = dataset.spec_text
-    return plan(PlanConfig(parse_spec(text), text, str(folder / "input"), full_scan=True))
+def planned(text: str, source: Path) -> Plan:
+    """The plan of an input that is read wholly."""
+    return plan(PlanConfig(parse_spec(text), text, str(source), full_scan=True))
 
 
 def counts_of(found: Plan) -> dict[str, Any]:

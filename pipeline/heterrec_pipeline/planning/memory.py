@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heterrec_pipeline.catalogue.encode import PART_BYTES
-from heterrec_pipeline.catalogue.quantizers import BLOCK_BYTES, SLACK, TOGETHER
+from heterrec_pipeline.catalogue.quantizers import BLOCK_BYTES, PASS_BLOCKS, SLACK
 from heterrec_pipeline.exchange import SPILL_BYTES
 from heterrec_pipeline.job import ITEMS
 from heterrec_pipeline.planning.output import Surveys
@@ -88,7 +88,7 @@ def _fit(found: Surveys) -> float:
         for f in table.features:
             if isinstance(f.feature, EmbeddingFeature):
                 rows = min(table.keys.kept.value, f.feature.fit_sample * SLACK)
-                blocks = min(TOGETHER * BLOCK_BYTES, rows * 4 * f.feature.dim)
+                blocks = min(PASS_BLOCKS * BLOCK_BYTES, rows * 4 * f.feature.dim)
                 most = max(most, blocks * FIT + AHEAD * min(BATCH_BYTES, blocks))
     return most
 
@@ -96,7 +96,8 @@ def _fit(found: Surveys) -> float:
 def _encoding(found: Surveys) -> float:
     """Tokens that wait for a part, their sorted copy, and the batches that they are made of."""
     return max(
-        AHEAD * min(BATCH_BYTES, _bytes(t)) + 2 * min(PART_BYTES, t.keys.kept.value * token_bytes(t))
+        AHEAD * min(BATCH_BYTES, _bytes(t))
+        + 2 * min(PART_BYTES, t.keys.kept.value * token_bytes(t))
         for t in _tables(found)
     )
 

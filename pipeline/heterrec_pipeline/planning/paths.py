@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from heterrec_pipeline.planning.memory import largest_bucket
 from heterrec_pipeline.planning.output import Surveys
 from heterrec_schemas.spec import CategoricalFeature
 
@@ -11,7 +12,7 @@ def paths(found: Surveys) -> dict[str, Any]:
 
     Returns:
         `vocabularies`: name, path (`broadcast`: every worker holds it; `buckets`: none does), buckets, the values that the
-        build reckoned with and what that rests on; `user_buckets`, `rows_a_bucket`, `largest_bucket_rows`.
+        build reckoned with and what that rests on; `user_buckets`, `rows_a_bucket`, and the rows of the largest.
     """
     job = found.job
     sizes, spec = job.sizes, job.spec
@@ -35,6 +36,7 @@ def paths(found: Surveys) -> dict[str, Any]:
         "vocabularies": ways,
         "user_buckets": buckets,
         "rows_a_bucket": round(found.log.shuffled / buckets),
+        "largest_bucket_rows": round(largest_bucket(found)),
     }
 
 

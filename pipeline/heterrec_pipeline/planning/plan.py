@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import numpy as np
 import pyarrow as pa
 
 from heterrec_pipeline.building import BuildConfig, make_job
@@ -20,14 +19,9 @@ from heterrec_pipeline.planning.counts import (
     sequence_counts,
     table_counts,
 )
+from heterrec_pipeline.planning.memory import Memory, memory
 from heterrec_pipeline.planning.output import Files, Surveys, predicted_files
-from heterrec_pipeline.planning.resources import (
-    Memory,
-    Shuffle,
-    disk_for_parts,
-    memory,
-    shuffle,
-)
+from heterrec_pipeline.planning.resources import Shuffle, disk_for_parts, shuffle
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES
 from heterrec_pipeline.planning.sampling.estimates import Estimate
 from heterrec_pipeline.planning.survey.derived import survey_derived
@@ -127,7 +121,7 @@ def plan(config: PlanConfig) -> Plan:
         rejects=named,
         shuffle=moved,
         parts=disk_for_parts(found, moved),
-        memory=memory(found, largest_bucket(found)),
+        memory=memory(found),
         warnings=[*config.spec.warnings(), *warnings(found, items, log)],
     )
 
@@ -157,15 +151,3 @@ def _user_tokens(users: TableSurvey | None) -> pa.Table | None:
         return None
     named = {KEY: "user"} | {f.feature.name: f"user_{f.feature.name}" for f in users.features}
     return users.tokens.select(list(named)).rename_columns(list(named.values()))
-
-
-def largest_bucket(found: Surveys) -> float:
-    """Rows of the largest bucket of users."""
-    log, job = found.log, found.job
-    if len(log.by_user.keys) == 0:
-        return 0.0
-    hashes = log.by_user.keys.astype(np.uint64)
-    shards = np.uint64(job.spec.output.sequence_shards)
-    part = (hashes >> np.uint64(32)) * np.uint64(job.buckets) >> np.uint64(32)
-    bucket = ((hashes % shards) * np.uint64(job.buckets) + part).astype(np.int64)
-    return float(np.bincount(bucket, weights=log.by_user.rows).max()) * log.scale

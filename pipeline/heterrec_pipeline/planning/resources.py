@@ -1,21 +1,17 @@
-"""What a build needs while it runs: bytes through the shuffle, parts on disk, memory a worker."""
+"""What a build needs while it runs: bytes through the shuffle, and parts on disk."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.quantizers import BLOCK_BYTES, SLACK
-from heterrec_pipeline.job import Job
 from heterrec_pipeline.planning.output import Surveys
 from heterrec_pipeline.planning.survey.tables import TableSurvey
+from heterrec_pipeline.sequences.buckets import FLUSH_BYTES
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
-from heterrec_schemas.spec import EmbeddingFeature
 
 PIECE = 1024
 """About what a piece of a table adds to an Arrow file: its message, its padding, its entry in the footer."""
-FLUSH_BYTES = 48 * 2**20
-MB = 2**20
 
 
 @dataclass(frozen=True)
@@ -86,33 +82,3 @@ def disk_for_parts(found: Surveys, moved: Shuffle) -> dict[str, int]:
 def index_row(index: pa.Table) -> float:
     """Bytes a row of the item index takes."""
     return index.nbytes / len(index) if len(index) else 24.0
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Resident bytes of a worker: what every process has, and what a step adds at its height."""
-
-    base: int
-    steps: dict[str, int]
-
-    @property
-    def peak(self) -> int:
-        """The base and the largest step."""
-        return self.base + max(self.steps.values(), default=0)
-
-
-def memory(found: Surveys, bucket_rows: float) -> Memory:
-    """The formula of docs/plan.md.
-
-    Args:
-        found: what was read.
-        bucket_rows: rows of the largest bucket.
-    """
-    return Memory(300 * MB, {"bucket": round(bucket_rows * 150)})
-
-
-def fit_block(job: Job, population: int) -> int:
-    """Bytes of the largest block of dimensions that a fit holds."""
-    features = [f for t in job.tables for f in t.features if isinstance(f, EmbeddingFeature)]
-    rows = [min(population, int(f.fit_sample * SLACK)) * 4 * f.dim for f in features]
-    return min(BLOCK_BYTES, max(rows, default=0))

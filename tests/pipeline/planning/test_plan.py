@@ -170,7 +170,12 @@ def test_json_has_the_documented_layout(tmp_path: Path) -> None:
     assert body["plan_version"] == 1
     assert set(body["rows"]) == {"items", "users", "interactions", "sequences"}
     kept = body["rows"]["interactions"]["kept"]
-    assert kept == {"low": kept["value"], "value": kept["value"], "high": kept["value"], "exact": True}
+    assert kept == {
+        "low": kept["value"],
+        "value": kept["value"],
+        "high": kept["value"],
+        "exact": True,
+    }
     embedding = next(f for f in body["features"] if f["kind"] == "embedding")
     assert embedding["codes_used"]["value"] <= embedding["groups"] * embedding["codes_a_group"]
     assert sum(f["bytes"] for f in body["files"]) + body["text_bytes"] == body["bytes_out"]
