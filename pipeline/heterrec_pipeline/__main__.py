@@ -233,6 +233,7 @@ def plan(
     context: typer.Context,
     spec: SpecOption,
     input: InputOption,
+    runner: RunnerOption = None,
     full_scan: Annotated[
         bool, typer.Option("--full-scan", help="Read everything: cardinalities are then exact.")
     ] = False,
@@ -245,12 +246,13 @@ def plan(
         from heterrec_pipeline.planning.display import show
         from heterrec_pipeline.planning.plan import PlanConfig
         from heterrec_pipeline.planning.plan import plan as reckon
-        from heterrec_pipeline.runners import use_stores
+        from heterrec_pipeline.runners import use_stores, with_runner
 
-        use_stores(list(context.args))
-        text = _spec_text(spec, list(context.args))
+        flags = with_runner(runner, context.args)
+        use_stores(flags)
+        text = _spec_text(spec, flags)
         parsed = parse_spec(text, where=spec)
-        found = reckon(PlanConfig(parsed, text, input, list(context.args), full_scan))
+        found = reckon(PlanConfig(parsed, text, input, flags, full_scan))
         if as_json:
             print(json.dumps(plan_json(found)))
         else:
