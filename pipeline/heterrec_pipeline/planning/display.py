@@ -126,13 +126,13 @@ def size(count: float) -> str:
 def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
     table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False)
     for k, column in enumerate(columns):
-        table.add_column(column, justify="left" if k < texts else "right")
+        table.add_column(column, justify="left" if k < texts else "right", no_wrap=k == 0)
     return table
 
 
 def _rows(plan: Plan) -> Table:
     log = plan.log
-    columns = ("", "read", "kept", "rejected", "unknown", "duplicate", "short user", "read of it")
+    columns = ("", "read", "kept", "rejected", "unknown", "duplicate", "short user", "sampled")
     table = _table(f"{plan.found.job.spec.name}: expected rows", columns)
     read = _read(plan)
     for name, counts in (("items", plan.items), ("users", plan.users)):
@@ -209,6 +209,3 @@ def _ways(plan: Plan) -> list[tuple[str, str]]:
             f"{chosen['user_buckets']:,}, about {chosen['rows_a_bucket']:,} rows each",
         ),
     ]
-
-
-__all__ = ["PLAN_VERSION", "as_json", "number", "show", "size"]

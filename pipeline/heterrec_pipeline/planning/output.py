@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.rows import ID, KEY
+from heterrec_pipeline.catalogue.rows import ID
 from heterrec_pipeline.catalogue.write import feature_entry, missing_token
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.planning.encoding import parquet_bytes
@@ -316,6 +316,3 @@ def _rejects(found: Surveys, rejects: Counter[Reason]) -> Files:
     )
     size = parquet_bytes(table, total, 1)
     return Files("rejects", "rejects/rejects", 1, total, round(size), schema)
-
-
-__all__ = ["KEY", "Files", "Surveys", "item_rows", "predicted_files"]

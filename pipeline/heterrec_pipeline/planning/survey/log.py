@@ -1,6 +1,7 @@
 """The log: its checks on what was read, how its rows spread over users and items, and some users' rows whole."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ import pyarrow as pa
 
 from heterrec_pipeline.catalogue.rows import key_ids
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.lookup import Lookup
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, batches, reach
 from heterrec_pipeline.planning.sampling.estimates import (
     Estimate,
@@ -22,6 +22,8 @@ from heterrec_pipeline.planning.sampling.estimates import (
 from heterrec_pipeline.planning.sampling.thinning import Thinned
 from heterrec_pipeline.planning.survey.extended import BLOCK, extended
 from heterrec_pipeline.planning.survey.tables import Keys
+from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import located, short_rows
 from heterrec_pipeline.sequences.log import (
     LOG_SEEN,
@@ -104,64 +106,112 @@ def survey_log(
         population: how many items there will be.
         budget: how many bytes may be read.
     """
-    spec = job.spec
-    got = reach(job.log, log_columns(spec), budget)
-    index = key_ids(keys.index)
-    sample = Thinned("user", USER_BYTES)
-    seen = malformed = rejected = 0
-    unknown = good = 0.0
-    bad, kinds = Counter[Reason](), Seen.NOTHING
-    users, items, tally = _Counts(), _Counts(), Tally()
-    for split, piece in ((b.split, p) for b in got.blocks for p in batches(b, log_columns(spec))):
-        here = []
-        for batch in piece:
-            malformed += len(batch.bad)
-            if len(batch.table) == 0:
-                continue
-            rows = located(batch, split)
-            frame, odd, flags = parse_rows(spec, rows)
-            short = short_rows(rows)
-            bad.update(b[2] for b in odd if b[0] not in short)
-            bad[Reason.MALFORMED_ROW] += len(short)
-            rejected += len(odd)
-            kinds |= Seen(flags[LOG_SEEN])
-            seen += len(rows)
-            kept, lost = _known(spec, frame, index, keys, population)
-            unknown += lost
-            good += len(frame) - lost if spec.interactions.unknown_items != "oov" else len(frame)
-            if len(kept):
-                table = with_tie(spec, kept).select(shuffle_columns(spec)).to_arrow()
-                number = pa.array([len(tally.hashes)] * len(table), pa.int32())
-                hashes = sample.add(table.append_column(BLOCK, number))
-                users.add(hashes)
-                items.add(kept["item_index"].to_numpy())
-                here.append(hashes)
-        if here:
-            tally.add(np.concatenate(here))
-    seen += malformed
-    bad[Reason.MALFORMED_ROW] += malformed
-    part = got.part(seen)
-    found, alone = tally.incidence()
-    by_user, by_item = users.spread(), items.spread()
-    made = pl.DataFrame(pl.from_arrow(pa.concat_tables(sample.tables))) if sample.tables else None
-    rows_kept = int(by_user.rows.sum())
-    if made is None:
-        made = _no_rows(spec)
-    size = row_bytes(made.select(shuffle_columns(spec)))
-    if part.whole:
-        total = Estimate.exactly(len(found))
-        user_share = made["user"].n_unique() / max(1, len(found))
-        row_share = len(made) / max(1, rows_kept)
-    else:
-        total = distinct(found, alone, part)
-        made, user_share = extended(made, found, part)
-        row_share = len(made) / max(1.0, rows_kept * (got.rows or seen) / max(1, seen))
-    read = got.row_count(seen)
-    made = made.select(shuffle_columns(spec))
+    columns = log_columns(job.spec)
+    got = reach(job.log, columns, budget)
+    reading = _Reading(job.spec, keys, population)
+    for split, piece in ((b.split, p) for b in got.blocks for p in batches(b, columns)):
+        reading.take(split, piece)
+    part = got.part(reading.seen)
+    found, alone = reading.tally.incidence()
+    by_user, by_item = reading.users.spread(), reading.items.spread()
+    sample, rows = reading.rows(), int(by_user.rows.sum())
+    user_share, whole_rows = sample["user"].n_unique() / max(1, len(found)), float(rows)
+    size = row_bytes(sample.drop(BLOCK))
+    if not part.whole:
+        sample, user_share = extended(sample, found, part)
+        whole_rows *= (got.rows or reading.seen) / max(1, reading.seen)
     return LogSurvey(
-        part, read, seen, +bad, rejected + malformed, unknown, good, total, by_user, by_item, made, user_share, row_share,
-        size, kinds.integral,
-    )  # fmt: skip
+        part=part,
+        read=got.row_count(reading.seen),
+        seen=reading.seen,
+        bad=+reading.bad,
+        rejected=reading.rejected,
+        unknown=reading.unknown,
+        good=reading.good,
+        users=distinct(found, alone, part),
+        by_user=by_user,
+        by_item=by_item,
+        sample=sample.drop(BLOCK),
+        user_share=user_share,
+        row_share=len(sample) / max(1.0, whole_rows),
+        row_bytes=size,
+        integral=reading.kinds.integral,
+    )
+
+
+class _Reading:
+    """What adds up while the log is read, a block at a time; the names are those of `LogSurvey`."""
+
+    def __init__(self, spec: FeatureSpec, keys: Keys, population: int) -> None:
+        self.spec, self.keys, self.population = spec, keys, population
+        self.index = key_ids(keys.index)
+        self.sample = Thinned("user", USER_BYTES)
+        self.seen = self.rejected = 0
+        self.unknown = self.good = 0.0
+        self.bad, self.kinds = Counter[Reason](), Seen.NOTHING
+        self.users, self.items, self.tally = _Counts(), _Counts(), Tally()
+
+    def take(self, split: Split, block: Iterable[Batch]) -> None:
+        """Read a block."""
+        hashes = [h for batch in block if (h := self._batch(split, batch)) is not None]
+        if hashes:
+            self.tally.add(np.concatenate(hashes))
+
+    def _batch(self, split: Split, batch: Batch) -> npt.NDArray[np.uint64] | None:
+        """Check a batch; returns the hashes of its users, a row each that reaches the shuffle."""
+        self.seen += len(batch.table) + len(batch.bad)
+        self.rejected += len(batch.bad)
+        self.bad[Reason.MALFORMED_ROW] += len(batch.bad)
+        if len(batch.table) == 0:
+            return None
+        rows = located(batch, split)
+        frame, odd, flags = parse_rows(self.spec, rows)
+        short = short_rows(rows)
+        self.bad.update(b[2] for b in odd if b[0] not in short)
+        self.bad[Reason.MALFORMED_ROW] += len(short)
+        self.rejected += len(odd)
+        self.kinds |= Seen(flags[LOG_SEEN])
+        kept, lost = self._known(frame)
+        self.unknown += lost
+        keeps_unknown = self.spec.interactions.unknown_items == "oov"
+        self.good += len(frame) if keeps_unknown else len(frame) - lost
+        if kept.is_empty():
+            return None
+        table = with_tie(self.spec, kept).select(shuffle_columns(self.spec)).to_arrow()
+        number = pa.array([len(self.tally.hashes)] * len(table), pa.int32())
+        hashes = self.sample.add(table.append_column(BLOCK, number))
+        self.users.add(hashes)
+        self.items.add(kept["item_index"].to_numpy())
+        return hashes
+
+    def _known(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, float]:
+        """Rows with item ids, and how many rows have an item that the catalogue lacks.
+
+        Where only some keys were read, as many of the rows are known as the share of keys read says, and ids are made up
+        by hash: their spread over the log, which is what matters, stays as it is.
+        """
+        keeps_unknown = self.spec.interactions.unknown_items == "oov"
+        if self.keys.whole:
+            kept, _ = known_rows(self.spec, frame, self.index)
+            outside = int((kept["item_index"] < self.spec.first_item_index).sum())
+            return kept, outside if keeps_unknown else len(frame) - len(kept)
+        found = int(self.index.find(frame["item"]).is_not_null().sum())
+        scale = self.population / max(1, len(self.keys.index))
+        share = min(1.0, found / max(1, len(frame)) * scale)
+        hashes = hash_texts(frame["item"])
+        ids = (hashes % max(1, self.population)).cast(pl.Int64) + self.spec.first_item_index
+        kept = frame.with_columns(item_index=ids)
+        if keeps_unknown:
+            kept = kept.with_columns(item_hash=hashes)
+        return kept, len(frame) * (1 - share)
+
+    def rows(self) -> pl.DataFrame:
+        """The rows of the users that were kept, with BLOCK."""
+        if self.sample.tables:
+            return pl.DataFrame(pl.from_arrow(pa.concat_tables(self.sample.tables)))
+        kinds = {"user": pl.String, "tie": pl.UInt64, "behaviour": pl.Int32, "item_hash": pl.UInt64}
+        schema = {c: kinds.get(c, pl.Int64) for c in shuffle_columns(self.spec)}
+        return pl.DataFrame(schema=schema | {BLOCK: pl.Int32})
 
 
 def row_bytes(rows: pl.DataFrame) -> float:
@@ -193,32 +243,3 @@ class _Counts:
             return Spread(np.zeros(0, np.uint64), np.zeros(0, np.int64))
         whole = self._merged().sort("key")
         return Spread(whole["key"].to_numpy(), whole["rows"].to_numpy().astype(np.int64))
-
-
-def _known(
-    spec: FeatureSpec, frame: pl.DataFrame, index: Lookup, keys: Keys, population: int
-) -> tuple[pl.DataFrame, float]:
-    """Rows with item ids, and how many rows have an item that the catalogue lacks.
-
-    Where only some keys were read, as many of the rows are known as the share of keys read says, and ids are made up by
-    hash: their spread over the log, which is what matters, stays as it is.
-    """
-    if keys.whole:
-        kept, _ = known_rows(spec, frame, index)
-        missing = int((kept["item_index"] < spec.first_item_index).sum())
-        lost = missing if spec.interactions.unknown_items == "oov" else len(frame) - len(kept)
-        return kept, lost
-    found = int(index.find(frame["item"]).is_not_null().sum())
-    share = min(1.0, found / max(1, len(frame)) * population / max(1, len(keys.index)))
-    hashes = hash_texts(frame["item"])
-    ids = (hashes % max(1, population)).cast(pl.Int64) + spec.first_item_index
-    kept = frame.with_columns(item_index=ids)
-    if spec.interactions.unknown_items == "oov":
-        kept = kept.with_columns(item_hash=hashes)
-    return kept, len(frame) * (1 - share)
-
-
-def _no_rows(spec: FeatureSpec) -> pl.DataFrame:
-    kinds = {"user": pl.String, "tie": pl.UInt64, "behaviour": pl.Int32, "item_hash": pl.UInt64}
-    schema = {c: kinds.get(c, pl.Int64) for c in shuffle_columns(spec)}
-    return pl.DataFrame(schema=schema | {BLOCK: pl.Int32})
