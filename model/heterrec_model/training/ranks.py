@@ -14,11 +14,12 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 
+from heterrec_model.training import peers
 from heterrec_schemas.errors import CallError, HeterrecError, RunError, from_wire
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=12)
-"""How long ranks wait for one that validates. A rank that dies is noticed at once, by its closed connection."""
+"""How long ranks wait for one that validates. One that dies is noticed by its closed connection, or else by `peers`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ def joined(device: str) -> Iterator[World]:
 
     Raises:
         CallError: there is no such device.
-        RunError: the other processes cannot be reached.
+        RunError: the other processes cannot be reached, or one of them has ended.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     place = find_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
@@ -126,10 +127,25 @@ def joined(device: str) -> Iterator[World]:
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the {size} processes of this run cannot meet: {error}") from error
-    yield World(dist.get_rank(), dist.get_world_size(), place, control)
-    # Not after an error: the others may wait in another call, and only this process's end tells them.
+    world = World(dist.get_rank(), dist.get_world_size(), place, control)
+    with peers.watching(_neighbours(world), rank=world.rank):
+        yield world
+        # Nobody leaves before the last: rank 0 may still be writing, and who has left counts as dead.
+        # Not after an error: the others may wait in another call, and only this process's end tells them.
+        world.gather(None)
     if own:
         dist.destroy_process_group()
+
+
+def _neighbours(world: World) -> dict[int, int]:
+    """Rank to process id of the others on this machine."""
+    own = peers.place()
+    told = world.gather((own, os.getpid()))
+    return {
+        rank: process
+        for rank, (place, process) in enumerate(told)
+        if rank != world.rank and own is not None and place == own
+    }
 
 
 def find_device(name: str, local_rank: int = 0) -> torch.device:
