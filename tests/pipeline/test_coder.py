@@ -87,3 +87,15 @@ def test_a_table_that_no_engine_can_carry_is_refused(monkeypatch: pytest.MonkeyP
     assert isinstance(found, RunError)
     assert "got 14 rows of a: 112 bytes, expected at most 100 bytes" in found.message
     assert TableCoder().encode(pa.table({"a": list(range(12))}))
+
+
+def test_sizes_are_told_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beam samples the sizes of elements between fused steps too."""
+    table = LARGE.select(["n", "look"])
+    encoded = len(TableCoder().encode(table))
+
+    def refuse(self: TableCoder, value: pa.Table) -> bytes:
+        raise AssertionError("a size is asked for, not the bytes")
+
+    monkeypatch.setattr(TableCoder, "encode", refuse)
+    assert TableCoder().get_impl().estimate_size(table) == pytest.approx(encoded, rel=0.01)
