@@ -55,9 +55,12 @@ def number_vocabulary(
         kept = kept.sort(["count", "order"], descending=[True, False]).head(max_size)
     total = vocabulary_shards(len(kept), shards)
     shard = (hash_texts(kept["value"]) % total).cast(pl.UInt32)
+    by = {"shard": False, "count": True, "order": False}
+    if kept["count"].n_unique() < 2:  # keys of a catalogue: a sort by fewer columns is quicker
+        del by["count"]
     return (
         kept.with_columns(shard=shard)
-        .sort(["shard", "count", "order"], descending=[False, True, False])
+        .sort(list(by), descending=list(by.values()))
         .with_columns(
             id=pl.int_range(FIRST_FREE + oov_buckets, FIRST_FREE + oov_buckets + pl.len())
         )
