@@ -14,11 +14,15 @@ SAMPLE_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Run:
-    """One run: seconds of wall time and of CPU time, peak resident megabytes of the process tree, and what it printed."""
+    """One run: seconds of wall time and of CPU time, peak resident megabytes of the process tree, and what it printed.
+
+    `private_mb` leaves out pages of mapped files, which the system takes back when it needs them.
+    """
 
     wall: float
     cpu: float
     peak_mb: float
+    private_mb: float
     output: str
 
 
@@ -39,7 +43,7 @@ def run(command: list[str]) -> Run:
         raise RuntimeError(
             f"{' '.join(command)} ended with {process.returncode}:\n{output[-2000:]}"
         )
-    return Run(wall, peak.cpu, peak.bytes / 2**20, output)
+    return Run(wall, peak.cpu, peak.bytes / 2**20, peak.private / 2**20, output)
 
 
 class Peak(threading.Thread):
@@ -50,20 +54,24 @@ class Peak(threading.Thread):
         self._root = psutil.Process(pid)
         self._done = threading.Event()
         self.bytes = 0
+        self.private = 0
         self.cpu = 0.0
 
     def run(self) -> None:
         """Sample until `stop`."""
         while not self._done.wait(SAMPLE_SECONDS):
-            total, cpu = 0, 0.0
+            total, private, cpu = 0, 0, 0.0
             try:
                 for process in [self._root, *self._root.children(recursive=True)]:
-                    total += process.memory_info().rss
+                    memory = process.memory_info()
+                    total += memory.rss
+                    private += memory.rss - memory.shared
                     times = process.cpu_times()
                     cpu += times.user + times.system
             except psutil.Error:
                 continue
             self.bytes = max(self.bytes, total)
+            self.private = max(self.private, private)
             self.cpu = max(self.cpu, cpu)
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ from heterrec_pipeline.observing.watching import Tell, Watching, nobody
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing import lease, parts
 from heterrec_pipeline.runners import pipeline_options, use_stores
+from heterrec_pipeline.sizing import check_layout
 from heterrec_pipeline.worker_errors import found_in, stage_of
 from heterrec_schemas.errors import CallError, HeterrecError, RunError
 from heterrec_schemas.generation import Generation as OpenGeneration
@@ -107,6 +108,8 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     """
     checked = check_tables(config.spec, config.input)
     checked.raise_problems()
+    sizes = estimate_sizes(config.spec, checked)
+    check_layout(config.spec, sizes)
     runner = pipeline_options(config.pipeline_args).view_as(StandardOptions).runner
     return Job(
         spec=config.spec,
@@ -120,7 +123,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         users=checked.users,
         log=checked.log,
         spill=runner not in DISTRIBUTED,
-        sizes=estimate_sizes(config.spec, checked),
+        sizes=sizes,
     )
 
 

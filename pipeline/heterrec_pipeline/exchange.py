@@ -17,7 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from heterrec_pipeline.graph import Composite, of_type
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.parts import Part, Stored, store, write_parts
+from heterrec_pipeline.publishing.parts import Part, Stored, opened, store, write_parts
 from heterrec_pipeline.worker_errors import carried
 
 SPILL_BYTES = 32 * 2**20
@@ -95,6 +95,10 @@ def _by_schema(pieces: list[tuple[Any, pa.Table]]) -> Iterable[list[tuple[Any, p
     return groups.values()
 
 
+def _opened(key: Any, part: Part) -> tuple[Any, pa.Table]:
+    return key, opened(part)
+
+
 @dataclass(eq=False, kw_only=True)
 class Exchange(Composite):
     """One or several collections of (key, table), grouped by key: (key, {name: tables or references to them}).
@@ -104,10 +108,12 @@ class Exchange(Composite):
     Attributes:
         job: says whether tables go through files.
         key: the type of the keys.
+        references: the collections that are (key, part) already.
     """
 
     job: Job
     key: Any = int
+    references: tuple[str, ...] = ()
 
     def expand(self, pieces: dict[str, PCollection]) -> PCollection:
         """Group by key."""
@@ -115,6 +121,10 @@ class Exchange(Composite):
 
     def _sent(self, name: str, pieces: PCollection) -> PCollection:
         if not self.job.spill:
+            if name in self.references:
+                pieces = pieces | f"open {name}" >> beam.MapTuple(_opened)
             return of_type(pieces, tuple[self.key, pa.Table])  # type: ignore[name-defined]
+        if name in self.references:
+            return of_type(pieces, tuple[self.key, Part])  # type: ignore[name-defined]
         spilled = pieces | f"spill {name}" >> beam.ParDo(Spill(self.job.parts, name))
         return of_type(spilled, tuple[self.key, Part])  # type: ignore[name-defined]

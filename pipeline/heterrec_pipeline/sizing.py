@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from heterrec_schemas.spec import Limits
+from heterrec_schemas.errors import DataError
+from heterrec_schemas.spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+    Limits,
+)
 
 VALUES_PER_BUCKET = 2**20
 """About how many distinct texts one bucket should hold: some 200 MB while it is counted or numbered."""
@@ -19,6 +26,11 @@ MAX_BUCKETS = 2**12
 """More buckets would make pieces so small that their own overhead is most of them."""
 ITEMS_FROM_LOG_ROWS = 2_000_000
 """About how many rows of a denormalised log a worker should turn into items at a time."""
+
+FLATTENED_BYTES = 4 * 2**30
+"""What a worker may hold of item tokens under `layout: flattened`."""
+MANY_VALUES = 8
+"""About how many values a multivalued cell holds where nothing else is known."""
 
 Basis = Literal["read", "bytes", "bound", "sample"]
 
@@ -99,6 +111,34 @@ def bucket_count(values: int, shards: int | None) -> int:
     return count
 
 
+def check_layout(spec: FeatureSpec, sizes: Sizes) -> None:
+    """Refuse `layout: flattened` for a catalogue whose tokens are too many for a worker, which holds all of them.
+
+    Raises:
+        DataError: it would take more than `FLATTENED_BYTES`.
+    """
+    items = sizes.values.get("items")
+    if spec.output.layout != "flattened" or items is None:
+        return
+    taken = 4 * items.count * sum(_tokens(f) for f in spec.items.features)
+    if taken > FLATTENED_BYTES:
+        raise DataError(
+            "output.layout: flattened lets every worker hold the tokens of all items, and these are too many",
+            got=f"about {taken / 2**30:.1f} GB for {items.count:,} items",
+            expected=f"at most {FLATTENED_BYTES / 2**30:.0f} GB",
+            todo="Use layout: referenced, and look the tokens up by item_index.",
+        )
+
+
+def _tokens(feature: Feature) -> int:
+    """About how many tokens one item has of a feature."""
+    if isinstance(feature, EmbeddingFeature):
+        return feature.groups
+    if isinstance(feature, CategoricalFeature) and feature.multivalued:
+        return min(feature.max_values or MANY_VALUES, MANY_VALUES)
+    return 1
+
+
 def distinct_bound(sampled: int, distinct: int, once: int, total: int) -> int:
     """How many distinct values `total` cells may hold, by a sample of them.
 
@@ -113,4 +153,4 @@ def distinct_bound(sampled: int, distinct: int, once: int, total: int) -> int:
     return min(total, distinct + -(-once * max(0, total - sampled) // sampled))
 
 
-__all__ = ["Estimate", "Sizes", "bucket_count", "distinct_bound"]
+__all__ = ["Estimate", "Sizes", "bucket_count", "check_layout", "distinct_bound"]

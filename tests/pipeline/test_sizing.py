@@ -5,10 +5,17 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pieces import MANY, QUICK
+from pieces import MANY, QUICK, categorical, embedding, numeric, spec_of
 
 from heterrec_pipeline import sizing
-from heterrec_pipeline.sizing import Estimate, Sizes, bucket_count, distinct_bound
+from heterrec_pipeline.sizing import (
+    Estimate,
+    Sizes,
+    bucket_count,
+    check_layout,
+    distinct_bound,
+)
+from heterrec_schemas.errors import DataError
 
 
 def test_more_than_the_limit_is_large() -> None:
@@ -75,3 +82,25 @@ def test_the_bound_of_a_random_sample_is_no_less_than_there_are(
 def test_without_a_sample_every_cell_may_differ() -> None:
     assert distinct_bound(0, 0, 0, 7) == 7
     assert distinct_bound(10, 2, 0, 1000) == 2
+
+
+def test_a_flattened_layout_is_refused_where_a_worker_cannot_hold_the_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features = [
+        embedding(dim=8, groups=8),
+        numeric(),
+        categorical("tags", multivalued=True),
+        categorical("few", multivalued=True, max_values=2),
+    ]
+    tokens = 8 + 1 + sizing.MANY_VALUES + 2
+    plain = [f.model_dump(exclude_unset=True) for f in features]
+    spec = spec_of(items={"features": plain}, output={"layout": "flattened"})
+    sizes = Sizes(values={"items": Estimate(1000, "bound")})
+    monkeypatch.setattr(sizing, "FLATTENED_BYTES", 4 * tokens * 1000)
+    check_layout(spec, sizes)
+    monkeypatch.setattr(sizing, "FLATTENED_BYTES", 4 * tokens * 1000 - 1)
+    with pytest.raises(DataError, match=r"1,000 items.*layout: referenced"):
+        check_layout(spec, sizes)
+    check_layout(spec_of(items={"features": plain}), sizes)
+    check_layout(spec, Sizes())

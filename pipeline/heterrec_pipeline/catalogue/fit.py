@@ -10,11 +10,10 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from heterrec_pipeline.catalogue.keys import SEEN
-from heterrec_pipeline.catalogue.rows import KEY, Known, kept_rows
+from heterrec_pipeline.catalogue.rows import KEY, Known, Spared, kept_rows
 from heterrec_pipeline.features import categorical, numeric
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.parts import Stored
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.worker_errors import carried
@@ -23,14 +22,29 @@ from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 from heterrec_schemas.values import Seen
 
 MERGE_AT = 16
+HAND_ON_ROWS = 2**19
+"""So many counts of a large vocabulary are merged and handed on."""
+LARGE = "large"
+"""Tags what concerns large vocabularies: (vocabulary, table)."""
 
 
 class CollectValues(beam.DoFn):
     """Splits to partial fits: (feature, counts of values) and (feature, sample of numbers), one a bundle."""
 
-    def __init__(self, table: TableJob) -> None:
-        """Collect for the categorical and numeric features of one table."""
-        self.table = table
+    def __init__(
+        self,
+        table: TableJob,
+        known: type[Known | Spared] = Known,
+        large: frozenset[str] = frozenset(),
+    ) -> None:
+        """Collect for the categorical and numeric features of one table.
+
+        Args:
+            table: the table.
+            known: made of the two side inputs.
+            large: features whose counts are not gathered but handed on, to be counted by bucket.
+        """
+        self.table, self.known, self.large = table, known, large
         self.partial: dict[str, list[pa.Table]] = {}
 
     def start_bundle(self) -> None:
@@ -38,13 +52,11 @@ class CollectValues(beam.DoFn):
         self.partial = {f.name: [] for f in self.table.counted}
 
     @carried
-    def process(
-        self, split: Split, index: pa.Table | Stored, losers: pa.Table | Stored
-    ) -> Iterator[Any]:
+    def process(self, split: Split, keys: Any, rows_out: Any) -> Iterator[Any]:
         """Collect from one split."""
         if not self.table.counted:
             return
-        known = Known(index, losers)
+        known = self.known(keys, rows_out)
         columns = list(dict.fromkeys(f.column for f in self.table.counted))
         for rows in kept_rows(self.table, split, columns, known):
             METER.enter(f"fitting {self.table.name}")
@@ -56,21 +68,31 @@ class CollectValues(beam.DoFn):
                     part = categorical.count(long)
                 else:
                     assert isinstance(feature, NumericFeature)
-                    keys = pl.Series(rows[KEY])
-                    part = numeric.sample(feature, column, keys, known.population)
+                    texts = pl.Series(rows[KEY])
+                    part = numeric.sample(feature, column, texts, known.population)
                 parts = self.partial[feature.name]
                 parts.append(part)
-                if len(parts) >= MERGE_AT:
-                    self.partial[feature.name] = [merge(feature, parts)]
+                if feature.name not in self.large:
+                    if len(parts) >= MERGE_AT:
+                        self.partial[feature.name] = [merge(feature, parts)]
+                elif sum(map(len, parts)) >= HAND_ON_ROWS:
+                    self.partial[feature.name] = []
+                    whole = merge(feature, parts)
+                    yield TaggedOutput(LARGE, (f"{self.table.side}/{feature.name}", whole))
 
     @carried
     def finish_bundle(self) -> Iterator[Any]:
         """Hand on what the bundle has collected."""
         for feature in self.table.counted:
             parts = self.partial[feature.name]
-            if parts:
-                value = (feature.name, merge(feature, parts))
-                yield GlobalWindows.windowed_value(value)
+            if not parts:
+                continue
+            whole = merge(feature, parts)
+            if feature.name in self.large:
+                value = (f"{self.table.side}/{feature.name}", whole)
+                yield TaggedOutput(LARGE, GlobalWindows.windowed_value(value))
+            else:
+                yield GlobalWindows.windowed_value((feature.name, whole))
 
 
 def merge(feature: CategoricalFeature | NumericFeature | Any, parts: list[pa.Table]) -> pa.Table:

@@ -19,6 +19,7 @@ from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
 from heterrec_pipeline.publishing.parts import Stored, opened, row_count
+from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk, prefetched, read_split
 from heterrec_pipeline.worker_errors import carried
@@ -58,9 +59,15 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
 class ReadKeys(beam.DoFn):
     """Splits to tables of one text column, key; rows without a key are set aside."""
 
-    def __init__(self, table: TableJob, *, from_log: bool = False) -> None:
-        """Read the keys of one table; of rows out of the log, the kinds of keys were seen there."""
-        self.table, self.from_log = table, from_log
+    def __init__(self, table: TableJob, *, from_log: bool = False, place: bool = False) -> None:
+        """Read the keys of one table.
+
+        Args:
+            table: the table.
+            from_log: its rows come out of the log, and the kinds of keys were seen there.
+            place: also say where each key stands: split (its number) and row.
+        """
+        self.table, self.from_log, self.place = table, from_log, place
 
     @carried
     def process(self, split: Split) -> Iterator[Any]:
@@ -83,7 +90,11 @@ class ReadKeys(beam.DoFn):
             METER.read(name, len(text) + len(batch.bad))
             if not self.from_log:
                 yield TaggedOutput(SEEN, (name, int(seen)))
-            kept = pl.DataFrame({"key": text}).filter(~missing).to_arrow()
+            columns = {"key": text}
+            if self.place:
+                columns["split"] = pl.repeat(split.number, len(text), dtype=pl.Int64, eager=True)
+                columns["row"] = rows
+            kept = pl.DataFrame(columns).filter(~missing).to_arrow()
             if len(kept) == 0 and bad:
                 row, _, reason, value = bad[0]
                 why = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
@@ -212,27 +223,44 @@ class ReadRepeated(beam.DoFn):
         """Read one split again."""
         if row_count(repeated) == 0:
             return
-        wanted = pl.DataFrame(pl.from_arrow(opened(repeated)))["key"]
+        wanted = pl.DataFrame(pl.from_arrow(opened(repeated)))["key"].implode()
         for batch in prefetched(read_split(split, self.table.columns)):
-            text, _ = key_text(
-                one_chunk(batch.table, self.table.key), self.table.key, split.file.name
-            )
-            found = text.is_in(wanted.implode()).fill_null(False).arg_true()
-            if found.is_empty():
-                continue
-            rows = _with_times_as_text(batch.table.take(found.to_arrow())).to_pylist()
-            hashes = [
-                row_hash(text[k], [(f, row[f.column]) for f in self.table.features])
-                for k, row in zip(found.to_list(), rows, strict=True)
-            ]
-            yield pl.DataFrame(
-                {
-                    "key": text.gather(found),
-                    "hash": pl.Series(hashes, dtype=pl.UInt64),
-                    "file": [split.file.name] * len(rows),
-                    "row": pl.Series(batch.rows).gather(found),
-                }
-            ).to_arrow()
+            text = batch_keys(self.table, split, batch)
+            found = text.is_in(wanted).fill_null(False).arg_true()
+            if not found.is_empty():
+                yield hashed_rows(self.table, split, batch, text, found).to_arrow()
+
+
+def batch_keys(table: TableJob, split: Split, batch: Batch) -> pl.Series:
+    """The keys of a batch as text."""
+    return key_text(one_chunk(batch.table, table.key), table.key, split.file.name)[0]
+
+
+def hashed_rows(
+    table: TableJob, split: Split, batch: Batch, text: pl.Series, at: pl.Series
+) -> pl.DataFrame:
+    """Some rows of a batch as key, hash, file and row: what decides which row of a key is kept.
+
+    Args:
+        table: whose rows they are.
+        split: where they stand.
+        batch: the batch, with all columns of the table.
+        text: its keys.
+        at: the positions of the rows.
+    """
+    rows = _with_times_as_text(batch.table.take(at.to_arrow())).to_pylist()
+    hashes = [
+        row_hash(text[k], [(f, row[f.column]) for f in table.features])
+        for k, row in zip(at.to_list(), rows, strict=True)
+    ]
+    return pl.DataFrame(
+        {
+            "key": text.gather(at),
+            "hash": pl.Series(hashes, dtype=pl.UInt64),
+            "file": [split.file.name] * len(rows),
+            "row": pl.Series(batch.rows).gather(at),
+        }
+    )
 
 
 class ChooseRows(beam.DoFn):
@@ -245,26 +273,43 @@ class ChooseRows(beam.DoFn):
     @carried
     def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
         """Choose over all repeated rows."""
-        name = self.table.name
         frames = [pl.DataFrame(pl.from_arrow(t)) for t in tables_in(element[1])]
         if not frames:
             yield LOSERS.empty_table()
             return
-        rows = pl.concat(frames).sort("key", "hash", "file", "row")
-        best = rows.group_by("key", maintain_order=True).first().rename({"hash": "best"})
-        rows = rows.join(best.select("key", "best"), on="key")
-        kept = best.select("file", "row")
-        # Equal rows count as one, whether they equal the kept row or another that lost.
-        rows = rows.with_columns(copy=~pl.struct("key", "hash").is_first_distinct())
-        losers = rows.join(kept, on=["file", "row"], how="anti").sort("file", "row")
+        losers, reports = lost_rows(self.table, pl.concat(frames))
         yield losers.select("file", "row").to_arrow().cast(LOSERS)
-        different = losers.filter((pl.col("hash") != pl.col("best")) & ~pl.col("copy"))
-        for (file,), group in different.group_by("file"):
-            listed = group.select("row", "key").iter_rows()
-            bad = [(r, self.table.key, self.table.duplicate, k) for r, k in listed]
-            yield from rejected(name, str(file), bad)
-        yield counted(f"{name}.repeated", len(losers) - len(different))
-        yield counted(f"{name}.duplicate", len(different))
+        yield from reports
+
+
+def lost_rows(table: TableJob, rows: pl.DataFrame) -> tuple[pl.DataFrame, Iterator[Any]]:
+    """Of each key keep the row of the smallest hash.
+
+    Args:
+        table: whose rows they are.
+        rows: all rows of some repeated keys: key, hash, file, row, and what else is to be known of the losers.
+
+    Returns:
+        The losers, and what is to be reported of them.
+    """
+    rows = rows.sort("key", "hash", "file", "row")
+    best = rows.group_by("key", maintain_order=True).first().rename({"hash": "best"})
+    rows = rows.join(best.select("key", "best"), on="key")
+    kept = best.select("file", "row")
+    # Equal rows count as one, whether they equal the kept row or another that lost.
+    rows = rows.with_columns(copy=~pl.struct("key", "hash").is_first_distinct())
+    losers = rows.join(kept, on=["file", "row"], how="anti").sort("file", "row")
+    return losers, _lost_reports(table, losers)
+
+
+def _lost_reports(table: TableJob, losers: pl.DataFrame) -> Iterator[Any]:
+    different = losers.filter((pl.col("hash") != pl.col("best")) & ~pl.col("copy"))
+    for (file,), group in different.group_by("file"):
+        listed = group.select("row", "key").iter_rows()
+        bad = [(r, table.key, table.duplicate, k) for r, k in listed]
+        yield from rejected(table.name, str(file), bad)
+    yield counted(f"{table.name}.repeated", len(losers) - len(different))
+    yield counted(f"{table.name}.duplicate", len(different))
 
 
 def losers_in(losers: pa.Table, file: str) -> pl.Series:

@@ -1,6 +1,7 @@
 """Fit embedding quantizers without moving a vector: each block of dimensions reads the vectors it needs by itself."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -8,12 +9,11 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.rows import KEY, Known, kept_rows
+from heterrec_pipeline.catalogue.rows import KEY, Known, Spared, kept_rows
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.categorical import all_missing
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.parts import Stored, row_count
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.worker_errors import carried
@@ -55,10 +55,10 @@ class PlanPasses(beam.DoFn):
         self.table = table
 
     @carried
-    def process(self, name: str, index: pa.Table | Stored) -> Iterator[Pass]:
+    def process(self, name: str, population: int) -> Iterator[Pass]:
         """Plan one feature."""
         feature = next(f for f in self.table.embeddings if f.name == name)
-        yield from passes(feature, row_count(index))
+        yield from passes(feature, population)
 
 
 class BlockSample:
@@ -120,31 +120,27 @@ class BlockSample:
 class FitBlocks(beam.DoFn):
     """The blocks of one reading to their edges: (feature, table of the first dimension and the edges) a block."""
 
-    def __init__(self, table: TableJob) -> None:
-        """Fit embedding features of one table."""
-        self.table = table
+    def __init__(self, table: TableJob, known: type[Known | Spared] = Known) -> None:
+        """Fit embedding features of one table; `known` is made of the last two side inputs."""
+        self.table, self.known = table, known
 
     @carried
     def process(
-        self,
-        together: Pass,
-        splits: Iterable[Split],
-        index: pa.Table | Stored,
-        losers: pa.Table | Stored,
+        self, together: Pass, splits: Iterable[Split], keys: Any, rows_out: Any
     ) -> Iterator[tuple[str, pa.Table]]:
         """Fit the blocks of one feature, over all splits of the table."""
         name, first, last = together[0][0], together[0][1], together[-1][2]
         feature = next(f for f in self.table.embeddings if f.name == name)
-        known = Known(index, losers)
+        known = self.known(keys, rows_out)
         samples = [BlockSample(b - a, known.population, feature.fit_sample) for _, a, b in together]
         bad = 0
         for split in sorted(splits):
             for rows in kept_rows(self.table, split, [feature.column], known):
                 METER.enter(f"fitting {name} ({first}..{last - 1} of {feature.dim} dimensions)")
                 at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
-                keys = pl.Series(rows[KEY]).gather(at)
+                texts = pl.Series(rows[KEY]).gather(at)
                 for (_, a, b), sample in zip(together, samples, strict=True):
-                    sample.add(values[:, a:b], keys)
+                    sample.add(values[:, a:b], texts)
                 bad += len(cells)
         if samples[0].count == 0:
             detail = (

@@ -26,6 +26,10 @@ KEY = "__key"
 ID = "__id"
 
 
+LeftOut = dict[tuple[str, int], Stored]
+"""By table and split, the numbers of the rows that do not count."""
+
+
 @dataclass(frozen=True)
 class Known:
     """The kept keys of a side, and the rows that lost: tables, or references to them."""
@@ -39,18 +43,46 @@ class Known:
         return row_count(self.index)
 
     @cached_property
-    def ids(self) -> Lookup:
+    def ids(self) -> Lookup | None:
         """The id of each key."""
-        return _stored_ids(self.index) if isinstance(self.index, Stored) else key_ids(self.index)
+        return ids_in(self.index)
 
-    def lost(self, file: str) -> pl.Series:
-        """The row numbers of one file that are left out."""
-        return losers_in(opened(self.losers), file)
+    def lost(self, table: TableJob, split: Split) -> pl.Series:
+        """The row numbers of a split's file that are left out."""
+        return losers_in(opened(self.losers), split.file.name)
+
+
+@dataclass(frozen=True)
+class Spared:
+    """What there is to know of a side whose keys no worker holds: how many are kept, and the rows that are left out.
+
+    Rows whose key the catalogue lacks are left out by number here, since nothing else could tell them.
+    """
+
+    population: int
+    left_out: LeftOut
+
+    @property
+    def ids(self) -> None:
+        """Nobody has them."""
+        return None
+
+    def lost(self, table: TableJob, split: Split) -> pl.Series:
+        """The row numbers of a split that are left out."""
+        found = self.left_out.get((table.name, split.number))
+        if found is None:
+            return pl.Series("row", [], dtype=pl.Int64)
+        return pl.Series(opened(found)["row"])
 
 
 def key_ids(index: pa.Table) -> Lookup:
     """An index as a lookup of ids by key."""
     return Lookup(pl.Series(index["key"]), pl.Series(index["id"]))
+
+
+def ids_in(index: pa.Table | Stored) -> Lookup:
+    """An index or a reference to it as a lookup, made once a process of a reference."""
+    return _stored_ids(index) if isinstance(index, Stored) else key_ids(index)
 
 
 @once_a_process
@@ -59,7 +91,7 @@ def _stored_ids(index: Stored) -> Lookup:
 
 
 def kept_rows(
-    table: TableJob, split: Split, columns: Sequence[str], known: Known
+    table: TableJob, split: Split, columns: Sequence[str], known: Known | Spared
 ) -> Iterator[pa.Table]:
     """The kept rows of a split.
 
@@ -70,15 +102,19 @@ def kept_rows(
         known: which keys and rows count.
 
     Yields:
-        Located tables of the wanted columns plus KEY (text) and ID (int64).
+        Located tables of the wanted columns plus KEY (text) and, where the ids are at hand, ID (int64).
     """
-    lost = known.lost(split.file.name)
+    lost = known.lost(table, split)
     for batch in prefetched(read_split(split, [table.key, *columns])):
         whole = located(batch, split)
         text, _ = key_text(one_chunk(whole, table.key), table.key, split.file.name)
-        ids = known.ids.find(text)
-        whole = whole.append_column(KEY, text.to_arrow()).append_column(ID, ids.to_arrow())
-        unknown = ids.is_null()
+        whole = whole.append_column(KEY, text.to_arrow())
+        if known.ids is None:
+            unknown = text.is_null()
+        else:
+            ids = known.ids.find(text)
+            whole = whole.append_column(ID, ids.to_arrow())
+            unknown = ids.is_null()
         if unknown.any():
             whole = whole.filter((~unknown).to_arrow())
         whole = without_rows(whole, lost)
@@ -86,4 +122,4 @@ def kept_rows(
             yield whole
 
 
-__all__ = ["FILE", "ID", "KEY", "ROW", "Known", "kept_rows"]
+__all__ = ["FILE", "ID", "KEY", "ROW", "Known", "LeftOut", "Spared", "ids_in", "kept_rows"]

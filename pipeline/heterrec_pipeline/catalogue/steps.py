@@ -1,5 +1,6 @@
 """The catalogue's wiring: keys, fit, encode, write. Each transform is one arrow of the flow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,35 +14,40 @@ from heterrec_pipeline.catalogue.aggregate import (
     aggregate_columns,
     derived,
 )
-from heterrec_pipeline.catalogue.encode import EncodeItems, EncodeUsers, Fitted
-from heterrec_pipeline.catalogue.fit import CollectValues, FinishFit
-from heterrec_pipeline.catalogue.keys import (
-    REPEATED,
-    SEEN,
-    ChooseRows,
-    KeyRules,
-    NumberKeys,
-    ReadKeys,
-    ReadRepeated,
-)
+from heterrec_pipeline.catalogue.encode import TOKENS, EncodeItems, EncodeUsers, Fitted
+from heterrec_pipeline.catalogue.fit import LARGE, CollectValues, FinishFit
+from heterrec_pipeline.catalogue.key_steps import KeptRows, Keyed, Keys, KeysByBucket
+from heterrec_pipeline.catalogue.keys import SEEN, KeyRules
+from heterrec_pipeline.catalogue.long import CELLS, large_features
 from heterrec_pipeline.catalogue.quantizers import FitBlocks, JoinBlocks, PlanPasses
+from heterrec_pipeline.catalogue.value_steps import (
+    CountValues,
+    LookUpCells,
+    PlaceByItem,
+    PlaceByUser,
+    key_rules,
+    nothing,
+    value_rules,
+)
 from heterrec_pipeline.catalogue.write import (
     StoreFitted,
     WriteFitted,
     WriteItemShard,
     WriteItemVocabulary,
 )
-from heterrec_pipeline.exchange import ByReference, Exchange
-from heterrec_pipeline.graph import EMPTY, AllToOne, ByShard, Composite, Kinds, Step, of_type
-from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.exchange import Exchange
+from heterrec_pipeline.graph import EMPTY, ByShard, Composite, Kinds, Step, of_type
+from heterrec_pipeline.job import ITEMS, USERS, Job, TableJob
 from heterrec_pipeline.publishing.ledger import Ledger
 from heterrec_pipeline.publishing.parts import Part
 from heterrec_pipeline.publishing.shards import Written
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
 from heterrec_pipeline.sequences.log import ReadLog
+from heterrec_pipeline.vocabularies.buckets import Place
+from heterrec_pipeline.vocabularies.number import FittedSizes
+from heterrec_pipeline.vocabularies.steps import NumberValues
 from heterrec_pipeline.worker_errors import carried
-
-ITEM_BUCKETS = 16
+from heterrec_schemas.spec import CategoricalFeature
 
 
 class _SplitFile(beam.DoFn):
@@ -65,60 +71,11 @@ class ListSplits(Composite):
         )
 
 
-class Keyed(NamedTuple):
-    """A table's kept keys: index (key, id, shard), the rows that lost, and the kinds of its keys."""
-
-    index: PCollection
-    losers: PCollection
-    kinds: PCollection
-
-
-@dataclass(eq=False, kw_only=True)
-class Keys(Composite):
-    """Splits of a table to its keys: read, numbered, repeated ones resolved."""
-
-    job: Job
-    table: TableJob
-    rules: KeyRules | None
-    ledger: Ledger
-    kinds: PCollection | None = None
-    """Given for rows out of the log, whose keys were seen there."""
-
-    def expand(self, splits: PCollection) -> Keyed:
-        """Read, number, resolve."""
-        table, ledger = self.table, self.ledger
-        texts, seen = splits | "read" >> Step(
-            do_fn=ReadKeys(table, from_log=self.kinds is not None),
-            ledger=ledger,
-            tags=(SEEN,),
-            spread=True,
-        )
-        kinds = self.kinds or (seen | "kinds" >> Kinds())
-        index, repeated = texts | "number" >> AllToOne(
-            do_fn=NumberKeys(table, self.rules),
-            ledger=ledger,
-            side_inputs=(AsDict(kinds),),
-            tags=(REPEATED,),
-        )
-        twice = of_type(repeated, pa.Table) | "keep repeated" >> ByReference(
-            job=self.job, stem="repeated"
-        )
-        rows = splits | "read repeated" >> Step(
-            do_fn=ReadRepeated(table), side_inputs=(AsSingleton(twice),), spread=True
-        )
-        losers = rows | "choose" >> AllToOne(do_fn=ChooseRows(table), ledger=ledger)
-        return Keyed(
-            index | "keep index" >> ByReference(job=self.job, stem="index"),
-            losers | "keep losers" >> ByReference(job=self.job, stem="losers"),
-            kinds,
-        )
-
-
 class Fits(NamedTuple):
-    """(feature, table) of a table's fitted features, and the kinds of their values."""
+    """(feature, `Fitted`) of a table's features, and ((vocabulary, bucket), part) of the ids of its large ones."""
 
     fitted: PCollection
-    kinds: PCollection
+    index: PCollection
 
 
 @dataclass(eq=False, kw_only=True)
@@ -127,27 +84,26 @@ class Fit(Composite):
 
     job: Job
     table: TableJob
-    index: PCollection
-    losers: PCollection
+    rows: KeptRows
     ledger: Ledger
     kinds: PCollection | None = None
     """Given for rows out of the log, whose values were seen there."""
 
     def expand(self, splits: PCollection) -> Fits:
         """Count and sample in one reading; quantizers read for themselves."""
-        table = self.table
-        known = (AsSingleton(self.index), AsSingleton(self.losers))
-        pair = tuple[str, pa.Table]
-        partial, seen = splits | "collect values" >> Step(
-            do_fn=CollectValues(table),
+        table, pair = self.table, tuple[str, pa.Table]
+        large = large_features(self.job, (table,))
+        partial, seen, counts = splits | "collect values" >> Step(
+            do_fn=CollectValues(table, self.rows.known, frozenset(f.name for f in large)),
             ledger=self.ledger,
-            side_inputs=known,
-            tags=(SEEN,),
+            side_inputs=self.rows.sides,
+            tags=(SEEN, LARGE),
+            tag_kinds={LARGE: pair},
             kind=pair,
             spread=True,
         )
-        kinds = seen | "kinds" >> Kinds()
-        names = [(f.name, EMPTY) for f in table.counted]
+        kinds = self.kinds or (seen | "kinds" >> Kinds())
+        names = [(f.name, EMPTY) for f in table.counted if f not in large]
         every = splits.pipeline | "every feature" >> beam.Create(names, reshuffle=False)
         counted = (
             (partial, of_type(every, pair))
@@ -155,33 +111,88 @@ class Fit(Composite):
             | "by feature" >> beam.GroupByKey()
             | "finish" >> Step(do_fn=FinishFit(table), side_inputs=(AsDict(kinds),), kind=pair)
         )
-        quantizers = (
+        quantizers = splits | "quantizers" >> FitQuantizers(table=table, rows=self.rows)
+        whole = of_type((counted, quantizers) | "all fits" >> beam.Flatten(), pair)
+        whole | "write fits" >> Step(
+            do_fn=WriteFitted(self.job, table), ledger=self.ledger, side_inputs=(AsDict(kinds),)
+        )
+        fitted = whole | "keep fits" >> beam.ParDo(StoreFitted(self.job, table))
+        fitted = of_type(fitted, tuple[str, Fitted])
+        if not large:
+            return Fits(fitted, nothing(splits.pipeline, "no index", tuple[Place, Part]))
+        values = counts | "large values" >> FitLarge(
+            job=self.job, table=table, large=large, kinds=kinds, ledger=self.ledger
+        )
+        both = (fitted, values.fitted) | "every fit" >> beam.Flatten()
+        return Fits(of_type(both, tuple[str, Fitted]), values.index)
+
+
+@dataclass(eq=False, kw_only=True)
+class FitQuantizers(Composite):
+    """Splits of a table to the quantizers of its embeddings, fitted in blocks of dimensions."""
+
+    table: TableJob
+    rows: KeptRows
+
+    def expand(self, splits: PCollection) -> PCollection:
+        """Plan, fit, join."""
+        table, pair = self.table, tuple[str, pa.Table]
+        return (
             splits.pipeline
             | "embeddings" >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
-            | "plan blocks" >> beam.ParDo(PlanPasses(table), known[0])
+            | "plan blocks" >> beam.ParDo(PlanPasses(table), AsSingleton(self.rows.population))
             | "fit blocks"
             >> Step(
-                do_fn=FitBlocks(table), side_inputs=(AsIter(splits), *known), kind=pair, spread=True
+                do_fn=FitBlocks(table, self.rows.known),
+                side_inputs=(AsIter(splits), *self.rows.sides),
+                kind=pair,
+                spread=True,
             )
             | "by embedding" >> beam.GroupByKey()
             | "join blocks" >> Step(do_fn=JoinBlocks(table), kind=pair)
         )
-        whole = of_type((counted, quantizers) | "all fits" >> beam.Flatten(), pair)
-        whole | "write fits" >> Step(
-            do_fn=WriteFitted(self.job, table),
-            ledger=self.ledger,
-            side_inputs=(AsDict(self.kinds or kinds),),
+
+
+@dataclass(eq=False, kw_only=True)
+class FitLarge(Composite):
+    """(vocabulary, partial counts) of a table's large features to written vocabularies and an index by bucket."""
+
+    job: Job
+    table: TableJob
+    large: Sequence[CategoricalFeature]
+    kinds: PCollection
+    ledger: Ledger
+
+    def expand(self, counts: PCollection) -> Fits:
+        """Count, number."""
+        rules = {r.name: r for r in (value_rules(self.job, self.table, f) for f in self.large)}
+        numbered = (
+            counts
+            | "count" >> CountValues(job=self.job, rules=rules, kinds=self.kinds)
+            | "number"
+            >> NumberValues(job=self.job, rules=rules, kinds=self.kinds, ledger=self.ledger)
         )
-        fitted = whole | "keep fits" >> beam.ParDo(StoreFitted(self.job, table))
-        return Fits(of_type(fitted, tuple[str, Fitted]), kinds)
+        sizes = numbered.layouts | "sizes" >> beam.ParDo(FittedSizes(rules))
+        return Fits(of_type(sizes, tuple[str, Fitted]), numbered.index)
 
 
 class CatalogueOutput(NamedTuple):
-    """What the log's half needs of the catalogue: the index, the fitted features, the item shards."""
+    """What the log's half needs of the catalogue: the index, the fitted features, the item shards.
+
+    The index is one table; of a large catalogue ((items, bucket), part).
+    """
 
     index: PCollection
     fitted: PCollection
     files: PCollection
+
+
+class Encoded(NamedTuple):
+    """What encoding a table gives: see `EncodeItems`."""
+
+    parts: PCollection
+    tokens: PCollection
+    cells: PCollection
 
 
 @dataclass(eq=False, kw_only=True)
@@ -196,9 +207,58 @@ class Catalogue(Composite):
     def expand(self, splits: PCollection) -> CatalogueOutput:
         """Keys, then fits and tokens of every table, then shards."""
         job, ledger = self.job, self.ledger
-        layout = job.spec.items.catalogue_vocabulary
         main = job.items if self.kinds is None else derived(job.items)
-        keyed = splits | "item keys" >> Keys(
+        tables = (main, *job.joins)
+        by_table = {main.name: splits} | {t.name: self._listed(splits, t) for t in job.joins}
+        if job.sizes.is_large(ITEMS):
+            index, kinds, rows = self._keys_by_bucket(by_table, tables)
+        else:
+            index, kinds, rows = self._keys(by_table, tables)
+        large = large_features(job, tables)
+        fits, done = [], {}
+        for table in tables:
+            fit, done[table.name] = self._tokens(table, by_table[table.name], rows[table.name])
+            fits.append(fit)
+        fitted = tuple(f.fitted for f in fits) | "all fitted" >> beam.Flatten()
+        fitted = of_type(fitted, tuple[str, Fitted])
+        parts = tuple(d.parts for d in done.values())
+        population = rows[main.name].population
+        if large or job.sizes.is_large(ITEMS):
+            cells = of_type(
+                tuple(d.cells for d in done.values()) | "all cells" >> beam.Flatten(),
+                tuple[str, pa.Table],
+            )
+            ids = tuple(f.index for f in fits) | "all ids" >> beam.Flatten()
+            if large:
+                cells = cells | "look up" >> LookUpCells(
+                    job=job, side="item", large=large, index=ids
+                )
+            else:
+                cells = nothing(splits.pipeline, "no cells", pa.Table)
+            placed = cells | "place" >> PlaceByItem(
+                job=job,
+                tables=tables,
+                large=[f.name for f in large],
+                population=population,
+                index=index if job.sizes.is_large(ITEMS) else None,
+                tokens={name: d.tokens for name, d in done.items()},
+            )
+            parts = (*parts, placed)
+        files = (
+            parts
+            | "all parts" >> beam.Flatten()
+            | "write items"
+            >> WriteItems(job=job, population=population, fitted=fitted, kinds=kinds, ledger=ledger)
+        )
+        return CatalogueOutput(index, fitted, files)
+
+    def _keys(
+        self, splits: dict[str, PCollection], tables: tuple[TableJob, ...]
+    ) -> tuple[PCollection, PCollection, dict[str, KeptRows]]:
+        """The index as one table, written; the kinds of its keys; by table, which rows count."""
+        job, ledger, main = self.job, self.ledger, tables[0]
+        layout = job.spec.items.catalogue_vocabulary
+        keyed = splits[main.name] | "item keys" >> Keys(
             job=job,
             table=main,
             rules=KeyRules(layout.oov_buckets, layout.shards),
@@ -208,50 +268,60 @@ class Catalogue(Composite):
         keyed.index | "write item vocabulary" >> Step(
             do_fn=WriteItemVocabulary(job), ledger=ledger, side_inputs=(AsDict(keyed.kinds),)
         )
-        tables = [(main, splits), *((t, self._listed(splits, t)) for t in job.joins)]
-        done = [self._tokens(table, its_splits, keyed) for table, its_splits in tables]
-        every = of_type(
-            tuple(fitted for fitted, _ in done) | "all fitted" >> beam.Flatten(),
-            tuple[str, Fitted],
-        )
-        tokens = tuple(parts for _, parts in done) | "all parts" >> beam.Flatten()
-        files = tokens | "write items" >> WriteItems(
-            job=job, index=keyed.index, fitted=every, kinds=keyed.kinds, ledger=ledger
-        )
-        return CatalogueOutput(keyed.index, every, files)
+        rows = {main.name: keyed.rows(keyed.losers)}
+        for table in tables[1:]:
+            its = splits[table.name] | f"{table.name} keys" >> Keys(
+                job=job, table=table, rules=None, ledger=ledger
+            )
+            rows[table.name] = keyed.rows(its.losers)
+        return keyed.index, keyed.kinds, rows
 
-    def _tokens(
-        self, table: TableJob, splits: PCollection, keyed: Keyed
-    ) -> tuple[PCollection, PCollection]:
-        """Fit and encode one table: its fitted features, and the parts of its tokens."""
-        ledger = self.ledger
-        losers = self._join_losers(table, splits) if table.joined else keyed.losers
+    def _keys_by_bucket(
+        self, splits: dict[str, PCollection], tables: tuple[TableJob, ...]
+    ) -> tuple[PCollection, PCollection, dict[str, KeptRows]]:
+        """The same, but the index by bucket."""
+        job, ledger = self.job, self.ledger
+        rules = key_rules(job, tables[0])
+        keyed = splits | "item keys" >> KeysByBucket(
+            job=job,
+            name=ITEMS,
+            tables=tables,
+            rules=rules,
+            buckets=rules.buckets,
+            ledger=ledger,
+            kinds=self.kinds,
+        )
+        numbered = keyed.counted | "number keys" >> NumberValues(
+            job=job, rules={ITEMS: rules}, kinds=keyed.kinds, ledger=ledger
+        )
+        return numbered.index, keyed.kinds, {t.name: keyed.rows for t in tables}
+
+    def _tokens(self, table: TableJob, splits: PCollection, rows: KeptRows) -> tuple[Fits, Encoded]:
+        """Fit and encode one table."""
+        job, ledger = self.job, self.ledger
         from_log = self.kinds is not None and not table.joined
         fits = splits | f"fit {table.name}" >> Fit(
-            job=self.job,
+            job=job,
             table=table,
-            index=keyed.index,
-            losers=losers,
+            rows=rows,
             ledger=ledger,
             kinds=self.kinds if from_log else None,
         )
-        parts = splits | f"encode {table.name}" >> Step(
-            do_fn=EncodeItems(self.job, table, report=not from_log),
+        large = [f.name for f in large_features(job, job.item_tables)]
+        pair = tuple[str, pa.Table]
+        encoded = splits | f"encode {table.name}" >> Step(
+            do_fn=EncodeItems(job, table, report=not from_log, known=rows.known, large=large),
             ledger=ledger,
-            side_inputs=(AsSingleton(keyed.index), AsSingleton(losers), AsDict(fits.fitted)),
+            side_inputs=(*rows.sides, AsDict(fits.fitted)),
+            tags=(TOKENS, CELLS),
+            tag_kinds={TOKENS: pair, CELLS: pair},
             kind=tuple[int, Part],
             spread=True,
         )
-        return fits.fitted, parts
+        return fits, Encoded(*encoded)
 
     def _listed(self, splits: PCollection, table: TableJob) -> PCollection:
         return splits.pipeline | f"list {table.name}" >> ListSplits(files=table.files)
-
-    def _join_losers(self, table: TableJob, splits: PCollection) -> PCollection:
-        keyed = splits | f"{table.name} keys" >> Keys(
-            job=self.job, table=table, rules=None, ledger=self.ledger
-        )
-        return keyed.losers
 
 
 @dataclass(eq=False, kw_only=True)
@@ -259,7 +329,7 @@ class WriteItems(Composite):
     """Parts of tokens to item shards; every shard is written, empty ones too."""
 
     job: Job
-    index: PCollection
+    population: PCollection
     fitted: PCollection
     kinds: PCollection
     ledger: Ledger
@@ -274,7 +344,11 @@ class WriteItems(Composite):
             >> Step(
                 do_fn=WriteItemShard(self.job),
                 ledger=self.ledger,
-                side_inputs=(AsSingleton(self.index), AsDict(self.fitted), AsDict(self.kinds)),
+                side_inputs=(
+                    AsSingleton(self.population),
+                    AsDict(self.fitted),
+                    AsDict(self.kinds),
+                ),
                 kind=Written,
             )
         )
@@ -297,19 +371,43 @@ class Users(Composite):
 
     def expand(self, root: beam.Pipeline) -> UsersOutput:
         """Keys, fits, tokens."""
-        table, ledger = self.table, self.ledger
+        job, table, ledger = self.job, self.table, self.ledger
         splits = root | "list" >> ListSplits(files=table.files)
-        keyed = splits | "keys" >> Keys(job=self.job, table=table, rules=None, ledger=ledger)
-        fits = splits | "fit" >> Fit(
-            job=self.job, table=table, index=keyed.index, losers=keyed.losers, ledger=ledger
-        )
-        tokens = splits | "encode" >> Step(
-            do_fn=EncodeUsers(table),
+        rows = self._rows(splits)
+        fits = splits | "fit" >> Fit(job=job, table=table, rows=rows, ledger=ledger)
+        large = large_features(job, (table,))
+        tokens, cells = splits | "encode" >> Step(
+            do_fn=EncodeUsers(table, rows.known, [f.name for f in large]),
             ledger=ledger,
-            side_inputs=(AsSingleton(keyed.index), AsSingleton(keyed.losers), AsDict(fits.fitted)),
+            side_inputs=(*rows.sides, AsDict(fits.fitted)),
+            tags=(CELLS,),
+            tag_kinds={CELLS: tuple[str, pa.Table]},
             spread=True,
         )
+        if large:
+            found = cells | "look up" >> LookUpCells(
+                job=job, side="user", large=large, index=fits.index
+            )
+            tokens = tokens | "place" >> PlaceByUser(
+                job=job, table=table, large=large, ledger=ledger, cells=found
+            )
         return UsersOutput(tokens, fits.fitted)
+
+    def _rows(self, splits: PCollection) -> KeptRows:
+        """Which rows count."""
+        job, table, ledger = self.job, self.table, self.ledger
+        if not job.sizes.is_large(USERS):
+            keyed: Keyed = splits | "keys" >> Keys(job=job, table=table, rules=None, ledger=ledger)
+            return keyed.rows(keyed.losers)
+        by_bucket = {table.name: splits} | "keys" >> KeysByBucket(
+            job=job,
+            name=USERS,
+            tables=(table,),
+            rules=None,
+            buckets=job.sizes.buckets(USERS, None),
+            ledger=ledger,
+        )
+        return KeptRows(*by_bucket.rows)
 
 
 class FromLog(NamedTuple):
@@ -333,7 +431,7 @@ class ItemsFromLog(Composite):
             do_fn=ReadLog(aggregate_columns(job.spec, job.items), report=False), spread=True
         )
         keyed, seen = rows | "to items" >> Step(
-            do_fn=ToItems(job, ITEM_BUCKETS),
+            do_fn=ToItems(job, job.sizes.item_buckets),
             ledger=self.ledger,
             tags=(SEEN,),
             kind=tuple[int, pa.Table],

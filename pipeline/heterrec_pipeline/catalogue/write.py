@@ -8,11 +8,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.encode import Fitted, item_cuts, missing_rows
+from heterrec_pipeline.catalogue.encode import Fitted, item_cuts
+from heterrec_pipeline.catalogue.long import large_features, looked_up
+from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import counted, written
-from heterrec_pipeline.publishing.parts import Part, Stored, opened, read_part, row_count, store
+from heterrec_pipeline.publishing.parts import Part, Stored, opened, read_part, store
 from heterrec_pipeline.publishing.shards import write_shard
 from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.manifest import FeatureEntry
@@ -20,7 +22,6 @@ from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, Feature,
 from heterrec_schemas.tables import (
     WIDE_ROW_GROUP,
     items_schema,
-    key_type,
     shard_name,
     token_type,
     vocabulary_schema,
@@ -88,7 +89,7 @@ class WriteItemShard(beam.DoFn):
     def process(
         self,
         element: tuple[int, Iterable[Part | None]],
-        index: pa.Table | Stored,
+        population: int,
         fitted: dict[str, Fitted],
         seen: dict[str, int],
     ) -> Iterator[Any]:
@@ -96,13 +97,17 @@ class WriteItemShard(beam.DoFn):
         shard, parts = element
         spec = self.job.spec
         shards = spec.output.item_shards
-        low, high = item_cuts(row_count(index), shards)[shard : shard + 2] + spec.first_item_index
+        low, high = item_cuts(population, shards)[shard : shard + 2] + spec.first_item_index
         integral = Seen(seen.get(ITEMS, 0)).integral
         entries = [feature_entry(f, "item", fitted[f.name].size) for f in spec.items.features]
         schema = items_schema(spec, integral=integral, entries=entries)
-        table = assemble_items(
-            self.job, [p for p in parts if p is not None], int(low), int(high), schema
-        )
+        mine = [p for p in parts if p is not None]
+        columns = {}
+        for large in large_features(self.job, self.job.item_tables):
+            values = [read_part(p) for p in sorted(mine) if p.table == f"item/{large.name}"]
+            columns[large.name], oov = looked_up(large, values, int(low), int(high))
+            yield counted(f"item/{large.name}.oov", oov)
+        table = assemble_items(self.job, mine, int(low), int(high), schema, columns)
         for feature in spec.items.features:
             missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
             yield counted(f"item/{feature.name}.missing", missing)
@@ -115,14 +120,25 @@ class WriteItemShard(beam.DoFn):
         yield file
 
 
-def assemble_items(job: Job, parts: list[Part], low: int, high: int, schema: pa.Schema) -> pa.Table:
-    """The rows low .. high - 1 of the item table: one a catalogue item, joined tables' tokens beside its own."""
-    columns: dict[str, pa.ChunkedArray] = {"item_index": pa.array(np.arange(low, high))}
+def assemble_items(
+    job: Job,
+    parts: list[Part],
+    low: int,
+    high: int,
+    schema: pa.Schema,
+    done: dict[str, pa.Array],
+) -> pa.Table:
+    """The rows low .. high - 1 of the item table: one a catalogue item, joined tables' tokens beside its own.
+
+    Columns that are `done` already are taken as they are.
+    """
+    columns: dict[str, pa.ChunkedArray] = {"item_index": pa.array(np.arange(low, high)), **done}
     for table in job.item_tables:
         mine = [read_part(p) for p in sorted(parts) if p.table == table.name]
-        names = [f.name for f in table.features] + ([] if table.joined else ["item_id"])
-        if not mine:
-            columns |= {f.name: _all_missing(f, high - low) for f in table.features}
+        features = [f for f in table.features if f.name not in done]
+        names = [f.name for f in features] + ([] if table.joined else ["item_id"])
+        if not mine or not names:
+            columns |= {f.name: _all_missing(f, high - low) for f in features}
             continue
         rows = pa.concat_tables(mine)
         order = np.full(high - low, -1, dtype=np.int64)
@@ -166,6 +182,36 @@ def _missing_row(table: TableJob, names: list[str]) -> pa.Table:
     return pa.table({n: tokens[n] for n in names})
 
 
+def vocabulary_rows(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Columns id, value (text) and count as rows of a vocabulary."""
+    value = rows["value"]
+    whole = schema.field("value").type == pa.int64()
+    columns = [
+        rows["id"].to_arrow(),
+        (value.cast(pl.Int64) if whole else value).to_arrow().cast(schema.field("value").type),
+        rows["count"].to_arrow(),
+        pa.array(["active"] * len(rows), pa.string()),
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[str, dict[str, Any]]:
+    """What the files of a fit are called, and what their metadata say of it.
+
+    Args:
+        table: whose it is.
+        feature: the feature; None for the items' keys.
+        size: that of `Fitted`.
+    """
+    if feature is None:
+        return ITEM_VOCABULARY, {"kind": "item"}
+    entry = feature_entry(feature, table.side, size)
+    return feature.name if table.side == "item" else f"user_{feature.name}", entry.model_dump(
+        include={"kind", "side", "vocabulary_size", "groups", "quantiles", "bins"},
+        exclude_none=True,
+    )
+
+
 def write_vocabulary(
     root: str, name: str, vocabulary: pa.Table, *, integral: bool, **details: Any
 ) -> Iterator[Any]:
@@ -174,17 +220,7 @@ def write_vocabulary(
     shards = int(details.pop("shards"))
     schema = vocabulary_schema(integral, feature=name, vocabulary_shards=shards, **details)
     for shard in range(shards):
-        rows = frame.filter(pl.col("shard") == shard)
-        value = rows["value"].cast(pl.Int64).to_arrow() if integral else rows["value"].to_arrow()
-        table = pa.table(
-            [
-                rows["id"].to_arrow(),
-                value.cast(key_type(integral)),
-                rows["count"].to_arrow(),
-                pa.array(["active"] * len(rows), pa.string()),
-            ],
-            schema=schema,
-        )
+        table = vocabulary_rows(frame.filter(pl.col("shard") == shard), schema)
         path = f"vocabularies/{shard_name(name, shard, shards)}"
         yield write_shard(root, path, table, plain=("id", "value"))
     METER.wrote(f"vocabulary {name}", len(frame))
@@ -204,14 +240,15 @@ class WriteItemVocabulary(beam.DoFn):
         values = pl.DataFrame(pl.from_arrow(opened(index))).select(
             "id", pl.col("key").alias("value"), pl.lit(1, pl.Int64).alias("count"), "shard"
         )
+        stem, details = fit_details(self.job.items, None, len(values))
         for file in write_vocabulary(
             self.job.root,
-            ITEM_VOCABULARY,
+            stem,
             values.to_arrow(),
             integral=Seen(seen.get(ITEMS, 0)).integral,
             shards=vocabulary_shards(len(values), declared.shards),
             oov_buckets=declared.oov_buckets,
-            kind="item",
+            **details,
         ):
             yield written(file)
 
@@ -229,11 +266,7 @@ class WriteFitted(beam.DoFn):
         name, fitted = element
         side = self.table.side
         feature = next(f for f in self.table.features if f.name == name)
-        stem = name if side == "item" else f"user_{name}"
-        details = feature_entry(feature, side, fitted_size(feature, fitted)).model_dump(
-            include={"kind", "side", "vocabulary_size", "groups", "quantiles", "bins"},
-            exclude_none=True,
-        )
+        stem, details = fit_details(self.table, feature, fitted_size(feature, fitted))
         if isinstance(feature, CategoricalFeature):
             for file in write_vocabulary(
                 self.job.root,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import polars as pl
 import pyarrow as pa
 
 from heterrec_schemas.rejects import Reason
@@ -47,3 +48,15 @@ def cell_at(column: pa.ChunkedArray, position: int) -> str | None:
         text, _ = column_text(column.slice(position, 1).combine_chunks())
         return None if text[0] is None else str(text[0])
     return cell_text(column[position].as_py())
+
+
+def missing_rows(tokens: pa.Array) -> int:
+    """How many rows of a token column are missing: their first token is 1."""
+    if pa.types.is_list(tokens.type):
+        firsts = pl.Series(tokens).list.first()
+    elif pa.types.is_fixed_size_list(tokens.type):
+        width = tokens.type.list_size
+        firsts = pl.Series(tokens.flatten()).gather_every(width)
+    else:
+        firsts = pl.Series(tokens)
+    return int((firsts == 1).sum())

@@ -4,7 +4,7 @@ A part belongs to one attempt of one bundle; only the reference that a finished 
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -66,17 +66,25 @@ def read_part(part: Part) -> pa.Table:
     return table
 
 
-def store(folder: str, stem: str, table: pa.Table) -> Stored:
-    """Write a table that many workers will look into."""
+def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> Stored:
+    """Write a table that many workers will look into, or (with the rows of a `batch`) one that is read piece by piece."""
     path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
     with moving(SPILLED, f"spill {stem}") as moved:
         with (
             storage.open_write(path) as out,
             pa.ipc.new_file(out.unhashed(), table.schema) as writer,
         ):
-            writer.write_table(table)
+            writer.write_table(table, max_chunksize=batch)
         moved.add(len(table), out.size)
     return Stored(path, len(table))
+
+
+def stored_batches(stored: Stored) -> Iterator[pa.Table]:
+    """A stored table piece by piece, one in memory at a time."""
+    with storage.open_arrow(stored.path) as handle:
+        reader = pa.ipc.open_file(handle)
+        for k in range(reader.num_record_batches):
+            yield pa.Table.from_batches([reader.get_batch(k)])
 
 
 def opened(table: pa.Table | Part | Stored) -> pa.Table:

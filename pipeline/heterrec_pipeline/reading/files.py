@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline import storage
 from heterrec_schemas.errors import DataError
+from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.spec import Format, Source
 
 SPLIT_BYTES = 128 * 2**20
@@ -38,6 +39,11 @@ class Split:
     file: InputFile
     row_groups: tuple[int, ...] | None = None
     first_row: int = 0
+
+    @property
+    def number(self) -> int:
+        """A number of 63 bits by which rows name their split."""
+        return stable_hash(self.file.path, str(self.first_row)) >> 1
 
 
 def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:

@@ -1,6 +1,6 @@
 """Check the rows of the log and join them with the item index: what is left is four numbers and a user a row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -8,14 +8,15 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.catalogue.keys import LOSERS, SEEN, key_text
-from heterrec_pipeline.catalogue.rows import Known
+from heterrec_pipeline.catalogue.keys import SEEN, key_text
+from heterrec_pipeline.catalogue.long import bucket_ids
+from heterrec_pipeline.catalogue.rows import ids_in
 from heterrec_pipeline.features.cells import cell_at
-from heterrec_pipeline.job import INTERACTIONS
+from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.lookup import Lookup
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import RejectedCell, counted, rejected
-from heterrec_pipeline.publishing.parts import Stored
+from heterrec_pipeline.publishing.parts import Stored, opened
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import (
     ROW,
@@ -27,6 +28,7 @@ from heterrec_pipeline.reading.read import (
     short_rows,
 )
 from heterrec_pipeline.sequences.times import milliseconds
+from heterrec_pipeline.vocabularies.buckets import as_frame
 from heterrec_pipeline.worker_errors import carried
 from heterrec_schemas.hashing import SEPARATOR, hash_column, hash_texts
 from heterrec_schemas.rejects import Reason
@@ -194,6 +196,66 @@ class ReadLog(beam.DoFn):
                 yield located(batch, split)
 
 
+class CheckRows(beam.DoFn):
+    """Located tables of the log to readable rows, for a catalogue whose index no worker holds: (items, rows).
+
+    What `JoinItems` needs is all that goes on: of the behaviour its id, the tie, and where rows stand if it may reject them.
+    """
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        """Check the log of one spec."""
+        self.spec = spec
+
+    @carried
+    def process(self, rows: pa.Table) -> Iterator[Any]:
+        """Check one batch."""
+        log = self.spec.interactions
+        frame, bad, seen = parse_rows(self.spec, rows)
+        for name, kinds in seen.items():
+            yield TaggedOutput(SEEN, (name, kinds))
+        short = short_rows(rows)
+        yield counted("interactions.bad", len(bad))
+        yield from rejected(INTERACTIONS, file_of(rows), _with_short(bad, short))
+        if frame.is_empty():
+            return
+        columns = [c for c in shuffle_columns(self.spec) if c not in ("item_index", "item_hash")]
+        frame = with_tie(self.spec, frame)
+        if log.unknown_items == "reject":
+            ended = pl.Series(list(short), dtype=pl.Int64).implode()
+            frame = frame.with_columns(file=pl.lit(file_of(rows)), short=frame["row"].is_in(ended))
+            columns += ["file", "row", "short"]
+        yield ITEMS, frame.select("item", *columns).to_arrow()
+
+
+class JoinItems(beam.DoFn):
+    """A bucket's item ids and the rows of the log that name its items, to the columns of the shuffle."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        """Join the log of one spec."""
+        self.spec = spec
+
+    @carried
+    def process(self, element: tuple[Any, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+        """Join one bucket, a piece at a time."""
+        log = self.spec.interactions
+        _, pieces = element
+        METER.enter("joining interactions")
+        index = bucket_ids(pieces["ids"])
+        for piece in pieces["log"]:
+            kept, unknown = known_rows(self.spec, as_frame(opened(piece)), index)
+            if log.unknown_items == "reject":
+                yield counted("interactions.bad", len(unknown))
+                # A row that ended early is listed as such already.
+                for (file,), group in unknown.filter(~pl.col("short")).group_by("file"):
+                    listed = group.select("row", "item").iter_rows()
+                    bad = [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
+                    yield from rejected(INTERACTIONS, str(file), bad)
+            else:
+                yield counted("interactions.unknown_item", len(unknown))
+            if len(kept):
+                yield kept.select(shuffle_columns(self.spec)).to_arrow()
+
+
 class CheckLog(beam.DoFn):
     """Located tables of the log to the columns of the shuffle."""
 
@@ -208,8 +270,7 @@ class CheckLog(beam.DoFn):
         frame, bad, seen = parse_rows(self.spec, rows)
         for name, kinds in seen.items():
             yield TaggedOutput(SEEN, (name, kinds))
-        ids = Known(index, LOSERS.empty_table()).ids
-        kept, unknown = known_rows(self.spec, frame, ids)
+        kept, unknown = known_rows(self.spec, frame, ids_in(index))
         if log.unknown_items == "reject":
             listed = unknown.select("row", "item").iter_rows()
             bad += [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
@@ -225,6 +286,8 @@ __all__ = [
     "LOG_ITEM_SEEN",
     "LOG_SEEN",
     "CheckLog",
+    "CheckRows",
+    "JoinItems",
     "ReadLog",
     "known_rows",
     "log_columns",

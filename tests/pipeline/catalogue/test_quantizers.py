@@ -97,7 +97,7 @@ def fitted(folder: Path, feature: Any, lines: list[list[str]], keys: list[str]) 
         for k, some in enumerate(lines)
     ]
     index = index_of(keys)
-    plan = list(PlanPasses(table).process(feature.name, index))
+    plan = list(PlanPasses(table).process(feature.name, len(index)))
     losers = LOSERS.empty_table()
     parts = [
         p for b in plan for _, p in FitBlocks(table).process(b, reversed(splits), index, losers)

@@ -77,7 +77,7 @@ def test_joined_rows_stand_beside_their_items_and_absent_ones_are_missing(job: J
     ]
     for integral in (False, True):
         schema = items_schema(SPEC, integral=integral)
-        table = assemble_items(job, parts, 4, 8, schema)
+        table = assemble_items(job, parts, 4, 8, schema, {})
         assert table.schema.equals(schema, check_metadata=True)
         ids: list[Any] = ["40", "50", "60", "70"]
         assert table.to_pydict() == {
@@ -91,7 +91,7 @@ def test_joined_rows_stand_beside_their_items_and_absent_ones_are_missing(job: J
 
 def test_without_any_row_of_a_joined_table_all_are_missing(job: Job) -> None:
     schema = items_schema(SPEC, integral=False)
-    table = assemble_items(job, [main_part(job, [(5, "b", [3]), (4, "a", [1])])], 4, 6, schema)
+    table = assemble_items(job, [main_part(job, [(5, "b", [3]), (4, "a", [1])])], 4, 6, schema, {})
     assert table.drop_columns(["item_index"]).to_pydict() == {
         "item_id": ["a", "b"],
         "kind": [[1], [3]],
@@ -103,7 +103,7 @@ def test_without_any_row_of_a_joined_table_all_are_missing(job: Job) -> None:
 @pytest.mark.parametrize("integral", [False, True])
 def test_a_shard_without_items_has_its_columns(job: Job, integral: bool) -> None:
     schema = items_schema(SPEC, integral=integral)
-    table = assemble_items(job, [], 4, 4, schema)
+    table = assemble_items(job, [], 4, 4, schema, {})
     assert (len(table), table.schema) == (0, schema)
 
 
@@ -200,14 +200,13 @@ def test_fits_are_written_with_what_they_are(
 
 
 def test_a_shard_counts_its_missing_and_explains_itself(job: Job) -> None:
-    index = pa.table({"key": list("abc"), "id": [4, 5, 6], "shard": [0] * 3})
     rows = {0: [(4, "a", [1])], 1: [(5, "b", [3]), (6, "c", [4])]}
     keep = StoreFitted(job, table_job(KIND, numeric(), LOOK))
     stored = dict(f for element in FITTED.items() for f in keep.process(element))
     assert all(opened(stored[n].table).equals(t) for n, t in FITTED.items())
     for shard, mine in rows.items():
         element = (shard, [None, main_part(job, mine)])  # type: ignore[arg-type]
-        main, tagged = sorted_out(WriteItemShard(job).process(element, index, stored, {"items": 4}))
+        main, tagged = sorted_out(WriteItemShard(job).process(element, 3, stored, {"items": 4}))
         assert main == tagged[FILES]
         assert main[0].path == f"items/items-0000{shard}-of-00002.parquet"
         counts = dict(tagged[COUNTS])

@@ -21,7 +21,7 @@ GROUPED = {
     r"[^/]*keys/choose/gather": "one row of a repeated key is kept",
     r"[^/]*/kinds/either/GroupByKey": "the kinds of values, flags by name",
     r"fit[^/]*/by feature": "what bundles counted and sampled, by feature",
-    r"fit[^/]*/by embedding": "edges of blocks of dimensions, by embedding",
+    r"fit[^/]*/quantizers/by embedding": "edges of blocks of dimensions, by embedding",
     r"Items from the log/by item/by key/CoGroupByKeyImpl/GroupByKey": "a wide log by item",
     r"write items/group/by shard": "references to parts of tokens, by shard",
     r"Histories/by user/by key/CoGroupByKeyImpl/GroupByKey": "the log by user: the large shuffle",
@@ -51,6 +51,7 @@ class Side(NamedTuple):
 
 SIDES = [
     Side(r"[^/]*keys/keep (index|losers|repeated)/store", "a table's path", "400 bytes"),
+    Side(r"[^/]*keys/how many", "how many keys there are", "a number"),
     Side(r"fit[^/]*/keep fits", "paths of fitted features", "400 bytes a feature"),
     Side(
         r"fit[^/]*/fitted|Catalogue/all fitted", "paths of fitted features", "400 bytes a feature"
@@ -80,6 +81,35 @@ TOP = [
 ]
 MOST_STEPS = 320
 """For a catalogue, one joined table and users. Dataflow's page shows the composites; its limits lie far above."""
+
+
+EXCHANGE = "by key/CoGroupByKeyImpl/GroupByKey"
+BY_BUCKET = {
+    rf"[^/]*keys/(by key|repeated by split|repeated by key|by split)/{EXCHANGE}": "keys and rows",
+    r"[^/]*keys/add up/CombinePerKey/GroupByKey": "numbers of keys",
+    rf"count/by value/{EXCHANGE}": "partial counts by bucket of values",
+    r"number[^/]*/lay out/gather": "figures of buckets",
+    r"number[^/]*/by group/by shard": "references to sorted buckets",
+    r"number/find cuts/gather": "figures of buckets",
+    r"number/every vocabulary/by shard": "references to sorted buckets",
+    rf"look up/by value/{EXCHANGE}": "cells by bucket of values",
+    rf"place/by (item|user)/{EXCHANGE}": "tokens and cells by bucket of keys",
+    rf"Log/by item/{EXCHANGE}": "the log by bucket of items",
+}
+"""What keys and values that no worker holds are grouped by, beside the above."""
+SIDES_BY_BUCKET = [
+    Side(r"[^/]*keys/add up/UnKey", "how many keys there are", "a number"),
+    Side(r"[^/]*keys/check/each/ParDo\(CheckKept\)", "how many keys there are", "a number"),
+    Side(r"[^/]*keys/keep left out/each/ParDo\(StoreLeftOut\)", "paths", "400 bytes a split"),
+    Side(r"[^/]*keys/all splits", "splits", "a reference for 128 MB of input"),
+    Side(
+        r"lay out/do/each/ParDo\(LayOut\)", "first ids of shards", "3 bytes a shard, 2^16 at most"
+    ),
+    Side(r"number[^/]*/no cuts/Map\(decode\)", "no cuts: there is no max_size", "nothing"),
+    Side(r"find cuts/do/each/ParDo\(FindCuts\)", "two numbers a feature", "100 bytes"),
+    Side(r"find last/each/ParDo\(FindLast\)", "a value a feature", "the text of a value"),
+    Side(r"fit[^/]*/every fit", "paths of fitted features", "400 bytes a feature"),
+]
 
 
 class Graph(NamedTuple):
@@ -135,6 +165,16 @@ def from_log(built_shop: Shop) -> Graph:
     return translated(built_shop, yaml.safe_dump(spec))
 
 
+@pytest.fixture(scope="module")
+def by_bucket(built_shop: Shop) -> Graph:
+    """Of a shop whose keys and values no worker may hold."""
+    spec = copy.deepcopy(built_shop.spec)
+    spec["limits"]["broadcast_values"] = 0
+    spec["items"]["features"][0]["max_size"] = 2
+    spec["users"]["features"].append({"name": "years", "kind": "categorical", "column": "age"})
+    return translated(built_shop, yaml.safe_dump(spec))
+
+
 def unexplained(names: list[str], patterns: list[str]) -> tuple[list[str], list[str]]:
     """Names that no pattern explains, and patterns that no name bears out."""
     hits = {p: [n for n in names if re.search(f"(^|/)({p})$", n)] for p in patterns}
@@ -166,6 +206,22 @@ def test_every_side_input_is_meant_and_has_a_bound(graph: Graph, from_log: Graph
     found = [*graph.side_inputs(), *from_log.side_inputs()]
     patterns = [f"{side.producer}.*" for side in SIDES]
     assert unexplained(found, patterns) == ([], [])
+
+
+def test_what_goes_by_bucket_is_meant_too(by_bucket: Graph) -> None:
+    reshuffles = by_bucket.named(common_urns.composites.RESHUFFLE.urn)
+    spread = [*SPREAD, r"(read [^/]*|measure|to groups)/spread"]
+    assert unexplained(reshuffles, spread)[0] == []
+    groups = by_bucket.named(common_urns.primitives.GROUP_BY_KEY.urn)
+    own = [n for n in groups if not any(n.startswith(f"{r}/") for r in reshuffles)]
+    strange, idle = unexplained(own, [*GROUPED, *BY_BUCKET])
+    assert (strange, [p for p in idle if p in BY_BUCKET]) == ([], [])
+    known = [f"{side.producer}.*" for side in SIDES]
+    more = [f"{side.producer}.*" for side in SIDES_BY_BUCKET]
+    strange, idle = unexplained(by_bucket.side_inputs(), [*known, *more])
+    assert (strange, [p for p in idle if p in more]) == ([], [])
+    held = r"(NumberKeys|ReadRepeated|WriteItemVocabulary|CheckLog)\)$"
+    assert [t.unique_name for t in by_bucket.steps if re.search(held, t.unique_name)] == []
 
 
 def test_readings_are_stages_of_their_own(graph: Graph) -> None:

@@ -16,6 +16,8 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import located
 from heterrec_pipeline.sequences.log import (
     CheckLog,
+    CheckRows,
+    JoinItems,
     ReadLog,
     known_rows,
     log_columns,
@@ -247,3 +249,45 @@ def test_another_index_takes_the_place_of_the_first() -> None:
     for index, item in ((INDEX, 10), (INDEX.set_column(1, "id", [[20, 21]]), 20)):
         main, _ = sorted_out(check.process(rows, index))
         assert main[0]["item_index"].to_pylist() == [item]
+
+
+@pytest.mark.parametrize("policy", ["drop", "reject", "oov"])
+def test_checked_and_joined_apart_is_as_in_one(tmp_path: Path, policy: str) -> None:
+    lines = ["user,item,time,what,place", "u,1,5,view,1", "v,9,6,buy,2", "u,2,soon,view,3"]
+    lines += ["w,2,7,buy,", "x,8,8,view", "y,,9,view,1", "z,7,1,view,0"]
+    split = Split(written_file(tmp_path / "log.csv", "\n".join(lines).encode()))
+    spec = spec_with(policy)
+    rows, _ = sorted_out(ReadLog(log_columns(spec)).process(split))
+    whole, reports = [], []
+    for table in rows:
+        main, tagged = sorted_out(CheckLog(spec).process(table, INDEX))
+        whole += main
+        reports.append(tagged)
+    parted, others = [], []
+    ids = [INDEX.select(["key", "id"]).rename_columns(["value", "id"])]
+    for table in rows:
+        main, tagged = sorted_out(CheckRows(spec).process(table))
+        others.append(tagged)
+        for name, readable in main:
+            assert name == "items"
+            pieces = {"ids": ids, "log": [readable.slice(0, 2), readable.slice(2)]}
+            joined, tagged = sorted_out(JoinItems(spec).process(((name, 0), pieces)))
+            parted += joined
+            others.append(tagged)
+    assert pa.concat_tables(parted).equals(pa.concat_tables(whole))
+    assert totals(others) == totals(reports)
+    assert listed(others) == listed(reports)
+
+
+def totals(reports: list[dict[str, list[Any]]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for tagged in reports:
+        for name, count in tagged.get(COUNTS, []):
+            found[name] = found.get(name, 0) + count
+    return {name: count for name, count in found.items() if count}
+
+
+def listed(reports: list[dict[str, list[Any]]]) -> list[str]:
+    return sorted(
+        str(r) for t in reports for table in t.get(REJECTS, []) for r in table.to_pylist()
+    )

@@ -1,0 +1,372 @@
+"""The workers of a large vocabulary: count a bucket, measure it, merge a group of buckets, give ids, write shards."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from heterrec_pipeline.catalogue.encode import Fitted
+from heterrec_pipeline.catalogue.keys import no_keys
+from heterrec_pipeline.catalogue.write import fit_details, vocabulary_rows
+from heterrec_pipeline.features.categorical import all_missing
+from heterrec_pipeline.graph import tables_in
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.progress import METER
+from heterrec_pipeline.publishing.ledger import written
+from heterrec_pipeline.publishing.parts import (
+    Part,
+    Stored,
+    opened,
+    store,
+    stored_batches,
+    write_parts,
+)
+from heterrec_pipeline.publishing.shards import Written, new_shard
+from heterrec_pipeline.vocabularies.buckets import FLUSH_BYTES, Place, as_frame, cut_by_bucket
+from heterrec_pipeline.vocabularies.merge import ORDER, RANK, merged
+from heterrec_pipeline.vocabularies.plan import (
+    BY_COUNT,
+    BY_REMAINDER,
+    DISTINCT,
+    FIGURES,
+    Cut,
+    Layout,
+    Rules,
+    cut_at,
+    figures,
+    kept,
+    lay_out,
+)
+from heterrec_pipeline.worker_errors import carried
+from heterrec_schemas.hashing import hash_texts
+from heterrec_schemas.tables import shard_name, vocabulary_schema
+from heterrec_schemas.values import Seen
+
+FIGURES_TAG = "figures"
+BATCH_ROWS = 2**14
+"""Rows of a batch of a sorted bucket: so many of each bucket are in memory while a shard is merged."""
+
+
+def ordered(rows: pl.DataFrame, integral: bool) -> pl.DataFrame:
+    """Columns value, count and hash with RANK and ORDER: descending count, then value."""
+    order = pl.col("value").cast(pl.Int64) if integral else pl.col("value")
+    return rows.with_columns((-pl.col("count")).alias(RANK), order.alias(ORDER))
+
+
+def is_integral(rules: Rules, seen: dict[str, int]) -> bool:
+    """Whether the values of a vocabulary are ordered and stored as integers."""
+    return Seen(seen.get(rules.name, 0)).integral
+
+
+class SortedBucket:
+    """The distinct values of a bucket, sorted and stored; makes what a step hands on."""
+
+    def __init__(self, job: Job, rules: Rules, seen: dict[str, int]) -> None:
+        """Sort by the kinds of values that were seen."""
+        self.job, self.rules, self.integral = job, rules, is_integral(rules, seen)
+
+    def outputs(self, bucket: int, counts: pl.DataFrame) -> Iterator[Any]:
+        """Store a bucket and report its figures.
+
+        Args:
+            bucket: its number.
+            counts: columns value (distinct texts) and count (int64).
+        """
+        rules = self.rules
+        rows = counts.filter(pl.col("count") >= rules.min_count)
+        rows = ordered(rows.with_columns(hash=hash_texts(rows["value"])), self.integral)
+        rows = rows.sort(RANK, ORDER).select("value", "count", "hash")
+        found = [
+            pl.DataFrame([(rules.name, DISTINCT, 0, len(counts))], schema=FIGURES, orient="row")
+        ]
+        if rules.max_size is None:
+            found.append(figures(rules.name, BY_REMAINDER, rows["hash"] % rules.modulus))
+        else:
+            found.append(figures(rules.name, BY_COUNT, rows["count"]))
+        yield TaggedOutput(FIGURES_TAG, pl.concat(found).to_arrow())
+        if len(rows):
+            stem = "values-" + rules.name.replace("/", "-")
+            table = rows.to_arrow()
+            yield (rules.name, bucket), store(self.job.parts, stem, table, batch=BATCH_ROWS)
+
+
+class CountBuckets(beam.DoFn):
+    """Partial counts of a bucket to its sorted values: ((vocabulary, bucket), stored), and figures."""
+
+    def __init__(self, job: Job, rules: dict[str, Rules]) -> None:
+        """Count the vocabularies of these rules."""
+        self.job, self.rules = job, rules
+
+    @carried
+    def process(
+        self, element: tuple[Place, dict[str, Iterable[pa.Table | Part]]], seen: dict[str, int]
+    ) -> Iterator[Any]:
+        """Count one bucket."""
+        (name, bucket), pieces = element
+        METER.enter(f"counting {name}")
+        whole = pl.DataFrame(schema={"value": pl.String, "count": pl.Int64})
+        waiting: list[pl.DataFrame] = []
+        for piece in pieces["values"]:
+            waiting.append(as_frame(opened(piece)))
+            if sum(map(len, waiting)) >= max(len(whole), 2**18):
+                whole, waiting = _summed([whole, *waiting]), []
+        yield from SortedBucket(self.job, self.rules[name], seen).outputs(
+            bucket, _summed([whole, *waiting])
+        )
+
+
+def _summed(counts: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(counts).group_by("value").agg(pl.col("count").sum())
+
+
+def batches(
+    stored: Stored, integral: bool, cut: Cut, modulus: int, remainder: int
+) -> Iterator[pl.DataFrame]:
+    """The rows of a sorted bucket that a cut leaves and whose hash has a remainder, batch by batch, with RANK and ORDER."""
+    for table in stored_batches(stored):
+        rows = as_frame(table)
+        if modulus > 1:
+            rows = rows.filter(pl.col("hash") % modulus == remainder)
+        rows = ordered(rows, integral)
+        if cut.border:
+            rows = rows.filter(kept(cut))
+        if len(rows):
+            yield rows
+
+
+class FindCuts(beam.DoFn):
+    """All figures to (vocabulary, `Cut`) of those vocabularies that `max_size` limits; `last` is not yet known."""
+
+    def __init__(self, rules: dict[str, Rules]) -> None:
+        """Cut the vocabularies of these rules."""
+        self.rules = rules
+
+    @carried
+    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[tuple[str, Cut]]:
+        """Cut each."""
+        found = all_figures(element[1])
+        for name, rules in self.rules.items():
+            if rules.max_size is not None:
+                mine = (pl.col("vocabulary") == name) & (pl.col("figure") == BY_COUNT)
+                yield name, cut_at(found.filter(mine).select("key", "values"), rules.max_size)
+
+
+def all_figures(tables: Iterable[pa.Table]) -> pl.DataFrame:
+    """The figures of all buckets."""
+    return pl.concat([pl.DataFrame(schema=FIGURES), *map(as_frame, tables_in(tables))])
+
+
+class FindLast(beam.DoFn):
+    """All sorted buckets of a vocabulary to its cut: merges the values of the border until enough are found."""
+
+    def __init__(self, rules: dict[str, Rules]) -> None:
+        """Look into the vocabularies of these rules."""
+        self.rules = rules
+
+    @carried
+    def process(
+        self,
+        element: tuple[str, Iterable[Stored | None]],
+        cuts: dict[str, Cut],
+        seen: dict[str, int],
+    ) -> Iterator[tuple[str, Cut]]:
+        """Find the largest value that is kept of those that stand equally often."""
+        name, parts = element
+        cut = cuts[name]
+        if cut.tied == 0:
+            yield name, cut
+            return
+        integral = is_integral(self.rules[name], seen)
+        left = cut.tied
+        for rows in merged(_border(p, integral, cut.border) for p in parts if p is not None):
+            if len(rows) >= left:
+                yield name, cut._replace(last=rows[ORDER][left - 1])
+                return
+            left -= len(rows)
+        raise AssertionError(f"{name}: fewer values at the border {cut.border} than were counted")
+
+
+def _border(stored: Stored, integral: bool, count: int) -> Iterator[pl.DataFrame]:
+    for rows in batches(stored, integral, Cut(), 1, 0):
+        tied = rows.filter(pl.col("count") == count)
+        if len(tied):
+            yield tied
+        if rows["count"][-1] < count:
+            return
+
+
+class MeasureBuckets(beam.DoFn):
+    """Sorted buckets of cut vocabularies to figures: what the cut leaves, by remainder."""
+
+    def __init__(self, rules: dict[str, Rules]) -> None:
+        """Measure the vocabularies of these rules."""
+        self.rules = rules
+
+    @carried
+    def process(
+        self, element: tuple[Place, Stored], cuts: dict[str, Cut], seen: dict[str, int]
+    ) -> Iterator[pa.Table]:
+        """Measure one bucket."""
+        (name, _), stored = element
+        rules = self.rules[name]
+        found = [
+            figures(name, BY_REMAINDER, rows["hash"] % rules.modulus)
+            for rows in batches(stored, is_integral(rules, seen), cuts[name], 1, 0)
+        ]
+        if found:
+            yield pl.concat(found).to_arrow()
+
+
+class LayOut(beam.DoFn):
+    """All figures to (vocabulary, `Layout`)."""
+
+    def __init__(self, rules: dict[str, Rules]) -> None:
+        """Lay out the vocabularies of these rules."""
+        self.rules = rules
+
+    @carried
+    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[tuple[str, Layout]]:
+        """Lay out each.
+
+        Raises:
+            DataError: a vocabulary has no values at all.
+        """
+        found = all_figures(element[1])
+        for name, rules in self.rules.items():
+            layout = lay_out(rules, found.filter(pl.col("vocabulary") == name))
+            if layout.distinct == 0:
+                if rules.feature is None:
+                    raise no_keys(rules.table, [])
+                raise all_missing(rules.feature.name, rules.feature.column, rules.table.name)
+            yield name, layout
+
+
+class ToGroups(beam.DoFn):
+    """Sorted buckets to the groups that are numbered together: the buckets of a shard, or a bucket that is some shards."""
+
+    def __init__(self, rules: dict[str, Rules]) -> None:
+        """Group the vocabularies of these rules."""
+        self.rules = rules
+
+    @carried
+    def process(
+        self, element: tuple[Place, Stored], layouts: dict[str, Layout]
+    ) -> Iterator[tuple[Place, Stored]]:
+        """Group one bucket."""
+        (name, bucket), stored = element
+        groups = min(layouts[name].shards, self.rules[name].buckets)
+        yield (name, bucket % groups), stored
+
+
+class NumberGroup(beam.DoFn):
+    """A group's sorted buckets to written vocabulary shards, and ((vocabulary, bucket), part) of its values and ids."""
+
+    def __init__(self, job: Job, rules: dict[str, Rules]) -> None:
+        """Number the vocabularies of these rules."""
+        self.job, self.rules = job, rules
+
+    @carried
+    def process(
+        self,
+        element: tuple[Place, Iterable[Stored | None]],
+        layouts: dict[str, Layout],
+        cuts: dict[str, Cut],
+        seen: dict[str, int],
+    ) -> Iterator[Any]:
+        """Number the shards of one group."""
+        (name, group), parts = element
+        rules, layout = self.rules[name], layouts[name]
+        if group >= layout.shards:
+            return
+        METER.enter(f"numbering {name}")
+        buckets = sorted(p for p in parts if p is not None)
+        integral = is_integral(rules, seen)
+        waiting = Waiting(self.job, rules)
+        for shard in range(group, layout.shards, min(layout.shards, rules.buckets)):
+            streams = (
+                batches(b, integral, cuts.get(name, Cut()), layout.shards, shard) for b in buckets
+            )
+            done: list[Written] = []
+            for rows in self._shard(rules, layout, shard, integral, merged(streams), done):
+                yield from waiting.add(rows)
+            yield written(done[0])
+        yield from waiting.flush()
+
+    def _shard(
+        self,
+        rules: Rules,
+        layout: Layout,
+        shard: int,
+        integral: bool,
+        values: Iterator[pl.DataFrame],
+        done: list[Written],
+    ) -> Iterator[pl.DataFrame]:
+        """Write a shard; yields its rows with their ids."""
+        stem, details = fit_details(rules.table, rules.feature, layout.size)
+        schema = vocabulary_schema(
+            integral,
+            feature=stem,
+            vocabulary_shards=layout.shards,
+            oov_buckets=rules.oov_buckets,
+            **details,
+        )
+        path = f"vocabularies/{shard_name(stem, shard, layout.shards)}"
+        first = layout.starts[shard]
+        with new_shard(self.job.root, path, schema, plain=("id", "value"), done=done) as sink:
+            for rows in values:
+                ids = pl.Series("id", np.arange(first, first + len(rows)))
+                rows = rows.with_columns(ids)
+                first += len(rows)
+                sink.write(vocabulary_rows(rows, schema))
+                yield rows
+        METER.wrote(f"vocabulary {stem}", done[0].rows)
+        assert first == layout.starts[shard + 1], (rules.name, shard)
+
+
+class Waiting:
+    """Numbered values until there are enough for a file; then ((vocabulary, bucket), part) of value and id."""
+
+    def __init__(self, job: Job, rules: Rules) -> None:
+        """Wait for one vocabulary."""
+        self.job, self.rules = job, rules
+        self.tables: list[pl.DataFrame] = []
+        self.bytes = 0.0
+
+    def add(self, rows: pl.DataFrame) -> Iterator[tuple[Place, Part]]:
+        """Add numbered values."""
+        self.tables.append(rows.select("value", "id", "hash"))
+        self.bytes += self.tables[-1].estimated_size()
+        if self.bytes >= FLUSH_BYTES:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[tuple[Place, Part]]:
+        """Write what waits, a batch a bucket."""
+        tables, self.tables, self.bytes = self.tables, [], 0.0
+        if not tables:
+            return
+        whole = pl.concat(tables)
+        numbers = (whole["hash"] % self.rules.buckets).cast(pl.Int64)
+        pieces = list(cut_by_bucket(whole.select("value", "id").to_arrow(), numbers))
+        stem = "ids-" + self.rules.name.replace("/", "-")
+        path = write_parts(self.job.parts, stem, [piece for _, piece in pieces])
+        for batch, (bucket, _) in enumerate(pieces):
+            yield (self.rules.name, bucket), Part(0, self.rules.name, path, batch)
+
+
+class FittedSizes(beam.DoFn):
+    """Layouts of features to (feature, `Fitted`) without a table: their ids are looked up by bucket."""
+
+    def __init__(self, rules: dict[str, Rules]) -> None:
+        """Of the vocabularies of these rules."""
+        self.rules = rules
+
+    def process(self, element: tuple[str, Layout]) -> Iterator[tuple[str, Fitted]]:
+        """Name the feature."""
+        name, layout = element
+        feature = self.rules[name].feature
+        assert feature is not None
+        yield feature.name, Fitted(None, layout.size)

@@ -1,0 +1,109 @@
+"""The wiring of large vocabularies: sorted buckets to numbered ones."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import AsDict, PCollection
+
+from heterrec_pipeline.graph import AllToOne, ByShard, Composite, Step, of_type
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing.ledger import Ledger
+from heterrec_pipeline.publishing.parts import Part, Stored
+from heterrec_pipeline.vocabularies.buckets import Place
+from heterrec_pipeline.vocabularies.number import (
+    FindCuts,
+    FindLast,
+    LayOut,
+    MeasureBuckets,
+    NumberGroup,
+    ToGroups,
+)
+from heterrec_pipeline.vocabularies.plan import Cut, Layout, Rules
+
+
+class Counted(NamedTuple):
+    """((vocabulary, bucket), stored) of sorted distinct values, and the buckets' figures."""
+
+    buckets: PCollection
+    figures: PCollection
+
+
+class Numbered(NamedTuple):
+    """((vocabulary, bucket), part) of values and ids, and (vocabulary, `Layout`)."""
+
+    index: PCollection
+    layouts: PCollection
+
+
+def _by_vocabulary(element: tuple[Place, Stored]) -> tuple[str, Stored]:
+    return element[0][0], element[1]
+
+
+def _is_limited(element: tuple[Place, Stored], limited: frozenset[str]) -> bool:
+    return element[0][0] in limited
+
+
+@dataclass(eq=False, kw_only=True)
+class NumberValues(Composite):
+    """Counted buckets to ids: cut at `max_size`, laid out in shards, merged shard by shard, written."""
+
+    job: Job
+    rules: dict[str, Rules]
+    kinds: PCollection
+    ledger: Ledger
+
+    def expand(self, counted: Counted) -> Numbered:
+        """Cut, lay out, number. Buckets are taken again and again, each time behind a `spread`: see `Step`."""
+        buckets = of_type(counted.buckets, tuple[Place, Stored])
+        figures = of_type(counted.figures, pa.Table)
+        cuts = buckets.pipeline | "no cuts" >> beam.Create([])
+        cuts = of_type(cuts, tuple[str, Cut])
+        limited = frozenset(n for n, r in self.rules.items() if r.max_size is not None)
+        if limited:
+            cuts = self._cuts(buckets, figures, limited)
+            cut = buckets | "of cut ones" >> beam.Filter(_is_limited, limited)
+            measured = of_type(cut, tuple[Place, Stored]) | "measure" >> Step(
+                do_fn=MeasureBuckets(self.rules),
+                side_inputs=(AsDict(cuts), AsDict(self.kinds)),
+                spread=True,
+            )
+            figures = of_type((figures, measured) | "all figures" >> beam.Flatten(), pa.Table)
+        layouts = figures | "lay out" >> AllToOne(do_fn=LayOut(self.rules), kind=tuple[str, Layout])
+        groups = [(n, b) for n, r in self.rules.items() for b in range(r.buckets)]
+        index = (
+            buckets
+            | "to groups"
+            >> Step(
+                do_fn=ToGroups(self.rules),
+                side_inputs=(AsDict(layouts),),
+                kind=tuple[Place, Stored],
+                spread=True,
+            )
+            | "by group" >> ByShard(shards=groups, kind=tuple[Place, Stored | None])
+            | "number"
+            >> Step(
+                do_fn=NumberGroup(self.job, self.rules),
+                ledger=self.ledger,
+                side_inputs=(AsDict(layouts), AsDict(cuts), AsDict(self.kinds)),
+                kind=tuple[Place, Part],
+            )
+        )
+        return Numbered(index, layouts)
+
+    def _cuts(self, buckets: PCollection, figures: PCollection, limited: frozenset[str]) -> Any:
+        """(vocabulary, `Cut`) of the vocabularies that `max_size` limits."""
+        counts = figures | "find cuts" >> AllToOne(do_fn=FindCuts(self.rules), kind=tuple[str, Cut])
+        ones = buckets | "of limited ones" >> beam.Filter(_is_limited, limited)
+        return (
+            of_type(ones, tuple[Place, Stored])
+            | "by vocabulary" >> beam.Map(_by_vocabulary).with_output_types(tuple[str, Stored])
+            | "every vocabulary" >> ByShard(shards=sorted(limited), kind=tuple[str, Stored | None])
+            | "find last"
+            >> Step(
+                do_fn=FindLast(self.rules),
+                side_inputs=(AsDict(counts), AsDict(self.kinds)),
+                kind=tuple[str, Cut],
+            )
+        )

@@ -1,0 +1,133 @@
+"""Cells that go apart into values and come together as ids are those that are encoded in place."""
+
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+from pieces import QUICK, categorical, job_of, numeric, sorted_out, spec_of, table_job
+
+from heterrec_pipeline.catalogue.long import (
+    CELLS,
+    OWNER,
+    LargeCells,
+    LookUp,
+    PlaceUsers,
+    bucket_ids,
+    cells,
+    large_features,
+    long_form,
+    with_ids,
+)
+from heterrec_pipeline.features import categorical as kind
+from heterrec_pipeline.publishing.ledger import COUNTS
+from heterrec_pipeline.sizing import Estimate, Sizes
+
+WORDS = st.sampled_from(["a", "b", "c", " a ", "strange", "\u00e9", "odd", "", None])
+KNOWN = {"a": 7, "b": 4, "c": 5}
+
+
+def index_of(values: dict[str, int]) -> pa.Table:
+    return pa.table({"value": list(values), "id": pa.array(list(values.values()), pa.int64())})
+
+
+@QUICK
+@given(data=st.data())
+def test_as_encoded_in_place(data: st.DataObject) -> None:
+    several = data.draw(st.booleans())
+    most = data.draw(st.none() | st.integers(1, 3)) if several else None
+    oov = data.draw(st.integers(0, 3))
+    feature = categorical(multivalued=several, oov_buckets=oov, max_values=most)
+    cell = st.none() | st.lists(WORDS, max_size=5) if several else WORDS
+    column = pa.array(
+        data.draw(st.lists(cell, max_size=12)), pa.list_(pa.string()) if several else pa.string()
+    )
+    owners = pl.Series([100 - k for k in range(len(column))], dtype=pl.Int64)
+    long = pl.DataFrame(pl.from_arrow(long_form(feature, 0, column, owners)))
+    # Each value goes its way, and the pieces come back in any order.
+    pieces = [
+        with_ids(feature, piece, bucket_ids([index_of(KNOWN)]))
+        for piece in long.partition_by("value")
+    ]
+    tokens, outside = cells(feature, data.draw(st.permutations(pieces)), owners)
+    want = kind.encode(feature, column, index_of(KNOWN))
+    assert tokens.to_pylist() == want.tokens.to_pylist()
+    assert tokens.type == want.tokens.type
+    assert outside == want.oov_rows
+
+
+def test_the_large_features_of_a_table(tmp_path: Any) -> None:
+    features = [categorical("brand"), numeric(), categorical("shop"), categorical("colour")]
+    sizes = Sizes(limit=5, values={f"item/{n}": Estimate(9, "bound") for n in ("brand", "colour")})
+    job = job_of(spec_of(), tmp_path, sizes=sizes)
+    table = table_job(*features)
+    assert [f.name for f in large_features(job, (table,))] == ["brand", "colour"]
+    assert large_features(job, (table_job(*features, side="user"),)) == []
+    large = LargeCells(table, ["other", "colour", "brand"])
+    assert [f.name for f in large.rest.features] == ["price", "shop"]
+    rows = pa.table({"key": ["k", "l"], "brand": ["x", None], "colour": [None, None]})
+    _, tagged = sorted_out(large.tagged(rows, "key"))
+    ((name, found),) = tagged[CELLS]
+    assert name == "item/brand"
+    assert found.to_pylist() == [{OWNER: "k", "feature": 2, "position": 0, "value": "x"}]
+
+
+def test_a_bucket_is_looked_up_piece_by_piece() -> None:
+    feature = categorical("brand", oov_buckets=1)
+    pieces = [
+        long_form(feature, 0, pa.array(values), pl.Series(["k", "l"]))
+        for values in (["a", "strange"], [None, "b"])
+    ]
+    found = list(
+        LookUp([feature], "item").process(
+            (("item/brand", 3), {"ids": [index_of(KNOWN)], "cells": pieces})
+        )
+    )
+    rows = [[(r[OWNER], r["id"], r["outside"]) for r in t.to_pylist()] for t in found]
+    assert rows == [[("k", 7, False), ("l", 2, True)], [("l", 4, False)]]
+    (none,) = LookUp([feature], "item").process(
+        (("item/brand", 0), {"ids": [], "cells": pieces[:1]})
+    )
+    assert none["outside"].to_pylist() == [True, True]
+
+
+def test_users_get_their_tokens_together() -> None:
+    age, city, tags = numeric("age"), categorical("city"), categorical("tags", multivalued=True)
+    table = table_job(city, age, tags, side="user", name="users")
+    tokens = [
+        pa.table({"user": ["u", "v"], "user_age": pa.array([2, 3], pa.int32())}),
+        pa.table({"user": ["w"], "user_age": pa.array([4], pa.int32())}),
+    ]
+    rows = [
+        ("w", 0, 0, 9, False),
+        ("u", 1, 1, 5, False),
+        ("u", 1, 0, 6, True),
+        ("v", 0, 0, 1, True),
+    ]
+    schema = {
+        OWNER: pl.String,
+        "feature": pl.Int16,
+        "position": pl.Int32,
+        "id": pl.Int32,
+        "outside": pl.Boolean,
+    }
+    long = pl.DataFrame(rows, schema=schema, orient="row").to_arrow()
+    pieces = {"tokens": tokens, "cells": [long.slice(0, 2), long.slice(2)]}
+    main, tagged = sorted_out(PlaceUsers(table, [city, tags]).process((("users", 0), pieces)))
+    whole = pa.concat_tables(main).to_pydict()
+    assert whole == {
+        "user": ["u", "v", "w"],
+        "user_city": [1, 1, 9],
+        "user_age": [2, 3, 4],
+        "user_tags": [[6, 5], [1], [1]],
+    }
+    counts: dict[str, int] = {}
+    for name, value in tagged[COUNTS]:
+        counts[name] = counts.get(name, 0) + value
+    assert counts == {
+        "user/city.oov": 1,
+        "user/city.missing": 2,
+        "user/tags.oov": 1,
+        "user/tags.missing": 2,
+    }

@@ -1,0 +1,165 @@
+"""A vocabulary counted and numbered by bucket is that of all values at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pieces import QUICK, categorical, job_of, sorted_out, spec_of, table_job
+
+import heterrec_schemas.tokens
+from heterrec_pipeline.catalogue.write import write_vocabulary
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing.ledger import FILES
+from heterrec_pipeline.publishing.parts import read_part
+from heterrec_pipeline.sizing import bucket_count
+from heterrec_pipeline.vocabularies import number
+from heterrec_pipeline.vocabularies.buckets import CutByHash, as_frame
+from heterrec_pipeline.vocabularies.number import (
+    FIGURES_TAG,
+    CountBuckets,
+    FindCuts,
+    FindLast,
+    LayOut,
+    MeasureBuckets,
+    NumberGroup,
+    ToGroups,
+)
+from heterrec_pipeline.vocabularies.plan import Rules
+from heterrec_schemas.errors import from_wire
+from heterrec_schemas.tokens import number_vocabulary
+
+NAME = "item/kind"
+NUMBERS = st.integers(-30, 30).map(str)
+WORDS = st.text("ab\uff5e\U0001f600", min_size=1, max_size=3)
+
+
+def counted(
+    job: Job, rules: Rules, pieces: list[list[tuple[str, int]]], seen: dict[str, int]
+) -> tuple[list[Any], list[Any]]:
+    """Sorted buckets and figures of partial counts."""
+    schema = {"value": pl.String, "count": pl.Int64}
+    cut = CutByHash("value", {NAME: rules.buckets})
+    cut.start_bundle()
+    by_bucket: dict[tuple[str, int], list[Any]] = {}
+    found: list[Any] = []
+    for piece in pieces:
+        table = pl.DataFrame(piece, schema=schema, orient="row").to_arrow()
+        found += cut.process((NAME, table))
+    found += [w.value for w in cut.finish_bundle()]
+    for place, table in found:
+        by_bucket.setdefault(place, []).append(table)
+    do = CountBuckets(job, {NAME: rules})
+    buckets, figures = [], []
+    for place, tables in by_bucket.items():
+        main, tagged = sorted_out(do.process((place, {"values": tables}), seen))
+        buckets += main
+        figures += tagged[FIGURES_TAG]
+    return buckets, figures
+
+
+def numbered(
+    job: Job, rules: Rules, pieces: list[list[tuple[str, int]]], seen: dict[str, int]
+) -> tuple[pl.DataFrame, list[Any]]:
+    """The ids of all buckets, and the files that were written."""
+    every = {NAME: rules}
+    buckets, figures = counted(job, rules, pieces, seen)
+    cuts: dict[str, Any] = {}
+    if rules.max_size is not None:
+        cuts = dict(FindCuts(every).process((0, figures)))
+        parts = [None, *(s for _, s in buckets)]
+        cuts = dict(FindLast(every).process((NAME, parts), cuts, seen))
+        figures += [f for b in buckets for f in MeasureBuckets(every).process(b, cuts, seen)]
+    layouts = dict(LayOut(every).process((0, figures)))
+    groups: dict[tuple[str, int], list[Any]] = {(NAME, b): [None] for b in range(rules.buckets)}
+    for bucket in buckets:
+        for place, stored in ToGroups(every).process(bucket, layouts):
+            groups[place].append(stored)
+    ids, files = [], []
+    for group in groups.items():
+        main, tagged = sorted_out(NumberGroup(job, every).process(group, layouts, cuts, seen))
+        files += tagged.get(FILES, [])
+        for (_, bucket), part in main:
+            rows = as_frame(read_part(part)).with_columns(bucket=pl.lit(bucket))
+            ids.append(rows)
+    schema = {"value": pl.String, "id": pl.Int64, "bucket": pl.Int32}
+    return pl.concat([pl.DataFrame(schema=schema), *ids]), sorted(files, key=lambda f: f.path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    return tmp_path_factory.mktemp("numbered")
+
+
+@QUICK
+@given(data=st.data())
+def test_as_all_at_once(folder: Path, data: st.DataObject) -> None:
+    integral = data.draw(st.booleans())
+    values = st.tuples(NUMBERS if integral else WORDS, st.integers(1, 3))
+    pieces = data.draw(st.lists(st.lists(values, max_size=25), min_size=1, max_size=4))
+    feature = categorical(
+        min_count=data.draw(st.integers(1, 3)),
+        max_size=data.draw(st.none() | st.integers(1, 20)),
+        oov_buckets=data.draw(st.integers(0, 2)),
+        shards=data.draw(st.none() | st.integers(1, 7)),
+    )
+    table = table_job(feature)
+    buckets = bucket_count(data.draw(st.integers(1, 16)) * 2**20, feature.shards)
+    rules = Rules(NAME, table, feature, buckets, feature.oov_buckets, feature.shards)
+    job, seen = job_of(spec_of(), folder), {NAME: 1 if integral else 4}
+    rows = [r for p in pieces for r in p]
+    counts = pl.DataFrame(rows, schema={"value": pl.String, "count": pl.Int64}, orient="row")
+    counts = counts.group_by("value").agg(pl.col("count").sum())
+    size, batch = data.draw(st.sampled_from([2, 5, 2**18])), data.draw(st.sampled_from([1, 4]))
+    with (
+        patch.object(heterrec_schemas.tokens, "VALUES_PER_SHARD", size),
+        patch.object(number, "BATCH_ROWS", batch),
+    ):
+        if len(counts) == 0:
+            with pytest.raises(RuntimeError) as error:
+                numbered(job, rules, pieces, seen)
+            assert "every value of column 'kind'" in str(from_wire(str(error.value)))
+            return
+        found, files = numbered(job, rules, pieces, seen)
+        whole = number_vocabulary(
+            counts,
+            integral=integral,
+            oov_buckets=feature.oov_buckets,
+            shards=feature.shards,
+            min_count=feature.min_count,
+            max_size=feature.max_size,
+        )
+        shards = heterrec_schemas.tokens.vocabulary_shards(len(whole), feature.shards)
+    assert found.sort("id").select("id", "value").rows() == whole.select("id", "value").rows()
+    size = max(2 + feature.oov_buckets, (whole["id"].max() or -1) + 1)  # type: ignore[operator]
+    want = write_vocabulary(
+        job.root,
+        "kind",
+        whole.to_arrow(),
+        integral=integral,
+        shards=shards,
+        oov_buckets=feature.oov_buckets,
+        kind="categorical",
+        side="item",
+        vocabulary_size=size,
+    )
+    assert [(f.path, f.sha256) for f in files] == [(f.path, f.sha256) for f in want]
+
+
+def test_a_shard_of_many_buckets_and_a_bucket_of_many_shards(tmp_path: Path) -> None:
+    job = job_of(spec_of(), tmp_path)
+    words = [(f"w{k}", 1 + k % 3) for k in range(500)]
+    for shards, buckets in ((2, 8), (12, 4)):
+        feature = categorical(shards=shards)
+        rules = Rules(NAME, table_job(feature), feature, buckets, 0, shards)
+        found, files = numbered(job, rules, [words[:200], words[200:]], {})
+        assert len(files) == shards
+        assert found["id"].sort().to_list() == list(range(2, 502))
+        assert found["bucket"].n_unique() == buckets
+        tables = [pq.read_table(f.temporary) for f in files]
+        assert [i for t in tables for i in t["id"].to_pylist()] == list(range(2, 502))
