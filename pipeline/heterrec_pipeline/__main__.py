@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from heterrec_pipeline.startup import many_imports
+from heterrec_pipeline.startup import leave_soon, many_imports
 from heterrec_schemas.errors import CallError, HeterrecError, SpecError
 from heterrec_schemas.spec import Source, describe_mistakes, parse_spec, read_spec_text
 
@@ -359,7 +359,11 @@ def embed(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        leave_soon(end.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -19,3 +21,18 @@ def test_the_collector_rests_meanwhile_and_works_again_afterwards() -> None:
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("'--help'", 0), ("'build', '--spec', 'none'", 2)])
+def test_a_thread_that_waits_for_ever_does_not_keep_a_command(arguments: str, code: int) -> None:
+    program = (
+        "import sys, threading; from heterrec_pipeline.__main__ import main;"
+        f"sys.argv = ['heterrec-pipeline', {arguments}];"
+        "threading.Thread(target=threading.Event().wait).start(); print('first'); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code
+    assert done.stdout.startswith("first")
+    assert "Usage" in done.stdout + done.stderr
