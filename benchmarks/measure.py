@@ -26,15 +26,15 @@ class Run:
     output: str
 
 
-def run(command: list[str]) -> Run:
-    """Run a command to its end.
+def run(command: list[str], also: int | None = None) -> Run:
+    """Run a command to its end; another process may count too, which works for it.
 
     Raises:
         RuntimeError: it failed; the message holds the end of what it printed.
     """
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    peak = Peak(process.pid)
+    peak = Peak(process.pid, also)
     peak.start()
     output, _ = process.communicate()
     wall = time.perf_counter() - started
@@ -49,9 +49,10 @@ def run(command: list[str]) -> Run:
 class Peak(threading.Thread):
     """Samples the resident memory of a process and its children, added up."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, also: int | None = None) -> None:
         super().__init__(daemon=True)
         self._root = psutil.Process(pid)
+        self._also = [] if also is None else [psutil.Process(also)]
         self._done = threading.Event()
         self.bytes = 0
         self.private = 0
@@ -62,7 +63,7 @@ class Peak(threading.Thread):
         while not self._done.wait(SAMPLE_SECONDS):
             total, private, cpu = 0, 0, 0.0
             try:
-                for process in [self._root, *self._root.children(recursive=True)]:
+                for process in [self._root, *self._root.children(recursive=True), *self._also]:
                     memory = process.memory_info()
                     total += memory.rss
                     private += memory.rss - memory.shared
