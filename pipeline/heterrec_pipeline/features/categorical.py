@@ -142,7 +142,9 @@ def _prefixes(paths: pl.DataFrame) -> pl.DataFrame:
 
 def count(long: pl.DataFrame) -> pa.Table:
     """How many rows hold each text: columns value (text), count (int64)."""
-    counts = long.unique(["row", "value"]).group_by("value").len("count")
+    if long["row"].n_unique() < len(long):  # lists may hold a text twice; single values cannot
+        long = long.unique(["row", "value"])
+    counts = long.group_by("value").len("count")
     return counts.select("value", pl.col("count").cast(pl.Int64)).to_arrow()
 
 
