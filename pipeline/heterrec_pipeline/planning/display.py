@@ -124,7 +124,9 @@ def size(count: float) -> str:
 
 
 def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
-    table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False)
+    table = Table(
+        title=title, box=box.SIMPLE, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for k, column in enumerate(columns):
         table.add_column(column, justify="left" if k < texts else "right", no_wrap=k == 0)
     return table
@@ -132,7 +134,7 @@ def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
 
 def _rows(plan: Plan) -> Table:
     log = plan.log
-    columns = ("", "read", "kept", "rejected", "unknown", "duplicate", "short user", "sampled")
+    columns = ("", "read", "kept", "rejected", "unknown", "duplicate", "short user", "seen")
     table = _table(f"{plan.found.job.spec.name}: expected rows", columns)
     read = _read(plan)
     for name, counts in (("items", plan.items), ("users", plan.users)):
