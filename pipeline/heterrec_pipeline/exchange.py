@@ -12,9 +12,8 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
+from heterrec_pipeline.gathering import Gathering
 from heterrec_pipeline.graph import Composite, of_type
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.parts import Part, Stored, opened, store, write_parts
@@ -51,36 +50,20 @@ class ByReference(Composite):
         return of_type(stored, Stored)
 
 
-class Spill(beam.DoFn):
+class Spill(Gathering):
     """(key, table) to (key, part), some tables a file."""
 
     def __init__(self, folder: str, stem: str) -> None:
         """Write into the folder of parts."""
+        super().__init__()
         self.folder, self.stem = folder, stem
-        self.waiting: list[tuple[Any, pa.Table]] = []
-        self.bytes = 0
 
-    def start_bundle(self) -> None:
-        """Begin with nothing."""
-        self.waiting, self.bytes = [], 0
+    def enough(self) -> int:
+        """As much as a file should hold."""
+        return SPILL_BYTES
 
-    @carried
-    def process(self, element: tuple[Any, pa.Table]) -> Iterator[tuple[Any, Part]]:
-        """Keep a table until there is enough for a file."""
-        self.waiting.append(element)
-        self.bytes += element[1].nbytes
-        if self.bytes >= SPILL_BYTES:
-            yield from self._write()
-
-    @carried
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Write the rest."""
-        for value in self._write():
-            yield GlobalWindows.windowed_value(value)
-
-    def _write(self) -> Iterator[tuple[Any, Part]]:
-        waiting = self.waiting
-        self.waiting, self.bytes = [], 0
+    def hand_on(self, waiting: list[tuple[Any, pa.Table]]) -> Iterator[tuple[Any, Part]]:
+        """Write a file for each schema."""
         for alike in _by_schema(waiting):
             path = write_parts(self.folder, self.stem, [table for _, table in alike])
             for batch, (key, _) in enumerate(alike):

@@ -125,18 +125,6 @@ def _named(table: pa.Table, name: str) -> tuple[str, pa.Table]:
     return name, table
 
 
-def named(tables: PCollection, name: str) -> PCollection:
-    """Tables as (name, table)."""
-    pairs = tables | f"as {name}" >> beam.Map(_named, name)
-    return of_type(pairs, tuple[str, pa.Table])
-
-
-def cut_by_hash(tables: PCollection, column: str, buckets: dict[str, int]) -> PCollection:
-    """(name, table) to ((name, bucket), table)."""
-    pieces = tables | "cut by hash" >> beam.ParDo(CutByHash(column, buckets))
-    return of_type(pieces, tuple[Place, pa.Table])
-
-
 @dataclass(eq=False, kw_only=True)
 class CutTables(Composite):
     """Tables, or (name, table), to ((name, bucket), table).
@@ -154,8 +142,10 @@ class CutTables(Composite):
     def expand(self, tables: PCollection) -> PCollection:
         """Cut."""
         if self.name is not None:
-            tables = named(tables, self.name)
-        return cut_by_hash(tables, self.column, self.buckets)
+            pairs = tables | f"as {self.name}" >> beam.Map(_named, self.name)
+            tables = of_type(pairs, tuple[str, pa.Table])
+        pieces = tables | "cut by hash" >> beam.ParDo(CutByHash(self.column, self.buckets))
+        return of_type(pieces, tuple[Place, pa.Table])
 
 
 @dataclass(eq=False, kw_only=True)

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
 from heterrec_pipeline.catalogue.write import missing_token
+from heterrec_pipeline.gathering import Gathering
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.ledger import counted
@@ -43,38 +42,21 @@ def bucket_numbers(users: pl.Series, shards: int, ranges: int) -> npt.NDArray[np
     return shard * ranges + part
 
 
-class ToBuckets(beam.DoFn):
-    """Tables with a user column to (bucket, table), a few large tables a bundle rather than many small ones."""
+class ToBuckets(Gathering):
+    """Tables with a user column to (bucket, table)."""
 
     def __init__(self, shards: int, ranges: int) -> None:
         """Cut by M shards of R ranges."""
+        super().__init__()
         self.shards, self.ranges = shards, ranges
-        self.waiting: list[pa.Table] = []
-        self.bytes = 0
 
-    def start_bundle(self) -> None:
-        """Begin with nothing."""
-        self.waiting, self.bytes = [], 0
+    def enough(self) -> int:
+        """Enough for good pieces."""
+        return FLUSH_BYTES
 
-    @carried
-    def process(self, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-        """Keep a table until there is enough for good pieces."""
-        self.waiting.append(table)
-        self.bytes += table.nbytes
-        if self.bytes >= FLUSH_BYTES:
-            yield from self._cut()
-
-    @carried
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Hand on the rest."""
-        for value in self._cut():
-            yield GlobalWindows.windowed_value(value)
-
-    def _cut(self) -> Iterator[tuple[int, pa.Table]]:
-        if not self.waiting:
-            return
-        whole = pa.concat_tables(self.waiting)
-        self.waiting, self.bytes = [], 0
+    def hand_on(self, waiting: list[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+        """Cut by bucket."""
+        whole = pa.concat_tables(waiting)
         numbers = bucket_numbers(pl.Series(whole["user"]).cast(pl.String), self.shards, self.ranges)
         frame = pl.DataFrame(pl.from_arrow(whole)).with_columns(bucket=numbers)
         for piece in frame.partition_by("bucket"):

@@ -2,13 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
-from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.gathering import Gathering
 from heterrec_schemas.hashing import hash_texts
 
 FLUSH_BYTES = 48 * 2**20
@@ -28,38 +25,24 @@ def cut_by_bucket(table: pa.Table, numbers: pl.Series) -> Iterator[tuple[int, pa
         yield int(piece["__bucket"][0]), piece.drop("__bucket").to_arrow().cast(table.schema)
 
 
-class CutByHash(beam.DoFn):
-    """(vocabulary, table) to ((vocabulary, bucket), table) by the hash of a text column, a few large tables a bundle."""
+class CutByHash(Gathering):
+    """(vocabulary, table) to ((vocabulary, bucket), table) by the hash of a text column."""
 
     def __init__(self, column: str, buckets: Mapping[str, int]) -> None:
         """Cut by a column; `buckets` says into how many by vocabulary."""
+        super().__init__()
         self.column, self.buckets = column, dict(buckets)
-        self.waiting: dict[str, list[pa.Table]] = {}
-        self.bytes = 0
 
-    def start_bundle(self) -> None:
-        """Begin with nothing."""
-        self.waiting, self.bytes = {}, 0
+    def enough(self) -> int:
+        """Enough for good pieces."""
+        return FLUSH_BYTES
 
-    @carried
-    def process(self, element: tuple[str, pa.Table]) -> Iterator[tuple[Place, pa.Table]]:
-        """Keep a table until there is enough for good pieces."""
-        name, table = element
-        self.waiting.setdefault(name, []).append(table)
-        self.bytes += table.nbytes
-        if self.bytes >= FLUSH_BYTES:
-            yield from self._cut()
-
-    @carried
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Hand on the rest."""
-        for value in self._cut():
-            yield GlobalWindows.windowed_value(value)
-
-    def _cut(self) -> Iterator[tuple[Place, pa.Table]]:
-        waiting = self.waiting
-        self.waiting, self.bytes = {}, 0
-        for name, tables in waiting.items():
+    def hand_on(self, waiting: list[tuple[str, pa.Table]]) -> Iterator[tuple[Place, pa.Table]]:
+        """Cut by bucket, a vocabulary at a time."""
+        by_name: dict[str, list[pa.Table]] = {}
+        for name, table in waiting:
+            by_name.setdefault(name, []).append(table)
+        for name, tables in by_name.items():
             whole = pa.concat_tables(tables)
             texts = pl.Series(whole[self.column]).cast(pl.String)
             numbers = bucket_numbers(texts, self.buckets[name])
