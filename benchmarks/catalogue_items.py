@@ -18,14 +18,16 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from heterrec_pipeline import coder
-from heterrec_pipeline.building import BuildConfig, make_job
-from heterrec_pipeline.catalogue.keys import NumberKeys
-from heterrec_pipeline.catalogue.steps import Catalogue, ListSplits
-from heterrec_pipeline.catalogue.write import WriteItemVocabulary
-from heterrec_pipeline.publishing.ledger import Ledger
-from heterrec_pipeline.runners import pipeline_options
-from heterrec_schemas.spec import parse_spec
+from heterrec_pipeline.building.config import BuildConfig
+from heterrec_pipeline.building.prepare import make_job
+from heterrec_pipeline.items.steps import Catalogue
+from heterrec_pipeline.keys.one_table import NumberKeys
+from heterrec_pipeline.runtime.flags import pipeline_options
+from heterrec_pipeline.vocabularies.write import WriteItemVocabulary
+from heterrec_pipeline.wiring import coder
+from heterrec_pipeline.wiring.reports import Ledger
+from heterrec_pipeline.wiring.splits import ListSplits
+from heterrec_schemas.feature_spec import parse_spec
 
 NUMBERING = (NumberKeys, WriteItemVocabulary)
 

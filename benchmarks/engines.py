@@ -19,7 +19,7 @@ from pathlib import Path
 from generated_shop import write_shop
 from measure import Run, machine, run
 
-from heterrec_pipeline.engines.choose import engines_folder
+from heterrec_pipeline.runtime.engines.choose import engines_folder
 
 PROCESSES = ["--", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from heterrec_model.config import load_config
-from heterrec_model.evaluation.bootstrap import Comparison, compare
 from heterrec_model.evaluation.evaluate import evaluate_baseline, evaluate_run
+from heterrec_model.evaluation.intervals import Comparison, compare
 from heterrec_model.evaluation.result import Evaluation
 from heterrec_model.training.loop import train
 from heterrec_schemas import open_generation

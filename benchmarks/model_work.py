@@ -21,7 +21,7 @@ from heterrec_model.data.features import FeatureInfo
 from heterrec_model.data.loader import train_loader
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_model.heterrec import HeterRec
-from heterrec_model.models import build_model
+from heterrec_model.registry import build_model
 from heterrec_model.training.optimizer import Optimizers
 from heterrec_schemas import Generation, open_generation
 

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.hct import CausalBlock, CausalStack
 from heterrec_model.heterrec import HeterRec
-from heterrec_model.lmp import MultiStep
-from heterrec_model.negatives import Candidates
+from heterrec_model.layers.hct import CausalBlock, CausalStack
+from heterrec_model.loss.candidates import Candidates
+from heterrec_model.loss.lmp import MultiStep
 
 
 class Straightforward(nn.Module):

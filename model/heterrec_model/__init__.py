@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from heterrec_model.data.token_table import open_token_table as open_token_table
     from heterrec_model.evaluation.evaluate import evaluate as evaluate
     from heterrec_model.heterrec import HeterRec as HeterRec
-    from heterrec_model.models import build_model as build_model
-    from heterrec_model.recommending import recommend as recommend
-    from heterrec_model.training.checkpoint import load_run as load_run
+    from heterrec_model.registry import build_model as build_model
+    from heterrec_model.runs.load import load_run as load_run
+    from heterrec_model.serving.recommend import recommend as recommend
     from heterrec_model.training.loop import train as train
 
 _PLACES = {
     "Config": "heterrec_model.config",
     "HeterRec": "heterrec_model.heterrec",
     "TokenTable": "heterrec_model.data.token_table",
-    "build_model": "heterrec_model.models",
+    "build_model": "heterrec_model.registry",
     "evaluate": "heterrec_model.evaluation.evaluate",
     "load_config": "heterrec_model.config",
-    "load_run": "heterrec_model.training.checkpoint",
+    "load_run": "heterrec_model.runs.load",
     "open_token_table": "heterrec_model.data.token_table",
-    "recommend": "heterrec_model.recommending",
+    "recommend": "heterrec_model.serving.recommend",
     "train": "heterrec_model.training.loop",
 }
 __all__ = sorted(_PLACES)

@@ -206,8 +206,8 @@ def compare(
 ) -> None:
     """Hold a run against others on the same users: their metrics, and a paired bootstrap of the differences."""
     with _guarded(debug):
+        from heterrec_model.evaluation.compare import compare_sides
         from heterrec_model.evaluation.display import show_sides
-        from heterrec_model.evaluation.sides import compare_sides
         from heterrec_model.training.display import Display
 
         with Display(None if quiet else Console(stderr=True, markup=False)) as display:
@@ -249,8 +249,8 @@ def recommend(
 ) -> None:
     """Recommend items to a user, or to somebody who had some items, in words."""
     with _guarded(debug):
-        from heterrec_model.recommending import recommend as run_recommend
-        from heterrec_model.recommending_display import show_recommendation
+        from heterrec_model.serving.display import show_recommendation
+        from heterrec_model.serving.recommend import recommend as run_recommend
 
         found = run_recommend(
             data,

@@ -4,6 +4,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from heterrec_schemas.errors import CallError
+
 
 def world_size() -> int:
     """How many processes train together."""
@@ -45,3 +47,25 @@ def _counts(rows: int, device: torch.device) -> list[int]:
     counts = [torch.empty_like(own) for _ in range(world_size())]
     dist.all_gather(counts, own)
     return [int(count) for count in counts]
+
+
+def find_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device that `train.device` means.
+
+    Raises:
+        CallError: there is no such device.
+    """
+    cuda = torch.cuda.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise CallError("train.device", got=repr(name), expected="auto, cpu or cuda") from None
+    if device.type == "cuda":
+        if not cuda:
+            raise CallError(f"train.device: {name}", got="a machine without a CUDA GPU")
+        if device.index is None:
+            device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    return device

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.embeddings import ItemTables, module_name
-from heterrec_model.hct import HCT
-from heterrec_model.htfl import HTFL
-from heterrec_model.item_tower import ItemTower
-from heterrec_model.lmp import MultiStep
-from heterrec_model.retrieval import Encoded, RetrievalModel
-from heterrec_model.time_gap import TimeGap
-from heterrec_model.user_side import UserTokens
+from heterrec_model.layers.hct import HCT
+from heterrec_model.layers.htfl import HTFL
+from heterrec_model.layers.item_tower import ItemTower
+from heterrec_model.layers.tables import ItemTables, module_name
+from heterrec_model.layers.time_gap import TimeGap
+from heterrec_model.layers.user_tokens import UserTokens
+from heterrec_model.loss.lmp import MultiStep
+from heterrec_model.two_tower import Encoded, RetrievalModel
 
 
 class HeterRec(RetrievalModel):

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from heterrec_pipeline.catalogue.steps import Catalogue, ItemsFromLog, ListSplits, Users
-from heterrec_pipeline.graph import Composite
+from heterrec_pipeline.interactions.steps import IndexedLog
+from heterrec_pipeline.items.steps import Catalogue, ItemsFromLog
+from heterrec_pipeline.items.users import Users
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.ledger import Ledger
 from heterrec_pipeline.publishing.steps import PublishGeneration
-from heterrec_pipeline.sequences.steps import Histories, IndexedLog, Splits, WriteSequences
+from heterrec_pipeline.sequences.steps import Histories, Splits, WriteSequences
+from heterrec_pipeline.wiring.reports import Ledger
+from heterrec_pipeline.wiring.splits import ListSplits
+from heterrec_pipeline.wiring.step import Composite
 
 
 @dataclass(eq=False, kw_only=True)

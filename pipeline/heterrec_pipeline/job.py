@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
+from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import EmbeddingFeature, Feature, FeatureSpec
 
 ITEMS = "items"
 USERS = "users"

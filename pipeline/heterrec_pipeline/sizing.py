@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from heterrec_schemas.errors import DataError
-from heterrec_schemas.spec import (
+from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
     Feature,

@@ -14,11 +14,7 @@ from heterrec_schemas.errors import (
     SpecError,
     UnfinishedGenerationError,
 )
-from heterrec_schemas.generation import Generation, open_generation
-from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, FeatureEntry, FileEntry, Manifest
-from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import (
+from heterrec_schemas.feature_spec import (
     SPEC_VERSION,
     CategoricalFeature,
     EmbeddingFeature,
@@ -28,6 +24,10 @@ from heterrec_schemas.spec import (
     load_spec,
     parse_spec,
 )
+from heterrec_schemas.generation import Generation, open_generation
+from heterrec_schemas.hashing import stable_hash
+from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, FeatureEntry, FileEntry, Manifest
+from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tokens import FIRST_FREE, MISSING, PADDING
 
 __all__ = [

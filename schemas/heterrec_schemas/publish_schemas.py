@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
+from heterrec_schemas.feature_spec import FeatureSpec, parse_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, Manifest
-from heterrec_schemas.spec import FeatureSpec, parse_spec
 from heterrec_schemas.tables import (
     BOUNDARIES_SCHEMA,
     ITEM_COUNTS_SCHEMA,

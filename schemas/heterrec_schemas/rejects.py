@@ -49,3 +49,6 @@ REJECTS_SCHEMA = pa.schema(
     ]
 )
 """`source` is items, items.joins[k], interactions or users; `row` counts from 0 within its file."""
+
+
+VALUE_CHARACTERS = 200

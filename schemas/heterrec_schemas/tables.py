@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.manifest import FORMAT_VERSION, FeatureEntry
 from heterrec_schemas.rejects import REJECTS_SCHEMA
-from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, Feature, FeatureSpec
 
 __all__ = [
     "BOUNDARIES_SCHEMA",

@@ -19,7 +19,8 @@ from strategies import Dataset, datasets
 from test_same_bytes import hashes
 
 import heterrec_schemas.tokens
-from heterrec_pipeline import building, sizing
+from heterrec_pipeline import sizing
+from heterrec_pipeline.building import prepare
 from heterrec_pipeline.sizing import Sizes
 from heterrec_schemas.errors import DataError, HeterrecError
 from heterrec_schemas.manifest import Manifest
@@ -117,7 +118,7 @@ def test_large_ones_give_the_same(
 
 @pytest.mark.slow
 def test_tables_may_go_through_the_shuffle_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "DISTRIBUTED", ("FnApiRunner",))
+    monkeypatch.setattr(prepare, "DISTRIBUTED", ("FnApiRunner",))
     with forced(KINDS, 8, None):
         assert outcome(catalogue()) == plain("catalogue", None)
 

@@ -14,8 +14,8 @@ from strategies import Dataset, datasets, write_input
 
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
 from heterrec_schemas.errors import HeterrecError, RejectRatioError
+from heterrec_schemas.feature_spec import parse_spec
 from heterrec_schemas.manifest import Manifest
-from heterrec_schemas.spec import parse_spec
 
 
 @pytest.mark.slow

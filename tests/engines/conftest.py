@@ -11,7 +11,7 @@ sys.path[:0] = [str(HERE), *(str(HERE.parent / room) for room in ("contract", "p
 
 from services import JobService  # noqa: E402
 
-from heterrec_pipeline.engines.choose import engines_folder  # noqa: E402
+from heterrec_pipeline.runtime.engines.choose import engines_folder  # noqa: E402
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import pytest
 from apache_beam.options.pipeline_options import PortableOptions, StandardOptions
 from services import JobService
 
-from heterrec_pipeline.engines import Engine, engine_of
-from heterrec_pipeline.engines.choose import FOLDER_VARIABLE
-from heterrec_pipeline.engines.local import LocalProcesses
-from heterrec_pipeline.engines.portable import JobService as WatchedService
-from heterrec_pipeline.engines.portable import listener
-from heterrec_pipeline.engines.prism import Prism
-from heterrec_pipeline.runners import ENGINES, pipeline_options, with_runner
+from heterrec_pipeline.runtime.engines import Engine, engine_of
+from heterrec_pipeline.runtime.engines.choose import FOLDER_VARIABLE
+from heterrec_pipeline.runtime.engines.local import LocalProcesses
+from heterrec_pipeline.runtime.engines.portable import JobService as WatchedService
+from heterrec_pipeline.runtime.engines.portable import listener
+from heterrec_pipeline.runtime.engines.prism import Prism
+from heterrec_pipeline.runtime.flags import ENGINES, pipeline_options, with_runner
 from heterrec_schemas.errors import CallError
 
 

@@ -14,7 +14,7 @@ import pytest
 from corner_shop import Shop, start
 from services import JobService, below, named, wait_until
 
-from heterrec_pipeline.engines.processes import alive
+from heterrec_pipeline.runtime.engines.processes import alive
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 SOON = 30.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from heterrec_pipeline.engines import processes
+from heterrec_pipeline.runtime.engines import processes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]

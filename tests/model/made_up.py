@@ -13,9 +13,9 @@ from heterrec_model.config import Config, ModelConfig
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.embeddings import ItemTables
 from heterrec_model.heterrec import HeterRec
-from heterrec_model.retrieval import Encoded
+from heterrec_model.layers.tables import ItemTables
+from heterrec_model.two_tower import Encoded
 from heterrec_schemas import Generation
 
 # Always the same examples, unless HETERREC_EXAMPLES asks for a soak.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from made_up import FEW, MANY
 from torch import Tensor
 
-import heterrec_model.attention
-from heterrec_model.attention import attention
+import heterrec_model.layers.attention
+from heterrec_model.layers.attention import attention
 
 UNFUSED = "ignore:flex_attention called without torch.compile"
 SHAPES = {
@@ -71,7 +71,7 @@ def test_values_and_gradients_are_those_of_the_equations(
 ) -> None:
     x = inputs(users, heads, items, tokens, each, groups, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heterrec_model.attention, "CHUNK_TOKENS", chunk)
+        patch.setattr(heterrec_model.layers.attention, "CHUNK_TOKENS", chunk)
         got = attention(
             x["q"], x["k"], x["v"], x.get("bias"), tokens=tokens, mask=mask, method=method
         )

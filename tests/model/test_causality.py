@@ -20,8 +20,8 @@ from made_up import (
 )
 from torch import Tensor
 
-import heterrec_model.attention
-import heterrec_model.lmp
+import heterrec_model.layers.attention
+import heterrec_model.loss.lmp
 from heterrec_model.data.batch import Batch
 
 SEED = 11
@@ -77,7 +77,7 @@ def test_a_later_interaction_changes_no_loss_of_earlier_targets(
     runs = []
     for given_batch in (batch, changed_behind(batch, 0, place)):
         recorder = Recorder()
-        monkeypatch.setattr(heterrec_model.lmp, "info_nce", recorder)
+        monkeypatch.setattr(heterrec_model.loss.lmp, "info_nce", recorder)
         model(given_batch, SEED)
         runs.append(recorder.calls)
     assert len(runs[0]) == 2 * (1 + model.tables.tokens)

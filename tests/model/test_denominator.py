@@ -6,7 +6,7 @@ import torch
 from made_up import made_up_batch, made_up_table
 from torch import Tensor
 
-from heterrec_model.denominator import (
+from heterrec_model.loss.negative_logits import (
     Positions,
     SamePositionNegatives,
     SharedNegatives,

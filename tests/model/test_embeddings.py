@@ -23,7 +23,7 @@ from made_up import (
 from torch import Tensor
 
 from heterrec_model.data.features import FeatureInfo
-from heterrec_model.embeddings import CategoryTable, GroupTable, ItemTables, bin_centres
+from heterrec_model.layers.tables import CategoryTable, GroupTable, ItemTables, bin_centres
 from heterrec_schemas import MISSING
 from heterrec_schemas.errors import CallError
 

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from made_up import QUICK, model_config, scrambled, weights_of
 from torch import Tensor
 
-import heterrec_model.attention
-from heterrec_model.hct import HCT, CausalBlock, CausalStack, FeedForward, Fuse, SelfAttention
+import heterrec_model.layers.attention
+from heterrec_model.layers.hct import (
+    HCT,
+    CausalBlock,
+    CausalStack,
+    FeedForward,
+    Fuse,
+    SelfAttention,
+)
 
 USERS, ITEMS, WIDTH = 2, 3, 4
 OPTIONS = {
@@ -176,7 +183,7 @@ def test_both_levels(
     own = random_tensor(USERS, prefix, WIDTH, seed=seed + 2) if prefix else None
     p = biases(bias, first + second, heads, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heterrec_model.attention, "CHUNK_TOKENS", 2)
+        patch.setattr(heterrec_model.layers.attention, "CHUNK_TOKENS", 2)
         got_h, got_u = hct(h.flatten(1, 2), raw, own, p)
     pairs = [
         equations.hierarchical(

@@ -23,8 +23,8 @@ from made_up import (
 )
 from torch import Tensor
 
-import heterrec_model.attention
-import heterrec_model.lmp
+import heterrec_model.layers.attention
+import heterrec_model.loss.lmp
 from heterrec_model.data.batch import Batch
 from heterrec_model.heterrec import HeterRec
 
@@ -69,7 +69,7 @@ def test_encodings_and_gradients_are_those_of_the_equations(
     made = made_up_model(config, table, seed)
     batch = made_up_batch(lengths, padding=padding, table=table, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heterrec_model.attention, "CHUNK_TOKENS", 4)
+        patch.setattr(heterrec_model.layers.attention, "CHUNK_TOKENS", 4)
         got = encoded(made, batch)
     assert got.h_BTKD is not None
     want = Model(weights_of(made), config, table).encode(batch)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up import QUICK, model_config, scrambled, weights_of
 
-from heterrec_model.htfl import HTFL
+from heterrec_model.layers.htfl import HTFL
 
 
 @QUICK

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up import QUICK, model_config, scrambled, weights_of
 
-from heterrec_model.item_tower import ItemTower
+from heterrec_model.layers.item_tower import ItemTower
 
 
 @QUICK

@@ -15,13 +15,13 @@ from made_up import MANY, QUICK, made_up_batch, made_up_config, made_up_table, s
 from torch import Tensor
 
 from heterrec_model.config import LossConfig
-from heterrec_model.denominator import (
+from heterrec_model.loss.lmp import SHORT, LossSums, MultiStep, gate, info_nce, settle, similar
+from heterrec_model.loss.negative_logits import (
     Negatives,
     SamePositionNegatives,
     SharedNegatives,
     positions_of,
 )
-from heterrec_model.lmp import SHORT, LossSums, MultiStep, gate, info_nce, settle, similar
 
 TABLE = made_up_table(user_features=(), behaviours=0)
 WIDTH, DISTINCT = 3, 7

@@ -11,9 +11,9 @@ from made_up import made_up_config
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable, open_token_table
-from heterrec_model.embeddings import GroupTable
-from heterrec_model.models import MODELS, build_model
-from heterrec_model.retrieval import RetrievalModel
+from heterrec_model.layers.tables import GroupTable
+from heterrec_model.registry import MODELS, build_model
+from heterrec_model.two_tower import RetrievalModel
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.testing import small_generation

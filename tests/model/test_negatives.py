@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_up import MANY, made_up_config
 from torch import Tensor
 
-from heterrec_model.negatives import NOBODY, Candidates, Sampler
+from heterrec_model.loss.candidates import NOBODY, Candidates, Sampler
 from heterrec_schemas.errors import CallError
 
 COUNTS = torch.tensor([0, 0, 0, 5, 1, 0, 2, 8, 4])

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from heterrec_model.config import Config
 from heterrec_model.data.loader import user_batch
-from heterrec_model.recommending import Recommendation, items_in_words, recommend
-from heterrec_model.recommending_display import show_recommendation
-from heterrec_model.training.checkpoint import load_run
+from heterrec_model.runs.load import load_run
+from heterrec_model.serving.display import show_recommendation
+from heterrec_model.serving.recommend import Recommendation, items_in_words, recommend
 from heterrec_model.training.loop import train
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_up import MANY, QUICK, scrambled, weights_of
 
 from heterrec_model.config import TimeGapConfig
-from heterrec_model.time_gap import TimeGap
+from heterrec_model.layers.time_gap import TimeGap
 
 YEAR_MS = 31_557_600_000
 GAPS = st.integers(-5_000, 5_000) | st.integers(0, 14 * YEAR_MS)

@@ -16,7 +16,7 @@ from made_up import (
 )
 
 from heterrec_model.data.features import FeatureInfo
-from heterrec_model.user_side import UserTokens
+from heterrec_model.layers.user_tokens import UserTokens
 
 
 @QUICK

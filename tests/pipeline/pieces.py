@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.reading.files import InputFile
-from heterrec_schemas.spec import (
+from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
     FeatureSpec,

@@ -3,8 +3,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from heterrec_pipeline import coder
-from heterrec_pipeline.coder import TableCoder
+from heterrec_pipeline.wiring import coder
+from heterrec_pipeline.wiring.coder import TableCoder
 from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import RunError
 

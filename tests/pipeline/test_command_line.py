@@ -16,8 +16,8 @@ import pytest
 from corner_shop import COMMAND, PROGRESS, Shop, environment, heterrec
 from rich.console import Console
 
-from heterrec_pipeline import display
-from heterrec_pipeline.progress import METER
+from heterrec_pipeline.commands import display
+from heterrec_pipeline.telemetry.progress import METER
 
 COMMANDS = ("build", "validate", "plan", "inspect", "embed")
 

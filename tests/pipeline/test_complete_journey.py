@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from heterrec_schemas.spec import FeatureSpec, load_spec
+from heterrec_schemas.feature_spec import FeatureSpec, load_spec
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "complete_journey"
 PREPARE: dict[str, Any] = runpy.run_path(str(DEMO / "prepare.py"))

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from heterrec_pipeline import BuildResult, display
-from heterrec_pipeline.progress import METER
+from heterrec_pipeline import BuildResult
+from heterrec_pipeline.commands import display
+from heterrec_pipeline.telemetry.progress import METER
 from heterrec_schemas.manifest import (
     Counts,
     FeatureEntry,

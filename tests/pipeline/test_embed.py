@@ -31,8 +31,8 @@ from heterrec_schemas.errors import (
     RunError,
     SchemaMismatchError,
 )
+from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.spec import Source
 
 DIM = 4
 

@@ -8,10 +8,10 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from pieces import job_of, spec_of
 
-from heterrec_pipeline import coder, exchange
-from heterrec_pipeline.exchange import ByReference, Exchange, Spill
-from heterrec_pipeline.graph import of_type
-from heterrec_pipeline.publishing.parts import Stored, opened, read_part
+from heterrec_pipeline.files.parts import Stored, opened, read_part
+from heterrec_pipeline.wiring import coder, exchange
+from heterrec_pipeline.wiring.exchange import ByReference, Exchange, Spill
+from heterrec_pipeline.wiring.step import of_type
 
 PIECES = [
     (2, pa.table({"n": [1, 2]})),

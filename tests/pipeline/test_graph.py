@@ -6,10 +6,11 @@ import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsSingleton, TaggedOutput
 from apache_beam.testing.util import assert_that, equal_to
 
-from heterrec_pipeline import coder
-from heterrec_pipeline.coder import TableCoder
-from heterrec_pipeline.graph import EMPTY, AllToOne, Kinds, Step, of_type, tables_in
-from heterrec_pipeline.publishing.ledger import (
+from heterrec_pipeline.files.shards import Written
+from heterrec_pipeline.runtime.flags import LOCAL_RUNNER
+from heterrec_pipeline.wiring import coder
+from heterrec_pipeline.wiring.coder import TableCoder
+from heterrec_pipeline.wiring.reports import (
     COUNTS,
     FILES,
     REJECTS,
@@ -18,8 +19,7 @@ from heterrec_pipeline.publishing.ledger import (
     rejected,
     written,
 )
-from heterrec_pipeline.publishing.shards import Written
-from heterrec_pipeline.runners import LOCAL_RUNNER
+from heterrec_pipeline.wiring.step import EMPTY, AllToOne, Kinds, Step, of_type, tables_in
 from heterrec_schemas.rejects import Reason
 
 FILE = Written("t", "a/b", 1, 2, "c")

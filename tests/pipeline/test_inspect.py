@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from heterrec_pipeline.inspect import run_inspect
+from heterrec_pipeline.commands.generation_display import run_inspect
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError, CorruptGenerationError
 from heterrec_schemas.generation import item_in_words, overview, user_in_words
@@ -123,7 +123,7 @@ def test_the_data_cannot_steer_a_terminal(
     part = item_in_words(generation, generation.items(["item_id"])["item_id"][0].as_py())
     part["item_id"] = "\x1b[31mred[/bold]"
     part["features"]["brand"]["words"] = "[link=x]\x07"
-    monkeypatch.setattr("heterrec_pipeline.inspect.item_in_words", lambda *_: part)
+    monkeypatch.setattr("heterrec_pipeline.commands.generation_display.item_in_words", lambda *_: part)
     text = shown(generation.root, item="x")
     assert r"\x1b[31mred[/bold]" in text
     assert row_of(text, "brand")[3] == r"[link=x]\x07"

@@ -13,7 +13,7 @@ from corner_shop import Finished, Shop, start
 from heterrec_pipeline import BuildConfig, build
 from heterrec_pipeline.sequences import split
 from heterrec_schemas.errors import RunError
-from heterrec_schemas.spec import parse_spec
+from heterrec_schemas.feature_spec import parse_spec
 
 ALWAYS = ["time", "event", "generation", "runner"]
 MOVED = [f"{w}_{k}" for k in ("read", "spilled", "fetched", "written") for w in ("rows", "bytes")]

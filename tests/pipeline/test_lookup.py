@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK
 
-from heterrec_pipeline import lookup
-from heterrec_pipeline.lookup import Lookup
+from heterrec_pipeline.vocabularies import lookup
+from heterrec_pipeline.vocabularies.lookup import Lookup
 
 TEXTS = st.text(max_size=3)
 

@@ -1,7 +1,7 @@
 import pickle
 import threading
 
-from heterrec_pipeline.progress import METER, Meter
+from heterrec_pipeline.telemetry.progress import METER, Meter
 
 
 def test_the_line_says_what_moved_last_and_what_is_done() -> None:

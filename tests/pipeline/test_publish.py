@@ -19,13 +19,14 @@ import pyarrow as pa
 import pytest
 from corner_shop import Finished, Shop, heterrec, start
 
-from heterrec_pipeline import BuildConfig, build, storage
+from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.publish import Publish
-from heterrec_pipeline.publishing.shards import write_shard
 from heterrec_schemas import open_generation
 from heterrec_schemas.errors import CallError, GenerationError, RunError
-from heterrec_schemas.spec import parse_spec
+from heterrec_schemas.feature_spec import parse_spec
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import pickle
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, SetupOptions, StandardOptions
 
-from heterrec_pipeline.runners import LOCAL_RUNNER, pipeline_options
+from heterrec_pipeline.runtime.flags import LOCAL_RUNNER, pipeline_options
 from heterrec_schemas.errors import CallError
 
 

@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 from pieces import MANY, QUICK, categorical, embedding, numeric, spec_of
 
 from heterrec_pipeline import sizing
-from heterrec_pipeline.sizing import (
-    Estimate,
-    Sizes,
-    bucket_count,
-    check_layout,
-    distinct_bound,
-)
+from heterrec_pipeline.sizing import Estimate, Sizes, bucket_count, check_layout, distinct_bound
 from heterrec_schemas.errors import DataError
 
 

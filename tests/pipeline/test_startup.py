@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from heterrec_pipeline.startup import many_imports
+from heterrec_pipeline.runtime.startup import many_imports
 
 
 def fail_while_importing() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_schemas.errors import RunError
 
 

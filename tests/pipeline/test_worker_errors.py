@@ -4,8 +4,9 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
-from heterrec_pipeline.runners import pipeline_options
-from heterrec_pipeline.worker_errors import carried, found_in
+from heterrec_pipeline.runtime.flags import pipeline_options
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 
 MISTAKE = SchemaMismatchError("column 'é' <<x>>", got="a\nb", expected=1, todo="Mend it.")

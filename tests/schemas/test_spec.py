@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heterrec_schemas.errors import SpecError
-from heterrec_schemas.spec import (
+from heterrec_schemas.feature_spec import (
     MAX_CODES,
     EmbeddingFeature,
     FeatureSpec,

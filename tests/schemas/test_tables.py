@@ -4,8 +4,8 @@ from typing import Literal
 import pyarrow as pa
 import pytest
 
+from heterrec_schemas.feature_spec import FeatureSpec, parse_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, FeatureEntry
-from heterrec_schemas.spec import FeatureSpec, parse_spec
 from heterrec_schemas.tables import (
     BOUNDARIES_SCHEMA,
     ITEM_COUNTS_SCHEMA,

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from heterrec_model.data.batch import Batch
+from heterrec_model.data.catalogue_positions import NO_ROW, Places
 from heterrec_model.data.lists import whole
 from heterrec_model.data.refit import validation_rows
 from heterrec_model.data.shards import RowGroupReader, row_group_spans
 from heterrec_model.data.token_table import TokenTable, open_token_table
-from heterrec_model.evaluation.ranking import NO_ROW, Places
 from heterrec_schemas.generation import Generation
 
 WINDOW = 5

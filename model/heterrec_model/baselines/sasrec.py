@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.dropout import dropout
-from heterrec_model.embeddings import ItemTables
-from heterrec_model.hct import CausalStack
-from heterrec_model.item_tower import ItemTower
-from heterrec_model.retrieval import Encoded, RetrievalModel
+from heterrec_model.layers.dropout import dropout
+from heterrec_model.layers.hct import CausalStack
+from heterrec_model.layers.item_tower import ItemTower
+from heterrec_model.layers.tables import ItemTables
+from heterrec_model.two_tower import Encoded, RetrievalModel
 
 
 class SASRec(RetrievalModel):

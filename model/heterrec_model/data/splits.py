@@ -8,8 +8,8 @@ import torch
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.batching import Limits, cut_batches
-from heterrec_model.data.choose import chosen_entries
-from heterrec_model.data.rows import Columns, Rows, concat_rows, rows_of
+from heterrec_model.data.chosen_features import chosen_entries
+from heterrec_model.data.sequence_rows import Columns, Rows, concat_rows, rows_of
 from heterrec_model.data.shards import RowGroupReader, cut_spans, row_group_spans, windows
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError

@@ -12,7 +12,7 @@ from heterrec_model.data.batch import Batch
 from heterrec_model.data.batching import Limits, shuffled_batches
 from heterrec_model.data.lists import Integers
 from heterrec_model.data.refit import training_end
-from heterrec_model.data.rows import Columns, Rows, concat_rows, rows_of
+from heterrec_model.data.sequence_rows import Columns, Rows, concat_rows, rows_of
 from heterrec_model.data.shards import RowGroupReader, Span, consumer_spans, cut_spans, windows
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import HeterrecError

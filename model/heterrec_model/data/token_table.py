@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heterrec_model.data.choose import chosen_entries, describe_features
+from heterrec_model.data.chosen_features import chosen_entries, describe_features
 from heterrec_model.data.features import FeatureInfo
 from heterrec_model.data.refit import later_items
 from heterrec_model.data.table_arrays import TableArrays, fill_arrays, longest_lists

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from heterrec_model.evaluation.bootstrap import Comparison
+from heterrec_model.evaluation.compare import Beside
+from heterrec_model.evaluation.intervals import Comparison
 from heterrec_model.evaluation.metrics import PARTS
-from heterrec_model.evaluation.sides import Beside
 
 _SHORT = {"recall": "R", "ndcg": "N"}
 

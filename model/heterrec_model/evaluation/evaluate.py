@@ -8,11 +8,11 @@ from typing import Any
 
 from heterrec_model.config import Config, EvaluationConfig
 from heterrec_model.data.loader import split_batches
-from heterrec_model.evaluation.gathering import Ranked, gather
 from heterrec_model.evaluation.histories import uncut
+from heterrec_model.evaluation.per_user import Ranked, gather
 from heterrec_model.evaluation.result import Evaluation
 from heterrec_model.evaluation.scorers import Scorer, VectorScorer
-from heterrec_model.retrieval import RetrievalModel
+from heterrec_model.two_tower import RetrievalModel
 from heterrec_schemas.errors import CallError, near
 from heterrec_schemas.generation import Generation, open_generation
 
@@ -76,7 +76,7 @@ def evaluate_run(
         GenerationError: there is no generation, it is damaged, or it is not the run's.
         RunError: a score is not finite.
     """
-    from heterrec_model.training.checkpoint import load_run
+    from heterrec_model.runs.load import load_run
 
     check_split(split)
     generation = opened(data)

@@ -4,13 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from heterrec_model.evaluation.metrics import (
-    Floats,
-    Part,
-    TargetRanks,
-    mean_metrics,
-    user_metrics,
-)
+from heterrec_model.evaluation.metrics import Floats, Part, TargetRanks, mean_metrics, user_metrics
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.retrieval import RetrievalModel
+from heterrec_model.two_tower import RetrievalModel
 from heterrec_schemas.errors import RunError
 
 ITEMS_AT_ONCE = 4096

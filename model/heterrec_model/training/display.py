@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from heterrec_model.training.loop import TrainResult
+    from heterrec_model.training.result import TrainResult
 
 LIVE_EVERY = 0.2
 LINE_EVERY = 5.0

@@ -3,9 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,52 +11,20 @@ from rich.console import Console
 from heterrec_model.config import Config
 from heterrec_model.data.loader import train_loader
 from heterrec_model.data.token_table import TokenTable, open_token_table
-from heterrec_model.models import build_model, placed
+from heterrec_model.registry import build_model, placed
+from heterrec_model.runs.checkpoints import Checkpoint
+from heterrec_model.runs.log import RunLog
+from heterrec_model.runs.run_folder import RunFolder
 from heterrec_model.training.display import Display
-from heterrec_model.training.ranks import World, joined, lost
+from heterrec_model.training.processes import World, joined, lost
+from heterrec_model.training.result import TrainResult
 from heterrec_model.training.signals import StopWish
-from heterrec_model.training.store.checkpoints import Checkpoint
-from heterrec_model.training.store.log import RunLog
-from heterrec_model.training.store.run_folder import RunFolder
 from heterrec_model.training.trainer import Trainer
 from heterrec_model.training.validation import check_metric, validation
 from heterrec_schemas.errors import CallError, RunError
 from heterrec_schemas.generation import Generation, open_generation
 
 _GONE = ("closed by peer", "connection", "timed out", "broken pipe", "gloo", "nccl")
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a run ended.
-
-    Attributes:
-        run: its folder.
-        step: optimiser steps done.
-        epoch: epochs done.
-        best_metric: the best value of `train.metric`; None without a validation.
-        best_step: where it was reached.
-        metrics: of the best validation, by name.
-        stopped: the signal that stopped the run before its end, or None.
-        seconds: that this call took.
-        main: whether this process is the one of several that writes and prints.
-    """
-
-    run: Path
-    step: int
-    epoch: int
-    best_metric: float | None
-    best_step: int | None
-    metrics: dict[str, float]
-    stopped: str | None
-    seconds: float
-    main: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        """What `train --json` prints."""
-        body = asdict(self)
-        del body["main"]
-        return {**body, "run": str(self.run), "seconds": round(self.seconds, 3)}
 
 
 def train(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer, SparseAdam
 
 from heterrec_model.config import TrainConfig
-from heterrec_model.retrieval import RetrievalModel
+from heterrec_model.two_tower import RetrievalModel
 
 
 class Optimizers:

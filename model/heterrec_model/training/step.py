@@ -12,13 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 from heterrec_model.config import TrainConfig
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.hct import FeedForward, Fuse
-from heterrec_model.item_tower import ItemTower
-from heterrec_model.retrieval import RetrievalModel, StepOutput
-from heterrec_model.training.guard import check_norm, check_terms
+from heterrec_model.layers.hct import FeedForward, Fuse
+from heterrec_model.layers.item_tower import ItemTower
+from heterrec_model.training.finite import check_norm, check_terms
 from heterrec_model.training.optimizer import Optimizers
-from heterrec_model.training.ranks import World
+from heterrec_model.training.processes import World
 from heterrec_model.training.seeds import mix
+from heterrec_model.two_tower import RetrievalModel, StepOutput
 
 
 @dataclass(frozen=True)

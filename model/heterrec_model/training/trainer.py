@@ -4,7 +4,7 @@ What comes when at a step: the step, its line in the log, a validation, a checkp
 alike on every rank; rank 0 alone validates and writes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -12,22 +12,20 @@ import torch
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.retrieval import RetrievalModel
+from heterrec_model.runs.checkpoints import Checkpoint, CheckpointFolder
+from heterrec_model.runs.log import RunLog
+from heterrec_model.runs.weights import load_weights, weights_of
 from heterrec_model.training.display import Display
 from heterrec_model.training.meter import Meter, line_of
 from heterrec_model.training.optimizer import Optimizers
+from heterrec_model.training.processes import World
 from heterrec_model.training.progress import Progress
-from heterrec_model.training.ranks import World
+from heterrec_model.training.result import Validate
 from heterrec_model.training.schedule import rate_factor, run_share
 from heterrec_model.training.signals import StopWish
 from heterrec_model.training.step import Stepper, StepResult
-from heterrec_model.training.store.checkpoints import Checkpoint, CheckpointFolder
-from heterrec_model.training.store.log import RunLog
-from heterrec_model.training.store.weights import load_weights, weights_of
+from heterrec_model.two_tower import RetrievalModel
 from heterrec_schemas.errors import DataError, RunError
-
-OnProgress = Callable[[int, int], None]
-Validate = Callable[[OnProgress], dict[str, float]]
 
 
 class Loader(Protocol):

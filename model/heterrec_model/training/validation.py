@@ -2,8 +2,8 @@
 
 from heterrec_model.config import Config
 from heterrec_model.evaluation.evaluate import evaluate_model
-from heterrec_model.retrieval import RetrievalModel
-from heterrec_model.training.trainer import OnProgress, Validate
+from heterrec_model.training.result import OnProgress, Validate
+from heterrec_model.two_tower import RetrievalModel
 from heterrec_schemas.errors import CallError, near
 from heterrec_schemas.generation import Generation
 

@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from heterrec_pipeline import storage
 from heterrec_pipeline.checking.schemas import TableSchema, table_schema
 from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.interactions.times import describe
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
 from heterrec_pipeline.reading.files import InputFile, input_files
-from heterrec_pipeline.sequences.times import describe
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError, near
-from heterrec_schemas.spec import (
+from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
     Feature,

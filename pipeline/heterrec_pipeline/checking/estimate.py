@@ -14,7 +14,7 @@ from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata, 
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.reading.text import Blocks
 from heterrec_pipeline.sizing import Basis, Estimate, Sizes, distinct_bound
-from heterrec_schemas.spec import CategoricalFeature, FeatureSpec
+from heterrec_schemas.feature_spec import CategoricalFeature, FeatureSpec
 from heterrec_schemas.values import column_text
 
 MAX_FOOTERS = 256

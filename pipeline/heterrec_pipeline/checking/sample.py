@@ -9,19 +9,19 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.keys import key_text
 from heterrec_pipeline.checking.check import Checked
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import BadCell, cell_text
+from heterrec_pipeline.interactions.read import log_columns, parse_rows
 from heterrec_pipeline.job import INTERACTIONS, TableJob
-from heterrec_pipeline.publishing.ledger import RejectedCell
+from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import InputFile, split_file
 from heterrec_pipeline.reading.read import file_of, located, one_chunk, read_split, short_rows
-from heterrec_pipeline.sequences.log import log_columns, parse_rows
+from heterrec_pipeline.wiring.reports import RejectedCell
 from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.feature_spec import CategoricalFeature, Feature, FeatureSpec, NumericFeature
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import CategoricalFeature, Feature, FeatureSpec, NumericFeature
 
 SAMPLE_ROWS = 20_000
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from heterrec_schemas.errors import CallError
-from heterrec_schemas.spec import Source
+from heterrec_schemas.feature_spec import Source
 
 Kind = Literal["text", "image"]
 DEFAULT_MODEL = "all-MiniLM-L6-v2"

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from heterrec_pipeline import storage
 from heterrec_pipeline.embed.config import EmbeddedColumn
+from heterrec_pipeline.files import storage
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.values import column_text, is_scalar, is_text

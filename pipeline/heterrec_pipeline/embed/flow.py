@@ -12,7 +12,6 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsList, AsSingleton
 
-from heterrec_pipeline import coder
 from heterrec_pipeline.embed.contents import contents, hashes
 from heterrec_pipeline.embed.publish import Publish
 from heterrec_pipeline.embed.shard import EncodeShard, Shard
@@ -29,11 +28,13 @@ from heterrec_pipeline.embed.survey import (
     losers,
 )
 from heterrec_pipeline.features.cells import cell_text
-from heterrec_pipeline.publishing.ledger import REJECTS, rejected
 from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import Split, split_file
-from heterrec_pipeline.reading.read import one_chunk, prefetched, read_split
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.reading.prefetch import prefetched
+from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_pipeline.wiring import coder
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.reports import REJECTS, rejected
 from heterrec_schemas.rejects import Reason
 
 ROWS, SHARDS = "rows", "shards"

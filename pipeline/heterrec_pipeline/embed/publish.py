@@ -11,12 +11,12 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from heterrec_pipeline import storage
 from heterrec_pipeline.embed.config import EmbedConfig, EmbeddedColumn
 from heterrec_pipeline.embed.shard import SUMMARY, Shard
 from heterrec_pipeline.embed.survey import EmbedJob, Plan, refuse_rejects
-from heterrec_pipeline.publishing.shards import write_shard
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.shards import write_shard
+from heterrec_pipeline.wiring.carried import carried
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import shard_name
 

@@ -10,7 +10,6 @@ from apache_beam.metrics import MetricsFilter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from heterrec_pipeline import storage
 from heterrec_pipeline.embed.config import ColumnResult, EmbedConfig, EmbedResult
 from heterrec_pipeline.embed.flow import draw
 from heterrec_pipeline.embed.models import (
@@ -22,9 +21,10 @@ from heterrec_pipeline.embed.models import (
 from heterrec_pipeline.embed.shard import KEPT_SHARDS, KEPT_TEXTS, METRICS, SUMMARY
 from heterrec_pipeline.embed.survey import EmbedJob
 from heterrec_pipeline.embed.tally import TALLY, OnProgress
-from heterrec_pipeline.engines import engine_of
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.files import input_files
-from heterrec_pipeline.runners import use_stores
+from heterrec_pipeline.runtime.engines import engine_of
+from heterrec_pipeline.runtime.flags import use_stores
 from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import CallError, RunError
 

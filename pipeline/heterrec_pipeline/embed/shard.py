@@ -20,16 +20,16 @@ import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from heterrec_pipeline import storage
 from heterrec_pipeline.embed.config import EmbeddedColumn
 from heterrec_pipeline.embed.contents import open_image
 from heterrec_pipeline.embed.gather import Gathered, fingerprint_of, gather
 from heterrec_pipeline.embed.models import Encoder, Vectors
 from heterrec_pipeline.embed.survey import EmbedJob, Plan
 from heterrec_pipeline.embed.tally import TALLY
-from heterrec_pipeline.publishing.ledger import rejected
-from heterrec_pipeline.publishing.shards import Written, new_shard
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.shards import Written, new_shard
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.reports import rejected
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import (

@@ -12,17 +12,18 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.catalogue.keys import key_text
 from heterrec_pipeline.embed.config import EmbedConfig, EmbeddedColumn
 from heterrec_pipeline.embed.contents import contents, hashes
 from heterrec_pipeline.embed.models import EncoderLoader, Model
 from heterrec_pipeline.embed.tally import TALLY
+from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.jsonl import parse
-from heterrec_pipeline.reading.read import one_chunk, prefetched, read_split
+from heterrec_pipeline.reading.prefetch import prefetched
+from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.reading.text import lines
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.wiring.carried import carried
 from heterrec_schemas.errors import DataError, RejectRatioError, SchemaMismatchError, near
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.values import Seen

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from heterrec_pipeline.features.cells import Encoded
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import DataError, SchemaMismatchError
-from heterrec_schemas.spec import CategoricalFeature
+from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import MISSING, number_vocabulary, oov_ids
 from heterrec_schemas.values import Seen, column_text, is_text
 

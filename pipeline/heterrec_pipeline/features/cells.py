@@ -6,10 +6,8 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from heterrec_schemas.rejects import Reason
+from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
 from heterrec_schemas.values import column_text, value_text
-
-VALUE_CHARACTERS = 200
 
 
 class BadCell(NamedTuple):

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
+from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import EmbeddingFeature
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 from heterrec_schemas.tokens import MISSING, embedding_tokens
 from heterrec_schemas.values import clean_text

@@ -10,9 +10,9 @@ import pyarrow as pa
 from heterrec_pipeline.features.categorical import all_missing
 from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
 from heterrec_schemas.errors import SchemaMismatchError
+from heterrec_schemas.feature_spec import NumericFeature
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import NumericFeature
 from heterrec_schemas.tokens import numeric_edges, numeric_tokens
 from heterrec_schemas.values import column_text, is_text
 

@@ -7,7 +7,7 @@ import numpy as np
 from heterrec_pipeline.planning.counts import LogCounts, TableCounts
 from heterrec_pipeline.planning.output import Surveys
 from heterrec_pipeline.planning.survey.features import FeatureSurvey
-from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature
 from heterrec_schemas.tokens import VALUES_PER_SHARD
 
 NEVER_USED = 0.5

@@ -11,7 +11,7 @@ from heterrec_pipeline.planning.paths import paths
 from heterrec_pipeline.planning.plan import Plan
 from heterrec_pipeline.planning.sampling.estimates import CONFIDENCE, Estimate
 from heterrec_pipeline.planning.survey.features import FeatureSurvey
-from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, NumericFeature
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, NumericFeature
 
 PLAN_VERSION = 1
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heterrec_pipeline.publishing.shards import ShardWriter, parquet_writer
+from heterrec_pipeline.files.shards import ShardWriter, parquet_writer
 from heterrec_schemas.tables import ROW_GROUP
 
 

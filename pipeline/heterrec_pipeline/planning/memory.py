@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heterrec_pipeline.catalogue.encode import PART_BYTES
-from heterrec_pipeline.catalogue.quantizers import BLOCK_BYTES, PASS_BLOCKS, SLACK
-from heterrec_pipeline.exchange import SPILL_BYTES
+from heterrec_pipeline.fitting.quantizers import BLOCK_BYTES, PASS_BLOCKS, SLACK
+from heterrec_pipeline.items.place import PART_BYTES
 from heterrec_pipeline.job import ITEMS
 from heterrec_pipeline.planning.output import Surveys
 from heterrec_pipeline.planning.resources import token_bytes
 from heterrec_pipeline.planning.survey.tables import TableSurvey
 from heterrec_pipeline.reading.parquet import BATCH_BYTES, MAX_ROWS
-from heterrec_pipeline.sequences.buckets import FLUSH_BYTES
-from heterrec_schemas.spec import EmbeddingFeature
+from heterrec_pipeline.sequences.histories import FLUSH_BYTES
+from heterrec_pipeline.wiring.exchange import SPILL_BYTES
+from heterrec_schemas.feature_spec import EmbeddingFeature
 
 MB = 2**20
 PROCESS = 345 * MB

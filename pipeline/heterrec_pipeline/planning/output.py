@@ -8,9 +8,9 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.rows import ID
-from heterrec_pipeline.catalogue.write import feature_entry, missing_token
+from heterrec_pipeline.features.fitted import feature_entry, missing_token
 from heterrec_pipeline.job import ITEMS, Job
+from heterrec_pipeline.keys.row_filter import ID
 from heterrec_pipeline.planning.encoding import parquet_bytes
 from heterrec_pipeline.planning.survey.features import FeatureSurvey
 from heterrec_pipeline.planning.survey.log import LogSurvey
@@ -18,9 +18,9 @@ from heterrec_pipeline.planning.survey.splits import SplitSurvey
 from heterrec_pipeline.planning.survey.tables import TableSurvey, chosen_runs
 from heterrec_pipeline.sequences.split import ITEM_COUNTS
 from heterrec_pipeline.sequences.write import PLAIN, finished, flattened
+from heterrec_schemas.feature_spec import CategoricalFeature, NumericFeature
 from heterrec_schemas.manifest import SPLITS, FeatureEntry
 from heterrec_schemas.rejects import REJECTS_SCHEMA, Reason
-from heterrec_schemas.spec import CategoricalFeature, NumericFeature
 from heterrec_schemas.tables import (
     ITEM_COUNTS_SCHEMA,
     ROW_GROUP,

@@ -4,7 +4,7 @@ from typing import Any
 
 from heterrec_pipeline.planning.memory import largest_bucket
 from heterrec_pipeline.planning.output import Surveys
-from heterrec_schemas.spec import CategoricalFeature
+from heterrec_schemas.feature_spec import CategoricalFeature
 
 
 def paths(found: Surveys) -> dict[str, Any]:

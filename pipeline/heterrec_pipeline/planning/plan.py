@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from heterrec_pipeline.building import BuildConfig, make_job
-from heterrec_pipeline.catalogue.keys import KeyRules
-from heterrec_pipeline.catalogue.rows import KEY
+from heterrec_pipeline.building.config import BuildConfig
+from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.keys.one_table import KeyRules
+from heterrec_pipeline.keys.row_filter import KEY
 from heterrec_pipeline.planning.advice import warnings
 from heterrec_pipeline.planning.counts import (
     LogCounts,
@@ -29,8 +30,8 @@ from heterrec_pipeline.planning.survey.log import survey_log
 from heterrec_pipeline.planning.survey.splits import survey_splits
 from heterrec_pipeline.planning.survey.tables import TableSurvey, survey_table
 from heterrec_pipeline.planning.texts import text_bytes
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import FeatureSpec
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.planning.output import Surveys
 from heterrec_pipeline.planning.survey.tables import TableSurvey
-from heterrec_pipeline.sequences.buckets import FLUSH_BYTES
+from heterrec_pipeline.sequences.histories import FLUSH_BYTES
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 
 PIECE = 1024

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_schemas.errors import CallError, HeterrecError, RunError
 from heterrec_schemas.manifest import MANIFEST_NAME
 

@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
-from heterrec_pipeline import storage
-from heterrec_pipeline.catalogue.encode import Fitted
-from heterrec_pipeline.catalogue.write import feature_entry
+from heterrec_pipeline.features.fitted import Fitted, feature_entry
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.shards import Written, write_text
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
-from heterrec_pipeline.observing import metrics
-from heterrec_pipeline.progress import METER
 from heterrec_pipeline.publishing.lease import LEASE_NAME
-from heterrec_pipeline.publishing.ledger import count_file
 from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
-from heterrec_pipeline.publishing.shards import Written, write_text
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.telemetry import metrics
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.reports import count_file
 from heterrec_schemas.errors import DataError
+from heterrec_schemas.feature_spec import spec_sha256
 from heterrec_schemas.manifest import (
     LATEST_NAME,
     MANIFEST_NAME,
@@ -40,7 +40,6 @@ from heterrec_schemas.manifest import (
 )
 from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import spec_sha256
 
 LOG = logging.getLogger(__name__)
 _ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}")

@@ -7,11 +7,11 @@ import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.graph import tables_in
+from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.ledger import written
-from heterrec_pipeline.publishing.shards import write_shard
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.reports import written
+from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import RejectRatioError
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import shard_name, with_metadata

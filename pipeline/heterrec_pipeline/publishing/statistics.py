@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.job import ITEMS, Job
-from heterrec_pipeline.publishing.shards import Written
 from heterrec_schemas.manifest import SPLITS, FeatureEntry
 
 

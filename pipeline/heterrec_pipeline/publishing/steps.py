@@ -6,13 +6,14 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from heterrec_pipeline.catalogue.encode import Fitted
-from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
-from heterrec_pipeline.graph import AllToOne, Composite, Step, of_type
+from heterrec_pipeline.features.fitted import Fitted
+from heterrec_pipeline.items.steps import CatalogueOutput
+from heterrec_pipeline.items.users import UsersOutput
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.ledger import COUNTS, FILES, REJECTS, Ledger
 from heterrec_pipeline.publishing.publish import HashInputs, Publish
 from heterrec_pipeline.publishing.rejects import WriteRejects
+from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
+from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, of_type
 from heterrec_schemas.manifest import Manifest
 
 

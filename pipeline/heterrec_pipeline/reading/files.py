@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_schemas.errors import DataError
+from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.spec import Format, Source
 
 SPLIT_BYTES = 128 * 2**20
 """About how much of a Parquet file one split holds; a text file is one split."""

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import Batch, check_columns
 from heterrec_pipeline.reading.files import Split, unreadable
 

@@ -1,16 +1,13 @@
 """The one door to input rows: a split in, Arrow tables out, each row knowing its number and each table its file."""
 
 import json
-import queue
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.observing import spans
 from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import Split
@@ -63,52 +60,3 @@ def without_rows(table: pa.Table, rows: pl.Series) -> pa.Table:
         return table
     keep = ~np.isin(table[ROW].to_numpy(), rows.to_numpy())
     return table if keep.all() else table.filter(pa.array(keep))
-
-
-class _End:
-    """Ends a prefetched stream; carries the error that ended it, if one did."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """The same elements, the next ones being made in a thread while the caller works on one."""
-    made: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
-    lane = spans.lane()
-    stopped = threading.Event()
-
-    def offer(element: T | _End) -> bool:
-        while not stopped.is_set():
-            try:
-                made.put(element, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for element in spans.ahead(source, lane):
-                if not offer(element):
-                    return
-            offer(_End(None))
-        except BaseException as error:  # handed to the caller's thread, which raises it
-            offer(_End(error))
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            with spans.moving(spans.READ, "read") as moved:
-                element = made.get()
-                if isinstance(element, Batch):
-                    moved.add(len(element.table) + len(element.bad), element.table.nbytes)
-            if isinstance(element, _End):
-                if element.error is not None:
-                    raise element.error
-                return
-            yield element
-    finally:
-        stopped.set()
-        thread.join()

@@ -8,7 +8,7 @@ from typing import IO, cast
 
 import pyarrow as pa
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_schemas.errors import DataError
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.graph import tables_in
-from heterrec_pipeline.sequences.times import EPOCH, iso
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.interactions.times import EPOCH, iso
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import DataError
-from heterrec_schemas.spec import FeatureSpec, Temporal
+from heterrec_schemas.feature_spec import FeatureSpec, Temporal
 
 Cuts = tuple[int, int] | None
 DAY_MS = 86_400_000

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
+from heterrec_pipeline.files.parts import Part, read_part, write_parts
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.parts import Part, read_part, write_parts
 from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_schemas.feature_spec import FeatureSpec, LeaveOneOut, Temporal
 from heterrec_schemas.manifest import SPLITS
-from heterrec_schemas.spec import FeatureSpec, LeaveOneOut, Temporal
 
 ITEM_COUNTS = "item_counts"
 RANGE_ITEMS = 2**20

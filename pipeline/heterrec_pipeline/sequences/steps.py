@@ -7,78 +7,20 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from heterrec_pipeline.catalogue.encode import Fitted
-from heterrec_pipeline.catalogue.key_steps import CutTables
-from heterrec_pipeline.catalogue.keys import SEEN
-from heterrec_pipeline.catalogue.steps import CatalogueOutput, UsersOutput
-from heterrec_pipeline.exchange import Exchange
-from heterrec_pipeline.graph import AllToOne, ByShard, Composite, Kinds, Step, of_type
-from heterrec_pipeline.job import ITEMS, Job
-from heterrec_pipeline.publishing.ledger import Ledger
-from heterrec_pipeline.publishing.parts import Part
-from heterrec_pipeline.publishing.shards import Written
-from heterrec_pipeline.sequences.buckets import DAYS, BuildHistories, ToBuckets, missing_user
+from heterrec_pipeline.features.fitted import Fitted
+from heterrec_pipeline.files.parts import Part
+from heterrec_pipeline.files.shards import Written
+from heterrec_pipeline.items.steps import CatalogueOutput
+from heterrec_pipeline.items.users import UsersOutput
+from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.cuts import FindCuts
-from heterrec_pipeline.sequences.log import (
-    CheckLog,
-    CheckRows,
-    JoinItems,
-    ReadLog,
-    log_columns,
-)
+from heterrec_pipeline.sequences.histories import DAYS, BuildHistories, ToBuckets, missing_user
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, SplitHistories
 from heterrec_pipeline.sequences.write import SumCounts, WriteItemCounts, WriteSequenceShard
-from heterrec_pipeline.vocabularies.buckets import Place
+from heterrec_pipeline.wiring.exchange import Exchange
+from heterrec_pipeline.wiring.reports import Ledger
+from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, of_type
 from heterrec_schemas.manifest import SPLITS
-
-
-class LogOutput(NamedTuple):
-    """The rows of the shuffle, and the kinds of user ids."""
-
-    rows: PCollection
-    kinds: PCollection
-
-
-@dataclass(eq=False, kw_only=True)
-class IndexedLog(Composite):
-    """Splits of the log to checked rows that know their item's index."""
-
-    job: Job
-    index: PCollection
-    ledger: Ledger
-
-    def expand(self, splits: PCollection) -> LogOutput:
-        """Read, check, join."""
-        spec = self.job.spec
-        raw = splits | "read" >> Step(
-            do_fn=ReadLog(log_columns(spec)), ledger=self.ledger, spread=True
-        )
-        if self.job.sizes.is_large(ITEMS):
-            return self._by_bucket(raw)
-        rows, seen = raw | "check and index" >> Step(
-            do_fn=CheckLog(spec),
-            ledger=self.ledger,
-            side_inputs=(AsSingleton(self.index),),
-            tags=(SEEN,),
-        )
-        return LogOutput(rows, seen | "kinds" >> Kinds())
-
-    def _by_bucket(self, raw: PCollection) -> LogOutput:
-        """Check, and join where the items of a bucket and their interactions meet."""
-        spec = self.job.spec
-        shards = spec.items.catalogue_vocabulary.shards
-        rows, seen = raw | "check" >> Step(
-            do_fn=CheckRows(spec), ledger=self.ledger, tags=(SEEN,), kind=tuple[str, pa.Table]
-        )
-        cut = rows | "cut" >> CutTables(
-            column="item", buckets={ITEMS: self.job.sizes.buckets(ITEMS, shards)}
-        )
-        joined = (
-            {"log": cut, "ids": self.index}
-            | "by item" >> Exchange(job=self.job, key=Place, references=("ids",))
-            | "index" >> Step(do_fn=JoinItems(spec), ledger=self.ledger)
-        )
-        return LogOutput(joined, seen | "kinds" >> Kinds())
 
 
 class HistoriesOutput(NamedTuple):

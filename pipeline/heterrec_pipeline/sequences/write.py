@@ -10,17 +10,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heterrec_pipeline import storage
-from heterrec_pipeline.catalogue.encode import Fitted
-from heterrec_pipeline.catalogue.write import feature_entry
+from heterrec_pipeline.features.fitted import Fitted, feature_entry
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.parts import Part, opened, read_part, write_parts
+from heterrec_pipeline.files.shards import Written, new_shard
+from heterrec_pipeline.interactions.read import LOG_SEEN
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.ledger import counted, written
-from heterrec_pipeline.publishing.parts import Part, opened, read_part, write_parts
-from heterrec_pipeline.publishing.shards import Written, new_shard
-from heterrec_pipeline.sequences.log import LOG_SEEN
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.reports import counted, written
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tables import (
     ITEM_COUNTS_SCHEMA,

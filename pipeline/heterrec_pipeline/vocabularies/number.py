@@ -9,26 +9,13 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.catalogue.encode import Fitted
-from heterrec_pipeline.catalogue.keys import no_keys
-from heterrec_pipeline.catalogue.write import fit_details, vocabulary_rows
 from heterrec_pipeline.features.categorical import all_missing
-from heterrec_pipeline.graph import tables_in
-from heterrec_pipeline.job import Job
-from heterrec_pipeline.progress import METER
-from heterrec_pipeline.publishing.ledger import written
-from heterrec_pipeline.publishing.parts import (
-    Part,
-    Stored,
-    opened,
-    store,
-    stored_batches,
-    write_parts,
-)
-from heterrec_pipeline.publishing.shards import Written, new_shard
-from heterrec_pipeline.vocabularies.buckets import FLUSH_BYTES, Place, as_frame, cut_by_bucket
-from heterrec_pipeline.vocabularies.merge import ORDER, RANK, merged
-from heterrec_pipeline.vocabularies.plan import (
+from heterrec_pipeline.features.fitted import Fitted, fit_details
+from heterrec_pipeline.files.parts import Part, Stored, opened, store, stored_batches, write_parts
+from heterrec_pipeline.files.shards import Written, new_shard
+from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.vocabularies.layout import (
     BY_COUNT,
     BY_REMAINDER,
     DISTINCT,
@@ -41,7 +28,13 @@ from heterrec_pipeline.vocabularies.plan import (
     kept,
     lay_out,
 )
-from heterrec_pipeline.worker_errors import carried
+from heterrec_pipeline.vocabularies.merge import ORDER, RANK, merged
+from heterrec_pipeline.vocabularies.write import vocabulary_rows
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES, Place, as_frame, cut_by_bucket
+from heterrec_pipeline.wiring.reports import written
+from heterrec_pipeline.wiring.step import tables_in
+from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.tables import shard_name, vocabulary_schema
 from heterrec_schemas.values import Seen
@@ -370,3 +363,21 @@ class FittedSizes(beam.DoFn):
         feature = self.rules[name].feature
         assert feature is not None
         yield feature.name, Fitted(None, layout.size)
+
+
+WHY = b"heterrec_why"
+"""In a schema's metadata: why a batch has no row with a key, by example."""
+
+
+def no_keys(table: TableJob, tables: Iterable[pa.Table]) -> DataError:
+    """The error of a feature table without a single usable row; names one of the rows that were set aside."""
+    names = [f.name for f in table.files]
+    where = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") or "the log"
+    about = [t.schema.metadata or {} for t in tables]
+    whys = sorted(m[WHY].decode() for m in about if WHY in m)
+    return DataError(
+        f"{table.name}: the table holds no row with a key",
+        got=f"no usable row in {where}" + (f" ({whys[0]})" if whys else ""),
+        expected=f"rows with a value in column {table.key!r}",
+        todo="Check source.path and key in the spec.",
+    )

@@ -7,12 +7,12 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, PCollection
 
-from heterrec_pipeline.graph import AllToOne, ByShard, Composite, Step, of_type
-from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.ledger import Ledger
-from heterrec_pipeline.publishing.parts import Part, Stored
-from heterrec_pipeline.vocabularies.buckets import Place
+from heterrec_pipeline.files.parts import Part, Stored
+from heterrec_pipeline.job import ITEMS, Job, TableJob
+from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
 from heterrec_pipeline.vocabularies.number import (
+    FIGURES_TAG,
+    CountBuckets,
     FindCuts,
     FindLast,
     LayOut,
@@ -20,7 +20,11 @@ from heterrec_pipeline.vocabularies.number import (
     NumberGroup,
     ToGroups,
 )
-from heterrec_pipeline.vocabularies.plan import Cut, Layout, Rules
+from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.exchange import Exchange
+from heterrec_pipeline.wiring.reports import Ledger
+from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, of_type
+from heterrec_schemas.feature_spec import CategoricalFeature
 
 
 class Counted(NamedTuple):
@@ -107,3 +111,43 @@ class NumberValues(Composite):
                 kind=tuple[str, Cut],
             )
         )
+
+
+def value_rules(job: Job, table: TableJob, feature: CategoricalFeature) -> Rules:
+    """How a large feature's values are counted and numbered."""
+    name = f"{table.side}/{feature.name}"
+    buckets = job.sizes.buckets(name, feature.shards)
+    return Rules(name, table, feature, buckets, feature.oov_buckets, feature.shards)
+
+
+def key_rules(job: Job, table: TableJob) -> Rules:
+    """How the items' keys are numbered."""
+    layout = job.spec.items.catalogue_vocabulary
+    buckets = job.sizes.buckets(ITEMS, layout.shards)
+    return Rules(ITEMS, table, None, buckets, layout.oov_buckets, layout.shards)
+
+
+@dataclass(eq=False, kw_only=True)
+class CountValues(Composite):
+    """(vocabulary, partial counts) to sorted buckets of values."""
+
+    job: Job
+    rules: dict[str, Rules]
+    kinds: PCollection
+
+    def expand(self, counts: PCollection) -> Counted:
+        """Cut by value, add up by bucket."""
+        buckets = {name: r.buckets for name, r in self.rules.items()}
+        found, figures = (
+            {"values": counts | "cut" >> CutTables(column="value", buckets=buckets)}
+            | "by value" >> Exchange(job=self.job, key=Place)
+            | "count"
+            >> Step(
+                do_fn=CountBuckets(self.job, self.rules),
+                side_inputs=(AsDict(self.kinds),),
+                tags=(FIGURES_TAG,),
+                tag_kinds={FIGURES_TAG: pa.Table},
+                kind=tuple[Place, Stored],
+            )
+        )
+        return Counted(found, figures)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature
 from heterrec_schemas.generation.reader import Generation
-from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature
 from heterrec_schemas.tokens import FIRST_FREE, MISSING, decode_embedding_tokens
 from heterrec_schemas.values import value_text
 

@@ -9,11 +9,11 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_schemas.errors import CallError, near
+from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.generation.decode import bucket_words, decode_cells
 from heterrec_schemas.generation.reader import Generation
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.manifest import SPLITS, FeatureEntry
-from heterrec_schemas.spec import CategoricalFeature
 from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY
 from heterrec_schemas.values import clean_text
 

@@ -14,17 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from heterrec_schemas.errors import (
-    CallError,
-    CorruptGenerationError,
-    FormatVersionError,
-    near,
-)
+from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, near
+from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.generation.locate import find_generation
 from heterrec_schemas.generation.verify import Verify, check_files, read_manifest, read_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
-from heterrec_schemas.spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.tables import METADATA_KEY
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")

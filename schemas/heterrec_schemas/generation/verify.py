@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from heterrec_schemas.errors import CorruptGenerationError, FormatVersionError
+from heterrec_schemas.feature_spec import FeatureSpec, parse_spec, spec_sha256
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.manifest import (
     FORMAT_VERSION,
@@ -17,7 +18,6 @@ from heterrec_schemas.manifest import (
     Manifest,
     content_sha256,
 )
-from heterrec_schemas.spec import FeatureSpec, parse_spec, spec_sha256
 
 Verify = Literal["hashes", "sizes"]
 SPEC_NAME = "spec.yaml"

@@ -10,8 +10,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    NumericFeature,
+)
 from heterrec_schemas.manifest import FeatureEntry
-from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, Feature, NumericFeature
 from heterrec_schemas.tables import (
     BOUNDARIES_SCHEMA,
     QUANTIZERS_SCHEMA,

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heterrec_schemas.feature_spec import FeatureSpec, parse_spec, spec_sha256
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.manifest import (
     LATEST_NAME,
@@ -24,7 +25,6 @@ from heterrec_schemas.manifest import (
     content_sha256,
 )
 from heterrec_schemas.publish_schemas import schema_files
-from heterrec_schemas.spec import FeatureSpec, parse_spec, spec_sha256
 from heterrec_schemas.tables import (
     ITEM_COUNTS_SCHEMA,
     REJECTS_SCHEMA,

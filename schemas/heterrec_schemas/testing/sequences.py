@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from heterrec_schemas.feature_spec import FeatureSpec, Temporal
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.manifest import SPLITS, InteractionCounts
-from heterrec_schemas.spec import FeatureSpec, Temporal
 from heterrec_schemas.tokens import FIRST_FREE
 from heterrec_schemas.values import value_text
 

@@ -11,7 +11,7 @@ from loading import QUICK, Cut, all_same, config, rows_of_batches, rows_of_split
 from heterrec_model.config import Config
 from heterrec_model.data import stream
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.rows import Rows
+from heterrec_model.data.sequence_rows import Rows
 from heterrec_model.data.shards import row_group_spans
 from heterrec_model.data.stream import EpochStream, TrainStream
 from heterrec_schemas import Generation

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from heterrec_model.evaluation import bootstrap
-from heterrec_model.evaluation.bootstrap import compare
+from heterrec_model.evaluation import intervals
+from heterrec_model.evaluation.intervals import compare
 from heterrec_model.evaluation.metrics import TargetRanks
 from heterrec_model.evaluation.result import Evaluation
 from heterrec_schemas.errors import CallError
@@ -78,8 +78,8 @@ def test_the_interval_is_that_of_the_central_limit() -> None:
 def test_memory_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sides = evaluation(random_ranks(5)), evaluation(random_ranks(6))
     whole = compare(*sides, resamples=50)
-    monkeypatch.setattr(bootstrap, "_CELLS", 7 * 300)
-    shapes = [w.shape for w in bootstrap._weights(300, 50, 0)]
+    monkeypatch.setattr(intervals, "_CELLS", 7 * 300)
+    shapes = [w.shape for w in intervals._weights(300, 50, 0)]
     assert shapes == [(7, 300)] * 7 + [(1, 300)]
     for one, other in zip(whole, compare(*sides, resamples=50), strict=True):
         assert one.difference_interval == pytest.approx(other.difference_interval)

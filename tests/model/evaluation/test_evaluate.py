@@ -18,8 +18,8 @@ from heterrec_model.evaluation.evaluate import (
 )
 from heterrec_model.evaluation.result import Evaluation
 from heterrec_model.evaluation.scorers import VectorScorer
-from heterrec_model.models import build_model
-from heterrec_model.retrieval import RetrievalModel
+from heterrec_model.registry import build_model
+from heterrec_model.two_tower import RetrievalModel
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, RunError
 

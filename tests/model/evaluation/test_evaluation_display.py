@@ -3,8 +3,8 @@ from typing import Any
 
 from rich.console import Console
 
-from heterrec_model.evaluation.bootstrap import Comparison
 from heterrec_model.evaluation.display import show_comparisons, show_evaluations
+from heterrec_model.evaluation.intervals import Comparison
 
 
 def shown(show: Any, *args: Any, **settings: Any) -> str:

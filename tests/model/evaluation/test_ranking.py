@@ -7,8 +7,9 @@ from plainly import MANY, GivenScores, mean_rank, ranks_of
 from scipy.stats import rankdata
 from torch import Tensor
 
+from heterrec_model.data.catalogue_positions import NO_ROW, Places
 from heterrec_model.evaluation import ranking
-from heterrec_model.evaluation.ranking import NO_ROW, Block, Pairs, Places, rank_targets, top_items
+from heterrec_model.evaluation.ranking import Block, Pairs, rank_targets, top_items
 from heterrec_schemas.errors import RunError
 
 

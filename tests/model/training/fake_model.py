@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from heterrec_model.data.batch import Batch
-from heterrec_model.retrieval import StepOutput
+from heterrec_model.two_tower import StepOutput
 
 ITEMS = 12
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from heterrec_model.training.guard import check_norm, check_terms
+from heterrec_model.training.finite import check_norm, check_terms
 from heterrec_schemas.errors import RunError
 
 NAN, INF = float("nan"), float("inf")

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from heterrec_model.runs.checkpoints import CheckpointFolder, read_checkpoint
+from heterrec_model.runs.load import load_run
 from heterrec_model.training import loop
-from heterrec_model.training.checkpoint import load_run
-from heterrec_model.training.loop import TrainResult, train
-from heterrec_model.training.store.checkpoints import CheckpointFolder, read_checkpoint
+from heterrec_model.training.loop import train
+from heterrec_model.training.result import TrainResult
 from heterrec_model.training.trainer import Trainer
 from heterrec_schemas.errors import CallError, DataError, GenerationError, RunError
 from heterrec_schemas.generation import open_generation

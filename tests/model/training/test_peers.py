@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from training_process import ENVIRONMENT
 
-from heterrec_model.training import peers
+from heterrec_model.training import dead_peers
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "pidfd_open"), reason="this system has no descriptors of processes"
@@ -33,23 +33,23 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
 def ends(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Whose death would have ended this process, and the fact that it did not."""
     found: list[str] = []
-    monkeypatch.setattr(peers, "_end", lambda name, rank: found.append(name))
+    monkeypatch.setattr(dead_peers, "_end", lambda name, rank: found.append(name))
     return found
 
 
 def test_ids_mean_the_same_to_a_parent_and_its_child() -> None:
-    command = "from heterrec_model.training.peers import place; print(place())"
+    command = "from heterrec_model.training.dead_peers import place; print(place())"
     told = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True)
-    assert told.stdout.decode().strip() == str(peers.place())
+    assert told.stdout.decode().strip() == str(dead_peers.place())
 
 
 def test_whoever_waits_on_after_a_death_is_ended(
     sleeper: "subprocess.Popen[bytes]", ends: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "GRACE", 0.0)
+    monkeypatch.setattr(dead_peers, "GRACE", 0.0)
     ended = threading.Event()
-    monkeypatch.setattr(peers, "_end", lambda name, rank: (ends.append(name), ended.set()))
-    with peers.watching({3: sleeper.pid}, rank=0):
+    monkeypatch.setattr(dead_peers, "_end", lambda name, rank: (ends.append(name), ended.set()))
+    with dead_peers.watching({3: sleeper.pid}, rank=0):
         sleeper.kill()
         assert ended.wait(60)
     assert ends == [f"rank 3, process {sleeper.pid}"]
@@ -58,7 +58,7 @@ def test_whoever_waits_on_after_a_death_is_ended(
 def test_whoever_leaves_in_time_is_let_go(
     sleeper: "subprocess.Popen[bytes]", ends: list[str]
 ) -> None:
-    with peers.watching({1: sleeper.pid}, rank=0):
+    with dead_peers.watching({1: sleeper.pid}, rank=0):
         sleeper.kill()
         sleeper.wait()
     assert not ends
@@ -67,9 +67,12 @@ def test_whoever_leaves_in_time_is_let_go(
 def test_a_death_after_the_block_is_nobodys_concern(
     sleeper: "subprocess.Popen[bytes]", ends: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "GRACE", 0.0)
+    monkeypatch.setattr(dead_peers, "GRACE", 0.0)
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(ValueError, match="of the block"), peers.watching({1: sleeper.pid}, rank=0):
+    with (
+        pytest.raises(ValueError, match="of the block"),
+        dead_peers.watching({1: sleeper.pid}, rank=0),
+    ):
         raise ValueError("of the block")
     assert len(os.listdir("/proc/self/fd")) == before
     sleeper.kill()

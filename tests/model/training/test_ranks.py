@@ -12,7 +12,8 @@ from training_process import Training, ends_equal
 
 from heterrec_model.config import Config
 from heterrec_model.data.loader import TrainLoader, train_loader
-from heterrec_model.training.ranks import World, find_device
+from heterrec_model.distributed import find_device
+from heterrec_model.training.processes import World
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.generation import open_generation
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from heterrec_model.config import TrainConfig
 from heterrec_model.data.features import FeatureInfo
 from heterrec_model.training.optimizer import Optimizers
-from heterrec_model.training.ranks import World
+from heterrec_model.training.processes import World
 from heterrec_model.training.step import Stepper, StepResult, blank_batch
 from heterrec_schemas.errors import RunError
 

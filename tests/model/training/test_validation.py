@@ -5,7 +5,7 @@ from typing import Any
 
 from heterrec_model.data.token_table import open_token_table
 from heterrec_model.evaluation.evaluate import evaluate_model
-from heterrec_model.models import build_model
+from heterrec_model.registry import build_model
 from heterrec_model.training.validation import validation
 from heterrec_schemas.generation import open_generation
 from heterrec_schemas.testing import Settings, shop, small_generation

@@ -12,8 +12,8 @@ import time
 import torch
 import torch.distributed as dist
 
-from heterrec_model.training import peers
-from heterrec_model.training.ranks import World, joined
+from heterrec_model.training import dead_peers
+from heterrec_model.training.processes import World, joined
 
 BYTES = 1 << 26
 """More than a connection buffers, so that a part of it is still to be sent when the receiver dies."""
@@ -40,12 +40,12 @@ def _die_in_the_middle(x: torch.Tensor) -> None:
 def is_done_late(world: World) -> None:
     """The first process has something left to do when the second is done."""
     if world.main:
-        time.sleep(4 * peers.GRACE)
+        time.sleep(4 * dead_peers.GRACE)
 
 
 if __name__ == "__main__":
     way, rank, meeting = sys.argv[1:]
-    peers.GRACE = 0.5
+    dead_peers.GRACE = 0.5
     dist.init_process_group("gloo", f"file://{meeting}", rank=int(rank), world_size=2)
     with joined("cpu") as world:
         {"sends_in_vain": sends_in_vain, "is_done_late": is_done_late}[way](world)

@@ -25,7 +25,7 @@ from pieces import (
     written_file,
 )
 
-from heterrec_pipeline.catalogue.aggregate import (
+from heterrec_pipeline.items.from_log import (
     ITEM,
     ORDER,
     TIME,
@@ -37,11 +37,11 @@ from heterrec_pipeline.catalogue.aggregate import (
     derived,
     readable_rows,
 )
-from heterrec_pipeline.catalogue.keys import SEEN
-from heterrec_pipeline.publishing.ledger import REJECTS
+from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_pipeline.reading.read import ROW, located, read_split
+from heterrec_pipeline.wiring.reports import REJECTS
 from heterrec_schemas.values import Seen, value_text
 
 Event = tuple[str, int, int | None, Any]

@@ -19,19 +19,15 @@ from pieces import (
     written_file,
 )
 
-from heterrec_pipeline.catalogue import encode
-from heterrec_pipeline.catalogue.encode import (
-    EncodeItems,
-    EncodeUsers,
-    Fitted,
-    item_cuts,
-    missing_rows,
-)
-from heterrec_pipeline.catalogue.keys import LOSERS
 from heterrec_pipeline.features.embedding import quantizer_table
-from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
-from heterrec_pipeline.publishing.parts import read_part
+from heterrec_pipeline.features.fitted import Fitted
+from heterrec_pipeline.files.parts import read_part
+from heterrec_pipeline.items import place
+from heterrec_pipeline.items.encode import EncodeItems, EncodeUsers, missing_rows
+from heterrec_pipeline.items.place import item_cuts
+from heterrec_pipeline.keys.one_table import LOSERS
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 
 FEATURES = categorical(oov_buckets=1), numeric(), embedding(dim=2, groups=1)
@@ -68,7 +64,7 @@ def test_item_shards_differ_by_one_at_most(population: int, shards: int) -> None
 def test_items_go_to_their_shards_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_bytes: int, joined: bool
 ) -> None:
-    monkeypatch.setattr(encode, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(place, "PART_BYTES", part_bytes)
     spec = spec_of(items={"catalogue_vocabulary": {"oov_buckets": 3}}, output={"item_shards": 3})
     table = table_job(*FEATURES, joined=joined)
     split = Split(written_file(tmp_path / "a.jsonl", LINES))

@@ -6,11 +6,12 @@ import pytest
 from apache_beam.utils.windowed_value import WindowedValue
 from pieces import categorical, embedding, numeric, sorted_out, table_job, written_file
 
-from heterrec_pipeline.catalogue import fit
-from heterrec_pipeline.catalogue.fit import CollectValues, FinishFit
-from heterrec_pipeline.catalogue.keys import LOSERS, SEEN
-from heterrec_pipeline.graph import EMPTY
+from heterrec_pipeline.fitting import collect
+from heterrec_pipeline.fitting.collect import CollectValues, FinishFit
+from heterrec_pipeline.keys.one_table import LOSERS
+from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.wiring.step import EMPTY
 from heterrec_schemas.errors import from_wire
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 from heterrec_schemas.values import Seen
@@ -41,7 +42,7 @@ def collected(
 def test_a_bundle_hands_on_one_part_a_feature(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge_at: int
 ) -> None:
-    monkeypatch.setattr(fit, "MERGE_AT", merge_at)
+    monkeypatch.setattr(collect, "MERGE_AT", merge_at)
     lines = [f"{k},{'ab'[k % 2]},{k % 3}\n" for k in range(30)]
     splits = [
         Split(

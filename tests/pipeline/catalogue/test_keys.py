@@ -12,24 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, categorical, cut, embedding, numeric, sorted_out, table_job, written_file
 
-from heterrec_pipeline.catalogue.keys import (
+from heterrec_pipeline.keys.duplicates import canonical_text, row_hash
+from heterrec_pipeline.keys.one_table import (
     LOSERS,
     REPEATED,
-    SEEN,
     ChooseRows,
     KeyRules,
     NumberKeys,
-    ReadKeys,
     ReadRepeated,
-    canonical_text,
-    key_text,
     losers_in,
     number_keys,
-    row_hash,
 )
-from heterrec_pipeline.graph import EMPTY
-from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
+from heterrec_pipeline.keys.read import SEEN, ReadKeys, key_text
 from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
+from heterrec_pipeline.wiring.step import EMPTY
 from heterrec_schemas.errors import SchemaMismatchError, from_wire
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.values import Seen

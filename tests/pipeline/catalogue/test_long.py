@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, categorical, job_of, numeric, sorted_out, spec_of, table_job
 
-from heterrec_pipeline.catalogue.long import (
+from heterrec_pipeline.features import categorical as kind
+from heterrec_pipeline.items.place import PlaceUsers
+from heterrec_pipeline.sizing import Estimate, Sizes
+from heterrec_pipeline.vocabularies.cells import (
     CELLS,
     OWNER,
     LargeCells,
     LookUp,
-    PlaceUsers,
     bucket_ids,
     cells,
     large_features,
     long_form,
     with_ids,
 )
-from heterrec_pipeline.features import categorical as kind
-from heterrec_pipeline.publishing.ledger import COUNTS
-from heterrec_pipeline.sizing import Estimate, Sizes
+from heterrec_pipeline.wiring.reports import COUNTS
 
 WORDS = st.sampled_from(["a", "b", "c", " a ", "strange", "\u00e9", "odd", "", None])
 KNOWN = {"a": 7, "b": 4, "c": 5}

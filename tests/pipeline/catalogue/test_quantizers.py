@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, embedding, table_job, written_file
 
-from heterrec_pipeline.catalogue import quantizers
-from heterrec_pipeline.catalogue.keys import LOSERS
-from heterrec_pipeline.catalogue.quantizers import (
+from heterrec_pipeline.fitting import quantizers
+from heterrec_pipeline.fitting.quantizers import (
     BlockSample,
     FitBlocks,
     JoinBlocks,
     PlanPasses,
     blocks,
 )
+from heterrec_pipeline.keys.one_table import LOSERS
 from heterrec_pipeline.reading.files import Split
 from heterrec_schemas.errors import from_wire
 from heterrec_schemas.hashing import stable_hash

@@ -3,8 +3,8 @@ from pathlib import Path
 import pyarrow as pa
 from pieces import numeric, table_job, written_file
 
-from heterrec_pipeline.catalogue.keys import LOSERS
-from heterrec_pipeline.catalogue.rows import ID, KEY, ROW, Known, kept_rows
+from heterrec_pipeline.keys.one_table import LOSERS
+from heterrec_pipeline.keys.row_filter import ID, KEY, ROW, Known, kept_rows
 from heterrec_pipeline.reading.files import Split
 
 INDEX = pa.table(

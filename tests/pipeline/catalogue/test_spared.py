@@ -7,28 +7,27 @@ import pyarrow as pa
 import pytest
 from pieces import categorical, job_of, sorted_out, spec_of, table_job, written_file
 
-from heterrec_pipeline.catalogue.fit import CollectValues
-from heterrec_pipeline.catalogue.keys import ReadKeys
-from heterrec_pipeline.catalogue.long import OWNER
-from heterrec_pipeline.catalogue.rows import KEY, ROW, Spared, kept_rows
-from heterrec_pipeline.catalogue.spared import (
+from heterrec_pipeline.files.parts import opened, read_part
+from heterrec_pipeline.fitting.collect import CollectValues
+from heterrec_pipeline.items.place import PlaceCells, PlaceItems
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.keys.duplicates import (
     KEPT,
     LEFT_OUT,
     REPEATED_ROWS,
     CheckKept,
     ChooseInBucket,
     FindKeys,
-    PlaceCells,
-    PlaceItems,
     ReadAgain,
     StoreLeftOut,
 )
-from heterrec_pipeline.catalogue.value_steps import key_rules
-from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
-from heterrec_pipeline.publishing.parts import opened, read_part
+from heterrec_pipeline.keys.read import ReadKeys
+from heterrec_pipeline.keys.row_filter import KEY, ROW, Spared, kept_rows
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.vocabularies.cells import OWNER
 from heterrec_pipeline.vocabularies.number import FIGURES_TAG
+from heterrec_pipeline.vocabularies.steps import key_rules
+from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
 from heterrec_schemas.errors import from_wire
 from heterrec_schemas.rejects import Reason
 

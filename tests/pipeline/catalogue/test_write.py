@@ -7,22 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of, table_job
 
-from heterrec_pipeline.catalogue.write import (
-    StoreFitted,
-    WriteFitted,
-    WriteItemShard,
-    WriteItemVocabulary,
-    assemble_items,
-    feature_entry,
-    fitted_size,
-    missing_token,
-    write_vocabulary,
-)
 from heterrec_pipeline.features.embedding import quantizer_table
+from heterrec_pipeline.features.fitted import feature_entry, fitted_size, missing_token
+from heterrec_pipeline.files.parts import Part, opened, write_parts
+from heterrec_pipeline.files.shards import Written
+from heterrec_pipeline.fitting.write import StoreFitted, WriteFitted
+from heterrec_pipeline.items.write import WriteItemShard, assemble_items
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.ledger import COUNTS, FILES
-from heterrec_pipeline.publishing.parts import Part, opened, write_parts
-from heterrec_pipeline.publishing.shards import Written
+from heterrec_pipeline.vocabularies.write import WriteItemVocabulary, write_vocabulary
+from heterrec_pipeline.wiring.reports import COUNTS, FILES
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA, METADATA_KEY, items_schema
 
 KIND = categorical(multivalued=True, oov_buckets=1)

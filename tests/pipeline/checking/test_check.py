@@ -7,14 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import categorical, embedding, numeric, spec_of
 
-from heterrec_pipeline.catalogue.keys import key_text
 from heterrec_pipeline.checking.check import Checked, check_tables
 from heterrec_pipeline.features import categorical as texts
 from heterrec_pipeline.features import embedding as vectors
 from heterrec_pipeline.features import numeric as numbers
-from heterrec_pipeline.sequences.times import milliseconds
+from heterrec_pipeline.interactions.times import milliseconds
+from heterrec_pipeline.keys.read import key_text
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
-from heterrec_schemas.spec import FeatureSpec
+from heterrec_schemas.feature_spec import FeatureSpec
 
 COLUMNS: dict[str, pa.Array] = {
     "text": pa.array(["1"]),

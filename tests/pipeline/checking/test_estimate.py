@@ -13,7 +13,7 @@ from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.estimate import estimate_sizes, row_estimate
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Estimate, Sizes
-from heterrec_schemas.spec import FeatureSpec
+from heterrec_schemas.feature_spec import FeatureSpec
 
 ROWS = 400
 BRAND = {"name": "brand", "kind": "categorical", "column": "brand"}

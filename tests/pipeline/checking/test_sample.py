@@ -9,7 +9,7 @@ from heterrec_pipeline.checking import sample
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_schemas.errors import HeterrecError
-from heterrec_schemas.spec import FeatureSpec
+from heterrec_schemas.feature_spec import FeatureSpec
 
 FEATURES = [categorical().model_dump(), numeric().model_dump()]
 

@@ -135,9 +135,10 @@ class Graph(NamedTuple):
 
 def translated(shop: Shop, text: str) -> Graph:
     """A spec over the shop's tables, translated for Dataflow; needs no store."""
-    from heterrec_pipeline.building import BuildConfig, make_job
-    from heterrec_pipeline.dataflow.submission import _pipeline, leaf_steps
-    from heterrec_schemas.spec import parse_spec
+    from heterrec_pipeline.building.config import BuildConfig
+    from heterrec_pipeline.building.dataflow import _pipeline, leaf_steps
+    from heterrec_pipeline.building.prepare import make_job
+    from heterrec_schemas.feature_spec import parse_spec
 
     config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output))
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=some-project"]

@@ -10,7 +10,9 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from pieces import job_of, spec_of, table_job
 
-from heterrec_pipeline.dataflow.options import (
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.runtime.dataflow.options import (
     check_call,
     check_files,
     is_detached,
@@ -18,8 +20,6 @@ from heterrec_pipeline.dataflow.options import (
     on_dataflow,
     settle,
 )
-from heterrec_pipeline.job import Job
-from heterrec_pipeline.reading.files import InputFile
 from heterrec_schemas.errors import CallError
 
 WHOLE = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/tmp"]

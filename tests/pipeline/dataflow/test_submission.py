@@ -37,7 +37,7 @@ def call(*arguments: str) -> Done:
     """The command line in this process: Beam's credentials are switched off here."""
     from typer.testing import CliRunner
 
-    from heterrec_pipeline.__main__ import app
+    from heterrec_pipeline.commands import app
 
     done = CliRunner().invoke(app, ["build", *WHERE, *arguments])
     return Done(done.exit_code, done.stdout, done.stderr)
@@ -58,7 +58,7 @@ def work_on(bucket: Bucket) -> Callable[[Body], None]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heterrec_pipeline.dataflow.submission.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("heterrec_pipeline.building.dataflow.POLL_SECONDS", 0.05)
 
 
 def staged(bucket: Bucket) -> list[str]:
@@ -177,7 +177,7 @@ def test_a_job_that_fails_says_its_last_words(
 def test_stopping_the_command_cancels_the_job(
     bucket: Bucket, service: Service, flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from heterrec_pipeline.dataflow import submission
+    from heterrec_pipeline.building import dataflow as submission
 
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
@@ -194,7 +194,7 @@ def test_what_a_running_job_writes_to_is_never_deleted(
     bucket: Bucket, flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither when the job cannot be cancelled, nor when it can no longer be watched."""
-    from heterrec_pipeline.dataflow import submission
+    from heterrec_pipeline.building import dataflow as submission
 
     def unreachable(*_: Any) -> str:
         raise ConnectionError("no network")

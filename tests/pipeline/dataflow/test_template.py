@@ -11,8 +11,8 @@ import pytest
 import typer
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from heterrec_pipeline.__main__ import app
-from heterrec_pipeline.dataflow.template import OWN, build_call
+from heterrec_pipeline.commands import app
+from heterrec_pipeline.flex_template import OWN, build_call
 
 DOCKER = Path(__file__).resolve().parents[3] / "docker"
 LEFT_OUT = {

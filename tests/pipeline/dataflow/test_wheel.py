@@ -5,8 +5,8 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from heterrec_pipeline.dataflow.packages import staged_package
-from heterrec_pipeline.dataflow.wheel import pinned_requirements, write_wheel
+from heterrec_pipeline.runtime.dataflow.packages import staged_package
+from heterrec_pipeline.runtime.dataflow.wheel import pinned_requirements, write_wheel
 
 SAY = (
     "import importlib.metadata as m, heterrec_schemas, heterrec_pipeline.flow as f;"

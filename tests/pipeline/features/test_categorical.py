@@ -8,17 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, categorical, cut
 
-from heterrec_pipeline.features.categorical import (
-    count,
-    encode,
-    merge_counts,
-    texts,
-    vocabulary,
-)
+from heterrec_pipeline.features.categorical import count, encode, merge_counts, texts, vocabulary
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.spec import CategoricalFeature
 from heterrec_schemas.values import Seen, value_text
 
 # Blanks, a missing value, two spellings of one text, and few distinct ones, so that they repeat.

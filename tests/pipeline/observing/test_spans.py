@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from heterrec_pipeline.observing import pieces, spans
-from heterrec_pipeline.observing.metrics import FIRST, LAST
-from heterrec_pipeline.observing.spans import BUSY, READ, RECORDER, SPILLED, Watch, moving, step
+from heterrec_pipeline.telemetry import pieces, spans
+from heterrec_pipeline.telemetry.metrics import FIRST, LAST
+from heterrec_pipeline.telemetry.spans import BUSY, READ, RECORDER, SPILLED, Watch, moving, step
 
 SECOND = 10**9
 BEGAN = 1_000 * SECOND

@@ -6,11 +6,11 @@ import apache_beam as beam
 import pyarrow as pa
 import pytest
 
-from heterrec_pipeline.catalogue.steps import ListSplits
-from heterrec_pipeline.exchange import StoreTable
-from heterrec_pipeline.observing import metrics
-from heterrec_pipeline.observing.stages import name_steps, stages_of, step_names
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.telemetry import metrics
+from heterrec_pipeline.telemetry.stages import name_steps, stages_of, step_names
+from heterrec_pipeline.wiring.exchange import StoreTable
+from heterrec_pipeline.wiring.splits import ListSplits
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

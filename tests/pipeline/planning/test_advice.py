@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from heterrec_pipeline.planning.plan import PlanConfig, plan
-from heterrec_schemas.spec import parse_spec
+from heterrec_schemas.feature_spec import parse_spec
 
 SPEC = """version: 1
 name: odd

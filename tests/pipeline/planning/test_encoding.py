@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.planning.encoding import parquet_bytes
-from heterrec_pipeline.publishing.shards import write_shard
 
 
 def rows(count: int, seed: int = 0) -> pa.Table:

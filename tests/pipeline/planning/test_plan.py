@@ -15,8 +15,8 @@ from heterrec_pipeline.planning.display import as_json, number, size
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
 from heterrec_pipeline.planning.sampling.estimates import Estimate
 from heterrec_schemas.errors import SchemaMismatchError
+from heterrec_schemas.feature_spec import parse_spec
 from heterrec_schemas.manifest import Manifest
-from heterrec_schemas.spec import parse_spec
 from heterrec_schemas.testing import Settings, shop, write_shop
 
 ITEMS, USERS, ROWS, DIM = 3000, 4000, 40_000, 8

@@ -6,7 +6,7 @@ import pytest
 from real_build import watched
 
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
-from heterrec_schemas.spec import parse_spec
+from heterrec_schemas.feature_spec import parse_spec
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared"
 DATA = {

@@ -3,7 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from heterrec_pipeline.publishing.parts import (
+from heterrec_pipeline.files.parts import (
     Part,
     Stored,
     forget,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import MANY, job_of, spec_of, table_job, written_file
 
+from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.publishing.publish import (
     Found,
     HashInputs,
@@ -17,7 +18,6 @@ from heterrec_pipeline.publishing.publish import (
     table_rows,
 )
 from heterrec_pipeline.publishing.rejects import RejectSummary
-from heterrec_pipeline.publishing.shards import Written
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.manifest import content_sha256
 

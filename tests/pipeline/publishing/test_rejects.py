@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import MANY, job_of, sorted_out, spec_of
 
-from heterrec_pipeline.graph import EMPTY
-from heterrec_pipeline.publishing.ledger import FILES, REJECTS, counted, rejected
 from heterrec_pipeline.publishing.rejects import RejectSummary, WriteRejects, check_ratios
+from heterrec_pipeline.wiring.reports import FILES, REJECTS, counted, rejected
+from heterrec_pipeline.wiring.step import EMPTY
 from heterrec_schemas.errors import RejectRatioError
 from heterrec_schemas.rejects import REJECTS_SCHEMA, Reason
 

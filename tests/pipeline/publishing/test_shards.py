@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, cut
 
-from heterrec_pipeline.publishing.shards import Written, new_shard, write_shard, write_text
+from heterrec_pipeline.files.shards import Written, new_shard, write_shard, write_text
 from heterrec_schemas.errors import RunError
 
 ROWS = 100

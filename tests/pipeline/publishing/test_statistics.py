@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 from pieces import job_of, spec_of
 
-from heterrec_pipeline.publishing.shards import write_shard
+from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_schemas.manifest import FeatureEntry
 

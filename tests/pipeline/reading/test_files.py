@@ -4,7 +4,7 @@ import pytest
 
 from heterrec_pipeline.reading.files import InputFile, Split, input_files, split_file
 from heterrec_schemas.errors import DataError, SpecError
-from heterrec_schemas.spec import Source
+from heterrec_schemas.feature_spec import Source
 
 
 @pytest.fixture

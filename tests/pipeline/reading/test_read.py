@@ -13,12 +13,12 @@ from pieces import written_file
 
 from heterrec_pipeline.reading.batches import BadRow, Batch, missing_column
 from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import (
     ROW,
     file_of,
     located,
     one_chunk,
-    prefetched,
     read_split,
     short_rows,
     without_rows,

@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import DAY, QUICK, categorical, embedding, job_of, sorted_out, spec_of
 
-from heterrec_pipeline.publishing.ledger import COUNTS
-from heterrec_pipeline.publishing.parts import read_part
-from heterrec_pipeline.sequences import buckets
-from heterrec_pipeline.sequences.buckets import (
+from heterrec_pipeline.files.parts import read_part
+from heterrec_pipeline.sequences import histories as module
+from heterrec_pipeline.sequences.histories import (
     DAYS,
     BuildHistories,
     ToBuckets,
-    bucket_numbers,
     day_counts,
     deduplicate,
     histories,
@@ -24,8 +22,10 @@ from heterrec_pipeline.sequences.buckets import (
     sort_rows,
     with_user_tokens,
 )
+from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
+from heterrec_pipeline.wiring.reports import COUNTS
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.spec import FeatureSpec
 
 WORDS = ["view", "buy"]
 
@@ -209,7 +209,7 @@ def test_users_of_one_hash_are_told_apart(
         return pl.col(column).str.len_bytes().cast(pl.UInt64) % hashes
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buckets, "hash_column", colliding)
+        patch.setattr(module, "hash_column", colliding)
         ordered = sort_rows(spec, frame_of(spec, events))
         table, _ = histories(spec, frame_of(spec, events))
     columns = ["user", "time", *(["order"] if spec.interactions.order else []), "tie"]
@@ -265,7 +265,7 @@ def drained(do: ToBuckets, tables: list[pa.Table]) -> list[tuple[int, pa.Table]]
 def test_rows_go_to_their_buckets_in_few_pieces(
     monkeypatch: pytest.MonkeyPatch, flush_bytes: int
 ) -> None:
-    monkeypatch.setattr(buckets, "FLUSH_BYTES", flush_bytes)
+    monkeypatch.setattr(module, "FLUSH_BYTES", flush_bytes)
     users = [f"u{k}" for k in range(50)]
     tokens = pa.array([[k, k] for k in range(50)], pa.list_(pa.int32(), 2))
     table = pa.table({"user": users, "user_look": tokens, "n": pa.array(range(50), pa.int8())})

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import DAY, MANY, QUICK, cut, sorted_out, spec_of
 
-from heterrec_pipeline.graph import EMPTY
 from heterrec_pipeline.sequences.cuts import FindCuts, cut_ms, find_cuts
+from heterrec_pipeline.wiring.step import EMPTY
 from heterrec_schemas.errors import DataError
 
 COUNTS = st.dictionaries(st.integers(0, 12), st.integers(1, 6), min_size=1, max_size=8)

@@ -8,27 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, sorted_out, spec_of, written_file
 
-from heterrec_pipeline.catalogue.keys import SEEN
-from heterrec_pipeline.lookup import Lookup
-from heterrec_pipeline.publishing.ledger import COUNTS, REJECTS
-from heterrec_pipeline.reading.batches import Batch
-from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import located
-from heterrec_pipeline.sequences.log import (
+from heterrec_pipeline.interactions.join import (
     CheckLog,
     CheckRows,
     JoinItems,
-    ReadLog,
     known_rows,
-    log_columns,
-    orders,
-    parse_rows,
     shuffle_columns,
     with_tie,
 )
+from heterrec_pipeline.interactions.read import ReadLog, log_columns, orders, parse_rows
+from heterrec_pipeline.keys.read import SEEN
+from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import located
+from heterrec_pipeline.vocabularies.lookup import Lookup
+from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
 from heterrec_schemas.errors import SchemaMismatchError
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.spec import FeatureSpec
 from heterrec_schemas.values import Seen
 
 FULL = {"order": "place", "behaviour": {"column": "what", "values": ["view", "buy"]}}

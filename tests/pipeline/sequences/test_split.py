@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import MANY, QUICK, categorical, job_of, sorted_out, spec_of
 
-from heterrec_pipeline.publishing.parts import Part, read_part, write_parts
+from heterrec_pipeline.files.parts import Part, read_part, write_parts
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.sequences.split import (
     ITEM_COUNTS,
@@ -22,8 +22,8 @@ from heterrec_pipeline.sequences.split import (
     train_counts,
     truncate,
 )
+from heterrec_schemas.feature_spec import FeatureSpec, Temporal
 from heterrec_schemas.manifest import SPLITS
-from heterrec_schemas.spec import FeatureSpec, Temporal
 
 FIRST = 4
 """With two OOV buckets, items begin here: 2 and 3 are no targets."""

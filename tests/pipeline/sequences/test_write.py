@@ -7,10 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of
 
-from heterrec_pipeline.catalogue.encode import Fitted
-from heterrec_pipeline.publishing.ledger import COUNTS, FILES
-from heterrec_pipeline.publishing.parts import Part, write_parts
-from heterrec_pipeline.publishing.shards import Written, write_shard
+from heterrec_pipeline.features.fitted import Fitted
+from heterrec_pipeline.files.parts import Part, write_parts
+from heterrec_pipeline.files.shards import Written, write_shard
 from heterrec_pipeline.sequences.write import (
     SumCounts,
     WriteItemCounts,
@@ -19,6 +18,7 @@ from heterrec_pipeline.sequences.write import (
     flattened,
     item_tokens,
 )
+from heterrec_pipeline.wiring.reports import COUNTS, FILES
 from heterrec_schemas.tables import ITEM_COUNTS_SCHEMA, METADATA_KEY, sequences_schema
 
 KIND = categorical(multivalued=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from heterrec_pipeline import store_flags
+from heterrec_pipeline.files import store_flags
 from heterrec_schemas import stores
 
 HERE = Path(__file__).resolve().parent

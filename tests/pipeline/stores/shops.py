@@ -5,9 +5,11 @@ from pathlib import Path
 
 from corner_shop import Shop
 
-from heterrec_pipeline import BuildConfig, storage
-from heterrec_pipeline.building import BuildResult, build
-from heterrec_schemas.spec import parse_spec
+from heterrec_pipeline import BuildConfig
+from heterrec_pipeline.building.config import BuildResult
+from heterrec_pipeline.building.run import build
+from heterrec_pipeline.files import storage
+from heterrec_schemas.feature_spec import parse_spec
 
 
 def stock(shop: Shop, folder: str) -> str:

@@ -9,8 +9,8 @@ from corner_shop import Shop, heterrec
 from emulators import BUCKET, Emulator
 from shops import build_there, stock, tables
 
-from heterrec_pipeline import storage
-from heterrec_pipeline.store_flags import settings_of
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.store_flags import settings_of
 from heterrec_schemas.errors import CorruptGenerationError
 from heterrec_schemas.generation import open_generation
 from heterrec_schemas.stores import StoreSettings

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from emulators import Emulator
 
-from heterrec_pipeline import storage
 from heterrec_pipeline.embed import EmbedConfig, embed
 from heterrec_pipeline.embed.models import Encoder, Model, Vectors
-from heterrec_schemas.spec import Source
+from heterrec_pipeline.files import storage
+from heterrec_schemas.feature_spec import Source
 
 
 class Lengths:

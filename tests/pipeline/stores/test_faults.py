@@ -12,7 +12,7 @@ from corner_shop import Shop
 from emulators import Asked, Emulator, Fault
 from shops import build_there, stock, tables
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.publishing.publish import point_latest
 from heterrec_schemas import stores
 from heterrec_schemas.errors import RunError

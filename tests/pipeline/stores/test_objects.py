@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from emulators import Emulator
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_schemas import stores
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.generation import open_folder

@@ -11,7 +11,7 @@ from corner_shop import Shop
 from emulators import Emulator, Fault
 from shops import build_there, stock
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_schemas import stores
 from heterrec_schemas.errors import CallError, DataError
 from heterrec_schemas.generation import open_generation

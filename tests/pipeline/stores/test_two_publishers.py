@@ -15,7 +15,7 @@ from corner_shop import Shop, start
 from emulators import Emulator
 from shops import stock
 
-from heterrec_pipeline import storage
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.publishing.publish import point_latest
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.generation import open_generation

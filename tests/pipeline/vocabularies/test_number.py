@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from pieces import QUICK, categorical, job_of, sorted_out, spec_of, table_job
 
 import heterrec_schemas.tokens
-from heterrec_pipeline.catalogue.write import write_vocabulary
+from heterrec_pipeline.files.parts import read_part
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.ledger import FILES
-from heterrec_pipeline.publishing.parts import read_part
 from heterrec_pipeline.sizing import bucket_count
 from heterrec_pipeline.vocabularies import number
-from heterrec_pipeline.vocabularies.buckets import CutByHash, as_frame
+from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import (
     FIGURES_TAG,
     CountBuckets,
@@ -30,7 +28,9 @@ from heterrec_pipeline.vocabularies.number import (
     NumberGroup,
     ToGroups,
 )
-from heterrec_pipeline.vocabularies.plan import Rules
+from heterrec_pipeline.vocabularies.write import write_vocabulary
+from heterrec_pipeline.wiring.cut import CutByHash, as_frame
+from heterrec_pipeline.wiring.reports import FILES
 from heterrec_schemas.errors import from_wire
 from heterrec_schemas.tokens import number_vocabulary
 

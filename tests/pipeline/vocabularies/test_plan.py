@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pieces import QUICK, categorical, table_job
 
 import heterrec_schemas.tokens
-from heterrec_pipeline.vocabularies import plan
-from heterrec_pipeline.vocabularies.plan import (
+from heterrec_pipeline.vocabularies import layout
+from heterrec_pipeline.vocabularies.layout import (
     BY_REMAINDER,
     DISTINCT,
     Cut,
@@ -41,7 +41,7 @@ def frame(counts: dict[str, int]) -> pl.DataFrame:
 @QUICK
 @given(counts=COUNTS, most=st.integers(1, 12))
 def test_a_cut_leaves_the_most_frequent(counts: dict[str, int], most: int) -> None:
-    by_count = figures("v", plan.BY_COUNT, frame(counts)["count"])
+    by_count = figures("v", layout.BY_COUNT, frame(counts)["count"])
     cut = cut_at(by_count.select("key", "values"), most)
     border = sorted(v for v, n in counts.items() if n == cut.border)
     if cut.tied:
@@ -53,7 +53,7 @@ def test_a_cut_leaves_the_most_frequent(counts: dict[str, int], most: int) -> No
 
 def test_a_cut_on_a_border_keeps_none_of_it() -> None:
     counts = {"a": 3, "b": 2, "c": 2}
-    by_count = figures("v", plan.BY_COUNT, frame(counts)["count"]).select("key", "values")
+    by_count = figures("v", layout.BY_COUNT, frame(counts)["count"]).select("key", "values")
     assert cut_at(by_count, 1) == Cut(2, 0)
     assert cut_at(by_count, 2) == Cut(2, 1)
     assert cut_at(by_count, 3) == Cut()
@@ -72,20 +72,20 @@ def test_a_layout_is_that_of_the_whole_vocabulary(
     rules = rules_of(shards=shards, oov_buckets=oov)
     rows = frame(counts)
     remainders = hash_texts(rows["value"]) % rules.modulus
-    schema = plan.FIGURES
+    schema = layout.FIGURES
     distinct = pl.DataFrame([("v", DISTINCT, 0, len(rows))], schema=schema, orient="row")
     found = pl.concat([distinct, figures("v", BY_REMAINDER, remainders)])
     with patch.object(heterrec_schemas.tokens, "VALUES_PER_SHARD", size):
-        layout = lay_out(rules, found)
+        laid_out = lay_out(rules, found)
         whole = number_vocabulary(rows, integral=False, oov_buckets=oov, shards=shards)
-    assert layout.distinct == layout.values == len(counts)
-    assert layout.starts[0] == 2 + oov
-    assert layout.size == (whole["id"].max() or -1) + 1  # type: ignore[operator]
+    assert laid_out.distinct == laid_out.values == len(counts)
+    assert laid_out.starts[0] == 2 + oov
+    assert laid_out.size == (whole["id"].max() or -1) + 1  # type: ignore[operator]
     sizes = Counter(whole["shard"].to_list())
-    for shard in range(layout.shards):
-        assert layout.starts[shard + 1] - layout.starts[shard] == sizes[shard]
+    for shard in range(laid_out.shards):
+        assert laid_out.starts[shard + 1] - laid_out.starts[shard] == sizes[shard]
         first = whole.filter(pl.col("shard") == shard)["id"].min()
-        assert first in (None, layout.starts[shard])
+        assert first in (None, laid_out.starts[shard])
 
 
 @pytest.mark.parametrize("shards", [None, 3])

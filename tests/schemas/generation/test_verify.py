@@ -7,7 +7,7 @@ import pytest
 
 from heterrec_schemas import open_generation
 from heterrec_schemas.errors import CorruptGenerationError, FormatVersionError, SpecError
-from heterrec_schemas.spec import spec_sha256
+from heterrec_schemas.feature_spec import spec_sha256
 
 Copy = Callable[[], Path]
 

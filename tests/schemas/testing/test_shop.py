@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from heterrec_schemas import parse_spec
-from heterrec_schemas.spec import EmbeddingFeature
+from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.testing import BEHAVIOURS, Settings, shop, spec_text
 
 

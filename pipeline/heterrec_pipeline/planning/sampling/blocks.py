@@ -12,7 +12,8 @@ import numpy as np
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction
 from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata
-from heterrec_pipeline.reading.read import prefetched, read_split
+from heterrec_pipeline.reading.prefetch import prefetched
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.reading.text import BLOCK, Blocks
 from heterrec_schemas.hashing import stable_hash
 

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.rows import KEY, Known, kept_rows
 from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.keys.row_filter import KEY, Known, kept_rows
 from heterrec_pipeline.planning.sampling.blocks import Block
 from heterrec_pipeline.planning.sampling.estimates import Fraction
 from heterrec_pipeline.reading.read import ROW

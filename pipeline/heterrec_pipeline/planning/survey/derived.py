@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.aggregate import (
+from heterrec_pipeline.features import embedding, numeric
+from heterrec_pipeline.items.from_log import (
     ITEM,
     aggregate,
     aggregate_columns,
@@ -15,19 +16,18 @@ from heterrec_pipeline.catalogue.aggregate import (
     derived,
     readable_rows,
 )
-from heterrec_pipeline.catalogue.keys import KeyRules, number_keys
-from heterrec_pipeline.catalogue.rows import ID, KEY, Known
-from heterrec_pipeline.features import embedding, numeric
 from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.keys.one_table import KeyRules, number_keys
+from heterrec_pipeline.keys.row_filter import ID, KEY, Known
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, Block, batches, reach
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.rows import Rows
 from heterrec_pipeline.planning.sampling.thinning import Thinned
 from heterrec_pipeline.planning.survey.tables import Keys, TableSurvey, stretched, surveyed
 from heterrec_pipeline.reading.read import ROW, located, one_chunk
+from heterrec_schemas.feature_spec import EmbeddingFeature, NumericFeature
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import EmbeddingFeature, NumericFeature
 from heterrec_schemas.values import Seen
 
 SLICES = 64

@@ -7,15 +7,20 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.quantizers import BlockSample, blocks
-from heterrec_pipeline.catalogue.write import missing_token
 from heterrec_pipeline.features import categorical, embedding, numeric
+from heterrec_pipeline.features.fitted import missing_token
+from heterrec_pipeline.fitting.quantizers import BlockSample, blocks
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.rows import Rows
 from heterrec_pipeline.reading.read import one_chunk
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    NumericFeature,
+)
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import CategoricalFeature, EmbeddingFeature, Feature, NumericFeature
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 from heterrec_schemas.tokens import FIRST_FREE, MISSING, vocabulary_shards
 from heterrec_schemas.values import Seen

@@ -10,32 +10,21 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.rows import key_ids
+from heterrec_pipeline.interactions.join import known_rows, shuffle_columns, with_tie
+from heterrec_pipeline.interactions.read import LOG_SEEN, log_columns, parse_rows
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.keys.row_filter import key_ids
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, batches, reach
-from heterrec_pipeline.planning.sampling.estimates import (
-    Estimate,
-    Fraction,
-    Tally,
-    distinct,
-)
+from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.thinning import Thinned
 from heterrec_pipeline.planning.survey.extended import BLOCK, extended
 from heterrec_pipeline.planning.survey.tables import Keys
 from heterrec_pipeline.reading.batches import Batch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import located, short_rows
-from heterrec_pipeline.sequences.log import (
-    LOG_SEEN,
-    known_rows,
-    log_columns,
-    parse_rows,
-    shuffle_columns,
-    with_tie,
-)
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.spec import FeatureSpec
 from heterrec_schemas.values import Seen
 
 USER_BYTES = 64 * 2**20

@@ -7,16 +7,16 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.planning.survey.log import LogSurvey
-from heterrec_pipeline.sequences.buckets import (
+from heterrec_pipeline.sequences.cuts import Cuts, find_cuts
+from heterrec_pipeline.sequences.histories import (
     day_counts,
     histories,
     missing_user,
     with_user_tokens,
 )
-from heterrec_pipeline.sequences.cuts import Cuts, find_cuts
 from heterrec_pipeline.sequences.split import rows_of, split_ranges, train_counts, truncate
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import SPLITS
-from heterrec_schemas.spec import FeatureSpec
 
 
 @dataclass

@@ -8,23 +8,17 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.catalogue.keys import (
-    LOSERS,
-    ChooseRows,
-    KeyRules,
-    ReadRepeated,
-    key_text,
-    number_keys,
-)
-from heterrec_pipeline.catalogue.rows import ID, KEY, Known
+from heterrec_pipeline.files.parts import opened
 from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.keys.one_table import LOSERS, ChooseRows, KeyRules, ReadRepeated, number_keys
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.keys.row_filter import ID, KEY, Known
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, Reach, batches, reach
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.rows import Rows
 from heterrec_pipeline.planning.survey.features import FeatureSurvey, survey
-from heterrec_pipeline.publishing.ledger import COUNTS
-from heterrec_pipeline.publishing.parts import opened
 from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_pipeline.wiring.reports import COUNTS
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import WIDE_ROW_GROUP, token_type

@@ -10,11 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from heterrec_model.training.store.checkpoints import (
-    Checkpoint,
-    CheckpointFolder,
-    read_checkpoint,
-)
+from heterrec_model.runs.checkpoints import Checkpoint, CheckpointFolder, read_checkpoint
 from heterrec_schemas.errors import CallError, CorruptCheckpointError, RunError
 
 
@@ -124,7 +120,7 @@ def test_damage_is_named_and_the_one_before_is_used(folder: CheckpointFolder, da
 
 def test_another_format_is_refused_by_its_number(folder: CheckpointFolder) -> None:
     save(folder, 10)
-    from heterrec_model.training.store import checkpoints as module
+    from heterrec_model.runs import checkpoints as module
 
     state = json.loads((folder.path / "last/state.json").read_text())
     del state["state_sha256"]

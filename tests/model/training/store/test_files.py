@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from heterrec_model.training.store.files import point, remove_folder, write_text, writing
+from heterrec_model.runs.files import point, remove_folder, write_text, writing
 from heterrec_schemas.errors import RunError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from heterrec_model.training.store.log import RunLog
-from heterrec_model.training.store.run_folder import RunFolder
+from heterrec_model.runs.log import RunLog
+from heterrec_model.runs.run_folder import RunFolder
 from heterrec_schemas.errors import RunError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heterrec_model.config import Config
-from heterrec_model.training.store.run_folder import RunFolder, check_changes
+from heterrec_model.runs.run_folder import RunFolder, check_changes
 from heterrec_schemas.errors import CallError, GenerationError, RunError
 from heterrec_schemas.generation import open_generation
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from heterrec_model.training.store.weights import load_weights, weights_of
+from heterrec_model.runs.weights import load_weights, weights_of
 from heterrec_schemas.errors import CallError
 
 

@@ -1,0 +1,1 @@
+"""Layers of the models: token embeddings, attention blocks, item tower."""

@@ -1,0 +1,162 @@
+"""Causal attention over items of K tokens each, Eq. 1 to 3, with a bias that the tokens of two items share.
+
+Shapes: B users, H heads, S = T * K tokens (item-major), T items, K tokens an item, E = D / H, G 1 or H.
+
+Three ways to the same values:
+    dense    everything at S x S: the plain reference
+    chunked  queries in chunks of items, each against the keys up to its own end: half the products, for CPUs
+    flex     PyTorch's FlexAttention with a block mask, for GPUs
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from heterrec_model.layers.dropout import dropout as drop
+from heterrec_schemas.errors import CallError
+
+Mask = Literal["item", "causal"]
+CHUNK_TOKENS = 96
+"""Queries a chunk: fewer skip more future keys, more make larger products."""
+
+
+def attention(
+    q_BHSE: Tensor,
+    k_BHSE: Tensor,
+    v_BHSE: Tensor,
+    bias_BGTT: Tensor | None,
+    *,
+    tokens: int,
+    mask: Mask = "item",
+    dropout: float = 0.0,
+    method: Literal["auto", "chunked", "dense", "flex"] = "auto",
+) -> Tensor:
+    """softmax((Q K^T + P) / sqrt(d_k) + M) V, [B, H, S, E].
+
+    Args:
+        q_BHSE: queries.
+        k_BHSE: keys.
+        v_BHSE: values.
+        bias_BGTT: P at the level of items, or None.
+        tokens: K.
+        mask: `item` lets a token see all tokens of its own and of earlier items; `causal` is Eq. 3 to the letter.
+        dropout: share of attention weights that are dropped.
+        method: how; `auto` takes flex on CUDA without dropout, else chunked.
+    """
+    if method == "auto":
+        method = "flex" if q_BHSE.is_cuda and not dropout else "chunked"
+    if method == "flex":
+        if not q_BHSE.is_cuda and q_BHSE.requires_grad and torch.is_grad_enabled():
+            raise CallError(
+                "model.attention: flex cannot train on a CPU", todo="Set it to auto or chunked."
+            )
+        return _flex(q_BHSE, k_BHSE, v_BHSE, bias_BGTT, tokens, mask)
+    items = q_BHSE.shape[2] // tokens
+    chunk = items if method == "dense" else max(1, CHUNK_TOKENS // tokens)
+    scale = 1.0 / math.sqrt(q_BHSE.shape[-1])
+    q_BHSE = q_BHSE * scale
+    future_TT = _future(items, q_BHSE.device)
+    if bias_BGTT is None:
+        masked_BGTT = torch.zeros_like(future_TT, dtype=q_BHSE.dtype)
+        masked_BGTT = masked_BGTT.masked_fill(future_TT, -math.inf)[None, None]
+    else:
+        masked_BGTT = (bias_BGTT * scale).masked_fill(future_TT, -math.inf)
+    # once for every key; the K queries of an item share a row
+    masked_BGTS = masked_BGTT.unsqueeze(-1).expand(-1, -1, -1, -1, tokens).flatten(3)
+    if chunk >= items:
+        return _rows(q_BHSE, k_BHSE, v_BHSE, masked_BGTS, tokens, mask, dropout)
+    # cut once and put together again: slices would each fill a whole gradient with zeros
+    rows = chunk * tokens
+    q_parts, k_parts, v_parts = (torch.split(x, rows, 2) for x in (q_BHSE, k_BHSE, v_BHSE))
+    bias_parts = torch.split(masked_BGTS, chunk, 2)
+    parts = []
+    for n, (q, bias) in enumerate(zip(q_parts, bias_parts, strict=True), 1):
+        k, v = torch.cat(k_parts[:n], 2), torch.cat(v_parts[:n], 2)
+        parts.append(_rows(q, k, v, bias[..., : k.shape[2]], tokens, mask, dropout))
+    return torch.cat(parts, 2)
+
+
+def _rows(
+    q_BHQE: Tensor,
+    k_BHKE: Tensor,
+    v_BHKE: Tensor,
+    masked_BGTK: Tensor,
+    tokens: int,
+    mask: Mask,
+    dropout: float,
+) -> Tensor:
+    """The outputs of some queries, which see no key beyond the given ones: Q queries, K keys."""
+    scores_BHQK = q_BHQE @ k_BHKE.transpose(-1, -2)
+    # widened to all heads by itself: sums over one dimension at a time are several times faster in the gradient
+    bias_BHTK = masked_BGTK.expand(len(q_BHQE), q_BHQE.shape[1], -1, -1)
+    by_item = scores_BHQK.view(*bias_BHTK.shape[:3], tokens, -1)
+    scores_BHQK = (by_item + bias_BHTK.unsqueeze(3)).view_as(scores_BHQK)
+    if mask == "causal" and tokens > 1:
+        queries, keys = scores_BHQK.shape[-2:]
+        future = torch.ones(queries, keys, dtype=torch.bool, device=scores_BHQK.device)
+        scores_BHQK = scores_BHQK.masked_fill(future.triu(1 + keys - queries), -math.inf)
+    weights_BHQK = torch.softmax(scores_BHQK, dim=-1)
+    if dropout:
+        weights_BHQK = drop(weights_BHQK, dropout)
+    return weights_BHQK @ v_BHKE
+
+
+def _future(items: int, device: torch.device) -> Tensor:
+    """True where the key's item comes after the query's: [T, T]."""
+    return torch.ones(items, items, dtype=torch.bool, device=device).triu(1)
+
+
+def _flex(
+    q_BHSE: Tensor,
+    k_BHSE: Tensor,
+    v_BHSE: Tensor,
+    bias_BGTT: Tensor | None,
+    tokens: int,
+    mask: Mask,
+) -> Tensor:
+    """FlexAttention: future blocks are skipped, the bias is read at T x T inside the kernel."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    scale = 1.0 / math.sqrt(q_BHSE.shape[-1])
+    score_mod: Callable[..., Tensor] | None = None
+    if bias_BGTT is not None:
+        shared = bias_BGTT.shape[1] == 1
+        bias = bias_BGTT * scale
+
+        def score_mod(score: Tensor, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+            group = h * 0 if shared else h
+            return score + bias[b, group, q // tokens, k // tokens]
+
+    block_mask = _block_mask(q_BHSE.shape[2], tokens, mask, str(q_BHSE.device))
+    attend: Any = _compiled_flex() if q_BHSE.is_cuda else flex_attention
+    out: Tensor = attend(
+        q_BHSE, k_BHSE, v_BHSE, score_mod=score_mod, block_mask=block_mask, scale=scale
+    )
+    return out
+
+
+@lru_cache(maxsize=1)
+def _compiled_flex() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=True)
+    return compiled
+
+
+@lru_cache(maxsize=64)
+def _block_mask(length: int, tokens: int, mask: Mask, device: str) -> object:
+    """item(q) >= item(k), or Eq. 3, in blocks; one for each length that occurs."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def by_item(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return q // tokens >= k // tokens
+
+    def by_token(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return q >= k
+
+    chosen = by_item if mask == "item" else by_token
+    return create_block_mask(chosen, None, None, length, length, device=device)

@@ -1,0 +1,169 @@
+"""The Hierarchical Causal Transformer, Section 2.4: token-level blocks, the fusion of each item's tokens, item-level blocks.
+
+Shapes: B users, T items, K tokens an item, S = T * K, D width, H heads, E = D / H, G 1 or H, P prefix tokens.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from heterrec_model.config import ModelConfig
+from heterrec_model.layers.attention import attention
+from heterrec_model.layers.dropout import dropout
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, Eq. 4 and 5, with the time-gap bias and the causal mask of Eq. 1."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, x_BSD: Tensor, bias_BGTT: Tensor | None, tokens: int) -> Tensor:
+        """[B, S, D] of items with `tokens` tokens each."""
+        config = self.config
+        heads = self.qkv(x_BSD).unflatten(-1, (3, config.heads, -1)).permute(2, 0, 3, 1, 4)
+        q_BHSE, k_BHSE, v_BHSE = heads.unbind(0)
+        seen_BHSE = attention(
+            q_BHSE,
+            k_BHSE,
+            v_BHSE,
+            bias_BGTT,
+            tokens=tokens,
+            mask=config.token_mask,
+            dropout=config.attention_dropout if self.training else 0.0,
+            method=config.attention,
+        )
+        mixed: Tensor = self.out(seen_BHSE.transpose(1, 2).flatten(2))
+        return mixed
+
+
+class FeedForward(nn.Module):
+    """FFN(x) = max(0, x W_1 + b_1) W_2 + b_2, Eq. 6."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.inner = nn.Linear(config.width, config.ffn_multiplier * config.width)
+        self.outer = nn.Linear(config.ffn_multiplier * config.width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        mixed: Tensor = self.outer(F.relu(self.inner(x)))
+        return mixed
+
+
+class CausalBlock(nn.Module):
+    """A Causal Transformer Block: LayerNorm(x + Sublayer(x)), Eq. 7, or pre-LN x + Sublayer(LayerNorm(x))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.feed_forward = FeedForward(config)
+        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2))
+        self.pre, self.dropout = config.norm == "pre", config.dropout
+
+    def forward(self, x_BSD: Tensor, bias_BGTT: Tensor | None, tokens: int) -> Tensor:
+        """The same shape."""
+        attention_norm, ffn_norm = self.norms
+        if self.pre:
+            x_BSD = x_BSD + self._drop(self.attention(attention_norm(x_BSD), bias_BGTT, tokens))
+            return x_BSD + self._drop(self.feed_forward(ffn_norm(x_BSD)))
+        x_BSD = attention_norm(x_BSD + self._drop(self.attention(x_BSD, bias_BGTT, tokens)))
+        after: Tensor = ffn_norm(x_BSD + self._drop(self.feed_forward(x_BSD)))
+        return after
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return dropout(x, self.dropout, self.training)
+
+
+class CausalStack(nn.Module):
+    """N Causal Transformer Blocks over items of `tokens` tokens each; pre-LN ends in a norm of its own."""
+
+    def __init__(self, config: ModelConfig, layers: int, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.blocks = nn.ModuleList(CausalBlock(config) for _ in range(layers))
+        last = nn.LayerNorm(config.width) if layers and config.norm == "pre" else nn.Identity()
+        self.last_norm: nn.Module = last
+
+    def forward(self, x_BSD: Tensor, biases: Sequence[Tensor | None]) -> Tensor:
+        """The same shape; `biases` holds P of each layer."""
+        for block, bias_BGTT in zip(self.blocks, biases, strict=True):
+            x_BSD = block(x_BSD, bias_BGTT, self.tokens)
+        last: Tensor = self.last_norm(x_BSD)
+        return last
+
+
+class Fuse(nn.Module):
+    """The MLP that makes one vector of an item's tokens: K * D -> 2 D -> D.
+
+    With the raw skip it gives LN(fuse(H) + LN(raw)), raw being the sum of the item's untouched tokens and its position.
+    """
+
+    def __init__(self, config: ModelConfig, tokens: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(tokens * config.width, 2 * config.width)
+        self.outer = nn.Linear(2 * config.width, config.width)
+        self.norms: nn.ModuleList | None = None
+        if config.raw_skip:
+            self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2))
+
+    def forward(self, h_BTKD: Tensor, raw_BTD: Tensor) -> Tensor:
+        """[B, T, D]."""
+        fused_BTD: Tensor = self.outer(F.relu(self.inner(h_BTKD.flatten(2))))
+        if self.norms is None:
+            return fused_BTD
+        raw_norm, sum_norm = self.norms
+        summed: Tensor = sum_norm(fused_BTD + raw_norm(raw_BTD))
+        return summed
+
+
+class HCT(nn.Module):
+    """Token-level blocks, Fuse, then item-level blocks, at which the user's own features enter as prefix tokens."""
+
+    def __init__(self, config: ModelConfig, tokens: int) -> None:
+        super().__init__()
+        self.tokens, self.dropout = tokens, config.dropout
+        self.token_level = CausalStack(config, config.token_blocks, tokens)
+        self.fuse = Fuse(config, tokens)
+        self.item_level = CausalStack(config, config.item_blocks, 1)
+
+    def forward(
+        self,
+        h_BSD: Tensor,
+        raw_BTD: Tensor,
+        prefix_BPD: Tensor | None,
+        biases: Sequence[Tensor | None],
+    ) -> tuple[Tensor, Tensor]:
+        """Run both levels.
+
+        Args:
+            h_BSD: H_0, item-major.
+            raw_BTD: the raw sums of HTFL.
+            prefix_BPD: the user's features, or None.
+            biases: P of every layer, the token level's first.
+
+        Returns:
+            H_N1 as [B, T, K, D] and the user vectors U as [B, T, D].
+        """
+        layers = len(self.token_level.blocks)
+        h_BSD = self.token_level(h_BSD, biases[:layers])
+        h_BTKD = h_BSD.view(len(h_BSD), -1, self.tokens, h_BSD.shape[-1])
+        x_BTD = dropout(self.fuse(h_BTKD, raw_BTD), self.dropout, self.training)
+        return h_BTKD, self._items(x_BTD, prefix_BPD, biases[layers:])
+
+    def _items(
+        self, x_BTD: Tensor, prefix_BPD: Tensor | None, biases: Sequence[Tensor | None]
+    ) -> Tensor:
+        if prefix_BPD is None:
+            from_items: Tensor = self.item_level(x_BTD, biases)
+            return from_items
+        # prefix tokens stand before the first item: every item sees them, without a time gap
+        prefix = prefix_BPD.shape[1]
+        padded = [None if p is None else F.pad(p, (prefix, 0, prefix, 0)) for p in biases]
+        joined: Tensor = self.item_level(torch.cat([prefix_BPD, x_BTD], dim=1), padded)
+        return joined[:, prefix:]

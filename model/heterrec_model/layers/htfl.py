@@ -1,0 +1,62 @@
+"""The Heterogeneous Token Flattening Layer, Section 2.3: items become K tokens each, in the order of the behaviours.
+
+Shapes: B users, T items, K tokens an item on the user's side, D width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from heterrec_model.config import ModelConfig
+from heterrec_model.layers.dropout import dropout
+
+
+class HTFL(nn.Module):
+    """The features' embeddings of a history, plus where and what they are.
+
+    The embeddings come from the tables that the item tower shares. To each token are added the position of its item
+    (shared by the item's tokens) and the type of its feature; `literal: true` leaves both out. A behaviour, where
+    interactions have one, is a token of the user's side only.
+
+    Args:
+        config: the model's settings.
+        item_tokens: how many tokens an item has in the tables.
+        behaviours: size of the behaviours' id space, 0 for none.
+    """
+
+    def __init__(self, config: ModelConfig, item_tokens: int, behaviours: int) -> None:
+        super().__init__()
+        self.behaviour: nn.Embedding | None = None
+        if behaviours and config.behaviour:
+            self.behaviour = nn.Embedding(behaviours, config.width)
+            nn.init.normal_(self.behaviour.weight, std=config.table_std)
+        self.tokens = item_tokens + (self.behaviour is not None)
+        self.positions: nn.Parameter | None = None
+        self.types: nn.Parameter | None = None
+        if not config.literal:
+            self.positions = nn.Parameter(
+                torch.randn(config.max_length, config.width) * config.table_std
+            )
+            self.types = nn.Parameter(torch.randn(self.tokens, config.width) * config.table_std)
+            self.norm = nn.LayerNorm(config.width)
+        self.dropout = config.dropout
+
+    def forward(self, e_BTKD: Tensor, behaviour_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Flatten a history.
+
+        Args:
+            e_BTKD: the item features' embeddings.
+            behaviour_BT: ids of the behaviours, where the generation has them.
+
+        Returns:
+            H_0 as [B, T * K, D], item-major, and the raw sum of each item's tokens and its position, [B, T, D].
+        """
+        if self.behaviour is not None:
+            assert behaviour_BT is not None
+            e_BTKD = torch.cat([e_BTKD, self.behaviour(behaviour_BT)[:, :, None]], dim=2)
+        raw_BTD = e_BTKD.sum(2)
+        if self.positions is not None and self.types is not None:
+            position_TD = self.positions[: e_BTKD.shape[1]]
+            raw_BTD = raw_BTD + position_TD
+            e_BTKD = self.norm(e_BTKD + position_TD[:, None] + self.types)
+        h_BSD = dropout(e_BTKD.flatten(1, 2), self.dropout, self.training)
+        return h_BSD, raw_BTD

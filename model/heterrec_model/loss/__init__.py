@@ -1,0 +1,1 @@
+"""Loss functions, negatives and candidates."""

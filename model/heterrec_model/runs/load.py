@@ -1,0 +1,85 @@
+"""From a run's folder to a model that evaluates and recommends."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from heterrec_model.config import Config
+from heterrec_model.data.token_table import open_token_table
+from heterrec_model.distributed import find_device
+from heterrec_model.registry import build_model, placed
+from heterrec_model.runs.checkpoints import LAST, Checkpoint, CheckpointFolder, read_checkpoint
+from heterrec_model.runs.run_folder import RunFolder
+from heterrec_model.runs.weights import load_weights
+from heterrec_model.two_tower import RetrievalModel
+from heterrec_schemas.errors import CorruptCheckpointError
+from heterrec_schemas.generation import Generation
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
+    """A trained model.
+
+    Attributes:
+        model: with the checkpoint's weights, in evaluation mode, on its device.
+        config: of the run.
+        step: optimiser steps that it was trained for.
+        name: of the checkpoint, such as step-00000120.
+    """
+
+    model: RetrievalModel
+    config: Config
+    step: int
+    name: str
+
+
+def load_run(
+    run: str | Path,
+    checkpoint: str = "best",
+    *,
+    data: Generation,
+    device: str | torch.device | None = None,
+) -> LoadedRun:
+    """Load a run's model from one of its checkpoints.
+
+    Args:
+        run: the run's folder.
+        checkpoint: best, last, or step-N.
+        data: the generation that it was trained on.
+        device: where the model goes; left out: where `train.device` says.
+
+    Raises:
+        CallError: there is no run or checkpoint.
+        GenerationError: the run was trained on another generation.
+        CorruptCheckpointError: the checkpoint is damaged. A damaged `last` is named in a warning, and the one before it
+            is used.
+    """
+    folder = RunFolder(run)
+    config = folder.config()
+    folder.check_generation(data)
+    found = _find(folder.checkpoints, checkpoint)
+    table = open_token_table(
+        data,
+        features=config.model.features,
+        user_features=config.model.user_features,
+        refit=config.train.refit_epochs > 0,
+    )
+    model = build_model(config, table, data)
+    load_weights(model, found.weights(), found.name)
+    place = torch.device(device) if device is not None else find_device(config.train.device)
+    return LoadedRun(placed(model, place).eval(), config, found.step, found.name)
+
+
+def _find(checkpoints: CheckpointFolder, wanted: str) -> Checkpoint:
+    path = checkpoints.find(wanted)
+    try:
+        return read_checkpoint(path)
+    except CorruptCheckpointError:
+        found = (
+            checkpoints.newest(lambda m: warnings.warn(m, stacklevel=4)) if wanted == LAST else None
+        )
+        if found is None:
+            raise
+        return found

@@ -1,0 +1,230 @@
+"""What a run recommends to a user, or after some items, in words that a person can judge."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from heterrec_model.config import Config
+from heterrec_model.data.batch import Batch
+from heterrec_model.data.catalogue_positions import NO_ROW, Places
+from heterrec_model.data.loader import items_batch, user_batch
+from heterrec_model.evaluation.evaluate import opened
+from heterrec_model.evaluation.histories import cut, seen_pairs, uncut
+from heterrec_model.evaluation.ranking import Block, Pairs, top_items
+from heterrec_model.evaluation.scorers import VectorScorer
+from heterrec_schemas.errors import CallError
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
+from heterrec_schemas.generation import Generation, item_in_words, user_in_words
+from heterrec_schemas.generation.decode import bucket_words, decode_cells
+from heterrec_schemas.generation.describe import utc_text
+from heterrec_schemas.manifest import SPLITS
+from heterrec_schemas.tokens import FIRST_FREE
+
+NESTED = " > "
+"""Stands between the nodes of a path."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A history, and the items that a model puts first after it.
+
+    Attributes:
+        user: the user's id; None for a history of items that were given.
+        user_features: the user's features in words.
+        history: oldest first, each with item_id, item_index, features in words, and for a user time and behaviour
+            (where the generation has any); all that the generation's row holds.
+        history_used: how many of its last items the model saw.
+        items: best first, each with item_id, item_index, score, features in words.
+        seen_filtered: whether items of the history were left out.
+        model: its name.
+        checkpoint: of the run.
+        generation: the id of the generation.
+    """
+
+    user: int | str | None
+    user_features: dict[str, str]
+    history: list[dict[str, Any]]
+    history_used: int
+    items: list[dict[str, Any]]
+    seen_filtered: bool
+    model: str
+    checkpoint: str
+    generation: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a plain dict."""
+        return asdict(self)
+
+
+def recommend(
+    data: str | Path | Generation,
+    run: str | Path,
+    *,
+    user: str | int | None = None,
+    items: Sequence[str | int] | None = None,
+    k: int = 10,
+    split: str = "latest",
+    checkpoint: str = "best",
+    filter_seen: bool = False,
+) -> Recommendation:
+    """Recommend items to a user of the generation, or to someone who had some items in this order.
+
+    Args:
+        data: an output folder (its latest generation), a generation's own folder, or an open one.
+        run: the run's folder.
+        user: a user's id.
+        items: ids of items, oldest first; they have no times, so all gaps between them are 0.
+        k: how many items, fewer where the catalogue has fewer.
+        split: whose history of the user is taken: latest (all that is known), or that of another split.
+        checkpoint: best, last, or a checkpoint's name.
+        filter_seen: leave items of the history out.
+
+    Raises:
+        CallError: neither or both of user and items are given; there is no such user or item (near ones are named),
+            split, run or checkpoint; k is below 1.
+        GenerationError: there is no generation, it is damaged, or it is not the run's.
+        RunError: a score is not finite.
+    """
+    if (user is None) == (items is None):
+        got = "neither" if user is None else "both"
+        raise CallError("recommend", got=got, expected="either a user or items")
+    if items is not None and not items:
+        raise CallError("items", got="none", expected="at least one")
+    if k < 1:
+        raise CallError("k", got=k, expected="at least 1")
+    from heterrec_model.runs.load import load_run
+
+    generation = opened(data)
+    known = None if items is None else [_item_index(generation, item) for item in items]
+    loaded = load_run(run, checkpoint=checkpoint, data=generation)
+    wide = uncut(loaded.config, generation)
+    if known is not None:
+        batch = items_batch(known, generation, wide)
+    else:
+        batch = _batch_of_user(generation, user, split, wide)
+    seen_batch = cut(batch, loaded.config.model.max_length)
+    hidden = batch if filter_seen else None
+    best = _best(VectorScorer(loaded.model), seen_batch, hidden, loaded.config, k)
+    words = items_in_words(generation, {*batch.item_BT[0].tolist(), *best})
+    return Recommendation(
+        user=None if user is None else batch.user_ids[0],
+        user_features={} if user is None else _user_features(generation, batch),
+        history=_history(generation, batch, words, timed=user is not None),
+        history_used=int(seen_batch.length_B[0]),
+        items=[{**words[index], "score": score} for index, score in best.items()],
+        seen_filtered=filter_seen,
+        model=loaded.config.model.name,
+        checkpoint=loaded.name,
+        generation=generation.manifest.generation,
+    )
+
+
+def items_in_words(
+    generation: Generation, item_index: Collection[int]
+) -> dict[int, dict[str, Any]]:
+    """Items by their item_index: item_id, item_index and features in words (vectors have none).
+
+    Of a path and its prefixes only the path is named. An item without a row has no id and no features; `words` says
+    what it is.
+    """
+    features = [f for f in generation.spec.items.features if not isinstance(f, EmbeddingFeature)]
+    names = [f.name for f in features]
+    rows = generation.rows(
+        generation.item_shards(),
+        "item_index",
+        sorted(set(item_index)),
+        ["item_index", "item_id", *names],
+    )
+    cells = {f.name: _in_words(generation, f, rows[f.name].to_pylist()) for f in features}
+    buckets = generation.spec.items.catalogue_vocabulary.oov_buckets
+    items: dict[int, dict[str, Any]] = {}
+    for index in item_index:
+        outside = FIRST_FREE <= index < FIRST_FREE + buckets
+        words = bucket_words(index, buckets) if outside else "(no such item)"
+        items[index] = {"item_id": None, "item_index": index, "features": {}, "words": words}
+    keys = zip(rows["item_index"].to_pylist(), rows["item_id"].to_pylist(), strict=True)
+    for row, (index, item_id) in enumerate(keys):
+        words_of = {name: cells[name][row] for name in names}
+        items[index] = {"item_id": item_id, "item_index": index, "features": words_of}
+    return items
+
+
+def _in_words(generation: Generation, feature: Feature, cells: Sequence[Any]) -> list[str]:
+    """The words of a feature's cells."""
+    decoded = decode_cells(generation, feature.name, cells)
+    if not isinstance(feature, CategoricalFeature) or feature.nested != "prefixes":
+        return [cell["words"] for cell in decoded]
+    words = []
+    for cell in decoded:
+        values = [str(value) for value in cell["values"] if value is not None]
+        ends = [v for v in values if not any(o.startswith(v + NESTED) for o in values)]
+        words.append(", ".join(ends) or cell["words"])
+    return words
+
+
+def _item_index(generation: Generation, item: str | int) -> int:
+    """The item_index of an id; near ids are named for an unknown one."""
+    index = item_in_words(generation, str(item))["item_index"]
+    assert isinstance(index, int)
+    return index
+
+
+def _batch_of_user(
+    generation: Generation, user: str | int | None, split: str, config: Config
+) -> Batch:
+    assert user is not None, "a user or items"
+    batch = user_batch(generation, user, split, config)
+    if batch is None:
+        # Says which ids are near, where the generation has no such user at all.
+        found = user_in_words(generation, str(user))["splits"]
+        raise CallError(
+            f"user {user!r} has no row in the split {split!r}",
+            expected=f"one of {', '.join(s for s in SPLITS if s in found)}",
+        )
+    return batch
+
+
+def _best(
+    scorer: VectorScorer, batch: Batch, hidden: Batch | None, config: Config, k: int
+) -> dict[int, float]:
+    """The item_index and the scores of the k best items that are not in the hidden history, best first."""
+    catalogue_N = scorer.table.catalogue_N
+    seen = None
+    if hidden is not None:
+        user_E, item_E = seen_pairs(hidden)
+        seen = Pairs(user_E, Places(catalogue_N).of(item_E))
+        seen = seen.where(seen.place_P != NO_ROW)
+    block = Block(scorer.encode(batch), batch.user_ids, seen)
+    place_BK, score_BK = top_items(scorer, block, k, chunk_items=config.evaluation.chunk_items)
+    left_K = score_BK[0].isfinite()
+    item_K = catalogue_N[place_BK[0][left_K]]
+    return dict(zip(item_K.tolist(), score_BK[0][left_K].tolist(), strict=True))
+
+
+def _history(
+    generation: Generation, batch: Batch, words: dict[int, dict[str, Any]], *, timed: bool
+) -> list[dict[str, Any]]:
+    """The items of a batch's only user, with times and behaviours where they are real."""
+    events = [dict(words[index]) for index in batch.item_BT[0].tolist()]
+    if not timed:
+        return events
+    for event, time in zip(events, batch.timestamp_BT[0].tolist(), strict=True):
+        event["time"] = utc_text(time)
+    behaviour = generation.spec.interactions.behaviour
+    if behaviour is not None and batch.behaviour_BT is not None:
+        for event, token in zip(events, batch.behaviour_BT[0].tolist(), strict=True):
+            event["behaviour"] = behaviour.values[token - FIRST_FREE]
+    return events
+
+
+def _user_features(generation: Generation, batch: Batch) -> dict[str, str]:
+    """The features of a batch's only user, in words."""
+    found = {}
+    for feature in generation.spec.user_features:
+        if feature.name in batch.user_features and not isinstance(feature, EmbeddingFeature):
+            cell = batch.user_features[feature.name][0].tolist()
+            tokens = [t for t in cell if t] if isinstance(cell, list) else cell
+            decoded = decode_cells(generation, feature.name, [tokens], side="user")
+            found[feature.name] = decoded[0]["words"]
+    return found

@@ -1,0 +1,202 @@
+"""What HeterRec and its baselines have in common: shared tables, two towers, one loss over a step's distinct items.
+
+Shapes: B users, T items, N packed positions, K tokens an item, C candidates, U distinct items of a step, D width.
+"""
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from heterrec_model.config import Config
+from heterrec_model.data.batch import Batch
+from heterrec_model.data.token_table import TokenTable
+from heterrec_model.layers.tables import ITEM_ID, ItemTables, module_name
+from heterrec_model.loss.candidates import Candidates, Sampler, apart
+from heterrec_model.loss.lmp import LossSums, MultiStep, settle, similar
+from heterrec_model.loss.negative_logits import (
+    Negatives,
+    Positions,
+    SamePositionNegatives,
+    SharedNegatives,
+    positions_of,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class StepOutput:
+    """A step's loss.
+
+    Attributes:
+        total: what to differentiate, a scalar.
+        terms: every weighted term of it over all ranks, detached.
+        metrics: further scalars worth a line in the log, detached.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    metrics: dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A user tower's output: a vector a position, and the token level's where there is one."""
+
+    u_BTD: Tensor
+    h_BTKD: Tensor | None = None
+
+
+class RetrievalModel(nn.Module):
+    """A user tower over an item tower, both on the same tables.
+
+    A subclass makes `tower` (called with e_NKD: token vectors [N, K, D] or None, and item vectors [N, D]) and `encode`.
+    Its output at a position may depend on that position's item and earlier ones only.
+
+    Args:
+        config: the whole run's.
+        table: the generation's items.
+        tables: the features' embeddings.
+    """
+
+    tower: nn.Module
+    listed_I: Tensor
+
+    def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
+        super().__init__()
+        self.config, self.table, self.tables = config, table, tables
+        self.sampler = Sampler(config.negatives, table.train_count_I, table.catalogue_N)
+        self.item_lmp = MultiStep(config.loss, config.model.width)
+        self.token_lmp = nn.ModuleDict()
+        listed_I = torch.zeros(len(table.train_count_I), dtype=torch.bool)
+        listed_I[table.catalogue_N] = True
+        self.register_buffer("listed_I", listed_I, persistent=False)
+
+    @abstractmethod
+    def encode(self, e_BTKD: Tensor, batch: Batch) -> Encoded:
+        """The user's side of histories whose items' embeddings are given."""
+
+    def forward(self, batch: Batch, seed: int) -> StepOutput:
+        """The training loss of a batch.
+
+        Args:
+            batch: histories; the item after each position is its target.
+            seed: names the step's negatives; equal on all ranks.
+        """
+        valid_BT = batch.valid_BT()
+        item_N = batch.item_BT[valid_BT]
+        user_N = valid_BT.nonzero()[:, 0]
+        candidates = self.sampler.draw(item_N, user_N, seed)
+        # row 0 is item 0, the padding's
+        item_U, row = torch.unique(
+            torch.cat([item_N.new_zeros(1), item_N, candidates.item_C]), return_inverse=True
+        )
+        row_N, row_C = row[1 : 1 + len(item_N)], row[1 + len(item_N) :]
+        row_BT = torch.zeros_like(batch.item_BT).masked_scatter(valid_BT, row_N)
+        with self._autocast(item_N.device):
+            e_UKD = self.tables(item_U)
+            v_UKD, v_UD = self.tower(e_UKD)
+            known = batch.without_last()
+            encoded = self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
+        positions = positions_of(batch, row_N, self.listed_I[item_N])
+        step = _Step(positions, candidates, row_C, row_BT.masked_fill(~valid_BT, -1), item_U)
+        sums = LossSums()
+        self.item_lmp(
+            _full(_packed(encoded.u_BTD, positions)),
+            similar(_full(v_UD), self.config.loss),
+            positions,
+            self._negatives(step, item_U),
+            sums,
+            name="item",
+        )
+        if len(self.token_lmp):
+            assert encoded.h_BTKD is not None
+            self._token_losses(_full(_packed(encoded.h_BTKD, positions)), _full(v_UKD), step, sums)
+        total, terms, shares = settle(sums)
+        metrics = {f"open_gates/{n}": s for n, s in shares.items() if not n.endswith("_step1")}
+        metrics["positions"] = sums.possible["item_step1"]
+        return StepOutput(total, terms, metrics)
+
+    def user_vectors(self, batch: Batch) -> Tensor:
+        """W_1 u of every user's last item, ready for a dot product with item vectors: [B, D]."""
+        with self._autocast(batch.item_BT.device):
+            u_BTD = self.encode(
+                self.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape), batch
+            ).u_BTD
+        last_BD = u_BTD[torch.arange(batch.users, device=u_BTD.device), batch.length_B - 1]
+        return similar(self.item_lmp.steps[0](_full(last_BD)), self.config.loss)
+
+    def item_vectors(self, item_N: Tensor) -> Tensor:
+        """V of some items, ready for a dot product with user vectors: [N, D]."""
+        with self._autocast(item_N.device):
+            v_ND = self.tower(self.tables(item_N))[1]
+        return similar(_full(v_ND), self.config.loss)
+
+    def sparse_parameters(self) -> list[Tensor]:
+        """The tables with sparse gradients."""
+        return [m.weight for m in self.modules() if isinstance(m, nn.Embedding) and m.sparse]
+
+    def no_decay(self, name: str) -> bool:
+        """Whether weight decay spares a parameter: biases, norms, the time gap's tables."""
+        spared = {"norm", "norms", "last_norm", "time_gap"}
+        return name.endswith("bias") or not spared.isdisjoint(name.split("."))
+
+    def _token_losses(self, h_NKD: Tensor, v_UKD: Tensor, step: "_Step", sums: LossSums) -> None:
+        """The token-level LMP: H_N1[t, s] against v^s of the items to come, for every token s of an item."""
+        rows = self.sampler.token_rows(step.candidates)
+        fewer = self.sampler.part(step.candidates, rows)
+        step = replace(step, candidates=fewer, row_C=step.row_C[rows])
+        names = self.tables.names
+        total = self.config.loss.token_weight
+        weight = 1.0 if total == "sum" else total / len(names)
+        for s, name in enumerate(names):
+            value_U = step.item_U
+            if name != ITEM_ID:
+                feature = s - (names[0] == ITEM_ID)
+                value_U = self.table.value_IK[step.item_U.cpu(), feature].to(value_U.device)
+            self.token_lmp[module_name(name)](
+                h_NKD[:, s],
+                similar(v_UKD[:, s], self.config.loss),
+                step.positions,
+                self._negatives(step, value_U),
+                sums,
+                name=f"token/{name}",
+                weight=weight,
+            )
+
+    def _negatives(self, step: "_Step", value_U: Tensor) -> Negatives:
+        if self.config.negatives.source == "in_batch_same_position":
+            return SamePositionNegatives(step.row_BT, value_U)
+        chosen, row_C = step.candidates, step.row_C
+        if not self.config.negatives.mask_same_user:
+            return SharedNegatives(row_C, chosen.log_q_C, value_U)
+        asking_N = apart(step.positions.user_N)
+        return SharedNegatives(row_C, chosen.log_q_C, value_U, chosen.user_C, asking_N)
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[None]:
+        enabled = self.config.train.precision == "bfloat16"
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _full(x: Tensor) -> Tensor:
+    """Out of autocast's half precision; a model in float64 stays there."""
+    return x.float() if x.dtype is torch.bfloat16 else x
+
+
+def _packed(x_BTX: Tensor, positions: Positions) -> Tensor:
+    """The rows of all positions. One beyond the last column has its neighbour's: nobody asks for it, it has no target."""
+    columns = x_BTX.shape[1]
+    place_N = positions.user_N * columns + positions.time_N.clamp(max=columns - 1)
+    return x_BTX.flatten(0, 1).index_select(0, place_N)
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What the two levels of a step's loss share."""
+
+    positions: Positions
+    candidates: Candidates
+    row_C: Tensor
+    row_BT: Tensor
+    item_U: Tensor

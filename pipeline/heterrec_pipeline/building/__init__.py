@@ -1,0 +1,6 @@
+"""A build from its configuration to a published generation."""
+
+from heterrec_pipeline.building.config import BuildConfig, BuildResult
+from heterrec_pipeline.building.run import build, submit
+
+__all__ = ["BuildConfig", "BuildResult", "build", "submit"]

@@ -1,0 +1,215 @@
+"""A build as a job of Dataflow: submitted, watched until it ends, cancelled when the caller is stopped."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.runners.runner import PipelineState
+
+from heterrec_pipeline.building.config import BuildConfig
+from heterrec_pipeline.building.outcome import failure
+from heterrec_pipeline.building.prepare import make_job
+from heterrec_pipeline.flow import Generation
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing import lease
+from heterrec_pipeline.runtime.dataflow.options import (
+    check_call,
+    check_files,
+    is_dry,
+    settle,
+    template_location,
+)
+from heterrec_pipeline.runtime.dataflow.packages import staged_package
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.telemetry.stages import name_steps
+from heterrec_pipeline.wiring import coder
+from heterrec_schemas.errors import CallError, HeterrecError, RunError, from_wire
+
+LOG = logging.getLogger(__name__)
+CONSOLE = "https://console.cloud.google.com/dataflow/jobs"
+POLL_SECONDS = 10.0
+CANCEL_SECONDS = 300.0
+"""How long a stopped command waits for its job to end."""
+MESSAGE_CHARACTERS = 1500
+"""Of a failed job's last words."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that was handed over.
+
+    Attributes:
+        job: the build.
+        job_id: Dataflow's; None after a dry run, and where a template's launcher submits the job.
+        url: its page in the console, or None.
+        template: where the job's description was written to for a template's launcher, or None.
+        steps: how many steps the validated graph has, after a dry run.
+        swept: leftovers of dead builds that were deleted.
+        result: the engine's own.
+    """
+
+    job: Job
+    job_id: str | None
+    url: str | None
+    template: str | None
+    steps: int | None
+    swept: list[str]
+    result: Any
+
+    def in_short(self) -> dict[str, Any]:
+        """What a log says of it."""
+        known = {"job": self.job_id, "url": self.url, "template": self.template}
+        return {"generation": self.job.generation, "runner": "DataflowRunner"} | known
+
+    def wait(self) -> None:
+        """Return when the job has published.
+
+        Raises:
+            HeterrecError: the job failed, or can no longer be watched; or the wait was stopped, which cancels the job.
+        """
+        try:
+            state = self._watched()
+        except KeyboardInterrupt:
+            raise self._stopped() from None
+        if state != PipelineState.DONE:
+            raise failure(self.job, self._why(state))
+
+    def _watched(self, limit: float = float("inf")) -> str:
+        """Poll until the job has ended, or for `limit` seconds; returns the last state."""
+        until = time.monotonic() + limit
+        while True:
+            state = self._state()
+            METER.enter(f"Dataflow job {self.job_id} is {state.lower()}")
+            if PipelineState.is_terminal(state) or time.monotonic() > until:
+                return state
+            time.sleep(POLL_SECONDS)
+
+    def _state(self) -> str:
+        try:
+            return str(self.result.state)
+        except Exception as error:  # Beam has tried for minutes
+            raise RunError(
+                f"the Dataflow job {self.job_id} can no longer be watched: {error}",
+                todo=f"It may go on and publish {self.job.root}: look at {self.url}.",
+            ) from error
+
+    def _why(self, state: str) -> HeterrecError:
+        """The project's own error if a worker raised one, else the job's last words."""
+        texts = list(self._errors()) if state == PipelineState.FAILED else []
+        for text in texts:
+            found = from_wire(text)
+            if found is not None:
+                return found
+        telling = [text for text in texts if "Traceback" in text] or texts
+        said = " ".join(telling[-1].split())[-MESSAGE_CHARACTERS:] if telling else "no message"
+        return RunError(
+            f"the Dataflow job {self.job_id} ended as {state.lower()}: {said}",
+            todo=f"Nothing was published. Its log: {self.url}.",
+        )
+
+    def _errors(self) -> Iterator[str]:
+        """The texts of the job's error messages, oldest first."""
+        page = None
+        try:
+            while True:
+                messages, page = self.result._runner.dataflow_client.list_messages(
+                    self.job_id, page_token=page, minimum_importance="JOB_MESSAGE_ERROR"
+                )
+                yield from (m.message_text for m in messages)
+                if not page:
+                    return
+        except Exception as error:
+            LOG.warning("the messages of the job %s cannot be read: %s", self.job_id, error)
+
+    def _stopped(self) -> BaseException:
+        """Cancel, and clean up once no worker can write any more."""
+        METER.enter(f"cancelling the Dataflow job {self.job_id}")
+        try:
+            self.result.cancel()
+            state = self._watched(CANCEL_SECONDS)
+        except (Exception, KeyboardInterrupt) as error:
+            LOG.warning("cancelling %s: %s", self.job_id, error)
+            state = PipelineState.UNKNOWN
+        if not PipelineState.is_terminal(state):
+            return RunError(
+                f"stopped, but the Dataflow job {self.job_id} is not known to have ended",
+                todo=f"Cancel it at {self.url}, then delete {self.job.root} unless it has a manifest.",
+            )
+        ended = failure(self.job, KeyboardInterrupt())
+        if isinstance(ended, KeyboardInterrupt):
+            return RunError(
+                f"stopped; the Dataflow job {self.job_id} was cancelled, and nothing was published"
+            )
+        return ended
+
+
+def submit(config: BuildConfig, options: PipelineOptions) -> Submission:
+    """Check, build the graph, stage it, create the job; returns without waiting for it.
+
+    The job publishes by itself: its last step writes the manifest. So its generation stands when `manifest.json` is there.
+
+    Raises:
+        HeterrecError: a mistake in the call, the spec or the data (exit code 2), or the job cannot be created (exit code 1).
+    """
+    METER.reset()
+    check_call(options, config.input, config.output)
+    now = datetime.now(UTC)
+    job = replace(make_job(config, now), spill=False)  # Dataflow's shuffle is not in memory
+    check_files(job)
+    settle(options, job)
+    dry = is_dry(options)
+    swept = [] if dry else lease.sweep(job.output, now)
+    try:
+        if not dry:
+            lease.begin(job.output, job.generation, now, engine=_engine(options))
+        METER.enter("submitting to Dataflow")
+        with staged_package(options):
+            result = _pipeline(job, options).run()
+    except (Exception, KeyboardInterrupt) as error:
+        if dry:
+            raise
+        raise failure(job, error) from error
+    job_id = result.job_id() if getattr(result, "has_job", False) else None
+    return Submission(
+        job=job,
+        job_id=job_id,
+        url=_url(options, job_id) if job_id else None,
+        template=template_location(options),
+        steps=len(leaf_steps(result.job.proto_pipeline)) if dry else None,
+        swept=swept,
+        result=result,
+    )
+
+
+def leaf_steps(graph: Any) -> list[str]:
+    """The names of a graph's steps that do something themselves, below all composites."""
+    parts = graph.components.transforms.values()
+    return [t.unique_name for t in parts if t.spec.urn and not t.subtransforms]
+
+
+def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
+    coder.register()
+    try:
+        pipeline = beam.Pipeline(options=options)
+    except ValueError as error:  # Beam's own validation of the options
+        lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
+        raise CallError(f"Dataflow cannot run this: {'; '.join(lines) or error}") from None
+    pipeline | "Generation" >> Generation(job=job)
+    began = datetime.fromisoformat(job.created)
+    name_steps(pipeline, int(began.timestamp() * 1000) * 10**6)
+    return pipeline
+
+
+def _engine(options: PipelineOptions) -> str:
+    cloud = options.view_as(GoogleCloudOptions)
+    return f"dataflow {cloud.project} {cloud.region} {cloud.job_name}"
+
+
+def _url(options: PipelineOptions, job_id: str) -> str:
+    cloud = options.view_as(GoogleCloudOptions)
+    return f"{CONSOLE}/{cloud.region}/{job_id}?project={cloud.project}"

@@ -1,0 +1,69 @@
+"""How a build ends: the published result, or the error to raise after cleaning up."""
+
+import errno
+
+from heterrec_pipeline.building.config import BuildResult
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing import lease
+from heterrec_pipeline.telemetry.watching import Watching
+from heterrec_pipeline.worker_errors import found_in, stage_of
+from heterrec_schemas.errors import HeterrecError, RunError
+from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
+
+STOPPED = KeyboardInterrupt.__name__
+"""Stands in the text of what the local engine makes of one."""
+
+
+def published(job: Job, swept: list[str], watching: Watching) -> BuildResult:
+    """What a run that has ended well left behind."""
+    text = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
+    manifest = Manifest.model_validate_json(text)
+    return BuildResult(job.root, manifest, swept, watching.metrics, watching.stages)
+
+
+def failure(job: Job, error: BaseException) -> BaseException:
+    """Clean up behind a run that has ended early; returns what to raise."""
+    stopped = isinstance(error, KeyboardInterrupt) or STOPPED in str(error)
+    try:
+        stands = storage.exists(storage.join(job.root, MANIFEST_NAME))
+    except HeterrecError:  # the store that has failed the run
+        return RunError(
+            f"the run failed, and what it has left cannot be looked at: {reason(error).rstrip('.')}",
+            todo=f"Run again when the store is well. {job.root} counts only if it has a {MANIFEST_NAME}.",
+        )
+    if stands:
+        why = "it was stopped" if stopped else reason(error).rstrip(".")
+        return RunError(
+            f"the run ended early, but its generation {job.root} stands: {why}",
+            todo=f"{LATEST_NAME} may name an earlier one still: run again, or open this one by its folder.",
+        )
+    lease.discard(job.root)
+    return KeyboardInterrupt() if stopped else as_heterrec_error(error)
+
+
+def reason(error: BaseException) -> str:
+    """What an engine's exception has to say, in one line."""
+    found = found_in(error)
+    text = " ".join(str(error).split())
+    return found.message if found else f"{type(error).__name__}: {text[-600:]}"
+
+
+def as_heterrec_error(error: BaseException) -> HeterrecError:
+    """An engine's exception as one of the project's: the one it carries, or a failure of the run."""
+    found = found_in(error)
+    stage = stage_of(error)
+    where = f" in the stage {stage}" if stage else ""
+    if type(found) is RunError:
+        return RunError(f"the run failed{where}: {found.message}")
+    if found is not None:
+        return found
+    if f"[Errno {errno.ENOSPC}]" in str(error):
+        return RunError(
+            f"the run failed{where}: no space left on the device",
+            todo="Free space where --output lies, then run the same command again.",
+        )
+    return RunError(
+        f"the run failed{where}: {reason(error)}",
+        todo="Nothing was published. Run again with --debug for the whole traceback.",
+    )

@@ -1,0 +1,172 @@
+"""What a person sees while a build runs and when it is done."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from heterrec_pipeline.building.config import BuildResult
+from heterrec_pipeline.building.dataflow import Submission
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
+
+LIVE_EVERY = 0.2
+LINE_EVERY = 5.0
+
+
+@contextmanager
+def progress(console: Console, *, quiet: bool = False) -> Iterator[None]:
+    """Show the meter while the block runs: one live line on a terminal, plain lines otherwise."""
+    if quiet:
+        yield
+        return
+    done = threading.Event()
+    target = _live if console.is_terminal else _lines
+    thread = threading.Thread(target=target, args=(console, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _live(console: Console, done: threading.Event) -> None:
+    started = time.monotonic()
+    with console.status("starting") as status:
+        while not done.wait(LIVE_EVERY):
+            line = Text(f"{time.monotonic() - started:5.0f} s  {METER.line()}")
+            line.truncate(console.width - 3, overflow="ellipsis")  # the spinner stands before it
+            status.update(line)
+
+
+def _lines(console: Console, done: threading.Event) -> None:
+    started = time.monotonic()
+    last = ""
+    while not done.wait(LINE_EVERY):
+        line = METER.line()
+        if line != last:
+            seconds = time.monotonic() - started
+            console.print(
+                f"{seconds:5.0f} s  {line}", markup=False, highlight=False, soft_wrap=True
+            )
+            last = line
+
+
+def submitted(console: Console, submission: Submission, *, as_json: bool = False) -> None:
+    """What is known of a job that Dataflow has taken over, and what to look for when nobody waits for it."""
+    path, dry = submission.job.root, submission.steps is not None
+    if as_json:
+        body = {
+            "job": submission.job_id,
+            "url": submission.url,
+            "template": submission.template,
+            "steps": submission.steps,
+            "generation": submission.job.generation,
+            "path": None if dry else path,
+            "manifest": None if dry else storage.join(path, MANIFEST_NAME),
+        }
+        print(json.dumps(body))
+        return
+    if dry:
+        text = (
+            f"The graph is whole: {submission.steps} steps. Nothing was staged, written or started."
+        )
+    elif submission.job_id is None:
+        text = f"The job's description was written to {submission.template}"
+    else:
+        text = f"Dataflow runs the job {submission.job_id}\n{submission.url}"
+    if not dry:
+        text += f"\nIts generation is {path}; it stands once {MANIFEST_NAME} is there."
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def summary(console: Console, result: BuildResult, seconds: float) -> None:
+    """The closing tables: rows, features, files, and where it all is."""
+    manifest = result.manifest
+    console.print(_rows(manifest))
+    if manifest.rejects:
+        aside = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
+        console.print(f"Set aside (rejects/): {aside}", highlight=False, soft_wrap=True)
+    if manifest.features:
+        console.print(_features(manifest))
+    console.print(_files(manifest))
+    for generation in result.swept:
+        console.print(f"Swept the leftovers of the dead build {generation}", highlight=False)
+    console.print(
+        f"{seconds:.1f} s. The generation is {result.path}", highlight=False, soft_wrap=True
+    )
+
+
+def _rows(manifest: Manifest) -> Table:
+    columns = ("", "read", "kept", "rejected", "unknown", "duplicate", "short user")
+    table = _table(f"{manifest.name}: rows", columns)
+    counts = manifest.counts
+    for name, entry in (("items", counts.items), ("users", counts.users)):
+        if entry is not None:
+            duplicate = f"{entry.repeated:,} equal" if entry.repeated else ""
+            table.add_row(
+                name, *_numbers(entry.read, entry.kept, entry.rejected), "", duplicate, ""
+            )
+    log = counts.interactions
+    table.add_row(
+        "interactions",
+        *_numbers(
+            log.read, log.kept, log.rejected, log.unknown_item, log.duplicate, log.short_user
+        ),
+    )
+    for split in SPLITS:
+        table.add_row(f"  {split}", "", *_numbers(counts.sequences[split]))
+    return table
+
+
+def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
+    """A table whose first columns are text and the others numbers."""
+    table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False)
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="left" if k < texts else "right", no_wrap=True)
+    return table
+
+
+def _numbers(*values: int) -> list[str]:
+    return [f"{v:,}" for v in values]
+
+
+def _features(manifest: Manifest) -> Table:
+    columns = ("feature", "side", "kind", "ids", "tokens", "missing", "OOV")
+    table = _table("Features", columns, texts=3)
+    users = manifest.counts.users
+    for f in manifest.features:
+        rows = manifest.counts.items.kept if f.side == "item" else (users.kept if users else 0)
+        table.add_row(
+            f.name,
+            f.side,
+            f.kind,
+            f"{f.vocabulary_size:,}",
+            "several" if f.multivalued else f"{f.groups or 1:,}",
+            f"{f.missing / rows:.1%}" if rows else "",
+            f"{f.oov / rows:.1%}" if rows else "",
+        )
+    return table
+
+
+def _files(manifest: Manifest) -> Table:
+    table = _table("Files", ("kind", "files", "rows", "bytes", "smallest", "largest"))
+    kinds: dict[str, list[tuple[int, int]]] = {}
+    for file in manifest.files:
+        if file.rows is not None:
+            folder, name = file.path.split("/")
+            kind = f"{folder}/{name.split('-')[0]}" if folder == "sequences" else folder
+            kinds.setdefault(kind, []).append((file.rows, file.bytes))
+    for kind, sizes in kinds.items():
+        rows, nbytes = (sum(s[k] for s in sizes) for k in (0, 1))
+        low, high = (f"{pick(s[1] for s in sizes):,}" for pick in (min, max))
+        table.add_row(kind, f"{len(sizes)}", f"{rows:,}", f"{nbytes:,}", low, high)
+    return table

@@ -1,0 +1,95 @@
+"""`heterrec-pipeline embed`."""
+
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from heterrec_pipeline.commands.shared import (
+    BEAM,
+    BEAM_FLAGS,
+    DebugOption,
+    InputOption,
+    RunnerOption,
+    TimeLimitOption,
+    app,
+    guarded,
+)
+from heterrec_schemas.errors import CallError
+from heterrec_schemas.feature_spec import Source, describe_mistakes
+
+
+@app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
+def embed(
+    context: typer.Context,
+    input: InputOption,
+    items: Annotated[
+        list[str], typer.Option("--items", help="The item table: a file or glob; may be repeated.")
+    ],
+    key: Annotated[str, typer.Option(help="The item's key column.")],
+    output: Annotated[str, typer.Option(help="The folder for the shards of vectors.")],
+    text: Annotated[list[str], typer.Option(help="A text column; may be repeated.")] = [],  # noqa: B006
+    image: Annotated[
+        list[str], typer.Option(help="An image column (bytes or paths), for a CLIP model.")
+    ] = [],  # noqa: B006
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder, an installed model package, or a name on the Hugging Face hub."
+        ),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="A revision of a model on the hub.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text put before every text.")] = None,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="One of the model's own prompts, by name.")
+    ] = None,
+    normalize: Annotated[bool, typer.Option(help="Scale vectors to length 1.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Texts that go through the model at once.")] = 64,
+    shard_texts: Annotated[
+        int, typer.Option(help="Distinct texts a shard; finished shards survive an interruption.")
+    ] = 4096,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps ...")] = None,
+    threads: Annotated[int | None, typer.Option(help="PyTorch's threads a worker.")] = None,
+    max_reject_ratio: Annotated[
+        float, typer.Option(help="Above this share of bad rows the run fails.")
+    ] = 0.01,
+    format: Annotated[
+        str | None, typer.Option(help="parquet, csv or jsonl, where the suffix does not tell.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option(help="Encode all again, whatever stands there.")] = False,
+    runner: RunnerOption = None,
+    time_limit: TimeLimitOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Encode text or image columns of an item table; each distinct text once, resumable."""
+    with guarded(debug, time_limit=time_limit):
+        from heterrec_pipeline.embed import EmbedConfig, run_embed
+        from heterrec_pipeline.embed.config import DEFAULT_MODEL
+        from heterrec_pipeline.runtime.flags import with_runner
+
+        try:
+            source = Source.model_validate({"path": items, "format": format})
+        except ValidationError as error:
+            raise CallError(describe_mistakes(error, "--items")) from None
+        config = EmbedConfig(
+            input=input,
+            source=source,
+            key=key,
+            output=output,
+            text_columns=tuple(text),
+            image_columns=tuple(image),
+            model=model or DEFAULT_MODEL,
+            revision=revision,
+            prompt=prompt,
+            prompt_name=prompt_name,
+            normalize=normalize,
+            batch_size=batch_size,
+            max_shard_texts=shard_texts,
+            device=device,
+            threads=threads,
+            max_reject_ratio=max_reject_ratio,
+            fresh=fresh,
+            pipeline_args=tuple(with_runner(runner, context.args)),
+        )
+        run_embed(config, Console(stderr=True, markup=False))

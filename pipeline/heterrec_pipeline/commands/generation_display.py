@@ -1,0 +1,211 @@
+"""Show a generation, one of its items, or one of its users: tables for people, JSON for scripts."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from heterrec_schemas.generation import item_in_words, open_generation, overview, user_in_words
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+def run_inspect(
+    path: str,
+    *,
+    item: str | None = None,
+    user: str | None = None,
+    as_json: bool = False,
+    verify: bool = True,
+    console: Console,
+) -> None:
+    """Print what a generation holds: an overview, or the item and the user that are asked for.
+
+    Args:
+        path: an output folder, or a generation's own folder; local or a URI.
+        item: the key of an item to decode.
+        user: the key of a user whose sequences to show.
+        as_json: one JSON object with the keys `overview`, or `item` and `user` as asked for.
+        verify: compare the files' hashes with the manifest first; else only their sizes.
+        console: where to print.
+
+    Raises:
+        GenerationError: there is no generation, or it is damaged.
+        CallError: it has no such item or user.
+    """
+    generation = open_generation(path, verify="hashes" if verify else "sizes")
+    parts: dict[str, dict[str, Any]] = {}
+    if item is not None:
+        parts["item"] = item_in_words(generation, item)
+    if user is not None:
+        parts["user"] = user_in_words(generation, user)
+    if not parts:
+        parts["overview"] = overview(generation)
+    if as_json:
+        # `out` neither wraps nor colours.
+        console.out(json.dumps(parts, ensure_ascii=False, indent=1), highlight=False)
+        return
+    shown = {"overview": _overview, "item": _item, "user": _user}
+    for name, part in parts.items():
+        for block in shown[name](part):
+            console.print(block)
+
+
+def _overview(part: dict[str, Any]) -> Iterator[RenderableType]:
+    yield _lines(
+        {
+            "name": part["name"],
+            "generation": part["generation"],
+            "created": part["created"],
+            "parent": part["parent"] or "none",
+            "folder": part["root"],
+            "content": part["content_sha256"],
+        }
+    )
+    yield _feature_table(part["features"])
+    yield _file_table(part["tables"])
+    yield _count_table(part["counts"])
+    if part["cuts"]:
+        cuts = part["cuts"]
+        yield _lines({name.removesuffix("_ms"): cut["utc"] for name, cut in cuts.items()})
+    if part["rejects"]:
+        table = _table("rejects", "reason", "entries")
+        for reason, count in sorted(part["rejects"].items(), key=lambda r: (-r[1], r[0])):
+            _row(table, reason, f"{count:,}")
+        yield table
+    else:
+        yield Text("nothing was rejected")
+
+
+def _feature_table(features: list[dict[str, Any]]) -> Table:
+    table = _table("features", "feature", "side", "kind", "size", "missing", "out of vocabulary")
+    for feature in features:
+        _row(
+            table,
+            feature["name"],
+            feature["side"],
+            feature["kind"] + (", multivalued" if feature["multivalued"] else ""),
+            _size(feature),
+            _share(feature["missing"], feature["missing_share"]),
+            _share(feature["oov"], feature["oov_share"]),
+        )
+    return table
+
+
+def _size(feature: dict[str, Any]) -> str:
+    if feature["kind"] == "embedding":
+        return f"{feature['groups']} groups of {feature['vocabulary_size']:,} ids"
+    bins = f"{feature['bins']:,} bins, " if "bins" in feature else ""
+    return f"{bins}{feature['vocabulary_size']:,} ids"
+
+
+def _file_table(tables: list[dict[str, Any]]) -> Table:
+    shown = _table("files", "table", "shards", "rows", "size", "rows a shard", "row groups a shard")
+    for table in tables:
+        _row(
+            shown,
+            table["table"],
+            f"{len(table['rows']):,}",
+            f"{sum(table['rows']):,}",
+            _bytes(sum(table["bytes"])),
+            _range(table["rows"]),
+            _range(table["row_groups"]),
+        )
+    return shown
+
+
+def _count_table(counts: dict[str, Any]) -> Table:
+    table = _table("counts", "of", "counts")
+    for of, numbers in counts.items():
+        _row(table, of, ", ".join(f"{word} {count:,}" for word, count in numbers.items()))
+    return table
+
+
+def _item(part: dict[str, Any]) -> Iterator[RenderableType]:
+    yield _lines(
+        {
+            "item": part["item_id"],
+            "item_index": part["item_index"],
+            "status": part["status"],
+            "trained on": f"{part['train_count']:,} times",
+            "shard": part["shard"] or "none",
+        }
+    )
+    yield _cells(part["features"])
+
+
+def _user(part: dict[str, Any]) -> Iterator[RenderableType]:
+    yield _lines({"user": part["user_id"]})
+    if part["features"]:
+        yield _cells(part["features"])
+    for split, rows in part["splits"].items():
+        for row in rows:
+            title = f"{split}, window {row['window']}" if "window" in row else split
+            yield _event_table(title, row)
+
+
+def _event_table(title: str, row: dict[str, Any]) -> Table:
+    table = _table(title, "", "time (UTC)", "behaviour", "item", "what it is")
+    for role, events in (("", row["history"]), ("target", row.get("targets", []))):
+        for event in events:
+            words = [f"{name}: {text}" for name, text in event["features"].items()]
+            _row(
+                table,
+                role,
+                event["time"],
+                event.get("behaviour", ""),
+                event["item_id"] if event["item_id"] is not None else event["item_index"],
+                event.get("words") or "; ".join(words),
+            )
+    return table
+
+
+def _cells(features: dict[str, dict[str, Any]]) -> Table:
+    table = _table("features", "feature", "kind", "tokens", "value")
+    for name, cell in features.items():
+        tokens = cell.get("tokens", [cell.get("token")])
+        shown = " ".join(map(str, tokens[:8])) + (" ..." if len(tokens) > 8 else "")
+        _row(table, name, cell["kind"], shown, cell["words"])
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: object) -> None:
+    table.add_row(*(Text(_plain(cell)) for cell in cells))
+
+
+def _lines(values: dict[str, object]) -> Text:
+    width = max(map(len, values))
+    return Text("\n".join(f"{name:<{width}}  {_plain(value)}" for name, value in values.items()))
+
+
+def _plain(value: object) -> str:
+    """A value of the data as text that cannot steer a terminal."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)
+    )
+
+
+def _share(count: int, share: float | None) -> str:
+    return f"{count:,}" if share is None else f"{count:,} ({share:.1%})"
+
+
+def _range(numbers: list[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _bytes(count: int) -> str:
+    size, unit = float(count), 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{count} bytes"

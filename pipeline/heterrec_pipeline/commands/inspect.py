@@ -1,0 +1,31 @@
+"""`heterrec-pipeline inspect`."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from heterrec_pipeline.commands.shared import DebugOption, JsonOption, app, guarded
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="A generation, or an output folder (its latest).")],
+    item: Annotated[str | None, typer.Option(help="Decode the tokens of this item.")] = None,
+    user: Annotated[str | None, typer.Option(help="Show this user's sequences in words.")] = None,
+    verify: Annotated[bool, typer.Option(help="Check the hash of every file first.")] = True,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what a generation holds."""
+    with guarded(debug):
+        from heterrec_pipeline.commands.generation_display import run_inspect
+
+        run_inspect(
+            path,
+            item=item,
+            user=user,
+            as_json=as_json,
+            verify=verify,
+            console=Console(markup=False),
+        )

@@ -1,0 +1,52 @@
+"""`heterrec-pipeline plan`."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from heterrec_pipeline.commands.shared import (
+    BEAM,
+    BEAM_FLAGS,
+    DebugOption,
+    InputOption,
+    JsonOption,
+    RunnerOption,
+    SpecOption,
+    app,
+    guarded,
+    spec_text,
+)
+from heterrec_schemas.feature_spec import parse_spec
+
+
+@app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
+def plan(
+    context: typer.Context,
+    spec: SpecOption,
+    input: InputOption,
+    runner: RunnerOption = None,
+    full_scan: Annotated[
+        bool, typer.Option("--full-scan", help="Read everything: cardinalities are then exact.")
+    ] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say what a build would take and give, from schemas and a sample; nothing is run or written."""
+    with guarded(debug):
+        from heterrec_pipeline.planning.display import as_json as plan_json
+        from heterrec_pipeline.planning.display import show
+        from heterrec_pipeline.planning.plan import PlanConfig
+        from heterrec_pipeline.planning.plan import plan as reckon
+        from heterrec_pipeline.runtime.flags import use_stores, with_runner
+
+        flags = with_runner(runner, context.args)
+        use_stores(flags)
+        text = spec_text(spec, flags)
+        parsed = parse_spec(text, where=spec)
+        found = reckon(PlanConfig(parsed, text, input, flags, full_scan))
+        if as_json:
+            print(json.dumps(plan_json(found)))
+        else:
+            show(Console(markup=False), found)

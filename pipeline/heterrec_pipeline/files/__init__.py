@@ -1,0 +1,1 @@
+"""Files and objects that a build reads and writes: storage, parts, shards."""

@@ -1,0 +1,120 @@
+"""Parts: Arrow files by which one step hands large tables to the next, so that no shuffle has to hold them.
+
+A part belongs to one attempt of one bundle; only the reference that a finished bundle has emitted makes it count.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+
+import pyarrow as pa
+
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.telemetry.spans import FETCHED, SPILLED, moving
+
+Made = TypeVar("Made")
+KEPT = 16
+"""How many tables a process keeps of each kind."""
+_forgetters: list[Callable[[], None]] = []
+
+
+class Part(NamedTuple):
+    """A reference to a table: one record batch of an Arrow file."""
+
+    order: int
+    """Where the table stands among others of its shard."""
+    table: str
+    """Which table of the job it came from."""
+    path: str
+    batch: int
+
+
+class Stored(NamedTuple):
+    """A reference to a table that many workers look into: a whole Arrow file, and how many rows it holds."""
+
+    path: str
+    rows: int
+
+
+def write_parts(folder: str, stem: str, tables: list[pa.Table]) -> str:
+    """Write tables of one schema as the record batches 0, 1 .. of a new Arrow file; returns its path."""
+    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
+    with moving(SPILLED, f"spill {stem}") as moved:
+        with (
+            storage.open_write(path) as out,
+            pa.ipc.new_file(out.unhashed(), tables[0].schema) as writer,
+        ):
+            for table in tables:
+                batches = table.combine_chunks().to_batches()
+                assert len(batches) <= 1, f"{stem}: a part beyond 2 GB of text"
+                writer.write_batch(batches[0] if batches else _empty(table.schema))
+        moved.add(sum(len(t) for t in tables), out.size)
+    return path
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+
+
+def read_part(part: Part) -> pa.Table:
+    """The table that a reference stands for."""
+    with moving(FETCHED, f"fetch {part.table}") as moved, storage.open_arrow(part.path) as handle:
+        reader = pa.ipc.open_file(handle)
+        table = pa.Table.from_batches([reader.get_batch(part.batch)])
+        moved.add(len(table), table.nbytes)
+    return table
+
+
+def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> Stored:
+    """Write a table that many workers will look into, or (with the rows of a `batch`) one that is read piece by piece."""
+    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
+    with moving(SPILLED, f"spill {stem}") as moved:
+        with (
+            storage.open_write(path) as out,
+            pa.ipc.new_file(out.unhashed(), table.schema) as writer,
+        ):
+            writer.write_table(table, max_chunksize=batch)
+        moved.add(len(table), out.size)
+    return Stored(path, len(table))
+
+
+def stored_batches(stored: Stored) -> Iterator[pa.Table]:
+    """A stored table piece by piece, one in memory at a time."""
+    with storage.open_arrow(stored.path) as handle:
+        reader = pa.ipc.open_file(handle)
+        for k in range(reader.num_record_batches):
+            yield pa.Table.from_batches([reader.get_batch(k)])
+
+
+def opened(table: pa.Table | Part | Stored) -> pa.Table:
+    """A table itself, or the one that a reference stands for; a stored one stays loaded in this process."""
+    if isinstance(table, Stored):
+        return _loaded(table)
+    return read_part(table) if isinstance(table, Part) else table
+
+
+def row_count(table: pa.Table | Stored) -> int:
+    """How many rows a table has, without opening it."""
+    return table.rows if isinstance(table, Stored) else len(table)
+
+
+def once_a_process(make: Callable[[Stored], Made]) -> Callable[[Stored], Made]:
+    """Decorate what is made of a stored table: this process makes it once, and keeps it until `forget`."""
+    kept = lru_cache(maxsize=KEPT)(make)
+    _forgetters.append(kept.cache_clear)
+    return kept
+
+
+@once_a_process
+def _loaded(stored: Stored) -> pa.Table:
+    with moving(FETCHED, "fetch a whole table") as moved, storage.open_arrow(stored.path) as handle:
+        table = pa.ipc.open_file(handle).read_all()
+        moved.add(len(table), table.nbytes)
+    return table
+
+
+def forget() -> None:
+    """Let go of everything that was kept `once_a_process`."""
+    for clear in _forgetters:
+        clear()

@@ -1,0 +1,144 @@
+"""The sink: Parquet shards of exact row groups, under attempt-unique names until they are settled."""
+
+import posixpath
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.telemetry.spans import WRITTEN, moving
+from heterrec_schemas.tables import ROW_GROUP
+
+
+class Written(NamedTuple):
+    """A file that was written but is not settled yet."""
+
+    temporary: str
+    path: str
+    """Relative to the generation's folder."""
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class ShardWriter:
+    """Cuts what it is given into row groups of exact size, each from one contiguous chunk.
+
+    The cut into chunks must not show: Parquet's pages begin anew with every chunk.
+    """
+
+    def __init__(self, parquet: pq.ParquetWriter, row_group: int) -> None:
+        """Write to an open Parquet file."""
+        self._parquet = parquet
+        self._row_group = row_group
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+        self.rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows."""
+        self._waiting.append(table)
+        self._waiting_rows += len(table)
+        if self._waiting_rows >= self._row_group:
+            whole = pa.concat_tables(self._waiting)
+            full = len(whole) // self._row_group * self._row_group
+            for start in range(0, full, self._row_group):
+                self._write_group(whole.slice(start, self._row_group))
+            self._waiting = [whole.slice(full)]
+            self._waiting_rows = len(whole) - full
+
+    def finish(self) -> None:
+        """Write what is left."""
+        if self._waiting_rows:
+            self._write_group(pa.concat_tables(self._waiting))
+
+    def _write_group(self, table: pa.Table) -> None:
+        self._parquet.write_table(table.combine_chunks(), row_group_size=self._row_group)
+        self.rows += len(table)
+
+
+def parquet_writer(
+    sink: pa.NativeFile, schema: pa.Schema, plain: Sequence[str]
+) -> pq.ParquetWriter:
+    """A writer of Parquet as every table of a generation is written; `plain` columns go without a dictionary."""
+    leaves = {n: not any(n == p or n.startswith(f"{p}.") for p in plain) for n in _leaves(schema)}
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        use_dictionary=[n for n, repeats in leaves.items() if repeats],
+        write_statistics=True,
+    )
+
+
+@contextmanager
+def new_shard(
+    root: str,
+    path: str,
+    schema: pa.Schema,
+    *,
+    row_group: int = ROW_GROUP,
+    plain: Sequence[str] = (),
+    done: list[Written],
+) -> Iterator[ShardWriter]:
+    """Open a shard for writing; when the block ends well, `done` gets its `Written`.
+
+    Args:
+        root: the generation's folder.
+        path: the shard's final path below it.
+        schema: the shard's schema, metadata included.
+        row_group: rows a row group.
+        plain: columns whose values hardly repeat, written without a dictionary.
+        done: receives what was written.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    temporary = _temporary(root, path)
+    with moving(WRITTEN, f"write {path}") as moved, storage.open_write(temporary) as out:
+        with parquet_writer(pa.PythonFile(out, mode="w"), schema, plain) as parquet:
+            writer = ShardWriter(parquet, row_group)
+            yield writer
+            writer.finish()
+        moved.add(writer.rows, out.size)
+    done.append(Written(temporary, path, writer.rows, out.size, out.sha256))
+
+
+def write_shard(
+    root: str, path: str, table: pa.Table, *, row_group: int = ROW_GROUP, plain: Sequence[str] = ()
+) -> Written:
+    """Write a whole table as one shard; see `new_shard`."""
+    done: list[Written] = []
+    with new_shard(root, path, table.schema, row_group=row_group, plain=plain, done=done) as shard:
+        shard.write(table)
+    return done[0]
+
+
+def write_text(root: str, path: str, text: str) -> Written:
+    """Write a text file of the generation."""
+    data = text.encode("utf-8")
+    temporary = _temporary(root, path)
+    with moving(WRITTEN, f"write {path}") as moved:
+        sha256 = storage.write_bytes(temporary, data)
+        moved.add(0, len(data))
+    return Written(temporary, path, -1, len(data), sha256)
+
+
+def _temporary(root: str, path: str) -> str:
+    folder, name = posixpath.split(path)
+    return storage.join(root, folder, f".{name}.{uuid.uuid4().hex}.tmp")
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """The Parquet names of the schema's leaf columns."""
+    names = []
+    for field in schema:
+        name, kind = field.name, field.type
+        while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+            name, kind = f"{name}.list.element", kind.value_type
+        names.append(name)
+    return names

@@ -1,0 +1,1 @@
+"""Fit the features of a table: vocabularies, boundaries and quantizers."""

@@ -1,0 +1,169 @@
+"""Fit embedding quantizers without moving a vector: each block of dimensions reads the vectors it needs by itself."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from heterrec_pipeline.features import embedding
+from heterrec_pipeline.features.categorical import all_missing
+from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.keys.row_filter import KEY, Known, Spared, kept_rows
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_schemas.feature_spec import EmbeddingFeature
+from heterrec_schemas.hashing import hash_texts
+from heterrec_schemas.tokens import quantizer_edges
+
+BLOCK_BYTES = 256 * 2**20
+PASS_BLOCKS = 2
+"""How many blocks are filled by one reading of the vectors, which costs as much as all the rest of a fit."""
+SLACK = 1.25
+"""How far a sample may outgrow its size before it is cut back."""
+
+Block = tuple[str, int, int]
+Pass = tuple[Block, ...]
+
+
+def blocks(feature: EmbeddingFeature, population: int) -> Iterator[Block]:
+    """Cut a feature's dimensions so that no block holds more than 256 MB: (feature, first, last + 1)."""
+    rows = population if population <= feature.fit_sample else int(feature.fit_sample * SLACK)
+    widest = max(1, BLOCK_BYTES // (4 * max(rows, 1)))
+    count = -(-feature.dim // widest)
+    for k in range(count):
+        yield feature.name, k * feature.dim // count, (k + 1) * feature.dim // count
+
+
+def passes(feature: EmbeddingFeature, population: int) -> Iterator[Pass]:
+    """A feature's blocks, as many together as one reading fills."""
+    every = list(blocks(feature, population))
+    for start in range(0, len(every), PASS_BLOCKS):
+        yield tuple(every[start : start + PASS_BLOCKS])
+
+
+class PlanPasses(beam.DoFn):
+    """Features to readings: the blocks of dimensions of each."""
+
+    def __init__(self, table: TableJob) -> None:
+        """Plan for the embedding features of one table."""
+        self.table = table
+
+    @carried
+    def process(self, name: str, population: int) -> Iterator[Pass]:
+        """Plan one feature."""
+        feature = next(f for f in self.table.embeddings if f.name == name)
+        yield from passes(feature, population)
+
+
+class BlockSample:
+    """The vectors of a block of dimensions, those of the smallest (hash, key) when there are too many.
+
+    Shapes: W dimensions of the block, N vectors.
+    """
+
+    def __init__(self, width: int, population: int, limit: int) -> None:
+        """Room for the population, or for a sample of `limit` and some slack."""
+        self.limited = population > limit
+        self.limit = limit
+        room = int(limit * SLACK) + 1 if self.limited else population
+        self.values_WN = np.empty((width, room), dtype=np.float32)
+        self.hashes = np.empty(room if self.limited else 0, dtype=np.uint64)
+        self.keys: list[pl.Series] = []
+        self.count = 0
+
+    def add(self, values_NW: npt.NDArray[np.float32], keys: pl.Series) -> None:
+        """Add vectors with their keys."""
+        room = self.values_WN.shape[1]
+        start = 0
+        while start < len(values_NW):
+            stop = min(len(values_NW), start + room - self.count)
+            piece = values_NW[start:stop]
+            self.values_WN[:, self.count : self.count + len(piece)] = piece.T
+            if self.limited:
+                some = keys.slice(start, len(piece))
+                self.hashes[self.count : self.count + len(piece)] = hash_texts(some).to_numpy()
+                self.keys.append(some)
+            self.count += len(piece)
+            start = stop
+            if self.limited and self.count == room:
+                self.cut()
+
+    def cut(self) -> None:
+        """Keep the smallest (hash, key) only."""
+        if not self.limited or self.count <= self.limit:
+            return
+        keys = pl.concat(self.keys)
+        order = pl.DataFrame({"hash": self.hashes[: self.count], "key": keys})
+        best = order.with_row_index("at").sort("hash", "key").head(self.limit)["at"].sort()
+        at = best.to_numpy()
+        for row in self.values_WN:
+            row[: len(at)] = row[at]
+        self.hashes[: len(at)] = self.hashes[at]
+        self.keys = [keys.gather(best)]
+        self.count = len(at)
+
+    def edges(self, quantiles: int) -> npt.NDArray[np.float32]:
+        """The quantile edges of the block: [q - 1, W]."""
+        self.cut()
+        whole = self.count == self.values_WN.shape[1]
+        values = self.values_WN if whole else np.ascontiguousarray(self.values_WN[:, : self.count])
+        values += np.float32(0.0)  # -0.0 becomes +0.0
+        return quantizer_edges(values, quantiles)
+
+
+class FitBlocks(beam.DoFn):
+    """The blocks of one reading to their edges: (feature, table of the first dimension and the edges) a block."""
+
+    def __init__(self, table: TableJob, known: type[Known | Spared] = Known) -> None:
+        """Fit embedding features of one table; `known` is made of the last two side inputs."""
+        self.table, self.known = table, known
+
+    @carried
+    def process(
+        self, together: Pass, splits: Iterable[Split], keys: Any, rows_out: Any
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Fit the blocks of one feature, over all splits of the table."""
+        name, first, last = together[0][0], together[0][1], together[-1][2]
+        feature = next(f for f in self.table.embeddings if f.name == name)
+        known = self.known(keys, rows_out)
+        samples = [BlockSample(b - a, known.population, feature.fit_sample) for _, a, b in together]
+        bad = 0
+        for split in sorted(splits):
+            for rows in kept_rows(self.table, split, [feature.column], known):
+                METER.enter(f"fitting {name} ({first}..{last - 1} of {feature.dim} dimensions)")
+                at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
+                texts = pl.Series(rows[KEY]).gather(at)
+                for (_, a, b), sample in zip(together, samples, strict=True):
+                    sample.add(values[:, a:b], texts)
+                bad += len(cells)
+        if samples[0].count == 0:
+            detail = (
+                f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
+            )
+            raise all_missing(name, feature.column, self.table.name, detail)
+        for (_, a, _), sample in zip(together, samples, strict=True):
+            edges = sample.edges(feature.quantiles)
+            yield name, pa.table({"first": [a] * edges.size, "edge": edges.ravel()})
+
+
+class JoinBlocks(beam.DoFn):
+    """The edges of a feature's blocks to its quantizer."""
+
+    def __init__(self, table: TableJob) -> None:
+        """Join the blocks of one table's features."""
+        self.table = table
+
+    @carried
+    def process(self, element: tuple[str, Iterable[pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+        """Join one feature."""
+        name, parts = element
+        feature = next(f for f in self.table.embeddings if f.name == name)
+        ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))
+        edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]
+        yield name, embedding.quantizer_table(np.concatenate(edges, axis=1))

@@ -1,0 +1,34 @@
+"""What a flex template's launcher starts: its parameters, a flat list of flags, become a call of `build` that does not wait.
+
+The launcher gives `--spec=...`, `--input=...` and `--output=...` among Beam's own flags. It passes `--template_location` too:
+then Beam writes the job's description there, and the launcher creates the job and ends.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+OWN = ("spec", "input", "output")
+RUNNER = "--runner=DataflowRunner"
+
+
+def build_call(flags: Sequence[str]) -> list[str]:
+    """The arguments of the command line: own parameters before `--`, Beam's behind it.
+
+    Raises:
+        SystemExit: a parameter is missing; argparse names it.
+    """
+    parser = argparse.ArgumentParser(prog="heterrec template", allow_abbrev=False)
+    for name in OWN:
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--runner")  # a template runs on Dataflow, whatever is named
+    known, beam = parser.parse_known_args(list(flags))
+    own = [f"--{name}={getattr(known, name)}" for name in OWN]
+    return ["build", *own, "--no-wait", "--json", "--", RUNNER, *beam]
+
+
+def main() -> None:
+    """Run the command line with the launcher's flags."""
+    from heterrec_pipeline.commands import app
+
+    app(build_call(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The interaction log: read, check, join with the item index."""

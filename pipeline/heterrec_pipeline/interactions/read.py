@@ -1,0 +1,147 @@
+"""Check the rows of the log and join them with the item index: what is left is four numbers and a user a row."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+import pyarrow as pa
+
+from heterrec_pipeline.features.cells import cell_at
+from heterrec_pipeline.interactions.times import milliseconds
+from heterrec_pipeline.job import INTERACTIONS
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.prefetch import prefetched
+from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, read_split
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.reports import RejectedCell, counted, rejected
+from heterrec_schemas.feature_spec import FeatureSpec
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.values import column_text
+
+LOG_SEEN = "interactions.user"
+LOG_ITEM_SEEN = "interactions.item"
+
+
+def log_columns(spec: FeatureSpec) -> list[str]:
+    """The columns of the log that sequences are made of."""
+    log = spec.interactions
+    more = [log.behaviour.column] if log.behaviour else []
+    more += [log.order] if log.order else []
+    return list(dict.fromkeys([log.user, log.item, log.timestamp.column, *more]))
+
+
+def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:
+    """The `order` column: int64 with null where missing, and which cells are unreadable."""
+    text, _ = column_text(column, name)
+    number = text.cast(pl.Int64, strict=False)
+    odd = text.is_not_null() & number.is_null()
+    if odd.any():  # 5.0, +5, 1_000: what Python reads as a whole number
+        for k in odd.arg_true().to_list():
+            try:
+                value = int(str(text[k]))
+                number[k] = value if -(2**63) <= value < 2**63 else None
+            except ValueError:
+                continue
+        odd = text.is_not_null() & number.is_null()
+    return number, odd
+
+
+def parse_rows(
+    spec: FeatureSpec, rows: pa.Table
+) -> tuple[pl.DataFrame, list[RejectedCell], dict[str, int]]:
+    """Read every column of a batch of the log.
+
+    Args:
+        spec: names the columns.
+        rows: a located table of the raw columns.
+
+    Returns:
+        The readable rows (user, item: text; time int64; behaviour int32, behaviour_text if declared; order int64 if
+        declared), the bad ones (each under the first reason that holds), and what kinds of keys were seen.
+    """
+    log = spec.interactions
+    name = file_of(rows)
+    user, user_seen = key_text(one_chunk(rows, log.user), log.user, name)
+    item, item_seen = key_text(one_chunk(rows, log.item), log.item, name)
+    time = milliseconds(one_chunk(rows, log.timestamp.column), log.timestamp)
+    columns = {"row": pl.Series(rows[ROW]), "user": user, "item": item, "time": time}
+    if log.order is not None:
+        columns["order"], columns["odd_order"] = orders(one_chunk(rows, log.order), log.order)
+    if log.behaviour is not None:
+        text, _ = column_text(one_chunk(rows, log.behaviour.column), log.behaviour.column)
+        ids = {v: k + 2 for k, v in enumerate(log.behaviour.values)}
+        columns["behaviour_text"] = text
+        columns["behaviour"] = text.replace_strict(ids, default=None, return_dtype=pl.Int32)
+    frame = pl.DataFrame(columns).with_columns(reason=_first_reason(spec))
+    strange = frame["reason"].is_not_null()
+    seen = {LOG_SEEN: int(user_seen), LOG_ITEM_SEEN: int(item_seen)}
+    bad = _described(frame.filter(strange), strange.arg_true().to_list(), rows)
+    return frame.filter(~strange).drop("reason", "odd_order", strict=False), bad, seen
+
+
+def _first_reason(spec: FeatureSpec) -> pl.Expr:
+    """Why a row is bad, as `reason/column`, under the first reason that holds; null where it is good."""
+    log = spec.interactions
+    col = pl.col
+    when = [
+        (col("user").is_null(), Reason.MISSING_KEY, log.user),
+        (col("item").is_null(), Reason.MISSING_KEY, log.item),
+        (col("time").is_null(), Reason.TIME_UNREADABLE, log.timestamp.column),
+        (col("time") < 0, Reason.TIME_OUT_OF_RANGE, log.timestamp.column),
+    ]
+    if log.order is not None:
+        when.append((col("odd_order"), Reason.ORDER_UNREADABLE, log.order))
+    if log.behaviour is not None:
+        unknown = col("behaviour").is_null()
+        when.append((unknown, Reason.UNKNOWN_BEHAVIOUR, log.behaviour.column))
+    return pl.coalesce(pl.when(bad).then(pl.lit(f"{why}/{where}")) for bad, why, where in when)
+
+
+def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[RejectedCell]:
+    bad: list[RejectedCell] = []
+    for k, row, why in zip(at, frame["row"].to_list(), frame["reason"].to_list(), strict=True):
+        reason, _, column = why.partition("/")
+        bad.append((row, column, Reason(reason), cell_at(rows[column], k)))
+    return bad
+
+
+def _with_short(bad: list[RejectedCell], short: dict[int, str]) -> list[RejectedCell]:
+    """Rows that ended early are listed as such, whether or not enough of them was left to be kept."""
+    listed: list[RejectedCell] = [
+        (row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()
+    ]
+    return [b for b in bad if b[0] not in short] + listed if short else bad
+
+
+class ReadLog(beam.DoFn):
+    """Splits of the log to located tables of raw columns; malformed rows are set aside."""
+
+    def __init__(self, columns: list[str], report: bool = True) -> None:
+        """Read some columns; a second reading of the log reports nothing."""
+        self.columns, self.report = columns, report
+
+    @carried
+    def process(self, split: Split) -> Iterator[Any]:
+        """Read one split."""
+        for batch in prefetched(read_split(split, self.columns)):
+            if self.report:
+                rows = len(batch.table) + len(batch.bad)
+                METER.read(INTERACTIONS, rows)
+                yield counted("interactions.read", rows)
+                yield counted("interactions.malformed", len(batch.bad))
+                bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
+                yield from rejected(INTERACTIONS, split.file.name, bad)
+            if len(batch.table):
+                yield located(batch, split)
+
+
+__all__ = [
+    "LOG_ITEM_SEEN",
+    "LOG_SEEN",
+    "ReadLog",
+    "log_columns",
+    "parse_rows",
+]

@@ -1,0 +1,65 @@
+"""Wiring of the log: splits to rows with item indices."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+from apache_beam.pvalue import AsSingleton, PCollection
+
+from heterrec_pipeline.interactions.join import CheckLog, CheckRows, JoinItems
+from heterrec_pipeline.interactions.read import ReadLog, log_columns
+from heterrec_pipeline.job import ITEMS, Job
+from heterrec_pipeline.keys.read import SEEN
+from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.exchange import Exchange
+from heterrec_pipeline.wiring.reports import Ledger
+from heterrec_pipeline.wiring.step import Composite, Kinds, Step
+
+
+class LogOutput(NamedTuple):
+    """The rows of the shuffle, and the kinds of user ids."""
+
+    rows: PCollection
+    kinds: PCollection
+
+
+@dataclass(eq=False, kw_only=True)
+class IndexedLog(Composite):
+    """Splits of the log to checked rows that know their item's index."""
+
+    job: Job
+    index: PCollection
+    ledger: Ledger
+
+    def expand(self, splits: PCollection) -> LogOutput:
+        """Read, check, join."""
+        spec = self.job.spec
+        raw = splits | "read" >> Step(
+            do_fn=ReadLog(log_columns(spec)), ledger=self.ledger, spread=True
+        )
+        if self.job.sizes.is_large(ITEMS):
+            return self._by_bucket(raw)
+        rows, seen = raw | "check and index" >> Step(
+            do_fn=CheckLog(spec),
+            ledger=self.ledger,
+            side_inputs=(AsSingleton(self.index),),
+            tags=(SEEN,),
+        )
+        return LogOutput(rows, seen | "kinds" >> Kinds())
+
+    def _by_bucket(self, raw: PCollection) -> LogOutput:
+        """Check, and join where the items of a bucket and their interactions meet."""
+        spec = self.job.spec
+        shards = spec.items.catalogue_vocabulary.shards
+        rows, seen = raw | "check" >> Step(
+            do_fn=CheckRows(spec), ledger=self.ledger, tags=(SEEN,), kind=tuple[str, pa.Table]
+        )
+        cut = rows | "cut" >> CutTables(
+            column="item", buckets={ITEMS: self.job.sizes.buckets(ITEMS, shards)}
+        )
+        joined = (
+            {"log": cut, "ids": self.index}
+            | "by item" >> Exchange(job=self.job, key=Place, references=("ids",))
+            | "index" >> Step(do_fn=JoinItems(spec), ledger=self.ledger)
+        )
+        return LogOutput(joined, seen | "kinds" >> Kinds())

@@ -1,0 +1,148 @@
+"""Encode the rows of a feature table with what was fitted, and send them on to where they are written."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from heterrec_pipeline.features import categorical, embedding, numeric
+from heterrec_pipeline.features.cells import Encoded, missing_rows
+from heterrec_pipeline.features.fitted import Fitted
+from heterrec_pipeline.files.parts import opened
+from heterrec_pipeline.items.place import ToItemShards
+from heterrec_pipeline.job import ITEMS, Job, TableJob
+from heterrec_pipeline.keys.row_filter import ID, KEY, ROW, Known, Spared, kept_rows
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.reports import RejectedCell, counted, rejected
+from heterrec_schemas.feature_spec import CategoricalFeature, Feature, NumericFeature
+
+TOKENS = "tokens"
+Tables = dict[str, pa.Table]
+
+
+def encode_column(feature: Feature, column: pa.Array, fitted: pa.Table) -> Encoded:
+    """The tokens of a raw column; a new feature kind is one line here."""
+    if isinstance(feature, CategoricalFeature):
+        return categorical.encode(feature, column, fitted)
+    if isinstance(feature, NumericFeature):
+        return numeric.encode(feature, column, fitted)
+    return embedding.encode(feature, column, fitted)
+
+
+def fitted_tables(table: TableJob, fitted: dict[str, Fitted]) -> Tables:
+    """The fits of a table's features, opened."""
+    found = {f.name: fitted[f.name].table for f in table.features}
+    return {name: opened(t) for name, t in found.items() if t is not None}
+
+
+def encode_rows(
+    table: TableJob, rows: pa.Table, fitted: Tables
+) -> tuple[list[pa.Array], dict[str, int], list[RejectedCell]]:
+    """The tokens of a batch.
+
+    Returns:
+        A token column a feature, how many rows were out of vocabulary a feature, and the bad cells by row number.
+    """
+    numbers = rows[ROW].to_numpy()
+    columns, oov, bad = [], {}, []
+    for feature in table.features:
+        encoded = encode_column(feature, one_chunk(rows, feature.column), fitted[feature.name])
+        columns.append(encoded.tokens)
+        oov[feature.name] = encoded.oov_rows
+        bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in encoded.bad]
+    return columns, oov, bad
+
+
+class EncodeItems(beam.DoFn):
+    """Splits of a catalogue table to parts of its tokens: (item shard, part).
+
+    Where the ids of the items are not at hand, (items, tokens with the items' keys as OWNER) go out under `TOKENS`
+    instead; the cells of features with a large vocabulary go out under `CELLS` either way.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        table: TableJob,
+        *,
+        report: bool,
+        known: type[Known | Spared] = Known,
+        large: Sequence[str] = (),
+    ) -> None:
+        """Encode one table.
+
+        Args:
+            job: the build.
+            table: the table.
+            report: whether bad cells are recorded; those of rows out of the log were recorded there.
+            known: made of the first two side inputs.
+            large: the side's features with a large vocabulary.
+        """
+        self.job, self.report, self.known = job, report, known
+        self.table, self.large = table, LargeCells(table, large)
+
+    @carried
+    def process(
+        self, split: Split, keys: Any, rows_out: Any, fitted: dict[str, Fitted]
+    ) -> Iterator[Any]:
+        """Encode one split."""
+        known = self.known(keys, rows_out)
+        rest = self.large.rest
+        tables = fitted_tables(rest, fitted)
+        columns = [f.column for f in self.table.features]
+        names = [f.name for f in rest.features]
+        waiting = ToItemShards(self.job, self.table.name, known.population)
+        for rows in kept_rows(self.table, split, columns, known):
+            METER.enter(f"encoding {self.table.name}")
+            tokens, oov, bad = encode_rows(rest, rows, tables)
+            if self.report:
+                yield from rejected(self.table.name, split.file.name, bad)
+            for name, count in oov.items():
+                yield counted(f"item/{name}.oov", count)
+            texts = rows[KEY].cast(pa.string())
+            if known.ids is None:
+                yield from self.large.tagged(rows, KEY)
+                whole = pa.table([texts, *tokens], names=[OWNER, *names])
+                yield TaggedOutput(TOKENS, (ITEMS, whole))
+                continue
+            yield from self.large.tagged(rows, ID)
+            whole = pa.table([rows[ID], *tokens], names=["item_index", *names])
+            if not self.table.joined:
+                whole = whole.add_column(1, "item_id", texts)
+            yield from waiting.add(whole)
+        yield from waiting.flush()
+
+
+class EncodeUsers(beam.DoFn):
+    """Splits of the table of users to tables of user (text) and tokens, and `CELLS`: see `EncodeItems`."""
+
+    def __init__(
+        self, table: TableJob, known: type[Known | Spared] = Known, large: Sequence[str] = ()
+    ) -> None:
+        """Encode the table of users; see `EncodeItems`."""
+        self.table, self.known, self.large = table, known, LargeCells(table, large)
+
+    @carried
+    def process(
+        self, split: Split, keys: Any, rows_out: Any, fitted: dict[str, Fitted]
+    ) -> Iterator[Any]:
+        """Encode one split."""
+        rest = self.large.rest
+        tables = fitted_tables(rest, fitted)
+        columns = [f.column for f in self.table.features]
+        for rows in kept_rows(self.table, split, columns, self.known(keys, rows_out)):
+            METER.enter("encoding users")
+            tokens, oov, bad = encode_rows(rest, rows, tables)
+            yield from self.large.tagged(rows, KEY)
+            yield from rejected(self.table.name, split.file.name, bad)
+            for k, (name, count) in enumerate(oov.items()):
+                yield counted(f"user/{name}.oov", count)
+                yield counted(f"user/{name}.missing", missing_rows(tokens[k]))
+            names = ["user", *(f"user_{f.name}" for f in rest.features)]
+            yield pa.table([rows[KEY].cast(pa.string()), *tokens], names=names)

@@ -1,0 +1,242 @@
+"""A denormalised log: the rows of the items come out of the interactions, one an item."""
+
+import json
+import math
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.pvalue import TaggedOutput
+
+from heterrec_pipeline.features import categorical, embedding, numeric
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.parts import Part, opened
+from heterrec_pipeline.interactions.read import orders
+from heterrec_pipeline.interactions.times import milliseconds
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
+from heterrec_pipeline.keys.duplicates import canonical_text
+from heterrec_pipeline.keys.read import SEEN, key_text
+from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
+from heterrec_pipeline.wiring.reports import RejectedCell, rejected
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+    NumericFeature,
+)
+from heterrec_schemas.values import column_text
+
+# Raw cells of the log keep their names; these stand beside them.
+ITEM, TIME, ORDER = "__item", "__time", "__order"
+
+
+def aggregate_columns(spec: FeatureSpec, table: TableJob) -> list[str]:
+    """The columns of the log that item rows are made of."""
+    log = spec.interactions
+    more = [log.order] if log.order else []
+    return list(dict.fromkeys([log.item, log.timestamp.column, *more, *table.columns]))
+
+
+def readable_rows(spec: FeatureSpec, table: TableJob, rows: pa.Table) -> tuple[pa.Table, int]:
+    """The rows of a batch with a readable item and time, accepted later or not.
+
+    Returns:
+        Columns ITEM (text), TIME (int64), ORDER (int64, null where missing), ROW, the raw feature columns; and what kinds of
+        keys were seen.
+    """
+    log = spec.interactions
+    item, seen = key_text(one_chunk(rows, log.item), log.item, file_of(rows))
+    time = milliseconds(one_chunk(rows, log.timestamp.column), log.timestamp)
+    good = item.is_not_null() & (time >= 0).fill_null(False)
+    if log.order is None:
+        order = pl.Series([None] * len(item), dtype=pl.Int64)
+    else:
+        order, _ = orders(one_chunk(rows, log.order), log.order)
+    columns = list(dict.fromkeys(f.column for f in table.features))
+    found = rows.select([ROW, *columns])
+    for name, series in ((ITEM, item), (TIME, time), (ORDER, order)):
+        found = found.append_column(name, series.to_arrow())
+    return (found if good.all() else found.filter(good.to_arrow())), int(seen)
+
+
+def derived(table: TableJob) -> TableJob:
+    """The table of item rows that aggregation makes: its columns are named as the features."""
+    features = tuple(f.model_copy(update={"column": f.name}) for f in table.features)
+    return replace(table, key=ITEM, features=features)
+
+
+def concatenated(tables: list[pa.Table]) -> pa.Table:
+    """Tables of one set of columns as one; a column whose types do not go together becomes text, or JSON."""
+    columns = {}
+    for name in tables[0].column_names:
+        cells = [one_chunk(t, name) for t in tables]
+        if any(pa.types.is_binary(c.type) for c in cells):  # Arrow would take texts for bytes
+            cells = [_json_cells(c) for c in cells]
+        parts = [pa.table({name: c}) for c in cells]
+        try:
+            columns[name] = pa.concat_tables(parts, promote_options="permissive")[name]
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            make = _json_cells if any(_is_shaped(c.type) for c in cells) else _text_cells
+            columns[name] = pa.chunked_array([make(c) for c in cells])
+    return pa.table(columns)
+
+
+def _is_shaped(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind))
+
+
+def _text_cells(cells: pa.Array) -> pa.Array:
+    return column_text(cells)[0].to_arrow().cast(pa.string())
+
+
+def _json_cells(cells: pa.Array) -> pa.Array:
+    """Cells as JSON, as the reader of JSON lines makes them where shapes are mixed."""
+    if pa.types.is_binary(cells.type):
+        return cells
+    texts = [None if c is None else json.dumps(c).encode() for c in cells.to_pylist()]
+    return pa.array(texts, pa.binary())
+
+
+class ToItems(beam.DoFn):
+    """Located tables of the log to (item bucket, rows): the second shuffle, which only a denormalised log needs."""
+
+    def __init__(self, job: Job, buckets: int) -> None:
+        """Cut by hash of the item."""
+        self.job, self.buckets = job, buckets
+
+    @carried
+    def process(self, rows: pa.Table) -> Iterator[Any]:
+        """Send each row to its item's bucket."""
+        table = self.job.items
+        found, seen = readable_rows(self.job.spec, table, rows)
+        yield TaggedOutput(SEEN, (ITEMS, seen))
+        for feature in table.features:
+            if isinstance(feature, CategoricalFeature):
+                _, kinds = categorical.texts(feature, one_chunk(found, feature.column))
+                yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
+        yield from rejected(INTERACTIONS, file_of(rows), _bad_cells(table, found))
+        found = found.drop_columns([ROW])
+        numbers = pl.Series(bucket_numbers(pl.Series(found[ITEM]).cast(pl.String), 1, self.buckets))
+        for bucket in numbers.unique().to_list():
+            yield bucket, found.filter((numbers == bucket).to_arrow())
+
+
+def _bad_cells(table: TableJob, rows: pa.Table) -> list[RejectedCell]:
+    bad = []
+    numbers = rows[ROW].to_numpy()
+    for feature in table.features:
+        cells: list[Any] = []
+        if isinstance(feature, NumericFeature):
+            _, cells = numeric.numbers(feature, one_chunk(rows, feature.column))
+        elif isinstance(feature, EmbeddingFeature):
+            _, _, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
+        bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
+    return bad
+
+
+def aggregate(table: TableJob, rows: pa.Table) -> pa.Table:
+    """One row an item: its key, and for each feature the value that the feature's `aggregate` says.
+
+    Args:
+        table: the items, whose features name raw columns.
+        rows: the rows of some items, all of each item's.
+
+    Returns:
+        Columns: ITEM (text), then one a feature, named as the feature.
+    """
+    items = pl.DataFrame({ITEM: pl.Series(rows[ITEM]).cast(pl.String)}).unique().sort(ITEM)
+    columns = {ITEM: items[ITEM].to_arrow().cast(pa.string())}
+    for feature in table.features:
+        if feature.aggregate in ("mean", "median"):
+            assert isinstance(feature, NumericFeature)
+            columns[feature.name] = _averaged(feature, rows, items)
+        else:
+            columns[feature.name] = _latest(feature, rows, items)
+    return pa.table(columns)
+
+
+def _averaged(feature: NumericFeature, rows: pa.Table, items: pl.DataFrame) -> pa.Array:
+    """`mean`: math.fsum over the values / n; `median`: the mean of the middle two."""
+    values, _ = numeric.numbers(feature, one_chunk(rows, feature.column))
+    frame = pl.DataFrame({ITEM: pl.Series(rows[ITEM]).cast(pl.String), "value": values})
+    lists = frame.filter(pl.col("value").is_not_nan()).sort("value").group_by(ITEM).agg("value")
+    rule = _mean if feature.aggregate == "mean" else _median
+    made = [rule(v) for v in lists["value"].to_list()]
+    found = lists.select(ITEM, value=pl.Series(made, dtype=pl.Float64))
+    return items.join(found, on=ITEM, how="left", maintain_order="left")["value"].to_arrow()
+
+
+def _mean(values: list[float]) -> float:
+    try:
+        return math.fsum(sorted(values)) / len(values)
+    except (OverflowError, ValueError):  # infinities of both signs, or a sum beyond float64
+        return sum(values) / len(values)
+
+
+def _median(ordered: list[float]) -> float:
+    ordered = sorted(ordered)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return (low + high) / 2
+
+
+def _latest(feature: Feature, rows: pa.Table, items: pl.DataFrame) -> pa.Array:
+    """The non-missing value of the latest time; ties: the largest order, then the smallest text."""
+    column = one_chunk(rows, feature.column)
+    text = _cell_texts(feature, column)
+    frame = pl.DataFrame(
+        {
+            ITEM: pl.Series(rows[ITEM]).cast(pl.String),
+            "time": pl.Series(rows[TIME]),
+            # A missing order sorts last among interactions of one time, so it is the largest.
+            "order": pl.Series(rows[ORDER]).fill_null(2**63 - 1),
+            "text": text,
+        }
+    ).with_row_index("at")
+    best = (
+        frame.filter(pl.col("text").is_not_null())
+        .sort([ITEM, "time", "order", "text", "at"], descending=[False, True, True, False, False])
+        .unique(ITEM, keep="first", maintain_order=True)
+    )
+    at = items.join(best.select(ITEM, "at"), on=ITEM, how="left", maintain_order="left")["at"]
+    return column.take(at.to_arrow())
+
+
+def _cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
+    """The text of each cell, null where missing; of a list, that of `canonical_text`."""
+    if _is_shaped(column.type) or pa.types.is_decimal(column.type):
+        cells = [canonical_text(feature, c) for c in column.to_pylist()]
+        text = pl.Series([None if c in ("", "[]") else c for c in cells], dtype=pl.String)
+    else:
+        text, _ = column_text(column, feature.column)
+    missing = getattr(feature, "missing_values", [])
+    return text.set(text.is_in(missing).fill_null(False), None) if missing else text
+
+
+class AggregateItems(beam.DoFn):
+    """All rows of a bucket of items to a Parquet part of item rows, handed on as a split like any other."""
+
+    def __init__(self, job: Job) -> None:
+        """Aggregate for one job."""
+        self.job = job
+
+    @carried
+    def process(self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]) -> Iterator[Any]:
+        """Aggregate one bucket."""
+        bucket, pieces = element
+        rows = concatenated([opened(p) for p in pieces["items"]])
+        table = aggregate(self.job.items, rows)
+        path = storage.join(
+            self.job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet"
+        )
+        with storage.open_write(path) as out:
+            pq.write_table(table, pa.PythonFile(out, mode="w"), row_group_size=65_536)
+        yield Split(InputFile(path, f"items-from-log-{bucket:05d}", out.size, "parquet"))

@@ -1,0 +1,89 @@
+"""Wiring of `place`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from apache_beam.pvalue import AsSingleton, PCollection
+
+from heterrec_pipeline.files.parts import Part
+from heterrec_pipeline.items.place import PlaceCells, PlaceItems, PlaceUsers
+from heterrec_pipeline.job import ITEMS, USERS, Job, TableJob
+from heterrec_pipeline.vocabularies.cells import OWNER
+from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.exchange import Exchange
+from heterrec_pipeline.wiring.reports import Ledger
+from heterrec_pipeline.wiring.step import Composite, Step, of_type
+from heterrec_schemas.feature_spec import CategoricalFeature
+
+
+@dataclass(eq=False, kw_only=True)
+class PlaceByItem(Composite):
+    """Cells with ids, and the tokens of each table where the items' ids are not at hand, to parts of item shards.
+
+    Attributes:
+        job: the build.
+        tables: the catalogue's tables.
+        large: the names of its large features.
+        population: how many items there are.
+        index: ((items, bucket), part) of keys and ids; None where cells name their item by its index.
+        tokens: (items, tokens) by table, with keys as OWNER.
+    """
+
+    job: Job
+    tables: Sequence[TableJob]
+    large: Sequence[str]
+    population: PCollection
+    index: PCollection | None
+    tokens: dict[str, PCollection]
+
+    def expand(self, cells: PCollection) -> PCollection:
+        """Join by key where need be, then cut by shard."""
+        population, kind = (AsSingleton(self.population),), tuple[int, Part]
+        if self.index is None:
+            return cells | "place cells" >> Step(
+                do_fn=PlaceCells(self.job, self.large), side_inputs=population, kind=kind
+            )
+        shards = self.job.spec.items.catalogue_vocabulary.shards
+        buckets = {ITEMS: self.job.sizes.buckets(ITEMS, shards)}
+        cut = cells | "cut" >> CutTables(column=OWNER, buckets=buckets, name=ITEMS)
+        pieces = {"ids": self.index, "cells": cut}
+        for k, table in enumerate(self.tables):
+            tokens = of_type(self.tokens[table.name], tuple[str, pa.Table])
+            pieces[f"tokens-{k}"] = tokens | f"cut {table.name}" >> CutTables(
+                column=OWNER, buckets=buckets
+            )
+        return (
+            pieces
+            | "by item" >> Exchange(job=self.job, key=Place, references=("ids",))
+            | "place"
+            >> Step(
+                do_fn=PlaceItems(self.job, self.tables, self.large),
+                side_inputs=population,
+                kind=kind,
+            )
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class PlaceByUser(Composite):
+    """Users' tokens, and the cells of their large features, to whole tokens."""
+
+    job: Job
+    table: TableJob
+    large: Sequence[CategoricalFeature]
+    ledger: Ledger
+    cells: PCollection
+
+    def expand(self, tokens: PCollection) -> PCollection:
+        """Group by user, join."""
+        buckets = {USERS: self.job.sizes.buckets(USERS, None)}
+        return (
+            {
+                "tokens": tokens | "cut" >> CutTables(column="user", buckets=buckets, name=USERS),
+                "cells": self.cells
+                | "cut cells" >> CutTables(column=OWNER, buckets=buckets, name=USERS),
+            }
+            | "by user" >> Exchange(job=self.job, key=Place)
+            | "join" >> Step(do_fn=PlaceUsers(self.table, self.large), ledger=self.ledger)
+        )

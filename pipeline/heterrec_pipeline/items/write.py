@@ -1,0 +1,117 @@
+"""Write what the catalogue became: item shards, vocabularies, boundaries, quantizers."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from heterrec_pipeline.features.cells import missing_rows
+from heterrec_pipeline.features.fitted import Fitted, feature_entry, missing_token
+from heterrec_pipeline.files.parts import Part, read_part
+from heterrec_pipeline.files.shards import write_shard
+from heterrec_pipeline.items.place import item_cuts, looked_up
+from heterrec_pipeline.job import ITEMS, Job, TableJob
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.vocabularies.cells import large_features
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.reports import counted, written
+from heterrec_schemas.feature_spec import Feature
+from heterrec_schemas.tables import WIDE_ROW_GROUP, items_schema, shard_name
+from heterrec_schemas.values import Seen
+
+
+class WriteItemShard(beam.DoFn):
+    """All parts of an item shard to its Parquet file."""
+
+    def __init__(self, job: Job) -> None:
+        """Write shards of one job."""
+        self.job = job
+
+    @carried
+    def process(
+        self,
+        element: tuple[int, Iterable[Part | None]],
+        population: int,
+        fitted: dict[str, Fitted],
+        seen: dict[str, int],
+    ) -> Iterator[Any]:
+        """Write one shard."""
+        shard, parts = element
+        spec = self.job.spec
+        shards = spec.output.item_shards
+        low, high = item_cuts(population, shards)[shard : shard + 2] + spec.first_item_index
+        integral = Seen(seen.get(ITEMS, 0)).integral
+        entries = [feature_entry(f, "item", fitted[f.name].size) for f in spec.items.features]
+        schema = items_schema(spec, integral=integral, entries=entries)
+        mine = [p for p in parts if p is not None]
+        columns = {}
+        for large in large_features(self.job, self.job.item_tables):
+            values = [read_part(p) for p in sorted(mine) if p.table == f"item/{large.name}"]
+            columns[large.name], oov = looked_up(large, values, int(low), int(high))
+            yield counted(f"item/{large.name}.oov", oov)
+        table = assemble_items(self.job, mine, int(low), int(high), schema, columns)
+        for feature in spec.items.features:
+            missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
+            yield counted(f"item/{feature.name}.missing", missing)
+        path = f"items/{shard_name('items', shard, shards)}"
+        file = write_shard(
+            self.job.root, path, table, row_group=WIDE_ROW_GROUP, plain=("item_index", "item_id")
+        )
+        METER.wrote("items", len(table))
+        yield written(file)
+        yield file
+
+
+def assemble_items(
+    job: Job,
+    parts: list[Part],
+    low: int,
+    high: int,
+    schema: pa.Schema,
+    done: dict[str, pa.Array],
+) -> pa.Table:
+    """The rows low .. high - 1 of the item table: one a catalogue item, joined tables' tokens beside its own.
+
+    Columns that are `done` already are taken as they are.
+    """
+    columns: dict[str, pa.ChunkedArray] = {"item_index": pa.array(np.arange(low, high)), **done}
+    for table in job.item_tables:
+        mine = [read_part(p) for p in sorted(parts) if p.table == table.name]
+        features = [f for f in table.features if f.name not in done]
+        names = [f.name for f in features] + ([] if table.joined else ["item_id"])
+        if not mine or not names:
+            columns |= {f.name: _all_missing(f, high - low) for f in features}
+            continue
+        rows = pa.concat_tables(mine)
+        order = np.full(high - low, -1, dtype=np.int64)
+        order[rows["item_index"].to_numpy() - low] = np.arange(len(rows))
+        absent = np.flatnonzero(order < 0)
+        if len(absent):  # items without a row in a joined table
+            order[absent] = len(rows)
+            rows = pa.concat_tables([rows.select(names), _missing_row(table, names)])
+        taken = rows.select(names).take(pa.array(order))
+        columns |= {n: taken[n] for n in names}
+    if "item_id" not in columns:  # a shard without items
+        columns["item_id"] = pa.array([], pa.string())
+    cast = [
+        pl.Series(columns[f.name]).cast(pl.Int64).to_arrow() if _whole_keys(f) else columns[f.name]
+        for f in schema
+    ]
+    return pa.table([c.cast(f.type) for c, f in zip(cast, schema, strict=True)], schema=schema)
+
+
+def _whole_keys(field: pa.Field) -> bool:
+    return bool(field.name == "item_id" and field.type == pa.int64())
+
+
+def _all_missing(feature: Feature, rows: int) -> pa.Array:
+    one = missing_token(feature)
+    return pa.concat_arrays([one] * rows) if rows else one.slice(0, 0)
+
+
+def _missing_row(table: TableJob, names: list[str]) -> pa.Table:
+    tokens = {f.name: missing_token(f) for f in table.features}
+    return pa.table({n: tokens[n] for n in names})

@@ -1,0 +1,1 @@
+"""Keys of the feature tables: read, numbered, duplicates resolved."""

@@ -1,0 +1,1 @@
+"""Engines and options: how a graph is run."""

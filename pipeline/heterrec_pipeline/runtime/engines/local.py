@@ -1,0 +1,135 @@
+"""Worker processes of Beam's local engine, watched: Beam itself waits for ever for one that has died."""
+
+import contextlib
+import json
+import logging
+import os
+import shlex
+import subprocess
+import tempfile
+import threading
+import weakref
+from typing import IO, Any, ClassVar
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
+    GrpcWorkerHandler,
+    WorkerHandler,
+)
+
+from heterrec_pipeline.runtime.engines.engine import Engine
+from heterrec_pipeline.runtime.engines.processes import end, ended
+from heterrec_schemas.errors import HeterrecError, RunError
+
+TELL_SECONDS = 0.2
+"""How often a worker's death is told to whoever asks that worker for something."""
+LEAVE_SECONDS = 1.0
+"""What a worker gets to leave by itself at the end of a run."""
+
+
+class LocalProcesses(Engine):
+    """FnApiRunner with `--direct_running_mode=multi_processing`."""
+
+    def __init__(self, options: PipelineOptions) -> None:
+        """The workers follow these options, as far as they are plain values."""
+        self._options = options
+
+    def start(self) -> None:
+        """Put the watched worker in the place of Beam's own."""
+        told = self._options.get_all_options(drop_default=True)
+        WatchedWorker.deaths.clear()
+        WatchedWorker.options = json.dumps({"options": told}, default=str)
+        WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(WatchedWorker)
+
+    def cause(self, error: Exception) -> HeterrecError | None:
+        """The worker that has died first."""
+        return next(iter(WatchedWorker.deaths), None)
+
+
+class WatchedWorker(GrpcWorkerHandler):
+    """A worker process. When it ends before its time, its siblings are ended and the run fails with the reason."""
+
+    options: ClassVar[str] = "{}"
+    """Beam's options as JSON, for the file systems of the workers; Beam would give them none."""
+    deaths: ClassVar[list[RunError]] = []
+    """The workers of this run that have ended before their time, in that order."""
+    _all: ClassVar[weakref.WeakSet["WatchedWorker"]] = weakref.WeakSet()
+
+    def __init__(self, command: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
+        """Called by Beam, with the command line that starts a worker."""
+        super().__init__(state, provision_info, grpc_server)
+        self._command = shlex.split(command.decode())
+        self._killed = False
+        self._closed = threading.Event()
+        self._output: IO[bytes] | None = None
+        self._all.add(self)
+
+    def start_worker(self) -> None:
+        """Start the process, and a thread that waits for its end."""
+        told = {
+            "WORKER_ID": self.worker_id,
+            "PIPELINE_OPTIONS": self.options,
+            "CONTROL_API_SERVICE_DESCRIPTOR": str(self.control_api_service_descriptor()),
+            "LOGGING_API_SERVICE_DESCRIPTOR": str(self.logging_api_service_descriptor()),
+        }
+        if not logging.getLogger().isEnabledFor(logging.INFO):
+            self._output = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            self._command,
+            env=os.environ | told,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            start_new_session=True,  # Ctrl-C is for the command, which ends its workers
+        )
+        self._watcher = threading.Thread(target=self._watch, name=f"watch {self.worker_id}")
+        self._watcher.start()
+
+    def close(self) -> None:
+        """The run is over: from now on the worker may end."""
+        self._closed.set()
+        super().close()
+
+    def stop_worker(self) -> None:
+        """See the process end."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(LEAVE_SECONDS)
+        if self._process.poll() is None:
+            self._killed = True
+            end(self._process)
+        self._watcher.join()
+        if self._output is not None:
+            self._output.close()
+
+    def _watch(self) -> None:
+        code = self._process.wait()
+        if self._killed or (self._closed.is_set() and code == 0):
+            return
+        death = RunError(
+            f"worker process {self._process.pid} ({self.worker_id}) {ended(code)}{self._last_words()}",
+            todo="Nothing was published. Run again, with fewer workers if memory was short.",
+        )
+        self.deaths.append(death)
+        for other in list(self._all):
+            if other._grpc_server is self._grpc_server:
+                other._killed = True
+                other._process.kill()
+                threading.Thread(target=other._tell, args=(death,), daemon=True).start()
+
+    def _tell(self, death: RunError) -> None:
+        """Answer all that is asked of this worker with the death, until the run has closed it."""
+        text = f"{death.message} {death.to_wire()}"
+        while not self._closed.wait(TELL_SECONDS):
+            for key, future in list(self.control_conn._futures_by_id.items()):
+                if not future.is_done():
+                    future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=key, error=text))
+
+    def _last_words(self) -> str:
+        """The last line that the worker has printed: the reason, where it could not even start."""
+        if self._output is None:
+            return ""
+        self._output.seek(0)
+        lines = self._output.read()[-4000:].decode(errors="replace").strip().splitlines()
+        return f"; its last words: {lines[-1].strip()}" if lines else ""

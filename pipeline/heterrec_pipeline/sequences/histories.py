@@ -1,0 +1,177 @@
+"""Users to buckets, and a bucket's rows to whole histories: sorted, deduplicated, long enough.
+
+A bucket is a range of user hashes within one sequence shard; how many there are never changes a byte.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from heterrec_pipeline.features.fitted import missing_token
+from heterrec_pipeline.files.parts import Part, opened, write_parts
+from heterrec_pipeline.interactions.times import day_of
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.wiring.buffered import Gathering
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
+from heterrec_pipeline.wiring.reports import counted
+from heterrec_schemas.feature_spec import FeatureSpec
+from heterrec_schemas.hashing import hash_column
+
+DAYS = "days"
+FLUSH_BYTES = 48 * 2**20
+
+
+class ToBuckets(Gathering):
+    """Tables with a user column to (bucket, table)."""
+
+    def __init__(self, shards: int, ranges: int) -> None:
+        """Cut by M shards of R ranges."""
+        super().__init__()
+        self.shards, self.ranges = shards, ranges
+
+    def enough(self) -> int:
+        """Enough for good pieces."""
+        return FLUSH_BYTES
+
+    def hand_on(self, waiting: list[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+        """Cut by bucket."""
+        whole = pa.concat_tables(waiting)
+        numbers = bucket_numbers(pl.Series(whole["user"]).cast(pl.String), self.shards, self.ranges)
+        frame = pl.DataFrame(pl.from_arrow(whole)).with_columns(bucket=numbers)
+        for piece in frame.partition_by("bucket"):
+            yield int(piece["bucket"][0]), slim(piece.drop("bucket").to_arrow(), whole.schema)
+
+
+def slim(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table in the schema's types, but with 32-bit offsets and item ids: local engines hold it in memory."""
+    narrow = {"user": pa.string(), "item_index": pa.int32()}
+    return table.cast(pa.schema([pa.field(f.name, narrow.get(f.name, f.type)) for f in schema]))
+
+
+def sort_rows(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows by user hash, user, time, order (missing last), tie; the rest only makes the order total."""
+    rows = rows.with_columns(user_hash=hash_column("user"))
+    order = spec.interactions.order
+    # Not by `nulls_last`, which makes the sort of all keys several times slower.
+    missing_last = [pl.col("order").is_null(), pl.col("order").fill_null(0)] if order else []
+    keys = [pl.col("time"), *missing_last, pl.col("tie"), pl.col("item_index")]
+    ordered = rows.sort("user_hash", *keys)
+    # Sorting texts is slow, and two users of one hash are next to impossible: look, then sort again if need be.
+    same_hash = ordered["user_hash"] == ordered["user_hash"].shift(1)
+    if (same_hash & (ordered["user"] != ordered["user"].shift(1))).any():
+        ordered = rows.sort("user_hash", "user", *keys)
+    return ordered
+
+
+def deduplicate(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
+    """Drop repeated rows as `sequences.deduplicate` says; `rows` are sorted and stay so."""
+    how = spec.sequences.deduplicate
+    if how == "none" or rows.is_empty():
+        return rows
+    item = ["item_index", *(["item_hash"] if "item_hash" in rows.columns else [])]
+    same = ["user", *item, *(["behaviour"] if spec.interactions.behaviour else [])]
+    if spec.interactions.order is None:
+        rows = rows.filter(
+            ~_repeats(["time", *same])
+        )  # equal rows have one tie hash: they are neighbours
+    else:
+        rows = rows.unique([*same, "time"], keep="first", maintain_order=True)
+    return rows.filter(~_repeats(same)) if how == "consecutive" else rows
+
+
+def _repeats(columns: list[str]) -> pl.Expr:
+    return pl.all_horizontal(pl.col(c) == pl.col(c).shift(1) for c in columns).fill_null(False)
+
+
+def histories(spec: FeatureSpec, rows: pl.DataFrame) -> tuple[pa.Table, dict[str, int]]:
+    """The whole histories of a bucket's users.
+
+    Args:
+        spec: says how to sort, deduplicate and which users are too short.
+        rows: the bucket's rows, in any order.
+
+    Returns:
+        One row a kept user, by (hash, user): user, and lists item_index, time, behaviour (if declared); and the counts
+        of the rows kept, duplicate, and of short users.
+    """
+    kept = deduplicate(spec, sort_rows(spec, rows))
+    duplicate = len(rows) - len(kept)
+    user = kept["user"]
+    starts = np.flatnonzero(((user != user.shift(1)) | user.shift(1).is_null()).to_numpy())
+    lengths = np.diff(np.append(starts, len(kept)))
+    long = lengths >= spec.sequences.min_length
+    short = int(lengths[~long].sum())
+    if not long.all():
+        kept = kept.filter(pl.Series(np.repeat(long, lengths)))
+    lists = ["item_index", "time", *(["behaviour"] if spec.interactions.behaviour else [])]
+    offsets = pa.array(np.append(0, np.cumsum(lengths[long])).astype(np.int32))
+    columns = [user.gather(starts[long]).to_arrow().cast(pa.string())]
+    kinds = {"item_index": pl.Int64}
+    for c in lists:
+        flat = kept[c].cast(kinds.get(c, kept[c].dtype)).to_arrow()
+        columns.append(pa.ListArray.from_arrays(offsets, flat))
+    counts = {"kept": len(kept), "duplicate": duplicate, "short_user": short}
+    return pa.table(columns, names=["user", *lists]), counts
+
+
+def day_counts(kept: pa.Table) -> pa.Table:
+    """How many interactions each day has: day (int64, since 1970-01-01), count (int64)."""
+    times = kept["time"].combine_chunks().flatten().to_numpy()
+    days, counts = np.unique(day_of(times), return_counts=True)
+    return pa.table({"day": days.astype(np.int64), "count": counts.astype(np.int64)})
+
+
+def with_user_tokens(kept: pa.Table, tokens: list[pa.Table], missing: pa.Table) -> pa.Table:
+    """Put users' tokens beside their histories; `missing` is the one row of a user without any."""
+    names = missing.column_names
+    known = pa.concat_tables([*tokens, missing.add_column(0, "user", pa.array([""]))])
+    at = pl.DataFrame({"user": pl.Series(known["user"])}).with_row_index("at")
+    found = pl.DataFrame({"user": pl.Series(kept["user"])}).join(
+        at, on="user", how="left", maintain_order="left"
+    )
+    rows = known.select(names).take(found["at"].fill_null(len(known) - 1).to_arrow())
+    for name in names:
+        kept = kept.append_column(name, rows[name])
+    return kept
+
+
+def missing_user(spec: FeatureSpec) -> pa.Table | None:
+    """The tokens of a user without a row, one row; None when the spec declares no user features."""
+    if not spec.user_features:
+        return None
+    return pa.table({f"user_{f.name}": missing_token(f) for f in spec.user_features})
+
+
+class BuildHistories(beam.DoFn):
+    """All of a bucket, rows and users' tokens, to a part of whole histories: (bucket, part)."""
+
+    def __init__(self, job: Job, missing: pa.Table | None) -> None:
+        """Build for one job; `missing` holds the tokens of a user without a row."""
+        self.job, self.missing = job, missing
+
+    @carried
+    def process(self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]) -> Iterator[Any]:
+        """Build one bucket."""
+        bucket, grouped = element
+        frames = [pl.DataFrame(pl.from_arrow(opened(t))) for t in grouped["log"]]
+        if not frames:
+            return
+        rows = pl.concat(frames)
+        del frames
+        METER.enter("sorting histories")
+        kept, counts = histories(self.job.spec, rows)
+        del rows
+        for name, count in counts.items():
+            yield counted(f"interactions.{name}", count)
+        if self.missing is not None:
+            tokens = [opened(t) for t in grouped.get("users", ())]
+            kept = with_user_tokens(kept, tokens, self.missing)
+        yield beam.pvalue.TaggedOutput(DAYS, day_counts(kept))
+        path = write_parts(self.job.parts, "histories", [kept])
+        yield bucket, Part(bucket % self.job.buckets, "histories", path, 0)

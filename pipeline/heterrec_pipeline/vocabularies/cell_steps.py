@@ -1,0 +1,37 @@
+"""The wiring of large categorical features: values counted by bucket, cells looked up by bucket."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from apache_beam.pvalue import PCollection
+
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.vocabularies.cells import LookUp
+from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.exchange import Exchange
+from heterrec_pipeline.wiring.step import Composite, Step, of_type
+from heterrec_schemas.feature_spec import CategoricalFeature
+
+
+@dataclass(eq=False, kw_only=True)
+class LookUpCells(Composite):
+    """(vocabulary, cells in long form) to cells with ids."""
+
+    job: Job
+    side: str
+    large: Sequence[CategoricalFeature]
+    index: PCollection
+
+    def expand(self, cells: PCollection) -> PCollection:
+        """Cut by value, join by bucket."""
+        names = {f"{self.side}/{f.name}": f for f in self.large}
+        buckets = {name: self.job.sizes.buckets(name, f.shards) for name, f in names.items()}
+        cut = of_type(cells, tuple[str, pa.Table]) | "cut" >> CutTables(
+            column="value", buckets=buckets
+        )
+        return (
+            {"cells": cut, "ids": self.index}
+            | "by value" >> Exchange(job=self.job, key=Place, references=("ids",))
+            | "look up" >> Step(do_fn=LookUp(self.large, self.side))
+        )

@@ -1,0 +1,113 @@
+"""How large tables get from one step to another: through the engine's shuffle, or through files.
+
+Engines that work in this machine's memory hold all that they shuffle: there tables go through files, and only references to
+them through the shuffle. Distributed engines have a shuffle of their own that spills. Both give the same bytes, since nothing
+that is written depends on the order of a group.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import PCollection
+
+from heterrec_pipeline.files.parts import Part, Stored, opened, store, write_parts
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.wiring.buffered import Gathering
+from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.step import Composite, of_type
+
+SPILL_BYTES = 32 * 2**20
+DISTRIBUTED = ("DataflowRunner", "FlinkRunner", "SparkRunner")
+"""Engines whose shuffle does not live in one machine's memory."""
+
+
+class StoreTable(beam.DoFn):
+    """Tables to `Stored` references."""
+
+    def __init__(self, folder: str, stem: str) -> None:
+        """Write into the folder of parts."""
+        self.folder, self.stem = folder, stem
+
+    @carried
+    def process(self, table: pa.Table) -> Iterator[Stored]:
+        """Write one table."""
+        yield store(self.folder, self.stem, table)
+
+
+@dataclass(eq=False, kw_only=True)
+class ByReference(Composite):
+    """Tables to references: a side input then holds a path, and a worker loads the table once."""
+
+    job: Job
+    stem: str
+
+    def expand(self, tables: PCollection) -> PCollection:
+        """Write each table to a part."""
+        stored = tables | "store" >> beam.ParDo(StoreTable(self.job.parts, self.stem))
+        return of_type(stored, Stored)
+
+
+class Spill(Gathering):
+    """(key, table) to (key, part), some tables a file."""
+
+    def __init__(self, folder: str, stem: str) -> None:
+        """Write into the folder of parts."""
+        super().__init__()
+        self.folder, self.stem = folder, stem
+
+    def enough(self) -> int:
+        """As much as a file should hold."""
+        return SPILL_BYTES
+
+    def hand_on(self, waiting: list[tuple[Any, pa.Table]]) -> Iterator[tuple[Any, Part]]:
+        """Write a file for each schema."""
+        for alike in _by_schema(waiting):
+            path = write_parts(self.folder, self.stem, [table for _, table in alike])
+            for batch, (key, _) in enumerate(alike):
+                yield key, Part(0, self.stem, path, batch)
+
+
+def _by_schema(pieces: list[tuple[Any, pa.Table]]) -> Iterable[list[tuple[Any, pa.Table]]]:
+    """A file has one schema, metadata included."""
+    groups: dict[bytes, list[tuple[Any, pa.Table]]] = {}
+    for key, table in pieces:
+        groups.setdefault(table.schema.serialize().to_pybytes(), []).append((key, table))
+    return groups.values()
+
+
+def _opened(key: Any, part: Part) -> tuple[Any, pa.Table]:
+    return key, opened(part)
+
+
+@dataclass(eq=False, kw_only=True)
+class Exchange(Composite):
+    """One or several collections of (key, table), grouped by key: (key, {name: tables or references to them}).
+
+    Whoever takes a group opens each piece with `parts.opened`, one after the other where it can.
+
+    Attributes:
+        job: says whether tables go through files.
+        key: the type of the keys.
+        references: the collections that are (key, part) already.
+    """
+
+    job: Job
+    key: Any = int
+    references: tuple[str, ...] = ()
+
+    def expand(self, pieces: dict[str, PCollection]) -> PCollection:
+        """Group by key."""
+        return {n: self._sent(n, p) for n, p in pieces.items()} | "by key" >> beam.CoGroupByKey()
+
+    def _sent(self, name: str, pieces: PCollection) -> PCollection:
+        if not self.job.spill:
+            if name in self.references:
+                pieces = pieces | f"open {name}" >> beam.MapTuple(_opened)
+            return of_type(pieces, tuple[self.key, pa.Table])  # type: ignore[name-defined]
+        if name in self.references:
+            return of_type(pieces, tuple[self.key, Part])  # type: ignore[name-defined]
+        spilled = pieces | f"spill {name}" >> beam.ParDo(Spill(self.job.parts, name))
+        return of_type(spilled, tuple[self.key, Part])  # type: ignore[name-defined]

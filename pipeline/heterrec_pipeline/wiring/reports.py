@@ -1,0 +1,82 @@
+"""What the steps report beside their data: counts, rejects and files, gathered until the manifest is written."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import apache_beam as beam
+import pyarrow as pa
+
+from heterrec_pipeline.files.shards import Written
+from heterrec_pipeline.telemetry import metrics
+from heterrec_schemas.rejects import REJECTS_SCHEMA, VALUE_CHARACTERS, Reason
+
+RejectedCell = tuple[int, str, Reason, str | None]
+"""Row number, column, why, and the cell as text."""
+COUNTS = "counts"
+REJECTS = "rejects"
+FILES = "files"
+
+
+def counted(name: str, value: int) -> beam.pvalue.TaggedOutput:
+    """A count for the manifest, which Beam's metrics show too."""
+    metrics.count(name, value)
+    return beam.pvalue.TaggedOutput(COUNTS, (name, value))
+
+
+def rejected(
+    source: str, file: str, rows: Iterable[RejectedCell]
+) -> Iterator[beam.pvalue.TaggedOutput]:
+    """Rows or cells set aside: (row number, column, reason, text); nothing when there are none."""
+    rows = list(rows)
+    if not rows:
+        return
+    numbers, columns, reasons, values = zip(*rows, strict=True)
+    for reason, entries in Counter(reasons).items():
+        metrics.count(f"rejects.{reason}", entries)
+    table = pa.table(
+        [
+            pa.array([source] * len(rows), pa.string()),
+            pa.array([file] * len(rows), pa.string()),
+            pa.array(numbers, pa.int64()),
+            pa.array(columns, pa.string()),
+            pa.array([str(r) for r in reasons], pa.string()),
+            pa.array([None if v is None else v[:VALUE_CHARACTERS] for v in values], pa.string()),
+        ],
+        schema=REJECTS_SCHEMA,
+    )
+    yield beam.pvalue.TaggedOutput(REJECTS, table)
+
+
+def written(file: Written) -> beam.pvalue.TaggedOutput:
+    """A file for the manifest."""
+    count_file(file)
+    return beam.pvalue.TaggedOutput(FILES, file)
+
+
+def count_file(file: Written) -> None:
+    """Show a file of the manifest in Beam's metrics."""
+    metrics.count("files.count", 1)
+    metrics.count("files.rows", max(file.rows, 0))
+    metrics.count("files.bytes", file.bytes)
+
+
+@dataclass
+class Ledger:
+    """Collects the side outputs of the steps while the graph is drawn."""
+
+    outputs: dict[str, list[beam.PCollection]] = field(
+        default_factory=lambda: {COUNTS: [], REJECTS: [], FILES: []}
+    )
+
+    def take(
+        self, counts: beam.PCollection, rejects: beam.PCollection, files: beam.PCollection
+    ) -> None:
+        """Keep what a step reports."""
+        self.outputs[COUNTS].append(counts)
+        self.outputs[REJECTS].append(rejects)
+        self.outputs[FILES].append(files)
+
+    def all(self, tag: str) -> beam.PCollection:
+        """Every report of one kind."""
+        return tuple(self.outputs[tag]) | f"all {tag}" >> beam.Flatten()

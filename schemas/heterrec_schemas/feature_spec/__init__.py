@@ -1,0 +1,68 @@
+"""The feature spec: what a user writes in YAML, checked when it is made and trusted afterwards."""
+
+from heterrec_schemas.feature_spec.base import Format, Source
+from heterrec_schemas.feature_spec.features import (
+    FIT_SAMPLE,
+    MAX_CODES,
+    WARN_CODES,
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    NumericFeature,
+)
+from heterrec_schemas.feature_spec.model import (
+    Behaviour,
+    FeatureSpec,
+    Interactions,
+    Items,
+    Join,
+    LeaveOneOut,
+    Limits,
+    Output,
+    Sequences,
+    Temporal,
+    Timestamp,
+    Users,
+    iso_utc,
+)
+from heterrec_schemas.feature_spec.read import (
+    SPEC_VERSION,
+    describe_mistakes,
+    load_spec,
+    parse_spec,
+    read_spec_text,
+    salvage_spec,
+    spec_sha256,
+)
+
+__all__ = [
+    "FIT_SAMPLE",
+    "MAX_CODES",
+    "SPEC_VERSION",
+    "WARN_CODES",
+    "Behaviour",
+    "CategoricalFeature",
+    "EmbeddingFeature",
+    "Feature",
+    "FeatureSpec",
+    "Format",
+    "Interactions",
+    "Items",
+    "Join",
+    "LeaveOneOut",
+    "Limits",
+    "NumericFeature",
+    "Output",
+    "Sequences",
+    "Source",
+    "Temporal",
+    "Timestamp",
+    "Users",
+    "describe_mistakes",
+    "iso_utc",
+    "load_spec",
+    "parse_spec",
+    "read_spec_text",
+    "salvage_spec",
+    "spec_sha256",
+]

@@ -1,0 +1,268 @@
+"""The whole spec: items, interactions, users, sequences, split, output, limits."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from heterrec_schemas.feature_spec.base import CleanText, Column, Model, Source
+from heterrec_schemas.feature_spec.features import WARN_CODES, EmbeddingFeature, Feature
+
+RESERVED_NAMES = ("item", "item_id", "item_index")
+
+
+def _unique_names(features: list[Feature], reserved: tuple[str, ...]) -> None:
+    seen: set[str] = set()
+    for feature in features:
+        if feature.name in reserved or feature.name.startswith("user_"):
+            raise ValueError(f"the feature name {feature.name!r} is reserved; choose another")
+        if feature.name in seen:
+            raise ValueError(f"two features are named {feature.name!r}; names are unique a side")
+        seen.add(feature.name)
+
+
+class Join(Model):
+    """A further table of the items, at most one row an item."""
+
+    source: Source
+    key: Column
+
+
+class CatalogueVocabulary(Model):
+    """How item ids are laid out."""
+
+    oov_buckets: int = Field(default=0, ge=0)
+    shards: int | None = Field(default=None, ge=1)
+
+
+class Items(Model):
+    """The catalogue."""
+
+    source: Source | Literal["interactions"]
+    key: Column
+    joins: list[Join] = Field(default=[])
+    features: list[Feature] = Field(default=[])
+    catalogue_vocabulary: CatalogueVocabulary = CatalogueVocabulary()
+
+    @field_validator("features")
+    @classmethod
+    def _names(cls, features: list[Feature]) -> list[Feature]:
+        _unique_names(features, RESERVED_NAMES)
+        return features
+
+    @model_validator(mode="after")
+    def _aggregates(self) -> Self:
+        if self.source != "interactions":
+            for feature in self.features:
+                if feature.aggregate is not None:
+                    raise ValueError(
+                        f"feature {feature.name!r}: aggregate needs items.source: interactions; "
+                        "a table of items has one row an item"
+                    )
+        return self
+
+
+class Timestamp(Model):
+    """Where the time of an interaction stands and how it is written."""
+
+    column: Column
+    unit: Literal["s", "ms", "us", "ns", "day", "iso"] | None = None
+    format: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if self.unit is not None and self.format is not None:
+            raise ValueError("give unit or format, not both")
+        return self
+
+
+class Behaviour(Model):
+    """What the user did: the listed values, in the order of their ids."""
+
+    column: Column
+    values: list[CleanText] = Field(min_length=1)
+
+    @field_validator("values")
+    @classmethod
+    def _unique(cls, values: list[str]) -> list[str]:
+        twice = sorted({v for v in values if values.count(v) > 1})
+        if twice:
+            raise ValueError(f"behaviour values given twice: {', '.join(map(repr, twice))}")
+        return values
+
+
+class Interactions(Model):
+    """The log."""
+
+    source: Source
+    user: Column
+    item: Column
+    timestamp: Timestamp
+    behaviour: Behaviour | None = None
+    order: Column | None = None
+    unknown_items: Literal["drop", "reject", "oov"] = "drop"
+
+
+class Users(Model):
+    """A table of users, one row a user."""
+
+    source: Source
+    key: Column
+    features: list[Feature] = Field(default=[])
+
+    @field_validator("features")
+    @classmethod
+    def _names(cls, features: list[Feature]) -> list[Feature]:
+        _unique_names(features, (*RESERVED_NAMES, "id"))
+        for feature in features:
+            if feature.aggregate is not None:
+                raise ValueError(f"feature {feature.name!r}: aggregate is for items, not users")
+        return features
+
+
+class Sequences(Model):
+    """How a user's interactions become a sequence."""
+
+    min_length: int = Field(default=1, ge=1)
+    max_length: int = Field(ge=1)
+    deduplicate: Literal["exact", "consecutive", "none"] = "exact"
+    train_windows: Literal["last", "all"] = "last"
+
+
+def _cut(value: object) -> object:
+    """A cut is a fraction of the interactions, or a time (YAML's own, or ISO text)."""
+    if isinstance(value, bool):
+        raise ValueError(f"expected a fraction or an ISO time; got {value}")
+    if isinstance(value, datetime):
+        return iso_utc(value)
+    if isinstance(value, date):
+        return iso_utc(datetime(value.year, value.month, value.day, tzinfo=UTC))
+    if isinstance(value, str):
+        try:
+            return iso_utc(datetime.fromisoformat(value.strip()))
+        except ValueError:
+            raise ValueError(
+                f"expected a fraction such as 0.8 or an ISO time such as 2024-01-31; got {value!r}"
+            ) from None
+    if isinstance(value, int | float):
+        if not 0 <= value <= 1:
+            raise ValueError(f"a fraction lies between 0 and 1; got {value}")
+        return float(value)
+    return value
+
+
+Cut = Annotated[float | str, BeforeValidator(_cut)]
+
+
+def iso_utc(moment: datetime) -> str:
+    """A time as ISO 8601 text in UTC (`Z`); without a zone it is taken as UTC."""
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+BROADCAST_VALUES = 4_000_000
+
+
+class LeaveOneOut(Model):
+    """Last interaction = test, last but one = validation."""
+
+    method: Literal["leave_one_out"]
+
+
+class Temporal(Model):
+    """Two cuts in time, the same for every user."""
+
+    method: Literal["temporal"]
+    validation_at: Cut
+    test_at: Cut
+    targets: Literal["all", "next", "last"] = "all"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        a, b = self.validation_at, self.test_at
+        if isinstance(a, float) and isinstance(b, float):
+            late = Fraction(str(a)) > Fraction(str(b))
+        elif isinstance(a, str) and isinstance(b, str):
+            late = datetime.fromisoformat(a) > datetime.fromisoformat(b)
+        else:
+            late = False  # one of each: known only when the data has been read
+        if late:
+            raise ValueError(f"validation_at ({a}) lies after test_at ({b})")
+        return self
+
+
+class Output(Model):
+    """How many shards, and how much a sequence shard repeats of the items."""
+
+    item_shards: int = Field(default=1, ge=1, le=99_999)
+    sequence_shards: int = Field(default=1, ge=1, le=99_999)
+    layout: Literal["referenced", "flattened"] = "referenced"
+
+
+class Limits(Model):
+    """When a run refuses to publish, and how much a worker may have to hold."""
+
+    max_reject_ratio: float = Field(default=0.01, ge=0, le=1, strict=False)
+    broadcast_values: int = Field(
+        default=BROADCAST_VALUES,
+        ge=0,
+        description="up to so many keys, or values of a feature, each worker holds as one table; of more none holds all",
+    )
+
+
+class FeatureSpec(Model):
+    """The whole spec. Make one with `load_spec` or `parse_spec`."""
+
+    version: Literal[1]
+    name: str = Field(min_length=1)
+    items: Items
+    interactions: Interactions
+    users: Users | None = None
+    sequences: Sequences
+    split: Annotated[LeaveOneOut | Temporal, Field(discriminator="method")]
+    output: Output = Output()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        items, log = self.items, self.interactions
+        if items.source == "interactions" and items.key != log.item:
+            raise ValueError(
+                f"items.key: {items.key!r} and interactions.item: {log.item!r} differ, but items "
+                "are taken from the log; name the same column in both"
+            )
+        if log.unknown_items == "oov" and items.catalogue_vocabulary.oov_buckets == 0:
+            raise ValueError(
+                "interactions.unknown_items: oov needs items.catalogue_vocabulary: "
+                "{oov_buckets: N} with N above 0"
+            )
+        if self.output.layout == "flattened" and any(f.name == "index" for f in items.features):
+            raise ValueError("the feature name 'index' is reserved under layout: flattened")
+        return self
+
+    @property
+    def user_features(self) -> list[Feature]:
+        """The features of the users' side; empty when no table of users is declared."""
+        return self.users.features if self.users else []
+
+    @property
+    def denormalised(self) -> bool:
+        """Whether the items come out of the log."""
+        return self.items.source == "interactions"
+
+    @property
+    def first_item_index(self) -> int:
+        """The smallest id of a catalogue item: below it stand padding, missing and OOV buckets."""
+        return 2 + self.items.catalogue_vocabulary.oov_buckets
+
+    def warnings(self) -> Iterator[str]:
+        """What is allowed but probably not meant."""
+        for side, features in (("items", self.items.features), ("users", self.user_features)):
+            for f in features:
+                if isinstance(f, EmbeddingFeature) and f.codes > WARN_CODES:
+                    yield (
+                        f"{side} feature {f.name!r}: {f.codes} codes a group (above {WARN_CODES}); "
+                        "most will be rare. More groups or fewer quantiles give denser codes."
+                    )

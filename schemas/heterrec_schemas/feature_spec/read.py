@@ -1,0 +1,267 @@
+"""Read a spec from YAML; every mistake comes in one message, with near names."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from heterrec_schemas.errors import SpecError, near
+from heterrec_schemas.feature_spec.base import Source
+from heterrec_schemas.feature_spec.features import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    NumericFeature,
+)
+from heterrec_schemas.feature_spec.model import (
+    Behaviour,
+    CatalogueVocabulary,
+    FeatureSpec,
+    Interactions,
+    Items,
+    Join,
+    LeaveOneOut,
+    Limits,
+    Output,
+    Sequences,
+    Temporal,
+    Timestamp,
+    Users,
+)
+
+SPEC_VERSION = 1
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, which YAML itself would silently overwrite."""
+
+
+def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[object] = set()
+    for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise SpecError(
+                f"a key is no plain text (line {key_node.start_mark.line + 1})",
+                todo="Text that begins with a brace or bracket needs quotes.",
+            )
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise SpecError(
+                f"the key {key!r} stands twice (line {key_node.start_mark.line + 1})",
+                todo="Keep one of them.",
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def parse_spec(text: str, *, where: str = "spec") -> FeatureSpec:
+    """Read a spec from YAML text.
+
+    Args:
+        text: the YAML.
+        where: what messages call it, such as a path.
+
+    Raises:
+        SpecError: every mistake in one message.
+    """
+    try:
+        return FeatureSpec.model_validate(_plain_data(text, where))
+    except ValidationError as error:
+        raise SpecError(describe_mistakes(error, where)) from None
+
+
+def salvage_spec(text: str, *, where: str = "spec") -> tuple[FeatureSpec | None, SpecError | None]:
+    """Read what can be read of a spec, so that the rest can be held against the data too.
+
+    Unknown keys and faulty features are left out; any other mistake leaves nothing.
+
+    Returns:
+        The spec, or None; and its mistakes, or None.
+    """
+    try:
+        data = _plain_data(text, where)
+    except SpecError as error:
+        return None, error
+    try:
+        return FeatureSpec.model_validate(data), None
+    except ValidationError as error:
+        mistakes = SpecError(describe_mistakes(error, where))
+        found = error.errors()
+    try:
+        return FeatureSpec.model_validate(_without(data, found)), mistakes
+    except (ValidationError, KeyError, TypeError, IndexError):
+        return None, mistakes
+
+
+def _without(data: dict[str, Any], found: list[ErrorDetails]) -> dict[str, Any]:
+    """The data without the unknown keys and the faulty features that were found."""
+    faulty: set[tuple[Any, ...]] = set()
+    for finding in found:
+        path = [p for p in finding["loc"] if p not in _UNION_TAGS]
+        if path[1:2] == ["features"] and finding["type"] != "extra_forbidden":
+            faulty.add(tuple(path[:3]))
+            continue
+        holder: Any = data
+        for part in path[:-1]:
+            holder = holder[part]
+        holder.pop(path[-1], None)
+    # From the last to the first: each position counts from the list as it was.
+    for side, features, position in sorted(faulty, reverse=True):
+        del data[side][features][position]
+    return data
+
+
+def _plain_data(text: str, where: str) -> dict[str, Any]:
+    """The spec as YAML's plain data, its version known."""
+    try:
+        # A subclass of SafeLoader: nothing but plain data is made.
+        data = yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{where} is no YAML: {error}") from None
+    except SpecError as error:
+        raise SpecError(f"{where}: {error.message}") from None
+    if not isinstance(data, dict):
+        raise SpecError(
+            f"{where} holds no feature spec",
+            got=f"{type(data).__name__}",
+            expected="a mapping with version, name, items, interactions, sequences, split",
+        )
+    if data.get("version", SPEC_VERSION) != SPEC_VERSION:
+        raise SpecError(
+            f"{where}: unknown spec version",
+            got=repr(data.get("version")),
+            expected=f"{SPEC_VERSION}",
+            todo="Write the spec for this release, or install the release that knows it.",
+        )
+    return data
+
+
+def load_spec(path: str | Path) -> FeatureSpec:
+    """Read a spec file; see `parse_spec`.
+
+    Raises:
+        SpecError: the file cannot be read, or holds mistakes.
+    """
+    return parse_spec(read_spec_text(path), where=str(path))
+
+
+def read_spec_text(path: str | Path) -> str:
+    """The text of a spec file.
+
+    Raises:
+        SpecError: there is no such file, or it is no UTF-8 text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError(f"there is no spec file {path}", todo="Check --spec.") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"the spec file {path} is no UTF-8 text: {error}") from None
+    except OSError as error:
+        raise SpecError(f"the spec file {path} cannot be read: {error.strerror}") from None
+
+
+def spec_sha256(text: str) -> str:
+    """The SHA-256 of a spec's text, as the manifest records it."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def describe_mistakes(error: ValidationError, where: str) -> str:
+    """Pydantic's findings as a list for a person, near names suggested."""
+    lines = []
+    for found in error.errors():
+        if _other_branch(dict(found)):
+            continue
+        # Tags of unions are no keys of the spec, and would confuse the path.
+        parts = [p for p in found["loc"] if p not in _UNION_TAGS]
+        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
+        lines.append(f"  {path or 'spec'}: {_mistake(dict(found), parts)}")
+    lines = list(dict.fromkeys(lines))
+    head = f"{where} has {len(lines)} mistake{'s' if len(lines) != 1 else ''}:"
+    return "\n".join([head, *lines])
+
+
+def _other_branch(found: dict[str, Any]) -> bool:
+    """Whether a finding is about the alternative of `items.source` that was not meant."""
+    branch = [p for p in found["loc"] if p in ("Source", "literal['interactions']")]
+    if not branch:
+        return False
+    if branch[-1] == "Source":
+        return found["loc"][-1] == "Source" and isinstance(found["input"], str)
+    return not isinstance(found["input"], str)
+
+
+_UNION_TAGS = {
+    "categorical",
+    "numeric",
+    "embedding",
+    "leave_one_out",
+    "temporal",
+    "str",
+    "list[str]",
+    "float",
+    "Source",
+    "literal['interactions']",
+}
+
+
+def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
+    kind, got = found["type"], found.get("input")
+    if kind == "extra_forbidden":
+        return f"unknown key. {near(str(parts[-1]), _keys_at(parts[:-1], found['loc']))}".strip()
+    if kind == "missing":
+        return "missing; it is required"
+    if kind == "value_error":
+        return str(found["ctx"]["error"])
+    if kind == "union_tag_invalid":
+        word, tags = found["ctx"]["tag"], found["ctx"]["expected_tags"].replace("'", "").split(", ")
+        name = found["ctx"]["discriminator"].strip("'")
+        return f"unknown {name} {word!r}. {near(str(word), tags)}"
+    if kind == "union_tag_not_found":
+        return f"missing its {found['ctx']['discriminator']}"
+    if kind == "literal_error":
+        return f"got {got!r}, expected {found['ctx']['expected']}. {_near_literal(got, found)}".rstrip()
+    if kind == "string_pattern_mismatch":
+        return f"got {got!r}, expected a name of the form {found['ctx']['pattern']}"
+    return f"{found['msg'].removeprefix('Input should be ')}; got {got!r}".replace("  ", " ")
+
+
+def _near_literal(got: object, found: dict[str, Any]) -> str:
+    hint = near(str(got), re.findall(r"'([^']+)'", found["ctx"]["expected"]))
+    return hint if hint.startswith("Did") else ""
+
+
+def _keys_at(parts: list[Any], loc: tuple[Any, ...]) -> list[str]:
+    """The keys that a spec may hold at a path."""
+    named: dict[str, type[BaseModel]] = {
+        "items": Items,
+        "source": Source,
+        "joins": Join,
+        "catalogue_vocabulary": CatalogueVocabulary,
+        "interactions": Interactions,
+        "timestamp": Timestamp,
+        "behaviour": Behaviour,
+        "users": Users,
+        "sequences": Sequences,
+        "output": Output,
+        "limits": Limits,
+    }
+    tagged: dict[str, type[BaseModel]] = {
+        "categorical": CategoricalFeature,
+        "numeric": NumericFeature,
+        "embedding": EmbeddingFeature,
+        "leave_one_out": LeaveOneOut,
+        "temporal": Temporal,
+    }
+    for tag in reversed(loc[:-1]):
+        if tag in tagged:
+            return list(tagged[str(tag)].model_fields)
+    names = [p for p in parts if isinstance(p, str)]
+    model = named.get(names[-1]) if names else FeatureSpec
+    return list(model.model_fields) if model else []
