@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from heterrec_schemas.errors import CallError, near
+from heterrec_schemas.errors import CallError, suggest
 
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[int, Field(ge=0)]
@@ -341,7 +341,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
 
 
 def _describe(mistake: Any) -> str:
-    """One of pydantic's findings in words, with near names for a misspelt setting."""
+    """One of pydantic's findings in words, with suggest names for a misspelt setting."""
     section: Any = Config
     known: list[str] = []
     for part in mistake["loc"]:
@@ -353,7 +353,7 @@ def _describe(mistake: Any) -> str:
         known.append(str(part))
     if mistake["type"] == "extra_forbidden":
         place, fields = ".".join(map(str, mistake["loc"])), section.model_fields
-        return f"{place}: there is no such setting. {near(mistake['loc'][-1], fields)}"
+        return f"{place}: there is no such setting. {suggest(mistake['loc'][-1], fields)}"
     got = "" if mistake["type"] == "value_error" else f" (got {mistake['input']!r})"
     place = ".".join(known) or "the whole"
     return f"{place}: {mistake['msg'].removeprefix('Value error, ')}{got}"

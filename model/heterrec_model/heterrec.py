@@ -15,10 +15,10 @@ from heterrec_model.layers.tables import ItemTables, module_name
 from heterrec_model.layers.time_gap import TimeGap
 from heterrec_model.layers.user_tokens import UserTokens
 from heterrec_model.loss.lmp import MultiStep
-from heterrec_model.two_tower import Encoded, RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel, UserStates
 
 
-class HeterRec(RetrievalModel):
+class HeterRec(TwoTowerModel):
     """The whole model; every part stands in a file of its own.
 
     Args:
@@ -44,7 +44,7 @@ class HeterRec(RetrievalModel):
                 {module_name(name): MultiStep(config.loss, model.width) for name in tables.names}
             )
 
-    def encode(self, e_BTKD: Tensor, batch: Batch) -> Encoded:
+    def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
         """HTFL, then HCT with the time gaps and the user's own features."""
         h_BSD, raw_BTD = self.htfl(e_BTKD, batch.behaviour_BT)
         biases: list[Tensor | None] = [None] * self.layers
@@ -52,4 +52,4 @@ class HeterRec(RetrievalModel):
             biases = list(self.time_gap(batch.timestamp_BT))
         prefix_BPD = self.user_tokens(batch.user_features)
         h_BTKD, u_BTD = self.hct(h_BSD, raw_BTD, prefix_BPD, biases)
-        return Encoded(u_BTD, h_BTKD)
+        return UserStates(u_BTD, h_BTKD)

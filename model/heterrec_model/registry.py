@@ -7,14 +7,14 @@ from heterrec_model.config import Config
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.layers.tables import ItemTables
-from heterrec_model.two_tower import RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
-from heterrec_schemas.errors import CallError, near
+from heterrec_schemas.errors import CallError, suggest
 
-MODELS: dict[str, type[RetrievalModel]] = {"heterrec": HeterRec, "sasrec": SASRec}
+MODELS: dict[str, type[TwoTowerModel]] = {"heterrec": HeterRec, "sasrec": SASRec}
 
 
-def build_model(config: Config, table: TokenTable, generation: Generation) -> RetrievalModel:
+def build_model(config: Config, table: TokenTable, generation: Generation) -> TwoTowerModel:
     """The configured model with its starting weights: the same for the same `train.seed`.
 
     Args:
@@ -27,7 +27,7 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Re
     """
     name = config.model.name
     if name not in MODELS:
-        raise CallError(f"there is no model {name!r}", todo=near(name, MODELS))
+        raise CallError(f"there is no model {name!r}", todo=suggest(name, MODELS))
     edges = {}
     if config.model.embedding_init == "quantizer":
         embeddings = [f.name for f in table.features if f.kind == "embedding"]
@@ -38,7 +38,7 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Re
         return MODELS[name](config, table, tables)
 
 
-def placed(model: RetrievalModel, device: torch.device) -> RetrievalModel:
+def placed(model: TwoTowerModel, device: torch.device) -> TwoTowerModel:
     """The model on a device; the items' tokens go along where they leave half of its free memory to the rest."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

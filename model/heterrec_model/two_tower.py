@@ -15,7 +15,7 @@ from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.layers.tables import ITEM_ID, ItemTables, module_name
 from heterrec_model.loss.candidates import Candidates, Sampler, apart
-from heterrec_model.loss.lmp import LossSums, MultiStep, settle, similar
+from heterrec_model.loss.lmp import LossSums, MultiStep, reduce_losses, similar
 from heterrec_model.loss.negative_logits import (
     Negatives,
     Positions,
@@ -41,14 +41,14 @@ class StepOutput:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
+class UserStates:
     """A user tower's output: a vector a position, and the token level's where there is one."""
 
     u_BTD: Tensor
     h_BTKD: Tensor | None = None
 
 
-class RetrievalModel(nn.Module):
+class TwoTowerModel(nn.Module):
     """A user tower over an item tower, both on the same tables.
 
     A subclass makes `tower` (called with e_NKD: token vectors [N, K, D] or None, and item vectors [N, D]) and `encode`.
@@ -74,7 +74,7 @@ class RetrievalModel(nn.Module):
         self.register_buffer("listed_I", listed_I, persistent=False)
 
     @abstractmethod
-    def encode(self, e_BTKD: Tensor, batch: Batch) -> Encoded:
+    def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
         """The user's side of histories whose items' embeddings are given."""
 
     def forward(self, batch: Batch, seed: int) -> StepOutput:
@@ -113,7 +113,7 @@ class RetrievalModel(nn.Module):
         if len(self.token_lmp):
             assert encoded.h_BTKD is not None
             self._token_losses(_full(_packed(encoded.h_BTKD, positions)), _full(v_UKD), step, sums)
-        total, terms, shares = settle(sums)
+        total, terms, shares = reduce_losses(sums)
         metrics = {f"open_gates/{n}": s for n, s in shares.items() if not n.endswith("_step1")}
         metrics["positions"] = sums.possible["item_step1"]
         return StepOutput(total, terms, metrics)

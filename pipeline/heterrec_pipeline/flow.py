@@ -11,7 +11,7 @@ from apache_beam.pvalue import PCollection
 
 from heterrec_pipeline.interactions.steps import IndexedLog
 from heterrec_pipeline.items.steps import Catalogue, ItemsFromLog
-from heterrec_pipeline.items.users import Users
+from heterrec_pipeline.items.users import UserFeatures
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.steps import PublishGeneration
 from heterrec_pipeline.sequences.steps import Histories, Splits, WriteSequences
@@ -21,7 +21,7 @@ from heterrec_pipeline.wiring.step import Composite
 
 
 @dataclass(eq=False, kw_only=True)
-class Generation(Composite):
+class BuildGeneration(Composite):
     """A pipeline's root to the manifest of a published generation."""
 
     job: Job
@@ -38,7 +38,9 @@ class Generation(Composite):
             items, kinds = root | "List the items" >> ListSplits(files=job.items.files), None
         catalogue = items | "Catalogue" >> Catalogue(job=job, ledger=ledger, kinds=kinds)
         users = (
-            root | "Users" >> Users(job=job, table=job.users, ledger=ledger) if job.users else None
+            root | "Users" >> UserFeatures(job=job, table=job.users, ledger=ledger)
+            if job.users
+            else None
         )
         log = interactions | "Log" >> IndexedLog(job=job, index=catalogue.index, ledger=ledger)
         histories = log.rows | "Histories" >> Histories(job=job, users=users, ledger=ledger)

@@ -128,7 +128,7 @@ def from_wire(text: str) -> HeterrecError | None:
     return _FAMILY.get(body["type"], HeterrecError)(body["message"])
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: `did you mean 'brand'?`, or the known names, or an empty text."""
     names = sorted({str(k) for k in known})
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)

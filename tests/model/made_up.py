@@ -15,7 +15,7 @@ from heterrec_model.data.features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.layers.tables import ItemTables
-from heterrec_model.two_tower import Encoded
+from heterrec_model.two_tower import UserStates
 from heterrec_schemas import Generation
 
 # Always the same examples, unless HETERREC_EXAMPLES asks for a soak.
@@ -275,7 +275,7 @@ def histories_of(batch: Batch) -> list[list[int]]:
     return [row[:n].tolist() for row, n in zip(batch.item_BT, batch.length_B, strict=True)]
 
 
-def encoded(model: HeterRec, batch: Batch) -> Encoded:
+def encoded(model: HeterRec, batch: Batch) -> UserStates:
     """The user's side of a batch."""
     e = model.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape)
     return model.encode(e, batch)

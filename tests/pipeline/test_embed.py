@@ -69,7 +69,7 @@ def vector_of(content: Any) -> models.Vectors:
     return np.frombuffer(hashlib.sha256(raw).digest()[:DIM], np.uint8).astype(np.float32)
 
 
-def load_stand_in(_model: models.Model, _config: EmbedConfig) -> models.Encoder:
+def load_stand_in(_model: models.EmbeddingModel, _config: EmbedConfig) -> models.Encoder:
     STAND.loads += 1
     return StandInEncoder()
 

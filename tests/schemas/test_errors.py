@@ -10,7 +10,7 @@ from heterrec_schemas.errors import (
     RunError,
     SpecError,
     from_wire,
-    near,
+    suggest,
 )
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_generation_is_a_generation_error() -> None:
     ],
 )
 def test_near_names_are_suggested(name: str, known: list[str], hint: str | None) -> None:
-    said = near(name, known)
+    said = suggest(name, known)
     if hint is None:
         assert said.endswith("a19, ....")
     else:
@@ -102,4 +102,4 @@ def test_near_names_are_suggested(name: str, known: list[str], hint: str | None)
 
 
 def test_two_near_names_are_both_named() -> None:
-    assert near("pric", ["price", "prices"]) == "Did you mean 'price' or 'prices'?"
+    assert suggest("pric", ["price", "prices"]) == "Did you mean 'price' or 'prices'?"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.catalogue_positions import NO_ROW, Places
+from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.data.lists import whole
 from heterrec_model.data.refit import validation_rows
 from heterrec_model.data.shards import RowGroupReader, row_group_spans
@@ -56,7 +56,7 @@ class Neighbours:
     def __init__(self, table: TokenTable, neighbourhood: Neighbourhood) -> None:
         self.table = table
         self._neighbourhood = neighbourhood
-        self._place_P = Places(table.catalogue_N).of(neighbourhood.item_P)
+        self._place_P = CataloguePositions(table.catalogue_N).of(neighbourhood.item_P)
         self._popularity_N = table.train_count_I[table.catalogue_N].double()
         # Whole numbers in float64: a count more outweighs any popularity.
         self._weight = float(self._popularity_N.max()) + 1 if len(self._popularity_N) else 1.0

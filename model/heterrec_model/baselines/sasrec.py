@@ -15,10 +15,10 @@ from heterrec_model.layers.dropout import dropout
 from heterrec_model.layers.hct import CausalStack
 from heterrec_model.layers.item_tower import ItemTower
 from heterrec_model.layers.tables import ItemTables
-from heterrec_model.two_tower import Encoded, RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel, UserStates
 
 
-class SASRec(RetrievalModel):
+class SASRec(TwoTowerModel):
     """`item_blocks` causal blocks over one vector an item; the loss is that of the same steps, without tokens.
 
     Args:
@@ -36,11 +36,11 @@ class SASRec(RetrievalModel):
         self.blocks = CausalStack(model, model.item_blocks, 1)
         self.tower = ItemTower(model, tables.tokens) if tables.tokens > 1 else Tied()
 
-    def encode(self, e_BTKD: Tensor, batch: Batch) -> Encoded:
+    def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
         """LN(sum of the item's embeddings + position), dropout, the blocks."""
         x_BTD = e_BTKD.sum(2) + self.positions[: e_BTKD.shape[1]]
         x_BTD = dropout(self.norm(x_BTD), self.dropout, self.training)
-        return Encoded(self.blocks(x_BTD, [None] * len(self.blocks.blocks)))
+        return UserStates(self.blocks(x_BTD, [None] * len(self.blocks.blocks)))
 
 
 class Tied(nn.Module):

@@ -10,7 +10,7 @@ from heterrec_model.data.lists import Integers
 
 
 @dataclass(frozen=True)
-class Limits:
+class BatchLimits:
     """What a batch may hold.
 
     Attributes:
@@ -30,7 +30,7 @@ class Limits:
         return cls(data.batch_users, data.batch_items, data.length_buckets)
 
 
-def cut_batches(lengths_R: Integers, limits: Limits) -> list[Integers]:
+def cut_batches(lengths_R: Integers, limits: BatchLimits) -> list[Integers]:
     """The rows of each batch, shortest histories first; equal lengths keep the order of the rows.
 
     Args:
@@ -54,7 +54,7 @@ def cut_batches(lengths_R: Integers, limits: Limits) -> list[Integers]:
 
 
 def shuffled_batches(
-    lengths_R: Integers, limits: Limits, rng: np.random.Generator
+    lengths_R: Integers, limits: BatchLimits, rng: np.random.Generator
 ) -> list[Integers]:
     """The rows of each batch, the rows shuffled before they are cut and the batches after."""
     order_R = rng.permutation(len(lengths_R))

@@ -7,7 +7,7 @@ NO_ROW = -1
 """The place of an item that the catalogue has no row of."""
 
 
-class Places:
+class CataloguePositions:
     """Where an item stands in the catalogue."""
 
     def __init__(self, catalogue_N: Tensor) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from heterrec_model.data.features import FeatureInfo
 from heterrec_schemas import Generation
-from heterrec_schemas.errors import CallError, near
+from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.manifest import FeatureEntry
 
@@ -30,7 +30,7 @@ def chosen_entries(
         if name not in known:
             raise CallError(
                 f"there is no {side} feature {name!r} in {generation.root}",
-                todo=near(name, known) or f"The generation has no {side} features.",
+                todo=suggest(name, known) or f"The generation has no {side} features.",
             )
     declared = generation.spec.items.features if side == "item" else generation.spec.user_features
     return tuple(known[f.name] for f in declared if names is None or f.name in names)

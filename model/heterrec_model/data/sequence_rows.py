@@ -90,7 +90,7 @@ UserCells = npt.NDArray[Any] | Lists
 
 
 @dataclass(eq=False)
-class Rows:
+class SequenceRows:
     """Rows of one split, their histories cut.
 
     Attributes:
@@ -140,7 +140,7 @@ class Rows:
         )
 
 
-def rows_of(table: pa.Table, columns: Columns, end_ms: int | None = None) -> Rows:
+def rows_of(table: pa.Table, columns: Columns, end_ms: int | None = None) -> SequenceRows:
     """The rows of a table of sequences.
 
     Args:
@@ -157,7 +157,7 @@ def rows_of(table: pa.Table, columns: Columns, end_ms: int | None = None) -> Row
     places_N = extents.places()
     if firsts_R is not None:
         firsts_R = np.maximum(firsts_R - (whole_R - extents.lengths_R), 0)
-    return Rows(
+    return SequenceRows(
         user_ids=arrays[_USER],
         extents=Extents.of(extents.lengths_R),
         events={name: lists_of(arrays[name]).values_N[places_N] for name in columns.events},
@@ -169,7 +169,7 @@ def rows_of(table: pa.Table, columns: Columns, end_ms: int | None = None) -> Row
     )
 
 
-def concat_rows(parts: Iterable[Rows]) -> Rows:
+def concat_rows(parts: Iterable[SequenceRows]) -> SequenceRows:
     """Rows after one another. The parts are used up: memory holds each column twice only while it is copied."""
     taken = list(parts)
     assert taken, "there is always a row to read"
@@ -185,7 +185,7 @@ def concat_rows(parts: Iterable[Rows]) -> Rows:
         for name in list(first.user_features)
     }
     targets = [part.targets for part in taken if part.targets is not None]
-    return Rows(
+    return SequenceRows(
         user_ids=pa.concat_arrays([part.user_ids for part in taken]),
         extents=Extents.of(np.concatenate([part.extents.lengths_R for part in taken])),
         events=events,
@@ -195,7 +195,7 @@ def concat_rows(parts: Iterable[Rows]) -> Rows:
     )
 
 
-def _concat_firsts(parts: list[Rows]) -> Integers | None:
+def _concat_firsts(parts: list[SequenceRows]) -> Integers | None:
     """The first targets of all rows; 0 for those whose items all are."""
     if all(part.firsts_R is None for part in parts):
         return None

@@ -7,9 +7,9 @@ import torch
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.batching import Limits, cut_batches
+from heterrec_model.data.batching import BatchLimits, cut_batches
 from heterrec_model.data.chosen_features import chosen_entries
-from heterrec_model.data.sequence_rows import Columns, Rows, concat_rows, rows_of
+from heterrec_model.data.sequence_rows import Columns, SequenceRows, concat_rows, rows_of
 from heterrec_model.data.shards import RowGroupReader, cut_spans, row_group_spans, windows
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError
@@ -41,7 +41,7 @@ def split_batches(
     """
     columns = Columns.of(generation, split, config)
     reader = RowGroupReader(generation, columns.names)
-    limits = Limits(
+    limits = BatchLimits(
         users=config.evaluation.batch_users,
         items=_LIGHTER * config.data.batch_items,
         by_length=config.data.length_buckets,
@@ -57,7 +57,7 @@ def split_batches(
         del rows
 
 
-def _batches(rows: Rows, limits: Limits) -> Iterator[Batch]:
+def _batches(rows: SequenceRows, limits: BatchLimits) -> Iterator[Batch]:
     for rows_B in cut_batches(rows.extents.lengths_R, limits):
         yield rows.batch(rows_B)
 

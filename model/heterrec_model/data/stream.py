@@ -9,10 +9,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.batching import Limits, shuffled_batches
+from heterrec_model.data.batching import BatchLimits, shuffled_batches
 from heterrec_model.data.lists import Integers
 from heterrec_model.data.refit import training_end
-from heterrec_model.data.sequence_rows import Columns, Rows, concat_rows, rows_of
+from heterrec_model.data.sequence_rows import Columns, SequenceRows, concat_rows, rows_of
 from heterrec_model.data.shards import RowGroupReader, Span, consumer_spans, cut_spans, windows
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import HeterrecError
@@ -21,7 +21,7 @@ _SPANS, _WINDOW = 0, 1
 
 
 @dataclass(frozen=True)
-class Place:
+class StreamPosition:
     """Where a stream stands: the next batch is number `batch` of window `window`."""
 
     window: int = 0
@@ -71,7 +71,7 @@ class TrainStream(IterableDataset[Batch]):
 class EpochStream(Iterator[Batch]):
     """One consumer's batches of one epoch.
 
-    Rows are read a window at a time. The order is a function of the seed, the epoch, the consumer and the window, so
+    SequenceRows are read a window at a time. The order is a function of the seed, the epoch, the consumer and the window, so
     the place alone takes the stream up again, and only one window has to be read for it.
 
     Args:
@@ -82,7 +82,7 @@ class EpochStream(Iterator[Batch]):
     """
 
     def __init__(self, stream: TrainStream, consumer: int, consumers: int, in_worker: bool) -> None:
-        self._seed, self._limits = stream.config.train.seed, Limits.of(stream.config)
+        self._seed, self._limits = stream.config.train.seed, BatchLimits.of(stream.config)
         self._epoch, self._consumer, self._in_worker = stream.epoch, consumer, in_worker
         spans = stream.epoch_spans()
         self._spans = consumer_spans(spans, consumer, consumers, self._random(_SPANS))
@@ -93,8 +93,8 @@ class EpochStream(Iterator[Batch]):
             split: RowGroupReader(stream.generation, columns.names)
             for split, columns in stream.columns.items()
         }
-        self._place = Place()
-        self._window: tuple[Rows, list[Integers]] | None = None
+        self._place = StreamPosition()
+        self._window: tuple[SequenceRows, list[Integers]] | None = None
 
     def __next__(self) -> Batch:
         try:
@@ -111,7 +111,7 @@ class EpochStream(Iterator[Batch]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a place."""
-        self._place, self._window = Place(**state), None
+        self._place, self._window = StreamPosition(**state), None
 
     def _next(self) -> Batch:
         while self._place.window < len(self._borders) - 1:
@@ -120,21 +120,21 @@ class EpochStream(Iterator[Batch]):
             rows, batches = self._window
             if self._place.batch < len(batches):
                 batch = rows.batch(batches[self._place.batch])
-                self._place = Place(self._place.window, self._place.batch + 1)
+                self._place = StreamPosition(self._place.window, self._place.batch + 1)
                 return batch
             # Let go of this window before the next one is read.
             del rows, batches
-            self._place, self._window = Place(self._place.window + 1), None
+            self._place, self._window = StreamPosition(self._place.window + 1), None
         raise StopIteration
 
-    def _read_window(self) -> tuple[Rows, list[Integers]]:
+    def _read_window(self) -> tuple[SequenceRows, list[Integers]]:
         window = self._place.window
         spans = cut_spans(self._spans, self._borders[window], self._borders[window + 1])
         rows = concat_rows(self._rows(span) for span in spans)
         rng = self._random(_WINDOW, self._consumer, window)
         return rows, shuffled_batches(rows.extents.lengths_R, self._limits, rng)
 
-    def _rows(self, span: Span) -> Rows:
+    def _rows(self, span: Span) -> SequenceRows:
         table = self._readers[span.split].read(span)
         return rows_of(table, self._columns[span.split], self._end_ms)
 

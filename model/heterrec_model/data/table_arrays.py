@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from heterrec_model.data.chosen_features import shard_column
-from heterrec_model.data.equal_rows import first_equal_rows
+from heterrec_model.data.distinct_rows import first_equal_rows
 from heterrec_model.data.features import FeatureInfo
 from heterrec_model.data.lists import list_lengths, lists_of, numbers
 from heterrec_schemas import Generation

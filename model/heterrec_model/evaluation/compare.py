@@ -9,7 +9,7 @@ from heterrec_model.evaluation.evaluate import (
     COUNTING,
     evaluate_baseline,
     evaluate_run,
-    opened,
+    load_generation,
     with_settings,
 )
 from heterrec_model.evaluation.intervals import Comparison, compare
@@ -32,7 +32,7 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class ComparisonReport:
     """A model and what it was compared with.
 
     Attributes:
@@ -66,7 +66,7 @@ def compare_sides(
     filter_seen: bool | None = None,
     resamples: int = 10_000,
     on_side: Callable[[str], None] | None = None,
-) -> Beside:
+) -> ComparisonReport:
     """Evaluate a model and others on one split, and compare them by a paired bootstrap over users.
 
     Args:
@@ -82,7 +82,7 @@ def compare_sides(
         CallError: there is no such run, or two sides are not about the same users.
         GenerationError: there is no generation, or a run is another one's.
     """
-    generation = opened(data)
+    generation = load_generation(data)
 
     config = with_settings(RunFolder(model.split(",")[0]).config(), filter_seen, None)
 
@@ -99,4 +99,4 @@ def compare_sides(
 
     chosen, beside = side(model), [side(other) for other in others]
     comparisons = [compare(o.evaluations, chosen.evaluations, resamples=resamples) for o in beside]
-    return Beside(chosen, beside, comparisons)
+    return ComparisonReport(chosen, beside, comparisons)

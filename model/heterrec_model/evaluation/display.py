@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from heterrec_model.evaluation.compare import Beside
+from heterrec_model.evaluation.compare import ComparisonReport
 from heterrec_model.evaluation.intervals import Comparison
 from heterrec_model.evaluation.metrics import PARTS
 
@@ -77,7 +77,7 @@ def show_comparisons(console: Console, comparisons: Sequence[Comparison]) -> Non
     console.print(table)
 
 
-def show_sides(console: Console, found: Beside) -> None:
+def show_sides(console: Console, found: ComparisonReport) -> None:
     """Print what `compare_sides` found: everybody's metrics, then the model against each of the others."""
     sides = (found.model, *found.others)
     evaluations = [e.to_json() for side in sides for e in side.evaluations]

@@ -12,8 +12,8 @@ from heterrec_model.evaluation.histories import uncut
 from heterrec_model.evaluation.per_user import Ranked, gather
 from heterrec_model.evaluation.result import Evaluation
 from heterrec_model.evaluation.scorers import Scorer, VectorScorer
-from heterrec_model.two_tower import RetrievalModel
-from heterrec_schemas.errors import CallError, near
+from heterrec_model.two_tower import TwoTowerModel
+from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.generation import Generation, open_generation
 
 SPLITS = ("validation", "test")
@@ -79,7 +79,7 @@ def evaluate_run(
     from heterrec_model.runs.load import load_run
 
     check_split(split)
-    generation = opened(data)
+    generation = load_generation(data)
     loaded = load_run(run, checkpoint=checkpoint, data=generation)
     if split == "validation" and loaded.config.train.refit_epochs:
         warnings.warn(
@@ -129,9 +129,9 @@ def evaluate_baseline(
         "neighbours": Neighbours.count,
     }
     if name not in counting:
-        raise CallError(f"there is no counting baseline {name!r}", todo=near(name, counting))
+        raise CallError(f"there is no counting baseline {name!r}", todo=suggest(name, counting))
     check_split(split)
-    generation, config = opened(data), config or Config()
+    generation, config = load_generation(data), config or Config()
     return evaluate_scorer(
         counting[name](generation, refit=config.train.refit_epochs > 0),
         generation,
@@ -144,7 +144,7 @@ def evaluate_baseline(
 
 
 def evaluate_model(
-    model: RetrievalModel,
+    model: TwoTowerModel,
     generation: Generation,
     split: str,
     config: Config,
@@ -225,10 +225,10 @@ def check_split(split: str) -> None:
         CallError: it is neither validation nor test.
     """
     if split not in SPLITS:
-        raise CallError(f"there is no split {split!r} with targets", todo=near(split, SPLITS))
+        raise CallError(f"there is no split {split!r} with targets", todo=suggest(split, SPLITS))
 
 
-def opened(data: str | Path | Generation) -> Generation:
+def load_generation(data: str | Path | Generation) -> Generation:
     """The generation itself, or the one at a path; its files' sizes are checked."""
     return data if isinstance(data, Generation) else open_generation(data, verify="sizes")
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from heterrec_model.evaluation.metrics import Floats, Part, metric_names
 from heterrec_model.evaluation.result import Evaluation
-from heterrec_schemas.errors import CallError, near
+from heterrec_schemas.errors import CallError, suggest
 
 _CELLS = 2**23
 """Drawn users held at a time: bounds memory to a few times 64 MB."""
@@ -127,7 +127,9 @@ def _names(sides: Sequence[Sequence[Evaluation]], metrics: Sequence[str] | None)
     common = [name for name in metric_names(sides[0][0].ks) if all(name in e for e in every)]
     for name in metrics or ():
         if name not in common:
-            raise CallError(f"there is no metric {name!r} on both sides", todo=near(name, common))
+            raise CallError(
+                f"there is no metric {name!r} on both sides", todo=suggest(name, common)
+            )
     return list(metrics) if metrics is not None else common
 
 

@@ -24,7 +24,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from heterrec_schemas.errors import CallError, near
+from heterrec_schemas.errors import CallError, suggest
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -67,7 +67,7 @@ class TargetRanks:
         if part == "all":
             return self
         if part not in PARTS:
-            raise CallError(f"there is no part {part!r}", todo=near(part, PARTS))
+            raise CallError(f"there is no part {part!r}", todo=suggest(part, PARTS))
         chosen_P = self.warm_P if part == "warm" else ~self.warm_P
         kept_V, user_P = np.unique(self.user_P[chosen_P], return_inverse=True)
         return TargetRanks(

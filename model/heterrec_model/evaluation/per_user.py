@@ -11,15 +11,15 @@ from torch import Tensor
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.catalogue_positions import Places
+from heterrec_model.data.catalogue_positions import CataloguePositions
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.evaluation.histories import cut, seen_pairs
 from heterrec_model.evaluation.metrics import TargetRanks
-from heterrec_model.evaluation.ranking import Block, Pairs, rank_targets
+from heterrec_model.evaluation.ranking import Pairs, UserBlock, rank_targets
 from heterrec_model.evaluation.scorers import Scorer
 
 
-class Gathered:
+class EncodedUsers:
     """Encoded users, until there are enough of them; pairs hold an item_index, not yet a place in the catalogue."""
 
     def __init__(self) -> None:
@@ -51,13 +51,13 @@ class Gathered:
         return _distinct(self._seen) if self._seen else None
 
 
-def gather(scorer: Scorer, batches: Iterable[Batch], config: Config) -> Iterator[Gathered]:
+def gather(scorer: Scorer, batches: Iterable[Batch], config: Config) -> Iterator[EncodedUsers]:
     """Encode batches and put their users together, up to `evaluation.batch_users` of them."""
-    settings, gathered = config.evaluation, Gathered()
+    settings, gathered = config.evaluation, EncodedUsers()
     for batch in batches:
         if gathered.user_ids and len(gathered.user_ids) + batch.users > settings.batch_users:
             yield gathered
-            gathered = Gathered()
+            gathered = EncodedUsers()
         state_BS = scorer.encode(cut(batch, config.model.max_length))
         gathered.add(state_BS, batch, filter_seen=settings.filter_seen)
     if gathered.user_ids:
@@ -70,7 +70,7 @@ class Ranked:
     def __init__(self, scorer: Scorer, chunk_items: int) -> None:
         """Rank by a scorer, `chunk_items` of the catalogue at a time."""
         self._scorer, self._chunk_items = scorer, chunk_items
-        self._places = Places(scorer.table.catalogue_N)
+        self._places = CataloguePositions(scorer.table.catalogue_N)
         self._user_ids: list[str | int] = []
         nothing = torch.zeros(0, dtype=torch.bool)
         empty = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.float64))
@@ -81,13 +81,13 @@ class Ranked:
         """How many users are ranked."""
         return len(self._user_ids)
 
-    def add(self, gathered: Gathered) -> None:
+    def add(self, gathered: EncodedUsers) -> None:
         """Rank the targets of a block of users."""
         user_P, item_P = gathered.targets()
         seen = None
         if (pairs := gathered.seen()) is not None:
             seen = Pairs(pairs[0], self._places.of(pairs[1]))
-        block = Block(torch.cat(gathered.states), gathered.user_ids, seen)
+        block = UserBlock(torch.cat(gathered.states), gathered.user_ids, seen)
         targets = Pairs(user_P, self._places.of(item_P))
         rank_P, tied_P = rank_targets(self._scorer, block, targets, chunk_items=self._chunk_items)
         warm_P = _trained_on(self._scorer.table, item_P)

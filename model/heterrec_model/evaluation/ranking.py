@@ -57,7 +57,7 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class UserBlock:
     """Users that are ranked together.
 
     Attributes:
@@ -73,7 +73,7 @@ class Block:
 
 @torch.no_grad()
 def rank_targets(
-    scorer: Scorer, block: Block, targets: Pairs, *, chunk_items: int
+    scorer: Scorer, block: UserBlock, targets: Pairs, *, chunk_items: int
 ) -> tuple[Tensor, Tensor]:
     """The mean rank of every target among all items of the catalogue.
 
@@ -112,7 +112,9 @@ def rank_targets(
 
 
 @torch.no_grad()
-def top_items(scorer: Scorer, block: Block, k: int, *, chunk_items: int) -> tuple[Tensor, Tensor]:
+def top_items(
+    scorer: Scorer, block: UserBlock, k: int, *, chunk_items: int
+) -> tuple[Tensor, Tensor]:
     """The k best items of every user: places in the catalogue and scores, [B, k] each, best first.
 
     Items that are seen come last, with a score of -inf, where fewer than k others are left. Equal scores stand in the
@@ -171,10 +173,10 @@ class _Grid:
             with_J.tolist(),
         )
 
-    def sort(self, block: Block) -> Block:
+    def sort(self, block: UserBlock) -> UserBlock:
         """The block with its users in the grid's order."""
         names = [block.user_ids[k] for k in self.order_B.tolist()]
-        return Block(block.users_BS[self.order_B], names)
+        return UserBlock(block.users_BS[self.order_B], names)
 
     def sort_pairs(self, pairs: Pairs | None) -> Pairs | None:
         """Pairs whose user is a row of the grid."""
@@ -190,7 +192,7 @@ class _Grid:
 class _Chunks:
     """The scores of a block, a chunk of the catalogue at a time, without what is hidden; a single chunk is kept."""
 
-    def __init__(self, scorer: Scorer, block: Block, hidden: Pairs | None, items: int) -> None:
+    def __init__(self, scorer: Scorer, block: UserBlock, hidden: Pairs | None, items: int) -> None:
         self._scorer, self._block, self._hidden = scorer, block, hidden
         total = len(scorer.table.catalogue_N)
         edges = [*range(0, total, min(items, _EXACT)), total]

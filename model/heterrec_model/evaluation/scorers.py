@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.two_tower import RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import RunError
 
 ITEMS_AT_ONCE = 4096
@@ -43,7 +43,7 @@ class VectorScorer:
     Memory is N x D floats beside a chunk of scores.
     """
 
-    def __init__(self, model: RetrievalModel) -> None:
+    def __init__(self, model: TwoTowerModel) -> None:
         """Compute the vectors of the whole catalogue.
 
         Raises:

@@ -143,7 +143,7 @@ def similar(x: Tensor, config: LossConfig) -> Tensor:
     return F.normalize(x, dim=-1, eps=SHORT) if config.similarity == "cosine" else x
 
 
-def settle(sums: LossSums) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+def reduce_losses(sums: LossSums) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Eq. 12 from the sums: each term is divided by the number of its open positions, over all ranks.
 
     Under DDP, which averages the ranks' gradients, the total is multiplied by their number: the gradient is then that

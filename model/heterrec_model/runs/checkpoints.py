@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from heterrec_model.runs.files import point, remove_folder, sha256, sync, writing
-from heterrec_schemas.errors import CallError, CorruptCheckpointError, near
+from heterrec_schemas.errors import CallError, CorruptCheckpointError, suggest
 
 FORMAT_VERSION = 1
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -171,7 +171,8 @@ class CheckpointFolder:
             )
         if path.name not in known:
             raise CallError(
-                f"there is no checkpoint {wanted!r} in {self.path.parent}", todo=near(wanted, known)
+                f"there is no checkpoint {wanted!r} in {self.path.parent}",
+                todo=suggest(wanted, known),
             )
         return path.resolve()
 

@@ -13,7 +13,7 @@ from heterrec_model.registry import build_model, placed
 from heterrec_model.runs.checkpoints import LAST, Checkpoint, CheckpointFolder, read_checkpoint
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_model.runs.weights import load_weights
-from heterrec_model.two_tower import RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import CorruptCheckpointError
 from heterrec_schemas.generation import Generation
 
@@ -29,7 +29,7 @@ class LoadedRun:
         name: of the checkpoint, such as step-00000120.
     """
 
-    model: RetrievalModel
+    model: TwoTowerModel
     config: Config
     step: int
     name: str

@@ -7,11 +7,11 @@ from typing import Any
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.catalogue_positions import NO_ROW, Places
+from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.data.loader import items_batch, user_batch
-from heterrec_model.evaluation.evaluate import opened
+from heterrec_model.evaluation.evaluate import load_generation
 from heterrec_model.evaluation.histories import cut, seen_pairs, uncut
-from heterrec_model.evaluation.ranking import Block, Pairs, top_items
+from heterrec_model.evaluation.ranking import Pairs, UserBlock, top_items
 from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
@@ -95,7 +95,7 @@ def recommend(
         raise CallError("k", got=k, expected="at least 1")
     from heterrec_model.runs.load import load_run
 
-    generation = opened(data)
+    generation = load_generation(data)
     known = None if items is None else [_item_index(generation, item) for item in items]
     loaded = load_run(run, checkpoint=checkpoint, data=generation)
     wide = uncut(loaded.config, generation)
@@ -193,9 +193,9 @@ def _best(
     seen = None
     if hidden is not None:
         user_E, item_E = seen_pairs(hidden)
-        seen = Pairs(user_E, Places(catalogue_N).of(item_E))
+        seen = Pairs(user_E, CataloguePositions(catalogue_N).of(item_E))
         seen = seen.where(seen.place_P != NO_ROW)
-    block = Block(scorer.encode(batch), batch.user_ids, seen)
+    block = UserBlock(scorer.encode(batch), batch.user_ids, seen)
     place_BK, score_BK = top_items(scorer, block, k, chunk_items=config.evaluation.chunk_items)
     left_K = score_BK[0].isfinite()
     item_K = catalogue_N[place_BK[0][left_K]]

@@ -18,7 +18,7 @@ from heterrec_model.runs.run_folder import RunFolder
 from heterrec_model.training.display import Display
 from heterrec_model.training.processes import World, joined, lost
 from heterrec_model.training.result import TrainResult
-from heterrec_model.training.signals import StopWish
+from heterrec_model.training.signals import StopRequest
 from heterrec_model.training.trainer import Trainer
 from heterrec_model.training.validation import check_metric, validation
 from heterrec_schemas.errors import CallError, RunError
@@ -50,7 +50,7 @@ def train(
     """
     started = time.monotonic()
     check_metric(config)
-    stop, folder = StopWish(), RunFolder(run)
+    stop, folder = StopRequest(), RunFolder(run)
     with (
         stop.listening(),
         joined(config.train.device) as world,
@@ -87,7 +87,7 @@ def _trainer(
     folder: RunFolder,
     world: World,
     display: Display,
-    stop: StopWish,
+    stop: StopRequest,
 ) -> Trainer:
     """A trainer that stands where the run's newest whole checkpoint left off."""
     if config.train.sparse_tables and world.size > 1 and world.device.type == "cuda":

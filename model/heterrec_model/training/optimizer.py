@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer, SparseAdam
 
 from heterrec_model.config import TrainConfig
-from heterrec_model.two_tower import RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel
 
 
 class Optimizers:
@@ -22,7 +22,7 @@ class Optimizers:
         parts: `adamw`, and `sparse_adam` where the model has sparse parameters.
     """
 
-    def __init__(self, model: RetrievalModel, train: TrainConfig) -> None:
+    def __init__(self, model: TwoTowerModel, train: TrainConfig) -> None:
         self._train = train
         self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         sparse = set(model.sparse_parameters())

@@ -9,7 +9,7 @@ from types import FrameType
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class StopWish:
+class StopRequest:
     """Whether somebody wants the run to stop.
 
     Attributes:

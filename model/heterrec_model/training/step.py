@@ -18,7 +18,7 @@ from heterrec_model.training.finite import check_norm, check_terms
 from heterrec_model.training.optimizer import Optimizers
 from heterrec_model.training.processes import World
 from heterrec_model.training.seeds import mix
-from heterrec_model.two_tower import RetrievalModel, StepOutput
+from heterrec_model.two_tower import StepOutput, TwoTowerModel
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Stepper:
     """
 
     def __init__(
-        self, model: RetrievalModel, optimizers: Optimizers, train: TrainConfig, world: World
+        self, model: TwoTowerModel, optimizers: Optimizers, train: TrainConfig, world: World
     ) -> None:
         self._optimizers, self._train, self._world = optimizers, train, world
         self._blank = blank_batch(model.table)

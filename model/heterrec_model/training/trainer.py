@@ -22,9 +22,9 @@ from heterrec_model.training.processes import World
 from heterrec_model.training.progress import Progress
 from heterrec_model.training.result import Validate
 from heterrec_model.training.schedule import rate_factor, run_share
-from heterrec_model.training.signals import StopWish
+from heterrec_model.training.signals import StopRequest
 from heterrec_model.training.step import Stepper, StepResult
-from heterrec_model.two_tower import RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import DataError, RunError
 
 
@@ -73,13 +73,13 @@ class Trainer:
     """
 
     config: Config
-    model: RetrievalModel
+    model: TwoTowerModel
     loader: Loader
     world: World
     validate: Validate | None
     checkpoints: CheckpointFolder
     display: Display
-    stop: StopWish
+    stop: StopRequest
     fingerprint: dict[str, str]
     log: RunLog | None = None
 

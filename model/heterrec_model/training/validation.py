@@ -3,8 +3,8 @@
 from heterrec_model.config import Config
 from heterrec_model.evaluation.evaluate import evaluate_model
 from heterrec_model.training.result import OnProgress, Validate
-from heterrec_model.two_tower import RetrievalModel
-from heterrec_schemas.errors import CallError, near
+from heterrec_model.two_tower import TwoTowerModel
+from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.generation import Generation
 
 
@@ -17,11 +17,11 @@ def check_metric(config: Config) -> None:
     known = [f"{name}@{k}" for name in ("recall", "ndcg") for k in config.evaluation.ks]
     if config.train.metric not in known:
         raise CallError(
-            "train.metric", got=repr(config.train.metric), todo=near(config.train.metric, known)
+            "train.metric", got=repr(config.train.metric), todo=suggest(config.train.metric, known)
         )
 
 
-def validation(model: RetrievalModel, generation: Generation, config: Config) -> Validate | None:
+def validation(model: TwoTowerModel, generation: Generation, config: Config) -> Validate | None:
     """The metrics of the validation split by name; None where it has no user."""
     users = generation.manifest.counts.sequences.get("validation", 0)
     if not users:

@@ -14,7 +14,7 @@ from apache_beam.runners.runner import PipelineState
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.outcome import failure
 from heterrec_pipeline.building.prepare import make_job
-from heterrec_pipeline.flow import Generation
+from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runtime.dataflow.options import (
@@ -199,7 +199,7 @@ def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
     except ValueError as error:  # Beam's own validation of the options
         lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
         raise CallError(f"Dataflow cannot run this: {'; '.join(lines) or error}") from None
-    pipeline | "Generation" >> Generation(job=job)
+    pipeline | "Generation" >> BuildGeneration(job=job)
     began = datetime.fromisoformat(job.created)
     name_steps(pipeline, int(began.timestamp() * 1000) * 10**6)
     return pipeline

@@ -13,7 +13,7 @@ from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.building.outcome import failure, published
 from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.files import parts
-from heterrec_pipeline.flow import Generation
+from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runtime.dataflow.options import is_detached, on_dataflow
@@ -72,7 +72,7 @@ def _build(
         with engine:
             with watching.phase("draw the graph"):
                 pipeline = beam.Pipeline(options=options)
-                pipeline | "Generation" >> Generation(job=job)
+                pipeline | "Generation" >> BuildGeneration(job=job)
                 watching.name_steps(pipeline)
             with watching.phase("run the graph"):
                 result = engine.run(pipeline)

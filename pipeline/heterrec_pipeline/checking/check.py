@@ -11,7 +11,7 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.interactions.times import describe
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
 from heterrec_pipeline.reading.files import InputFile, input_files
-from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError, near
+from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
@@ -125,7 +125,7 @@ def _with_features(
             problems.append(
                 SchemaMismatchError(
                     f"feature {feature.name!r}: {where} has no column {feature.column!r}",
-                    todo=near(feature.column, known),
+                    todo=suggest(feature.column, known),
                 )
             )
     return [
@@ -142,7 +142,7 @@ def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchErro
             todo="Other files of the source have it; write it into all, or leave the file out.",
         )
     return SchemaMismatchError(
-        f"{where}: there is no column {column!r}", todo=near(column, schema.types)
+        f"{where}: there is no column {column!r}", todo=suggest(column, schema.types)
     )
 
 

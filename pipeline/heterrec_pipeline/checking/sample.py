@@ -15,7 +15,7 @@ from heterrec_pipeline.features.cells import BadCell, cell_text
 from heterrec_pipeline.interactions.read import log_columns, parse_rows
 from heterrec_pipeline.job import INTERACTIONS, TableJob
 from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import InputFile, split_file
 from heterrec_pipeline.reading.read import file_of, located, one_chunk, read_split, short_rows
 from heterrec_pipeline.wiring.reports import RejectedCell
@@ -97,14 +97,14 @@ def _batches(
                     return
 
 
-def _head(batch: Batch, rows: int) -> Batch:
+def _head(batch: ReadBatch, rows: int) -> ReadBatch:
     """The first rows of a batch, and of its odd ones those among them."""
     if len(batch.rows) <= rows:
         return batch
     last = np.sort(batch.rows)[rows - 1]
     keep = batch.rows <= last
     bad, short = ([b for b in odd if b.row <= last] for odd in (batch.bad, batch.short))
-    return Batch(batch.table.filter(pa.array(keep)), batch.rows[keep], bad, short)
+    return ReadBatch(batch.table.filter(pa.array(keep)), batch.rows[keep], bad, short)
 
 
 def _beside_short(bad: list[RejectedCell], rows: pa.Table) -> list[RejectedCell]:

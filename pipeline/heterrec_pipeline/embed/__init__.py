@@ -1,15 +1,15 @@
 """Text and images of an item table to vectors: Parquet shards that a spec names as a join."""
 
 from heterrec_pipeline.embed.config import ColumnResult, EmbedConfig, EmbedResult
-from heterrec_pipeline.embed.models import Encoder, Model, load_encoder, resolve_model
+from heterrec_pipeline.embed.models import EmbeddingModel, Encoder, load_encoder, resolve_model
 from heterrec_pipeline.embed.run import embed, run_embed
 
 __all__ = [
     "ColumnResult",
     "EmbedConfig",
     "EmbedResult",
+    "EmbeddingModel",
     "Encoder",
-    "Model",
     "embed",
     "load_encoder",
     "resolve_model",

@@ -28,7 +28,7 @@ from heterrec_pipeline.embed.survey import (
     losers,
 )
 from heterrec_pipeline.features.cells import cell_text
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split, split_file
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
@@ -150,7 +150,9 @@ class Place(beam.DoFn):
                 yield from by_shard(column.name, kept, plan.shards[column.name])
             yield from rejected("items", file, bad)
 
-    def _unusable(self, batch: Batch, key: pl.Series) -> list[tuple[int, str, Reason, str | None]]:
+    def _unusable(
+        self, batch: ReadBatch, key: pl.Series
+    ) -> list[tuple[int, str, Reason, str | None]]:
         """The rejects of rows that are no rows, or have no key."""
         name = self.job.config.key
         bad: list[tuple[int, str, Reason, str | None]] = []

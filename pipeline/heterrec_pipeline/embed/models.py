@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heterrec_pipeline.embed.config import EmbedConfig
-from heterrec_schemas.errors import CallError, HeterrecError, RunError, near
+from heterrec_schemas.errors import CallError, HeterrecError, RunError, suggest
 
 Vectors = npt.NDArray[np.float32]
 
@@ -43,7 +43,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Model:
+class EmbeddingModel:
     """Which model, said so that two runs can tell whether they mean the same.
 
     Attributes:
@@ -57,7 +57,7 @@ class Model:
     revision: str | None = None
 
 
-EncoderLoader = Callable[[Model, EmbedConfig], Encoder]
+EncoderLoader = Callable[[EmbeddingModel, EmbedConfig], Encoder]
 
 
 def check_installed(images: bool = False) -> None:
@@ -74,7 +74,7 @@ def check_installed(images: bool = False) -> None:
             )
 
 
-def resolve_model(name: str, revision: str | None = None) -> Model:
+def resolve_model(name: str, revision: str | None = None) -> EmbeddingModel:
     """Find a model and its identity.
 
     `name` is tried as a folder; then as a packaged model (`all-MiniLM-L6-v2` or
@@ -86,7 +86,7 @@ def resolve_model(name: str, revision: str | None = None) -> Model:
     """
     folder = model_folder(name) if revision is None else None
     if folder is not None:
-        return Model(name, f"sha256:{_folder_sha256(folder)}")
+        return EmbeddingModel(name, f"sha256:{_folder_sha256(folder)}")
     if _is_path(name):
         raise CallError(
             f"there is no model folder {name}",
@@ -95,7 +95,7 @@ def resolve_model(name: str, revision: str | None = None) -> Model:
         )
     hub_name = name if "/" in name else f"{_DEFAULT_ORGANISATION}/{name}"
     commit = _hub_commit(hub_name, revision)
-    return Model(name, f"hub:{hub_name}@{commit}", commit)
+    return EmbeddingModel(name, f"hub:{hub_name}@{commit}", commit)
 
 
 def model_folder(name: str) -> Path | None:
@@ -208,7 +208,7 @@ class SentenceEncoder:
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
-def load_encoder(model: Model, config: EmbedConfig) -> Encoder:
+def load_encoder(model: EmbeddingModel, config: EmbedConfig) -> Encoder:
     """Load a model with sentence-transformers.
 
     Raises:
@@ -237,7 +237,7 @@ def load_encoder(model: Model, config: EmbedConfig) -> Encoder:
     if config.prompt_name is not None and config.prompt_name not in loaded.prompts:
         raise CallError(
             f"the model {model.name} has no prompt {config.prompt_name!r}",
-            todo=near(config.prompt_name, loaded.prompts),
+            todo=suggest(config.prompt_name, loaded.prompts),
         )
     return SentenceEncoder(loaded, config)
 

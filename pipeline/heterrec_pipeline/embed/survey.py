@@ -14,17 +14,17 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.embed.config import EmbedConfig, EmbeddedColumn
 from heterrec_pipeline.embed.contents import contents, hashes
-from heterrec_pipeline.embed.models import EncoderLoader, Model
+from heterrec_pipeline.embed.models import EmbeddingModel, EncoderLoader
 from heterrec_pipeline.embed.tally import TALLY
 from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.jsonl import parse
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.reading.text import lines
 from heterrec_pipeline.wiring.carried import carried
-from heterrec_schemas.errors import DataError, RejectRatioError, SchemaMismatchError, near
+from heterrec_schemas.errors import DataError, RejectRatioError, SchemaMismatchError, suggest
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.values import Seen
 
@@ -41,7 +41,7 @@ class EmbedJob:
 
     config: EmbedConfig
     files: tuple[InputFile, ...]
-    model: Model
+    model: EmbeddingModel
     load: EncoderLoader
 
     @property
@@ -73,7 +73,7 @@ class Plan:
     losers: pa.Table
 
 
-def keyed(job: EmbedJob, split: Split, batch: Batch) -> tuple[pl.Series, Seen]:
+def keyed(job: EmbedJob, split: Split, batch: ReadBatch) -> tuple[pl.Series, Seen]:
     """The texts of a batch's keys, and what they are."""
     key = job.config.key
     return key_text(one_chunk(batch.table, key), key, split.file.name)
@@ -183,14 +183,14 @@ def _refuse_keyless(job: EmbedJob, rows: int, bad: int, keyless: int) -> None:
     if bad == rows and keyless:
         raise SchemaMismatchError(
             f"{names}: no row has a key in column {job.config.key!r}",
-            todo=near(job.config.key, _known(job.files[0])),
+            todo=suggest(job.config.key, _known(job.files[0])),
         )
 
 
 def _nothing(job: EmbedJob, column: str, rows: int) -> SchemaMismatchError:
     return SchemaMismatchError(
         f"column {column!r} holds nothing to embed in any of {rows:,} rows",
-        todo=near(column, _known(job.files[0])),
+        todo=suggest(column, _known(job.files[0])),
     )
 
 

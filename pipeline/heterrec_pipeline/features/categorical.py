@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.features.cells import Encoded
+from heterrec_pipeline.features.cells import EncodedColumn
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -181,7 +181,7 @@ def all_missing(name: str, column: str, where: str, detail: str = "") -> DataErr
     )
 
 
-def encode(feature: CategoricalFeature, column: pa.Array, fitted: pa.Table) -> Encoded:
+def encode(feature: CategoricalFeature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:
     """The ids of every cell: int32, or list<int32> for a multivalued feature."""
     long, _ = texts(feature, column)
     ids = pl.DataFrame(pl.from_arrow(fitted.select(["value", "id"])))
@@ -197,7 +197,7 @@ def encode(feature: CategoricalFeature, column: pa.Array, fitted: pa.Table) -> E
     rows = pl.DataFrame({"row": _positions(len(column))})
     if not feature.multivalued:
         whole = rows.join(joined, on="row", how="left", maintain_order="left")
-        return Encoded(_arrow(whole["id"].fill_null(MISSING), pa.int32()), oov_rows, [])
+        return EncodedColumn(_arrow(whole["id"].fill_null(MISSING), pa.int32()), oov_rows, [])
     lists = (
         joined.filter(pl.col("id") != MISSING)
         .unique(["row", "id"], keep="first", maintain_order=True)
@@ -206,7 +206,7 @@ def encode(feature: CategoricalFeature, column: pa.Array, fitted: pa.Table) -> E
     )
     whole = rows.join(lists, on="row", how="left", maintain_order="left")
     filled = whole["id"].fill_null(pl.Series([[MISSING]], dtype=pl.List(pl.Int32)))
-    return Encoded(_arrow(filled, pa.list_(pa.int32())), oov_rows, [])
+    return EncodedColumn(_arrow(filled, pa.list_(pa.int32())), oov_rows, [])
 
 
 def _arrow(series: pl.Series, kind: pa.DataType) -> pa.Array:

@@ -19,7 +19,7 @@ class BadCell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedColumn:
     """Tokens of a batch of n rows, and how many rows held a value outside the vocabulary."""
 
     tokens: pa.Array

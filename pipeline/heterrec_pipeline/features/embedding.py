@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
+from heterrec_pipeline.features.cells import BadCell, EncodedColumn, cell_text
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
@@ -149,7 +149,7 @@ def quantizer_table(edges_QD: Vectors) -> pa.Table:
     )
 
 
-def encode(feature: EmbeddingFeature, column: pa.Array, fitted: pa.Table) -> Encoded:
+def encode(feature: EmbeddingFeature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:
     """The Z tokens of every cell: fixed_size_list<int32>[Z], all 1 where missing."""
     positions, values, bad = vectors(feature, column)
     edges_QD = fitted["edge"].to_numpy().reshape(feature.quantiles - 1, feature.dim)
@@ -159,4 +159,4 @@ def encode(feature: EmbeddingFeature, column: pa.Array, fitted: pa.Table) -> Enc
         whole[positions] = tokens
         tokens = whole
     array = pa.FixedSizeListArray.from_arrays(pa.array(tokens.ravel()), feature.groups)
-    return Encoded(array, 0, bad)
+    return EncodedColumn(array, 0, bad)

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features.categorical import all_missing
-from heterrec_pipeline.features.cells import BadCell, Encoded, cell_text
+from heterrec_pipeline.features.cells import BadCell, EncodedColumn, cell_text
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import NumericFeature
 from heterrec_schemas.hashing import hash_texts
@@ -129,7 +129,7 @@ def edges(feature: NumericFeature, sampled: pa.Table | None, where: str) -> Numb
     return numeric_edges(sampled["value"].to_numpy(), feature.bins)
 
 
-def encode(feature: NumericFeature, column: pa.Array, fitted: pa.Table) -> Encoded:
+def encode(feature: NumericFeature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:
     """The bins of every cell: int32."""
     values, bad = numbers(feature, column)
-    return Encoded(pa.array(numeric_tokens(values, fitted["edge"].to_numpy())), 0, bad)
+    return EncodedColumn(pa.array(numeric_tokens(values, fitted["edge"].to_numpy())), 0, bad)

@@ -87,7 +87,7 @@ def stored_batches(stored: Stored) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([reader.get_batch(k)])
 
 
-def opened(table: pa.Table | Part | Stored) -> pa.Table:
+def load(table: pa.Table | Part | Stored) -> pa.Table:
     """A table itself, or the one that a reference stands for; a stored one stays loaded in this process."""
     if isinstance(table, Stored):
         return _loaded(table)

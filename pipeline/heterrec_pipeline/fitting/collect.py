@@ -12,7 +12,7 @@ from apache_beam.transforms.window import GlobalWindows
 from heterrec_pipeline.features import categorical, numeric
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.row_filter import KEY, Known, Spared, kept_rows
+from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, KeyIndex, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.telemetry.progress import METER
@@ -34,7 +34,7 @@ class CollectValues(beam.DoFn):
     def __init__(
         self,
         table: TableJob,
-        known: type[Known | Spared] = Known,
+        known: type[KeyIndex | ExcludedRows] = KeyIndex,
         large: frozenset[str] = frozenset(),
     ) -> None:
         """Collect for the categorical and numeric features of one table.

@@ -12,7 +12,7 @@ import pyarrow as pa
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.categorical import all_missing
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.row_filter import KEY, Known, Spared, kept_rows
+from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, KeyIndex, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.telemetry.progress import METER
@@ -120,7 +120,7 @@ class BlockSample:
 class FitBlocks(beam.DoFn):
     """The blocks of one reading to their edges: (feature, table of the first dimension and the edges) a block."""
 
-    def __init__(self, table: TableJob, known: type[Known | Spared] = Known) -> None:
+    def __init__(self, table: TableJob, known: type[KeyIndex | ExcludedRows] = KeyIndex) -> None:
         """Fit embedding features of one table; `known` is made of the last two side inputs."""
         self.table, self.known = table, known
 

@@ -15,13 +15,13 @@ from heterrec_pipeline.fitting.quantizers import FitBlocks, JoinBlocks, PlanPass
 from heterrec_pipeline.fitting.write import StoreFitted, WriteFitted
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.steps import KeptRows
+from heterrec_pipeline.keys.steps import RowFilter
 from heterrec_pipeline.vocabularies.cells import large_features
 from heterrec_pipeline.vocabularies.number import FittedSizes
 from heterrec_pipeline.vocabularies.steps import CountValues, NumberValues, value_rules
-from heterrec_pipeline.wiring.cut import Place
+from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import Ledger
-from heterrec_pipeline.wiring.step import EMPTY, Composite, Kinds, Step, nothing, of_type
+from heterrec_pipeline.wiring.step import EMPTY, Composite, Step, ValueKinds, nothing, of_type
 from heterrec_schemas.feature_spec import CategoricalFeature
 
 
@@ -38,7 +38,7 @@ class Fit(Composite):
 
     job: Job
     table: TableJob
-    rows: KeptRows
+    rows: RowFilter
     ledger: Ledger
     kinds: PCollection | None = None
     """Given for rows out of the log, whose values were seen there."""
@@ -56,7 +56,7 @@ class Fit(Composite):
             kind=pair,
             spread=True,
         )
-        kinds = self.kinds or (seen | "kinds" >> Kinds())
+        kinds = self.kinds or (seen | "kinds" >> ValueKinds())
         names = [(f.name, EMPTY) for f in table.counted if f not in large]
         every = splits.pipeline | "every feature" >> beam.Create(names, reshuffle=False)
         counted = (
@@ -73,7 +73,7 @@ class Fit(Composite):
         fitted = whole | "keep fits" >> beam.ParDo(StoreFitted(self.job, table))
         fitted = of_type(fitted, tuple[str, Fitted])
         if not large:
-            return Fits(fitted, nothing(splits.pipeline, "no index", tuple[Place, Part]))
+            return Fits(fitted, nothing(splits.pipeline, "no index", tuple[BucketKey, Part]))
         values = counts | "large values" >> FitLarge(
             job=self.job, table=table, large=large, kinds=kinds, ledger=self.ledger
         )
@@ -86,7 +86,7 @@ class FitQuantizers(Composite):
     """Splits of a table to the quantizers of its embeddings, fitted in blocks of dimensions."""
 
     table: TableJob
-    rows: KeptRows
+    rows: RowFilter
 
     def expand(self, splits: PCollection) -> PCollection:
         """Plan, fit, join."""

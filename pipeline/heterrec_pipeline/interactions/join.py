@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.files.parts import Stored, opened
+from heterrec_pipeline.files.parts import Stored, load
 from heterrec_pipeline.interactions.read import _with_short, parse_rows
 from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.keys.read import SEEN
@@ -115,7 +115,7 @@ class JoinItems(beam.DoFn):
         METER.enter("joining interactions")
         index = bucket_ids(pieces["ids"])
         for piece in pieces["log"]:
-            kept, unknown = known_rows(self.spec, as_frame(opened(piece)), index)
+            kept, unknown = known_rows(self.spec, as_frame(load(piece)), index)
             if log.unknown_items == "reject":
                 yield counted("interactions.bad", len(unknown))
                 # A row that ended early is listed as such already.

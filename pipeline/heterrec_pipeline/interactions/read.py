@@ -136,12 +136,3 @@ class ReadLog(beam.DoFn):
                 yield from rejected(INTERACTIONS, split.file.name, bad)
             if len(batch.table):
                 yield located(batch, split)
-
-
-__all__ = [
-    "LOG_ITEM_SEEN",
-    "LOG_SEEN",
-    "ReadLog",
-    "log_columns",
-    "parse_rows",
-]

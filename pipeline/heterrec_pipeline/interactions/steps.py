@@ -10,10 +10,10 @@ from heterrec_pipeline.interactions.join import CheckLog, CheckRows, JoinItems
 from heterrec_pipeline.interactions.read import ReadLog, log_columns
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
-from heterrec_pipeline.wiring.step import Composite, Kinds, Step
+from heterrec_pipeline.wiring.step import Composite, Step, ValueKinds
 
 
 class LogOutput(NamedTuple):
@@ -45,7 +45,7 @@ class IndexedLog(Composite):
             side_inputs=(AsSingleton(self.index),),
             tags=(SEEN,),
         )
-        return LogOutput(rows, seen | "kinds" >> Kinds())
+        return LogOutput(rows, seen | "kinds" >> ValueKinds())
 
     def _by_bucket(self, raw: PCollection) -> LogOutput:
         """Check, and join where the items of a bucket and their interactions meet."""
@@ -59,7 +59,7 @@ class IndexedLog(Composite):
         )
         joined = (
             {"log": cut, "ids": self.index}
-            | "by item" >> Exchange(job=self.job, key=Place, references=("ids",))
+            | "by item" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
             | "index" >> Step(do_fn=JoinItems(spec), ledger=self.ledger)
         )
-        return LogOutput(joined, seen | "kinds" >> Kinds())
+        return LogOutput(joined, seen | "kinds" >> ValueKinds())

@@ -8,14 +8,14 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import categorical, embedding, numeric
-from heterrec_pipeline.features.cells import Encoded, missing_rows
+from heterrec_pipeline.features.cells import EncodedColumn, missing_rows
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import opened
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.items.place import ToItemShards
 from heterrec_pipeline.job import ITEMS, Job, TableJob
-from heterrec_pipeline.keys.row_filter import ID, KEY, ROW, Known, Spared, kept_rows
+from heterrec_pipeline.keys.row_filter import ID, KEY, ExcludedRows, KeyIndex, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.reading.read import ROW, one_chunk
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
 from heterrec_pipeline.wiring.carried import carried
@@ -26,7 +26,7 @@ TOKENS = "tokens"
 Tables = dict[str, pa.Table]
 
 
-def encode_column(feature: Feature, column: pa.Array, fitted: pa.Table) -> Encoded:
+def encode_column(feature: Feature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:
     """The tokens of a raw column; a new feature kind is one line here."""
     if isinstance(feature, CategoricalFeature):
         return categorical.encode(feature, column, fitted)
@@ -36,9 +36,9 @@ def encode_column(feature: Feature, column: pa.Array, fitted: pa.Table) -> Encod
 
 
 def fitted_tables(table: TableJob, fitted: dict[str, Fitted]) -> Tables:
-    """The fits of a table's features, opened."""
+    """The fits of a table's features, load."""
     found = {f.name: fitted[f.name].table for f in table.features}
-    return {name: opened(t) for name, t in found.items() if t is not None}
+    return {name: load(t) for name, t in found.items() if t is not None}
 
 
 def encode_rows(
@@ -72,7 +72,7 @@ class EncodeItems(beam.DoFn):
         table: TableJob,
         *,
         report: bool,
-        known: type[Known | Spared] = Known,
+        known: type[KeyIndex | ExcludedRows] = KeyIndex,
         large: Sequence[str] = (),
     ) -> None:
         """Encode one table.
@@ -123,7 +123,10 @@ class EncodeUsers(beam.DoFn):
     """Splits of the table of users to tables of user (text) and tokens, and `CELLS`: see `EncodeItems`."""
 
     def __init__(
-        self, table: TableJob, known: type[Known | Spared] = Known, large: Sequence[str] = ()
+        self,
+        table: TableJob,
+        known: type[KeyIndex | ExcludedRows] = KeyIndex,
+        large: Sequence[str] = (),
     ) -> None:
         """Encode the table of users; see `EncodeItems`."""
         self.table, self.known, self.large = table, known, LargeCells(table, large)

@@ -15,7 +15,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.files.parts import Part, opened
+from heterrec_pipeline.files.parts import Part, load
 from heterrec_pipeline.interactions.read import orders
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
@@ -232,7 +232,7 @@ class AggregateItems(beam.DoFn):
     def process(self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]) -> Iterator[Any]:
         """Aggregate one bucket."""
         bucket, pieces = element
-        rows = concatenated([opened(p) for p in pieces["items"]])
+        rows = concatenated([load(p) for p in pieces["items"]])
         table = aggregate(self.job.items, rows)
         path = storage.join(
             self.job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet"

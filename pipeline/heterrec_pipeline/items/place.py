@@ -9,13 +9,13 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features.cells import missing_rows
-from heterrec_pipeline.files.parts import Part, opened, write_parts
+from heterrec_pipeline.files.parts import Part, load, write_parts
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import OWNER, WITH_IDS, bucket_ids, cells
 from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.cut import Place, as_frame
+from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import counted
 from heterrec_schemas.feature_spec import CategoricalFeature
 
@@ -29,7 +29,7 @@ class PlaceItems(beam.DoFn):
 
     @carried
     def process(
-        self, element: tuple[Place, dict[str, Iterable[Any]]], population: int
+        self, element: tuple[BucketKey, dict[str, Iterable[Any]]], population: int
     ) -> Iterator[tuple[int, Part]]:
         """Place one bucket, a piece at a time."""
         _, pieces = element
@@ -38,12 +38,12 @@ class PlaceItems(beam.DoFn):
         for k, table in enumerate(self.tables):
             waiting = ToItemShards(self.job, table.name, population)
             for piece in pieces[f"tokens-{k}"]:
-                tokens = opened(piece)
+                tokens = load(piece)
                 yield from waiting.add(_with_index(tokens, ids, keep=not table.joined))
             yield from waiting.flush()
         places = [ToItemShards(self.job, f"item/{name}", population) for name in self.large]
         for piece in pieces["cells"]:
-            rows = _with_index(opened(piece), ids, keep=False)
+            rows = _with_index(load(piece), ids, keep=False)
             for number in pl.Series(rows["feature"]).unique().to_list():
                 mine = rows.filter(pa.array(pl.Series(rows["feature"]) == number))
                 yield from places[number].add(mine)
@@ -100,15 +100,15 @@ class PlaceUsers(beam.DoFn):
         self.table, self.large = table, large
 
     @carried
-    def process(self, element: tuple[Place, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+    def process(self, element: tuple[BucketKey, dict[str, Iterable[Any]]]) -> Iterator[Any]:
         """Join one bucket, a table of users at a time."""
         _, pieces = element
         long = pl.concat(
-            [pl.DataFrame(schema=WITH_IDS), *(as_frame(opened(p)) for p in pieces["cells"])]
+            [pl.DataFrame(schema=WITH_IDS), *(as_frame(load(p)) for p in pieces["cells"])]
         )
         by_feature = [long.filter(pl.col("feature") == k) for k in range(len(self.large))]
         for piece in pieces["tokens"]:
-            tokens = opened(piece)
+            tokens = load(piece)
             users = pl.Series(tokens["user"]).cast(pl.String).alias(OWNER)
             columns = {f"user_{f.name}": None for f in self.table.features}
             for feature, rows in zip(self.large, by_feature, strict=True):

@@ -10,7 +10,7 @@ from heterrec_pipeline.files.parts import Part
 from heterrec_pipeline.items.place import PlaceCells, PlaceItems, PlaceUsers
 from heterrec_pipeline.job import ITEMS, USERS, Job, TableJob
 from heterrec_pipeline.vocabularies.cells import OWNER
-from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.step import Composite, Step, of_type
@@ -55,7 +55,7 @@ class PlaceByItem(Composite):
             )
         return (
             pieces
-            | "by item" >> Exchange(job=self.job, key=Place, references=("ids",))
+            | "by item" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
             | "place"
             >> Step(
                 do_fn=PlaceItems(self.job, self.tables, self.large),
@@ -84,6 +84,6 @@ class PlaceByUser(Composite):
                 "cells": self.cells
                 | "cut cells" >> CutTables(column=OWNER, buckets=buckets, name=USERS),
             }
-            | "by user" >> Exchange(job=self.job, key=Place)
+            | "by user" >> Exchange(job=self.job, key=BucketKey)
             | "join" >> Step(do_fn=PlaceUsers(self.table, self.large), ledger=self.ledger)
         )

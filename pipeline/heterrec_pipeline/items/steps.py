@@ -19,7 +19,7 @@ from heterrec_pipeline.items.write import WriteItemShard
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.one_table import KeyRules
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.steps import KeptRows, Keys, KeysByBucket
+from heterrec_pipeline.keys.steps import KeysByBucket, NumberedKeys, RowFilter
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.cell_steps import LookUpCells
 from heterrec_pipeline.vocabularies.cells import CELLS, large_features
@@ -28,7 +28,7 @@ from heterrec_pipeline.vocabularies.write import WriteItemVocabulary
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
-from heterrec_pipeline.wiring.step import ByShard, Composite, Kinds, Step, nothing, of_type
+from heterrec_pipeline.wiring.step import ByShard, Composite, Step, ValueKinds, nothing, of_type
 
 
 class CatalogueOutput(NamedTuple):
@@ -42,7 +42,7 @@ class CatalogueOutput(NamedTuple):
     files: PCollection
 
 
-class Encoded(NamedTuple):
+class EncodedTable(NamedTuple):
     """What encoding a table gives: see `EncodeItems`."""
 
     parts: PCollection
@@ -109,11 +109,11 @@ class Catalogue(Composite):
 
     def _keys(
         self, splits: dict[str, PCollection], tables: tuple[TableJob, ...]
-    ) -> tuple[PCollection, PCollection, dict[str, KeptRows]]:
+    ) -> tuple[PCollection, PCollection, dict[str, RowFilter]]:
         """The index as one table, written; the kinds of its keys; by table, which rows count."""
         job, ledger, main = self.job, self.ledger, tables[0]
         layout = job.spec.items.catalogue_vocabulary
-        keyed = splits[main.name] | "item keys" >> Keys(
+        keyed = splits[main.name] | "item keys" >> NumberedKeys(
             job=job,
             table=main,
             rules=KeyRules(layout.oov_buckets, layout.shards),
@@ -125,7 +125,7 @@ class Catalogue(Composite):
         )
         rows = {main.name: keyed.rows(keyed.losers)}
         for table in tables[1:]:
-            its = splits[table.name] | f"{table.name} keys" >> Keys(
+            its = splits[table.name] | f"{table.name} keys" >> NumberedKeys(
                 job=job, table=table, rules=None, ledger=ledger
             )
             rows[table.name] = keyed.rows(its.losers)
@@ -133,7 +133,7 @@ class Catalogue(Composite):
 
     def _keys_by_bucket(
         self, splits: dict[str, PCollection], tables: tuple[TableJob, ...]
-    ) -> tuple[PCollection, PCollection, dict[str, KeptRows]]:
+    ) -> tuple[PCollection, PCollection, dict[str, RowFilter]]:
         """The same, but the index by bucket."""
         job, ledger = self.job, self.ledger
         rules = key_rules(job, tables[0])
@@ -151,7 +151,9 @@ class Catalogue(Composite):
         )
         return numbered.index, keyed.kinds, {t.name: keyed.rows for t in tables}
 
-    def _tokens(self, table: TableJob, splits: PCollection, rows: KeptRows) -> tuple[Fits, Encoded]:
+    def _tokens(
+        self, table: TableJob, splits: PCollection, rows: RowFilter
+    ) -> tuple[Fits, EncodedTable]:
         """Fit and encode one table."""
         job, ledger = self.job, self.ledger
         from_log = self.kinds is not None and not table.joined
@@ -173,7 +175,7 @@ class Catalogue(Composite):
             kind=tuple[int, Part],
             spread=True,
         )
-        return fits, Encoded(*encoded)
+        return fits, EncodedTable(*encoded)
 
     def _listed(self, splits: PCollection, table: TableJob) -> PCollection:
         return splits.pipeline | f"list {table.name}" >> ListSplits(files=table.files)
@@ -240,4 +242,4 @@ class ItemsFromLog(Composite):
             | "by item" >> Exchange(job=job)
             | "aggregate" >> Step(do_fn=AggregateItems(job), kind=Split)
         )
-        return FromLog(items, seen | "kinds" >> Kinds())
+        return FromLog(items, seen | "kinds" >> ValueKinds())

@@ -11,7 +11,7 @@ from heterrec_pipeline.fitting.steps import Fit
 from heterrec_pipeline.items.encode import EncodeUsers
 from heterrec_pipeline.items.place_steps import PlaceByUser
 from heterrec_pipeline.job import USERS, Job, TableJob
-from heterrec_pipeline.keys.steps import KeptRows, Keyed, Keys, KeysByBucket
+from heterrec_pipeline.keys.steps import Keyed, KeysByBucket, NumberedKeys, RowFilter
 from heterrec_pipeline.vocabularies.cell_steps import LookUpCells
 from heterrec_pipeline.vocabularies.cells import CELLS, large_features
 from heterrec_pipeline.wiring.reports import Ledger
@@ -27,7 +27,7 @@ class UsersOutput(NamedTuple):
 
 
 @dataclass(eq=False, kw_only=True)
-class Users(Composite):
+class UserFeatures(Composite):
     """The table of users to their tokens; nothing when the spec declares none."""
 
     job: Job
@@ -58,11 +58,13 @@ class Users(Composite):
             )
         return UsersOutput(tokens, fits.fitted)
 
-    def _rows(self, splits: PCollection) -> KeptRows:
+    def _rows(self, splits: PCollection) -> RowFilter:
         """Which rows count."""
         job, table, ledger = self.job, self.table, self.ledger
         if not job.sizes.is_large(USERS):
-            keyed: Keyed = splits | "keys" >> Keys(job=job, table=table, rules=None, ledger=ledger)
+            keyed: Keyed = splits | "keys" >> NumberedKeys(
+                job=job, table=table, rules=None, ledger=ledger
+            )
             return keyed.rows(keyed.losers)
         by_bucket = {table.name: splits} | "keys" >> KeysByBucket(
             job=job,
@@ -72,4 +74,4 @@ class Users(Composite):
             buckets=job.sizes.buckets(USERS, None),
             ledger=ledger,
         )
-        return KeptRows(*by_bucket.rows)
+        return RowFilter(*by_bucket.rows)

@@ -12,10 +12,10 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import embedding
-from heterrec_pipeline.files.parts import Part, Stored, opened, store
+from heterrec_pipeline.files.parts import Part, Stored, load, store
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
@@ -23,7 +23,7 @@ from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import SortedBucket, no_keys
 from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.cut import Place, as_frame
+from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import counted, rejected
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature
 from heterrec_schemas.hashing import stable_hash
@@ -35,7 +35,7 @@ KEPT = "kept"
 ROWS = {"key": pl.String, "split": pl.Int64, "row": pl.Int64}
 
 
-def by_split(table: TableJob, rows: pl.DataFrame) -> Iterator[tuple[Place, pa.Table]]:
+def by_split(table: TableJob, rows: pl.DataFrame) -> Iterator[tuple[BucketKey, pa.Table]]:
     """Rows that name their split to ((table, split), row numbers)."""
     for piece in rows.select("split", "row").partition_by("split"):
         yield (table.name, int(piece["split"][0])), piece.select("row").to_arrow()
@@ -55,14 +55,14 @@ class FindKeys(beam.DoFn):
 
     @carried
     def process(
-        self, element: tuple[Place, dict[str, Iterable[pa.Table | Part]]], seen: dict[str, int]
+        self, element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]], seen: dict[str, int]
     ) -> Iterator[Any]:
         """Look at one bucket."""
         (_, bucket), pieces = element
         METER.enter("finding keys")
         first: pl.DataFrame | None = None
         for k, table in enumerate(self.tables):
-            frames = [as_frame(opened(p)) for p in pieces[f"keys-{k}"]]
+            frames = [as_frame(load(p)) for p in pieces[f"keys-{k}"]]
             rows = pl.concat([pl.DataFrame(schema=ROWS), *frames])
             keys = rows.group_by("key").len("rows")
             yield counted(f"{table.name}.keys", len(keys))
@@ -111,13 +111,13 @@ class ReadAgain(beam.DoFn):
     @carried
     def process(
         self,
-        element: tuple[Place, dict[str, Iterable[pa.Table | Part]]],
-        splits: dict[Place, Split],
+        element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]],
+        splits: dict[BucketKey, Split],
     ) -> Iterator[tuple[str, pa.Table]]:
         """Read the rows of one split."""
         place, pieces = element
         table, split = self.tables[place[0]], splits[place]
-        wanted = pl.concat([as_frame(opened(p))["row"] for p in pieces["rows"]]).implode()
+        wanted = pl.concat([as_frame(load(p))["row"] for p in pieces["rows"]]).implode()
         for batch in prefetched(read_split(split, table.columns)):
             found = pl.Series(batch.rows).is_in(wanted).arg_true()
             if found.is_empty():
@@ -135,11 +135,11 @@ class ChooseInBucket(beam.DoFn):
         self.tables = {t.name: t for t in tables}
 
     @carried
-    def process(self, element: tuple[Place, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+    def process(self, element: tuple[BucketKey, dict[str, Iterable[Any]]]) -> Iterator[Any]:
         """Choose in one bucket of one table."""
         (name, _), pieces = element
         table = self.tables[name]
-        rows = pl.concat([as_frame(opened(p)) for p in pieces["rows"]])
+        rows = pl.concat([as_frame(load(p)) for p in pieces["rows"]])
         losers, reports = lost_rows(table, rows)
         yield from by_split(table, losers)
         yield from reports
@@ -154,11 +154,11 @@ class StoreLeftOut(beam.DoFn):
 
     @carried
     def process(
-        self, element: tuple[Place, dict[str, Iterable[pa.Table | Part]]]
-    ) -> Iterator[tuple[Place, Stored]]:
+        self, element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]]
+    ) -> Iterator[tuple[BucketKey, Stored]]:
         """Store one split's."""
         place, pieces = element
-        rows = pl.concat([as_frame(opened(p)) for p in pieces["rows"]]).unique().sort("row")
+        rows = pl.concat([as_frame(load(p)) for p in pieces["rows"]]).unique().sort("row")
         yield place, store(self.job.parts, "left-out", rows.to_arrow())
 
 
@@ -194,13 +194,13 @@ def _texts(cell: object) -> object:
     return [_texts(x) for x in cell] if isinstance(cell, list) else value_text(cell)
 
 
-def batch_keys(table: TableJob, split: Split, batch: Batch) -> pl.Series:
+def batch_keys(table: TableJob, split: Split, batch: ReadBatch) -> pl.Series:
     """The keys of a batch as text."""
     return key_text(one_chunk(batch.table, table.key), table.key, split.file.name)[0]
 
 
 def hashed_rows(
-    table: TableJob, split: Split, batch: Batch, text: pl.Series, at: pl.Series
+    table: TableJob, split: Split, batch: ReadBatch, text: pl.Series, at: pl.Series
 ) -> pl.DataFrame:
     """Some rows of a batch as key, hash, file and row: what decides which row of a key is kept.
 

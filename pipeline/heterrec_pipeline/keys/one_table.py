@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.files.parts import Stored, opened, row_count
+from heterrec_pipeline.files.parts import Stored, load, row_count
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.duplicates import batch_keys, hashed_rows, lost_rows
 from heterrec_pipeline.reading.files import Split
@@ -104,7 +104,7 @@ class ReadRepeated(beam.DoFn):
         """Read one split again."""
         if row_count(repeated) == 0:
             return
-        wanted = pl.DataFrame(pl.from_arrow(opened(repeated)))["key"].implode()
+        wanted = pl.DataFrame(pl.from_arrow(load(repeated)))["key"].implode()
         for batch in prefetched(read_split(split, self.table.columns)):
             text = batch_keys(self.table, split, batch)
             found = text.is_in(wanted).fill_null(False).arg_true()

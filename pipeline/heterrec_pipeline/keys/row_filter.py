@@ -7,13 +7,13 @@ from functools import cached_property
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.files.parts import Stored, once_a_process, opened, row_count
+from heterrec_pipeline.files.parts import Stored, load, once_a_process, row_count
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.one_table import losers_in
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import FILE, ROW, located, one_chunk, read_split, without_rows
+from heterrec_pipeline.reading.read import located, one_chunk, read_split, without_rows
 from heterrec_pipeline.vocabularies.lookup import Lookup
 
 KEY = "__key"
@@ -25,7 +25,7 @@ LeftOut = dict[tuple[str, int], Stored]
 
 
 @dataclass(frozen=True)
-class Known:
+class KeyIndex:
     """The kept keys of a side, and the rows that lost: tables, or references to them."""
 
     index: pa.Table | Stored
@@ -43,11 +43,11 @@ class Known:
 
     def lost(self, table: TableJob, split: Split) -> pl.Series:
         """The row numbers of a split's file that are left out."""
-        return losers_in(opened(self.losers), split.file.name)
+        return losers_in(load(self.losers), split.file.name)
 
 
 @dataclass(frozen=True)
-class Spared:
+class ExcludedRows:
     """What there is to know of a side whose keys no worker holds: how many are kept, and the rows that are left out.
 
     Rows whose key the catalogue lacks are left out by number here, since nothing else could tell them.
@@ -66,7 +66,7 @@ class Spared:
         found = self.left_out.get((table.name, split.number))
         if found is None:
             return pl.Series("row", [], dtype=pl.Int64)
-        return pl.Series(opened(found)["row"])
+        return pl.Series(load(found)["row"])
 
 
 def key_ids(index: pa.Table) -> Lookup:
@@ -81,11 +81,11 @@ def ids_in(index: pa.Table | Stored) -> Lookup:
 
 @once_a_process
 def _stored_ids(index: Stored) -> Lookup:
-    return key_ids(opened(index))
+    return key_ids(load(index))
 
 
 def kept_rows(
-    table: TableJob, split: Split, columns: Sequence[str], known: Known | Spared
+    table: TableJob, split: Split, columns: Sequence[str], known: KeyIndex | ExcludedRows
 ) -> Iterator[pa.Table]:
     """The kept rows of a split.
 
@@ -114,6 +114,3 @@ def kept_rows(
         whole = without_rows(whole, lost)
         if len(whole):
             yield whole
-
-
-__all__ = ["FILE", "ID", "KEY", "ROW", "Known", "LeftOut", "Spared", "ids_in", "kept_rows"]

@@ -27,27 +27,27 @@ from heterrec_pipeline.keys.one_table import (
     ReadRepeated,
 )
 from heterrec_pipeline.keys.read import SEEN, ReadKeys
-from heterrec_pipeline.keys.row_filter import Known, Spared
+from heterrec_pipeline.keys.row_filter import ExcludedRows, KeyIndex
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import FIGURES_TAG
 from heterrec_pipeline.vocabularies.steps import Counted
-from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import ByReference, Exchange
 from heterrec_pipeline.wiring.reports import Ledger
-from heterrec_pipeline.wiring.step import AllToOne, Composite, Kinds, Step, of_type
+from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, ValueKinds, of_type
 
 
-class KeptRows(NamedTuple):
+class RowFilter(NamedTuple):
     """How a reading learns which rows count.
 
     Attributes:
-        known: what it makes of its two side inputs: `Known` or `Spared`.
+        known: what it makes of its two side inputs: `KeyIndex` or `ExcludedRows`.
         sides: the side inputs.
         population: how many keys the side has.
     """
 
-    known: type[Known | Spared]
+    known: type[KeyIndex | ExcludedRows]
     sides: tuple[Any, Any]
     population: PCollection
 
@@ -60,13 +60,13 @@ class Keyed(NamedTuple):
     losers: PCollection
     kinds: PCollection
 
-    def rows(self, losers: PCollection) -> KeptRows:
+    def rows(self, losers: PCollection) -> RowFilter:
         """The rows of a table that count, by this index and the table's own losers."""
-        return KeptRows(Known, (AsSingleton(self.index), AsSingleton(losers)), self.population)
+        return RowFilter(KeyIndex, (AsSingleton(self.index), AsSingleton(losers)), self.population)
 
 
 @dataclass(eq=False, kw_only=True)
-class Keys(Composite):
+class NumberedKeys(Composite):
     """Splits of a table to its keys: read, numbered, repeated ones resolved."""
 
     job: Job
@@ -85,7 +85,7 @@ class Keys(Composite):
             tags=(SEEN,),
             spread=True,
         )
-        kinds = self.kinds or (seen | "kinds" >> Kinds())
+        kinds = self.kinds or (seen | "kinds" >> ValueKinds())
         index, repeated = texts | "number" >> AllToOne(
             do_fn=NumberKeys(table, self.rules),
             ledger=ledger,
@@ -111,12 +111,12 @@ class Keys(Composite):
 class KeyedByBucket(NamedTuple):
     """The keys of a side that no worker holds: which rows count, sorted buckets of keys, and the kinds of keys."""
 
-    rows: KeptRows
+    rows: RowFilter
     counted: Counted
     kinds: PCollection
 
 
-def _numbered(split: Split, table: str) -> tuple[Place, Split]:
+def _numbered(split: Split, table: str) -> tuple[BucketKey, Split]:
     return (table, split.number), split
 
 
@@ -145,10 +145,10 @@ class KeysByBucket(Composite):
     def expand(self, splits: dict[str, PCollection]) -> KeyedByBucket:
         """Read, exchange, look at each bucket, resolve repeated keys."""
         pieces, kinds = self._read(splits)
-        pair = tuple[Place, pa.Table]
+        pair = tuple[BucketKey, pa.Table]
         found, left, twice, kept, figures = (
             pieces
-            | "by key" >> Exchange(job=self.job, key=Place)
+            | "by key" >> Exchange(job=self.job, key=BucketKey)
             | "find"
             >> Step(
                 do_fn=FindKeys(self.job, self.tables, self.rules),
@@ -156,7 +156,7 @@ class KeysByBucket(Composite):
                 side_inputs=(AsDict(kinds),),
                 tags=(LEFT_OUT, REPEATED_ROWS, KEPT, FIGURES_TAG),
                 tag_kinds={LEFT_OUT: pair, REPEATED_ROWS: pair, KEPT: int, FIGURES_TAG: pa.Table},
-                kind=tuple[Place, Stored],
+                kind=tuple[BucketKey, Stored],
             )
         )
         population = (
@@ -167,10 +167,10 @@ class KeysByBucket(Composite):
         lost = self._lost(splits, twice)
         left_out = (
             {"rows": of_type((left, lost) | "all left out" >> beam.Flatten(), pair)}
-            | "by split" >> Exchange(job=self.job, key=Place)
-            | "keep left out" >> Step(do_fn=StoreLeftOut(self.job), kind=tuple[Place, Stored])
+            | "by split" >> Exchange(job=self.job, key=BucketKey)
+            | "keep left out" >> Step(do_fn=StoreLeftOut(self.job), kind=tuple[BucketKey, Stored])
         )
-        rows = KeptRows(Spared, (AsSingleton(population), AsDict(left_out)), population)
+        rows = RowFilter(ExcludedRows, (AsSingleton(population), AsDict(left_out)), population)
         return KeyedByBucket(rows, Counted(found, figures), kinds)
 
     def _read(self, splits: dict[str, PCollection]) -> tuple[dict[str, PCollection], PCollection]:
@@ -183,7 +183,7 @@ class KeysByBucket(Composite):
                 tags=(SEEN,),
                 spread=True,
             )
-            kinds = kinds or (seen | "kinds" >> Kinds())
+            kinds = kinds or (seen | "kinds" >> ValueKinds())
             pieces[f"keys-{k}"] = texts | f"cut {table.name}" >> CutTables(
                 column="key", buckets={self.name: self.buckets}, name=self.name
             )
@@ -196,10 +196,10 @@ class KeysByBucket(Composite):
             splits[t.name] | f"number splits of {t.name}" >> beam.Map(_numbered, t.name)
             for t in self.tables
         )
-        by_number = of_type(numbered | "all splits" >> beam.Flatten(), tuple[Place, Split])
+        by_number = of_type(numbered | "all splits" >> beam.Flatten(), tuple[BucketKey, Split])
         rows = (
             {"rows": twice}
-            | "repeated by split" >> Exchange(job=self.job, key=Place)
+            | "repeated by split" >> Exchange(job=self.job, key=BucketKey)
             | "read again"
             >> Step(
                 do_fn=ReadAgain(self.tables),
@@ -211,11 +211,11 @@ class KeysByBucket(Composite):
         )
         return (
             {"rows": rows}
-            | "repeated by key" >> Exchange(job=self.job, key=Place)
+            | "repeated by key" >> Exchange(job=self.job, key=BucketKey)
             | "choose"
             >> Step(
                 do_fn=ChooseInBucket(self.tables),
                 ledger=self.ledger,
-                kind=tuple[Place, pa.Table],
+                kind=tuple[BucketKey, pa.Table],
             )
         )

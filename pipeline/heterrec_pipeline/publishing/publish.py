@@ -65,7 +65,7 @@ def _input_entry(file: InputFile) -> InputEntry:
     return InputEntry(path=file.name, bytes=file.bytes, sha256=storage.sha256_of(file.path))
 
 
-class Found(NamedTuple):
+class BuildReports(NamedTuple):
     """Everything that the steps have reported."""
 
     counts: dict[str, int]
@@ -97,7 +97,9 @@ class Publish(beam.DoFn):
         """Check, settle, commit."""
         METER.enter("publishing")
         job = self.job
-        found = Found(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+        found = BuildReports(
+            counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts
+        )
         check(job, found)
         entries = feature_entries(job, counts, item_fitted, user_fitted)
         texts = [
@@ -162,7 +164,7 @@ def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:
     return rows
 
 
-def check(job: Job, found: Found) -> None:
+def check(job: Job, found: BuildReports) -> None:
     """Refuse what must not be published.
 
     Raises:
@@ -237,7 +239,7 @@ def feature_entries(
 
 
 def make_manifest(
-    job: Job, found: Found, features: list[FeatureEntry], files: list[Written]
+    job: Job, found: BuildReports, features: list[FeatureEntry], files: list[Written]
 ) -> Manifest:
     """The manifest of a generation whose files are settled."""
     entries = [

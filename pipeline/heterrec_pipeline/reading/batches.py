@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heterrec_schemas.errors import SchemaMismatchError, near
+from heterrec_schemas.errors import SchemaMismatchError, suggest
 from heterrec_schemas.rejects import Reason
 
 
@@ -19,7 +19,7 @@ class BadRow(NamedTuple):
     text: str
 
 
-class Batch(NamedTuple):
+class ReadBatch(NamedTuple):
     """Some rows of one file.
 
     Attributes:
@@ -54,4 +54,4 @@ def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> No
 
 def missing_column(column: str, known: Sequence[str], file: str) -> SchemaMismatchError:
     """The error of a column that a file lacks."""
-    return SchemaMismatchError(f"{file} has no column {column!r}", todo=near(column, known))
+    return SchemaMismatchError(f"{file} has no column {column!r}", todo=suggest(column, known))

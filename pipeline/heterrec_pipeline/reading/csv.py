@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from heterrec_pipeline.reading.batches import BadRow, Batch, check_columns
+from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import BLOCK, BOM, Blocks, bad_utf8
 from heterrec_schemas.errors import DataError
@@ -46,7 +46,7 @@ def header(file: InputFile) -> list[str]:
     return names
 
 
-def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
+def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """The wanted columns of a CSV file as text, in batches.
 
     Raises:
@@ -118,21 +118,21 @@ class _OddRows:
         self.ahead = [row for row in self.ahead if row >= following]
         return rows, following
 
-    def take(self, table: pa.Table, rows: Rows) -> Batch:
+    def take(self, table: pa.Table, rows: Rows) -> ReadBatch:
         """The batch with the short rows behind it; begins anew."""
         if self.short:
             columns = zip(*self._cells, strict=True)
             arrays = [pa.array(c, pa.string()) for c in columns]
             table = pa.concat_tables([table, pa.table(arrays, names=list(self._columns))])
             rows = np.append(rows, np.array([b.row for b in self.short], dtype=np.int64))
-        batch = Batch(table, rows, self.bad, self.short)
+        batch = ReadBatch(table, rows, self.bad, self.short)
         self.bad, self.short, self._cells = [], [], []
         return batch
 
 
 def _batches(
     file: InputFile, stream: _Ended, columns: Sequence[str], odd: _OddRows
-) -> Iterator[Batch]:
+) -> Iterator[ReadBatch]:
     next_row = 0
     ended = False
     try:

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from heterrec_pipeline.reading.batches import BadRow, Batch
+from heterrec_pipeline.reading.batches import BadRow, ReadBatch
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import bad_utf8, lines
 from heterrec_schemas.errors import SchemaMismatchError
@@ -19,7 +19,7 @@ _EXACT = 2**53
 _EDGE = 2**63
 
 
-def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
+def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """The wanted columns of a JSON lines file, in batches; an absent key is null.
 
     Raises:
@@ -46,7 +46,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[Batch]:
             [typed(v, c, file.name) for c, v in zip(columns, cells, strict=True)],
             names=list(columns),
         )
-        yield Batch(table, np.array(rows, dtype=np.int64), bad)
+        yield ReadBatch(table, np.array(rows, dtype=np.int64), bad)
 
 
 def _cells(line: bytes, columns: Sequence[str], file: InputFile) -> list[Any] | None:

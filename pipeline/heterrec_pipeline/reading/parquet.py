@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.reading.batches import Batch, check_columns
+from heterrec_pipeline.reading.batches import ReadBatch, check_columns
 from heterrec_pipeline.reading.files import Split, unreadable
 
 BATCH_BYTES = 16 * 2**20
@@ -29,7 +29,7 @@ def schema(split: Split) -> pa.Schema:
         raise unreadable(split.file, error) from None
 
 
-def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
+def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """The wanted columns of a split, in batches of about 16 MB.
 
     Raises:
@@ -50,7 +50,7 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
             for record in batches:
                 rows = np.arange(row, row + record.num_rows, dtype=np.int64)
                 row += record.num_rows
-                yield Batch(pa.Table.from_batches([record]).select(list(columns)), rows, [])
+                yield ReadBatch(pa.Table.from_batches([record]).select(list(columns)), rows, [])
     except (pa.ArrowException, OSError) as error:
         if _NULL_VECTORS not in str(error):
             raise unreadable(split.file, error) from None
@@ -60,7 +60,7 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
 _NULL_VECTORS = "Expected all lists to be of size"
 
 
-def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[Batch]:
+def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[ReadBatch]:
     """The rows from `row` on: Arrow's reader fails on fixed-size lists with nulls, which polars reads."""
     path = split.file.path
     source = io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else path
@@ -72,7 +72,7 @@ def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[Batch
     while row < end:
         count = min(step, end - row)
         frame = pl.scan_parquet(source).select(list(columns)).slice(row, count).collect()
-        yield Batch(frame.to_arrow(), np.arange(row, row + count, dtype=np.int64), [])
+        yield ReadBatch(frame.to_arrow(), np.arange(row, row + count, dtype=np.int64), [])
         row += count
 
 

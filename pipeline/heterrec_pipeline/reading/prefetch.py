@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.read import T
 from heterrec_pipeline.telemetry import spans
 
@@ -46,7 +46,7 @@ def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
         while True:
             with spans.moving(spans.READ, "read") as moved:
                 element = made.get()
-                if isinstance(element, Batch):
+                if isinstance(element, ReadBatch):
                     moved.add(len(element.table) + len(element.bad), element.table.nbytes)
             if isinstance(element, _End):
                 if element.error is not None:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.reading import csv, jsonl, parquet
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 
 ROW = "__row"
@@ -18,7 +18,7 @@ SHORT = b"heterrec_short"
 T = TypeVar("T")
 
 
-def read_split(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
+def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """The wanted columns of a split; see the readers for what they raise."""
     wanted = list(dict.fromkeys(columns))
     if split.file.format == "parquet":
@@ -28,7 +28,7 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[Batch]:
     return jsonl.read(split.file, wanted)
 
 
-def located(batch: Batch, split: Split) -> pa.Table:
+def located(batch: ReadBatch, split: Split) -> pa.Table:
     """The batch's table with the column `ROW`, and the file's name and short rows in the schema's metadata."""
     table = batch.table.append_column(ROW, pa.array(batch.rows))
     about = {FILE: split.file.name.encode()}

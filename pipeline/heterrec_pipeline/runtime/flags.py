@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, 
 from apache_beam.runners.runner import create_runner
 
 from heterrec_pipeline.runtime.options import RememberingOptions
-from heterrec_schemas.errors import CallError, near
+from heterrec_schemas.errors import CallError, suggest
 
 LOCAL_RUNNER = "FnApiRunner"
 _LOCAL = ("direct", "directrunner", "switchingdirectrunner")
@@ -90,7 +90,7 @@ def _check_flags(options: PipelineOptions, arguments: Sequence[str]) -> None:
     flag = unknown[0].split("=")[0]
     if not flag.startswith("-"):
         raise CallError(f"unexpected argument {flag!r}", todo="See --help.")
-    hint = near(flag, (f"--{name}" for name in known))
+    hint = suggest(flag, (f"--{name}" for name in known))
     todo = f"{hint} {_HINT}" if hint.startswith("Did") else _HINT
     raise CallError(f"Beam has no flag {flag}", todo=todo)
 
@@ -108,7 +108,7 @@ def _checked_runner(runner: str) -> str:
     try:
         create_runner(runner)
     except ValueError:
-        hint = near(runner, [*ENGINES, *StandardOptions.KNOWN_RUNNER_NAMES])
+        hint = suggest(runner, [*ENGINES, *StandardOptions.KNOWN_RUNNER_NAMES])
         raise CallError(f"there is no runner {runner!r}", todo=hint) from None
     except (ImportError, AttributeError) as error:
         raise CallError(f"the runner {runner!r} cannot be used: {error}") from None

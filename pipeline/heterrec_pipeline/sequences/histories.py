@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features.fitted import missing_token
-from heterrec_pipeline.files.parts import Part, opened, write_parts
+from heterrec_pipeline.files.parts import Part, load, write_parts
 from heterrec_pipeline.interactions.times import day_of
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.buffered import Gathering
+from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
 from heterrec_pipeline.wiring.reports import counted
@@ -27,7 +27,7 @@ DAYS = "days"
 FLUSH_BYTES = 48 * 2**20
 
 
-class ToBuckets(Gathering):
+class ToBuckets(Buffered):
     """Tables with a user column to (bucket, table)."""
 
     def __init__(self, shards: int, ranges: int) -> None:
@@ -159,7 +159,7 @@ class BuildHistories(beam.DoFn):
     def process(self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]) -> Iterator[Any]:
         """Build one bucket."""
         bucket, grouped = element
-        frames = [pl.DataFrame(pl.from_arrow(opened(t))) for t in grouped["log"]]
+        frames = [pl.DataFrame(pl.from_arrow(load(t))) for t in grouped["log"]]
         if not frames:
             return
         rows = pl.concat(frames)
@@ -170,7 +170,7 @@ class BuildHistories(beam.DoFn):
         for name, count in counts.items():
             yield counted(f"interactions.{name}", count)
         if self.missing is not None:
-            tokens = [opened(t) for t in grouped.get("users", ())]
+            tokens = [load(t) for t in grouped.get("users", ())]
             kept = with_user_tokens(kept, tokens, self.missing)
         yield beam.pvalue.TaggedOutput(DAYS, day_counts(kept))
         path = write_parts(self.job.parts, "histories", [kept])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.features.fitted import Fitted, feature_entry
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.files.parts import Part, opened, read_part, write_parts
+from heterrec_pipeline.files.parts import Part, load, read_part, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.interactions.read import LOG_SEEN
 from heterrec_pipeline.job import Job
@@ -156,7 +156,7 @@ class SumCounts(beam.DoFn):
     ) -> Iterator[tuple[int, Part]]:
         """Add up one range."""
         items, pieces = element
-        table = added_up(items * RANGE_ITEMS, (opened(p) for p in pieces[ITEM_COUNTS]))
+        table = added_up(items * RANGE_ITEMS, (load(p) for p in pieces[ITEM_COUNTS]))
         yield 0, Part(items, ITEM_COUNTS, write_parts(self.job.parts, ITEM_COUNTS, [table]), 0)
 
 

@@ -14,7 +14,7 @@ FIRST, LAST = "first_ms", "last_ms"
 Numbers = dict[str, int]
 
 
-class Found(NamedTuple):
+class RunMetrics(NamedTuple):
     """The metrics of a run.
 
     Attributes:
@@ -44,12 +44,12 @@ def seen_at(stage: str, first_ms: int, last_ms: int) -> None:
     at.update(max(0, last_ms))
 
 
-def found_in(result: Any) -> Found:
+def found_in(result: Any) -> RunMetrics:
     """Read the metrics of a run that has ended well; none where the engine cannot tell, which is logged.
 
     Engines say what finished bundles have counted as `committed`; some leave `attempted` empty, some the other.
     """
-    found = Found({}, {})
+    found = RunMetrics({}, {})
     try:
         metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     except Exception as error:  # the generation stands: no reason to fail
@@ -73,7 +73,7 @@ def _value(metric: Any) -> Any:
     return metric.attempted if metric.committed is None else metric.committed
 
 
-def _add(found: Found, name: str, value: int) -> None:
+def _add(found: RunMetrics, name: str, value: int) -> None:
     numbers = found.counters
     if name.startswith(STAGE):
         stage, _, name = name.removeprefix(STAGE).rpartition(".")

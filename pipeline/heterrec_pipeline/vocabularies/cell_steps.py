@@ -8,7 +8,7 @@ from apache_beam.pvalue import PCollection
 
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.vocabularies.cells import LookUp
-from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.step import Composite, Step, of_type
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -32,6 +32,6 @@ class LookUpCells(Composite):
         )
         return (
             {"cells": cut, "ids": self.index}
-            | "by value" >> Exchange(job=self.job, key=Place, references=("ids",))
+            | "by value" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
             | "look up" >> Step(do_fn=LookUp(self.large, self.side))
         )

@@ -14,13 +14,13 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import categorical
-from heterrec_pipeline.files.parts import Part, opened
+from heterrec_pipeline.files.parts import Part, load
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.cut import Place, as_frame
+from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tables import token_type
 from heterrec_schemas.tokens import MISSING, oov_ids
@@ -113,19 +113,19 @@ class LookUp(beam.DoFn):
         self.features = {f"{side}/{f.name}": f for f in features}
 
     @carried
-    def process(self, element: tuple[Place, dict[str, Iterable[Any]]]) -> Iterator[pa.Table]:
+    def process(self, element: tuple[BucketKey, dict[str, Iterable[Any]]]) -> Iterator[pa.Table]:
         """Look up one bucket, a piece at a time."""
         (name, _), pieces = element
         METER.enter(f"looking up {name}")
         ids = bucket_ids(pieces["ids"])
         for piece in pieces["cells"]:
-            yield with_ids(self.features[name], as_frame(opened(piece)), ids).to_arrow()
+            yield with_ids(self.features[name], as_frame(load(piece)), ids).to_arrow()
 
 
 def bucket_ids(parts: Iterable[pa.Table | Part]) -> Lookup:
     """The id of each value of a bucket."""
     none = pl.DataFrame(schema={"value": pl.String, "id": pl.Int64})
-    whole = pl.concat([none, *(as_frame(opened(p)) for p in parts)])
+    whole = pl.concat([none, *(as_frame(load(p)) for p in parts)])
     return Lookup(whole["value"], whole["id"])
 
 

@@ -11,7 +11,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.categorical import all_missing
 from heterrec_pipeline.features.fitted import Fitted, fit_details
-from heterrec_pipeline.files.parts import Part, Stored, opened, store, stored_batches, write_parts
+from heterrec_pipeline.files.parts import Part, Stored, load, store, stored_batches, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.telemetry.progress import METER
@@ -31,7 +31,7 @@ from heterrec_pipeline.vocabularies.layout import (
 from heterrec_pipeline.vocabularies.merge import ORDER, RANK, merged
 from heterrec_pipeline.vocabularies.write import vocabulary_rows
 from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.cut import FLUSH_BYTES, Place, as_frame, cut_by_bucket
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES, BucketKey, as_frame, cut_by_bucket
 from heterrec_pipeline.wiring.reports import written
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import DataError
@@ -96,7 +96,7 @@ class CountBuckets(beam.DoFn):
 
     @carried
     def process(
-        self, element: tuple[Place, dict[str, Iterable[pa.Table | Part]]], seen: dict[str, int]
+        self, element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]], seen: dict[str, int]
     ) -> Iterator[Any]:
         """Count one bucket."""
         (name, bucket), pieces = element
@@ -104,7 +104,7 @@ class CountBuckets(beam.DoFn):
         whole = pl.DataFrame(schema={"value": pl.String, "count": pl.Int64})
         waiting: list[pl.DataFrame] = []
         for piece in pieces["values"]:
-            waiting.append(as_frame(opened(piece)))
+            waiting.append(as_frame(load(piece)))
             if sum(map(len, waiting)) >= max(len(whole), 2**18):
                 whole, waiting = _summed([whole, *waiting]), []
         yield from SortedBucket(self.job, self.rules[name], seen).outputs(
@@ -131,7 +131,7 @@ def batches(
             yield rows
 
 
-class FindCuts(beam.DoFn):
+class FindSizeCuts(beam.DoFn):
     """All figures to (vocabulary, `Cut`) of those vocabularies that `max_size` limits; `last` is not yet known."""
 
     def __init__(self, rules: dict[str, Rules]) -> None:
@@ -201,7 +201,7 @@ class MeasureBuckets(beam.DoFn):
 
     @carried
     def process(
-        self, element: tuple[Place, Stored], cuts: dict[str, Cut], seen: dict[str, int]
+        self, element: tuple[BucketKey, Stored], cuts: dict[str, Cut], seen: dict[str, int]
     ) -> Iterator[pa.Table]:
         """Measure one bucket."""
         (name, _), stored = element
@@ -247,8 +247,8 @@ class ToGroups(beam.DoFn):
 
     @carried
     def process(
-        self, element: tuple[Place, Stored], layouts: dict[str, Layout]
-    ) -> Iterator[tuple[Place, Stored]]:
+        self, element: tuple[BucketKey, Stored], layouts: dict[str, Layout]
+    ) -> Iterator[tuple[BucketKey, Stored]]:
         """Group one bucket."""
         (name, bucket), stored = element
         groups = min(layouts[name].shards, self.rules[name].buckets)
@@ -265,7 +265,7 @@ class NumberGroup(beam.DoFn):
     @carried
     def process(
         self,
-        element: tuple[Place, Iterable[Stored | None]],
+        element: tuple[BucketKey, Iterable[Stored | None]],
         layouts: dict[str, Layout],
         cuts: dict[str, Cut],
         seen: dict[str, int],
@@ -329,14 +329,14 @@ class Waiting:
         self.tables: list[pl.DataFrame] = []
         self.bytes = 0.0
 
-    def add(self, rows: pl.DataFrame) -> Iterator[tuple[Place, Part]]:
+    def add(self, rows: pl.DataFrame) -> Iterator[tuple[BucketKey, Part]]:
         """Add numbered values."""
         self.tables.append(rows.select("value", "id", "hash"))
         self.bytes += self.tables[-1].estimated_size()
         if self.bytes >= FLUSH_BYTES:
             yield from self.flush()
 
-    def flush(self) -> Iterator[tuple[Place, Part]]:
+    def flush(self) -> Iterator[tuple[BucketKey, Part]]:
         """Write what waits, a batch a bucket."""
         tables, self.tables, self.bytes = self.tables, [], 0.0
         if not tables:

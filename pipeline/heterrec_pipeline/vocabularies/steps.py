@@ -13,14 +13,14 @@ from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
 from heterrec_pipeline.vocabularies.number import (
     FIGURES_TAG,
     CountBuckets,
-    FindCuts,
     FindLast,
+    FindSizeCuts,
     LayOut,
     MeasureBuckets,
     NumberGroup,
     ToGroups,
 )
-from heterrec_pipeline.wiring.cut import CutTables, Place
+from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, of_type
@@ -41,11 +41,11 @@ class Numbered(NamedTuple):
     layouts: PCollection
 
 
-def _by_vocabulary(element: tuple[Place, Stored]) -> tuple[str, Stored]:
+def _by_vocabulary(element: tuple[BucketKey, Stored]) -> tuple[str, Stored]:
     return element[0][0], element[1]
 
 
-def _is_limited(element: tuple[Place, Stored], limited: frozenset[str]) -> bool:
+def _is_limited(element: tuple[BucketKey, Stored], limited: frozenset[str]) -> bool:
     return element[0][0] in limited
 
 
@@ -60,7 +60,7 @@ class NumberValues(Composite):
 
     def expand(self, counted: Counted) -> Numbered:
         """Cut, lay out, number. Buckets are taken again and again, each time behind a `spread`: see `Step`."""
-        buckets = of_type(counted.buckets, tuple[Place, Stored])
+        buckets = of_type(counted.buckets, tuple[BucketKey, Stored])
         figures = of_type(counted.figures, pa.Table)
         cuts = buckets.pipeline | "no cuts" >> beam.Create([])
         cuts = of_type(cuts, tuple[str, Cut])
@@ -68,7 +68,7 @@ class NumberValues(Composite):
         if limited:
             cuts = self._cuts(buckets, figures, limited)
             cut = buckets | "of cut ones" >> beam.Filter(_is_limited, limited)
-            measured = of_type(cut, tuple[Place, Stored]) | "measure" >> Step(
+            measured = of_type(cut, tuple[BucketKey, Stored]) | "measure" >> Step(
                 do_fn=MeasureBuckets(self.rules),
                 side_inputs=(AsDict(cuts), AsDict(self.kinds)),
                 spread=True,
@@ -82,26 +82,28 @@ class NumberValues(Composite):
             >> Step(
                 do_fn=ToGroups(self.rules),
                 side_inputs=(AsDict(layouts),),
-                kind=tuple[Place, Stored],
+                kind=tuple[BucketKey, Stored],
                 spread=True,
             )
-            | "by group" >> ByShard(shards=groups, kind=tuple[Place, Stored | None])
+            | "by group" >> ByShard(shards=groups, kind=tuple[BucketKey, Stored | None])
             | "number"
             >> Step(
                 do_fn=NumberGroup(self.job, self.rules),
                 ledger=self.ledger,
                 side_inputs=(AsDict(layouts), AsDict(cuts), AsDict(self.kinds)),
-                kind=tuple[Place, Part],
+                kind=tuple[BucketKey, Part],
             )
         )
         return Numbered(index, layouts)
 
     def _cuts(self, buckets: PCollection, figures: PCollection, limited: frozenset[str]) -> Any:
         """(vocabulary, `Cut`) of the vocabularies that `max_size` limits."""
-        counts = figures | "find cuts" >> AllToOne(do_fn=FindCuts(self.rules), kind=tuple[str, Cut])
+        counts = figures | "find cuts" >> AllToOne(
+            do_fn=FindSizeCuts(self.rules), kind=tuple[str, Cut]
+        )
         ones = buckets | "of limited ones" >> beam.Filter(_is_limited, limited)
         return (
-            of_type(ones, tuple[Place, Stored])
+            of_type(ones, tuple[BucketKey, Stored])
             | "by vocabulary" >> beam.Map(_by_vocabulary).with_output_types(tuple[str, Stored])
             | "every vocabulary" >> ByShard(shards=sorted(limited), kind=tuple[str, Stored | None])
             | "find last"
@@ -140,14 +142,14 @@ class CountValues(Composite):
         buckets = {name: r.buckets for name, r in self.rules.items()}
         found, figures = (
             {"values": counts | "cut" >> CutTables(column="value", buckets=buckets)}
-            | "by value" >> Exchange(job=self.job, key=Place)
+            | "by value" >> Exchange(job=self.job, key=BucketKey)
             | "count"
             >> Step(
                 do_fn=CountBuckets(self.job, self.rules),
                 side_inputs=(AsDict(self.kinds),),
                 tags=(FIGURES_TAG,),
                 tag_kinds={FIGURES_TAG: pa.Table},
-                kind=tuple[Place, Stored],
+                kind=tuple[BucketKey, Stored],
             )
         )
         return Counted(found, figures)

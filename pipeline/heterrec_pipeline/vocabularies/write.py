@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features.fitted import fit_details
-from heterrec_pipeline.files.parts import Stored, opened
+from heterrec_pipeline.files.parts import Stored, load
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.telemetry.progress import METER
@@ -57,7 +57,7 @@ class WriteItemVocabulary(beam.DoFn):
     def process(self, index: pa.Table | Stored, seen: dict[str, int]) -> Iterator[Any]:
         """Write every shard."""
         declared = self.job.spec.items.catalogue_vocabulary
-        values = pl.DataFrame(pl.from_arrow(opened(index))).select(
+        values = pl.DataFrame(pl.from_arrow(load(index))).select(
             "id", pl.col("key").alias("value"), pl.lit(1, pl.Int64).alias("count"), "shard"
         )
         stem, details = fit_details(self.job.items, None, len(values))

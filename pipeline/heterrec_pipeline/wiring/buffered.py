@@ -11,7 +11,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from heterrec_pipeline.wiring.carried import carried
 
 
-class Gathering(beam.DoFn):
+class Buffered(beam.DoFn):
     """Keeps tables, or (key, table), until there are enough of them; then makes something of all that waits."""
 
     def __init__(self) -> None:

@@ -8,12 +8,12 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from heterrec_pipeline.wiring.buffered import Gathering
+from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.step import Composite, of_type
 from heterrec_schemas.hashing import hash_texts
 
 FLUSH_BYTES = 48 * 2**20
-Place = tuple[str, int]
+BucketKey = tuple[str, int]
 """A vocabulary and a bucket of it (or one of its shards, or a split of a table)."""
 
 
@@ -29,7 +29,7 @@ def cut_by_bucket(table: pa.Table, numbers: pl.Series) -> Iterator[tuple[int, pa
         yield int(piece["__bucket"][0]), piece.drop("__bucket").to_arrow().cast(table.schema)
 
 
-class CutByHash(Gathering):
+class CutByHash(Buffered):
     """(vocabulary, table) to ((vocabulary, bucket), table) by the hash of a text column."""
 
     def __init__(self, column: str, buckets: Mapping[str, int]) -> None:
@@ -41,7 +41,7 @@ class CutByHash(Gathering):
         """Enough for good pieces."""
         return FLUSH_BYTES
 
-    def hand_on(self, waiting: list[tuple[str, pa.Table]]) -> Iterator[tuple[Place, pa.Table]]:
+    def hand_on(self, waiting: list[tuple[str, pa.Table]]) -> Iterator[tuple[BucketKey, pa.Table]]:
         """Cut by bucket, a vocabulary at a time."""
         by_name: dict[str, list[pa.Table]] = {}
         for name, table in waiting:
@@ -83,4 +83,4 @@ class CutTables(Composite):
             pairs = tables | f"as {self.name}" >> beam.Map(_named, self.name)
             tables = of_type(pairs, tuple[str, pa.Table])
         pieces = tables | "cut by hash" >> beam.ParDo(CutByHash(self.column, self.buckets))
-        return of_type(pieces, tuple[Place, pa.Table])
+        return of_type(pieces, tuple[BucketKey, pa.Table])

@@ -13,9 +13,9 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from heterrec_pipeline.files.parts import Part, Stored, opened, store, write_parts
+from heterrec_pipeline.files.parts import Part, Stored, load, store, write_parts
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.wiring.buffered import Gathering
+from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.step import Composite, of_type
 
@@ -50,7 +50,7 @@ class ByReference(Composite):
         return of_type(stored, Stored)
 
 
-class Spill(Gathering):
+class Spill(Buffered):
     """(key, table) to (key, part), some tables a file."""
 
     def __init__(self, folder: str, stem: str) -> None:
@@ -79,14 +79,14 @@ def _by_schema(pieces: list[tuple[Any, pa.Table]]) -> Iterable[list[tuple[Any, p
 
 
 def _opened(key: Any, part: Part) -> tuple[Any, pa.Table]:
-    return key, opened(part)
+    return key, load(part)
 
 
 @dataclass(eq=False, kw_only=True)
 class Exchange(Composite):
     """One or several collections of (key, table), grouped by key: (key, {name: tables or references to them}).
 
-    Whoever takes a group opens each piece with `parts.opened`, one after the other where it can.
+    Whoever takes a group opens each piece with `parts.load`, one after the other where it can.
 
     Attributes:
         job: says whether tables go through files.

@@ -134,7 +134,7 @@ def _either(values: Iterable[int]) -> int:
 
 
 @dataclass(eq=False, kw_only=True)
-class Kinds(Composite):
+class ValueKinds(Composite):
     """(name, kinds of values) of many batches to one a name: the union decides int64 or string."""
 
     def expand(self, seen: PCollection) -> PCollection:

@@ -29,13 +29,13 @@ def _cleaned(value: str) -> str:
 CleanText = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_cleaned)]
 
 
-class Model(BaseModel):
+class SpecModel(BaseModel):
     """Strict, frozen, and without room for keys that it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 
-class Source(Model):
+class Source(SpecModel):
     """One table: a file, a list of files, or a glob, relative to the input folder."""
 
     path: str | list[str]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from heterrec_schemas.feature_spec.base import CleanText, Column, Model
+from heterrec_schemas.feature_spec.base import CleanText, Column, SpecModel
 
 MAX_CODES = 2**20
 WARN_CODES = 4096
@@ -17,7 +17,7 @@ LATER = "comes with a later release"
 Aggregate = Literal["latest", "mean", "median"]
 
 
-class _Feature(Model):
+class _Feature(SpecModel):
     name: str = Field(pattern=NAME_PATTERN)
     column: Column
     aggregate: Aggregate | None = Field(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from heterrec_schemas.feature_spec.base import CleanText, Column, Model, Source
+from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecModel
 from heterrec_schemas.feature_spec.features import WARN_CODES, EmbeddingFeature, Feature
 
 RESERVED_NAMES = ("item", "item_id", "item_index")
@@ -23,21 +23,21 @@ def _unique_names(features: list[Feature], reserved: tuple[str, ...]) -> None:
         seen.add(feature.name)
 
 
-class Join(Model):
+class Join(SpecModel):
     """A further table of the items, at most one row an item."""
 
     source: Source
     key: Column
 
 
-class CatalogueVocabulary(Model):
+class CatalogueVocabulary(SpecModel):
     """How item ids are laid out."""
 
     oov_buckets: int = Field(default=0, ge=0)
     shards: int | None = Field(default=None, ge=1)
 
 
-class Items(Model):
+class Items(SpecModel):
     """The catalogue."""
 
     source: Source | Literal["interactions"]
@@ -64,7 +64,7 @@ class Items(Model):
         return self
 
 
-class Timestamp(Model):
+class Timestamp(SpecModel):
     """Where the time of an interaction stands and how it is written."""
 
     column: Column
@@ -78,7 +78,7 @@ class Timestamp(Model):
         return self
 
 
-class Behaviour(Model):
+class Behaviour(SpecModel):
     """What the user did: the listed values, in the order of their ids."""
 
     column: Column
@@ -93,7 +93,7 @@ class Behaviour(Model):
         return values
 
 
-class Interactions(Model):
+class Interactions(SpecModel):
     """The log."""
 
     source: Source
@@ -105,7 +105,7 @@ class Interactions(Model):
     unknown_items: Literal["drop", "reject", "oov"] = "drop"
 
 
-class Users(Model):
+class Users(SpecModel):
     """A table of users, one row a user."""
 
     source: Source
@@ -122,7 +122,7 @@ class Users(Model):
         return features
 
 
-class Sequences(Model):
+class Sequences(SpecModel):
     """How a user's interactions become a sequence."""
 
     min_length: int = Field(default=1, ge=1)
@@ -165,13 +165,13 @@ def iso_utc(moment: datetime) -> str:
 BROADCAST_VALUES = 4_000_000
 
 
-class LeaveOneOut(Model):
+class LeaveOneOut(SpecModel):
     """Last interaction = test, last but one = validation."""
 
     method: Literal["leave_one_out"]
 
 
-class Temporal(Model):
+class Temporal(SpecModel):
     """Two cuts in time, the same for every user."""
 
     method: Literal["temporal"]
@@ -193,7 +193,7 @@ class Temporal(Model):
         return self
 
 
-class Output(Model):
+class Output(SpecModel):
     """How many shards, and how much a sequence shard repeats of the items."""
 
     item_shards: int = Field(default=1, ge=1, le=99_999)
@@ -201,7 +201,7 @@ class Output(Model):
     layout: Literal["referenced", "flattened"] = "referenced"
 
 
-class Limits(Model):
+class Limits(SpecModel):
     """When a run refuses to publish, and how much a worker may have to hold."""
 
     max_reject_ratio: float = Field(default=0.01, ge=0, le=1, strict=False)
@@ -212,7 +212,7 @@ class Limits(Model):
     )
 
 
-class FeatureSpec(Model):
+class FeatureSpec(SpecModel):
     """The whole spec. Make one with `load_spec` or `parse_spec`."""
 
     version: Literal[1]

@@ -1,4 +1,4 @@
-"""Read a spec from YAML; every mistake comes in one message, with near names."""
+"""Read a spec from YAML; every mistake comes in one message, with suggest names."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from heterrec_schemas.errors import SpecError, near
+from heterrec_schemas.errors import SpecError, suggest
 from heterrec_schemas.feature_spec.base import Source
 from heterrec_schemas.feature_spec.features import (
     CategoricalFeature,
@@ -173,7 +173,7 @@ def spec_sha256(text: str) -> str:
 
 
 def describe_mistakes(error: ValidationError, where: str) -> str:
-    """Pydantic's findings as a list for a person, near names suggested."""
+    """Pydantic's findings as a list for a person, suggest names suggested."""
     lines = []
     for found in error.errors():
         if _other_branch(dict(found)):
@@ -214,7 +214,7 @@ _UNION_TAGS = {
 def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
     kind, got = found["type"], found.get("input")
     if kind == "extra_forbidden":
-        return f"unknown key. {near(str(parts[-1]), _keys_at(parts[:-1], found['loc']))}".strip()
+        return f"unknown key. {suggest(str(parts[-1]), _keys_at(parts[:-1], found['loc']))}".strip()
     if kind == "missing":
         return "missing; it is required"
     if kind == "value_error":
@@ -222,7 +222,7 @@ def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
     if kind == "union_tag_invalid":
         word, tags = found["ctx"]["tag"], found["ctx"]["expected_tags"].replace("'", "").split(", ")
         name = found["ctx"]["discriminator"].strip("'")
-        return f"unknown {name} {word!r}. {near(str(word), tags)}"
+        return f"unknown {name} {word!r}. {suggest(str(word), tags)}"
     if kind == "union_tag_not_found":
         return f"missing its {found['ctx']['discriminator']}"
     if kind == "literal_error":
@@ -233,7 +233,7 @@ def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
 
 
 def _near_literal(got: object, found: dict[str, Any]) -> str:
-    hint = near(str(got), re.findall(r"'([^']+)'", found["ctx"]["expected"]))
+    hint = suggest(str(got), re.findall(r"'([^']+)'", found["ctx"]["expected"]))
     return hint if hint.startswith("Did") else ""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from heterrec_schemas.errors import CallError, near
+from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.generation.decode import bucket_words, decode_cells
 from heterrec_schemas.generation.reader import Generation
@@ -58,7 +58,7 @@ def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
         item_id: the key as text, whatever its type in the tables.
 
     Raises:
-        CallError: the catalogue has no such item; near keys are named.
+        CallError: the catalogue has no such item; suggest keys are named.
     """
     shards = generation.vocabulary_shards(ITEM_VOCABULARY)
     key = _key(item_id, _type_of(generation, shards[0], "value"))
@@ -101,7 +101,7 @@ def user_in_words(generation: Generation, user_id: str) -> dict[str, Any]:
         user_id: the key as text, whatever its type in the tables.
 
     Raises:
-        CallError: there is no such user; near keys are named.
+        CallError: there is no such user; suggest keys are named.
     """
     rows = {split: _rows_of_user(generation, split, user_id) for split in SPLITS}
     if not any(map(len, rows.values())):
@@ -250,6 +250,6 @@ def _near_key(given: str, keys: pa.ChunkedArray) -> str:
             close = alike.to_frame("t").sort(
                 (pl.col("t").str.len_chars().cast(pl.Int64) - len(text)).abs(), "t"
             )
-            hint = near(text, close["t"].head(_CANDIDATES).to_list())
+            hint = suggest(text, close["t"].head(_CANDIDATES).to_list())
             return hint if hint.startswith("Did") else ""
     return ""

@@ -7,7 +7,7 @@ from heterrec_schemas.errors import (
     CorruptGenerationError,
     GenerationError,
     UnfinishedGenerationError,
-    near,
+    suggest,
 )
 from heterrec_schemas.generation.folder import Folder, open_folder
 from heterrec_schemas.manifest import CONTENT_FOLDERS, LATEST_NAME, MANIFEST_NAME
@@ -55,7 +55,7 @@ def _latest(output: Folder) -> Folder:
     if folder.kind() == "absent":
         raise GenerationError(
             f"{shown} names {name}, of which there is no folder",
-            todo=near(name, output.child(GENERATIONS).folders()) or "Build it again.",
+            todo=suggest(name, output.child(GENERATIONS).folders()) or "Build it again.",
         )
     raise _unfinished(folder)
 
@@ -65,7 +65,7 @@ def _refusal(folder: Folder) -> GenerationError:
     kind = folder.kind()
     if kind == "absent":
         beside = folder.parent().folders()
-        hint = near(folder.path.rpartition("/")[2], beside)
+        hint = suggest(folder.path.rpartition("/")[2], beside)
         return GenerationError(
             f"there is no folder {folder.name}",
             todo=hint if hint.startswith("Did") else "Check the path.",

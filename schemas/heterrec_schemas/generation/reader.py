@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, near
+from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.generation.locate import find_generation
@@ -137,7 +137,7 @@ class Generation:
         named = {f.name: f for f in self.spec.items.features}
         named |= {f"user_{f.name}": f for f in self.spec.user_features}
         if name not in named:
-            raise CallError(f"there is no feature {name!r}", todo=near(name, named))
+            raise CallError(f"there is no feature {name!r}", todo=suggest(name, named))
         return named[name]
 
     def item_shards(self) -> list[str]:
@@ -159,7 +159,7 @@ class Generation:
             CallError: there is no such split.
         """
         if split not in SPLITS:
-            raise CallError(f"there is no split {split!r}", todo=near(split, SPLITS))
+            raise CallError(f"there is no split {split!r}", todo=suggest(split, SPLITS))
         return self._named("sequences", split, "split")
 
     def sequences(self, split: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -255,7 +255,9 @@ class Generation:
             stem = _SHARD.sub("", entry.path).removesuffix(".parquet")
             named.setdefault(stem.removeprefix(f"{folder}/"), []).append(entry.path)
         if name not in named:
-            raise CallError(f"there is no {what} {name!r} in {self.root}", todo=near(name, named))
+            raise CallError(
+                f"there is no {what} {name!r} in {self.root}", todo=suggest(name, named)
+            )
         return named[name]
 
 
@@ -281,7 +283,7 @@ def _check_columns(path: str, schema: pa.Schema, columns: Sequence[str] | None) 
     for column in columns or ():
         if column not in schema.names:
             raise CallError(
-                f"there is no column {column!r} in {path}", todo=near(column, schema.names)
+                f"there is no column {column!r} in {path}", todo=suggest(column, schema.names)
             )
 
 

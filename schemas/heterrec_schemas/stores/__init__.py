@@ -7,13 +7,13 @@ conditional. A local path is none of this package's business.
 from heterrec_schemas.stores.reader import open_object
 from heterrec_schemas.stores.registry import configure, forget, is_remote, store_of
 from heterrec_schemas.stores.settings import StoreSettings
-from heterrec_schemas.stores.store import ABSENT, ChangedError, Found, Store, Upload, split
+from heterrec_schemas.stores.store import ABSENT, ChangedError, ObjectInfo, Store, Upload, split
 from heterrec_schemas.stores.writer import ObjectWriter
 
 __all__ = [
     "ABSENT",
     "ChangedError",
-    "Found",
+    "ObjectInfo",
     "ObjectWriter",
     "Store",
     "StoreSettings",

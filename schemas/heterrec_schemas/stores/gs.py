@@ -18,9 +18,9 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from requests.adapters import HTTPAdapter
 
 from heterrec_schemas.errors import CallError, HeterrecError
-from heterrec_schemas.stores.patience import TransientError
+from heterrec_schemas.stores.retry import TransientError
 from heterrec_schemas.stores.settings import StoreSettings
-from heterrec_schemas.stores.store import ChangedError, Found, Store, split
+from heterrec_schemas.stores.store import ChangedError, ObjectInfo, Store, split
 
 CONNECTIONS = 32
 _INCOMPLETE = 308
@@ -84,7 +84,7 @@ class GsStore(Store):
         bucket, key = split(path)
         return self._client.bucket(bucket).blob(key)
 
-    def stat(self, path: str) -> Found | None:
+    def stat(self, path: str) -> ObjectInfo | None:
         """One GET of metadata."""
         bucket, key = split(path)
         found = self.ask(
@@ -92,9 +92,9 @@ class GsStore(Store):
             path,
             lambda: self._client.bucket(bucket).get_blob(key, timeout=self._times, retry=None),
         )
-        return None if found is None else Found(path, found.size, str(found.generation))
+        return None if found is None else ObjectInfo(path, found.size, str(found.generation))
 
-    def read(self, found: Found, start: int, stop: int) -> bytes:
+    def read(self, found: ObjectInfo, start: int, stop: int) -> bytes:
         """One GET of a range, of this very version."""
 
         def get() -> bytes:
@@ -173,11 +173,11 @@ class GsStore(Store):
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(one, paths))
 
-    def below(self, prefix: str, limit: int | None = None) -> Iterator[Found]:
+    def below(self, prefix: str, limit: int | None = None) -> Iterator[ObjectInfo]:
         """One GET a thousand objects."""
         bucket = split(prefix)[0]
         for blob in self._listed(prefix, max_results=limit)[0][:limit]:
-            yield Found(f"gs://{bucket}/{blob.name}", blob.size, str(blob.generation))
+            yield ObjectInfo(f"gs://{bucket}/{blob.name}", blob.size, str(blob.generation))
 
     def folders(self, path: str) -> list[str]:
         """One GET a thousand names."""

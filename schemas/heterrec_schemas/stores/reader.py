@@ -6,7 +6,7 @@ from typing import Any
 
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.stores.registry import store_of
-from heterrec_schemas.stores.store import ChangedError, Found, Store
+from heterrec_schemas.stores.store import ChangedError, ObjectInfo, Store
 
 LEAST = 2**18
 """The smallest request: fetching this much takes hardly longer than fetching a byte."""
@@ -37,7 +37,7 @@ class ObjectReader(io.RawIOBase):
     file a request for each 8 MB; no more than that is held.
     """
 
-    def __init__(self, store: Store, found: Found) -> None:
+    def __init__(self, store: Store, found: ObjectInfo) -> None:
         """Read an object that was found in a store."""
         self._store = store
         self._found = found

@@ -13,9 +13,9 @@ from botocore import exceptions as aws
 from botocore.config import Config
 
 from heterrec_schemas.errors import CallError, HeterrecError
-from heterrec_schemas.stores.patience import TransientError
+from heterrec_schemas.stores.retry import TransientError
 from heterrec_schemas.stores.settings import StoreSettings
-from heterrec_schemas.stores.store import ABSENT, ChangedError, Found, Store, split
+from heterrec_schemas.stores.store import ABSENT, ChangedError, ObjectInfo, Store, split
 
 CONNECTIONS = 32
 _ONE_COPY = 2**26
@@ -85,7 +85,7 @@ class S3Store(Store):
         except (aws.BotoCoreError, ValueError) as error:
             raise CallError(f"{path} cannot be reached: {error}", todo=_TODO) from error
 
-    def stat(self, path: str) -> Found | None:
+    def stat(self, path: str) -> ObjectInfo | None:
         """One HEAD."""
         bucket, key = split(path)
         try:
@@ -94,9 +94,9 @@ class S3Store(Store):
             )
         except FileNotFoundError:
             return None
-        return Found(path, answer["ContentLength"], answer["ETag"])
+        return ObjectInfo(path, answer["ContentLength"], answer["ETag"])
 
-    def read(self, found: Found, start: int, stop: int) -> bytes:
+    def read(self, found: ObjectInfo, start: int, stop: int) -> bytes:
         """One GET of a range, of this very version."""
         bucket, key = split(found.path)
 
@@ -152,13 +152,13 @@ class S3Store(Store):
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(one, paths))
 
-    def below(self, prefix: str, limit: int | None = None) -> Iterator[Found]:
+    def below(self, prefix: str, limit: int | None = None) -> Iterator[ObjectInfo]:
         """One GET a thousand objects."""
         bucket, _ = split(prefix)
         left = limit
         for page in self._pages(prefix, MaxKeys=min(limit or _PAGE, _PAGE)):
             for entry in page.get("Contents", ())[:left]:
-                yield Found(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["ETag"])
+                yield ObjectInfo(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["ETag"])
             if left is not None:
                 left -= len(page.get("Contents", ()))
                 if left <= 0:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
 from heterrec_schemas.errors import CallError, RunError
-from heterrec_schemas.stores.patience import patiently
+from heterrec_schemas.stores.retry import patiently
 from heterrec_schemas.stores.settings import StoreSettings
 
 ABSENT = ""
@@ -14,7 +14,7 @@ ABSENT = ""
 T = TypeVar("T")
 
 
-class Found(NamedTuple):
+class ObjectInfo(NamedTuple):
     """An object: its URI, its bytes, and the version by which conditional requests name it."""
 
     path: str
@@ -90,11 +90,11 @@ class Store(ABC):
         return got
 
     @abstractmethod
-    def stat(self, path: str) -> Found | None:
+    def stat(self, path: str) -> ObjectInfo | None:
         """An object's size and version; None where there is none (or no bucket)."""
 
     @abstractmethod
-    def read(self, found: Found, start: int, stop: int) -> bytes:
+    def read(self, found: ObjectInfo, start: int, stop: int) -> bytes:
         """The bytes [start, stop) of an object.
 
         Raises:
@@ -133,7 +133,7 @@ class Store(ABC):
         """Delete objects; one that is not there is fine."""
 
     @abstractmethod
-    def below(self, prefix: str, limit: int | None = None) -> Iterator[Found]:
+    def below(self, prefix: str, limit: int | None = None) -> Iterator[ObjectInfo]:
         """The objects whose URI begins with a prefix, sorted by it, the first `limit` of them."""
 
     @abstractmethod

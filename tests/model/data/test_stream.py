@@ -11,7 +11,7 @@ from loading import QUICK, Cut, all_same, config, rows_of_batches, rows_of_split
 from heterrec_model.config import Config
 from heterrec_model.data import stream
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.sequence_rows import Rows
+from heterrec_model.data.sequence_rows import SequenceRows
 from heterrec_model.data.shards import row_group_spans
 from heterrec_model.data.stream import EpochStream, TrainStream
 from heterrec_schemas import Generation
@@ -113,10 +113,10 @@ def test_more_consumers_than_rows(cut: Cut) -> None:
 def test_one_window_and_one_row_group_are_held_at_a_time(
     cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    windows: WeakSet[Rows] = WeakSet()
-    concat: Callable[..., Rows] = stream.concat_rows
+    windows: WeakSet[SequenceRows] = WeakSet()
+    concat: Callable[..., SequenceRows] = stream.concat_rows
 
-    def concat_alone(parts: Iterable[Rows]) -> Rows:
+    def concat_alone(parts: Iterable[SequenceRows]) -> SequenceRows:
         assert not windows, "the window before is still held"
         rows = concat(parts)
         windows.add(rows)

@@ -19,7 +19,7 @@ from heterrec_model.evaluation.evaluate import (
 from heterrec_model.evaluation.result import Evaluation
 from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_model.registry import build_model
-from heterrec_model.two_tower import RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, RunError
 
@@ -178,12 +178,12 @@ def test_no_user_at_all(one_target: Generation) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(one_target: Generation) -> RetrievalModel:
+def model(one_target: Generation) -> TwoTowerModel:
     config = config_of()
     return build_model(config, open_token_table(one_target), one_target)
 
 
-def test_a_model_is_ranked_by_its_vectors(one_target: Generation, model: RetrievalModel) -> None:
+def test_a_model_is_ranked_by_its_vectors(one_target: Generation, model: TwoTowerModel) -> None:
     """Against all scores at once, ranked plainly; and it is left as it was found."""
     model.train()
     found = evaluate_model(model, one_target, "test", config_of(), checkpoint="step-00000007")
@@ -206,7 +206,7 @@ def test_a_model_is_ranked_by_its_vectors(one_target: Generation, model: Retriev
     assert found.metrics == pytest.approx(expected, abs=0.02)
 
 
-def test_evaluating_twice_gives_the_same(one_target: Generation, model: RetrievalModel) -> None:
+def test_evaluating_twice_gives_the_same(one_target: Generation, model: TwoTowerModel) -> None:
     one, two = (evaluate_model(model, one_target, "validation", config_of()) for _ in range(2))
     assert one.metrics == two.metrics
     assert np.array_equal(one.per_user.rank_P, two.per_user.rank_P)
@@ -222,7 +222,7 @@ def test_vectors_that_are_not_finite_are_refused(one_target: Generation) -> None
         evaluate_model(broken, one_target, "test", config_of())
 
 
-def test_mistakes_in_the_call(one_target: Generation, model: RetrievalModel) -> None:
+def test_mistakes_in_the_call(one_target: Generation, model: TwoTowerModel) -> None:
     for split, words in (
         ("tset", "Did you mean 'test'"),
         ("train", "no split 'train' with targets"),

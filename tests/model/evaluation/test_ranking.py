@@ -7,14 +7,14 @@ from plainly import MANY, GivenScores, mean_rank, ranks_of
 from scipy.stats import rankdata
 from torch import Tensor
 
-from heterrec_model.data.catalogue_positions import NO_ROW, Places
+from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.evaluation import ranking
-from heterrec_model.evaluation.ranking import Block, Pairs, rank_targets, top_items
+from heterrec_model.evaluation.ranking import Pairs, UserBlock, rank_targets, top_items
 from heterrec_schemas.errors import RunError
 
 
-def block_of(users: int, seen: Pairs | None = None) -> Block:
-    return Block(torch.arange(users, dtype=torch.float64)[:, None], list(range(users)), seen)
+def block_of(users: int, seen: Pairs | None = None) -> UserBlock:
+    return UserBlock(torch.arange(users, dtype=torch.float64)[:, None], list(range(users)), seen)
 
 
 def pairs_of(pairs: list[tuple[int, int]]) -> Pairs:
@@ -91,7 +91,9 @@ def test_a_product_of_vectors_ranks_as_its_own_scores_do() -> None:
     for chunk in (500, 128):
         edges = range(0, 500, chunk)
         scores = torch.cat([users @ items[e : e + chunk].T for e in edges], dim=1)
-        ranks, _ = rank_targets(scorer, Block(users, list(range(40))), targets, chunk_items=chunk)
+        ranks, _ = rank_targets(
+            scorer, UserBlock(users, list(range(40))), targets, chunk_items=chunk
+        )
         for user, place in enumerate(places.tolist()):
             plain = dict(enumerate(scores[user].tolist()))
             assert ranks[user] == mean_rank(plain, place)
@@ -141,7 +143,7 @@ def test_a_single_chunk_is_scored_once() -> None:
 def test_a_score_that_is_not_finite_stops_with_the_user(bad: float) -> None:
     scores = torch.rand(3, 9)
     scores[1, 4] = bad
-    block = Block(torch.arange(3.0)[:, None], ["ann", "bob", "cid"])
+    block = UserBlock(torch.arange(3.0)[:, None], ["ann", "bob", "cid"])
     with pytest.raises(RunError, match=r"for 1 of 3 users, such as \['bob'\]"):
         rank_targets(GivenScores(scores), block, pairs_of([(0, 0), (1, 4)]), chunk_items=4)
 
@@ -155,12 +157,13 @@ def test_targets_without_a_row_only() -> None:
 
 
 def test_places_of_items() -> None:
-    places = Places(torch.tensor([3, 4, 7]))
+    places = CataloguePositions(torch.tensor([3, 4, 7]))
     assert places.of(torch.tensor([0, 1, 3, 4, 5, 7, 8, 100])).tolist() == [
         *(NO_ROW, NO_ROW, 0, 1, NO_ROW, 2, NO_ROW, NO_ROW)
     ]
     assert (
-        Places(torch.zeros(0, dtype=torch.int64)).of(torch.tensor([0, 5])).tolist() == [NO_ROW] * 2
+        CataloguePositions(torch.zeros(0, dtype=torch.int64)).of(torch.tensor([0, 5])).tolist()
+        == [NO_ROW] * 2
     )
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from plainly import GivenScores
 
-from heterrec_model.evaluation.ranking import Block, Pairs, rank_targets, top_items
+from heterrec_model.evaluation.ranking import Pairs, UserBlock, rank_targets, top_items
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,7 +22,7 @@ def test_a_gpu_ranks_as_the_cpu_does(targets_each: int) -> None:
     found = []
     for device in ("cpu", "cuda"):
         users = torch.arange(16.0, device=device)[:, None]
-        block = Block(users, list(range(16)), seen)
+        block = UserBlock(users, list(range(16)), seen)
         scorer = GivenScores(scores.to(device))
         found.append(rank_targets(scorer, block, targets, chunk_items=64))
         found.append(top_items(scorer, block, 9, chunk_items=64)[1:])

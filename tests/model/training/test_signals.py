@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from heterrec_model.training.signals import StopWish
+from heterrec_model.training.signals import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_is_noted_and_the_second_stops_at_once(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    wish = StopWish()
+    wish = StopRequest()
     with wish.listening():
         os.kill(os.getpid(), number)
         assert wish.name == number.name
@@ -22,7 +22,7 @@ def test_the_first_signal_is_noted_and_the_second_stops_at_once(number: signal.S
 
 
 def test_in_another_thread_nothing_is_noted() -> None:
-    wish = StopWish()
+    wish = StopRequest()
     before = signal.getsignal(signal.SIGTERM)
 
     def listen() -> None:

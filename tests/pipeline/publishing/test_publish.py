@@ -9,7 +9,7 @@ from pieces import MANY, job_of, spec_of, table_job, written_file
 
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.publishing.publish import (
-    Found,
+    BuildReports,
     HashInputs,
     check,
     interaction_counts,
@@ -65,9 +65,9 @@ def test_equal_rows_of_a_key_count_once(
         row_counts("items", counts | {"items.keys": keys + 1})
 
 
-def found_of(**counts: int) -> Found:
+def found_of(**counts: int) -> BuildReports:
     named = {f"interactions.{k}": v for k, v in counts.items()}
-    return Found(named | {"items.keys": 2, "items.rows": 2}, [], NOTHING, [], None)
+    return BuildReports(named | {"items.keys": 2, "items.rows": 2}, [], NOTHING, [], None)
 
 
 def test_an_empty_log_and_one_of_which_nothing_is_left_are_refused(tmp_path: Path) -> None:

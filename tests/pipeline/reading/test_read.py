@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import written_file
 
-from heterrec_pipeline.reading.batches import BadRow, Batch, missing_column
+from heterrec_pipeline.reading.batches import BadRow, ReadBatch, missing_column
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import (
@@ -40,9 +40,9 @@ def test_every_format_gives_the_wanted_columns(tmp_path: Path) -> None:
         assert batch.rows.tolist() == [0, 1]
 
 
-def batch_of(rows: list[int], *short: BadRow) -> Batch:
+def batch_of(rows: list[int], *short: BadRow) -> ReadBatch:
     table = pa.table({"a": [str(r) for r in rows]})
-    return Batch(table, np.array(rows, dtype=np.int64), [], short)
+    return ReadBatch(table, np.array(rows, dtype=np.int64), [], short)
 
 
 def test_a_located_table_knows_its_file_and_rows() -> None:

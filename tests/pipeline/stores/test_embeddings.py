@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from emulators import Emulator
 
 from heterrec_pipeline.embed import EmbedConfig, embed
-from heterrec_pipeline.embed.models import Encoder, Model, Vectors
+from heterrec_pipeline.embed.models import EmbeddingModel, Encoder, Vectors
 from heterrec_pipeline.files import storage
 from heterrec_schemas.feature_spec import Source
 
@@ -21,7 +21,7 @@ class Lengths:
         return np.array([[len(text), ord(text[-1])] for text in batch], np.float32)
 
 
-def load(_model: Model, _config: EmbedConfig) -> Encoder:
+def load(_model: EmbeddingModel, _config: EmbedConfig) -> Encoder:
     return Lengths()
 
 

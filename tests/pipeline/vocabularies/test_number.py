@@ -21,8 +21,8 @@ from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import (
     FIGURES_TAG,
     CountBuckets,
-    FindCuts,
     FindLast,
+    FindSizeCuts,
     LayOut,
     MeasureBuckets,
     NumberGroup,
@@ -71,7 +71,7 @@ def numbered(
     buckets, figures = counted(job, rules, pieces, seen)
     cuts: dict[str, Any] = {}
     if rules.max_size is not None:
-        cuts = dict(FindCuts(every).process((0, figures)))
+        cuts = dict(FindSizeCuts(every).process((0, figures)))
         parts = [None, *(s for _, s in buckets)]
         cuts = dict(FindLast(every).process((NAME, parts), cuts, seen))
         figures += [f for b in buckets for f in MeasureBuckets(every).process(b, cuts, seen)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
@@ -176,7 +176,7 @@ def _texts(files: list[Block], budget: int) -> tuple[list[tuple[Block, int, int]
     return chosen, False
 
 
-def batches(block: Block, columns: Sequence[str]) -> Iterator[Iterator[Batch]]:
+def batches(block: Block, columns: Sequence[str]) -> Iterator[Iterator[ReadBatch]]:
     """The wanted columns of a block: for each block that it counts for, its batches."""
     read = prefetched(read_split(block.split, columns))
     if block.limit is None:
@@ -190,11 +190,11 @@ def batches(block: Block, columns: Sequence[str]) -> Iterator[Iterator[Batch]]:
             return
 
 
-def _slice(batch: Batch, start: int, stop: int) -> Batch:
+def _slice(batch: ReadBatch, start: int, stop: int) -> ReadBatch:
     rows = batch.rows[start:stop]
     low, high = (int(rows[0]) if start else -1), int(rows[-1])
     bad, short = ([b for b in odd if low <= b.row <= high] for odd in (batch.bad, batch.short))
-    return Batch(batch.table.slice(start, stop - start), rows, bad, short)
+    return ReadBatch(batch.table.slice(start, stop - start), rows, bad, short)
 
 
 def _beginning(file: InputFile, budget: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.row_filter import KEY, Known, kept_rows
+from heterrec_pipeline.keys.row_filter import KEY, KeyIndex, kept_rows
 from heterrec_pipeline.planning.sampling.blocks import Block
 from heterrec_pipeline.planning.sampling.estimates import Fraction
 from heterrec_pipeline.reading.read import ROW
@@ -31,7 +31,7 @@ class Rows:
 
     table: TableJob
     part: Fraction
-    known: Known
+    known: KeyIndex
     population: int
     pieces: Sequence[Block] = ()
     memory: pa.Table | None = None

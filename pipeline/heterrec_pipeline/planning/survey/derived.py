@@ -18,7 +18,7 @@ from heterrec_pipeline.items.from_log import (
 )
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.one_table import KeyRules, number_keys
-from heterrec_pipeline.keys.row_filter import ID, KEY, Known
+from heterrec_pipeline.keys.row_filter import ID, KEY, KeyIndex
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, Block, batches, reach
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.rows import Rows
@@ -70,7 +70,7 @@ def survey_derived(
     items = Fraction(slices, of, every.high - len(keys.index), fair=part.whole)
     if keys.whole:
         items = Fraction(1, 1, 0)
-    source = Rows(table, items, Known(keys.index, keys.losers), len(keys.index), memory=memory)
+    source = Rows(table, items, KeyIndex(keys.index, keys.losers), len(keys.index), memory=memory)
     nothing = Estimate.exactly(0)
     items_found = surveyed(table, keys, source, nothing, nothing)
     scaled = Counter({r: round(n * share) for r, n in reasons.items()})

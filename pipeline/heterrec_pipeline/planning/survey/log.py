@@ -19,7 +19,7 @@ from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Ta
 from heterrec_pipeline.planning.sampling.thinning import Thinned
 from heterrec_pipeline.planning.survey.extended import BLOCK, extended
 from heterrec_pipeline.planning.survey.tables import Keys
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import located, short_rows
 from heterrec_schemas.feature_spec import FeatureSpec
@@ -140,13 +140,13 @@ class _Reading:
         self.bad, self.kinds = Counter[Reason](), Seen.NOTHING
         self.users, self.items, self.tally = _Counts(), _Counts(), Tally()
 
-    def take(self, split: Split, block: Iterable[Batch]) -> None:
+    def take(self, split: Split, block: Iterable[ReadBatch]) -> None:
         """Read a block."""
         hashes = [h for batch in block if (h := self._batch(split, batch)) is not None]
         if hashes:
             self.tally.add(np.concatenate(hashes))
 
-    def _batch(self, split: Split, batch: Batch) -> npt.NDArray[np.uint64] | None:
+    def _batch(self, split: Split, batch: ReadBatch) -> npt.NDArray[np.uint64] | None:
         """Check a batch; returns the hashes of its users, a row each that reaches the shuffle."""
         self.seen += len(batch.table) + len(batch.bad)
         self.rejected += len(batch.bad)

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.files.parts import opened
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.one_table import LOSERS, ChooseRows, KeyRules, ReadRepeated, number_keys
 from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.keys.row_filter import ID, KEY, Known
+from heterrec_pipeline.keys.row_filter import ID, KEY, KeyIndex
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, Reach, batches, reach
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.rows import Rows
@@ -186,7 +186,7 @@ def survey_table(
             if keys.whole
             else Estimate.between(counts[0] * share, counts[1] * share, counts[2])
         )
-    known = Known(index, keys.losers)
+    known = KeyIndex(index, keys.losers)
     read = sum(b.limit or b.rows or keys.seen for b in got.blocks)
     part = replace(got, rows=keys.read.value).part(read)
     population = min(read, len(index)) if keys.whole and not universe else read
@@ -240,7 +240,7 @@ def resolve(table: TableJob, keys: Keys, got: Reach) -> tuple[Estimate, Estimate
 def _tokens(table: TableJob, rows: Rows, features: Sequence[FeatureSurvey]) -> pa.Table:
     """ID, KEY and a token column a feature: of all rows, or of some runs of ids; sorted by id where there is one."""
     names = [ID, KEY, *(f.feature.name for f in features)]
-    ids = opened(rows.known.index)["id"].to_numpy()
+    ids = load(rows.known.index)["id"].to_numpy()
     runs = chosen_runs(len(ids))
     low = np.array([ids[a] for a, _ in runs], dtype=np.int64)
     high = np.array([ids[b - 1] for _, b in runs], dtype=np.int64)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pieces import categorical, job_of, sorted_out, spec_of, table_job, written_file
 
-from heterrec_pipeline.files.parts import opened, read_part
+from heterrec_pipeline.files.parts import load, read_part
 from heterrec_pipeline.fitting.collect import CollectValues
 from heterrec_pipeline.items.place import PlaceCells, PlaceItems
 from heterrec_pipeline.job import Job
@@ -22,8 +22,9 @@ from heterrec_pipeline.keys.duplicates import (
     StoreLeftOut,
 )
 from heterrec_pipeline.keys.read import ReadKeys
-from heterrec_pipeline.keys.row_filter import KEY, ROW, Spared, kept_rows
+from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import ROW
 from heterrec_pipeline.vocabularies.cells import OWNER
 from heterrec_pipeline.vocabularies.number import FIGURES_TAG
 from heterrec_pipeline.vocabularies.steps import key_rules
@@ -63,7 +64,7 @@ def test_a_bucket_tells_what_is_wrong(job: Job, split: Split) -> None:
     main, tagged = sorted_out(do.process((("items", 0), pieces), {}))
     ((place, stored),) = main
     assert place == ("items", 0)
-    assert opened(stored)["value"].to_pylist() == ["a", "b", "c", "d"]
+    assert load(stored)["value"].to_pylist() == ["a", "b", "c", "d"]
     assert tagged[KEPT] == [4]
     assert dict(tagged[COUNTS]) == {"items.keys": 4, "items.joins[0].keys": 3}
     again = {p: sorted(t["row"].to_pylist()) for p, t in tagged[REPEATED_ROWS]}
@@ -99,16 +100,16 @@ def test_rows_left_out_are_passed_over(job: Job, split: Split) -> None:
     table, place = table_job(categorical()), ("items", split.number)
     pieces = {"rows": [pa.table({"row": [5]}), pa.table({"row": [3, 5]})]}
     left_out = dict(StoreLeftOut(job).process((place, pieces)))
-    known = Spared(4, left_out)
+    known = ExcludedRows(4, left_out)
     (rows,) = kept_rows(table, split, ["kind"], known)
     assert rows[KEY].to_pylist() == ["a", "b", "c", "d"]
     assert rows[ROW].to_pylist() == [0, 1, 4, 6]
-    do = CollectValues(table, Spared)
+    do = CollectValues(table, ExcludedRows)
     do.start_bundle()
     list(do.process(split, 4, left_out))
     ((name, counts),) = [w.value for w in do.finish_bundle()]
     assert (name, sum(counts["count"].to_pylist())) == ("kind", 4)
-    (all_of_them,) = kept_rows(table, split, ["kind"], Spared(4, {}))
+    (all_of_them,) = kept_rows(table, split, ["kind"], ExcludedRows(4, {}))
     assert len(all_of_them) == 6
 
 

@@ -18,7 +18,7 @@ from heterrec_pipeline.interactions.join import (
 )
 from heterrec_pipeline.interactions.read import ReadLog, log_columns, orders, parse_rows
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.reading.batches import Batch
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import located
 from heterrec_pipeline.vocabularies.lookup import Lookup
@@ -93,7 +93,7 @@ def test_each_bad_row_is_listed_under_its_first_reason(lines: list[Any], full: b
     table = pa.table(columns, names=names)
     numbers = pa.array(range(100, 100 + len(lines)), pa.int64())
     split = Split(written_nowhere())
-    rows = located(Batch(table, numbers.to_numpy(), []), split)
+    rows = located(ReadBatch(table, numbers.to_numpy(), []), split)
     frame, bad, seen = parse_rows(spec, rows)
     used = set(log_columns(spec))
     want_bad, want = [], []
@@ -129,7 +129,7 @@ def written_nowhere() -> Any:
 def test_times_beyond_pythons_are_listed_too() -> None:
     far = pa.array([10**15, 5, -1], pa.timestamp("ms"))
     table = pa.table({"user": [1, 1, 1], "item": [1, 1, 1], "time": far})
-    rows = located(Batch(table, pa.array([0, 1, 2]).to_numpy(), []), Split(written_nowhere()))
+    rows = located(ReadBatch(table, pa.array([0, 1, 2]).to_numpy(), []), Split(written_nowhere()))
     frame, bad, _ = parse_rows(spec_of(), rows)
     assert frame["time"].to_list() == [5]
     assert [(b[0], str(b[2]), b[3]) for b in bad] == [
@@ -140,7 +140,7 @@ def test_times_beyond_pythons_are_listed_too() -> None:
 
 def test_float_keys_with_fractions_are_refused() -> None:
     table = pa.table({"user": [1.5], "item": ["a"], "time": [1]})
-    rows = located(Batch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
+    rows = located(ReadBatch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
     with pytest.raises(SchemaMismatchError, match=r"log\.csv: key column 'user'"):
         parse_rows(spec_of(), rows)
 
@@ -241,7 +241,7 @@ def test_a_second_reading_reports_nothing(tmp_path: Path) -> None:
 
 def test_another_index_takes_the_place_of_the_first() -> None:
     table = pa.table({"user": ["u"], "item": ["1"], "time": [1]})
-    rows = located(Batch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
+    rows = located(ReadBatch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
     check = CheckLog(spec_of())
     for index, item in ((INDEX, 10), (INDEX.set_column(1, "id", [[20, 21]]), 20)):
         main, _ = sorted_out(check.process(rows, index))

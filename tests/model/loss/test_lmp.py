@@ -15,7 +15,15 @@ from made_up import MANY, QUICK, made_up_batch, made_up_config, made_up_table, s
 from torch import Tensor
 
 from heterrec_model.config import LossConfig
-from heterrec_model.loss.lmp import SHORT, LossSums, MultiStep, gate, info_nce, settle, similar
+from heterrec_model.loss.lmp import (
+    SHORT,
+    LossSums,
+    MultiStep,
+    gate,
+    info_nce,
+    reduce_losses,
+    similar,
+)
 from heterrec_model.loss.negative_logits import (
     Negatives,
     SamePositionNegatives,
@@ -232,7 +240,7 @@ def test_values_and_gradients_are_those_of_the_equations(
         assert (sums.open[name], sums.possible[name]) == (term.open, term.possible)
         assert sums.weights[name] == pytest.approx(0.7 * weight)
         same_values(sums.sums[name].detach(), term.total.detach())
-    total, parts, shares = settle(sums)
+    total, parts, shares = reduce_losses(sums)
     same_gradients(total, 0.7 * equations_loss.settled(terms, weights), level.leaves())
     assert sum(parts.values()).item() == pytest.approx(total.item(), rel=1e-6, abs=1e-9)
     for name, term in zip(names, terms, strict=True):
@@ -287,17 +295,17 @@ def test_steps_and_gates_by_hand() -> None:
     e = math.exp
     step1 = -math.log(e(2) / (1 + e(2) + 1)) - math.log(e(0.5) / (1 + e(0.5) + 1))
     step2 = -math.log(e(1) / (1 + e(1) + 1))
-    total, terms, shares = settle(open_)
+    total, terms, shares = reduce_losses(open_)
     assert total.item() == pytest.approx(step1 / 2 + step2)
     assert terms["item_step1"].item() == pytest.approx(step1 / 2)
     assert terms["item_step2"].item() == pytest.approx(step2)
     assert shares["item_step2"] == 1
     _, closed = by_hand(margin=4.7)
-    total, _, shares = settle(closed)
+    total, _, shares = reduce_losses(closed)
     assert total.item() == pytest.approx(step1 / 2)
     assert shares["item_step2"] == 0
     _, ungated = by_hand(margin=4.7, gated=False)
-    assert settle(ungated)[0].item() == pytest.approx(step1 / 2 + step2)
+    assert reduce_losses(ungated)[0].item() == pytest.approx(step1 / 2 + step2)
 
 
 def test_a_gated_step_teaches_only_its_own_map() -> None:
@@ -311,7 +319,7 @@ def test_a_gated_step_teaches_only_its_own_map() -> None:
 
 def test_closed_gates_and_short_histories_give_zero_with_a_gradient_of_zero() -> None:
     lmp, sums = by_hand(margin=100.0)
-    settle(sums)[0].backward()
+    reduce_losses(sums)[0].backward()
     assert all(w.grad is not None and w.grad.isfinite().all() for w in lmp.parameters())
     assert lmp.steps[1].weight.grad is not None
     assert lmp.steps[1].weight.grad.abs().sum() == 0
@@ -321,9 +329,9 @@ def test_closed_gates_and_short_histories_give_zero_with_a_gradient_of_zero() ->
 @given(weights=st.lists(st.sampled_from([0.0, 0.3, 1.0, 2.5]), min_size=2, max_size=2))
 def test_step_weights_weigh_the_steps(weights: list[float]) -> None:
     plain = Level(loss_config(steps=2, gate=False), [4, 3], 3, 0, 1.0)
-    _, terms, _ = settle(plain.fast(same_position=False, mask_same_user=False))
+    _, terms, _ = reduce_losses(plain.fast(same_position=False, mask_same_user=False))
     config = loss_config(steps=2, gate=False, step_weights=weights)
     weighted = Level(config, [4, 3], 3, 0, 1.0)
-    total, _, _ = settle(weighted.fast(same_position=False, mask_same_user=False))
+    total, _, _ = reduce_losses(weighted.fast(same_position=False, mask_same_user=False))
     want = sum(w * float(t) for w, t in zip(weights, terms.values(), strict=True))
     assert total.item() == pytest.approx(want, rel=1e-6, abs=1e-9)

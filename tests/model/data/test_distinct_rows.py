@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loading import MANY
 
-from heterrec_model.data import equal_rows
-from heterrec_model.data.equal_rows import first_equal_rows
+from heterrec_model.data import distinct_rows
+from heterrec_model.data.distinct_rows import first_equal_rows
 
 ROWS = st.integers(1, 4).flatmap(
     lambda width: st.lists(
@@ -31,9 +31,9 @@ def test_a_collision_of_hashes_changes_nothing(
     ordered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = np.random.default_rng(0).integers(0, 3, (60, 3)).astype(np.int32)
-    monkeypatch.setattr(equal_rows, "_CHUNK", 7)
+    monkeypatch.setattr(distinct_rows, "_CHUNK", 7)
     hashes = np.zeros(60, np.uint64)
-    monkeypatch.setattr(equal_rows, "_hashes", lambda tokens, ordered: hashes)
+    monkeypatch.setattr(distinct_rows, "_hashes", lambda tokens, ordered: hashes)
     assert first_equal_rows(rows, ordered=ordered).tolist() == plainly(rows.tolist(), ordered)
 
 

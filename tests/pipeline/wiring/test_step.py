@@ -19,7 +19,7 @@ from heterrec_pipeline.wiring.reports import (
     rejected,
     written,
 )
-from heterrec_pipeline.wiring.step import EMPTY, AllToOne, Kinds, Step, of_type, tables_in
+from heterrec_pipeline.wiring.step import EMPTY, AllToOne, Step, ValueKinds, of_type, tables_in
 from heterrec_schemas.rejects import Reason
 
 FILE = Written("t", "a/b", 1, 2, "c")
@@ -92,8 +92,8 @@ def test_everything_or_nothing_comes_to_one_call() -> None:
 def test_kinds_are_joined_by_name_and_may_be_none() -> None:
     with beam.Pipeline(runner=LOCAL_RUNNER) as pipeline:
         seen = pipeline | beam.Create([("a", 1), ("b", 4), ("a", 2), ("a", 1)])
-        assert_that(seen | "kinds" >> Kinds(), equal_to([("a", 3), ("b", 4)]))
-        none = pipeline | "none" >> beam.Create([]) | "no kinds" >> Kinds()
+        assert_that(seen | "kinds" >> ValueKinds(), equal_to([("a", 3), ("b", 4)]))
+        none = pipeline | "none" >> beam.Create([]) | "no kinds" >> ValueKinds()
         one = pipeline | "one" >> beam.Create([1])
         found = one | beam.Map(lambda _, kinds: dict(kinds), AsDict(none))
         assert_that(found, equal_to([{}]), "as a side input")

@@ -13,7 +13,7 @@ from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_model.layers.tables import GroupTable
 from heterrec_model.registry import MODELS, build_model
-from heterrec_model.two_tower import RetrievalModel
+from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.testing import small_generation
@@ -110,7 +110,7 @@ def test_features_may_be_chosen(generation: Generation) -> None:
 OVERFIT = {"width": 32, "table_std": 0.1, "embedding_width": 32}
 
 
-def learn(model: RetrievalModel, batch: Batch, steps: int) -> float:
+def learn(model: TwoTowerModel, batch: Batch, steps: int) -> float:
     """Train on one batch; the last loss."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for step in range(steps):

@@ -8,7 +8,7 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from pieces import job_of, spec_of
 
-from heterrec_pipeline.files.parts import Stored, opened, read_part
+from heterrec_pipeline.files.parts import Stored, load, read_part
 from heterrec_pipeline.wiring import coder, exchange
 from heterrec_pipeline.wiring.exchange import ByReference, Exchange, Spill
 from heterrec_pipeline.wiring.step import of_type
@@ -23,7 +23,7 @@ PIECES = [
 
 def as_rows(element):  # type: ignore[no-untyped-def]
     key, groups = element
-    return key, {n: sorted(str(opened(p).to_pylist()) for p in g) for n, g in groups.items()}
+    return key, {n: sorted(str(load(p).to_pylist()) for p in g) for n, g in groups.items()}
 
 
 @pytest.mark.parametrize("spill", [True, False])
@@ -71,5 +71,5 @@ def test_a_table_becomes_a_reference(tmp_path: Path) -> None:
     with beam.Pipeline(runner="FnApiRunner") as p:
         tables = of_type(p | beam.Create([pa.table({"n": [1, 2]})]), pa.Table)
         stored = tables | ByReference(job=job, stem="index")
-        rows = stored | beam.Map(lambda s: (type(s), s.rows, opened(s)["n"].to_pylist()))
+        rows = stored | beam.Map(lambda s: (type(s), s.rows, load(s)["n"].to_pylist()))
         assert_that(rows, equal_to([(Stored, 2, [1, 2])]))

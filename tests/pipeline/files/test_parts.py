@@ -7,8 +7,8 @@ from heterrec_pipeline.files.parts import (
     Part,
     Stored,
     forget,
+    load,
     once_a_process,
-    opened,
     read_part,
     row_count,
     store,
@@ -57,19 +57,19 @@ def test_a_stored_table_is_loaded_once_a_process(tmp_path: Path) -> None:
     @once_a_process
     def rows(stored: Stored) -> int:
         loads.append(stored)
-        return len(opened(stored))
+        return len(load(stored))
 
     stored = store(str(tmp_path), "index", pa.concat_tables([TABLE, TABLE]))
     assert (row_count(stored), rows(stored), rows(stored), len(loads)) == (6, 6, 6, 1)
-    assert opened(stored) is opened(stored)
+    assert load(stored) is load(stored)
     forget()
     Path(stored.path).unlink()
     with pytest.raises(FileNotFoundError):
-        opened(stored)
+        load(stored)
 
 
 def test_a_piece_is_opened_whatever_it_is(tmp_path: Path) -> None:
     part = Part(0, "items", write_parts(str(tmp_path), "items", [TABLE]), 0)
-    assert opened(TABLE) is TABLE
-    assert opened(part).equals(TABLE)
+    assert load(TABLE) is TABLE
+    assert load(part).equals(TABLE)
     assert row_count(TABLE) == 3

@@ -9,7 +9,7 @@ from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of,
 
 from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.features.fitted import feature_entry, fitted_size, missing_token
-from heterrec_pipeline.files.parts import Part, opened, write_parts
+from heterrec_pipeline.files.parts import Part, load, write_parts
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.fitting.write import StoreFitted, WriteFitted
 from heterrec_pipeline.items.write import WriteItemShard, assemble_items
@@ -196,7 +196,7 @@ def test_a_shard_counts_its_missing_and_explains_itself(job: Job) -> None:
     rows = {0: [(4, "a", [1])], 1: [(5, "b", [3]), (6, "c", [4])]}
     keep = StoreFitted(job, table_job(KIND, numeric(), LOOK))
     stored = dict(f for element in FITTED.items() for f in keep.process(element))
-    assert all(opened(stored[n].table).equals(t) for n, t in FITTED.items())
+    assert all(load(stored[n].table).equals(t) for n, t in FITTED.items())
     for shard, mine in rows.items():
         element = (shard, [None, main_part(job, mine)])  # type: ignore[arg-type]
         main, tagged = sorted_out(WriteItemShard(job).process(element, 3, stored, {"items": 4}))
