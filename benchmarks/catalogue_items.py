@@ -20,16 +20,16 @@ import numpy as np
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
+from heterrec_pipeline.items import steps as item_steps
 from heterrec_pipeline.items.steps import Catalogue
-from heterrec_pipeline.keys.one_table import NumberKeys
+from heterrec_pipeline.keys import steps as key_steps
 from heterrec_pipeline.runtime.flags import pipeline_options
-from heterrec_pipeline.vocabularies.write import WriteItemVocabulary
 from heterrec_pipeline.wiring import coder
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
 from heterrec_schemas.feature_spec import parse_spec
 
-NUMBERING = (NumberKeys, WriteItemVocabulary)
+NUMBERING = ((key_steps, "number_key_table"), (item_steps, "write_item_vocabulary"))
 
 
 def now() -> np.ndarray:
@@ -40,7 +40,7 @@ def now() -> np.ndarray:
 def clocked(
     process: Callable[..., Iterator[Any]], spent: np.ndarray
 ) -> Callable[..., Iterator[Any]]:
-    """A DoFn's `process` that adds what it takes to `spent`, without what is done with its elements."""
+    """A step's function that adds what it takes to `spent`, without what is done with its elements."""
 
     @wraps(process)
     def work(*arguments: Any) -> Iterator[Any]:
@@ -61,8 +61,8 @@ def clocked(
 def main(spec: str, shop: str, output: str) -> None:
     """Draw and run the catalogue's half of the graph."""
     numbering = np.zeros(2)
-    for do_fn in NUMBERING:
-        do_fn.process = clocked(do_fn.process, numbering)
+    for module, name in NUMBERING:
+        setattr(module, name, clocked(getattr(module, name), numbering))
     started = now()
     text = Path(spec).read_text()
     config = BuildConfig(parse_spec(text, where=spec), text, shop, output)

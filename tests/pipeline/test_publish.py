@@ -22,8 +22,9 @@ from corner_shop import Finished, Shop, heterrec, start
 from heterrec_pipeline import BuildConfig, build
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import write_shard
-from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.publishing.publish import Publish
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.publishing import lease, steps
+from heterrec_pipeline.publishing.publish import publish_generation
 from heterrec_schemas import open_generation
 from heterrec_schemas.errors import CallError, GenerationError, RunError
 from heterrec_schemas.feature_spec import parse_spec
@@ -278,7 +279,7 @@ def _failing(patch: pytest.MonkeyPatch, name: str, fails: Callable[..., bool]) -
 def test_publishing_goes_on_where_an_earlier_try_stopped(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish, rename = Publish.process, storage.rename
+    publish, rename = publish_generation, storage.rename
     (shop.output / "latest.json").unlink()
 
     def half(pairs: list[tuple[str, str]]) -> bool:
@@ -292,15 +293,15 @@ def test_publishing_goes_on_where_an_earlier_try_stopped(
     ]
 
     @functools.wraps(publish)
-    def process(self: Publish, *arguments: Any, **more: Any) -> Iterator[Any]:
-        orphan = Path(self.job.root, "items", ".items-0.parquet.0000.tmp")
+    def process(job: Job, *arguments: Any) -> Iterator[Any]:
+        orphan = Path(job.root, "items", ".items-0.parquet.0000.tmp")
         orphan.write_text("of an attempt that failed")
         for name, fails in tries:
             with _failing(monkeypatch, name, fails), pytest.raises(OSError, match="has gone"):
-                list(publish(self, *arguments, **more))
-        yield from publish(self, *arguments, **more)
+                list(publish(job, *arguments))
+        yield from publish(job, *arguments)
 
-    monkeypatch.setattr(Publish, "process", process)
+    monkeypatch.setattr(steps, "publish_generation", process)
     text = shop.spec_path.read_text()
     result = build(BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output)))
     assert whole(shop) == result.manifest.generation

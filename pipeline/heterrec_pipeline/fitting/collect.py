@@ -16,7 +16,8 @@ from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, KeyIndex, kept_
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.telemetry.spans import Watch
+from heterrec_pipeline.wiring.step import watched
 from heterrec_schemas.feature_spec import CategoricalFeature, NumericFeature
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 from heterrec_schemas.values import Seen
@@ -30,6 +31,8 @@ LARGE = "large"
 
 class CollectValues(beam.DoFn):
     """Splits to partial fits: (feature, counts of values) and (feature, sample of numbers), one a bundle."""
+
+    watch: Watch | None = None
 
     def __init__(
         self,
@@ -51,48 +54,48 @@ class CollectValues(beam.DoFn):
         """Begin with nothing."""
         self.partial = {f.name: [] for f in self.table.counted}
 
-    @carried
     def process(self, split: Split, keys: Any, rows_out: Any) -> Iterator[Any]:
         """Collect from one split."""
-        if not self.table.counted:
-            return
-        known = self.known(keys, rows_out)
-        columns = list(dict.fromkeys(f.column for f in self.table.counted))
-        for rows in kept_rows(self.table, split, columns, known):
-            METER.enter(f"fitting {self.table.name}")
-            for feature in self.table.counted:
-                column = one_chunk(rows, feature.column)
-                if isinstance(feature, CategoricalFeature):
-                    long, seen = categorical.texts(feature, column)
-                    yield TaggedOutput(SEEN, (f"{self.table.side}/{feature.name}", int(seen)))
-                    part = categorical.count(long)
-                else:
-                    assert isinstance(feature, NumericFeature)
-                    texts = pl.Series(rows[KEY])
-                    part = numeric.sample(feature, column, texts, known.population)
-                parts = self.partial[feature.name]
-                parts.append(part)
-                if feature.name not in self.large:
-                    if len(parts) >= MERGE_AT:
-                        self.partial[feature.name] = [merge(feature, parts)]
-                elif sum(map(len, parts)) >= HAND_ON_ROWS:
-                    self.partial[feature.name] = []
-                    whole = merge(feature, parts)
-                    yield TaggedOutput(LARGE, (f"{self.table.side}/{feature.name}", whole))
+        with watched(self.watch, "process", split):
+            if not self.table.counted:
+                return
+            known = self.known(keys, rows_out)
+            columns = list(dict.fromkeys(f.column for f in self.table.counted))
+            for rows in kept_rows(self.table, split, columns, known):
+                METER.enter(f"fitting {self.table.name}")
+                for feature in self.table.counted:
+                    column = one_chunk(rows, feature.column)
+                    if isinstance(feature, CategoricalFeature):
+                        long, seen = categorical.texts(feature, column)
+                        yield TaggedOutput(SEEN, (f"{self.table.side}/{feature.name}", int(seen)))
+                        part = categorical.count(long)
+                    else:
+                        assert isinstance(feature, NumericFeature)
+                        texts = pl.Series(rows[KEY])
+                        part = numeric.sample(feature, column, texts, known.population)
+                    parts = self.partial[feature.name]
+                    parts.append(part)
+                    if feature.name not in self.large:
+                        if len(parts) >= MERGE_AT:
+                            self.partial[feature.name] = [merge(feature, parts)]
+                    elif sum(map(len, parts)) >= HAND_ON_ROWS:
+                        self.partial[feature.name] = []
+                        whole = merge(feature, parts)
+                        yield TaggedOutput(LARGE, (f"{self.table.side}/{feature.name}", whole))
 
-    @carried
     def finish_bundle(self) -> Iterator[Any]:
         """Hand on what the bundle has collected."""
-        for feature in self.table.counted:
-            parts = self.partial[feature.name]
-            if not parts:
-                continue
-            whole = merge(feature, parts)
-            if feature.name in self.large:
-                value = (f"{self.table.side}/{feature.name}", whole)
-                yield TaggedOutput(LARGE, GlobalWindows.windowed_value(value))
-            else:
-                yield GlobalWindows.windowed_value((feature.name, whole))
+        with watched(self.watch, "finish_bundle"):
+            for feature in self.table.counted:
+                parts = self.partial[feature.name]
+                if not parts:
+                    continue
+                whole = merge(feature, parts)
+                if feature.name in self.large:
+                    value = (f"{self.table.side}/{feature.name}", whole)
+                    yield TaggedOutput(LARGE, GlobalWindows.windowed_value(value))
+                else:
+                    yield GlobalWindows.windowed_value((feature.name, whole))
 
 
 def merge(feature: CategoricalFeature | NumericFeature | Any, parts: list[pa.Table]) -> pa.Table:
@@ -102,27 +105,19 @@ def merge(feature: CategoricalFeature | NumericFeature | Any, parts: list[pa.Tab
     return numeric.merge_samples(feature, parts)
 
 
-class FinishFit(beam.DoFn):
+def finish_fit(
+    table: TableJob, element: tuple[str, Iterable[pa.Table]], seen: dict[str, int]
+) -> Iterator[Any]:
     """All partial fits of a feature to its vocabulary or boundaries."""
-
-    def __init__(self, table: TableJob) -> None:
-        """Finish the features of one table."""
-        self.table = table
-
-    @carried
-    def process(
-        self, element: tuple[str, Iterable[pa.Table]], seen: dict[str, int]
-    ) -> Iterator[Any]:
-        """Finish one feature; parts without columns only say that it exists."""
-        name, parts = element
-        feature = next(f for f in self.table.counted if f.name == name)
-        found = [p for p in parts if p.num_columns]
-        whole = merge(feature, found) if found else None
-        if isinstance(feature, CategoricalFeature):
-            kinds = Seen(seen.get(f"{self.table.side}/{name}", 0))
-            counts = whole if whole is not None else pa.table({"value": [], "count": []})
-            yield name, categorical.vocabulary(feature, counts, kinds, self.table.name)
-        else:
-            assert isinstance(feature, NumericFeature)
-            edges = numeric.edges(feature, whole, self.table.name)
-            yield name, pa.table([pa.array(edges)], schema=BOUNDARIES_SCHEMA)
+    name, parts = element
+    feature = next(f for f in table.counted if f.name == name)
+    found = [p for p in parts if p.num_columns]
+    whole = merge(feature, found) if found else None
+    if isinstance(feature, CategoricalFeature):
+        kinds = Seen(seen.get(f"{table.side}/{name}", 0))
+        counts = whole if whole is not None else pa.table({"value": [], "count": []})
+        yield name, categorical.vocabulary(feature, counts, kinds, table.name)
+    else:
+        assert isinstance(feature, NumericFeature)
+        edges = numeric.edges(feature, whole, table.name)
+        yield name, pa.table([pa.array(edges)], schema=BOUNDARIES_SCHEMA)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -16,7 +15,6 @@ from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, KeyIndex, kept_
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.tokens import quantizer_edges
@@ -47,18 +45,10 @@ def passes(feature: EmbeddingFeature, population: int) -> Iterator[Pass]:
         yield tuple(every[start : start + PASS_BLOCKS])
 
 
-class PlanPasses(beam.DoFn):
+def plan_passes(table: TableJob, name: str, population: int) -> Iterator[Pass]:
     """Features to readings: the blocks of dimensions of each."""
-
-    def __init__(self, table: TableJob) -> None:
-        """Plan for the embedding features of one table."""
-        self.table = table
-
-    @carried
-    def process(self, name: str, population: int) -> Iterator[Pass]:
-        """Plan one feature."""
-        feature = next(f for f in self.table.embeddings if f.name == name)
-        yield from passes(feature, population)
+    feature = next(f for f in table.embeddings if f.name == name)
+    yield from passes(feature, population)
 
 
 class BlockSample:
@@ -117,53 +107,47 @@ class BlockSample:
         return quantizer_edges(values, quantiles)
 
 
-class FitBlocks(beam.DoFn):
+def fit_blocks(
+    table: TableJob,
+    together: Pass,
+    splits: Iterable[Split],
+    keys: Any,
+    rows_out: Any,
+    *,
+    known: type[KeyIndex | ExcludedRows] = KeyIndex,
+) -> Iterator[tuple[str, pa.Table]]:
     """The blocks of one reading to their edges: (feature, table of the first dimension and the edges) a block."""
-
-    def __init__(self, table: TableJob, known: type[KeyIndex | ExcludedRows] = KeyIndex) -> None:
-        """Fit embedding features of one table; `known` is made of the last two side inputs."""
-        self.table, self.known = table, known
-
-    @carried
-    def process(
-        self, together: Pass, splits: Iterable[Split], keys: Any, rows_out: Any
-    ) -> Iterator[tuple[str, pa.Table]]:
-        """Fit the blocks of one feature, over all splits of the table."""
-        name, first, last = together[0][0], together[0][1], together[-1][2]
-        feature = next(f for f in self.table.embeddings if f.name == name)
-        known = self.known(keys, rows_out)
-        samples = [BlockSample(b - a, known.population, feature.fit_sample) for _, a, b in together]
-        bad = 0
-        for split in sorted(splits):
-            for rows in kept_rows(self.table, split, [feature.column], known):
-                METER.enter(f"fitting {name} ({first}..{last - 1} of {feature.dim} dimensions)")
-                at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
-                texts = pl.Series(rows[KEY]).gather(at)
-                for (_, a, b), sample in zip(together, samples, strict=True):
-                    sample.add(values[:, a:b], texts)
-                bad += len(cells)
-        if samples[0].count == 0:
-            detail = (
-                f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
-            )
-            raise all_missing(name, feature.column, self.table.name, detail)
-        for (_, a, _), sample in zip(together, samples, strict=True):
-            edges = sample.edges(feature.quantiles)
-            yield name, pa.table({"first": [a] * edges.size, "edge": edges.ravel()})
+    name, first, last = together[0][0], together[0][1], together[-1][2]
+    feature = next(f for f in table.embeddings if f.name == name)
+    row_filter = known(keys, rows_out)
+    samples = [
+        BlockSample(b - a, row_filter.population, feature.fit_sample) for _, a, b in together
+    ]
+    bad = 0
+    for split in sorted(splits):
+        for rows in kept_rows(table, split, [feature.column], row_filter):
+            METER.enter(f"fitting {name} ({first}..{last - 1} of {feature.dim} dimensions)")
+            at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
+            texts = pl.Series(rows[KEY]).gather(at)
+            for (_, a, b), sample in zip(together, samples, strict=True):
+                sample.add(values[:, a:b], texts)
+            bad += len(cells)
+    if samples[0].count == 0:
+        detail = (
+            f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
+        )
+        raise all_missing(name, feature.column, table.name, detail)
+    for (_, a, _), sample in zip(together, samples, strict=True):
+        edges = sample.edges(feature.quantiles)
+        yield name, pa.table({"first": [a] * edges.size, "edge": edges.ravel()})
 
 
-class JoinBlocks(beam.DoFn):
+def join_blocks(
+    table: TableJob, element: tuple[str, Iterable[pa.Table]]
+) -> Iterator[tuple[str, pa.Table]]:
     """The edges of a feature's blocks to its quantizer."""
-
-    def __init__(self, table: TableJob) -> None:
-        """Join the blocks of one table's features."""
-        self.table = table
-
-    @carried
-    def process(self, element: tuple[str, Iterable[pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
-        """Join one feature."""
-        name, parts = element
-        feature = next(f for f in self.table.embeddings if f.name == name)
-        ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))
-        edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]
-        yield name, embedding.quantizer_table(np.concatenate(edges, axis=1))
+    name, parts = element
+    feature = next(f for f in table.embeddings if f.name == name)
+    ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))
+    edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]
+    yield name, embedding.quantizer_table(np.concatenate(edges, axis=1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -10,14 +11,14 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import Part
-from heterrec_pipeline.fitting.collect import LARGE, CollectValues, FinishFit
-from heterrec_pipeline.fitting.quantizers import FitBlocks, JoinBlocks, PlanPasses
-from heterrec_pipeline.fitting.write import StoreFitted, WriteFitted
+from heterrec_pipeline.fitting.collect import LARGE, CollectValues, finish_fit
+from heterrec_pipeline.fitting.quantizers import Pass, fit_blocks, join_blocks, plan_passes
+from heterrec_pipeline.fitting.write import store_fit, write_fit
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.keys.steps import RowFilter
 from heterrec_pipeline.vocabularies.cells import large_features
-from heterrec_pipeline.vocabularies.number import FittedSizes
+from heterrec_pipeline.vocabularies.number import fitted_size_of
 from heterrec_pipeline.vocabularies.steps import CountValues, NumberValues, value_rules
 from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import Ledger
@@ -47,8 +48,8 @@ class Fit(Composite):
         """Count and sample in one reading; quantizers read for themselves."""
         table, pair = self.table, tuple[str, pa.Table]
         large = large_features(self.job, (table,))
-        partial, seen, counts = splits | "collect values" >> Step(
-            do_fn=CollectValues(table, self.rows.known, frozenset(f.name for f in large)),
+        found, seen, counts = splits | "collect values" >> Step(
+            fn=CollectValues(table, self.rows.known, frozenset(f.name for f in large)),
             ledger=self.ledger,
             side_inputs=self.rows.sides,
             tags=(SEEN, LARGE),
@@ -60,18 +61,20 @@ class Fit(Composite):
         names = [(f.name, EMPTY) for f in table.counted if f not in large]
         every = splits.pipeline | "every feature" >> beam.Create(names, reshuffle=False)
         counted = (
-            (partial, of_type(every, pair))
+            (found, of_type(every, pair))
             | "with every feature" >> beam.Flatten()
             | "by feature" >> beam.GroupByKey()
-            | "finish" >> Step(do_fn=FinishFit(table), side_inputs=(AsDict(kinds),), kind=pair)
+            | "finish"
+            >> Step(fn=partial(finish_fit, table), side_inputs=(AsDict(kinds),), kind=pair)
         )
         quantizers = splits | "quantizers" >> FitQuantizers(table=table, rows=self.rows)
         whole = of_type((counted, quantizers) | "all fits" >> beam.Flatten(), pair)
         whole | "write fits" >> Step(
-            do_fn=WriteFitted(self.job, table), ledger=self.ledger, side_inputs=(AsDict(kinds),)
+            fn=partial(write_fit, self.job, table), ledger=self.ledger, side_inputs=(AsDict(kinds),)
         )
-        fitted = whole | "keep fits" >> beam.ParDo(StoreFitted(self.job, table))
-        fitted = of_type(fitted, tuple[str, Fitted])
+        fitted = whole | "keep fits" >> Step(
+            fn=partial(store_fit, self.job, table), kind=tuple[str, Fitted]
+        )
         if not large:
             return Fits(fitted, nothing(splits.pipeline, "no index", tuple[BucketKey, Part]))
         values = counts | "large values" >> FitLarge(
@@ -94,16 +97,21 @@ class FitQuantizers(Composite):
         return (
             splits.pipeline
             | "embeddings" >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
-            | "plan blocks" >> beam.ParDo(PlanPasses(table), AsSingleton(self.rows.population))
+            | "plan blocks"
+            >> Step(
+                fn=partial(plan_passes, table),
+                side_inputs=(AsSingleton(self.rows.population),),
+                kind=Pass,
+            )
             | "fit blocks"
             >> Step(
-                do_fn=FitBlocks(table, self.rows.known),
+                fn=partial(fit_blocks, table, known=self.rows.known),
                 side_inputs=(AsIter(splits), *self.rows.sides),
                 kind=pair,
                 spread=True,
             )
             | "by embedding" >> beam.GroupByKey()
-            | "join blocks" >> Step(do_fn=JoinBlocks(table), kind=pair)
+            | "join blocks" >> Step(fn=partial(join_blocks, table), kind=pair)
         )
 
 
@@ -126,5 +134,7 @@ class FitLarge(Composite):
             | "number"
             >> NumberValues(job=self.job, rules=rules, kinds=self.kinds, ledger=self.ledger)
         )
-        sizes = numbered.layouts | "sizes" >> beam.ParDo(FittedSizes(rules))
-        return Fits(of_type(sizes, tuple[str, Fitted]), numbered.index)
+        sizes = numbered.layouts | "sizes" >> Step(
+            fn=partial(fitted_size_of, rules), kind=tuple[str, Fitted]
+        )
+        return Fits(sizes, numbered.index)

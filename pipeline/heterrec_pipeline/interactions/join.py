@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
@@ -17,7 +16,6 @@ from heterrec_pipeline.reading.read import file_of, short_rows
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import bucket_ids
 from heterrec_pipeline.vocabularies.lookup import Lookup
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.cut import as_frame
 from heterrec_pipeline.wiring.reports import counted, rejected
 from heterrec_schemas.feature_spec import FeatureSpec
@@ -69,87 +67,63 @@ def shuffle_columns(spec: FeatureSpec) -> list[str]:
     return ["user", "item_index", "time", "tie", *more]
 
 
-class CheckRows(beam.DoFn):
+def check_rows(spec: FeatureSpec, rows: pa.Table) -> Iterator[Any]:
     """Located tables of the log to readable rows, for a catalogue whose index no worker holds: (items, rows).
 
-    What `JoinItems` needs is all that goes on: of the behaviour its id, the tie, and where rows stand if it may reject them.
+    What `join_items` needs is all that goes on: of the behaviour its id, the tie, and where rows stand if it may reject them.
     """
-
-    def __init__(self, spec: FeatureSpec) -> None:
-        """Check the log of one spec."""
-        self.spec = spec
-
-    @carried
-    def process(self, rows: pa.Table) -> Iterator[Any]:
-        """Check one batch."""
-        log = self.spec.interactions
-        frame, bad, seen = parse_rows(self.spec, rows)
-        for name, kinds in seen.items():
-            yield TaggedOutput(SEEN, (name, kinds))
-        short = short_rows(rows)
-        yield counted("interactions.bad", len(bad))
-        yield from rejected(INTERACTIONS, file_of(rows), _with_short(bad, short))
-        if frame.is_empty():
-            return
-        columns = [c for c in shuffle_columns(self.spec) if c not in ("item_index", "item_hash")]
-        frame = with_tie(self.spec, frame)
-        if log.unknown_items == "reject":
-            ended = pl.Series(list(short), dtype=pl.Int64).implode()
-            frame = frame.with_columns(file=pl.lit(file_of(rows)), short=frame["row"].is_in(ended))
-            columns += ["file", "row", "short"]
-        yield ITEMS, frame.select("item", *columns).to_arrow()
+    log = spec.interactions
+    frame, bad, seen = parse_rows(spec, rows)
+    for name, kinds in seen.items():
+        yield TaggedOutput(SEEN, (name, kinds))
+    short = short_rows(rows)
+    yield counted("interactions.bad", len(bad))
+    yield from rejected(INTERACTIONS, file_of(rows), _with_short(bad, short))
+    if frame.is_empty():
+        return
+    columns = [c for c in shuffle_columns(spec) if c not in ("item_index", "item_hash")]
+    frame = with_tie(spec, frame)
+    if log.unknown_items == "reject":
+        ended = pl.Series(list(short), dtype=pl.Int64).implode()
+        frame = frame.with_columns(file=pl.lit(file_of(rows)), short=frame["row"].is_in(ended))
+        columns += ["file", "row", "short"]
+    yield ITEMS, frame.select("item", *columns).to_arrow()
 
 
-class JoinItems(beam.DoFn):
+def join_items(spec: FeatureSpec, element: tuple[Any, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     """A bucket's item ids and the rows of the log that name its items, to the columns of the shuffle."""
-
-    def __init__(self, spec: FeatureSpec) -> None:
-        """Join the log of one spec."""
-        self.spec = spec
-
-    @carried
-    def process(self, element: tuple[Any, dict[str, Iterable[Any]]]) -> Iterator[Any]:
-        """Join one bucket, a piece at a time."""
-        log = self.spec.interactions
-        _, pieces = element
-        METER.enter("joining interactions")
-        index = bucket_ids(pieces["ids"])
-        for piece in pieces["log"]:
-            kept, unknown = known_rows(self.spec, as_frame(load(piece)), index)
-            if log.unknown_items == "reject":
-                yield counted("interactions.bad", len(unknown))
-                # A row that ended early is listed as such already.
-                for (file,), group in unknown.filter(~pl.col("short")).group_by("file"):
-                    listed = group.select("row", "item").iter_rows()
-                    bad = [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
-                    yield from rejected(INTERACTIONS, str(file), bad)
-            else:
-                yield counted("interactions.unknown_item", len(unknown))
-            if len(kept):
-                yield kept.select(shuffle_columns(self.spec)).to_arrow()
-
-
-class CheckLog(beam.DoFn):
-    """Located tables of the log to the columns of the shuffle."""
-
-    def __init__(self, spec: FeatureSpec) -> None:
-        """Check the log of one spec."""
-        self.spec = spec
-
-    @carried
-    def process(self, rows: pa.Table, index: pa.Table | Stored) -> Iterator[Any]:
-        """Check one batch."""
-        log = self.spec.interactions
-        frame, bad, seen = parse_rows(self.spec, rows)
-        for name, kinds in seen.items():
-            yield TaggedOutput(SEEN, (name, kinds))
-        kept, unknown = known_rows(self.spec, frame, ids_in(index))
+    log = spec.interactions
+    _, pieces = element
+    METER.enter("joining interactions")
+    index = bucket_ids(pieces["ids"])
+    for piece in pieces["log"]:
+        kept, unknown = known_rows(spec, as_frame(load(piece)), index)
         if log.unknown_items == "reject":
-            listed = unknown.select("row", "item").iter_rows()
-            bad += [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
+            yield counted("interactions.bad", len(unknown))
+            # A row that ended early is listed as such already.
+            for (file,), group in unknown.filter(~pl.col("short")).group_by("file"):
+                listed = group.select("row", "item").iter_rows()
+                bad = [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
+                yield from rejected(INTERACTIONS, str(file), bad)
         else:
             yield counted("interactions.unknown_item", len(unknown))
-        yield counted("interactions.bad", len(bad))
-        yield from rejected(INTERACTIONS, file_of(rows), _with_short(bad, short_rows(rows)))
         if len(kept):
-            yield with_tie(self.spec, kept).select(shuffle_columns(self.spec)).to_arrow()
+            yield kept.select(shuffle_columns(spec)).to_arrow()
+
+
+def check_log(spec: FeatureSpec, rows: pa.Table, index: pa.Table | Stored) -> Iterator[Any]:
+    """Located tables of the log to the columns of the shuffle."""
+    log = spec.interactions
+    frame, bad, seen = parse_rows(spec, rows)
+    for name, kinds in seen.items():
+        yield TaggedOutput(SEEN, (name, kinds))
+    kept, unknown = known_rows(spec, frame, ids_in(index))
+    if log.unknown_items == "reject":
+        listed = unknown.select("row", "item").iter_rows()
+        bad += [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
+    else:
+        yield counted("interactions.unknown_item", len(unknown))
+    yield counted("interactions.bad", len(bad))
+    yield from rejected(INTERACTIONS, file_of(rows), _with_short(bad, short_rows(rows)))
+    if len(kept):
+        yield with_tie(spec, kept).select(shuffle_columns(spec)).to_arrow()

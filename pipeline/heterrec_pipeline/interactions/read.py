@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 
@@ -15,7 +14,6 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, read_split
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import RejectedCell, counted, rejected
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.rejects import Reason
@@ -116,23 +114,15 @@ def _with_short(bad: list[RejectedCell], short: dict[int, str]) -> list[Rejected
     return [b for b in bad if b[0] not in short] + listed if short else bad
 
 
-class ReadLog(beam.DoFn):
+def read_log(columns: list[str], split: Split, *, report: bool = True) -> Iterator[Any]:
     """Splits of the log to located tables of raw columns; malformed rows are set aside."""
-
-    def __init__(self, columns: list[str], report: bool = True) -> None:
-        """Read some columns; a second reading of the log reports nothing."""
-        self.columns, self.report = columns, report
-
-    @carried
-    def process(self, split: Split) -> Iterator[Any]:
-        """Read one split."""
-        for batch in prefetched(read_split(split, self.columns)):
-            if self.report:
-                rows = len(batch.table) + len(batch.bad)
-                METER.read(INTERACTIONS, rows)
-                yield counted("interactions.read", rows)
-                yield counted("interactions.malformed", len(batch.bad))
-                bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
-                yield from rejected(INTERACTIONS, split.file.name, bad)
-            if len(batch.table):
-                yield located(batch, split)
+    for batch in prefetched(read_split(split, columns)):
+        if report:
+            rows = len(batch.table) + len(batch.bad)
+            METER.read(INTERACTIONS, rows)
+            yield counted("interactions.read", rows)
+            yield counted("interactions.malformed", len(batch.bad))
+            bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
+            yield from rejected(INTERACTIONS, split.file.name, bad)
+        if len(batch.table):
+            yield located(batch, split)

@@ -1,13 +1,14 @@
 """Wiring of the log: splits to rows with item indices."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 
-from heterrec_pipeline.interactions.join import CheckLog, CheckRows, JoinItems
-from heterrec_pipeline.interactions.read import ReadLog, log_columns
+from heterrec_pipeline.interactions.join import check_log, check_rows, join_items
+from heterrec_pipeline.interactions.read import log_columns, read_log
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
@@ -35,12 +36,12 @@ class IndexedLog(Composite):
         """Read, check, join."""
         spec = self.job.spec
         raw = splits | "read" >> Step(
-            do_fn=ReadLog(log_columns(spec)), ledger=self.ledger, spread=True
+            fn=partial(read_log, log_columns(spec)), ledger=self.ledger, spread=True
         )
         if self.job.sizes.is_large(ITEMS):
             return self._by_bucket(raw)
         rows, seen = raw | "check and index" >> Step(
-            do_fn=CheckLog(spec),
+            fn=partial(check_log, spec),
             ledger=self.ledger,
             side_inputs=(AsSingleton(self.index),),
             tags=(SEEN,),
@@ -52,7 +53,10 @@ class IndexedLog(Composite):
         spec = self.job.spec
         shards = spec.items.catalogue_vocabulary.shards
         rows, seen = raw | "check" >> Step(
-            do_fn=CheckRows(spec), ledger=self.ledger, tags=(SEEN,), kind=tuple[str, pa.Table]
+            fn=partial(check_rows, spec),
+            ledger=self.ledger,
+            tags=(SEEN,),
+            kind=tuple[str, pa.Table],
         )
         cut = rows | "cut" >> CutTables(
             column="item", buckets={ITEMS: self.job.sizes.buckets(ITEMS, shards)}
@@ -60,6 +64,6 @@ class IndexedLog(Composite):
         joined = (
             {"log": cut, "ids": self.index}
             | "by item" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
-            | "index" >> Step(do_fn=JoinItems(spec), ledger=self.ledger)
+            | "index" >> Step(fn=partial(join_items, spec), ledger=self.ledger)
         )
         return LogOutput(joined, seen | "kinds" >> ValueKinds())

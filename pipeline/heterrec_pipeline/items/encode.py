@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
@@ -18,7 +17,6 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW, one_chunk
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import RejectedCell, counted, rejected
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, NumericFeature
 
@@ -59,93 +57,73 @@ def encode_rows(
     return columns, oov, bad
 
 
-class EncodeItems(beam.DoFn):
+def encode_item_split(
+    job: Job,
+    table: TableJob,
+    split: Split,
+    keys: Any,
+    rows_out: Any,
+    fitted: dict[str, Fitted],
+    *,
+    report: bool,
+    known: type[KeyIndex | ExcludedRows] = KeyIndex,
+    large: Sequence[str] = (),
+) -> Iterator[Any]:
     """Splits of a catalogue table to parts of its tokens: (item shard, part).
 
     Where the ids of the items are not at hand, (items, tokens with the items' keys as OWNER) go out under `TOKENS`
     instead; the cells of features with a large vocabulary go out under `CELLS` either way.
     """
-
-    def __init__(
-        self,
-        job: Job,
-        table: TableJob,
-        *,
-        report: bool,
-        known: type[KeyIndex | ExcludedRows] = KeyIndex,
-        large: Sequence[str] = (),
-    ) -> None:
-        """Encode one table.
-
-        Args:
-            job: the build.
-            table: the table.
-            report: whether bad cells are recorded; those of rows out of the log were recorded there.
-            known: made of the first two side inputs.
-            large: the side's features with a large vocabulary.
-        """
-        self.job, self.report, self.known = job, report, known
-        self.table, self.large = table, LargeCells(table, large)
-
-    @carried
-    def process(
-        self, split: Split, keys: Any, rows_out: Any, fitted: dict[str, Fitted]
-    ) -> Iterator[Any]:
-        """Encode one split."""
-        known = self.known(keys, rows_out)
-        rest = self.large.rest
-        tables = fitted_tables(rest, fitted)
-        columns = [f.column for f in self.table.features]
-        names = [f.name for f in rest.features]
-        waiting = ToItemShards(self.job, self.table.name, known.population)
-        for rows in kept_rows(self.table, split, columns, known):
-            METER.enter(f"encoding {self.table.name}")
-            tokens, oov, bad = encode_rows(rest, rows, tables)
-            if self.report:
-                yield from rejected(self.table.name, split.file.name, bad)
-            for name, count in oov.items():
-                yield counted(f"item/{name}.oov", count)
-            texts = rows[KEY].cast(pa.string())
-            if known.ids is None:
-                yield from self.large.tagged(rows, KEY)
-                whole = pa.table([texts, *tokens], names=[OWNER, *names])
-                yield TaggedOutput(TOKENS, (ITEMS, whole))
-                continue
-            yield from self.large.tagged(rows, ID)
-            whole = pa.table([rows[ID], *tokens], names=["item_index", *names])
-            if not self.table.joined:
-                whole = whole.add_column(1, "item_id", texts)
-            yield from waiting.add(whole)
-        yield from waiting.flush()
+    large_cells = LargeCells(table, large)
+    filter_ = known(keys, rows_out)
+    rest = large_cells.rest
+    tables = fitted_tables(rest, fitted)
+    columns = [f.column for f in table.features]
+    names = [f.name for f in rest.features]
+    waiting = ToItemShards(job, table.name, filter_.population)
+    for rows in kept_rows(table, split, columns, filter_):
+        METER.enter(f"encoding {table.name}")
+        tokens, oov, bad = encode_rows(rest, rows, tables)
+        if report:
+            yield from rejected(table.name, split.file.name, bad)
+        for name, count in oov.items():
+            yield counted(f"item/{name}.oov", count)
+        texts = rows[KEY].cast(pa.string())
+        if filter_.ids is None:
+            yield from large_cells.tagged(rows, KEY)
+            whole = pa.table([texts, *tokens], names=[OWNER, *names])
+            yield TaggedOutput(TOKENS, (ITEMS, whole))
+            continue
+        yield from large_cells.tagged(rows, ID)
+        whole = pa.table([rows[ID], *tokens], names=["item_index", *names])
+        if not table.joined:
+            whole = whole.add_column(1, "item_id", texts)
+        yield from waiting.add(whole)
+    yield from waiting.flush()
 
 
-class EncodeUsers(beam.DoFn):
-    """Splits of the table of users to tables of user (text) and tokens, and `CELLS`: see `EncodeItems`."""
-
-    def __init__(
-        self,
-        table: TableJob,
-        known: type[KeyIndex | ExcludedRows] = KeyIndex,
-        large: Sequence[str] = (),
-    ) -> None:
-        """Encode the table of users; see `EncodeItems`."""
-        self.table, self.known, self.large = table, known, LargeCells(table, large)
-
-    @carried
-    def process(
-        self, split: Split, keys: Any, rows_out: Any, fitted: dict[str, Fitted]
-    ) -> Iterator[Any]:
-        """Encode one split."""
-        rest = self.large.rest
-        tables = fitted_tables(rest, fitted)
-        columns = [f.column for f in self.table.features]
-        for rows in kept_rows(self.table, split, columns, self.known(keys, rows_out)):
-            METER.enter("encoding users")
-            tokens, oov, bad = encode_rows(rest, rows, tables)
-            yield from self.large.tagged(rows, KEY)
-            yield from rejected(self.table.name, split.file.name, bad)
-            for k, (name, count) in enumerate(oov.items()):
-                yield counted(f"user/{name}.oov", count)
-                yield counted(f"user/{name}.missing", missing_rows(tokens[k]))
-            names = ["user", *(f"user_{f.name}" for f in rest.features)]
-            yield pa.table([rows[KEY].cast(pa.string()), *tokens], names=names)
+def encode_user_split(
+    table: TableJob,
+    split: Split,
+    keys: Any,
+    rows_out: Any,
+    fitted: dict[str, Fitted],
+    *,
+    known: type[KeyIndex | ExcludedRows] = KeyIndex,
+    large: Sequence[str] = (),
+) -> Iterator[Any]:
+    """Splits of the table of users to tables of user (text) and tokens, and `CELLS`: see `encode_item_split`."""
+    large_cells = LargeCells(table, large)
+    rest = large_cells.rest
+    tables = fitted_tables(rest, fitted)
+    columns = [f.column for f in table.features]
+    for rows in kept_rows(table, split, columns, known(keys, rows_out)):
+        METER.enter("encoding users")
+        tokens, oov, bad = encode_rows(rest, rows, tables)
+        yield from large_cells.tagged(rows, KEY)
+        yield from rejected(table.name, split.file.name, bad)
+        for k, (name, count) in enumerate(oov.items()):
+            yield counted(f"user/{name}.oov", count)
+            yield counted(f"user/{name}.missing", missing_rows(tokens[k]))
+        names = ["user", *(f"user_{f.name}" for f in rest.features)]
+        yield pa.table([rows[KEY].cast(pa.string()), *tokens], names=names)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +22,6 @@ from heterrec_pipeline.keys.duplicates import canonical_text
 from heterrec_pipeline.keys.read import SEEN, key_text
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
 from heterrec_pipeline.wiring.reports import RejectedCell, rejected
 from heterrec_schemas.feature_spec import (
@@ -106,28 +104,20 @@ def _json_cells(cells: pa.Array) -> pa.Array:
     return pa.array(texts, pa.binary())
 
 
-class ToItems(beam.DoFn):
+def to_items(job: Job, buckets: int, rows: pa.Table) -> Iterator[Any]:
     """Located tables of the log to (item bucket, rows): the second shuffle, which only a denormalised log needs."""
-
-    def __init__(self, job: Job, buckets: int) -> None:
-        """Cut by hash of the item."""
-        self.job, self.buckets = job, buckets
-
-    @carried
-    def process(self, rows: pa.Table) -> Iterator[Any]:
-        """Send each row to its item's bucket."""
-        table = self.job.items
-        found, seen = readable_rows(self.job.spec, table, rows)
-        yield TaggedOutput(SEEN, (ITEMS, seen))
-        for feature in table.features:
-            if isinstance(feature, CategoricalFeature):
-                _, kinds = categorical.texts(feature, one_chunk(found, feature.column))
-                yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
-        yield from rejected(INTERACTIONS, file_of(rows), _bad_cells(table, found))
-        found = found.drop_columns([ROW])
-        numbers = pl.Series(bucket_numbers(pl.Series(found[ITEM]).cast(pl.String), 1, self.buckets))
-        for bucket in numbers.unique().to_list():
-            yield bucket, found.filter((numbers == bucket).to_arrow())
+    table = job.items
+    found, seen = readable_rows(job.spec, table, rows)
+    yield TaggedOutput(SEEN, (ITEMS, seen))
+    for feature in table.features:
+        if isinstance(feature, CategoricalFeature):
+            _, kinds = categorical.texts(feature, one_chunk(found, feature.column))
+            yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
+    yield from rejected(INTERACTIONS, file_of(rows), _bad_cells(table, found))
+    found = found.drop_columns([ROW])
+    numbers = pl.Series(bucket_numbers(pl.Series(found[ITEM]).cast(pl.String), 1, buckets))
+    for bucket in numbers.unique().to_list():
+        yield bucket, found.filter((numbers == bucket).to_arrow())
 
 
 def _bad_cells(table: TableJob, rows: pa.Table) -> list[RejectedCell]:
@@ -221,22 +211,14 @@ def _cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
     return text.set(text.is_in(missing).fill_null(False), None) if missing else text
 
 
-class AggregateItems(beam.DoFn):
+def aggregate_items(
+    job: Job, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]
+) -> Iterator[Any]:
     """All rows of a bucket of items to a Parquet part of item rows, handed on as a split like any other."""
-
-    def __init__(self, job: Job) -> None:
-        """Aggregate for one job."""
-        self.job = job
-
-    @carried
-    def process(self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]) -> Iterator[Any]:
-        """Aggregate one bucket."""
-        bucket, pieces = element
-        rows = concatenated([load(p) for p in pieces["items"]])
-        table = aggregate(self.job.items, rows)
-        path = storage.join(
-            self.job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet"
-        )
-        with storage.open_write(path) as out:
-            pq.write_table(table, pa.PythonFile(out, mode="w"), row_group_size=65_536)
-        yield Split(InputFile(path, f"items-from-log-{bucket:05d}", out.size, "parquet"))
+    bucket, pieces = element
+    rows = concatenated([load(p) for p in pieces["items"]])
+    table = aggregate(job.items, rows)
+    path = storage.join(job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet")
+    with storage.open_write(path) as out:
+        pq.write_table(table, pa.PythonFile(out, mode="w"), row_group_size=65_536)
+    yield Split(InputFile(path, f"items-from-log-{bucket:05d}", out.size, "parquet"))

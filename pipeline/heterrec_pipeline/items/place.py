@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -14,41 +13,36 @@ from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import OWNER, WITH_IDS, bucket_ids, cells
 from heterrec_pipeline.vocabularies.lookup import Lookup
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import counted
 from heterrec_schemas.feature_spec import CategoricalFeature
 
 
-class PlaceItems(beam.DoFn):
+def place_items(
+    job: Job,
+    tables: Sequence[TableJob],
+    large: Sequence[str],
+    element: tuple[BucketKey, dict[str, Iterable[Any]]],
+    population: int,
+) -> Iterator[tuple[int, Part]]:
     """Tokens and cells of a bucket's items to parts of item shards, their keys replaced by item_index."""
-
-    def __init__(self, job: Job, tables: Sequence[TableJob], large: Sequence[str]) -> None:
-        """Place the rows of some tables; `large` features come as cells."""
-        self.job, self.tables, self.large = job, tables, large
-
-    @carried
-    def process(
-        self, element: tuple[BucketKey, dict[str, Iterable[Any]]], population: int
-    ) -> Iterator[tuple[int, Part]]:
-        """Place one bucket, a piece at a time."""
-        _, pieces = element
-        METER.enter("placing items")
-        ids = bucket_ids(pieces["ids"])
-        for k, table in enumerate(self.tables):
-            waiting = ToItemShards(self.job, table.name, population)
-            for piece in pieces[f"tokens-{k}"]:
-                tokens = load(piece)
-                yield from waiting.add(_with_index(tokens, ids, keep=not table.joined))
-            yield from waiting.flush()
-        places = [ToItemShards(self.job, f"item/{name}", population) for name in self.large]
-        for piece in pieces["cells"]:
-            rows = _with_index(load(piece), ids, keep=False)
-            for number in pl.Series(rows["feature"]).unique().to_list():
-                mine = rows.filter(pa.array(pl.Series(rows["feature"]) == number))
-                yield from places[number].add(mine)
-        for place in places:
-            yield from place.flush()
+    _, pieces = element
+    METER.enter("placing items")
+    ids = bucket_ids(pieces["ids"])
+    for k, table in enumerate(tables):
+        waiting = ToItemShards(job, table.name, population)
+        for piece in pieces[f"tokens-{k}"]:
+            tokens = load(piece)
+            yield from waiting.add(_with_index(tokens, ids, keep=not table.joined))
+        yield from waiting.flush()
+    places = [ToItemShards(job, f"item/{name}", population) for name in large]
+    for piece in pieces["cells"]:
+        rows = _with_index(load(piece), ids, keep=False)
+        for number in pl.Series(rows["feature"]).unique().to_list():
+            mine = rows.filter(pa.array(pl.Series(rows["feature"]) == number))
+            yield from places[number].add(mine)
+    for place in places:
+        yield from place.flush()
 
 
 def _with_index(rows: pa.Table, ids: Lookup, *, keep: bool) -> pa.Table:
@@ -60,23 +54,17 @@ def _with_index(rows: pa.Table, ids: Lookup, *, keep: bool) -> pa.Table:
     return rows.add_column(1, "item_id", owner) if keep else rows
 
 
-class PlaceCells(beam.DoFn):
+def place_cells(
+    job: Job, large: Sequence[str], cells: pa.Table, population: int
+) -> Iterator[tuple[int, Part]]:
     """Cells with ids, whose owners are item indexes, to parts of item shards."""
-
-    def __init__(self, job: Job, large: Sequence[str]) -> None:
-        """Place the cells of the large features."""
-        self.job, self.large = job, large
-
-    @carried
-    def process(self, cells: pa.Table, population: int) -> Iterator[tuple[int, Part]]:
-        """Place the cells of one piece, which are of one feature."""
-        if len(cells) == 0:
-            return
-        name = self.large[cells["feature"][0].as_py()]
-        names = ["item_index" if n == OWNER else n for n in cells.column_names]
-        place = ToItemShards(self.job, f"item/{name}", population)
-        yield from place.add(cells.rename_columns(names))
-        yield from place.flush()
+    if len(cells) == 0:
+        return
+    name = large[cells["feature"][0].as_py()]
+    names = ["item_index" if n == OWNER else n for n in cells.column_names]
+    place = ToItemShards(job, f"item/{name}", population)
+    yield from place.add(cells.rename_columns(names))
+    yield from place.flush()
 
 
 def looked_up(
@@ -92,33 +80,27 @@ def looked_up(
     return cells(feature, frames, owners[OWNER])
 
 
-class PlaceUsers(beam.DoFn):
+def place_users(
+    table: TableJob,
+    large: Sequence[CategoricalFeature],
+    element: tuple[BucketKey, dict[str, Iterable[Any]]],
+) -> Iterator[Any]:
     """A bucket's users, their tokens and the cells of their large features, to tables of user and all tokens."""
-
-    def __init__(self, table: TableJob, large: Sequence[CategoricalFeature]) -> None:
-        """Join for the table of users."""
-        self.table, self.large = table, large
-
-    @carried
-    def process(self, element: tuple[BucketKey, dict[str, Iterable[Any]]]) -> Iterator[Any]:
-        """Join one bucket, a table of users at a time."""
-        _, pieces = element
-        long = pl.concat(
-            [pl.DataFrame(schema=WITH_IDS), *(as_frame(load(p)) for p in pieces["cells"])]
-        )
-        by_feature = [long.filter(pl.col("feature") == k) for k in range(len(self.large))]
-        for piece in pieces["tokens"]:
-            tokens = load(piece)
-            users = pl.Series(tokens["user"]).cast(pl.String).alias(OWNER)
-            columns = {f"user_{f.name}": None for f in self.table.features}
-            for feature, rows in zip(self.large, by_feature, strict=True):
-                mine = rows.join(users.to_frame(), on=OWNER, how="semi")
-                column, oov = cells(feature, [mine], users)
-                columns[f"user_{feature.name}"] = column
-                yield counted(f"user/{feature.name}.oov", oov)
-                yield counted(f"user/{feature.name}.missing", missing_rows(column))
-            whole = [tokens[n] if c is None else c for n, c in columns.items()]
-            yield pa.table([tokens["user"], *whole], names=["user", *columns])
+    _, pieces = element
+    long = pl.concat([pl.DataFrame(schema=WITH_IDS), *(as_frame(load(p)) for p in pieces["cells"])])
+    by_feature = [long.filter(pl.col("feature") == k) for k in range(len(large))]
+    for piece in pieces["tokens"]:
+        tokens = load(piece)
+        users = pl.Series(tokens["user"]).cast(pl.String).alias(OWNER)
+        columns = {f"user_{f.name}": None for f in table.features}
+        for feature, rows in zip(large, by_feature, strict=True):
+            mine = rows.join(users.to_frame(), on=OWNER, how="semi")
+            column, oov = cells(feature, [mine], users)
+            columns[f"user_{feature.name}"] = column
+            yield counted(f"user/{feature.name}.oov", oov)
+            yield counted(f"user/{feature.name}.missing", missing_rows(column))
+        whole = [tokens[n] if c is None else c for n, c in columns.items()]
+        yield pa.table([tokens["user"], *whole], names=["user", *columns])
 
 
 PART_BYTES = 64 * 2**20

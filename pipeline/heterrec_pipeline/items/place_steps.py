@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from heterrec_pipeline.files.parts import Part
-from heterrec_pipeline.items.place import PlaceCells, PlaceItems, PlaceUsers
+from heterrec_pipeline.items.place import place_cells, place_items, place_users
 from heterrec_pipeline.job import ITEMS, USERS, Job, TableJob
 from heterrec_pipeline.vocabularies.cells import OWNER
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
@@ -42,7 +43,7 @@ class PlaceByItem(Composite):
         population, kind = (AsSingleton(self.population),), tuple[int, Part]
         if self.index is None:
             return cells | "place cells" >> Step(
-                do_fn=PlaceCells(self.job, self.large), side_inputs=population, kind=kind
+                fn=partial(place_cells, self.job, self.large), side_inputs=population, kind=kind
             )
         shards = self.job.spec.items.catalogue_vocabulary.shards
         buckets = {ITEMS: self.job.sizes.buckets(ITEMS, shards)}
@@ -58,7 +59,7 @@ class PlaceByItem(Composite):
             | "by item" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
             | "place"
             >> Step(
-                do_fn=PlaceItems(self.job, self.tables, self.large),
+                fn=partial(place_items, self.job, self.tables, self.large),
                 side_inputs=population,
                 kind=kind,
             )
@@ -85,5 +86,5 @@ class PlaceByUser(Composite):
                 | "cut cells" >> CutTables(column=OWNER, buckets=buckets, name=USERS),
             }
             | "by user" >> Exchange(job=self.job, key=BucketKey)
-            | "join" >> Step(do_fn=PlaceUsers(self.table, self.large), ledger=self.ledger)
+            | "join" >> Step(fn=partial(place_users, self.table, self.large), ledger=self.ledger)
         )

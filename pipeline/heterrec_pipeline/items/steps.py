@@ -1,6 +1,7 @@
 """The catalogue's wiring: keys, fit, encode, write. Each transform is one arrow of the flow."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -11,11 +12,11 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import Part
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.fitting.steps import Fit, Fits
-from heterrec_pipeline.interactions.read import ReadLog
-from heterrec_pipeline.items.encode import TOKENS, EncodeItems
-from heterrec_pipeline.items.from_log import AggregateItems, ToItems, aggregate_columns, derived
+from heterrec_pipeline.interactions.read import read_log
+from heterrec_pipeline.items.encode import TOKENS, encode_item_split
+from heterrec_pipeline.items.from_log import aggregate_columns, aggregate_items, derived, to_items
 from heterrec_pipeline.items.place_steps import PlaceByItem
-from heterrec_pipeline.items.write import WriteItemShard
+from heterrec_pipeline.items.write import write_item_shard
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.one_table import KeyRules
 from heterrec_pipeline.keys.read import SEEN
@@ -24,7 +25,7 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.cell_steps import LookUpCells
 from heterrec_pipeline.vocabularies.cells import CELLS, large_features
 from heterrec_pipeline.vocabularies.steps import NumberValues, key_rules
-from heterrec_pipeline.vocabularies.write import WriteItemVocabulary
+from heterrec_pipeline.vocabularies.write import write_item_vocabulary
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
@@ -43,7 +44,7 @@ class CatalogueOutput(NamedTuple):
 
 
 class EncodedTable(NamedTuple):
-    """What encoding a table gives: see `EncodeItems`."""
+    """What encoding a table gives: see `encode_item_split`."""
 
     parts: PCollection
     tokens: PCollection
@@ -121,7 +122,9 @@ class Catalogue(Composite):
             kinds=self.kinds,
         )
         keyed.index | "write item vocabulary" >> Step(
-            do_fn=WriteItemVocabulary(job), ledger=ledger, side_inputs=(AsDict(keyed.kinds),)
+            fn=partial(write_item_vocabulary, job),
+            ledger=ledger,
+            side_inputs=(AsDict(keyed.kinds),),
         )
         rows = {main.name: keyed.rows(keyed.losers)}
         for table in tables[1:]:
@@ -167,7 +170,9 @@ class Catalogue(Composite):
         large = [f.name for f in large_features(job, job.item_tables)]
         pair = tuple[str, pa.Table]
         encoded = splits | f"encode {table.name}" >> Step(
-            do_fn=EncodeItems(job, table, report=not from_log, known=rows.known, large=large),
+            fn=partial(
+                encode_item_split, job, table, report=not from_log, known=rows.known, large=large
+            ),
             ledger=ledger,
             side_inputs=(*rows.sides, AsDict(fits.fitted)),
             tags=(TOKENS, CELLS),
@@ -199,7 +204,7 @@ class WriteItems(Composite):
             | "group" >> ByShard(shards=shards, kind=tuple[int, Part | None])
             | "write shard"
             >> Step(
-                do_fn=WriteItemShard(self.job),
+                fn=partial(write_item_shard, self.job),
                 ledger=self.ledger,
                 side_inputs=(
                     AsSingleton(self.population),
@@ -229,10 +234,10 @@ class ItemsFromLog(Composite):
         """Read again, group by item, aggregate."""
         job = self.job
         rows = splits | "read again" >> Step(
-            do_fn=ReadLog(aggregate_columns(job.spec, job.items), report=False), spread=True
+            fn=partial(read_log, aggregate_columns(job.spec, job.items), report=False), spread=True
         )
         keyed, seen = rows | "to items" >> Step(
-            do_fn=ToItems(job, job.sizes.item_buckets),
+            fn=partial(to_items, job, job.sizes.item_buckets),
             ledger=self.ledger,
             tags=(SEEN,),
             kind=tuple[int, pa.Table],
@@ -240,6 +245,6 @@ class ItemsFromLog(Composite):
         items = (
             {"items": keyed}
             | "by item" >> Exchange(job=job)
-            | "aggregate" >> Step(do_fn=AggregateItems(job), kind=Split)
+            | "aggregate" >> Step(fn=partial(aggregate_items, job), kind=Split)
         )
         return FromLog(items, seen | "kinds" >> ValueKinds())

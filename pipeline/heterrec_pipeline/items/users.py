@@ -1,6 +1,7 @@
 """Wiring of the user table."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -8,7 +9,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsDict, PCollection
 
 from heterrec_pipeline.fitting.steps import Fit
-from heterrec_pipeline.items.encode import EncodeUsers
+from heterrec_pipeline.items.encode import encode_user_split
 from heterrec_pipeline.items.place_steps import PlaceByUser
 from heterrec_pipeline.job import USERS, Job, TableJob
 from heterrec_pipeline.keys.steps import Keyed, KeysByBucket, NumberedKeys, RowFilter
@@ -42,7 +43,7 @@ class UserFeatures(Composite):
         fits = splits | "fit" >> Fit(job=job, table=table, rows=rows, ledger=ledger)
         large = large_features(job, (table,))
         tokens, cells = splits | "encode" >> Step(
-            do_fn=EncodeUsers(table, rows.known, [f.name for f in large]),
+            fn=partial(encode_user_split, table, known=rows.known, large=[f.name for f in large]),
             ledger=ledger,
             side_inputs=(*rows.sides, AsDict(fits.fitted)),
             tags=(CELLS,),

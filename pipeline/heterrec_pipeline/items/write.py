@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -16,53 +15,44 @@ from heterrec_pipeline.items.place import item_cuts, looked_up
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import large_features
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import counted, written
 from heterrec_schemas.feature_spec import Feature
 from heterrec_schemas.tables import WIDE_ROW_GROUP, items_schema, shard_name
 from heterrec_schemas.values import Seen
 
 
-class WriteItemShard(beam.DoFn):
+def write_item_shard(
+    job: Job,
+    element: tuple[int, Iterable[Part | None]],
+    population: int,
+    fitted: dict[str, Fitted],
+    seen: dict[str, int],
+) -> Iterator[Any]:
     """All parts of an item shard to its Parquet file."""
-
-    def __init__(self, job: Job) -> None:
-        """Write shards of one job."""
-        self.job = job
-
-    @carried
-    def process(
-        self,
-        element: tuple[int, Iterable[Part | None]],
-        population: int,
-        fitted: dict[str, Fitted],
-        seen: dict[str, int],
-    ) -> Iterator[Any]:
-        """Write one shard."""
-        shard, parts = element
-        spec = self.job.spec
-        shards = spec.output.item_shards
-        low, high = item_cuts(population, shards)[shard : shard + 2] + spec.first_item_index
-        integral = Seen(seen.get(ITEMS, 0)).integral
-        entries = [feature_entry(f, "item", fitted[f.name].size) for f in spec.items.features]
-        schema = items_schema(spec, integral=integral, entries=entries)
-        mine = [p for p in parts if p is not None]
-        columns = {}
-        for large in large_features(self.job, self.job.item_tables):
-            values = [read_part(p) for p in sorted(mine) if p.table == f"item/{large.name}"]
-            columns[large.name], oov = looked_up(large, values, int(low), int(high))
-            yield counted(f"item/{large.name}.oov", oov)
-        table = assemble_items(self.job, mine, int(low), int(high), schema, columns)
-        for feature in spec.items.features:
-            missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
-            yield counted(f"item/{feature.name}.missing", missing)
-        path = f"items/{shard_name('items', shard, shards)}"
-        file = write_shard(
-            self.job.root, path, table, row_group=WIDE_ROW_GROUP, plain=("item_index", "item_id")
-        )
-        METER.wrote("items", len(table))
-        yield written(file)
-        yield file
+    shard, parts = element
+    spec = job.spec
+    shards = spec.output.item_shards
+    low, high = item_cuts(population, shards)[shard : shard + 2] + spec.first_item_index
+    integral = Seen(seen.get(ITEMS, 0)).integral
+    entries = [feature_entry(f, "item", fitted[f.name].size) for f in spec.items.features]
+    schema = items_schema(spec, integral=integral, entries=entries)
+    mine = [p for p in parts if p is not None]
+    columns = {}
+    for large in large_features(job, job.item_tables):
+        values = [read_part(p) for p in sorted(mine) if p.table == f"item/{large.name}"]
+        columns[large.name], oov = looked_up(large, values, int(low), int(high))
+        yield counted(f"item/{large.name}.oov", oov)
+    table = assemble_items(job, mine, int(low), int(high), schema, columns)
+    for feature in spec.items.features:
+        missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
+        yield counted(f"item/{feature.name}.missing", missing)
+    path = f"items/{shard_name('items', shard, shards)}"
+    file = write_shard(
+        job.root, path, table, row_group=WIDE_ROW_GROUP, plain=("item_index", "item_id")
+    )
+    METER.wrote("items", len(table))
+    yield written(file)
+    yield file
 
 
 def assemble_items(

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -22,7 +21,6 @@ from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import SortedBucket, no_keys
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import counted, rejected
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature
@@ -41,125 +39,91 @@ def by_split(table: TableJob, rows: pl.DataFrame) -> Iterator[tuple[BucketKey, p
         yield (table.name, int(piece["split"][0])), piece.select("row").to_arrow()
 
 
-class FindKeys(beam.DoFn):
+def find_keys_in_bucket(
+    job: Job,
+    tables: Sequence[TableJob],
+    rules: Rules | None,
+    element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]],
+    seen: dict[str, int],
+) -> Iterator[Any]:
     """The keys of a bucket, of the tables of a side, to its distinct ones, and to the rows that need a second look or none.
 
     Main: ((vocabulary, bucket), stored) of sorted keys, where they get ids. `LEFT_OUT`: rows of joined tables whose key
     the first table lacks. `REPEATED_ROWS`: rows whose key stands more than once in their table. `KEPT`: how many keys
     there are.
     """
-
-    def __init__(self, job: Job, tables: Sequence[TableJob], rules: Rules | None) -> None:
-        """Find the keys of some tables, the first of which says which keys count."""
-        self.job, self.tables, self.rules = job, tables, rules
-
-    @carried
-    def process(
-        self, element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]], seen: dict[str, int]
-    ) -> Iterator[Any]:
-        """Look at one bucket."""
-        (_, bucket), pieces = element
-        METER.enter("finding keys")
-        first: pl.DataFrame | None = None
-        for k, table in enumerate(self.tables):
-            frames = [as_frame(load(p)) for p in pieces[f"keys-{k}"]]
-            rows = pl.concat([pl.DataFrame(schema=ROWS), *frames])
-            keys = rows.group_by("key").len("rows")
-            yield counted(f"{table.name}.keys", len(keys))
-            twice = keys.filter(pl.col("rows") > 1)
-            for value in by_split(table, rows.join(twice, on="key", how="semi")):
-                yield TaggedOutput(REPEATED_ROWS, value)
-            if first is None:
-                first = keys.select(pl.col("key").alias("value"))
-                continue
-            strange = rows.join(first, left_on="key", right_on="value", how="anti")
-            for value in by_split(table, strange):
-                yield TaggedOutput(LEFT_OUT, value)
-        assert first is not None
-        yield TaggedOutput(KEPT, len(first))
-        if self.rules is not None:
-            counts = first.with_columns(count=pl.lit(1, pl.Int64))
-            yield from SortedBucket(self.job, self.rules, seen).outputs(bucket, counts)
+    (_, bucket), pieces = element
+    METER.enter("finding keys")
+    first: pl.DataFrame | None = None
+    for k, table in enumerate(tables):
+        frames = [as_frame(load(p)) for p in pieces[f"keys-{k}"]]
+        rows = pl.concat([pl.DataFrame(schema=ROWS), *frames])
+        keys = rows.group_by("key").len("rows")
+        yield counted(f"{table.name}.keys", len(keys))
+        twice = keys.filter(pl.col("rows") > 1)
+        for value in by_split(table, rows.join(twice, on="key", how="semi")):
+            yield TaggedOutput(REPEATED_ROWS, value)
+        if first is None:
+            first = keys.select(pl.col("key").alias("value"))
+            continue
+        strange = rows.join(first, left_on="key", right_on="value", how="anti")
+        for value in by_split(table, strange):
+            yield TaggedOutput(LEFT_OUT, value)
+    assert first is not None
+    yield TaggedOutput(KEPT, len(first))
+    if rules is not None:
+        counts = first.with_columns(count=pl.lit(1, pl.Int64))
+        yield from SortedBucket(job, rules, seen).outputs(bucket, counts)
 
 
-class CheckKept(beam.DoFn):
+def check_kept(table: TableJob, keys: int) -> Iterator[int]:
     """How many keys a side has to the same; none at all is refused."""
-
-    def __init__(self, table: TableJob) -> None:
-        """Check one table."""
-        self.table = table
-
-    @carried
-    def process(self, keys: int) -> Iterator[int]:
-        """Check the sum.
-
-        Raises:
-            DataError: there is none.
-        """
-        if keys == 0:
-            raise no_keys(self.table, [])
-        yield keys
+    if keys == 0:
+        raise no_keys(table, [])
+    yield keys
 
 
-class ReadAgain(beam.DoFn):
+def _named(tables: Sequence[TableJob], name: str) -> TableJob:
+    return next(t for t in tables if t.name == name)
+
+
+def read_again(
+    tables: Sequence[TableJob],
+    element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]],
+    splits: dict[BucketKey, Split],
+) -> Iterator[tuple[str, pa.Table]]:
     """The numbers of a split's rows whose keys are repeated to what decides between them: (table, rows)."""
-
-    def __init__(self, tables: Sequence[TableJob]) -> None:
-        """Read some tables."""
-        self.tables = {t.name: t for t in tables}
-
-    @carried
-    def process(
-        self,
-        element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]],
-        splits: dict[BucketKey, Split],
-    ) -> Iterator[tuple[str, pa.Table]]:
-        """Read the rows of one split."""
-        place, pieces = element
-        table, split = self.tables[place[0]], splits[place]
-        wanted = pl.concat([as_frame(load(p))["row"] for p in pieces["rows"]]).implode()
-        for batch in prefetched(read_split(split, table.columns)):
-            found = pl.Series(batch.rows).is_in(wanted).arg_true()
-            if found.is_empty():
-                continue
-            text = batch_keys(table, split, batch)
-            rows = hashed_rows(table, split, batch, text, found)
-            yield table.name, rows.with_columns(split=pl.lit(split.number, pl.Int64)).to_arrow()
+    place, pieces = element
+    table, split = _named(tables, place[0]), splits[place]
+    wanted = pl.concat([as_frame(load(p))["row"] for p in pieces["rows"]]).implode()
+    for batch in prefetched(read_split(split, table.columns)):
+        found = pl.Series(batch.rows).is_in(wanted).arg_true()
+        if found.is_empty():
+            continue
+        text = batch_keys(table, split, batch)
+        rows = hashed_rows(table, split, batch, text, found)
+        yield table.name, rows.with_columns(split=pl.lit(split.number, pl.Int64)).to_arrow()
 
 
-class ChooseInBucket(beam.DoFn):
+def choose_in_bucket(
+    tables: Sequence[TableJob], element: tuple[BucketKey, dict[str, Iterable[Any]]]
+) -> Iterator[Any]:
     """All rows of a bucket's repeated keys to those that lost: ((table, split), row numbers)."""
-
-    def __init__(self, tables: Sequence[TableJob]) -> None:
-        """Choose for some tables."""
-        self.tables = {t.name: t for t in tables}
-
-    @carried
-    def process(self, element: tuple[BucketKey, dict[str, Iterable[Any]]]) -> Iterator[Any]:
-        """Choose in one bucket of one table."""
-        (name, _), pieces = element
-        table = self.tables[name]
-        rows = pl.concat([as_frame(load(p)) for p in pieces["rows"]])
-        losers, reports = lost_rows(table, rows)
-        yield from by_split(table, losers)
-        yield from reports
+    (name, _), pieces = element
+    table = _named(tables, name)
+    rows = pl.concat([as_frame(load(p)) for p in pieces["rows"]])
+    losers, reports = lost_rows(table, rows)
+    yield from by_split(table, losers)
+    yield from reports
 
 
-class StoreLeftOut(beam.DoFn):
+def store_left_out(
+    job: Job, element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]]
+) -> Iterator[tuple[BucketKey, Stored]]:
     """All row numbers of a split that do not count to one reference."""
-
-    def __init__(self, job: Job) -> None:
-        """Store for one job."""
-        self.job = job
-
-    @carried
-    def process(
-        self, element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]]
-    ) -> Iterator[tuple[BucketKey, Stored]]:
-        """Store one split's."""
-        place, pieces = element
-        rows = pl.concat([as_frame(load(p)) for p in pieces["rows"]]).unique().sort("row")
-        yield place, store(self.job.parts, "left-out", rows.to_arrow())
+    place, pieces = element
+    rows = pl.concat([as_frame(load(p)) for p in pieces["rows"]]).unique().sort("row")
+    yield place, store(job.parts, "left-out", rows.to_arrow())
 
 
 def row_hash(key: str, cells: Iterable[tuple[Feature, object]]) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
@@ -16,7 +15,6 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.vocabularies.number import no_keys
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import counted
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.tokens import number_vocabulary
@@ -70,65 +68,44 @@ def number_keys(
     return index.to_arrow(), repeated.to_arrow()
 
 
-class NumberKeys(beam.DoFn):
+def number_key_table(
+    table: TableJob,
+    rules: KeyRules | None,
+    element: tuple[int, Iterable[pa.Table]],
+    seen: dict[str, int],
+) -> Iterator[Any]:
     """All keys of a table to its index and its repeated keys."""
-
-    def __init__(self, table: TableJob, rules: KeyRules | None) -> None:
-        """Number the keys of one table."""
-        self.table, self.rules = table, rules
-
-    @carried
-    def process(
-        self, element: tuple[int, Iterable[pa.Table]], seen: dict[str, int]
-    ) -> Iterator[Any]:
-        """Number every key."""
-        integral = Seen(seen.get(self.table.name, 0)).integral
-        tables = list(tables_in(element[1]))
-        index, repeated = number_keys(tables, integral, self.rules)
-        if len(index) == 0 and not self.table.joined:
-            raise no_keys(self.table, tables)
-        yield index
-        yield TaggedOutput(REPEATED, repeated)
-        yield counted(f"{self.table.name}.keys", len(index))
+    integral = Seen(seen.get(table.name, 0)).integral
+    tables = list(tables_in(element[1]))
+    index, repeated = number_keys(tables, integral, rules)
+    if len(index) == 0 and not table.joined:
+        raise no_keys(table, tables)
+    yield index
+    yield TaggedOutput(REPEATED, repeated)
+    yield counted(f"{table.name}.keys", len(index))
 
 
-class ReadRepeated(beam.DoFn):
+def read_repeated(table: TableJob, split: Split, repeated: pa.Table | Stored) -> Iterator[Any]:
     """Rows of repeated keys as key, hash, file, row; reads nothing when no key is repeated."""
-
-    def __init__(self, table: TableJob) -> None:
-        """Look into one table."""
-        self.table = table
-
-    @carried
-    def process(self, split: Split, repeated: pa.Table | Stored) -> Iterator[Any]:
-        """Read one split again."""
-        if row_count(repeated) == 0:
-            return
-        wanted = pl.DataFrame(pl.from_arrow(load(repeated)))["key"].implode()
-        for batch in prefetched(read_split(split, self.table.columns)):
-            text = batch_keys(self.table, split, batch)
-            found = text.is_in(wanted).fill_null(False).arg_true()
-            if not found.is_empty():
-                yield hashed_rows(self.table, split, batch, text, found).to_arrow()
+    if row_count(repeated) == 0:
+        return
+    wanted = pl.DataFrame(pl.from_arrow(load(repeated)))["key"].implode()
+    for batch in prefetched(read_split(split, table.columns)):
+        text = batch_keys(table, split, batch)
+        found = text.is_in(wanted).fill_null(False).arg_true()
+        if not found.is_empty():
+            yield hashed_rows(table, split, batch, text, found).to_arrow()
 
 
-class ChooseRows(beam.DoFn):
+def choose_rows(table: TableJob, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
     """Of each repeated key, keep the row of the smallest hash; the others are copies of it or duplicates."""
-
-    def __init__(self, table: TableJob) -> None:
-        """Choose for one table."""
-        self.table = table
-
-    @carried
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
-        """Choose over all repeated rows."""
-        frames = [pl.DataFrame(pl.from_arrow(t)) for t in tables_in(element[1])]
-        if not frames:
-            yield LOSERS.empty_table()
-            return
-        losers, reports = lost_rows(self.table, pl.concat(frames))
-        yield losers.select("file", "row").to_arrow().cast(LOSERS)
-        yield from reports
+    frames = [pl.DataFrame(pl.from_arrow(t)) for t in tables_in(element[1])]
+    if not frames:
+        yield LOSERS.empty_table()
+        return
+    losers, reports = lost_rows(table, pl.concat(frames))
+    yield losers.select("file", "row").to_arrow().cast(LOSERS)
+    yield from reports
 
 
 def losers_in(losers: pa.Table, file: str) -> pl.Series:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
@@ -15,7 +14,6 @@ from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.number import WHY
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import RejectedCell, counted, rejected
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
@@ -42,47 +40,35 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
     return text, seen
 
 
-class ReadKeys(beam.DoFn):
+def read_key_splits(
+    table: TableJob, split: Split, *, from_log: bool = False, place: bool = False
+) -> Iterator[Any]:
     """Splits to tables of one text column, key; rows without a key are set aside."""
-
-    def __init__(self, table: TableJob, *, from_log: bool = False, place: bool = False) -> None:
-        """Read the keys of one table.
-
-        Args:
-            table: the table.
-            from_log: its rows come out of the log, and the kinds of keys were seen there.
-            place: also say where each key stands: split (its number) and row.
-        """
-        self.table, self.from_log, self.place = table, from_log, place
-
-    @carried
-    def process(self, split: Split) -> Iterator[Any]:
-        """Read one split."""
-        name, key = self.table.name, self.table.key
-        for batch in prefetched(read_split(split, [key])):
-            text, seen = key_text(one_chunk(batch.table, key), key, split.file.name)
-            missing = text.is_null()
-            rows = pl.Series(batch.rows)
-            odd = (*batch.bad, *batch.short)
-            bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in odd]
-            short = {b.row for b in batch.short}
-            for k in missing.arg_true().to_list():
-                if int(rows[k]) not in short:
-                    raw = cell_text(batch.table[key][k].as_py())
-                    bad.append((int(rows[k]), key, Reason.MISSING_KEY, raw))
-            yield from rejected(name, split.file.name, bad)
-            yield counted(f"{name}.rows", len(text) + len(batch.bad))
-            yield counted(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
-            METER.read(name, len(text) + len(batch.bad))
-            if not self.from_log:
-                yield TaggedOutput(SEEN, (name, int(seen)))
-            columns = {"key": text}
-            if self.place:
-                columns["split"] = pl.repeat(split.number, len(text), dtype=pl.Int64, eager=True)
-                columns["row"] = rows
-            kept = pl.DataFrame(columns).filter(~missing).to_arrow()
-            if len(kept) == 0 and bad:
-                row, _, reason, value = bad[0]
-                why = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
-                kept = kept.replace_schema_metadata({WHY: why.encode()})
-            yield kept
+    name, key = table.name, table.key
+    for batch in prefetched(read_split(split, [key])):
+        text, seen = key_text(one_chunk(batch.table, key), key, split.file.name)
+        missing = text.is_null()
+        rows = pl.Series(batch.rows)
+        odd = (*batch.bad, *batch.short)
+        bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in odd]
+        short = {b.row for b in batch.short}
+        for k in missing.arg_true().to_list():
+            if int(rows[k]) not in short:
+                raw = cell_text(batch.table[key][k].as_py())
+                bad.append((int(rows[k]), key, Reason.MISSING_KEY, raw))
+        yield from rejected(name, split.file.name, bad)
+        yield counted(f"{name}.rows", len(text) + len(batch.bad))
+        yield counted(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
+        METER.read(name, len(text) + len(batch.bad))
+        if not from_log:
+            yield TaggedOutput(SEEN, (name, int(seen)))
+        columns = {"key": text}
+        if place:
+            columns["split"] = pl.repeat(split.number, len(text), dtype=pl.Int64, eager=True)
+            columns["row"] = rows
+        kept = pl.DataFrame(columns).filter(~missing).to_arrow()
+        if len(kept) == 0 and bad:
+            row, _, reason, value = bad[0]
+            why = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
+            kept = kept.replace_schema_metadata({WHY: why.encode()})
+        yield kept

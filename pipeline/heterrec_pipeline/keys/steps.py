@@ -1,6 +1,7 @@
 """The keys' wiring: as one table that goes to every worker, or by bucket."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -13,20 +14,20 @@ from heterrec_pipeline.keys.duplicates import (
     KEPT,
     LEFT_OUT,
     REPEATED_ROWS,
-    CheckKept,
-    ChooseInBucket,
-    FindKeys,
-    ReadAgain,
-    StoreLeftOut,
+    check_kept,
+    choose_in_bucket,
+    find_keys_in_bucket,
+    read_again,
+    store_left_out,
 )
 from heterrec_pipeline.keys.one_table import (
     REPEATED,
-    ChooseRows,
     KeyRules,
-    NumberKeys,
-    ReadRepeated,
+    choose_rows,
+    number_key_table,
+    read_repeated,
 )
-from heterrec_pipeline.keys.read import SEEN, ReadKeys
+from heterrec_pipeline.keys.read import SEEN, read_key_splits
 from heterrec_pipeline.keys.row_filter import ExcludedRows, KeyIndex
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.layout import Rules
@@ -80,14 +81,14 @@ class NumberedKeys(Composite):
         """Read, number, resolve."""
         table, ledger = self.table, self.ledger
         texts, seen = splits | "read" >> Step(
-            do_fn=ReadKeys(table, from_log=self.kinds is not None),
+            fn=partial(read_key_splits, table, from_log=self.kinds is not None),
             ledger=ledger,
             tags=(SEEN,),
             spread=True,
         )
         kinds = self.kinds or (seen | "kinds" >> ValueKinds())
         index, repeated = texts | "number" >> AllToOne(
-            do_fn=NumberKeys(table, self.rules),
+            fn=partial(number_key_table, table, self.rules),
             ledger=ledger,
             side_inputs=(AsDict(kinds),),
             tags=(REPEATED,),
@@ -96,9 +97,9 @@ class NumberedKeys(Composite):
             job=self.job, stem="repeated"
         )
         rows = splits | "read repeated" >> Step(
-            do_fn=ReadRepeated(table), side_inputs=(AsSingleton(twice),), spread=True
+            fn=partial(read_repeated, table), side_inputs=(AsSingleton(twice),), spread=True
         )
-        losers = rows | "choose" >> AllToOne(do_fn=ChooseRows(table), ledger=ledger)
+        losers = rows | "choose" >> AllToOne(fn=partial(choose_rows, table), ledger=ledger)
         kept = index | "keep index" >> ByReference(job=self.job, stem="index")
         return Keyed(
             kept,
@@ -151,7 +152,7 @@ class KeysByBucket(Composite):
             | "by key" >> Exchange(job=self.job, key=BucketKey)
             | "find"
             >> Step(
-                do_fn=FindKeys(self.job, self.tables, self.rules),
+                fn=partial(find_keys_in_bucket, self.job, self.tables, self.rules),
                 ledger=self.ledger,
                 side_inputs=(AsDict(kinds),),
                 tags=(LEFT_OUT, REPEATED_ROWS, KEPT, FIGURES_TAG),
@@ -162,13 +163,14 @@ class KeysByBucket(Composite):
         population = (
             kept
             | "add up" >> beam.CombineGlobally(sum)
-            | "check" >> Step(do_fn=CheckKept(self.tables[0]), kind=int)
+            | "check" >> Step(fn=partial(check_kept, self.tables[0]), kind=int)
         )
         lost = self._lost(splits, twice)
         left_out = (
             {"rows": of_type((left, lost) | "all left out" >> beam.Flatten(), pair)}
             | "by split" >> Exchange(job=self.job, key=BucketKey)
-            | "keep left out" >> Step(do_fn=StoreLeftOut(self.job), kind=tuple[BucketKey, Stored])
+            | "keep left out"
+            >> Step(fn=partial(store_left_out, self.job), kind=tuple[BucketKey, Stored])
         )
         rows = RowFilter(ExcludedRows, (AsSingleton(population), AsDict(left_out)), population)
         return KeyedByBucket(rows, Counted(found, figures), kinds)
@@ -178,7 +180,9 @@ class KeysByBucket(Composite):
         pieces, kinds = {}, self.kinds
         for k, table in enumerate(self.tables):
             texts, seen = splits[table.name] | f"read {table.name}" >> Step(
-                do_fn=ReadKeys(table, from_log=k == 0 and self.kinds is not None, place=True),
+                fn=partial(
+                    read_key_splits, table, from_log=k == 0 and self.kinds is not None, place=True
+                ),
                 ledger=self.ledger,
                 tags=(SEEN,),
                 spread=True,
@@ -202,7 +206,7 @@ class KeysByBucket(Composite):
             | "repeated by split" >> Exchange(job=self.job, key=BucketKey)
             | "read again"
             >> Step(
-                do_fn=ReadAgain(self.tables),
+                fn=partial(read_again, self.tables),
                 side_inputs=(AsDict(by_number),),
                 kind=tuple[str, pa.Table],
             )
@@ -214,7 +218,7 @@ class KeysByBucket(Composite):
             | "repeated by key" >> Exchange(job=self.job, key=BucketKey)
             | "choose"
             >> Step(
-                do_fn=ChooseInBucket(self.tables),
+                fn=partial(choose_in_bucket, self.tables),
                 ledger=self.ledger,
                 kind=tuple[BucketKey, pa.Table],
             )

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
-import apache_beam as beam
-
 from heterrec_pipeline.features.fitted import Fitted, feature_entry
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
@@ -21,7 +19,6 @@ from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry import metrics
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import spec_sha256
@@ -46,17 +43,13 @@ _ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}")
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 
 
-class HashInputs(beam.DoFn):
+def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
     """Input files to what the manifest says of them: SHA-256 on local disks, the store's etag elsewhere."""
-
-    @carried
-    def process(self, files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
-        """Hash all files, some at a time."""
-        METER.enter("hashing the input")
-        metrics.count("inputs.files", len(files))
-        metrics.count("inputs.bytes", sum(f.bytes for f in files))
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            yield from pool.map(_input_entry, files)
+    METER.enter("hashing the input")
+    metrics.count("inputs.files", len(files))
+    metrics.count("inputs.bytes", sum(f.bytes for f in files))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        yield from pool.map(_input_entry, files)
 
 
 def _input_entry(file: InputFile) -> InputEntry:
@@ -75,53 +68,43 @@ class BuildReports(NamedTuple):
     cuts: Cuts
 
 
-class Publish(beam.DoFn):
+def publish_generation(
+    job: Job,
+    _: Any,
+    counts: dict[str, int],
+    files: Iterable[Written],
+    rejects: RejectSummary,
+    inputs: Iterable[InputEntry],
+    cuts: Cuts,
+    item_fitted: dict[str, Fitted],
+    user_fitted: dict[str, Fitted],
+) -> Iterator[Manifest]:
     """All reports to the manifest. A second try after a failure finds the settled files and goes on."""
-
-    def __init__(self, job: Job) -> None:
-        """Publish one job."""
-        self.job = job
-
-    @carried
-    def process(
-        self,
-        _: Any,
-        counts: dict[str, int],
-        files: Iterable[Written],
-        rejects: RejectSummary,
-        inputs: Iterable[InputEntry],
-        cuts: Cuts,
-        item_fitted: dict[str, Fitted],
-        user_fitted: dict[str, Fitted],
-    ) -> Iterator[Manifest]:
-        """Check, settle, commit."""
-        METER.enter("publishing")
-        job = self.job
-        found = BuildReports(
-            counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts
-        )
-        check(job, found)
-        entries = feature_entries(job, counts, item_fitted, user_fitted)
-        texts = [
-            write_text(job.root, "spec.yaml", job.spec_text),
-            write_text(job.root, "statistics.json", statistics(job, found.counts, entries)),
-            *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
-            *(write_text(job.root, f"schema/{n}", t) for n, t in schema_files().items()),
-        ]
-        for text in texts:
-            count_file(text)
-        every = sorted([*found.files, *texts], key=lambda f: f.path)
-        storage.rename([(f.temporary, storage.join(job.root, f.path)) for f in every])
-        manifest = make_manifest(job, found, entries, every)
-        storage.delete_tree(job.parts)
-        orphans = (path for path in storage.files_below(job.root) if path.endswith(".tmp"))
-        storage.delete_files(orphans)  # of attempts that failed
-        storage.create_bytes(
-            storage.join(job.root, MANIFEST_NAME), manifest.to_json().encode(), job.attempt
-        )
-        point_latest(job.output, job.generation, job.attempt)
-        storage.delete_tree(storage.join(job.root, LEASE_NAME))
-        yield manifest
+    METER.enter("publishing")
+    job = job
+    found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+    check(job, found)
+    entries = feature_entries(job, counts, item_fitted, user_fitted)
+    texts = [
+        write_text(job.root, "spec.yaml", job.spec_text),
+        write_text(job.root, "statistics.json", statistics(job, found.counts, entries)),
+        *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
+        *(write_text(job.root, f"schema/{n}", t) for n, t in schema_files().items()),
+    ]
+    for text in texts:
+        count_file(text)
+    every = sorted([*found.files, *texts], key=lambda f: f.path)
+    storage.rename([(f.temporary, storage.join(job.root, f.path)) for f in every])
+    manifest = make_manifest(job, found, entries, every)
+    storage.delete_tree(job.parts)
+    orphans = (path for path in storage.files_below(job.root) if path.endswith(".tmp"))
+    storage.delete_files(orphans)  # of attempts that failed
+    storage.create_bytes(
+        storage.join(job.root, MANIFEST_NAME), manifest.to_json().encode(), job.attempt
+    )
+    point_latest(job.output, job.generation, job.attempt)
+    storage.delete_tree(storage.join(job.root, LEASE_NAME))
+    yield manifest
 
 
 def point_latest(output: str, generation: str, attempt: str) -> None:

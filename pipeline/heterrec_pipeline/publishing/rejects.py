@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import written
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import RejectRatioError
@@ -52,24 +50,16 @@ def _sample(entry: dict[str, Any]) -> str:
     return f"{entry['file']} row {entry['row']}{column}: got {value}"
 
 
-class WriteRejects(beam.DoFn):
+def write_rejects(job: Job, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
     """All rejects to their file and their summary."""
-
-    def __init__(self, job: Job) -> None:
-        """Write for one job."""
-        self.job = job
-
-    @carried
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
-        """Write the file."""
-        tables = list(tables_in(element[1]))
-        whole = pa.concat_tables(tables) if tables else REJECTS_SCHEMA.empty_table()
-        frame = pl.DataFrame(pl.from_arrow(whole)).sort("source", "file", "row", "column")
-        schema = with_metadata(REJECTS_SCHEMA, "rejects")
-        table = frame.to_arrow().cast(REJECTS_SCHEMA).replace_schema_metadata(schema.metadata)
-        path = f"rejects/{shard_name('rejects', 0, 1)}"
-        yield written(write_shard(self.job.root, path, table))
-        yield summarise(frame)
+    tables = list(tables_in(element[1]))
+    whole = pa.concat_tables(tables) if tables else REJECTS_SCHEMA.empty_table()
+    frame = pl.DataFrame(pl.from_arrow(whole)).sort("source", "file", "row", "column")
+    schema = with_metadata(REJECTS_SCHEMA, "rejects")
+    table = frame.to_arrow().cast(REJECTS_SCHEMA).replace_schema_metadata(schema.metadata)
+    path = f"rejects/{shard_name('rejects', 0, 1)}"
+    yield written(write_shard(job.root, path, table))
+    yield summarise(frame)
 
 
 def check_ratios(limit: float, rows: dict[str, int], summary: RejectSummary) -> None:

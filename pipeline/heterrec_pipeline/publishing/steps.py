@@ -1,6 +1,7 @@
 """The publisher's wiring: counts added up, rejects written, inputs hashed, then one step that commits."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -10,8 +11,8 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.items.steps import CatalogueOutput
 from heterrec_pipeline.items.users import UsersOutput
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.publish import HashInputs, Publish
-from heterrec_pipeline.publishing.rejects import WriteRejects
+from heterrec_pipeline.publishing.publish import hash_inputs, publish_generation
+from heterrec_pipeline.publishing.rejects import write_rejects
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
 from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, of_type
 from heterrec_schemas.manifest import Manifest
@@ -31,14 +32,14 @@ class PublishGeneration(Composite):
         """Gather, then publish once."""
         job, ledger = self.job, self.ledger
         rejects = ledger.all(REJECTS) | "write rejects" >> AllToOne(
-            do_fn=WriteRejects(job), ledger=ledger, kind=Any
+            fn=partial(write_rejects, job), ledger=ledger, kind=Any
         )
         counts = of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
         files = [*job.log, *(f for t in job.tables for f in t.files)]
         inputs = (
             root
             | "inputs" >> beam.Create([tuple(sorted(set(files)))])
-            | "hash inputs" >> Step(do_fn=HashInputs(), kind=Any)
+            | "hash inputs" >> Step(fn=hash_inputs, kind=Any)
         )
         no_users = root | "no user features" >> beam.Create([])
         user_fitted = self.users.fitted if self.users else of_type(no_users, tuple[str, Fitted])
@@ -47,7 +48,7 @@ class PublishGeneration(Composite):
             | "once" >> beam.Create([None])
             | "commit"
             >> Step(
-                do_fn=Publish(job),
+                fn=partial(publish_generation, job),
                 side_inputs=(
                     AsDict(counts),
                     AsIter(ledger.all(FILES)),

@@ -4,14 +4,12 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from fractions import Fraction
 
-import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.interactions.times import EPOCH, iso
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import FeatureSpec, Temporal
@@ -39,7 +37,7 @@ def cut_ms(value: float | str, days: npt.NDArray[np.int64], counts: npt.NDArray[
     return (int(days[k]) + 1) * DAY_MS
 
 
-def find_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
+def temporal_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
     """The two cuts of a temporal split, from the day counts of every bucket; None for leave-one-out.
 
     Raises:
@@ -50,9 +48,7 @@ def find_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
         pl.concat(frames) if frames else pl.DataFrame(schema={"day": pl.Int64, "count": pl.Int64})
     )
     by_day = whole.group_by("day").agg(pl.col("count").sum()).sort("day")
-    if by_day.is_empty():
-        return None
-    if not isinstance(spec.split, Temporal):
+    if by_day.is_empty() or not isinstance(spec.split, Temporal):
         return None
     days, counts = by_day["day"].to_numpy(), by_day["count"].to_numpy()
     first = cut_ms(spec.split.validation_at, days, counts)
@@ -67,14 +63,6 @@ def find_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
     return first, second
 
 
-class FindCuts(beam.DoFn):
-    """The day counts of all buckets to the cuts."""
-
-    def __init__(self, spec: FeatureSpec) -> None:
-        """Cut as one spec says."""
-        self.spec = spec
-
-    @carried
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Cuts]:
-        """Find the cuts."""
-        yield find_cuts(self.spec, tables_in(element[1]))
+def find_cuts(spec: FeatureSpec, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Cuts]:
+    """`temporal_cuts` of the day counts of all buckets."""
+    yield temporal_cuts(spec, tables_in(element[1]))

@@ -16,8 +16,6 @@ from heterrec_pipeline.files.parts import Part, load, write_parts
 from heterrec_pipeline.interactions.times import day_of
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.buffered import Buffered
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
 from heterrec_pipeline.wiring.reports import counted
 from heterrec_schemas.feature_spec import FeatureSpec
@@ -27,25 +25,13 @@ DAYS = "days"
 FLUSH_BYTES = 48 * 2**20
 
 
-class ToBuckets(Buffered):
-    """Tables with a user column to (bucket, table)."""
-
-    def __init__(self, shards: int, ranges: int) -> None:
-        """Cut by M shards of R ranges."""
-        super().__init__()
-        self.shards, self.ranges = shards, ranges
-
-    def enough(self) -> int:
-        """Enough for good pieces."""
-        return FLUSH_BYTES
-
-    def hand_on(self, waiting: list[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
-        """Cut by bucket."""
-        whole = pa.concat_tables(waiting)
-        numbers = bucket_numbers(pl.Series(whole["user"]).cast(pl.String), self.shards, self.ranges)
-        frame = pl.DataFrame(pl.from_arrow(whole)).with_columns(bucket=numbers)
-        for piece in frame.partition_by("bucket"):
-            yield int(piece["bucket"][0]), slim(piece.drop("bucket").to_arrow(), whole.schema)
+def cut_by_user(shards: int, ranges: int, tables: list[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    """Cut tables with a user column into M shards of R hash ranges: (bucket, table)."""
+    whole = pa.concat_tables(tables)
+    numbers = bucket_numbers(pl.Series(whole["user"]).cast(pl.String), shards, ranges)
+    frame = pl.DataFrame(pl.from_arrow(whole)).with_columns(bucket=numbers)
+    for piece in frame.partition_by("bucket"):
+        yield int(piece["bucket"][0]), slim(piece.drop("bucket").to_arrow(), whole.schema)
 
 
 def slim(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -148,30 +134,24 @@ def missing_user(spec: FeatureSpec) -> pa.Table | None:
     return pa.table({f"user_{f.name}": missing_token(f) for f in spec.user_features})
 
 
-class BuildHistories(beam.DoFn):
+def build_histories(
+    job: Job, missing: pa.Table | None, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]
+) -> Iterator[Any]:
     """All of a bucket, rows and users' tokens, to a part of whole histories: (bucket, part)."""
-
-    def __init__(self, job: Job, missing: pa.Table | None) -> None:
-        """Build for one job; `missing` holds the tokens of a user without a row."""
-        self.job, self.missing = job, missing
-
-    @carried
-    def process(self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]) -> Iterator[Any]:
-        """Build one bucket."""
-        bucket, grouped = element
-        frames = [pl.DataFrame(pl.from_arrow(load(t))) for t in grouped["log"]]
-        if not frames:
-            return
-        rows = pl.concat(frames)
-        del frames
-        METER.enter("sorting histories")
-        kept, counts = histories(self.job.spec, rows)
-        del rows
-        for name, count in counts.items():
-            yield counted(f"interactions.{name}", count)
-        if self.missing is not None:
-            tokens = [load(t) for t in grouped.get("users", ())]
-            kept = with_user_tokens(kept, tokens, self.missing)
-        yield beam.pvalue.TaggedOutput(DAYS, day_counts(kept))
-        path = write_parts(self.job.parts, "histories", [kept])
-        yield bucket, Part(bucket % self.job.buckets, "histories", path, 0)
+    bucket, grouped = element
+    frames = [pl.DataFrame(pl.from_arrow(load(t))) for t in grouped["log"]]
+    if not frames:
+        return
+    rows = pl.concat(frames)
+    del frames
+    METER.enter("sorting histories")
+    kept, counts = histories(job.spec, rows)
+    del rows
+    for name, count in counts.items():
+        yield counted(f"interactions.{name}", count)
+    if missing is not None:
+        tokens = [load(t) for t in grouped.get("users", ())]
+        kept = with_user_tokens(kept, tokens, missing)
+    yield beam.pvalue.TaggedOutput(DAYS, day_counts(kept))
+    path = write_parts(job.parts, "histories", [kept])
+    yield bucket, Part(bucket % job.buckets, "histories", path, 0)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,7 +18,6 @@ from heterrec_pipeline.files.parts import Part, read_part, write_parts
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_schemas.feature_spec import FeatureSpec, LeaveOneOut, Temporal
 from heterrec_schemas.manifest import SPLITS
 
@@ -194,31 +192,23 @@ def by_range(counts: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         yield int(ranges[start]), counts.slice(start, end - start)
 
 
-class SplitHistories(beam.DoFn):
+def split_histories_part(job: Job, element: tuple[int, Part], cuts: Cuts) -> Iterator[Any]:
     """Parts of histories to parts of each split's rows: ((split, shard), part)."""
-
-    def __init__(self, job: Job) -> None:
-        """Split for one job."""
-        self.job = job
-
-    @carried
-    def process(self, element: tuple[int, Part], cuts: Cuts) -> Iterator[Any]:
-        """Split one bucket."""
-        bucket, part = element
-        spec = self.job.spec
-        METER.enter("splitting histories")
-        kept = read_part(part)
-        items = kept["item_index"].combine_chunks()
-        start_U = items.offsets.to_numpy().astype(np.int64) if len(kept) else np.zeros(1, np.int64)
-        item_E = items.flatten().to_numpy()
-        time_E = kept["time"].combine_chunks().flatten().to_numpy()
-        for split in SPLITS:
-            ranges = split_ranges(spec, split, start_U, time_E, item_E, cuts)
-            if split == "train":
-                for piece in by_range(train_counts(ranges, item_E)):
-                    yield TaggedOutput(ITEM_COUNTS, piece)
-            rows = rows_of(spec, split, kept, truncate(spec, split, ranges))
-            if len(rows):
-                path = write_parts(self.job.parts, split, [rows])
-                shard = bucket // self.job.buckets
-                yield (split, shard), Part(part.order, split, path, 0)
+    bucket, part = element
+    spec = job.spec
+    METER.enter("splitting histories")
+    kept = read_part(part)
+    items = kept["item_index"].combine_chunks()
+    start_U = items.offsets.to_numpy().astype(np.int64) if len(kept) else np.zeros(1, np.int64)
+    item_E = items.flatten().to_numpy()
+    time_E = kept["time"].combine_chunks().flatten().to_numpy()
+    for split in SPLITS:
+        ranges = split_ranges(spec, split, start_U, time_E, item_E, cuts)
+        if split == "train":
+            for piece in by_range(train_counts(ranges, item_E)):
+                yield TaggedOutput(ITEM_COUNTS, piece)
+        rows = rows_of(spec, split, kept, truncate(spec, split, ranges))
+        if len(rows):
+            path = write_parts(job.parts, split, [rows])
+            shard = bucket // job.buckets
+            yield (split, shard), Part(part.order, split, path, 0)

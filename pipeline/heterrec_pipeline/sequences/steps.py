@@ -1,6 +1,7 @@
 """The log's wiring: check and index, group by user, split, write. Each transform is one arrow of the flow."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -13,10 +14,17 @@ from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.items.steps import CatalogueOutput
 from heterrec_pipeline.items.users import UsersOutput
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.sequences.cuts import FindCuts
-from heterrec_pipeline.sequences.histories import DAYS, BuildHistories, ToBuckets, missing_user
-from heterrec_pipeline.sequences.split import ITEM_COUNTS, SplitHistories
-from heterrec_pipeline.sequences.write import SumCounts, WriteItemCounts, WriteSequenceShard
+from heterrec_pipeline.sequences.cuts import find_cuts
+from heterrec_pipeline.sequences.histories import (
+    DAYS,
+    FLUSH_BYTES,
+    build_histories,
+    cut_by_user,
+    missing_user,
+)
+from heterrec_pipeline.sequences.split import ITEM_COUNTS, split_histories_part
+from heterrec_pipeline.sequences.write import sum_counts, write_item_counts, write_sequence_shard
+from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, of_type
@@ -41,7 +49,8 @@ class Histories(Composite):
     def expand(self, rows: PCollection) -> HistoriesOutput:
         """Bucket, group, sort, and find where the split cuts."""
         job = self.job
-        cut = ToBuckets(job.spec.output.sequence_shards, job.buckets)
+        by_user = partial(cut_by_user, job.spec.output.sequence_shards, job.buckets)
+        cut = Buffered(by_user, FLUSH_BYTES)
         pair = tuple[int, pa.Table]
         pieces = {"log": of_type(rows | "bucket rows" >> beam.ParDo(cut), pair)}
         if self.users is not None:
@@ -52,14 +61,14 @@ class Histories(Composite):
             | "by user" >> Exchange(job=job)
             | "build"
             >> Step(
-                do_fn=BuildHistories(job, missing_user(job.spec)),
+                fn=partial(build_histories, job, missing_user(job.spec)),
                 ledger=self.ledger,
                 tags=(DAYS,),
                 tag_kinds={DAYS: pa.Table},
                 kind=tuple[int, Part],
             )
         )
-        cuts = days | "find cuts" >> AllToOne(do_fn=FindCuts(job.spec), kind=Any)
+        cuts = days | "find cuts" >> AllToOne(fn=partial(find_cuts, job.spec), kind=Any)
         return HistoriesOutput(parts, cuts)
 
 
@@ -80,7 +89,7 @@ class Splits(Composite):
     def expand(self, parts: PCollection) -> SplitsOutput:
         """Split every bucket."""
         rows, counts = parts | "split" >> Step(
-            do_fn=SplitHistories(self.job),
+            fn=partial(split_histories_part, self.job),
             side_inputs=(AsSingleton(self.cuts),),
             tags=(ITEM_COUNTS,),
             tag_kinds={ITEM_COUNTS: tuple[int, pa.Table]},
@@ -115,16 +124,16 @@ class WriteSequences(Composite):
         (
             {ITEM_COUNTS: item_counts}
             | "by item" >> Exchange(job=self.job)
-            | "add up" >> Step(do_fn=SumCounts(self.job), kind=tuple[int, Part])
+            | "add up" >> Step(fn=partial(sum_counts, self.job), kind=tuple[int, Part])
             | "all counts" >> ByShard(shards=(0,), kind=tuple[int, Part | None])
-            | "write counts" >> Step(do_fn=WriteItemCounts(self.job), ledger=self.ledger)
+            | "write counts" >> Step(fn=partial(write_item_counts, self.job), ledger=self.ledger)
         )
         return (
             parts
             | "group" >> ByShard(shards=names, kind=tuple[tuple[str, int], Part | None])
             | "write shard"
             >> Step(
-                do_fn=WriteSequenceShard(self.job),
+                fn=partial(write_sequence_shard, self.job),
                 ledger=self.ledger,
                 side_inputs=(
                     AsDict(self.kinds),

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -18,8 +17,8 @@ from heterrec_pipeline.interactions.read import LOG_SEEN
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import counted, written
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tables import (
     ITEM_COUNTS_SCHEMA,
@@ -35,55 +34,45 @@ from heterrec_schemas.values import Seen
 PLAIN = ("user_id", "timestamp_ms", "target_timestamp_ms")
 
 
-class WriteSequenceShard(beam.DoFn):
+def write_sequence_shard(
+    job: Job,
+    element: tuple[tuple[str, int], Iterable[Part | None]],
+    seen: dict[str, int],
+    user_fitted: dict[str, Fitted],
+    item_fitted: dict[str, Fitted],
+    items: Iterable[Written],
+) -> Iterator[Any]:
     """All parts of a split's shard to its Parquet file."""
+    (split, shard), parts = element
+    spec = job.spec
+    integral = Seen(seen.get(LOG_SEEN, 0)).integral
+    entries = _entries(spec, item_fitted, user_fitted)
+    schema = sequences_schema(spec, split, integral=integral, entries=entries)
+    shards = spec.output.sequence_shards
+    path = f"sequences/{shard_name(split, shard, shards)}"
+    tokens = item_tokens(job, items) if spec.output.layout == "flattened" else None
+    done: list[Written] = []
+    with new_shard(
+        job.root, path, schema, row_group=WIDE_ROW_GROUP, plain=PLAIN, done=done
+    ) as sink:
+        for part in sorted(p for p in parts if p is not None):
+            rows = read_part(part)
+            sink.write(finished(rows, schema, tokens, spec.first_item_index))
+    METER.wrote(split, done[0].rows)
+    yield counted(f"sequences.{split}", done[0].rows)
+    yield written(done[0])
 
-    def __init__(self, job: Job) -> None:
-        """Write shards of one job."""
-        self.job = job
 
-    @carried
-    def process(
-        self,
-        element: tuple[tuple[str, int], Iterable[Part | None]],
-        seen: dict[str, int],
-        user_fitted: dict[str, Fitted],
-        item_fitted: dict[str, Fitted],
-        items: Iterable[Written],
-    ) -> Iterator[Any]:
-        """Write one shard; hash ranges follow one another, so nothing is sorted here."""
-        (split, shard), parts = element
-        spec = self.job.spec
-        integral = Seen(seen.get(LOG_SEEN, 0)).integral
-        entries = self._entries(item_fitted, user_fitted)
-        schema = sequences_schema(spec, split, integral=integral, entries=entries)
-        shards = spec.output.sequence_shards
-        path = f"sequences/{shard_name(split, shard, shards)}"
-        tokens = item_tokens(self.job, items) if spec.output.layout == "flattened" else None
-        done: list[Written] = []
-        with new_shard(
-            self.job.root, path, schema, row_group=WIDE_ROW_GROUP, plain=PLAIN, done=done
-        ) as sink:
-            for part in sorted(p for p in parts if p is not None):
-                rows = read_part(part)
-                sink.write(finished(rows, schema, tokens, spec.first_item_index))
-        METER.wrote(split, done[0].rows)
-        yield counted(f"sequences.{split}", done[0].rows)
-        yield written(done[0])
-
-    def _entries(
-        self, item_fitted: dict[str, Fitted], user_fitted: dict[str, Fitted]
-    ) -> list[FeatureEntry]:
-        """The features whose tokens the shard holds."""
-        spec = self.job.spec
-        entries = []
-        if spec.output.layout == "flattened":
-            entries += [
-                feature_entry(f, "item", item_fitted[f.name].size) for f in spec.items.features
-            ]
-        return entries + [
-            feature_entry(f, "user", user_fitted[f.name].size) for f in spec.user_features
-        ]
+def _entries(
+    spec: FeatureSpec, item_fitted: dict[str, Fitted], user_fitted: dict[str, Fitted]
+) -> list[FeatureEntry]:
+    """The features whose tokens the shard holds."""
+    entries = []
+    if spec.output.layout == "flattened":
+        entries += [feature_entry(f, "item", item_fitted[f.name].size) for f in spec.items.features]
+    return entries + [
+        feature_entry(f, "user", user_fitted[f.name].size) for f in spec.user_features
+    ]
 
 
 def finished(rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: int) -> pa.Table:
@@ -143,21 +132,13 @@ def _missing(kind: pa.DataType) -> int | list[int]:
     return [MISSING] if pa.types.is_list(kind) else MISSING
 
 
-class SumCounts(beam.DoFn):
+def sum_counts(
+    job: Job, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]
+) -> Iterator[tuple[int, Part]]:
     """All train counts of a range of items to a part: ascending, each item once."""
-
-    def __init__(self, job: Job) -> None:
-        """Add up for one job."""
-        self.job = job
-
-    @carried
-    def process(
-        self, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]
-    ) -> Iterator[tuple[int, Part]]:
-        """Add up one range."""
-        items, pieces = element
-        table = added_up(items * RANGE_ITEMS, (load(p) for p in pieces[ITEM_COUNTS]))
-        yield 0, Part(items, ITEM_COUNTS, write_parts(self.job.parts, ITEM_COUNTS, [table]), 0)
+    items, pieces = element
+    table = added_up(items * RANGE_ITEMS, (load(p) for p in pieces[ITEM_COUNTS]))
+    yield 0, Part(items, ITEM_COUNTS, write_parts(job.parts, ITEM_COUNTS, [table]), 0)
 
 
 def added_up(first: int, pieces: Iterable[pa.Table]) -> pa.Table:
@@ -177,20 +158,12 @@ def added_up(first: int, pieces: Iterable[pa.Table]) -> pa.Table:
     )
 
 
-class WriteItemCounts(beam.DoFn):
+def write_item_counts(job: Job, element: tuple[int, Iterable[Part | None]]) -> Iterator[Any]:
     """The train counts of all ranges to one file."""
-
-    def __init__(self, job: Job) -> None:
-        """Write for one job."""
-        self.job = job
-
-    @carried
-    def process(self, element: tuple[int, Iterable[Part | None]]) -> Iterator[Any]:
-        """Write range after range."""
-        schema = with_metadata(ITEM_COUNTS_SCHEMA, ITEM_COUNTS)
-        path = f"item_counts/{shard_name(ITEM_COUNTS, 0, 1)}"
-        done: list[Written] = []
-        with new_shard(self.job.root, path, schema, plain=("item_index",), done=done) as sink:
-            for part in sorted(p for p in element[1] if p is not None):
-                sink.write(read_part(part).cast(schema))
-        yield written(done[0])
+    schema = with_metadata(ITEM_COUNTS_SCHEMA, ITEM_COUNTS)
+    path = f"item_counts/{shard_name(ITEM_COUNTS, 0, 1)}"
+    done: list[Written] = []
+    with new_shard(job.root, path, schema, plain=("item_index",), done=done) as sink:
+        for part in sorted(p for p in element[1] if p is not None):
+            sink.write(read_part(part).cast(schema))
+    yield written(done[0])

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.vocabularies.cells import LookUp
+from heterrec_pipeline.vocabularies.cells import look_up_bucket
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.step import Composite, Step, of_type
@@ -33,5 +34,5 @@ class LookUpCells(Composite):
         return (
             {"cells": cut, "ids": self.index}
             | "by value" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
-            | "look up" >> Step(do_fn=LookUp(self.large, self.side))
+            | "look up" >> Step(fn=partial(look_up_bucket, self.large, self.side))
         )

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
@@ -19,7 +18,6 @@ from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.lookup import Lookup
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tables import token_type
@@ -105,21 +103,18 @@ def cells(
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column, oov
 
 
-class LookUp(beam.DoFn):
+def look_up_bucket(
+    features: Sequence[CategoricalFeature],
+    side: str,
+    element: tuple[BucketKey, dict[str, Iterable[Any]]],
+) -> Iterator[pa.Table]:
     """A bucket's ids and the long form of cells that hold its values: long form with ids."""
-
-    def __init__(self, features: Sequence[CategoricalFeature], side: str) -> None:
-        """Look up large features of one side."""
-        self.features = {f"{side}/{f.name}": f for f in features}
-
-    @carried
-    def process(self, element: tuple[BucketKey, dict[str, Iterable[Any]]]) -> Iterator[pa.Table]:
-        """Look up one bucket, a piece at a time."""
-        (name, _), pieces = element
-        METER.enter(f"looking up {name}")
-        ids = bucket_ids(pieces["ids"])
-        for piece in pieces["cells"]:
-            yield with_ids(self.features[name], as_frame(load(piece)), ids).to_arrow()
+    (name, _), pieces = element
+    feature = next(f for f in features if f"{side}/{f.name}" == name)
+    METER.enter(f"looking up {name}")
+    ids = bucket_ids(pieces["ids"])
+    for piece in pieces["cells"]:
+        yield with_ids(feature, as_frame(load(piece)), ids).to_arrow()
 
 
 def bucket_ids(parts: Iterable[pa.Table | Part]) -> Lookup:

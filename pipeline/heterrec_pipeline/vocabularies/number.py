@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -30,7 +29,6 @@ from heterrec_pipeline.vocabularies.layout import (
 )
 from heterrec_pipeline.vocabularies.merge import ORDER, RANK, merged
 from heterrec_pipeline.vocabularies.write import vocabulary_rows
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES, BucketKey, as_frame, cut_by_bucket
 from heterrec_pipeline.wiring.reports import written
 from heterrec_pipeline.wiring.step import tables_in
@@ -87,29 +85,22 @@ class SortedBucket:
             yield (rules.name, bucket), store(self.job.parts, stem, table, batch=BATCH_ROWS)
 
 
-class CountBuckets(beam.DoFn):
+def count_bucket(
+    job: Job,
+    rules: dict[str, Rules],
+    element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]],
+    seen: dict[str, int],
+) -> Iterator[Any]:
     """Partial counts of a bucket to its sorted values: ((vocabulary, bucket), stored), and figures."""
-
-    def __init__(self, job: Job, rules: dict[str, Rules]) -> None:
-        """Count the vocabularies of these rules."""
-        self.job, self.rules = job, rules
-
-    @carried
-    def process(
-        self, element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]], seen: dict[str, int]
-    ) -> Iterator[Any]:
-        """Count one bucket."""
-        (name, bucket), pieces = element
-        METER.enter(f"counting {name}")
-        whole = pl.DataFrame(schema={"value": pl.String, "count": pl.Int64})
-        waiting: list[pl.DataFrame] = []
-        for piece in pieces["values"]:
-            waiting.append(as_frame(load(piece)))
-            if sum(map(len, waiting)) >= max(len(whole), 2**18):
-                whole, waiting = _summed([whole, *waiting]), []
-        yield from SortedBucket(self.job, self.rules[name], seen).outputs(
-            bucket, _summed([whole, *waiting])
-        )
+    (name, bucket), pieces = element
+    METER.enter(f"counting {name}")
+    whole = pl.DataFrame(schema={"value": pl.String, "count": pl.Int64})
+    waiting: list[pl.DataFrame] = []
+    for piece in pieces["values"]:
+        waiting.append(as_frame(load(piece)))
+        if sum(map(len, waiting)) >= max(len(whole), 2**18):
+            whole, waiting = _summed([whole, *waiting]), []
+    yield from SortedBucket(job, rules[name], seen).outputs(bucket, _summed([whole, *waiting]))
 
 
 def _summed(counts: list[pl.DataFrame]) -> pl.DataFrame:
@@ -131,21 +122,15 @@ def batches(
             yield rows
 
 
-class FindSizeCuts(beam.DoFn):
+def find_size_cuts(
+    rules: dict[str, Rules], element: tuple[int, Iterable[pa.Table]]
+) -> Iterator[tuple[str, Cut]]:
     """All figures to (vocabulary, `Cut`) of those vocabularies that `max_size` limits; `last` is not yet known."""
-
-    def __init__(self, rules: dict[str, Rules]) -> None:
-        """Cut the vocabularies of these rules."""
-        self.rules = rules
-
-    @carried
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[tuple[str, Cut]]:
-        """Cut each."""
-        found = all_figures(element[1])
-        for name, rules in self.rules.items():
-            if rules.max_size is not None:
-                mine = (pl.col("vocabulary") == name) & (pl.col("figure") == BY_COUNT)
-                yield name, cut_at(found.filter(mine).select("key", "values"), rules.max_size)
+    found = all_figures(element[1])
+    for name, own in rules.items():
+        if own.max_size is not None:
+            mine = (pl.col("vocabulary") == name) & (pl.col("figure") == BY_COUNT)
+            yield name, cut_at(found.filter(mine).select("key", "values"), own.max_size)
 
 
 def all_figures(tables: Iterable[pa.Table]) -> pl.DataFrame:
@@ -153,34 +138,26 @@ def all_figures(tables: Iterable[pa.Table]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=FIGURES), *map(as_frame, tables_in(tables))])
 
 
-class FindLast(beam.DoFn):
+def find_last_kept(
+    rules: dict[str, Rules],
+    element: tuple[str, Iterable[Stored | None]],
+    cuts: dict[str, Cut],
+    seen: dict[str, int],
+) -> Iterator[tuple[str, Cut]]:
     """All sorted buckets of a vocabulary to its cut: merges the values of the border until enough are found."""
-
-    def __init__(self, rules: dict[str, Rules]) -> None:
-        """Look into the vocabularies of these rules."""
-        self.rules = rules
-
-    @carried
-    def process(
-        self,
-        element: tuple[str, Iterable[Stored | None]],
-        cuts: dict[str, Cut],
-        seen: dict[str, int],
-    ) -> Iterator[tuple[str, Cut]]:
-        """Find the largest value that is kept of those that stand equally often."""
-        name, parts = element
-        cut = cuts[name]
-        if cut.tied == 0:
-            yield name, cut
+    name, parts = element
+    cut = cuts[name]
+    if cut.tied == 0:
+        yield name, cut
+        return
+    integral = is_integral(rules[name], seen)
+    left = cut.tied
+    for rows in merged(_border(p, integral, cut.border) for p in parts if p is not None):
+        if len(rows) >= left:
+            yield name, cut._replace(last=rows[ORDER][left - 1])
             return
-        integral = is_integral(self.rules[name], seen)
-        left = cut.tied
-        for rows in merged(_border(p, integral, cut.border) for p in parts if p is not None):
-            if len(rows) >= left:
-                yield name, cut._replace(last=rows[ORDER][left - 1])
-                return
-            left -= len(rows)
-        raise AssertionError(f"{name}: fewer values at the border {cut.border} than were counted")
+        left -= len(rows)
+    raise AssertionError(f"{name}: fewer values at the border {cut.border} than were counted")
 
 
 def _border(stored: Stored, integral: bool, count: int) -> Iterator[pl.DataFrame]:
@@ -192,132 +169,103 @@ def _border(stored: Stored, integral: bool, count: int) -> Iterator[pl.DataFrame
             return
 
 
-class MeasureBuckets(beam.DoFn):
+def measure_bucket(
+    rules: dict[str, Rules],
+    element: tuple[BucketKey, Stored],
+    cuts: dict[str, Cut],
+    seen: dict[str, int],
+) -> Iterator[pa.Table]:
     """Sorted buckets of cut vocabularies to figures: what the cut leaves, by remainder."""
-
-    def __init__(self, rules: dict[str, Rules]) -> None:
-        """Measure the vocabularies of these rules."""
-        self.rules = rules
-
-    @carried
-    def process(
-        self, element: tuple[BucketKey, Stored], cuts: dict[str, Cut], seen: dict[str, int]
-    ) -> Iterator[pa.Table]:
-        """Measure one bucket."""
-        (name, _), stored = element
-        rules = self.rules[name]
-        found = [
-            figures(name, BY_REMAINDER, rows["hash"] % rules.modulus)
-            for rows in batches(stored, is_integral(rules, seen), cuts[name], 1, 0)
-        ]
-        if found:
-            yield pl.concat(found).to_arrow()
+    (name, _), stored = element
+    own = rules[name]
+    found = [
+        figures(name, BY_REMAINDER, rows["hash"] % own.modulus)
+        for rows in batches(stored, is_integral(own, seen), cuts[name], 1, 0)
+    ]
+    if found:
+        yield pl.concat(found).to_arrow()
 
 
-class LayOut(beam.DoFn):
+def lay_out_vocabularies(
+    rules: dict[str, Rules], element: tuple[int, Iterable[pa.Table]]
+) -> Iterator[tuple[str, Layout]]:
     """All figures to (vocabulary, `Layout`)."""
-
-    def __init__(self, rules: dict[str, Rules]) -> None:
-        """Lay out the vocabularies of these rules."""
-        self.rules = rules
-
-    @carried
-    def process(self, element: tuple[int, Iterable[pa.Table]]) -> Iterator[tuple[str, Layout]]:
-        """Lay out each.
-
-        Raises:
-            DataError: a vocabulary has no values at all.
-        """
-        found = all_figures(element[1])
-        for name, rules in self.rules.items():
-            layout = lay_out(rules, found.filter(pl.col("vocabulary") == name))
-            if layout.distinct == 0:
-                if rules.feature is None:
-                    raise no_keys(rules.table, [])
-                raise all_missing(rules.feature.name, rules.feature.column, rules.table.name)
-            yield name, layout
+    found = all_figures(element[1])
+    for name, own in rules.items():
+        layout = lay_out(own, found.filter(pl.col("vocabulary") == name))
+        if layout.distinct == 0:
+            if own.feature is None:
+                raise no_keys(own.table, [])
+            raise all_missing(own.feature.name, own.feature.column, own.table.name)
+        yield name, layout
 
 
-class ToGroups(beam.DoFn):
+def to_group(
+    rules: dict[str, Rules], element: tuple[BucketKey, Stored], layouts: dict[str, Layout]
+) -> Iterator[tuple[BucketKey, Stored]]:
     """Sorted buckets to the groups that are numbered together: the buckets of a shard, or a bucket that is some shards."""
-
-    def __init__(self, rules: dict[str, Rules]) -> None:
-        """Group the vocabularies of these rules."""
-        self.rules = rules
-
-    @carried
-    def process(
-        self, element: tuple[BucketKey, Stored], layouts: dict[str, Layout]
-    ) -> Iterator[tuple[BucketKey, Stored]]:
-        """Group one bucket."""
-        (name, bucket), stored = element
-        groups = min(layouts[name].shards, self.rules[name].buckets)
-        yield (name, bucket % groups), stored
+    (name, bucket), stored = element
+    groups = min(layouts[name].shards, rules[name].buckets)
+    yield (name, bucket % groups), stored
 
 
-class NumberGroup(beam.DoFn):
+def number_group(
+    job: Job,
+    rules: dict[str, Rules],
+    element: tuple[BucketKey, Iterable[Stored | None]],
+    layouts: dict[str, Layout],
+    cuts: dict[str, Cut],
+    seen: dict[str, int],
+) -> Iterator[Any]:
     """A group's sorted buckets to written vocabulary shards, and ((vocabulary, bucket), part) of its values and ids."""
-
-    def __init__(self, job: Job, rules: dict[str, Rules]) -> None:
-        """Number the vocabularies of these rules."""
-        self.job, self.rules = job, rules
-
-    @carried
-    def process(
-        self,
-        element: tuple[BucketKey, Iterable[Stored | None]],
-        layouts: dict[str, Layout],
-        cuts: dict[str, Cut],
-        seen: dict[str, int],
-    ) -> Iterator[Any]:
-        """Number the shards of one group."""
-        (name, group), parts = element
-        rules, layout = self.rules[name], layouts[name]
-        if group >= layout.shards:
-            return
-        METER.enter(f"numbering {name}")
-        buckets = sorted(p for p in parts if p is not None)
-        integral = is_integral(rules, seen)
-        waiting = Waiting(self.job, rules)
-        for shard in range(group, layout.shards, min(layout.shards, rules.buckets)):
-            streams = (
-                batches(b, integral, cuts.get(name, Cut()), layout.shards, shard) for b in buckets
-            )
-            done: list[Written] = []
-            for rows in self._shard(rules, layout, shard, integral, merged(streams), done):
-                yield from waiting.add(rows)
-            yield written(done[0])
-        yield from waiting.flush()
-
-    def _shard(
-        self,
-        rules: Rules,
-        layout: Layout,
-        shard: int,
-        integral: bool,
-        values: Iterator[pl.DataFrame],
-        done: list[Written],
-    ) -> Iterator[pl.DataFrame]:
-        """Write a shard; yields its rows with their ids."""
-        stem, details = fit_details(rules.table, rules.feature, layout.size)
-        schema = vocabulary_schema(
-            integral,
-            feature=stem,
-            vocabulary_shards=layout.shards,
-            oov_buckets=rules.oov_buckets,
-            **details,
+    (name, group), parts = element
+    own, layout = rules[name], layouts[name]
+    if group >= layout.shards:
+        return
+    METER.enter(f"numbering {name}")
+    buckets = sorted(p for p in parts if p is not None)
+    integral = is_integral(own, seen)
+    waiting = Waiting(job, own)
+    for shard in range(group, layout.shards, min(layout.shards, own.buckets)):
+        streams = (
+            batches(b, integral, cuts.get(name, Cut()), layout.shards, shard) for b in buckets
         )
-        path = f"vocabularies/{shard_name(stem, shard, layout.shards)}"
-        first = layout.starts[shard]
-        with new_shard(self.job.root, path, schema, plain=("id", "value"), done=done) as sink:
-            for rows in values:
-                ids = pl.Series("id", np.arange(first, first + len(rows)))
-                rows = rows.with_columns(ids)
-                first += len(rows)
-                sink.write(vocabulary_rows(rows, schema))
-                yield rows
-        METER.wrote(f"vocabulary {stem}", done[0].rows)
-        assert first == layout.starts[shard + 1], (rules.name, shard)
+        done: list[Written] = []
+        for rows in _number_shard(job, own, layout, shard, integral, merged(streams), done):
+            yield from waiting.add(rows)
+        yield written(done[0])
+    yield from waiting.flush()
+
+
+def _number_shard(
+    job: Job,
+    rules: Rules,
+    layout: Layout,
+    shard: int,
+    integral: bool,
+    values: Iterator[pl.DataFrame],
+    done: list[Written],
+) -> Iterator[pl.DataFrame]:
+    """Write a shard; yields its rows with their ids."""
+    stem, details = fit_details(rules.table, rules.feature, layout.size)
+    schema = vocabulary_schema(
+        integral,
+        feature=stem,
+        vocabulary_shards=layout.shards,
+        oov_buckets=rules.oov_buckets,
+        **details,
+    )
+    path = f"vocabularies/{shard_name(stem, shard, layout.shards)}"
+    first = layout.starts[shard]
+    with new_shard(job.root, path, schema, plain=("id", "value"), done=done) as sink:
+        for rows in values:
+            ids = pl.Series("id", np.arange(first, first + len(rows)))
+            rows = rows.with_columns(ids)
+            first += len(rows)
+            sink.write(vocabulary_rows(rows, schema))
+            yield rows
+    METER.wrote(f"vocabulary {stem}", done[0].rows)
+    assert first == layout.starts[shard + 1], (rules.name, shard)
 
 
 class Waiting:
@@ -350,19 +298,14 @@ class Waiting:
             yield (self.rules.name, bucket), Part(0, self.rules.name, path, batch)
 
 
-class FittedSizes(beam.DoFn):
+def fitted_size_of(
+    rules: dict[str, Rules], element: tuple[str, Layout]
+) -> Iterator[tuple[str, Fitted]]:
     """Layouts of features to (feature, `Fitted`) without a table: their ids are looked up by bucket."""
-
-    def __init__(self, rules: dict[str, Rules]) -> None:
-        """Of the vocabularies of these rules."""
-        self.rules = rules
-
-    def process(self, element: tuple[str, Layout]) -> Iterator[tuple[str, Fitted]]:
-        """Name the feature."""
-        name, layout = element
-        feature = self.rules[name].feature
-        assert feature is not None
-        yield feature.name, Fitted(None, layout.size)
+    name, layout = element
+    feature = rules[name].feature
+    assert feature is not None
+    yield feature.name, Fitted(None, layout.size)
 
 
 WHY = b"heterrec_why"

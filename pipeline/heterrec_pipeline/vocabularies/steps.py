@@ -1,6 +1,7 @@
 """The wiring of large vocabularies: sorted buckets to numbered ones."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -12,13 +13,13 @@ from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
 from heterrec_pipeline.vocabularies.number import (
     FIGURES_TAG,
-    CountBuckets,
-    FindLast,
-    FindSizeCuts,
-    LayOut,
-    MeasureBuckets,
-    NumberGroup,
-    ToGroups,
+    count_bucket,
+    find_last_kept,
+    find_size_cuts,
+    lay_out_vocabularies,
+    measure_bucket,
+    number_group,
+    to_group,
 )
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
@@ -69,18 +70,20 @@ class NumberValues(Composite):
             cuts = self._cuts(buckets, figures, limited)
             cut = buckets | "of cut ones" >> beam.Filter(_is_limited, limited)
             measured = of_type(cut, tuple[BucketKey, Stored]) | "measure" >> Step(
-                do_fn=MeasureBuckets(self.rules),
+                fn=partial(measure_bucket, self.rules),
                 side_inputs=(AsDict(cuts), AsDict(self.kinds)),
                 spread=True,
             )
             figures = of_type((figures, measured) | "all figures" >> beam.Flatten(), pa.Table)
-        layouts = figures | "lay out" >> AllToOne(do_fn=LayOut(self.rules), kind=tuple[str, Layout])
+        layouts = figures | "lay out" >> AllToOne(
+            fn=partial(lay_out_vocabularies, self.rules), kind=tuple[str, Layout]
+        )
         groups = [(n, b) for n, r in self.rules.items() for b in range(r.buckets)]
         index = (
             buckets
             | "to groups"
             >> Step(
-                do_fn=ToGroups(self.rules),
+                fn=partial(to_group, self.rules),
                 side_inputs=(AsDict(layouts),),
                 kind=tuple[BucketKey, Stored],
                 spread=True,
@@ -88,7 +91,7 @@ class NumberValues(Composite):
             | "by group" >> ByShard(shards=groups, kind=tuple[BucketKey, Stored | None])
             | "number"
             >> Step(
-                do_fn=NumberGroup(self.job, self.rules),
+                fn=partial(number_group, self.job, self.rules),
                 ledger=self.ledger,
                 side_inputs=(AsDict(layouts), AsDict(cuts), AsDict(self.kinds)),
                 kind=tuple[BucketKey, Part],
@@ -99,7 +102,7 @@ class NumberValues(Composite):
     def _cuts(self, buckets: PCollection, figures: PCollection, limited: frozenset[str]) -> Any:
         """(vocabulary, `Cut`) of the vocabularies that `max_size` limits."""
         counts = figures | "find cuts" >> AllToOne(
-            do_fn=FindSizeCuts(self.rules), kind=tuple[str, Cut]
+            fn=partial(find_size_cuts, self.rules), kind=tuple[str, Cut]
         )
         ones = buckets | "of limited ones" >> beam.Filter(_is_limited, limited)
         return (
@@ -108,7 +111,7 @@ class NumberValues(Composite):
             | "every vocabulary" >> ByShard(shards=sorted(limited), kind=tuple[str, Stored | None])
             | "find last"
             >> Step(
-                do_fn=FindLast(self.rules),
+                fn=partial(find_last_kept, self.rules),
                 side_inputs=(AsDict(counts), AsDict(self.kinds)),
                 kind=tuple[str, Cut],
             )
@@ -145,7 +148,7 @@ class CountValues(Composite):
             | "by value" >> Exchange(job=self.job, key=BucketKey)
             | "count"
             >> Step(
-                do_fn=CountBuckets(self.job, self.rules),
+                fn=partial(count_bucket, self.job, self.rules),
                 side_inputs=(AsDict(self.kinds),),
                 tags=(FIGURES_TAG,),
                 tag_kinds={FIGURES_TAG: pa.Table},

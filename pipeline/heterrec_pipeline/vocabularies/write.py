@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow as pa
 
@@ -12,7 +11,6 @@ from heterrec_pipeline.files.parts import Stored, load
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.carried import carried
 from heterrec_pipeline.wiring.reports import written
 from heterrec_schemas.tables import shard_name, vocabulary_schema
 from heterrec_schemas.tokens import vocabulary_shards
@@ -46,28 +44,22 @@ def write_vocabulary(
     METER.wrote(f"vocabulary {name}", len(frame))
 
 
-class WriteItemVocabulary(beam.DoFn):
+def write_item_vocabulary(
+    job: Job, index: pa.Table | Stored, seen: dict[str, int]
+) -> Iterator[Any]:
     """The index of the items to the shards of the item vocabulary."""
-
-    def __init__(self, job: Job) -> None:
-        """Write for one job."""
-        self.job = job
-
-    @carried
-    def process(self, index: pa.Table | Stored, seen: dict[str, int]) -> Iterator[Any]:
-        """Write every shard."""
-        declared = self.job.spec.items.catalogue_vocabulary
-        values = pl.DataFrame(pl.from_arrow(load(index))).select(
-            "id", pl.col("key").alias("value"), pl.lit(1, pl.Int64).alias("count"), "shard"
-        )
-        stem, details = fit_details(self.job.items, None, len(values))
-        for file in write_vocabulary(
-            self.job.root,
-            stem,
-            values.to_arrow(),
-            integral=Seen(seen.get(ITEMS, 0)).integral,
-            shards=vocabulary_shards(len(values), declared.shards),
-            oov_buckets=declared.oov_buckets,
-            **details,
-        ):
-            yield written(file)
+    declared = job.spec.items.catalogue_vocabulary
+    values = pl.DataFrame(pl.from_arrow(load(index))).select(
+        "id", pl.col("key").alias("value"), pl.lit(1, pl.Int64).alias("count"), "shard"
+    )
+    stem, details = fit_details(job.items, None, len(values))
+    for file in write_vocabulary(
+        job.root,
+        stem,
+        values.to_arrow(),
+        integral=Seen(seen.get(ITEMS, 0)).integral,
+        shards=vocabulary_shards(len(values), declared.shards),
+        oov_buckets=declared.oov_buckets,
+        **details,
+    ):
+        yield written(file)

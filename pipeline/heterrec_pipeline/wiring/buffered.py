@@ -1,6 +1,6 @@
-"""Steps that wait for enough: a few large pieces a bundle rather than many small ones."""
+"""A step that buffers its input: a few large outputs per bundle instead of many small ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -8,46 +8,42 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.telemetry.spans import Watch
+from heterrec_pipeline.wiring.step import watched
 
 
 class Buffered(beam.DoFn):
-    """Keeps tables, or (key, table), until there are enough of them; then makes something of all that waits."""
+    """Buffers tables, or (key, table), and calls a function with all of them when there are enough bytes, and per bundle."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    watch: Watch | None = None
+
+    def __init__(self, fn: Callable[[list[Any]], Iterator[Any]], enough: int) -> None:
+        """Call `fn` with a list of at least one element once the buffered tables reach `enough` bytes."""
+        self.fn, self.enough = fn, enough
         self.start_bundle()
 
     def start_bundle(self) -> None:
-        """Begin with nothing."""
-        self._waiting: list[Any] = []
+        """Empty the buffer."""
+        self._buffer: list[Any] = []
         self._bytes = 0
 
-    @carried
     def process(self, element: Any) -> Iterator[Any]:
-        """Keep an element; with enough of them, hand on."""
-        table = element if isinstance(element, pa.Table) else element[1]
-        self._waiting.append(element)
-        self._bytes += table.nbytes
-        if self._bytes >= self.enough():
-            yield from self._take()
+        """Buffer an element; yield outputs when there are enough."""
+        with watched(self.watch, "process", element):
+            table = element if isinstance(element, pa.Table) else element[1]
+            self._buffer.append(element)
+            self._bytes += table.nbytes
+            if self._bytes >= self.enough:
+                yield from self._flush()
 
-    @carried
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Hand on the rest."""
-        for value in self._take():
-            yield GlobalWindows.windowed_value(value)
+        """Yield the outputs of the rest."""
+        with watched(self.watch, "finish_bundle"):
+            for value in self._flush():
+                yield GlobalWindows.windowed_value(value)
 
-    def _take(self) -> Iterator[Any]:
-        waiting = self._waiting
+    def _flush(self) -> Iterator[Any]:
+        buffered = self._buffer
         self.start_bundle()
-        if waiting:
-            yield from self.hand_on(waiting)
-
-    def enough(self) -> int:
-        """How many bytes are enough."""
-        raise NotImplementedError
-
-    def hand_on(self, waiting: list[Any]) -> Iterator[Any]:
-        """What becomes of the elements that waited, at least one."""
-        raise NotImplementedError
+        if buffered:
+            yield from self.fn(buffered)

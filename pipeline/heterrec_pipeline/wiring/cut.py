@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 import polars as pl
@@ -29,29 +30,24 @@ def cut_by_bucket(table: pa.Table, numbers: pl.Series) -> Iterator[tuple[int, pa
         yield int(piece["__bucket"][0]), piece.drop("__bucket").to_arrow().cast(table.schema)
 
 
-class CutByHash(Buffered):
-    """(vocabulary, table) to ((vocabulary, bucket), table) by the hash of a text column."""
+def cut_by_hash(
+    column: str, buckets: Mapping[str, int], named: list[tuple[str, pa.Table]]
+) -> Iterator[tuple[BucketKey, pa.Table]]:
+    """Cut (vocabulary, table) pairs by the hash of a text column: ((vocabulary, bucket), table).
 
-    def __init__(self, column: str, buckets: Mapping[str, int]) -> None:
-        """Cut by a column; `buckets` says into how many by vocabulary."""
-        super().__init__()
-        self.column, self.buckets = column, dict(buckets)
-
-    def enough(self) -> int:
-        """Enough for good pieces."""
-        return FLUSH_BYTES
-
-    def hand_on(self, waiting: list[tuple[str, pa.Table]]) -> Iterator[tuple[BucketKey, pa.Table]]:
-        """Cut by bucket, a vocabulary at a time."""
-        by_name: dict[str, list[pa.Table]] = {}
-        for name, table in waiting:
-            by_name.setdefault(name, []).append(table)
-        for name, tables in by_name.items():
-            whole = pa.concat_tables(tables)
-            texts = pl.Series(whole[self.column]).cast(pl.String)
-            numbers = bucket_numbers(texts, self.buckets[name])
-            for bucket, piece in cut_by_bucket(whole, numbers):
-                yield (name, bucket), piece
+    Args:
+        column: the text column.
+        buckets: the number of buckets per vocabulary.
+        named: tables of one schema per vocabulary.
+    """
+    by_name: dict[str, list[pa.Table]] = {}
+    for name, table in named:
+        by_name.setdefault(name, []).append(table)
+    for name, tables in by_name.items():
+        whole = pa.concat_tables(tables)
+        texts = pl.Series(whole[column]).cast(pl.String)
+        for bucket, piece in cut_by_bucket(whole, bucket_numbers(texts, buckets[name])):
+            yield (name, bucket), piece
 
 
 def as_frame(table: pa.Table) -> pl.DataFrame:
@@ -82,5 +78,7 @@ class CutTables(Composite):
         if self.name is not None:
             pairs = tables | f"as {self.name}" >> beam.Map(_named, self.name)
             tables = of_type(pairs, tuple[str, pa.Table])
-        pieces = tables | "cut by hash" >> beam.ParDo(CutByHash(self.column, self.buckets))
+        pieces = tables | "cut by hash" >> beam.ParDo(
+            Buffered(partial(cut_by_hash, self.column, self.buckets), FLUSH_BYTES)
+        )
         return of_type(pieces, tuple[BucketKey, pa.Table])

@@ -7,6 +7,7 @@ that is written depends on the order of a group.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -16,25 +17,16 @@ from apache_beam.pvalue import PCollection
 from heterrec_pipeline.files.parts import Part, Stored, load, store, write_parts
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.wiring.buffered import Buffered
-from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.step import Composite, of_type
+from heterrec_pipeline.wiring.step import Composite, Step, of_type
 
 SPILL_BYTES = 32 * 2**20
 DISTRIBUTED = ("DataflowRunner", "FlinkRunner", "SparkRunner")
 """Engines whose shuffle does not live in one machine's memory."""
 
 
-class StoreTable(beam.DoFn):
+def store_table(folder: str, stem: str, table: pa.Table) -> Iterator[Stored]:
     """Tables to `Stored` references."""
-
-    def __init__(self, folder: str, stem: str) -> None:
-        """Write into the folder of parts."""
-        self.folder, self.stem = folder, stem
-
-    @carried
-    def process(self, table: pa.Table) -> Iterator[Stored]:
-        """Write one table."""
-        yield store(self.folder, self.stem, table)
+    yield store(folder, stem, table)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -46,28 +38,17 @@ class ByReference(Composite):
 
     def expand(self, tables: PCollection) -> PCollection:
         """Write each table to a part."""
-        stored = tables | "store" >> beam.ParDo(StoreTable(self.job.parts, self.stem))
-        return of_type(stored, Stored)
+        return tables | "store" >> Step(
+            fn=partial(store_table, self.job.parts, self.stem), kind=Stored
+        )
 
 
-class Spill(Buffered):
-    """(key, table) to (key, part), some tables a file."""
-
-    def __init__(self, folder: str, stem: str) -> None:
-        """Write into the folder of parts."""
-        super().__init__()
-        self.folder, self.stem = folder, stem
-
-    def enough(self) -> int:
-        """As much as a file should hold."""
-        return SPILL_BYTES
-
-    def hand_on(self, waiting: list[tuple[Any, pa.Table]]) -> Iterator[tuple[Any, Part]]:
-        """Write a file for each schema."""
-        for alike in _by_schema(waiting):
-            path = write_parts(self.folder, self.stem, [table for _, table in alike])
-            for batch, (key, _) in enumerate(alike):
-                yield key, Part(0, self.stem, path, batch)
+def spill(folder: str, stem: str, pieces: list[tuple[Any, pa.Table]]) -> Iterator[tuple[Any, Part]]:
+    """Write (key, table) pairs to files of the parts folder, one per schema; yields (key, part)."""
+    for alike in _by_schema(pieces):
+        path = write_parts(folder, stem, [table for _, table in alike])
+        for batch, (key, _) in enumerate(alike):
+            yield key, Part(0, stem, path, batch)
 
 
 def _by_schema(pieces: list[tuple[Any, pa.Table]]) -> Iterable[list[tuple[Any, pa.Table]]]:
@@ -109,5 +90,7 @@ class Exchange(Composite):
             return of_type(pieces, tuple[self.key, pa.Table])  # type: ignore[name-defined]
         if name in self.references:
             return of_type(pieces, tuple[self.key, Part])  # type: ignore[name-defined]
-        spilled = pieces | f"spill {name}" >> beam.ParDo(Spill(self.job.parts, name))
+        spilled = pieces | f"spill {name}" >> beam.ParDo(
+            Buffered(partial(spill, self.job.parts, name), SPILL_BYTES)
+        )
         return of_type(spilled, tuple[self.key, Part])  # type: ignore[name-defined]

@@ -6,14 +6,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
-from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.step import Composite
-
-
-class _SplitFile(beam.DoFn):
-    @carried
-    def process(self, file: InputFile):  # type: ignore[no-untyped-def]
-        yield from split_file(file)
+from heterrec_pipeline.wiring.step import Composite, Step
 
 
 @dataclass(eq=False, kw_only=True)
@@ -27,5 +20,5 @@ class ListSplits(Composite):
         return (
             root
             | "files" >> beam.Create(list(self.files), reshuffle=False)
-            | "split" >> beam.ParDo(_SplitFile()).with_output_types(Split)
+            | "split" >> Step(fn=split_file, kind=Split)
         )

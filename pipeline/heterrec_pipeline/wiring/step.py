@@ -1,7 +1,9 @@
-"""Pieces that every room's wiring uses: typed outputs, grouping by one key, and the kinds of values seen."""
+"""Building blocks of the graph: a function as a step, grouping under one key or by shard, typed collections."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -10,7 +12,12 @@ from apache_beam.pvalue import PCollection
 from apache_beam.typehints.decorators import IOTypeHints
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from heterrec_pipeline.telemetry import spans
+from heterrec_pipeline.telemetry.spans import Watch
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
+from heterrec_schemas.errors import HeterrecError
+
+StepFn = Callable[..., Iterator[Any]]
 
 
 class Composite(beam.PTransform):
@@ -40,11 +47,89 @@ def _with_key(table: pa.Table) -> tuple[int, pa.Table]:
     return 0, table
 
 
+class Each(beam.DoFn):
+    """A plain generator function as a DoFn: its calls are timed, and its errors keep their class on the way to the caller."""
+
+    watch: Watch | None = None
+    """Name and build of the step; set when the graph is drawn."""
+
+    def __init__(self, fn: StepFn) -> None:
+        """Wrap a module-level function, or a `partial` of one, of (element, *side inputs)."""
+        self.fn = fn
+
+    def default_label(self) -> str:
+        """The function's name, which engines show."""
+        fn = self.fn.func if isinstance(self.fn, partial) else self.fn
+        return fn.__name__
+
+    def process(self, element: Any, *side_inputs: Any) -> Iterator[Any]:
+        """Yield what the function yields for one element."""
+        with watched(self.watch, "process", element):
+            yield from self.fn(element, *side_inputs) or ()
+
+
+@contextmanager
+def watched(watch: Watch | None, call: str, element: object = None) -> Iterator[None]:
+    """Time a call of a step. An error of the project is raised as a `RuntimeError` from which `worker_errors` restores it."""
+    try:
+        with spans.step(watch, call, element):
+            yield
+    except HeterrecError as error:
+        raise RuntimeError(f"{error.message} {error.to_wire()}") from error
+
+
+@dataclass(eq=False, kw_only=True)
+class Step(Composite):
+    """A function on elements, as a transform whose counts, rejects and files go to the ledger.
+
+    Returns the main output, or with `tags` a tuple of the main output and one collection per tag.
+
+    Attributes:
+        fn: a generator function of (element, *side inputs), usually a `partial` that binds the job; or a DoFn with bundle
+            state.
+        ledger: takes counts, rejects and files; None for a step that reports nothing.
+        side_inputs: passed to `fn` behind the element.
+        tags: names of further outputs.
+        kind: the type of the main output's elements, which decides their coder.
+        tag_kinds: types of the further outputs' elements.
+        spread: redistribute the elements first. A step that reads splits then uses all workers, and is a stage of its own.
+            (FnApiRunner finishes a collection only when all its consumers have finished. Two readings that share their
+            splits directly, one depending on the other, would wait for each other for ever.)
+    """
+
+    fn: StepFn | beam.DoFn
+    ledger: Ledger | None = None
+    side_inputs: tuple[Any, ...] = ()
+    tags: tuple[str, ...] = ()
+    kind: Any = pa.Table
+    tag_kinds: dict[str, Any] = field(default_factory=dict)
+    spread: bool = False
+
+    def expand(self, collection: PCollection) -> Any:
+        """Apply the function to every element."""
+        if self.spread:
+            collection = collection | "spread" >> beam.Reshuffle()
+        do_fn = self.fn if isinstance(self.fn, beam.DoFn) else Each(self.fn)
+        done = collection | "each" >> beam.ParDo(do_fn, *self.side_inputs).with_outputs(
+            COUNTS, REJECTS, FILES, *self.tags, main="main"
+        )
+        if self.ledger is not None:
+            self.ledger.take(
+                of_type(done[COUNTS], tuple[str, int]),
+                of_type(done[REJECTS], pa.Table),
+                done[FILES],
+            )
+        main = of_type(done["main"], self.kind)
+        if not self.tags:
+            return main
+        return (main, *(of_type(done[t], self.tag_kinds.get(t, Any)) for t in self.tags))
+
+
 @dataclass(eq=False, kw_only=True)
 class AllToOne(Composite):
-    """Give all tables of a collection to one call of a DoFn, as (0, tables); it is called even when there are none."""
+    """A `Step` that gets all tables of a collection in one call, as (0, tables); it is called even when there are none."""
 
-    do_fn: beam.DoFn
+    fn: StepFn
     ledger: Ledger | None = None
     side_inputs: tuple[Any, ...] = ()
     tags: tuple[str, ...] = ()
@@ -60,49 +145,12 @@ class AllToOne(Composite):
             | "gather" >> beam.GroupByKey()
         )
         return grouped | "do" >> Step(
-            do_fn=self.do_fn,
+            fn=self.fn,
             ledger=self.ledger,
             side_inputs=self.side_inputs,
             tags=self.tags,
             kind=self.kind,
         )
-
-
-@dataclass(eq=False, kw_only=True)
-class Step(Composite):
-    """A ParDo whose counts, rejects and files go to the ledger.
-
-    Gives back the main output, or with `tags` a tuple of the main output and one collection a tag. With `spread` its elements
-    are first redistributed: a reading of splits spreads over all workers, and is a stage of its own. (FnApiRunner waits for
-    all consumers of a collection before it takes the collection as finished, so that readings which share their splits
-    directly, one depending on another, would wait for ever.)
-    """
-
-    do_fn: beam.DoFn
-    ledger: Ledger | None = None
-    side_inputs: tuple[Any, ...] = ()
-    tags: tuple[str, ...] = ()
-    kind: Any = pa.Table
-    tag_kinds: dict[str, Any] = field(default_factory=dict)
-    spread: bool = False
-
-    def expand(self, collection: PCollection) -> Any:
-        """Apply the DoFn."""
-        if self.spread:
-            collection = collection | "spread" >> beam.Reshuffle()
-        done = collection | "each" >> beam.ParDo(self.do_fn, *self.side_inputs).with_outputs(
-            COUNTS, REJECTS, FILES, *self.tags, main="main"
-        )
-        if self.ledger is not None:
-            self.ledger.take(
-                of_type(done[COUNTS], tuple[str, int]),
-                of_type(done[REJECTS], pa.Table),
-                done[FILES],
-            )
-        main = of_type(done["main"], self.kind)
-        if not self.tags:
-            return main
-        return (main, *(of_type(done[t], self.tag_kinds.get(t, Any)) for t in self.tags))
 
 
 @dataclass(eq=False, kw_only=True)

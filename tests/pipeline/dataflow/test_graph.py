@@ -58,14 +58,14 @@ SIDES = [
     ),
     Side(r"kinds/either/Combine/ParDo", "kinds of values", "16 bytes a feature"),
     Side(r"(List the items|list|list [^/]*)/split", "splits", "a reference for 128 MB of input"),
-    Side(r"Items from the log/aggregate/each/ParDo\(AggregateItems\)", "splits", "16 references"),
-    Side(r"write items/write shard/each/ParDo\(WriteItemShard\)", "shards", "400 bytes a shard"),
-    Side(r"find cuts/do/each/ParDo\(FindCuts\)", "two times", "16 bytes"),
+    Side(r"Items from the log/aggregate/each/ParDo\(aggregate_items\)", "splits", "16 references"),
+    Side(r"write items/write shard/each/ParDo\(write_item_shard\)", "shards", "400 bytes a shard"),
+    Side(r"find cuts/do/each/ParDo\(find_cuts\)", "two times", "16 bytes"),
     Side(r"Sequences/no items/Map\(decode\)", "no item shards: the layout refers", "nothing"),
     Side(r"Publish/add up/Combine/ParDo", "counts", "30 bytes a name"),
     Side(r"Publish/all files", "files written", "400 bytes a file"),
-    Side(r"Publish/hash inputs/each/ParDo\(HashInputs\)", "input files", "400 bytes a file"),
-    Side(r"write rejects/do/each/ParDo\(WriteRejects\)", "a summary", "samples of each reason"),
+    Side(r"Publish/hash inputs/each/ParDo\(hash_inputs\)", "input files", "400 bytes a file"),
+    Side(r"write rejects/do/each/ParDo\(write_rejects\)", "a summary", "samples of each reason"),
 ]
 
 TOP = [
@@ -99,15 +99,17 @@ BY_BUCKET = {
 """What keys and values that no worker holds are grouped by, beside the above."""
 SIDES_BY_BUCKET = [
     Side(r"[^/]*keys/add up/UnKey", "how many keys there are", "a number"),
-    Side(r"[^/]*keys/check/each/ParDo\(CheckKept\)", "how many keys there are", "a number"),
-    Side(r"[^/]*keys/keep left out/each/ParDo\(StoreLeftOut\)", "paths", "400 bytes a split"),
+    Side(r"[^/]*keys/check/each/ParDo\(check_kept\)", "how many keys there are", "a number"),
+    Side(r"[^/]*keys/keep left out/each/ParDo\(store_left_out\)", "paths", "400 bytes a split"),
     Side(r"[^/]*keys/all splits", "splits", "a reference for 128 MB of input"),
     Side(
-        r"lay out/do/each/ParDo\(LayOut\)", "first ids of shards", "3 bytes a shard, 2^16 at most"
+        r"lay out/do/each/ParDo\(lay_out_vocabularies\)",
+        "first ids of shards",
+        "3 bytes a shard, 2^16 at most",
     ),
     Side(r"number[^/]*/no cuts/Map\(decode\)", "no cuts: there is no max_size", "nothing"),
-    Side(r"find cuts/do/each/ParDo\(FindCuts\)", "two numbers a feature", "100 bytes"),
-    Side(r"find last/each/ParDo\(FindLast\)", "a value a feature", "the text of a value"),
+    Side(r"find cuts/do/each/ParDo\(find_size_cuts\)", "two numbers a feature", "100 bytes"),
+    Side(r"find last/each/ParDo\(find_last_kept\)", "a value a feature", "the text of a value"),
     Side(r"fit[^/]*/every fit", "paths of fitted features", "400 bytes a feature"),
 ]
 
@@ -221,14 +223,20 @@ def test_what_goes_by_bucket_is_meant_too(by_bucket: Graph) -> None:
     more = [f"{side.producer}.*" for side in SIDES_BY_BUCKET]
     strange, idle = unexplained(by_bucket.side_inputs(), [*known, *more])
     assert (strange, [p for p in idle if p in more]) == ([], [])
-    held = r"(NumberKeys|ReadRepeated|WriteItemVocabulary|CheckLog)\)$"
+    held = r"(number_key_table|read_repeated|write_item_vocabulary|check_log)\)$"
     assert [t.unique_name for t in by_bucket.steps if re.search(held, t.unique_name)] == []
 
 
 def test_readings_are_stages_of_their_own(graph: Graph) -> None:
     """A reading that waits for a side input must not be fused with one that makes it."""
     names = {t.unique_name for t in graph.steps}
-    for reader in ("ReadKeys", "ReadRepeated", "CollectValues", "EncodeItems", "ReadLog"):
+    for reader in (
+        "read_key_splits",
+        "read_repeated",
+        "CollectValues",
+        "encode_item_split",
+        "read_log",
+    ):
         steps = [n for n in names if n.endswith(f"ParDo({reader})")]
         assert steps, reader
         for step in steps:

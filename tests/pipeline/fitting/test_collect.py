@@ -7,12 +7,12 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pieces import categorical, embedding, numeric, sorted_out, table_job, written_file
 
 from heterrec_pipeline.fitting import collect
-from heterrec_pipeline.fitting.collect import CollectValues, FinishFit
+from heterrec_pipeline.fitting.collect import CollectValues, finish_fit
 from heterrec_pipeline.keys.one_table import LOSERS
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.wiring.step import EMPTY
-from heterrec_schemas.errors import from_wire
+from heterrec_schemas.errors import DataError
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 from heterrec_schemas.values import Seen
 
@@ -71,7 +71,7 @@ def test_a_table_without_such_features_is_not_read() -> None:
 
 
 def finished(feature: Any, parts: list[pa.Table], seen: dict[str, int]) -> pa.Table:
-    ((output,), _) = sorted_out(FinishFit(table_job(feature)).process((feature.name, parts), seen))
+    ((output,), _) = sorted_out(finish_fit(table_job(feature), (feature.name, parts), seen))
     assert output[0] == feature.name
     return output[1]
 
@@ -89,6 +89,5 @@ def test_parts_become_vocabularies_and_boundaries() -> None:
 
 @pytest.mark.parametrize("feature", [categorical(), numeric()])
 def test_a_feature_that_no_part_mentions_is_refused(feature: Any) -> None:
-    with pytest.raises(RuntimeError, match="every value") as error:
+    with pytest.raises(DataError, match="every value"):
         finished(feature, [EMPTY], {})
-    assert from_wire(str(error.value)) is not None

@@ -12,14 +12,14 @@ from pieces import QUICK, embedding, table_job, written_file
 from heterrec_pipeline.fitting import quantizers
 from heterrec_pipeline.fitting.quantizers import (
     BlockSample,
-    FitBlocks,
-    JoinBlocks,
-    PlanPasses,
     blocks,
+    fit_blocks,
+    join_blocks,
+    plan_passes,
 )
 from heterrec_pipeline.keys.one_table import LOSERS
 from heterrec_pipeline.reading.files import Split
-from heterrec_schemas.errors import from_wire
+from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import stable_hash
 
 
@@ -97,12 +97,10 @@ def fitted(folder: Path, feature: Any, lines: list[list[str]], keys: list[str]) 
         for k, some in enumerate(lines)
     ]
     index = index_of(keys)
-    plan = list(PlanPasses(table).process(feature.name, len(index)))
+    plan = list(plan_passes(table, feature.name, len(index)))
     losers = LOSERS.empty_table()
-    parts = [
-        p for b in plan for _, p in FitBlocks(table).process(b, reversed(splits), index, losers)
-    ]
-    ((name, quantizer),) = JoinBlocks(table).process((feature.name, reversed(parts)))
+    parts = [p for b in plan for _, p in fit_blocks(table, b, reversed(splits), index, losers)]
+    ((name, quantizer),) = join_blocks(table, (feature.name, reversed(parts)))
     assert name == feature.name
     return quantizer, plan
 
@@ -135,8 +133,5 @@ def test_blocks_fitted_alone_join_to_the_whole(
     ],
 )
 def test_a_feature_without_a_vector_is_refused(tmp_path: Path, line: str, detail: str) -> None:
-    with pytest.raises(
-        RuntimeError, match=f"'look': every value of column 'look' in items {detail}"
-    ) as error:
+    with pytest.raises(DataError, match=f"'look': every value of column 'look' in items {detail}"):
         fitted(tmp_path, embedding(), [[line]], ["1"])
-    assert from_wire(str(error.value)) is not None

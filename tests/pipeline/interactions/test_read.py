@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from pieces import QUICK, sorted_out, spec_of, written_file
 
 from heterrec_pipeline.interactions.join import (
-    CheckLog,
-    CheckRows,
-    JoinItems,
+    check_log,
+    check_rows,
+    join_items,
     known_rows,
     shuffle_columns,
     with_tie,
 )
-from heterrec_pipeline.interactions.read import ReadLog, log_columns, orders, parse_rows
+from heterrec_pipeline.interactions.read import log_columns, orders, parse_rows, read_log
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
@@ -192,9 +192,8 @@ def run(policy: str, folder: Path, report: bool = True) -> tuple[list[Any], Any,
     """The rows of the shuffle, the counts and the rejects of a small log."""
     spec = spec_with(policy)
     split = Split(written_file(folder / "log.csv", CSV))
-    tables, tagged = sorted_out(ReadLog(log_columns(spec), report=report).process(split))
-    check = CheckLog(spec)
-    outputs = [sorted_out(check.process(t, INDEX)) for t in tables]
+    tables, tagged = sorted_out(read_log(log_columns(spec), split, report=report))
+    outputs = [sorted_out(check_log(spec, t, INDEX)) for t in tables]
     rows = [row for main, _ in outputs for t in main for row in t.to_pylist()]
     counts: dict[str, int] = {}
     rejects = []
@@ -235,16 +234,15 @@ def test_a_log_is_read_and_checked(tmp_path: Path, policy: str) -> None:
 def test_a_second_reading_reports_nothing(tmp_path: Path) -> None:
     spec = spec_with()
     split = Split(written_file(tmp_path / "log.csv", CSV))
-    _, tagged = sorted_out(ReadLog(log_columns(spec), report=False).process(split))
+    _, tagged = sorted_out(read_log(log_columns(spec), split, report=False))
     assert tagged == {}
 
 
 def test_another_index_takes_the_place_of_the_first() -> None:
     table = pa.table({"user": ["u"], "item": ["1"], "time": [1]})
     rows = located(ReadBatch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
-    check = CheckLog(spec_of())
     for index, item in ((INDEX, 10), (INDEX.set_column(1, "id", [[20, 21]]), 20)):
-        main, _ = sorted_out(check.process(rows, index))
+        main, _ = sorted_out(check_log(spec_of(), rows, index))
         assert main[0]["item_index"].to_pylist() == [item]
 
 
@@ -254,21 +252,21 @@ def test_checked_and_joined_apart_is_as_in_one(tmp_path: Path, policy: str) -> N
     lines += ["w,2,7,buy,", "x,8,8,view", "y,,9,view,1", "z,7,1,view,0"]
     split = Split(written_file(tmp_path / "log.csv", "\n".join(lines).encode()))
     spec = spec_with(policy)
-    rows, _ = sorted_out(ReadLog(log_columns(spec)).process(split))
+    rows, _ = sorted_out(read_log(log_columns(spec), split))
     whole, reports = [], []
     for table in rows:
-        main, tagged = sorted_out(CheckLog(spec).process(table, INDEX))
+        main, tagged = sorted_out(check_log(spec, table, INDEX))
         whole += main
         reports.append(tagged)
     parted, others = [], []
     ids = [INDEX.select(["key", "id"]).rename_columns(["value", "id"])]
     for table in rows:
-        main, tagged = sorted_out(CheckRows(spec).process(table))
+        main, tagged = sorted_out(check_rows(spec, table))
         others.append(tagged)
         for name, readable in main:
             assert name == "items"
             pieces = {"ids": ids, "log": [readable.slice(0, 2), readable.slice(2)]}
-            joined, tagged = sorted_out(JoinItems(spec).process(((name, 0), pieces)))
+            joined, tagged = sorted_out(join_items(spec, ((name, 0), pieces)))
             parted += joined
             others.append(tagged)
     assert pa.concat_tables(parted).equals(pa.concat_tables(whole))

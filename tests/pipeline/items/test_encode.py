@@ -19,11 +19,12 @@ from pieces import (
     written_file,
 )
 
+from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import read_part
 from heterrec_pipeline.items import place
-from heterrec_pipeline.items.encode import EncodeItems, EncodeUsers, missing_rows
+from heterrec_pipeline.items.encode import encode_item_split, encode_user_split
 from heterrec_pipeline.items.place import item_cuts
 from heterrec_pipeline.keys.one_table import LOSERS
 from heterrec_pipeline.reading.files import Split
@@ -68,9 +69,12 @@ def test_items_go_to_their_shards_in_order(
     spec = spec_of(items={"catalogue_vocabulary": {"oov_buckets": 3}}, output={"item_shards": 3})
     table = table_job(*FEATURES, joined=joined)
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
-    do = EncodeItems(job_of(spec, tmp_path), table, report=True)
     index = index_of(["1", "2", "4", "5"], first=5)
-    parts, tagged = sorted_out(do.process(split, index, LOSERS.empty_table(), FITTED))
+    parts, tagged = sorted_out(
+        encode_item_split(
+            job_of(spec, tmp_path), table, split, index, LOSERS.empty_table(), FITTED, report=True
+        )
+    )
     shards: dict[int, list[dict[str, Any]]] = {}
     for shard, part in parts:
         assert part.table == "items"
@@ -94,8 +98,12 @@ def test_items_go_to_their_shards_in_order(
 
 def test_cells_that_were_reported_before_are_not_again(tmp_path: Path) -> None:
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
-    do = EncodeItems(job_of(spec_of(), tmp_path), table_job(*FEATURES), report=False)
-    _, tagged = sorted_out(do.process(split, index_of(["2"], 2), LOSERS.empty_table(), FITTED))
+    job, table = job_of(spec_of(), tmp_path), table_job(*FEATURES)
+    _, tagged = sorted_out(
+        encode_item_split(
+            job, table, split, index_of(["2"], 2), LOSERS.empty_table(), FITTED, report=False
+        )
+    )
     assert REJECTS not in tagged
 
 
@@ -104,7 +112,7 @@ def test_users_keep_their_keys_and_get_prefixed_columns(tmp_path: Path) -> None:
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
     losers = pa.table([["a.jsonl"], [3]], schema=LOSERS)
     main, tagged = sorted_out(
-        EncodeUsers(table).process(split, index_of(["2", "4", "5"]), losers, FITTED)
+        encode_user_split(table, split, index_of(["2", "4", "5"]), losers, FITTED)
     )
     assert [r for t in main for r in t.to_pylist()] == [
         {"user": "5", "user_kind": 3, "user_price": 2, "user_look": [3]},

@@ -29,13 +29,13 @@ from heterrec_pipeline.items.from_log import (
     ITEM,
     ORDER,
     TIME,
-    AggregateItems,
-    ToItems,
     aggregate,
     aggregate_columns,
+    aggregate_items,
     concatenated,
     derived,
     readable_rows,
+    to_items,
 )
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.reading.files import Split
@@ -262,7 +262,7 @@ def test_every_row_with_a_readable_item_and_time_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("buckets", [1, 7])
 def test_a_log_becomes_splits_of_item_rows(tmp_path: Path, buckets: int) -> None:
     job = job_of(SPEC, tmp_path)
-    pieces, tagged = sorted_out(ToItems(job, buckets).process(log_rows(tmp_path)))
+    pieces, tagged = sorted_out(to_items(job, buckets, log_rows(tmp_path)))
     assert sorted(tagged[SEEN]) == [("item/kind", Seen.TEXT), ("items", Seen.TEXT)]
     rejects = [r for t in tagged[REJECTS] for r in t.to_pylist()]
     assert [(r["source"], r["row"], r["column"], r["reason"]) for r in rejects] == [
@@ -271,7 +271,7 @@ def test_a_log_becomes_splits_of_item_rows(tmp_path: Path, buckets: int) -> None
     found: dict[str, dict[str, Any]] = {}
     for bucket in {b for b, _ in pieces}:
         element = (bucket, {"items": [t for b, t in pieces if b == bucket]})
-        ((split,), _) = sorted_out(AggregateItems(job).process(element))
+        ((split,), _) = sorted_out(aggregate_items(job, element))
         assert split.file.bytes == Path(split.file.path).stat().st_size
         for row in pq.read_table(split.file.path).to_pylist():
             found[row.pop(ITEM)] = row

@@ -11,10 +11,10 @@ from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.features.fitted import feature_entry, fitted_size, missing_token
 from heterrec_pipeline.files.parts import Part, load, write_parts
 from heterrec_pipeline.files.shards import Written
-from heterrec_pipeline.fitting.write import StoreFitted, WriteFitted
-from heterrec_pipeline.items.write import WriteItemShard, assemble_items
+from heterrec_pipeline.fitting.write import store_fit, write_fit
+from heterrec_pipeline.items.write import assemble_items, write_item_shard
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.vocabularies.write import WriteItemVocabulary, write_vocabulary
+from heterrec_pipeline.vocabularies.write import write_item_vocabulary, write_vocabulary
 from heterrec_pipeline.wiring.reports import COUNTS, FILES
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA, METADATA_KEY, items_schema
 
@@ -157,7 +157,7 @@ def test_a_vocabulary_is_written_a_shard_each_empty_ones_too(
 
 def test_the_item_vocabulary_is_that_of_the_index(job: Job) -> None:
     index = pa.table({"key": ["9", "10"], "id": [4, 5], "shard": pa.array([0, 0], pa.uint32())})
-    _, tagged = sorted_out(WriteItemVocabulary(job).process(index, {"items": 1}))
+    _, tagged = sorted_out(write_item_vocabulary(job, index, {"items": 1}))
     (table,) = (read(job.root, f) for f in tagged[FILES])
     assert table.to_pydict() == {
         "id": [4, 5],
@@ -184,7 +184,7 @@ def test_fits_are_written_with_what_they_are(
     fitted = FITTED[name]
     if name == "kind":
         fitted = fitted.set_column(3, "shard", [[0, 0]])
-    _, tagged = sorted_out(WriteFitted(job, table).process((name, fitted), {}))
+    _, tagged = sorted_out(write_fit(job, table, (name, fitted), {}))
     stem = name if side == "item" else f"user_{name}"
     assert [f.path for f in tagged[FILES]] == [p.replace(name, stem) for p in paths]
     found = read(job.root, tagged[FILES][0])
@@ -194,12 +194,12 @@ def test_fits_are_written_with_what_they_are(
 
 def test_a_shard_counts_its_missing_and_explains_itself(job: Job) -> None:
     rows = {0: [(4, "a", [1])], 1: [(5, "b", [3]), (6, "c", [4])]}
-    keep = StoreFitted(job, table_job(KIND, numeric(), LOOK))
-    stored = dict(f for element in FITTED.items() for f in keep.process(element))
+    table = table_job(KIND, numeric(), LOOK)
+    stored = dict(f for element in FITTED.items() for f in store_fit(job, table, element))
     assert all(load(stored[n].table).equals(t) for n, t in FITTED.items())
     for shard, mine in rows.items():
         element = (shard, [None, main_part(job, mine)])  # type: ignore[arg-type]
-        main, tagged = sorted_out(WriteItemShard(job).process(element, 3, stored, {"items": 4}))
+        main, tagged = sorted_out(write_item_shard(job, element, 3, stored, {"items": 4}))
         assert main == tagged[FILES]
         assert main[0].path == f"items/items-0000{shard}-of-00002.parquet"
         counts = dict(tagged[COUNTS])

@@ -9,19 +9,19 @@ from pieces import categorical, job_of, sorted_out, spec_of, table_job, written_
 
 from heterrec_pipeline.files.parts import load, read_part
 from heterrec_pipeline.fitting.collect import CollectValues
-from heterrec_pipeline.items.place import PlaceCells, PlaceItems
+from heterrec_pipeline.items.place import place_cells, place_items
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.keys.duplicates import (
     KEPT,
     LEFT_OUT,
     REPEATED_ROWS,
-    CheckKept,
-    ChooseInBucket,
-    FindKeys,
-    ReadAgain,
-    StoreLeftOut,
+    check_kept,
+    choose_in_bucket,
+    find_keys_in_bucket,
+    read_again,
+    store_left_out,
 )
-from heterrec_pipeline.keys.read import ReadKeys
+from heterrec_pipeline.keys.read import read_key_splits
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW
@@ -29,7 +29,7 @@ from heterrec_pipeline.vocabularies.cells import OWNER
 from heterrec_pipeline.vocabularies.number import FIGURES_TAG
 from heterrec_pipeline.vocabularies.steps import key_rules
 from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
-from heterrec_schemas.errors import from_wire
+from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import Reason
 
 LINES = ["item,kind", "a,x", "b,y", ",z", "a,x", "c,x", "a,w", "d,y"]
@@ -46,7 +46,7 @@ def split(tmp_path: Path) -> Split:
 
 
 def places(split: Split, table: Any) -> list[pa.Table]:
-    return sorted_out(ReadKeys(table, place=True).process(split))[0]
+    return sorted_out(read_key_splits(table, split, place=True))[0]
 
 
 def test_keys_know_where_they_stand(split: Split) -> None:
@@ -59,9 +59,10 @@ def test_keys_know_where_they_stand(split: Split) -> None:
 def test_a_bucket_tells_what_is_wrong(job: Job, split: Split) -> None:
     items, more = table_job(), table_job(name="items.joins[0]", joined=True)
     joined = pa.table({"key": ["b", "x", "b", "y"], "split": [5, 5, 6, 6], "row": [0, 1, 2, 3]})
-    do = FindKeys(job, (items, more), key_rules(job, items))
     pieces = {"keys-0": places(split, items), "keys-1": [joined.slice(0, 1), joined.slice(1)]}
-    main, tagged = sorted_out(do.process((("items", 0), pieces), {}))
+    main, tagged = sorted_out(
+        find_keys_in_bucket(job, (items, more), key_rules(job, items), (("items", 0), pieces), {})
+    )
     ((place, stored),) = main
     assert place == ("items", 0)
     assert load(stored)["value"].to_pylist() == ["a", "b", "c", "d"]
@@ -82,11 +83,11 @@ def test_of_repeated_rows_one_stays(job: Job, split: Split) -> None:
     table = table_job(categorical())
     place = ("items", split.number)
     rows = {"rows": [pa.table({"row": [0, 5]}), pa.table({"row": [3]})]}
-    found = list(ReadAgain((table,)).process((place, rows), {place: split}))
+    found = list(read_again((table,), (place, rows), {place: split}))
     assert [n for n, _ in found] == ["items"]
     assert found[0][1]["row"].to_pylist() == [0, 3, 5]
     pieces = {"rows": [t.slice(k, 1) for _, t in found for k in range(3)]}
-    main, tagged = sorted_out(ChooseInBucket((table,)).process((("items", 0), pieces)))
+    main, tagged = sorted_out(choose_in_bucket((table,), (("items", 0), pieces)))
     counts = dict(tagged[COUNTS])
     assert counts["items.repeated"] + counts["items.duplicate"] == 2
     (rejects,) = tagged[REJECTS]
@@ -99,7 +100,7 @@ def test_of_repeated_rows_one_stays(job: Job, split: Split) -> None:
 def test_rows_left_out_are_passed_over(job: Job, split: Split) -> None:
     table, place = table_job(categorical()), ("items", split.number)
     pieces = {"rows": [pa.table({"row": [5]}), pa.table({"row": [3, 5]})]}
-    left_out = dict(StoreLeftOut(job).process((place, pieces)))
+    left_out = dict(store_left_out(job, (place, pieces)))
     known = ExcludedRows(4, left_out)
     (rows,) = kept_rows(table, split, ["kind"], known)
     assert rows[KEY].to_pylist() == ["a", "b", "c", "d"]
@@ -114,10 +115,9 @@ def test_rows_left_out_are_passed_over(job: Job, split: Split) -> None:
 
 
 def test_a_side_without_keys_is_refused() -> None:
-    assert list(CheckKept(table_job()).process(3)) == [3]
-    with pytest.raises(RuntimeError) as error:
-        list(CheckKept(table_job()).process(0))
-    assert "items: the table holds no row with a key" in str(from_wire(str(error.value)))
+    assert list(check_kept(table_job(), 3)) == [3]
+    with pytest.raises(DataError, match="items: the table holds no row with a key"):
+        list(check_kept(table_job(), 0))
 
 
 def test_items_are_placed_by_their_ids(job: Job) -> None:
@@ -138,10 +138,8 @@ def test_items_are_placed_by_their_ids(job: Job) -> None:
         "tokens-1": [],
         "cells": [cells],
     }
-    do = PlaceItems(job, tables, ["brand", "shop"])
-    found = {
-        (s, p.table): read_part(p).to_pydict() for s, p in do.process((("items", 0), pieces), 3)
-    }
+    placed = place_items(job, tables, ["brand", "shop"], (("items", 0), pieces), 3)
+    found = {(s, p.table): read_part(p).to_pydict() for s, p in placed}
     first, second = found[0, "items"], found[1, "items"]
     assert first == {"item_index": [2], "item_id": ["b"], "kind": [2]}
     assert second == {"item_index": [3, 4], "item_id": ["c", "a"], "kind": [3, 1]}
@@ -150,7 +148,7 @@ def test_items_are_placed_by_their_ids(job: Job) -> None:
     assert found[1, "item/shop"]["item_index"] == [3]
     # Where cells know their item's index, they go straight to its shard.
     indexed = cells.filter(pa.array([False, True, True])).set_column(0, OWNER, pa.array([4, 2]))
-    straight = PlaceCells(job, ["brand", "shop"]).process(indexed, 3)
+    straight = place_cells(job, ["brand", "shop"], indexed, 3)
     shards = {(s, p.table): read_part(p)["id"].to_pylist() for s, p in straight}
     assert shards == {(0, "item/brand"): [7], (1, "item/brand"): [8]}
-    assert list(PlaceCells(job, ["brand"]).process(indexed.slice(0, 0), 3)) == []
+    assert list(place_cells(job, ["brand"], indexed.slice(0, 0), 3)) == []

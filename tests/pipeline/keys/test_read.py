@@ -16,18 +16,18 @@ from heterrec_pipeline.keys.duplicates import canonical_text, row_hash
 from heterrec_pipeline.keys.one_table import (
     LOSERS,
     REPEATED,
-    ChooseRows,
     KeyRules,
-    NumberKeys,
-    ReadRepeated,
+    choose_rows,
     losers_in,
+    number_key_table,
     number_keys,
+    read_repeated,
 )
-from heterrec_pipeline.keys.read import SEEN, ReadKeys, key_text
+from heterrec_pipeline.keys.read import SEEN, key_text, read_key_splits
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
 from heterrec_pipeline.wiring.step import EMPTY
-from heterrec_schemas.errors import SchemaMismatchError, from_wire
+from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.values import Seen
 
@@ -84,8 +84,8 @@ def test_no_tables_are_no_keys() -> None:
 def test_the_kinds_of_all_batches_decide_the_order() -> None:
     tables = [EMPTY, keys_of(["10", "9"])]
     for seen, ordered in ((Seen.WHOLE, ["9", "10"]), (Seen.WHOLE | Seen.TEXT, ["10", "9"])):
-        do = NumberKeys(table_job(), KeyRules(0, None))
-        main, tagged = sorted_out(do.process((0, tables), {"items": int(seen)}))
+        rules, kinds = KeyRules(0, None), {"items": int(seen)}
+        main, tagged = sorted_out(number_key_table(table_job(), rules, (0, tables), kinds))
         assert main[0]["key"].to_pylist() == ordered
         assert tagged[COUNTS] == [("items.keys", 2)]
         assert len(tagged[REPEATED][0]) == 0
@@ -93,14 +93,13 @@ def test_the_kinds_of_all_batches_decide_the_order() -> None:
 
 def test_a_table_without_keys_is_refused_but_a_joined_one_is_not() -> None:
     joined = table_job(name="items.joins[0]", joined=True)
-    main, _ = sorted_out(NumberKeys(joined, None).process((0, [EMPTY]), {}))
+    main, _ = sorted_out(number_key_table(joined, None, (0, [EMPTY]), {}))
     assert len(main[0]) == 0
     file = InputFile("/in/a.csv", "a.csv", 1, "csv")
-    with pytest.raises(RuntimeError) as error:
-        list(NumberKeys(table_job(files=(file,)), KeyRules(0, None)).process((0, [EMPTY]), {}))
-    found = from_wire(str(error.value))
-    assert found is not None
-    assert "items: the table holds no row with a key: got no usable row in a.csv" in found.message
+    with pytest.raises(DataError) as error:
+        list(number_key_table(table_job(files=(file,)), KeyRules(0, None), (0, [EMPTY]), {}))
+    message = "items: the table holds no row with a key: got no usable row in a.csv"
+    assert message in error.value.message
 
 
 # --- reading
@@ -116,7 +115,7 @@ def test_float_keys_must_be_whole() -> None:
 
 def test_rows_without_a_key_are_set_aside(tmp_path: Path) -> None:
     file = written_file(tmp_path / "a.csv", b"name,item\nx,1\ny,  \nz\nw,2,3\nv, 1\n")
-    main, tagged = sorted_out(ReadKeys(table_job()).process(Split(file)))
+    main, tagged = sorted_out(read_key_splits(table_job(), Split(file)))
     assert [k for t in main for k in t["key"].to_pylist()] == ["1", "1"]
     rejects = [r for t in tagged[REJECTS] for r in t.to_pylist()]
     assert sorted((r["row"], r["column"], r["reason"], r["value"]) for r in rejects) == [
@@ -127,7 +126,7 @@ def test_rows_without_a_key_are_set_aside(tmp_path: Path) -> None:
     assert {(r["source"], r["file"]) for r in rejects} == {("items", "a.csv")}
     assert dict(tagged[COUNTS]) == {"items.rows": 5, "items.unusable": 3}
     assert tagged[SEEN] == [("items", Seen.TEXT)]
-    _, silent = sorted_out(ReadKeys(table_job(), from_log=True).process(Split(file)))
+    _, silent = sorted_out(read_key_splits(table_job(), Split(file), from_log=True))
     assert SEEN not in silent
 
 
@@ -173,7 +172,7 @@ def test_the_text_that_tells_rows_apart(feature: Any, cell: object, text: str) -
 
 def repeated_rows(path: Path, table: Any, keys: list[str]) -> list[dict[str, Any]]:
     split = Split(InputFile(str(path), path.name, 1, path.suffix[1:]))  # type: ignore[arg-type]
-    main, _ = sorted_out(ReadRepeated(table).process(split, keys_of(keys)))
+    main, _ = sorted_out(read_repeated(table, split, keys_of(keys)))
     return [row for t in main for row in t.to_pylist()]
 
 
@@ -233,7 +232,7 @@ def test_of_each_key_the_row_of_the_smallest_hash_is_kept(
         ),
     )
     parts = [EMPTY, *(p for p in cut(table, points) if len(p))]
-    main, tagged = sorted_out(ChooseRows(table_job()).process((0, parts)))
+    main, tagged = sorted_out(choose_rows(table_job(), (0, parts)))
     kept = {min((r for r in rows if r[0] == key), key=lambda r: r[1:]) for key, *_ in rows}
     lost = sorted(r[2:] for r in rows if r not in kept)
     assert [tuple(r.values()) for r in main[0].to_pylist()] == lost

@@ -10,8 +10,8 @@ from pieces import MANY, job_of, spec_of, table_job, written_file
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.publishing.publish import (
     BuildReports,
-    HashInputs,
     check,
+    hash_inputs,
     interaction_counts,
     make_manifest,
     row_counts,
@@ -114,6 +114,6 @@ def test_the_manifest_says_what_was_found(tmp_path: Path, cuts: Any) -> None:
 
 def test_inputs_are_hashed_in_order(tmp_path: Path) -> None:
     files = tuple(written_file(tmp_path / f"{k}.csv", b"x" * k) for k in range(6))
-    entries = list(HashInputs().process(files))
+    entries = list(hash_inputs(files))
     assert [(e.path, e.bytes) for e in entries] == [(f"{k}.csv", k) for k in range(6)]
     assert [e.sha256 for e in entries] == [hashlib.sha256(b"x" * k).hexdigest() for k in range(6)]

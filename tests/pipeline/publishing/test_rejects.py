@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import MANY, job_of, sorted_out, spec_of
 
-from heterrec_pipeline.publishing.rejects import RejectSummary, WriteRejects, check_ratios
+from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios, write_rejects
 from heterrec_pipeline.wiring.reports import FILES, REJECTS, counted, rejected
 from heterrec_pipeline.wiring.step import EMPTY
 from heterrec_schemas.errors import RejectRatioError
@@ -31,8 +31,8 @@ def table_of(rows: list[Any]) -> pa.Table:
 
 
 def run(folder: Path, tables: list[pa.Table]) -> tuple[pa.Table, RejectSummary]:
-    do = WriteRejects(job_of(spec_of(), folder))
-    (summary,), tagged = sorted_out(do.process((0, tables)))
+    job = job_of(spec_of(), folder)
+    (summary,), tagged = sorted_out(write_rejects(job, (0, tables)))
     (file,) = tagged[FILES]
     assert file.path == "rejects/rejects-00000-of-00001.parquet"
     return pq.read_table(file.temporary), summary

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import DAY, MANY, QUICK, cut, sorted_out, spec_of
 
-from heterrec_pipeline.sequences.cuts import FindCuts, cut_ms, find_cuts
+from heterrec_pipeline.sequences.cuts import cut_ms, find_cuts, temporal_cuts
 from heterrec_pipeline.wiring.step import EMPTY
 from heterrec_schemas.errors import DataError
 
@@ -80,20 +80,20 @@ def test_the_days_of_all_buckets_are_added_up(
         days[day] += count
     spec = spec_with(low, high)
     want = (first_day(low, days), first_day(high, days))
-    assert find_cuts(spec, [p for p in cut(table, points) if len(p)]) == want
-    main, _ = sorted_out(FindCuts(spec).process((0, [EMPTY, table])))
+    assert temporal_cuts(spec, [p for p in cut(table, points) if len(p)]) == want
+    main, _ = sorted_out(find_cuts(spec, (0, [EMPTY, table])))
     assert main == [want]
 
 
 def test_a_cut_of_each_kind_may_cross_only_the_right_way() -> None:
     days = pa.table({"day": [10, 20], "count": [1, 1]})
-    assert find_cuts(spec_with("1970-01-01", 0.5), [days]) == (0, 11 * DAY)
+    assert temporal_cuts(spec_with("1970-01-01", 0.5), [days]) == (0, 11 * DAY)
     late = datetime(1970, 2, 1, tzinfo=UTC).isoformat()
     with pytest.raises(DataError, match=r"got 1970-02-01T00:00:00Z and 1970-01-12T00:00:00Z"):
-        find_cuts(spec_with(late, 0.5), [days])
+        temporal_cuts(spec_with(late, 0.5), [days])
 
 
 def test_no_cuts_without_interactions_or_in_leave_one_out() -> None:
     days = pa.table({"day": [10], "count": [1]})
-    assert find_cuts(spec_with(0.5, 0.9), []) is None
-    assert find_cuts(spec_of(), [days]) is None
+    assert temporal_cuts(spec_with(0.5, 0.9), []) is None
+    assert temporal_cuts(spec_of(), [days]) is None

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ from heterrec_pipeline.files.parts import read_part
 from heterrec_pipeline.sequences import histories as module
 from heterrec_pipeline.sequences.histories import (
     DAYS,
-    BuildHistories,
-    ToBuckets,
+    build_histories,
+    cut_by_user,
     day_counts,
     deduplicate,
     histories,
@@ -22,6 +23,7 @@ from heterrec_pipeline.sequences.histories import (
     sort_rows,
     with_user_tokens,
 )
+from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
 from heterrec_pipeline.wiring.reports import COUNTS
 from heterrec_schemas.feature_spec import FeatureSpec
@@ -252,7 +254,7 @@ def test_buckets_are_ranges_of_hashes_within_a_shard(
         assert [b for _, b in mine] == sorted(b for _, b in mine), "parts follow one another"
 
 
-def drained(do: ToBuckets, tables: list[pa.Table]) -> list[tuple[int, pa.Table]]:
+def drained(do: Buffered, tables: list[pa.Table]) -> list[tuple[int, pa.Table]]:
     do.start_bundle()
     pieces = [piece for table in tables for piece in do.process(table)]
     for value in do.finish_bundle():
@@ -262,14 +264,11 @@ def drained(do: ToBuckets, tables: list[pa.Table]) -> list[tuple[int, pa.Table]]
 
 
 @pytest.mark.parametrize("flush_bytes", [1, 10**9])
-def test_rows_go_to_their_buckets_in_few_pieces(
-    monkeypatch: pytest.MonkeyPatch, flush_bytes: int
-) -> None:
-    monkeypatch.setattr(module, "FLUSH_BYTES", flush_bytes)
+def test_rows_go_to_their_buckets_in_few_pieces(flush_bytes: int) -> None:
     users = [f"u{k}" for k in range(50)]
     tokens = pa.array([[k, k] for k in range(50)], pa.list_(pa.int32(), 2))
     table = pa.table({"user": users, "user_look": tokens, "n": pa.array(range(50), pa.int8())})
-    do = ToBuckets(3, 2)
+    do = Buffered(partial(cut_by_user, 3, 2), flush_bytes)
     tables = [table.slice(0, 20), table.slice(20)]
     for _ in range(2):  # a second bundle begins anew
         pieces = drained(do, tables)
@@ -331,7 +330,7 @@ def test_a_bucket_becomes_a_part(tmp_path: Path) -> None:
     events = [Event("u", "1", 0, "view", None), Event("u", "2", DAY, "view", None)] * 2
     events += [Event("v", "1", 0, "view", None)]
     tables = [frame_of(spec, some).to_arrow() for some in (events[:3], events[3:])]
-    main, tagged = sorted_out(BuildHistories(job, None).process((1, {"log": tables})))
+    main, tagged = sorted_out(build_histories(job, None, (1, {"log": tables})))
     ((bucket, part),) = main
     assert (bucket, part.order, part.table) == (1, 1 % job.buckets, "histories")
     assert read_part(part).to_pylist() == [{"user": "u", "item_index": [1, 2], "time": [0, DAY]}]
@@ -346,4 +345,4 @@ def test_a_bucket_becomes_a_part(tmp_path: Path) -> None:
 def test_users_without_interactions_make_no_part(tmp_path: Path) -> None:
     users = pa.table({"user": ["u"]})
     element = (0, {"log": [], "users": [users]})
-    assert list(BuildHistories(job_of(spec_of(), tmp_path), users).process(element)) == []
+    assert list(build_histories(job_of(spec_of(), tmp_path), users, element)) == []

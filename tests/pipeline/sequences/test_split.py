@@ -14,10 +14,10 @@ from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.sequences.split import (
     ITEM_COUNTS,
     RANGE_ITEMS,
-    SplitHistories,
     by_range,
     gather,
     rows_of,
+    split_histories_part,
     split_ranges,
     train_counts,
     truncate,
@@ -74,7 +74,7 @@ CUTS = st.tuples(st.integers(-1, 14), st.integers(-1, 14)).map(lambda c: (min(c)
 
 
 def kept_table(spec: FeatureSpec, histories: list[list[Event]]) -> pa.Table:
-    """Histories as `BuildHistories` hands them on, users u0, u1 ..."""
+    """Histories as `build_histories` hands them on, users u0, u1 ..."""
 
     def lists(name: str, kind: pa.DataType) -> pa.Array:
         return pa.array([[getattr(e, name) for e in es] for es in histories], pa.list_(kind))
@@ -276,7 +276,7 @@ def test_a_bucket_becomes_a_part_a_split(tmp_path: Path, cuts: tuple[int, int]) 
     path = write_parts(job.parts, "histories", [kept_table(spec, histories)])
     part = Part(5, "histories", path, 0)
     bucket = 2 * job.buckets
-    main, tagged = sorted_out(SplitHistories(job).process((bucket, part), cuts))
+    main, tagged = sorted_out(split_histories_part(job, (bucket, part), cuts))
     found = {}
     for (split, shard), written in main:
         assert (shard, written.order) == (2, 5)

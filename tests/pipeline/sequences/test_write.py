@@ -11,12 +11,12 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import Part, write_parts
 from heterrec_pipeline.files.shards import Written, write_shard
 from heterrec_pipeline.sequences.write import (
-    SumCounts,
-    WriteItemCounts,
-    WriteSequenceShard,
     finished,
     flattened,
     item_tokens,
+    sum_counts,
+    write_item_counts,
+    write_sequence_shard,
 )
 from heterrec_pipeline.wiring.reports import COUNTS, FILES
 from heterrec_schemas.tables import ITEM_COUNTS_SCHEMA, METADATA_KEY, sequences_schema
@@ -107,9 +107,10 @@ def test_a_shard_is_its_parts_in_order(tmp_path: Path, layout: str, integral: bo
     for order, names, lists in ((2, ["3"], [[2, 4]]), (0, ["10", "2"], [[4], [5, 6]]), (1, [], [])):
         path = write_parts(job.parts, "train", [rows_of(names, lists)])
         parts.append(Part(order, "train", path, 0))
-    do = WriteSequenceShard(job)
     seen = {"interactions.user": 1 if integral else 4}
-    _, tagged = sorted_out(do.process((("train", 1), parts), seen, USERS, ITEMS, files))
+    _, tagged = sorted_out(
+        write_sequence_shard(job, (("train", 1), parts), seen, USERS, ITEMS, files)
+    )
     (file,) = tagged[FILES]
     assert (file.path, file.rows) == ("sequences/train-00001-of-00002.parquet", 3)
     assert tagged[COUNTS] == [("sequences.train", 3)]
@@ -133,9 +134,7 @@ def test_a_shard_is_its_parts_in_order(tmp_path: Path, layout: str, integral: bo
 
 def test_a_shard_without_parts_is_written_too(tmp_path: Path) -> None:
     job = job_of(spec_with("referenced"), tmp_path)
-    _, tagged = sorted_out(
-        WriteSequenceShard(job).process((("test", 0), [None]), {}, USERS, {}, [])
-    )
+    _, tagged = sorted_out(write_sequence_shard(job, (("test", 0), [None]), {}, USERS, {}, []))
     table = pq.read_table(tagged[FILES][0].temporary)
     assert (len(table), "target_item_index" in table.column_names) == (0, True)
     assert tagged[COUNTS] == [("sequences.test", 0)]
@@ -155,11 +154,11 @@ def test_the_train_counts_of_all_buckets_are_added_up(tmp_path: Path) -> None:
     )
     spilled = Part(0, "item_counts", write_parts(job.parts, "item_counts", [low[1]]), 0)
     groups = ((1, high), (0, [low[0], spilled]))
-    parts = [p for k, t in groups for p in SumCounts(job).process((k, {"item_counts": t}))]
+    parts = [p for k, t in groups for p in sum_counts(job, (k, {"item_counts": t}))]
     assert [k for k, _ in parts] == [0, 0]
     every = {4: 2, 5: 1, 7: 11, 2**20: 3, 2**20 + 2: 4}
     for references, want in (([p for _, p in parts], every), ([], {})):
-        _, tagged = sorted_out(WriteItemCounts(job).process((0, [None, *references])))
+        _, tagged = sorted_out(write_item_counts(job, (0, [None, *references])))
         (file,) = tagged[FILES]
         assert file.path == "item_counts/item_counts-00000-of-00001.parquet"
         table = pq.read_table(file.temporary)

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.telemetry import metrics
 from heterrec_pipeline.telemetry.stages import name_steps, stages_of, step_names
-from heterrec_pipeline.wiring.exchange import StoreTable
+from heterrec_pipeline.wiring.exchange import store_table
 from heterrec_pipeline.wiring.splits import ListSplits
+from heterrec_pipeline.wiring.step import Each
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -18,9 +20,9 @@ BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("label", "names"),
     [
-        ("Generation/Log/read/each/ParDo(ReadLog)", ["Log", "read"]),
+        ("Generation/Log/read/each/ParDo(read_log)", ["Log", "read"]),
         (
-            "Generation/Catalogue/item keys/number/do/each/ParDo(NumberKeys)",
+            "Generation/Catalogue/item keys/number/do/each/ParDo(number_key_table)",
             ["Catalogue", "item keys", "number"],
         ),
         ("Generation/List the log/split", ["List the log", "split"]),
@@ -45,7 +47,7 @@ def test_steps_get_their_names() -> None:
 
     pipeline.visit(Look())
     assert found["Outer/twice"] == ("twice", "twice", 17, "/folder")
-    assert found["Outer/List/split"] == ("List", "List/split", 17, "/folder")
+    assert found["Outer/List/split/each/ParDo(split_file)"] == ("List", "List/split", 17, "/folder")
     assert found["Outer/again"] == ("again", "again", 17, "/folder")
     assert found["Outer/mine"] is None
 
@@ -53,7 +55,7 @@ def test_steps_get_their_names() -> None:
 def _outer(root: beam.Pipeline) -> Any:
     file = InputFile("a.csv", "a.csv", "csv", 1)
     splits = root | "List" >> ListSplits(files=(file,))
-    twice = beam.ParDo(StoreTable("/parts", "stem"))
+    twice = beam.ParDo(Each(partial(store_table, "/parts", "stem")))
     tables = root | "tables" >> beam.Create([pa.table({"a": [1]})])
     tables | "twice" >> twice
     tables | "again" >> twice

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from pieces import QUICK, categorical, job_of, numeric, sorted_out, spec_of, table_job
 
 from heterrec_pipeline.features import categorical as kind
-from heterrec_pipeline.items.place import PlaceUsers
+from heterrec_pipeline.items.place import place_users
 from heterrec_pipeline.sizing import Estimate, Sizes
 from heterrec_pipeline.vocabularies.cells import (
     CELLS,
     OWNER,
     LargeCells,
-    LookUp,
     bucket_ids,
     cells,
     large_features,
     long_form,
+    look_up_bucket,
     with_ids,
 )
 from heterrec_pipeline.wiring.reports import COUNTS
@@ -80,14 +80,14 @@ def test_a_bucket_is_looked_up_piece_by_piece() -> None:
         for values in (["a", "strange"], [None, "b"])
     ]
     found = list(
-        LookUp([feature], "item").process(
-            (("item/brand", 3), {"ids": [index_of(KNOWN)], "cells": pieces})
+        look_up_bucket(
+            [feature], "item", (("item/brand", 3), {"ids": [index_of(KNOWN)], "cells": pieces})
         )
     )
     rows = [[(r[OWNER], r["id"], r["outside"]) for r in t.to_pylist()] for t in found]
     assert rows == [[("k", 7, False), ("l", 2, True)], [("l", 4, False)]]
-    (none,) = LookUp([feature], "item").process(
-        (("item/brand", 0), {"ids": [], "cells": pieces[:1]})
+    (none,) = look_up_bucket(
+        [feature], "item", (("item/brand", 0), {"ids": [], "cells": pieces[:1]})
     )
     assert none["outside"].to_pylist() == [True, True]
 
@@ -114,7 +114,7 @@ def test_users_get_their_tokens_together() -> None:
     }
     long = pl.DataFrame(rows, schema=schema, orient="row").to_arrow()
     pieces = {"tokens": tokens, "cells": [long.slice(0, 2), long.slice(2)]}
-    main, tagged = sorted_out(PlaceUsers(table, [city, tags]).process((("users", 0), pieces)))
+    main, tagged = sorted_out(place_users(table, [city, tags], (("users", 0), pieces)))
     whole = pa.concat_tables(main).to_pydict()
     assert whole == {
         "user": ["u", "v", "w"],

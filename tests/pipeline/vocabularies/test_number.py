@@ -20,18 +20,18 @@ from heterrec_pipeline.vocabularies import number
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import (
     FIGURES_TAG,
-    CountBuckets,
-    FindLast,
-    FindSizeCuts,
-    LayOut,
-    MeasureBuckets,
-    NumberGroup,
-    ToGroups,
+    count_bucket,
+    find_last_kept,
+    find_size_cuts,
+    lay_out_vocabularies,
+    measure_bucket,
+    number_group,
+    to_group,
 )
 from heterrec_pipeline.vocabularies.write import write_vocabulary
-from heterrec_pipeline.wiring.cut import CutByHash, as_frame
+from heterrec_pipeline.wiring.cut import as_frame, cut_by_hash
 from heterrec_pipeline.wiring.reports import FILES
-from heterrec_schemas.errors import from_wire
+from heterrec_schemas.errors import DataError
 from heterrec_schemas.tokens import number_vocabulary
 
 NAME = "item/kind"
@@ -44,20 +44,16 @@ def counted(
 ) -> tuple[list[Any], list[Any]]:
     """Sorted buckets and figures of partial counts."""
     schema = {"value": pl.String, "count": pl.Int64}
-    cut = CutByHash("value", {NAME: rules.buckets})
-    cut.start_bundle()
     by_bucket: dict[tuple[str, int], list[Any]] = {}
-    found: list[Any] = []
-    for piece in pieces:
-        table = pl.DataFrame(piece, schema=schema, orient="row").to_arrow()
-        found += cut.process((NAME, table))
-    found += [w.value for w in cut.finish_bundle()]
+    tables = [pl.DataFrame(piece, schema=schema, orient="row").to_arrow() for piece in pieces]
+    found = cut_by_hash("value", {NAME: rules.buckets}, [(NAME, table) for table in tables])
     for place, table in found:
         by_bucket.setdefault(place, []).append(table)
-    do = CountBuckets(job, {NAME: rules})
     buckets, figures = [], []
     for place, tables in by_bucket.items():
-        main, tagged = sorted_out(do.process((place, {"values": tables}), seen))
+        main, tagged = sorted_out(
+            count_bucket(job, {NAME: rules}, (place, {"values": tables}), seen)
+        )
         buckets += main
         figures += tagged[FIGURES_TAG]
     return buckets, figures
@@ -71,18 +67,18 @@ def numbered(
     buckets, figures = counted(job, rules, pieces, seen)
     cuts: dict[str, Any] = {}
     if rules.max_size is not None:
-        cuts = dict(FindSizeCuts(every).process((0, figures)))
+        cuts = dict(find_size_cuts(every, (0, figures)))
         parts = [None, *(s for _, s in buckets)]
-        cuts = dict(FindLast(every).process((NAME, parts), cuts, seen))
-        figures += [f for b in buckets for f in MeasureBuckets(every).process(b, cuts, seen)]
-    layouts = dict(LayOut(every).process((0, figures)))
+        cuts = dict(find_last_kept(every, (NAME, parts), cuts, seen))
+        figures += [f for b in buckets for f in measure_bucket(every, b, cuts, seen)]
+    layouts = dict(lay_out_vocabularies(every, (0, figures)))
     groups: dict[tuple[str, int], list[Any]] = {(NAME, b): [None] for b in range(rules.buckets)}
     for bucket in buckets:
-        for place, stored in ToGroups(every).process(bucket, layouts):
+        for place, stored in to_group(every, bucket, layouts):
             groups[place].append(stored)
     ids, files = [], []
     for group in groups.items():
-        main, tagged = sorted_out(NumberGroup(job, every).process(group, layouts, cuts, seen))
+        main, tagged = sorted_out(number_group(job, every, group, layouts, cuts, seen))
         files += tagged.get(FILES, [])
         for (_, bucket), part in main:
             rows = as_frame(read_part(part)).with_columns(bucket=pl.lit(bucket))
@@ -121,9 +117,8 @@ def test_as_all_at_once(folder: Path, data: st.DataObject) -> None:
         patch.object(number, "BATCH_ROWS", batch),
     ):
         if len(counts) == 0:
-            with pytest.raises(RuntimeError) as error:
+            with pytest.raises(DataError, match="every value of column 'kind'"):
                 numbered(job, rules, pieces, seen)
-            assert "every value of column 'kind'" in str(from_wire(str(error.value)))
             return
         found, files = numbered(job, rules, pieces, seen)
         whole = number_vocabulary(

@@ -1,5 +1,6 @@
 """Tables go through the engine's shuffle or through files: the groups are the same."""
 
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
@@ -9,8 +10,9 @@ from apache_beam.testing.util import assert_that, equal_to
 from pieces import job_of, spec_of
 
 from heterrec_pipeline.files.parts import Stored, load, read_part
-from heterrec_pipeline.wiring import coder, exchange
-from heterrec_pipeline.wiring.exchange import ByReference, Exchange, Spill
+from heterrec_pipeline.wiring import coder
+from heterrec_pipeline.wiring.buffered import Buffered
+from heterrec_pipeline.wiring.exchange import ByReference, Exchange, spill
 from heterrec_pipeline.wiring.step import of_type
 
 PIECES = [
@@ -49,11 +51,8 @@ def test_groups_are_the_same_either_way(tmp_path: Path, spill: bool) -> None:
     assert bool(list(Path(job.parts).glob("log-*.arrow"))) == spill
 
 
-def test_a_file_holds_many_tables_of_one_schema(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exchange, "SPILL_BYTES", 24)
-    do = Spill(str(tmp_path), "log")
+def test_a_file_holds_many_tables_of_one_schema(tmp_path: Path) -> None:
+    do = Buffered(partial(spill, str(tmp_path), "log"), enough=24)
     do.start_bundle()
     found = [p for element in PIECES for p in do.process(element)]
     assert len(found) == 2  # 16 + 8 bytes

@@ -1,8 +1,10 @@
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import pytest
 from apache_beam.pvalue import AsDict, AsSingleton, TaggedOutput
 from apache_beam.testing.util import assert_that, equal_to
 
@@ -19,31 +21,54 @@ from heterrec_pipeline.wiring.reports import (
     rejected,
     written,
 )
-from heterrec_pipeline.wiring.step import EMPTY, AllToOne, Step, ValueKinds, of_type, tables_in
+from heterrec_pipeline.wiring.step import (
+    EMPTY,
+    AllToOne,
+    Each,
+    Step,
+    ValueKinds,
+    of_type,
+    tables_in,
+)
+from heterrec_schemas.errors import DataError, from_wire
 from heterrec_schemas.rejects import Reason
 
 FILE = Written("t", "a/b", 1, 2, "c")
 
 
-class Report(beam.DoFn):
+def report(n: int) -> Iterator[Any]:
     """Everything that a step may yield, and a further tag."""
-
-    def process(self, n: int) -> Iterator[Any]:
-        yield pa.table({"n": [n]})
-        yield counted("rows", n)
-        yield from rejected("log", "a.csv", [(n, "x", Reason.MISSING_KEY, None)])
-        yield written(FILE)
-        yield TaggedOutput("more", (n, "m"))
+    yield pa.table({"n": [n]})
+    yield counted("rows", n)
+    yield from rejected("log", "a.csv", [(n, "x", Reason.MISSING_KEY, None)])
+    yield written(FILE)
+    yield TaggedOutput("more", (n, "m"))
 
 
-class Gather(beam.DoFn):
+def gather(element: tuple[int, Iterable[pa.Table]], plus: int = 0) -> Iterator[Any]:
     """The sorted numbers of all tables, with a side input."""
+    tables = list(tables_in(element[1]))
+    numbers = sorted(n for t in tables for n in t["n"].to_pylist())
+    yield pa.table({"n": pa.array([n + plus for n in numbers], pa.int64())})
+    yield TaggedOutput("more", len(tables))
 
-    def process(self, element: tuple[int, Iterable[pa.Table]], plus: int = 0) -> Iterator[Any]:
-        tables = list(tables_in(element[1]))
-        numbers = sorted(n for t in tables for n in t["n"].to_pylist())
-        yield pa.table({"n": pa.array([n + plus for n in numbers], pa.int64())})
-        yield TaggedOutput("more", len(tables))
+
+def refuse(limit: int, n: int) -> Iterator[int]:
+    yield n
+    raise DataError("n is too large", got=n, expected=limit)
+
+
+def test_an_error_of_the_project_keeps_its_class() -> None:
+    outputs = Each(partial(refuse, 3)).process(4)
+    assert next(outputs) == 4
+    with pytest.raises(RuntimeError, match="n is too large: got 4, expected 3") as error:
+        next(outputs)
+    assert type(from_wire(str(error.value))) is DataError
+
+
+def test_a_step_is_labelled_by_its_function() -> None:
+    assert Each(partial(refuse, 3)).default_label() == "refuse"
+    assert Each(report).default_label() == "report"
 
 
 def numbers_of(tables: beam.PCollection, label: str = "numbers") -> beam.PCollection:
@@ -57,7 +82,7 @@ def test_a_step_reports_to_the_ledger() -> None:
         tables, more = (
             pipeline
             | beam.Create([1, 2])
-            | "step" >> Step(do_fn=Report(), ledger=ledger, tags=("more",), spread=True)
+            | "step" >> Step(fn=report, ledger=ledger, tags=("more",), spread=True)
         )
         registry = beam.coders.registry
         assert isinstance(registry.get_coder(tables.element_type), TableCoder)
@@ -83,7 +108,7 @@ def test_everything_or_nothing_comes_to_one_call() -> None:
             ("empty", of_type(pipeline | "none" >> beam.Create([]), pa.Table), [[]], 0),
         ):
             main, more = tables | label >> AllToOne(
-                do_fn=Gather(), side_inputs=(AsSingleton(plus),), tags=("more",)
+                fn=gather, side_inputs=(AsSingleton(plus),), tags=("more",)
             )
             assert_that(numbers_of(main, f"{label} numbers"), equal_to(want), f"{label} main")
             assert_that(more, equal_to([count]), f"{label} more")

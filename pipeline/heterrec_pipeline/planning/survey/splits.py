@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.planning.survey.log import LogSurvey
-from heterrec_pipeline.sequences.cuts import Cuts, find_cuts
+from heterrec_pipeline.sequences.cuts import Cuts, temporal_cuts
 from heterrec_pipeline.sequences.histories import (
     day_counts,
     histories,
@@ -60,7 +60,7 @@ def survey_splits(spec: FeatureSpec, log: LogSurvey, users: pa.Table | None) -> 
     missing = missing_user(spec)
     if missing is not None:
         kept = with_user_tokens(kept, [] if users is None else [users], missing)
-    cuts = find_cuts(spec, [day_counts(kept)])
+    cuts = temporal_cuts(spec, [day_counts(kept)])
     items = kept["item_index"].combine_chunks()
     start = items.offsets.to_numpy().astype(np.int64) if len(kept) else np.zeros(1, np.int64)
     item = items.flatten().to_numpy()

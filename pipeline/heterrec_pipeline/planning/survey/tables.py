@@ -10,7 +10,13 @@ import pyarrow as pa
 
 from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.one_table import LOSERS, ChooseRows, KeyRules, ReadRepeated, number_keys
+from heterrec_pipeline.keys.one_table import (
+    LOSERS,
+    KeyRules,
+    choose_rows,
+    number_keys,
+    read_repeated,
+)
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.keys.row_filter import ID, KEY, KeyIndex
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, Reach, batches, reach
@@ -227,9 +233,9 @@ def resolve(table: TableJob, keys: Keys, got: Reach) -> tuple[Estimate, Estimate
     ]
     counted = pl.concat(texts).drop_nulls().group_by("key").len()
     repeated = counted.filter(pl.col("len") > 1).select("key").to_arrow()
-    found = [t for s in got.splits for t in ReadRepeated(table).process(s, repeated)]
+    found = [t for s in got.splits for t in read_repeated(table, s, repeated)]
     counts = {"repeated": 0, "duplicate": 0}
-    for output in ChooseRows(table).process((0, found)):
+    for output in choose_rows(table, (0, found)):
         if isinstance(output, pa.Table):
             keys.losers = output
         elif output.tag == COUNTS:
