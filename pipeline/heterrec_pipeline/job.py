@@ -57,7 +57,7 @@ class TableJob:
         return tuple(f for f in self.features if isinstance(f, EmbeddingFeature))
 
     @property
-    def counted(self) -> tuple[Feature, ...]:
+    def value_features(self) -> tuple[Feature, ...]:
         """The features whose fit reads values: categorical and numeric ones."""
         return tuple(f for f in self.features if not isinstance(f, EmbeddingFeature))
 

@@ -34,7 +34,7 @@ from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.wiring import coder
 from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.reports import REJECTS, rejected
+from heterrec_pipeline.wiring.reports import REJECTS, report_rejects
 from heterrec_schemas.rejects import Reason
 
 ROWS, SHARDS = "rows", "shards"
@@ -148,7 +148,7 @@ class Place(beam.DoFn):
                 kept, lost = without_losers(column.name, frame, plan)
                 bad += [(row, column.name, Reason.DUPLICATE_ITEM, key) for row, key in lost]
                 yield from by_shard(column.name, kept, plan.shards[column.name])
-            yield from rejected("items", file, bad)
+            yield from report_rejects("items", file, bad)
 
     def _unusable(
         self, batch: ReadBatch, key: pl.Series

@@ -29,7 +29,7 @@ from heterrec_pipeline.embed.tally import TALLY
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.reports import rejected
+from heterrec_pipeline.wiring.reports import report_rejects
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import (
@@ -246,7 +246,7 @@ def _unreadable(column: EmbeddedColumn, gathered: Gathered, positions: list[int]
     lost = gathered.rows.filter(pl.Series(np.isin(gathered.index, positions)))
     for (file,), rows in lost.partition_by("file", as_dict=True).items():
         reason: Reason = UNREADABLE_IMAGE
-        yield from rejected(
+        yield from report_rejects(
             "items",
             str(file),
             [

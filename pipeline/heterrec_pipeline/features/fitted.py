@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.files.parts import Stored
+from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import TableJob
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -26,7 +26,7 @@ class Fitted(NamedTuple):
         size: the largest id + 1 of a vocabulary (0 when it is empty); of the others, the rows of the table.
     """
 
-    table: pa.Table | Stored | None
+    table: pa.Table | TableRef | None
     size: int
 
 

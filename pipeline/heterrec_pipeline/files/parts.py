@@ -19,22 +19,22 @@ KEPT = 16
 _forgetters: list[Callable[[], None]] = []
 
 
-class Part(NamedTuple):
-    """A reference to a table: one record batch of an Arrow file."""
+class TableRef(NamedTuple):
+    """A reference to a table in an Arrow file.
+
+    Attributes:
+        order: position among the other tables of its shard.
+        table: name of the table of the job that it was made from.
+        path: the file.
+        batch: number of a record batch; None for the whole file, which many workers load and keep.
+        rows: number of rows, where it is known.
+    """
 
     order: int
-    """Where the table stands among others of its shard."""
     table: str
-    """Which table of the job it came from."""
     path: str
-    batch: int
-
-
-class Stored(NamedTuple):
-    """A reference to a table that many workers look into: a whole Arrow file, and how many rows it holds."""
-
-    path: str
-    rows: int
+    batch: int | None = None
+    rows: int = 0
 
 
 def write_parts(folder: str, stem: str, tables: list[pa.Table]) -> str:
@@ -57,16 +57,7 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
 
 
-def read_part(part: Part) -> pa.Table:
-    """The table that a reference stands for."""
-    with moving(FETCHED, f"fetch {part.table}") as moved, storage.open_arrow(part.path) as handle:
-        reader = pa.ipc.open_file(handle)
-        table = pa.Table.from_batches([reader.get_batch(part.batch)])
-        moved.add(len(table), table.nbytes)
-    return table
-
-
-def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> Stored:
+def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> TableRef:
     """Write a table that many workers will look into, or (with the rows of a `batch`) one that is read piece by piece."""
     path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
     with moving(SPILLED, f"spill {stem}") as moved:
@@ -76,30 +67,37 @@ def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> 
         ):
             writer.write_table(table, max_chunksize=batch)
         moved.add(len(table), out.size)
-    return Stored(path, len(table))
+    return TableRef(0, stem, path, rows=len(table))
 
 
-def stored_batches(stored: Stored) -> Iterator[pa.Table]:
+def stored_batches(ref: TableRef) -> Iterator[pa.Table]:
     """A stored table piece by piece, one in memory at a time."""
-    with storage.open_arrow(stored.path) as handle:
+    with storage.open_arrow(ref.path) as handle:
         reader = pa.ipc.open_file(handle)
         for k in range(reader.num_record_batches):
             yield pa.Table.from_batches([reader.get_batch(k)])
 
 
-def load(table: pa.Table | Part | Stored) -> pa.Table:
-    """A table itself, or the one that a reference stands for; a stored one stays loaded in this process."""
-    if isinstance(table, Stored):
-        return _loaded(table)
-    return read_part(table) if isinstance(table, Part) else table
+def load(table: pa.Table | TableRef) -> pa.Table:
+    """A table itself, or the one behind a reference; a whole file stays loaded in this process."""
+    if isinstance(table, pa.Table):
+        return table
+    return _load_whole(table) if table.batch is None else _load_batch(table)
 
 
-def row_count(table: pa.Table | Stored) -> int:
+def _load_batch(ref: TableRef) -> pa.Table:
+    with moving(FETCHED, f"fetch {ref.table}") as moved, storage.open_arrow(ref.path) as handle:
+        table = pa.Table.from_batches([pa.ipc.open_file(handle).get_batch(ref.batch)])
+        moved.add(len(table), table.nbytes)
+    return table
+
+
+def row_count(table: pa.Table | TableRef) -> int:
     """How many rows a table has, without opening it."""
-    return table.rows if isinstance(table, Stored) else len(table)
+    return len(table) if isinstance(table, pa.Table) else table.rows
 
 
-def once_a_process(make: Callable[[Stored], Made]) -> Callable[[Stored], Made]:
+def once_a_process(make: Callable[[TableRef], Made]) -> Callable[[TableRef], Made]:
     """Decorate what is made of a stored table: this process makes it once, and keeps it until `forget`."""
     kept = lru_cache(maxsize=KEPT)(make)
     _forgetters.append(kept.cache_clear)
@@ -107,8 +105,8 @@ def once_a_process(make: Callable[[Stored], Made]) -> Callable[[Stored], Made]:
 
 
 @once_a_process
-def _loaded(stored: Stored) -> pa.Table:
-    with moving(FETCHED, "fetch a whole table") as moved, storage.open_arrow(stored.path) as handle:
+def _load_whole(ref: TableRef) -> pa.Table:
+    with moving(FETCHED, "fetch a whole table") as moved, storage.open_arrow(ref.path) as handle:
         table = pa.ipc.open_file(handle).read_all()
         moved.add(len(table), table.nbytes)
     return table

@@ -52,18 +52,18 @@ class CollectValues(beam.DoFn):
 
     def start_bundle(self) -> None:
         """Begin with nothing."""
-        self.partial = {f.name: [] for f in self.table.counted}
+        self.partial = {f.name: [] for f in self.table.value_features}
 
     def process(self, split: Split, keys: Any, rows_out: Any) -> Iterator[Any]:
         """Collect from one split."""
         with watched(self.watch, "process", split):
-            if not self.table.counted:
+            if not self.table.value_features:
                 return
             known = self.known(keys, rows_out)
-            columns = list(dict.fromkeys(f.column for f in self.table.counted))
+            columns = list(dict.fromkeys(f.column for f in self.table.value_features))
             for rows in kept_rows(self.table, split, columns, known):
                 METER.enter(f"fitting {self.table.name}")
-                for feature in self.table.counted:
+                for feature in self.table.value_features:
                     column = one_chunk(rows, feature.column)
                     if isinstance(feature, CategoricalFeature):
                         long, seen = categorical.texts(feature, column)
@@ -86,7 +86,7 @@ class CollectValues(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         """Hand on what the bundle has collected."""
         with watched(self.watch, "finish_bundle"):
-            for feature in self.table.counted:
+            for feature in self.table.value_features:
                 parts = self.partial[feature.name]
                 if not parts:
                     continue
@@ -110,7 +110,7 @@ def finish_fit(
 ) -> Iterator[Any]:
     """All partial fits of a feature to its vocabulary or boundaries."""
     name, parts = element
-    feature = next(f for f in table.counted if f.name == name)
+    feature = next(f for f in table.value_features if f.name == name)
     found = [p for p in parts if p.num_columns]
     whole = merge(feature, found) if found else None
     if isinstance(feature, CategoricalFeature):

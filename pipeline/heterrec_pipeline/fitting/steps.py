@@ -10,7 +10,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import Part
+from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.fitting.collect import LARGE, CollectValues, finish_fit
 from heterrec_pipeline.fitting.quantizers import Pass, fit_blocks, join_blocks, plan_passes
 from heterrec_pipeline.fitting.write import store_fit, write_fit
@@ -58,7 +58,7 @@ class Fit(Composite):
             spread=True,
         )
         kinds = self.kinds or (seen | "kinds" >> ValueKinds())
-        names = [(f.name, EMPTY) for f in table.counted if f not in large]
+        names = [(f.name, EMPTY) for f in table.value_features if f not in large]
         every = splits.pipeline | "every feature" >> beam.Create(names, reshuffle=False)
         counted = (
             (found, of_type(every, pair))
@@ -76,7 +76,7 @@ class Fit(Composite):
             fn=partial(store_fit, self.job, table), kind=tuple[str, Fitted]
         )
         if not large:
-            return Fits(fitted, nothing(splits.pipeline, "no index", tuple[BucketKey, Part]))
+            return Fits(fitted, nothing(splits.pipeline, "no index", tuple[BucketKey, TableRef]))
         values = counts | "large values" >> FitLarge(
             job=self.job, table=table, large=large, kinds=kinds, ledger=self.ledger
         )

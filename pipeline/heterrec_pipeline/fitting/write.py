@@ -10,7 +10,7 @@ from heterrec_pipeline.files.parts import store
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.vocabularies.write import write_vocabulary
-from heterrec_pipeline.wiring.reports import written
+from heterrec_pipeline.wiring.reports import report_file
 from heterrec_schemas.feature_spec import CategoricalFeature, NumericFeature
 from heterrec_schemas.tables import with_metadata
 from heterrec_schemas.tokens import vocabulary_shards
@@ -45,9 +45,9 @@ def write_fit(
             oov_buckets=feature.oov_buckets,
             **details,
         ):
-            yield written(file)
+            yield report_file(file)
         return
     folder = "boundaries" if isinstance(feature, NumericFeature) else "quantizers"
     schema = with_metadata(fitted.schema, folder, feature=stem, **details)
     rows = fitted.replace_schema_metadata(schema.metadata)
-    yield written(write_shard(job.root, f"{folder}/{stem}.parquet", rows, plain=("edge",)))
+    yield report_file(write_shard(job.root, f"{folder}/{stem}.parquet", rows, plain=("edge",)))

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.files.parts import Stored, load
+from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.read import _with_short, parse_rows
 from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.keys.read import SEEN
@@ -17,7 +17,7 @@ from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import bucket_ids
 from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.cut import as_frame
-from heterrec_pipeline.wiring.reports import counted, rejected
+from heterrec_pipeline.wiring.reports import report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import SEPARATOR, hash_column, hash_texts
 from heterrec_schemas.rejects import Reason
@@ -77,8 +77,8 @@ def check_rows(spec: FeatureSpec, rows: pa.Table) -> Iterator[Any]:
     for name, kinds in seen.items():
         yield TaggedOutput(SEEN, (name, kinds))
     short = short_rows(rows)
-    yield counted("interactions.bad", len(bad))
-    yield from rejected(INTERACTIONS, file_of(rows), _with_short(bad, short))
+    yield report_count("interactions.bad", len(bad))
+    yield from report_rejects(INTERACTIONS, file_of(rows), _with_short(bad, short))
     if frame.is_empty():
         return
     columns = [c for c in shuffle_columns(spec) if c not in ("item_index", "item_hash")]
@@ -99,19 +99,19 @@ def join_items(spec: FeatureSpec, element: tuple[Any, dict[str, Iterable[Any]]])
     for piece in pieces["log"]:
         kept, unknown = known_rows(spec, as_frame(load(piece)), index)
         if log.unknown_items == "reject":
-            yield counted("interactions.bad", len(unknown))
+            yield report_count("interactions.bad", len(unknown))
             # A row that ended early is listed as such already.
             for (file,), group in unknown.filter(~pl.col("short")).group_by("file"):
                 listed = group.select("row", "item").iter_rows()
                 bad = [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
-                yield from rejected(INTERACTIONS, str(file), bad)
+                yield from report_rejects(INTERACTIONS, str(file), bad)
         else:
-            yield counted("interactions.unknown_item", len(unknown))
+            yield report_count("interactions.unknown_item", len(unknown))
         if len(kept):
             yield kept.select(shuffle_columns(spec)).to_arrow()
 
 
-def check_log(spec: FeatureSpec, rows: pa.Table, index: pa.Table | Stored) -> Iterator[Any]:
+def check_log(spec: FeatureSpec, rows: pa.Table, index: pa.Table | TableRef) -> Iterator[Any]:
     """Located tables of the log to the columns of the shuffle."""
     log = spec.interactions
     frame, bad, seen = parse_rows(spec, rows)
@@ -122,8 +122,8 @@ def check_log(spec: FeatureSpec, rows: pa.Table, index: pa.Table | Stored) -> It
         listed = unknown.select("row", "item").iter_rows()
         bad += [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
     else:
-        yield counted("interactions.unknown_item", len(unknown))
-    yield counted("interactions.bad", len(bad))
-    yield from rejected(INTERACTIONS, file_of(rows), _with_short(bad, short_rows(rows)))
+        yield report_count("interactions.unknown_item", len(unknown))
+    yield report_count("interactions.bad", len(bad))
+    yield from report_rejects(INTERACTIONS, file_of(rows), _with_short(bad, short_rows(rows)))
     if len(kept):
         yield with_tie(spec, kept).select(shuffle_columns(spec)).to_arrow()

@@ -14,7 +14,7 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, read_split
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.reports import RejectedCell, counted, rejected
+from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import column_text
@@ -120,9 +120,9 @@ def read_log(columns: list[str], split: Split, *, report: bool = True) -> Iterat
         if report:
             rows = len(batch.table) + len(batch.bad)
             METER.read(INTERACTIONS, rows)
-            yield counted("interactions.read", rows)
-            yield counted("interactions.malformed", len(batch.bad))
+            yield report_count("interactions.read", rows)
+            yield report_count("interactions.malformed", len(batch.bad))
             bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
-            yield from rejected(INTERACTIONS, split.file.name, bad)
+            yield from report_rejects(INTERACTIONS, split.file.name, bad)
         if len(batch.table):
             yield located(batch, split)

@@ -17,7 +17,7 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW, one_chunk
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
-from heterrec_pipeline.wiring.reports import RejectedCell, counted, rejected
+from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, NumericFeature
 
 TOKENS = "tokens"
@@ -85,9 +85,9 @@ def encode_item_split(
         METER.enter(f"encoding {table.name}")
         tokens, oov, bad = encode_rows(rest, rows, tables)
         if report:
-            yield from rejected(table.name, split.file.name, bad)
+            yield from report_rejects(table.name, split.file.name, bad)
         for name, count in oov.items():
-            yield counted(f"item/{name}.oov", count)
+            yield report_count(f"item/{name}.oov", count)
         texts = rows[KEY].cast(pa.string())
         if filter_.ids is None:
             yield from large_cells.tagged(rows, KEY)
@@ -121,9 +121,9 @@ def encode_user_split(
         METER.enter("encoding users")
         tokens, oov, bad = encode_rows(rest, rows, tables)
         yield from large_cells.tagged(rows, KEY)
-        yield from rejected(table.name, split.file.name, bad)
+        yield from report_rejects(table.name, split.file.name, bad)
         for k, (name, count) in enumerate(oov.items()):
-            yield counted(f"user/{name}.oov", count)
-            yield counted(f"user/{name}.missing", missing_rows(tokens[k]))
+            yield report_count(f"user/{name}.oov", count)
+            yield report_count(f"user/{name}.missing", missing_rows(tokens[k]))
         names = ["user", *(f"user_{f.name}" for f in rest.features)]
         yield pa.table([rows[KEY].cast(pa.string()), *tokens], names=names)

@@ -14,7 +14,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.files.parts import Part, load
+from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.read import orders
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
@@ -23,7 +23,7 @@ from heterrec_pipeline.keys.read import SEEN, key_text
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
 from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
-from heterrec_pipeline.wiring.reports import RejectedCell, rejected
+from heterrec_pipeline.wiring.reports import RejectedCell, report_rejects
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
@@ -113,7 +113,7 @@ def to_items(job: Job, buckets: int, rows: pa.Table) -> Iterator[Any]:
         if isinstance(feature, CategoricalFeature):
             _, kinds = categorical.texts(feature, one_chunk(found, feature.column))
             yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
-    yield from rejected(INTERACTIONS, file_of(rows), _bad_cells(table, found))
+    yield from report_rejects(INTERACTIONS, file_of(rows), _bad_cells(table, found))
     found = found.drop_columns([ROW])
     numbers = pl.Series(bucket_numbers(pl.Series(found[ITEM]).cast(pl.String), 1, buckets))
     for bucket in numbers.unique().to_list():
@@ -212,7 +212,7 @@ def _cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
 
 
 def aggregate_items(
-    job: Job, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]
+    job: Job, element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]]
 ) -> Iterator[Any]:
     """All rows of a bucket of items to a Parquet part of item rows, handed on as a split like any other."""
     bucket, pieces = element

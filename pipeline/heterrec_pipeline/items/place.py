@@ -8,13 +8,13 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features.cells import missing_rows
-from heterrec_pipeline.files.parts import Part, load, write_parts
+from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import OWNER, WITH_IDS, bucket_ids, cells
 from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
-from heterrec_pipeline.wiring.reports import counted
+from heterrec_pipeline.wiring.reports import report_count
 from heterrec_schemas.feature_spec import CategoricalFeature
 
 
@@ -24,7 +24,7 @@ def place_items(
     large: Sequence[str],
     element: tuple[BucketKey, dict[str, Iterable[Any]]],
     population: int,
-) -> Iterator[tuple[int, Part]]:
+) -> Iterator[tuple[int, TableRef]]:
     """Tokens and cells of a bucket's items to parts of item shards, their keys replaced by item_index."""
     _, pieces = element
     METER.enter("placing items")
@@ -56,7 +56,7 @@ def _with_index(rows: pa.Table, ids: Lookup, *, keep: bool) -> pa.Table:
 
 def place_cells(
     job: Job, large: Sequence[str], cells: pa.Table, population: int
-) -> Iterator[tuple[int, Part]]:
+) -> Iterator[tuple[int, TableRef]]:
     """Cells with ids, whose owners are item indexes, to parts of item shards."""
     if len(cells) == 0:
         return
@@ -97,8 +97,8 @@ def place_users(
             mine = rows.join(users.to_frame(), on=OWNER, how="semi")
             column, oov = cells(feature, [mine], users)
             columns[f"user_{feature.name}"] = column
-            yield counted(f"user/{feature.name}.oov", oov)
-            yield counted(f"user/{feature.name}.missing", missing_rows(column))
+            yield report_count(f"user/{feature.name}.oov", oov)
+            yield report_count(f"user/{feature.name}.missing", missing_rows(column))
         whole = [tokens[n] if c is None else c for n, c in columns.items()]
         yield pa.table([tokens["user"], *whole], names=["user", *columns])
 
@@ -115,14 +115,14 @@ class ToItemShards:
         self.waiting: list[pa.Table] = []
         self.bytes = 0
 
-    def add(self, table: pa.Table) -> Iterator[tuple[int, Part]]:
+    def add(self, table: pa.Table) -> Iterator[tuple[int, TableRef]]:
         """Add rows."""
         self.waiting.append(table)
         self.bytes += table.nbytes
         if self.bytes >= PART_BYTES:
             yield from self.flush()
 
-    def flush(self) -> Iterator[tuple[int, Part]]:
+    def flush(self) -> Iterator[tuple[int, TableRef]]:
         """Write what waits, a batch a shard."""
         tables, self.waiting, self.bytes = self.waiting, [], 0
         if not tables:
@@ -139,7 +139,7 @@ class ToItemShards:
         stem = self.name.replace("[", "-").replace("]", "").replace("/", "-")
         path = write_parts(self.job.parts, stem, pieces)
         for batch, shard in enumerate(shards):
-            yield shard, Part(0, self.name, path, batch)
+            yield shard, TableRef(0, self.name, path, batch)
 
 
 def item_cuts(population: int, shards: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -7,7 +7,7 @@ from functools import partial
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 
-from heterrec_pipeline.files.parts import Part
+from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.items.place import place_cells, place_items, place_users
 from heterrec_pipeline.job import ITEMS, USERS, Job, TableJob
 from heterrec_pipeline.vocabularies.cells import OWNER
@@ -40,7 +40,7 @@ class PlaceByItem(Composite):
 
     def expand(self, cells: PCollection) -> PCollection:
         """Join by key where need be, then cut by shard."""
-        population, kind = (AsSingleton(self.population),), tuple[int, Part]
+        population, kind = (AsSingleton(self.population),), tuple[int, TableRef]
         if self.index is None:
             return cells | "place cells" >> Step(
                 fn=partial(place_cells, self.job, self.large), side_inputs=population, kind=kind

@@ -9,7 +9,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsSingleton, PCollection
 
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import Part
+from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.fitting.steps import Fit, Fits
 from heterrec_pipeline.interactions.read import read_log
@@ -177,7 +177,7 @@ class Catalogue(Composite):
             side_inputs=(*rows.sides, AsDict(fits.fitted)),
             tags=(TOKENS, CELLS),
             tag_kinds={TOKENS: pair, CELLS: pair},
-            kind=tuple[int, Part],
+            kind=tuple[int, TableRef],
             spread=True,
         )
         return fits, EncodedTable(*encoded)
@@ -201,7 +201,7 @@ class WriteItems(Composite):
         shards = range(self.job.spec.output.item_shards)
         return (
             parts
-            | "group" >> ByShard(shards=shards, kind=tuple[int, Part | None])
+            | "group" >> ByShard(shards=shards, kind=tuple[int, TableRef | None])
             | "write shard"
             >> Step(
                 fn=partial(write_item_shard, self.job),

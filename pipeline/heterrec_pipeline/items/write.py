@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.fitted import Fitted, feature_entry, missing_token
-from heterrec_pipeline.files.parts import Part, read_part
+from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.items.place import item_cuts, looked_up
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import large_features
-from heterrec_pipeline.wiring.reports import counted, written
+from heterrec_pipeline.wiring.reports import report_count, report_file
 from heterrec_schemas.feature_spec import Feature
 from heterrec_schemas.tables import WIDE_ROW_GROUP, items_schema, shard_name
 from heterrec_schemas.values import Seen
@@ -23,7 +23,7 @@ from heterrec_schemas.values import Seen
 
 def write_item_shard(
     job: Job,
-    element: tuple[int, Iterable[Part | None]],
+    element: tuple[int, Iterable[TableRef | None]],
     population: int,
     fitted: dict[str, Fitted],
     seen: dict[str, int],
@@ -39,25 +39,25 @@ def write_item_shard(
     mine = [p for p in parts if p is not None]
     columns = {}
     for large in large_features(job, job.item_tables):
-        values = [read_part(p) for p in sorted(mine) if p.table == f"item/{large.name}"]
+        values = [load(p) for p in sorted(mine) if p.table == f"item/{large.name}"]
         columns[large.name], oov = looked_up(large, values, int(low), int(high))
-        yield counted(f"item/{large.name}.oov", oov)
+        yield report_count(f"item/{large.name}.oov", oov)
     table = assemble_items(job, mine, int(low), int(high), schema, columns)
     for feature in spec.items.features:
         missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
-        yield counted(f"item/{feature.name}.missing", missing)
+        yield report_count(f"item/{feature.name}.missing", missing)
     path = f"items/{shard_name('items', shard, shards)}"
     file = write_shard(
         job.root, path, table, row_group=WIDE_ROW_GROUP, plain=("item_index", "item_id")
     )
     METER.wrote("items", len(table))
-    yield written(file)
+    yield report_file(file)
     yield file
 
 
 def assemble_items(
     job: Job,
-    parts: list[Part],
+    parts: list[TableRef],
     low: int,
     high: int,
     schema: pa.Schema,
@@ -69,7 +69,7 @@ def assemble_items(
     """
     columns: dict[str, pa.ChunkedArray] = {"item_index": pa.array(np.arange(low, high)), **done}
     for table in job.item_tables:
-        mine = [read_part(p) for p in sorted(parts) if p.table == table.name]
+        mine = [load(p) for p in sorted(parts) if p.table == table.name]
         features = [f for f in table.features if f.name not in done]
         names = [f.name for f in features] + ([] if table.joined else ["item_id"])
         if not mine or not names:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import embedding
-from heterrec_pipeline.files.parts import Part, Stored, load, store
+from heterrec_pipeline.files.parts import TableRef, load, store
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
@@ -22,7 +22,7 @@ from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import SortedBucket, no_keys
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
-from heterrec_pipeline.wiring.reports import counted, rejected
+from heterrec_pipeline.wiring.reports import report_count, report_rejects
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.values import column_text, value_text
@@ -43,7 +43,7 @@ def find_keys_in_bucket(
     job: Job,
     tables: Sequence[TableJob],
     rules: Rules | None,
-    element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]],
+    element: tuple[BucketKey, dict[str, Iterable[pa.Table | TableRef]]],
     seen: dict[str, int],
 ) -> Iterator[Any]:
     """The keys of a bucket, of the tables of a side, to its distinct ones, and to the rows that need a second look or none.
@@ -59,7 +59,7 @@ def find_keys_in_bucket(
         frames = [as_frame(load(p)) for p in pieces[f"keys-{k}"]]
         rows = pl.concat([pl.DataFrame(schema=ROWS), *frames])
         keys = rows.group_by("key").len("rows")
-        yield counted(f"{table.name}.keys", len(keys))
+        yield report_count(f"{table.name}.keys", len(keys))
         twice = keys.filter(pl.col("rows") > 1)
         for value in by_split(table, rows.join(twice, on="key", how="semi")):
             yield TaggedOutput(REPEATED_ROWS, value)
@@ -89,7 +89,7 @@ def _named(tables: Sequence[TableJob], name: str) -> TableJob:
 
 def read_again(
     tables: Sequence[TableJob],
-    element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]],
+    element: tuple[BucketKey, dict[str, Iterable[pa.Table | TableRef]]],
     splits: dict[BucketKey, Split],
 ) -> Iterator[tuple[str, pa.Table]]:
     """The numbers of a split's rows whose keys are repeated to what decides between them: (table, rows)."""
@@ -118,8 +118,8 @@ def choose_in_bucket(
 
 
 def store_left_out(
-    job: Job, element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]]
-) -> Iterator[tuple[BucketKey, Stored]]:
+    job: Job, element: tuple[BucketKey, dict[str, Iterable[pa.Table | TableRef]]]
+) -> Iterator[tuple[BucketKey, TableRef]]:
     """All row numbers of a split that do not count to one reference."""
     place, pieces = element
     rows = pl.concat([as_frame(load(p)) for p in pieces["rows"]]).unique().sort("row")
@@ -215,6 +215,6 @@ def _lost_reports(table: TableJob, losers: pl.DataFrame) -> Iterator[Any]:
     for (file,), group in different.group_by("file"):
         listed = group.select("row", "key").iter_rows()
         bad = [(r, table.key, table.duplicate, k) for r, k in listed]
-        yield from rejected(table.name, str(file), bad)
-    yield counted(f"{table.name}.repeated", len(losers) - len(different))
-    yield counted(f"{table.name}.duplicate", len(different))
+        yield from report_rejects(table.name, str(file), bad)
+    yield report_count(f"{table.name}.repeated", len(losers) - len(different))
+    yield report_count(f"{table.name}.duplicate", len(different))

@@ -8,14 +8,14 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.files.parts import Stored, load, row_count
+from heterrec_pipeline.files.parts import TableRef, load, row_count
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.duplicates import batch_keys, hashed_rows, lost_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.vocabularies.number import no_keys
-from heterrec_pipeline.wiring.reports import counted
+from heterrec_pipeline.wiring.reports import report_count
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.tokens import number_vocabulary
 from heterrec_schemas.values import Seen
@@ -82,10 +82,10 @@ def number_key_table(
         raise no_keys(table, tables)
     yield index
     yield TaggedOutput(REPEATED, repeated)
-    yield counted(f"{table.name}.keys", len(index))
+    yield report_count(f"{table.name}.keys", len(index))
 
 
-def read_repeated(table: TableJob, split: Split, repeated: pa.Table | Stored) -> Iterator[Any]:
+def read_repeated(table: TableJob, split: Split, repeated: pa.Table | TableRef) -> Iterator[Any]:
     """Rows of repeated keys as key, hash, file, row; reads nothing when no key is repeated."""
     if row_count(repeated) == 0:
         return

@@ -14,7 +14,7 @@ from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.number import WHY
-from heterrec_pipeline.wiring.reports import RejectedCell, counted, rejected
+from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import Seen, column_text
@@ -56,9 +56,9 @@ def read_key_splits(
             if int(rows[k]) not in short:
                 raw = cell_text(batch.table[key][k].as_py())
                 bad.append((int(rows[k]), key, Reason.MISSING_KEY, raw))
-        yield from rejected(name, split.file.name, bad)
-        yield counted(f"{name}.rows", len(text) + len(batch.bad))
-        yield counted(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
+        yield from report_rejects(name, split.file.name, bad)
+        yield report_count(f"{name}.rows", len(text) + len(batch.bad))
+        yield report_count(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
         METER.read(name, len(text) + len(batch.bad))
         if not from_log:
             yield TaggedOutput(SEEN, (name, int(seen)))

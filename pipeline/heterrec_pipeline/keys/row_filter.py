@@ -7,7 +7,7 @@ from functools import cached_property
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.files.parts import Stored, load, once_a_process, row_count
+from heterrec_pipeline.files.parts import TableRef, load, once_a_process, row_count
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.one_table import losers_in
 from heterrec_pipeline.keys.read import key_text
@@ -20,7 +20,7 @@ KEY = "__key"
 ID = "__id"
 
 
-LeftOut = dict[tuple[str, int], Stored]
+LeftOut = dict[tuple[str, int], TableRef]
 """By table and split, the numbers of the rows that do not count."""
 
 
@@ -28,8 +28,8 @@ LeftOut = dict[tuple[str, int], Stored]
 class KeyIndex:
     """The kept keys of a side, and the rows that lost: tables, or references to them."""
 
-    index: pa.Table | Stored
-    losers: pa.Table | Stored
+    index: pa.Table | TableRef
+    losers: pa.Table | TableRef
 
     @property
     def population(self) -> int:
@@ -74,13 +74,13 @@ def key_ids(index: pa.Table) -> Lookup:
     return Lookup(pl.Series(index["key"]), pl.Series(index["id"]))
 
 
-def ids_in(index: pa.Table | Stored) -> Lookup:
+def ids_in(index: pa.Table | TableRef) -> Lookup:
     """An index or a reference to it as a lookup, made once a process of a reference."""
-    return _stored_ids(index) if isinstance(index, Stored) else key_ids(index)
+    return _stored_ids(index) if isinstance(index, TableRef) else key_ids(index)
 
 
 @once_a_process
-def _stored_ids(index: Stored) -> Lookup:
+def _stored_ids(index: TableRef) -> Lookup:
     return key_ids(load(index))
 
 

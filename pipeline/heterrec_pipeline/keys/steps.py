@@ -8,7 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsSingleton, PCollection
 
-from heterrec_pipeline.files.parts import Stored, row_count
+from heterrec_pipeline.files.parts import TableRef, row_count
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.duplicates import (
     KEPT,
@@ -157,7 +157,7 @@ class KeysByBucket(Composite):
                 side_inputs=(AsDict(kinds),),
                 tags=(LEFT_OUT, REPEATED_ROWS, KEPT, FIGURES_TAG),
                 tag_kinds={LEFT_OUT: pair, REPEATED_ROWS: pair, KEPT: int, FIGURES_TAG: pa.Table},
-                kind=tuple[BucketKey, Stored],
+                kind=tuple[BucketKey, TableRef],
             )
         )
         population = (
@@ -170,7 +170,7 @@ class KeysByBucket(Composite):
             {"rows": of_type((left, lost) | "all left out" >> beam.Flatten(), pair)}
             | "by split" >> Exchange(job=self.job, key=BucketKey)
             | "keep left out"
-            >> Step(fn=partial(store_left_out, self.job), kind=tuple[BucketKey, Stored])
+            >> Step(fn=partial(store_left_out, self.job), kind=tuple[BucketKey, TableRef])
         )
         rows = RowFilter(ExcludedRows, (AsSingleton(population), AsDict(left_out)), population)
         return KeyedByBucket(rows, Counted(found, figures), kinds)

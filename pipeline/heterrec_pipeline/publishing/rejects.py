@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.wiring.reports import written
+from heterrec_pipeline.wiring.reports import report_file
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import RejectRatioError
 from heterrec_schemas.rejects import REJECTS_SCHEMA
@@ -58,7 +58,7 @@ def write_rejects(job: Job, element: tuple[int, Iterable[pa.Table]]) -> Iterator
     schema = with_metadata(REJECTS_SCHEMA, "rejects")
     table = frame.to_arrow().cast(REJECTS_SCHEMA).replace_schema_metadata(schema.metadata)
     path = f"rejects/{shard_name('rejects', 0, 1)}"
-    yield written(write_shard(job.root, path, table))
+    yield report_file(write_shard(job.root, path, table))
     yield summarise(frame)
 
 

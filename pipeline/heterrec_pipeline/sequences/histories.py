@@ -12,12 +12,12 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features.fitted import missing_token
-from heterrec_pipeline.files.parts import Part, load, write_parts
+from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.interactions.times import day_of
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
-from heterrec_pipeline.wiring.reports import counted
+from heterrec_pipeline.wiring.reports import report_count
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import hash_column
 
@@ -135,7 +135,9 @@ def missing_user(spec: FeatureSpec) -> pa.Table | None:
 
 
 def build_histories(
-    job: Job, missing: pa.Table | None, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]
+    job: Job,
+    missing: pa.Table | None,
+    element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]],
 ) -> Iterator[Any]:
     """All of a bucket, rows and users' tokens, to a part of whole histories: (bucket, part)."""
     bucket, grouped = element
@@ -148,10 +150,10 @@ def build_histories(
     kept, counts = histories(job.spec, rows)
     del rows
     for name, count in counts.items():
-        yield counted(f"interactions.{name}", count)
+        yield report_count(f"interactions.{name}", count)
     if missing is not None:
         tokens = [load(t) for t in grouped.get("users", ())]
         kept = with_user_tokens(kept, tokens, missing)
     yield beam.pvalue.TaggedOutput(DAYS, day_counts(kept))
     path = write_parts(job.parts, "histories", [kept])
-    yield bucket, Part(bucket % job.buckets, "histories", path, 0)
+    yield bucket, TableRef(bucket % job.buckets, "histories", path, 0)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.files.parts import Part, read_part, write_parts
+from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.progress import METER
@@ -192,12 +192,12 @@ def by_range(counts: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         yield int(ranges[start]), counts.slice(start, end - start)
 
 
-def split_histories_part(job: Job, element: tuple[int, Part], cuts: Cuts) -> Iterator[Any]:
+def split_histories_part(job: Job, element: tuple[int, TableRef], cuts: Cuts) -> Iterator[Any]:
     """Parts of histories to parts of each split's rows: ((split, shard), part)."""
     bucket, part = element
     spec = job.spec
     METER.enter("splitting histories")
-    kept = read_part(part)
+    kept = load(part)
     items = kept["item_index"].combine_chunks()
     start_U = items.offsets.to_numpy().astype(np.int64) if len(kept) else np.zeros(1, np.int64)
     item_E = items.flatten().to_numpy()
@@ -211,4 +211,4 @@ def split_histories_part(job: Job, element: tuple[int, Part], cuts: Cuts) -> Ite
         if len(rows):
             path = write_parts(job.parts, split, [rows])
             shard = bucket // job.buckets
-            yield (split, shard), Part(part.order, split, path, 0)
+            yield (split, shard), TableRef(part.order, split, path, 0)

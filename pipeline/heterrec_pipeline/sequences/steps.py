@@ -9,7 +9,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import Part
+from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.items.steps import CatalogueOutput
 from heterrec_pipeline.items.users import UsersOutput
@@ -65,7 +65,7 @@ class Histories(Composite):
                 ledger=self.ledger,
                 tags=(DAYS,),
                 tag_kinds={DAYS: pa.Table},
-                kind=tuple[int, Part],
+                kind=tuple[int, TableRef],
             )
         )
         cuts = days | "find cuts" >> AllToOne(fn=partial(find_cuts, job.spec), kind=Any)
@@ -93,7 +93,7 @@ class Splits(Composite):
             side_inputs=(AsSingleton(self.cuts),),
             tags=(ITEM_COUNTS,),
             tag_kinds={ITEM_COUNTS: tuple[int, pa.Table]},
-            kind=tuple[tuple[str, int], Part],
+            kind=tuple[tuple[str, int], TableRef],
             spread=True,
         )
         return SplitsOutput(rows, counts)
@@ -124,13 +124,13 @@ class WriteSequences(Composite):
         (
             {ITEM_COUNTS: item_counts}
             | "by item" >> Exchange(job=self.job)
-            | "add up" >> Step(fn=partial(sum_counts, self.job), kind=tuple[int, Part])
-            | "all counts" >> ByShard(shards=(0,), kind=tuple[int, Part | None])
+            | "add up" >> Step(fn=partial(sum_counts, self.job), kind=tuple[int, TableRef])
+            | "all counts" >> ByShard(shards=(0,), kind=tuple[int, TableRef | None])
             | "write counts" >> Step(fn=partial(write_item_counts, self.job), ledger=self.ledger)
         )
         return (
             parts
-            | "group" >> ByShard(shards=names, kind=tuple[tuple[str, int], Part | None])
+            | "group" >> ByShard(shards=names, kind=tuple[tuple[str, int], TableRef | None])
             | "write shard"
             >> Step(
                 fn=partial(write_sequence_shard, self.job),

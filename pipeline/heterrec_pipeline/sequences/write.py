@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.features.fitted import Fitted, feature_entry
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.files.parts import Part, load, read_part, write_parts
+from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.interactions.read import LOG_SEEN
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.reports import counted, written
+from heterrec_pipeline.wiring.reports import report_count, report_file
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tables import (
@@ -36,7 +36,7 @@ PLAIN = ("user_id", "timestamp_ms", "target_timestamp_ms")
 
 def write_sequence_shard(
     job: Job,
-    element: tuple[tuple[str, int], Iterable[Part | None]],
+    element: tuple[tuple[str, int], Iterable[TableRef | None]],
     seen: dict[str, int],
     user_fitted: dict[str, Fitted],
     item_fitted: dict[str, Fitted],
@@ -56,11 +56,11 @@ def write_sequence_shard(
         job.root, path, schema, row_group=WIDE_ROW_GROUP, plain=PLAIN, done=done
     ) as sink:
         for part in sorted(p for p in parts if p is not None):
-            rows = read_part(part)
+            rows = load(part)
             sink.write(finished(rows, schema, tokens, spec.first_item_index))
     METER.wrote(split, done[0].rows)
-    yield counted(f"sequences.{split}", done[0].rows)
-    yield written(done[0])
+    yield report_count(f"sequences.{split}", done[0].rows)
+    yield report_file(done[0])
 
 
 def _entries(
@@ -133,12 +133,12 @@ def _missing(kind: pa.DataType) -> int | list[int]:
 
 
 def sum_counts(
-    job: Job, element: tuple[int, dict[str, Iterable[pa.Table | Part]]]
-) -> Iterator[tuple[int, Part]]:
+    job: Job, element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]]
+) -> Iterator[tuple[int, TableRef]]:
     """All train counts of a range of items to a part: ascending, each item once."""
     items, pieces = element
     table = added_up(items * RANGE_ITEMS, (load(p) for p in pieces[ITEM_COUNTS]))
-    yield 0, Part(items, ITEM_COUNTS, write_parts(job.parts, ITEM_COUNTS, [table]), 0)
+    yield 0, TableRef(items, ITEM_COUNTS, write_parts(job.parts, ITEM_COUNTS, [table]), 0)
 
 
 def added_up(first: int, pieces: Iterable[pa.Table]) -> pa.Table:
@@ -158,12 +158,12 @@ def added_up(first: int, pieces: Iterable[pa.Table]) -> pa.Table:
     )
 
 
-def write_item_counts(job: Job, element: tuple[int, Iterable[Part | None]]) -> Iterator[Any]:
+def write_item_counts(job: Job, element: tuple[int, Iterable[TableRef | None]]) -> Iterator[Any]:
     """The train counts of all ranges to one file."""
     schema = with_metadata(ITEM_COUNTS_SCHEMA, ITEM_COUNTS)
     path = f"item_counts/{shard_name(ITEM_COUNTS, 0, 1)}"
     done: list[Written] = []
     with new_shard(job.root, path, schema, plain=("item_index",), done=done) as sink:
         for part in sorted(p for p in element[1] if p is not None):
-            sink.write(read_part(part).cast(schema))
-    yield written(done[0])
+            sink.write(load(part).cast(schema))
+    yield report_file(done[0])

@@ -13,7 +13,7 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import categorical
-from heterrec_pipeline.files.parts import Part, load
+from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.telemetry.progress import METER
@@ -117,7 +117,7 @@ def look_up_bucket(
         yield with_ids(feature, as_frame(load(piece)), ids).to_arrow()
 
 
-def bucket_ids(parts: Iterable[pa.Table | Part]) -> Lookup:
+def bucket_ids(parts: Iterable[pa.Table | TableRef]) -> Lookup:
     """The id of each value of a bucket."""
     none = pl.DataFrame(schema={"value": pl.String, "id": pl.Int64})
     whole = pl.concat([none, *(as_frame(load(p)) for p in parts)])

@@ -10,7 +10,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.categorical import all_missing
 from heterrec_pipeline.features.fitted import Fitted, fit_details
-from heterrec_pipeline.files.parts import Part, Stored, load, store, stored_batches, write_parts
+from heterrec_pipeline.files.parts import TableRef, load, store, stored_batches, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.telemetry.progress import METER
@@ -30,7 +30,7 @@ from heterrec_pipeline.vocabularies.layout import (
 from heterrec_pipeline.vocabularies.merge import ORDER, RANK, merged
 from heterrec_pipeline.vocabularies.write import vocabulary_rows
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES, BucketKey, as_frame, cut_by_bucket
-from heterrec_pipeline.wiring.reports import written
+from heterrec_pipeline.wiring.reports import report_file
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import hash_texts
@@ -88,7 +88,7 @@ class SortedBucket:
 def count_bucket(
     job: Job,
     rules: dict[str, Rules],
-    element: tuple[BucketKey, dict[str, Iterable[pa.Table | Part]]],
+    element: tuple[BucketKey, dict[str, Iterable[pa.Table | TableRef]]],
     seen: dict[str, int],
 ) -> Iterator[Any]:
     """Partial counts of a bucket to its sorted values: ((vocabulary, bucket), stored), and figures."""
@@ -108,7 +108,7 @@ def _summed(counts: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def batches(
-    stored: Stored, integral: bool, cut: Cut, modulus: int, remainder: int
+    stored: TableRef, integral: bool, cut: Cut, modulus: int, remainder: int
 ) -> Iterator[pl.DataFrame]:
     """The rows of a sorted bucket that a cut leaves and whose hash has a remainder, batch by batch, with RANK and ORDER."""
     for table in stored_batches(stored):
@@ -140,7 +140,7 @@ def all_figures(tables: Iterable[pa.Table]) -> pl.DataFrame:
 
 def find_last_kept(
     rules: dict[str, Rules],
-    element: tuple[str, Iterable[Stored | None]],
+    element: tuple[str, Iterable[TableRef | None]],
     cuts: dict[str, Cut],
     seen: dict[str, int],
 ) -> Iterator[tuple[str, Cut]]:
@@ -160,7 +160,7 @@ def find_last_kept(
     raise AssertionError(f"{name}: fewer values at the border {cut.border} than were counted")
 
 
-def _border(stored: Stored, integral: bool, count: int) -> Iterator[pl.DataFrame]:
+def _border(stored: TableRef, integral: bool, count: int) -> Iterator[pl.DataFrame]:
     for rows in batches(stored, integral, Cut(), 1, 0):
         tied = rows.filter(pl.col("count") == count)
         if len(tied):
@@ -171,7 +171,7 @@ def _border(stored: Stored, integral: bool, count: int) -> Iterator[pl.DataFrame
 
 def measure_bucket(
     rules: dict[str, Rules],
-    element: tuple[BucketKey, Stored],
+    element: tuple[BucketKey, TableRef],
     cuts: dict[str, Cut],
     seen: dict[str, int],
 ) -> Iterator[pa.Table]:
@@ -201,8 +201,8 @@ def lay_out_vocabularies(
 
 
 def to_group(
-    rules: dict[str, Rules], element: tuple[BucketKey, Stored], layouts: dict[str, Layout]
-) -> Iterator[tuple[BucketKey, Stored]]:
+    rules: dict[str, Rules], element: tuple[BucketKey, TableRef], layouts: dict[str, Layout]
+) -> Iterator[tuple[BucketKey, TableRef]]:
     """Sorted buckets to the groups that are numbered together: the buckets of a shard, or a bucket that is some shards."""
     (name, bucket), stored = element
     groups = min(layouts[name].shards, rules[name].buckets)
@@ -212,7 +212,7 @@ def to_group(
 def number_group(
     job: Job,
     rules: dict[str, Rules],
-    element: tuple[BucketKey, Iterable[Stored | None]],
+    element: tuple[BucketKey, Iterable[TableRef | None]],
     layouts: dict[str, Layout],
     cuts: dict[str, Cut],
     seen: dict[str, int],
@@ -233,7 +233,7 @@ def number_group(
         done: list[Written] = []
         for rows in _number_shard(job, own, layout, shard, integral, merged(streams), done):
             yield from waiting.add(rows)
-        yield written(done[0])
+        yield report_file(done[0])
     yield from waiting.flush()
 
 
@@ -277,14 +277,14 @@ class Waiting:
         self.tables: list[pl.DataFrame] = []
         self.bytes = 0.0
 
-    def add(self, rows: pl.DataFrame) -> Iterator[tuple[BucketKey, Part]]:
+    def add(self, rows: pl.DataFrame) -> Iterator[tuple[BucketKey, TableRef]]:
         """Add numbered values."""
         self.tables.append(rows.select("value", "id", "hash"))
         self.bytes += self.tables[-1].estimated_size()
         if self.bytes >= FLUSH_BYTES:
             yield from self.flush()
 
-    def flush(self) -> Iterator[tuple[BucketKey, Part]]:
+    def flush(self) -> Iterator[tuple[BucketKey, TableRef]]:
         """Write what waits, a batch a bucket."""
         tables, self.tables, self.bytes = self.tables, [], 0.0
         if not tables:
@@ -295,7 +295,7 @@ class Waiting:
         stem = "ids-" + self.rules.name.replace("/", "-")
         path = write_parts(self.job.parts, stem, [piece for _, piece in pieces])
         for batch, (bucket, _) in enumerate(pieces):
-            yield (self.rules.name, bucket), Part(0, self.rules.name, path, batch)
+            yield (self.rules.name, bucket), TableRef(0, self.rules.name, path, batch)
 
 
 def fitted_size_of(

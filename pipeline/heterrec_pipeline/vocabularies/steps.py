@@ -8,7 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, PCollection
 
-from heterrec_pipeline.files.parts import Part, Stored
+from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
 from heterrec_pipeline.vocabularies.number import (
@@ -42,11 +42,11 @@ class Numbered(NamedTuple):
     layouts: PCollection
 
 
-def _by_vocabulary(element: tuple[BucketKey, Stored]) -> tuple[str, Stored]:
+def _by_vocabulary(element: tuple[BucketKey, TableRef]) -> tuple[str, TableRef]:
     return element[0][0], element[1]
 
 
-def _is_limited(element: tuple[BucketKey, Stored], limited: frozenset[str]) -> bool:
+def _is_limited(element: tuple[BucketKey, TableRef], limited: frozenset[str]) -> bool:
     return element[0][0] in limited
 
 
@@ -61,7 +61,7 @@ class NumberValues(Composite):
 
     def expand(self, counted: Counted) -> Numbered:
         """Cut, lay out, number. Buckets are taken again and again, each time behind a `spread`: see `Step`."""
-        buckets = of_type(counted.buckets, tuple[BucketKey, Stored])
+        buckets = of_type(counted.buckets, tuple[BucketKey, TableRef])
         figures = of_type(counted.figures, pa.Table)
         cuts = buckets.pipeline | "no cuts" >> beam.Create([])
         cuts = of_type(cuts, tuple[str, Cut])
@@ -69,7 +69,7 @@ class NumberValues(Composite):
         if limited:
             cuts = self._cuts(buckets, figures, limited)
             cut = buckets | "of cut ones" >> beam.Filter(_is_limited, limited)
-            measured = of_type(cut, tuple[BucketKey, Stored]) | "measure" >> Step(
+            measured = of_type(cut, tuple[BucketKey, TableRef]) | "measure" >> Step(
                 fn=partial(measure_bucket, self.rules),
                 side_inputs=(AsDict(cuts), AsDict(self.kinds)),
                 spread=True,
@@ -85,16 +85,16 @@ class NumberValues(Composite):
             >> Step(
                 fn=partial(to_group, self.rules),
                 side_inputs=(AsDict(layouts),),
-                kind=tuple[BucketKey, Stored],
+                kind=tuple[BucketKey, TableRef],
                 spread=True,
             )
-            | "by group" >> ByShard(shards=groups, kind=tuple[BucketKey, Stored | None])
+            | "by group" >> ByShard(shards=groups, kind=tuple[BucketKey, TableRef | None])
             | "number"
             >> Step(
                 fn=partial(number_group, self.job, self.rules),
                 ledger=self.ledger,
                 side_inputs=(AsDict(layouts), AsDict(cuts), AsDict(self.kinds)),
-                kind=tuple[BucketKey, Part],
+                kind=tuple[BucketKey, TableRef],
             )
         )
         return Numbered(index, layouts)
@@ -106,9 +106,10 @@ class NumberValues(Composite):
         )
         ones = buckets | "of limited ones" >> beam.Filter(_is_limited, limited)
         return (
-            of_type(ones, tuple[BucketKey, Stored])
-            | "by vocabulary" >> beam.Map(_by_vocabulary).with_output_types(tuple[str, Stored])
-            | "every vocabulary" >> ByShard(shards=sorted(limited), kind=tuple[str, Stored | None])
+            of_type(ones, tuple[BucketKey, TableRef])
+            | "by vocabulary" >> beam.Map(_by_vocabulary).with_output_types(tuple[str, TableRef])
+            | "every vocabulary"
+            >> ByShard(shards=sorted(limited), kind=tuple[str, TableRef | None])
             | "find last"
             >> Step(
                 fn=partial(find_last_kept, self.rules),
@@ -152,7 +153,7 @@ class CountValues(Composite):
                 side_inputs=(AsDict(self.kinds),),
                 tags=(FIGURES_TAG,),
                 tag_kinds={FIGURES_TAG: pa.Table},
-                kind=tuple[BucketKey, Stored],
+                kind=tuple[BucketKey, TableRef],
             )
         )
         return Counted(found, figures)

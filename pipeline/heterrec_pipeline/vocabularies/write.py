@@ -7,11 +7,11 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features.fitted import fit_details
-from heterrec_pipeline.files.parts import Stored, load
+from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.reports import written
+from heterrec_pipeline.wiring.reports import report_file
 from heterrec_schemas.tables import shard_name, vocabulary_schema
 from heterrec_schemas.tokens import vocabulary_shards
 from heterrec_schemas.values import Seen
@@ -45,7 +45,7 @@ def write_vocabulary(
 
 
 def write_item_vocabulary(
-    job: Job, index: pa.Table | Stored, seen: dict[str, int]
+    job: Job, index: pa.Table | TableRef, seen: dict[str, int]
 ) -> Iterator[Any]:
     """The index of the items to the shards of the item vocabulary."""
     declared = job.spec.items.catalogue_vocabulary
@@ -62,4 +62,4 @@ def write_item_vocabulary(
         oov_buckets=declared.oov_buckets,
         **details,
     ):
-        yield written(file)
+        yield report_file(file)

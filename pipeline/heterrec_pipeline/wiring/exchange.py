@@ -14,7 +14,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from heterrec_pipeline.files.parts import Part, Stored, load, store, write_parts
+from heterrec_pipeline.files.parts import TableRef, load, store, write_parts
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.step import Composite, Step, of_type
@@ -24,8 +24,8 @@ DISTRIBUTED = ("DataflowRunner", "FlinkRunner", "SparkRunner")
 """Engines whose shuffle does not live in one machine's memory."""
 
 
-def store_table(folder: str, stem: str, table: pa.Table) -> Iterator[Stored]:
-    """Tables to `Stored` references."""
+def store_table(folder: str, stem: str, table: pa.Table) -> Iterator[TableRef]:
+    """Tables to `TableRef` references."""
     yield store(folder, stem, table)
 
 
@@ -39,16 +39,18 @@ class ByReference(Composite):
     def expand(self, tables: PCollection) -> PCollection:
         """Write each table to a part."""
         return tables | "store" >> Step(
-            fn=partial(store_table, self.job.parts, self.stem), kind=Stored
+            fn=partial(store_table, self.job.parts, self.stem), kind=TableRef
         )
 
 
-def spill(folder: str, stem: str, pieces: list[tuple[Any, pa.Table]]) -> Iterator[tuple[Any, Part]]:
+def spill(
+    folder: str, stem: str, pieces: list[tuple[Any, pa.Table]]
+) -> Iterator[tuple[Any, TableRef]]:
     """Write (key, table) pairs to files of the parts folder, one per schema; yields (key, part)."""
     for alike in _by_schema(pieces):
         path = write_parts(folder, stem, [table for _, table in alike])
         for batch, (key, _) in enumerate(alike):
-            yield key, Part(0, stem, path, batch)
+            yield key, TableRef(0, stem, path, batch)
 
 
 def _by_schema(pieces: list[tuple[Any, pa.Table]]) -> Iterable[list[tuple[Any, pa.Table]]]:
@@ -59,7 +61,7 @@ def _by_schema(pieces: list[tuple[Any, pa.Table]]) -> Iterable[list[tuple[Any, p
     return groups.values()
 
 
-def _opened(key: Any, part: Part) -> tuple[Any, pa.Table]:
+def _opened(key: Any, part: TableRef) -> tuple[Any, pa.Table]:
     return key, load(part)
 
 
@@ -89,8 +91,8 @@ class Exchange(Composite):
                 pieces = pieces | f"open {name}" >> beam.MapTuple(_opened)
             return of_type(pieces, tuple[self.key, pa.Table])  # type: ignore[name-defined]
         if name in self.references:
-            return of_type(pieces, tuple[self.key, Part])  # type: ignore[name-defined]
+            return of_type(pieces, tuple[self.key, TableRef])  # type: ignore[name-defined]
         spilled = pieces | f"spill {name}" >> beam.ParDo(
             Buffered(partial(spill, self.job.parts, name), SPILL_BYTES)
         )
-        return of_type(spilled, tuple[self.key, Part])  # type: ignore[name-defined]
+        return of_type(spilled, tuple[self.key, TableRef])  # type: ignore[name-defined]

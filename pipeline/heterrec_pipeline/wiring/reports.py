@@ -18,13 +18,13 @@ REJECTS = "rejects"
 FILES = "files"
 
 
-def counted(name: str, value: int) -> beam.pvalue.TaggedOutput:
+def report_count(name: str, value: int) -> beam.pvalue.TaggedOutput:
     """A count for the manifest, which Beam's metrics show too."""
     metrics.count(name, value)
     return beam.pvalue.TaggedOutput(COUNTS, (name, value))
 
 
-def rejected(
+def report_rejects(
     source: str, file: str, rows: Iterable[RejectedCell]
 ) -> Iterator[beam.pvalue.TaggedOutput]:
     """Rows or cells set aside: (row number, column, reason, text); nothing when there are none."""
@@ -48,7 +48,7 @@ def rejected(
     yield beam.pvalue.TaggedOutput(REJECTS, table)
 
 
-def written(file: Written) -> beam.pvalue.TaggedOutput:
+def report_file(file: Written) -> beam.pvalue.TaggedOutput:
     """A file for the manifest."""
     count_file(file)
     return beam.pvalue.TaggedOutput(FILES, file)

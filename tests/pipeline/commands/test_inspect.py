@@ -123,7 +123,9 @@ def test_the_data_cannot_steer_a_terminal(
     part = item_in_words(generation, generation.items(["item_id"])["item_id"][0].as_py())
     part["item_id"] = "\x1b[31mred[/bold]"
     part["features"]["brand"]["words"] = "[link=x]\x07"
-    monkeypatch.setattr("heterrec_pipeline.commands.generation_display.item_in_words", lambda *_: part)
+    monkeypatch.setattr(
+        "heterrec_pipeline.commands.generation_display.item_in_words", lambda *_: part
+    )
     text = shown(generation.root, item="x")
     assert r"\x1b[31mred[/bold]" in text
     assert row_of(text, "brand")[3] == r"[link=x]\x07"

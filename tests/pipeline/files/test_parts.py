@@ -4,12 +4,10 @@ import pyarrow as pa
 import pytest
 
 from heterrec_pipeline.files.parts import (
-    Part,
-    Stored,
+    TableRef,
     forget,
     load,
     once_a_process,
-    read_part,
     row_count,
     store,
     write_parts,
@@ -29,7 +27,7 @@ def test_tables_come_back_one_by_one(tmp_path: Path) -> None:
     chunked = pa.concat_tables([TABLE, TABLE.slice(1)])
     tables = [TABLE, TABLE.slice(1, 1), TABLE.slice(0, 0), chunked]
     path = write_parts(str(tmp_path / "new"), "items", tables)
-    found = [read_part(Part(0, "items", path, k)) for k in range(4)]
+    found = [load(TableRef(0, "items", path, k)) for k in range(4)]
     assert [t.to_pylist() for t in found] == [t.to_pylist() for t in tables]
     assert {t.schema.to_string() for t in found} == {TABLE.schema.to_string()}
 
@@ -37,11 +35,16 @@ def test_tables_come_back_one_by_one(tmp_path: Path) -> None:
 def test_every_try_writes_a_file_of_its_own(tmp_path: Path) -> None:
     paths = {write_parts(str(tmp_path), "items", [TABLE]) for _ in range(3)}
     assert len(paths) == 3
-    assert all(read_part(Part(0, "items", p, 0)).equals(TABLE) for p in paths)
+    assert all(load(TableRef(0, "items", p, 0)).equals(TABLE) for p in paths)
 
 
 def test_parts_are_sorted_by_their_place_first() -> None:
-    parts = [Part(2, "a", "x", 0), Part(0, "b", "z", 1), Part(0, "b", "z", 0), Part(1, "a", "y", 0)]
+    parts = [
+        TableRef(2, "a", "x", 0),
+        TableRef(0, "b", "z", 1),
+        TableRef(0, "b", "z", 0),
+        TableRef(1, "a", "y", 0),
+    ]
     assert [(p.order, p.batch) for p in sorted(parts)] == [(0, 0), (0, 1), (1, 0), (2, 0)]
 
 
@@ -52,10 +55,10 @@ def test_a_slice_does_not_write_its_parents_rows(tmp_path: Path) -> None:
 
 
 def test_a_stored_table_is_loaded_once_a_process(tmp_path: Path) -> None:
-    loads: list[Stored] = []
+    loads: list[TableRef] = []
 
     @once_a_process
-    def rows(stored: Stored) -> int:
+    def rows(stored: TableRef) -> int:
         loads.append(stored)
         return len(load(stored))
 
@@ -69,7 +72,7 @@ def test_a_stored_table_is_loaded_once_a_process(tmp_path: Path) -> None:
 
 
 def test_a_piece_is_opened_whatever_it_is(tmp_path: Path) -> None:
-    part = Part(0, "items", write_parts(str(tmp_path), "items", [TABLE]), 0)
+    part = TableRef(0, "items", write_parts(str(tmp_path), "items", [TABLE]), 0)
     assert load(TABLE) is TABLE
     assert load(part).equals(TABLE)
     assert row_count(TABLE) == 3

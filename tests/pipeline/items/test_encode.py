@@ -22,7 +22,7 @@ from pieces import (
 from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import read_part
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.items import place
 from heterrec_pipeline.items.encode import encode_item_split, encode_user_split
 from heterrec_pipeline.items.place import item_cuts
@@ -78,7 +78,7 @@ def test_items_go_to_their_shards_in_order(
     shards: dict[int, list[dict[str, Any]]] = {}
     for shard, part in parts:
         assert part.table == "items"
-        shards.setdefault(shard, []).extend(read_part(part).to_pylist())
+        shards.setdefault(shard, []).extend(load(part).to_pylist())
     want = [
         {"item_index": 5, "item_id": "1", "kind": 4, "price": 3, "look": [4]},
         {"item_index": 6, "item_id": "2", "kind": 2, "price": 1, "look": [1]},

@@ -9,7 +9,7 @@ from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of,
 
 from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.features.fitted import feature_entry, fitted_size, missing_token
-from heterrec_pipeline.files.parts import Part, load, write_parts
+from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.fitting.write import store_fit, write_fit
 from heterrec_pipeline.items.write import assemble_items, write_item_shard
@@ -41,24 +41,24 @@ def job(tmp_path: Path) -> Job:
     return job_of(SPEC, tmp_path, items=MAIN, joins=(JOINED,))
 
 
-def main_part(job: Job, rows: list[tuple[int, str, list[int]]]) -> Part:
+def main_part(job: Job, rows: list[tuple[int, str, list[int]]]) -> TableRef:
     columns = [
         pa.array([r[0] for r in rows]),
         pa.array([r[1] for r in rows]),
         pa.array([r[2] for r in rows], pa.list_(pa.int32())),
     ]
     table = pa.table(columns, names=["item_index", "item_id", "kind"])
-    return Part(0, "items", write_parts(job.parts, "items", [table]), 0)
+    return TableRef(0, "items", write_parts(job.parts, "items", [table]), 0)
 
 
-def joined_part(job: Job, rows: list[tuple[int, int, list[int]]]) -> Part:
+def joined_part(job: Job, rows: list[tuple[int, int, list[int]]]) -> TableRef:
     columns = [
         pa.array([r[0] for r in rows]),
         pa.array([r[1] for r in rows], pa.int32()),
         pa.array([r[2] for r in rows], pa.list_(pa.int32(), 2)),
     ]
     table = pa.table(columns, names=["item_index", "price", "look"])
-    return Part(0, "items.joins[0]", write_parts(job.parts, "joins", [table]), 0)
+    return TableRef(0, "items.joins[0]", write_parts(job.parts, "joins", [table]), 0)
 
 
 def test_joined_rows_stand_beside_their_items_and_absent_ones_are_missing(job: Job) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pieces import categorical, job_of, sorted_out, spec_of, table_job, written_file
 
-from heterrec_pipeline.files.parts import load, read_part
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.fitting.collect import CollectValues
 from heterrec_pipeline.items.place import place_cells, place_items
 from heterrec_pipeline.job import Job
@@ -139,7 +139,7 @@ def test_items_are_placed_by_their_ids(job: Job) -> None:
         "cells": [cells],
     }
     placed = place_items(job, tables, ["brand", "shop"], (("items", 0), pieces), 3)
-    found = {(s, p.table): read_part(p).to_pydict() for s, p in placed}
+    found = {(s, p.table): load(p).to_pydict() for s, p in placed}
     first, second = found[0, "items"], found[1, "items"]
     assert first == {"item_index": [2], "item_id": ["b"], "kind": [2]}
     assert second == {"item_index": [3, 4], "item_id": ["c", "a"], "kind": [3, 1]}
@@ -149,6 +149,6 @@ def test_items_are_placed_by_their_ids(job: Job) -> None:
     # Where cells know their item's index, they go straight to its shard.
     indexed = cells.filter(pa.array([False, True, True])).set_column(0, OWNER, pa.array([4, 2]))
     straight = place_cells(job, ["brand", "shop"], indexed, 3)
-    shards = {(s, p.table): read_part(p)["id"].to_pylist() for s, p in straight}
+    shards = {(s, p.table): load(p)["id"].to_pylist() for s, p in straight}
     assert shards == {(0, "item/brand"): [7], (1, "item/brand"): [8]}
     assert list(place_cells(job, ["brand"], indexed.slice(0, 0), 3)) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pieces import MANY, job_of, sorted_out, spec_of
 
 from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios, write_rejects
-from heterrec_pipeline.wiring.reports import FILES, REJECTS, counted, rejected
+from heterrec_pipeline.wiring.reports import FILES, REJECTS, report_count, report_rejects
 from heterrec_pipeline.wiring.step import EMPTY
 from heterrec_schemas.errors import RejectRatioError
 from heterrec_schemas.rejects import REJECTS_SCHEMA, Reason
@@ -111,13 +111,13 @@ def test_every_source_above_the_limit_is_told_with_its_reason() -> None:
 
 def test_what_steps_report() -> None:
     cells = [(3, "price", Reason.NOT_A_NUMBER, "x" * 300), (4, "", Reason.MALFORMED_ROW, None)]
-    (output,) = rejected("items", "a.csv", iter(cells))
+    (output,) = report_rejects("items", "a.csv", iter(cells))
     assert output.tag == REJECTS
     assert output.value.schema.equals(REJECTS_SCHEMA)
     assert [tuple(r.values()) for r in output.value.to_pylist()] == [
         ("items", "a.csv", 3, "price", "not_a_number", "x" * 200),
         ("items", "a.csv", 4, "", "malformed_row", None),
     ]
-    assert list(rejected("items", "a.csv", [])) == []
-    count = counted("items.rows", 5)
+    assert list(report_rejects("items", "a.csv", [])) == []
+    count = report_count("items.rows", 5)
     assert (count.tag, count.value) == ("counts", ("items.rows", 5))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import DAY, QUICK, categorical, embedding, job_of, sorted_out, spec_of
 
-from heterrec_pipeline.files.parts import read_part
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.sequences import histories as module
 from heterrec_pipeline.sequences.histories import (
     DAYS,
@@ -333,7 +333,7 @@ def test_a_bucket_becomes_a_part(tmp_path: Path) -> None:
     main, tagged = sorted_out(build_histories(job, None, (1, {"log": tables})))
     ((bucket, part),) = main
     assert (bucket, part.order, part.table) == (1, 1 % job.buckets, "histories")
-    assert read_part(part).to_pylist() == [{"user": "u", "item_index": [1, 2], "time": [0, DAY]}]
+    assert load(part).to_pylist() == [{"user": "u", "item_index": [1, 2], "time": [0, DAY]}]
     assert dict(tagged[COUNTS]) == {
         "interactions.kept": 2,
         "interactions.duplicate": 2,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import MANY, QUICK, categorical, job_of, sorted_out, spec_of
 
-from heterrec_pipeline.files.parts import Part, read_part, write_parts
+from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.sequences.split import (
     ITEM_COUNTS,
@@ -274,13 +274,13 @@ def test_a_bucket_becomes_a_part_a_split(tmp_path: Path, cuts: tuple[int, int]) 
     job = job_of(spec, tmp_path)
     histories = [[Event(4 + k % 3, k, 2) for k in range(n)] for n in (10, 1, 4)]
     path = write_parts(job.parts, "histories", [kept_table(spec, histories)])
-    part = Part(5, "histories", path, 0)
+    part = TableRef(5, "histories", path, 0)
     bucket = 2 * job.buckets
     main, tagged = sorted_out(split_histories_part(job, (bucket, part), cuts))
     found = {}
     for (split, shard), written in main:
         assert (shard, written.order) == (2, 5)
-        found[split] = read_part(written).to_pylist()
+        found[split] = load(written).to_pylist()
     want = {s: by_hand(spec, s, histories, cuts)[0] for s in SPLITS}
     assert found == {s: rows for s, rows in want.items() if rows}
     want_counts = by_hand(spec, "train", histories, cuts)[1]

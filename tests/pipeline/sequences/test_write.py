@@ -8,7 +8,7 @@ import pytest
 from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of
 
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import Part, write_parts
+from heterrec_pipeline.files.parts import TableRef, write_parts
 from heterrec_pipeline.files.shards import Written, write_shard
 from heterrec_pipeline.sequences.write import (
     finished,
@@ -103,10 +103,10 @@ def test_a_shard_is_its_parts_in_order(tmp_path: Path, layout: str, integral: bo
     spec = spec_with(layout)
     job = job_of(spec, tmp_path)
     files = write_items(job.root) if layout == "flattened" else []
-    parts: list[Part | None] = [None]
+    parts: list[TableRef | None] = [None]
     for order, names, lists in ((2, ["3"], [[2, 4]]), (0, ["10", "2"], [[4], [5, 6]]), (1, [], [])):
         path = write_parts(job.parts, "train", [rows_of(names, lists)])
-        parts.append(Part(order, "train", path, 0))
+        parts.append(TableRef(order, "train", path, 0))
     seen = {"interactions.user": 1 if integral else 4}
     _, tagged = sorted_out(
         write_sequence_shard(job, (("train", 1), parts), seen, USERS, ITEMS, files)
@@ -152,7 +152,7 @@ def test_the_train_counts_of_all_buckets_are_added_up(tmp_path: Path) -> None:
         [pa.table({"item_index": i, "train_count": n}) for i, n in pieces]
         for pieces in ([([4, 7], [2, 1]), ([5, 7], [1, 10])], [([2**20, 2**20 + 2], [3, 4])])
     )
-    spilled = Part(0, "item_counts", write_parts(job.parts, "item_counts", [low[1]]), 0)
+    spilled = TableRef(0, "item_counts", write_parts(job.parts, "item_counts", [low[1]]), 0)
     groups = ((1, high), (0, [low[0], spilled]))
     parts = [p for k, t in groups for p in sum_counts(job, (k, {"item_counts": t}))]
     assert [k for k, _ in parts] == [0, 0]

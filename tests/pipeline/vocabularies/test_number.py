@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pieces import QUICK, categorical, job_of, sorted_out, spec_of, table_job
 
 import heterrec_schemas.tokens
-from heterrec_pipeline.files.parts import read_part
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sizing import bucket_count
 from heterrec_pipeline.vocabularies import number
@@ -81,7 +81,7 @@ def numbered(
         main, tagged = sorted_out(number_group(job, every, group, layouts, cuts, seen))
         files += tagged.get(FILES, [])
         for (_, bucket), part in main:
-            rows = as_frame(read_part(part)).with_columns(bucket=pl.lit(bucket))
+            rows = as_frame(load(part)).with_columns(bucket=pl.lit(bucket))
             ids.append(rows)
     schema = {"value": pl.String, "id": pl.Int64, "bucket": pl.Int32}
     return pl.concat([pl.DataFrame(schema=schema), *ids]), sorted(files, key=lambda f: f.path)

@@ -9,7 +9,7 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from pieces import job_of, spec_of
 
-from heterrec_pipeline.files.parts import Stored, load, read_part
+from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.wiring import coder
 from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.exchange import ByReference, Exchange, spill
@@ -58,7 +58,7 @@ def test_a_file_holds_many_tables_of_one_schema(tmp_path: Path) -> None:
     assert len(found) == 2  # 16 + 8 bytes
     found += [w.value for w in do.finish_bundle()]
     assert [(k, p.batch) for k, p in found[:2]] == [(2, 0), (0, 1)]
-    assert sorted(str(read_part(p).to_pylist()) for _, p in found) == sorted(
+    assert sorted(str(load(p).to_pylist()) for _, p in found) == sorted(
         str(t.to_pylist()) for _, t in PIECES
     )
     assert len({p.path for _, p in found}) == len(list(tmp_path.iterdir())) == 3
@@ -71,4 +71,4 @@ def test_a_table_becomes_a_reference(tmp_path: Path) -> None:
         tables = of_type(p | beam.Create([pa.table({"n": [1, 2]})]), pa.Table)
         stored = tables | ByReference(job=job, stem="index")
         rows = stored | beam.Map(lambda s: (type(s), s.rows, load(s)["n"].to_pylist()))
-        assert_that(rows, equal_to([(Stored, 2, [1, 2])]))
+        assert_that(rows, equal_to([(TableRef, 2, [1, 2])]))

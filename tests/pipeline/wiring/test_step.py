@@ -17,9 +17,9 @@ from heterrec_pipeline.wiring.reports import (
     FILES,
     REJECTS,
     Ledger,
-    counted,
-    rejected,
-    written,
+    report_count,
+    report_file,
+    report_rejects,
 )
 from heterrec_pipeline.wiring.step import (
     EMPTY,
@@ -39,9 +39,9 @@ FILE = Written("t", "a/b", 1, 2, "c")
 def report(n: int) -> Iterator[Any]:
     """Everything that a step may yield, and a further tag."""
     yield pa.table({"n": [n]})
-    yield counted("rows", n)
-    yield from rejected("log", "a.csv", [(n, "x", Reason.MISSING_KEY, None)])
-    yield written(FILE)
+    yield report_count("rows", n)
+    yield from report_rejects("log", "a.csv", [(n, "x", Reason.MISSING_KEY, None)])
+    yield report_file(FILE)
     yield TaggedOutput("more", (n, "m"))
 
 
