@@ -2,6 +2,7 @@
 
 import csv
 import io
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -86,7 +87,10 @@ class _Ended(io.RawIOBase):
 
 
 class _OddRows:
-    """Collects the rows whose count of fields is wrong; the parser drops them."""
+    """Collects the rows whose count of fields is wrong; the parser drops them.
+
+    The parser reads ahead and calls this object from a thread of its own.
+    """
 
     def __init__(self, names: Sequence[str], columns: Sequence[str]) -> None:
         self._at = [names.index(c) for c in columns]
@@ -96,38 +100,41 @@ class _OddRows:
         self.ahead: list[int] = []
         """The numbers of odd rows from the next row of the table on: the parser is some blocks ahead."""
         self._cells: list[list[str | None]] = []
+        self._lock = threading.Lock()
 
     def __call__(self, row: pacsv.InvalidRow) -> str:
         # The header is physical row 1.
         text = f"{row.actual_columns} fields, expected {row.expected_columns}: {row.text}"
         odd = BadRow(row.number - 2, Reason.MALFORMED_ROW, text)
-        self.ahead.append(odd.row)
-        if row.actual_columns > row.expected_columns:
-            self.bad.append(odd)
-        else:
-            cells = _cells(row.text)
-            self.short.append(odd)
-            self._cells.append([cells[k] if k < len(cells) else None for k in self._at])
+        with self._lock:
+            self.ahead.append(odd.row)
+            if row.actual_columns > row.expected_columns:
+                self.bad.append(odd)
+            else:
+                cells = _cells(row.text)
+                self.short.append(odd)
+                self._cells.append([cells[k] if k < len(cells) else None for k in self._at])
         return "skip"
 
     def numbers(self, count: int, first: int) -> tuple[Rows, int]:
         """The numbers of the table's next `count` rows from `first` on, past the odd ones; the next first."""
-        rows = np.arange(first, first + count + len(self.ahead), dtype=np.int64)
-        rows = rows[~np.isin(rows, np.array(self.ahead, dtype=np.int64))][:count]
-        following = int(rows[-1]) + 1 if count else first
-        self.ahead = [row for row in self.ahead if row >= following]
+        with self._lock:
+            rows = np.arange(first, first + count + len(self.ahead), dtype=np.int64)
+            rows = rows[~np.isin(rows, np.array(self.ahead, dtype=np.int64))][:count]
+            following = int(rows[-1]) + 1 if count else first
+            self.ahead = [row for row in self.ahead if row >= following]
         return rows, following
 
     def take(self, table: pa.Table, rows: Rows) -> ReadBatch:
         """The batch with the short rows behind it; begins anew."""
-        if self.short:
-            columns = zip(*self._cells, strict=True)
-            arrays = [pa.array(c, pa.string()) for c in columns]
+        with self._lock:
+            bad, short, cells = self.bad, self.short, self._cells
+            self.bad, self.short, self._cells = [], [], []
+        if short:
+            arrays = [pa.array(c, pa.string()) for c in zip(*cells, strict=True)]
             table = pa.concat_tables([table, pa.table(arrays, names=list(self._columns))])
-            rows = np.append(rows, np.array([b.row for b in self.short], dtype=np.int64))
-        batch = ReadBatch(table, rows, self.bad, self.short)
-        self.bad, self.short, self._cells = [], [], []
-        return batch
+            rows = np.append(rows, np.array([b.row for b in short], dtype=np.int64))
+        return ReadBatch(table, rows, bad, short)
 
 
 def _batches(

@@ -1,9 +1,13 @@
 import csv
 import gzip
 import io
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.csv as pacsv
 import pytest
 import zstandard
 from hypothesis import given
@@ -194,3 +198,30 @@ def test_the_header_must_have_a_wanted_column_once(tmp_path: Path) -> None:
 def test_an_empty_table_has_the_columns() -> None:
     table: Any = reader.empty(["a", "b"])
     assert (table.column_names, len(table)) == (["a", "b"], 0)
+
+
+def test_the_parser_may_report_odd_rows_at_any_moment() -> None:
+    """Arrow's parser reads ahead on a thread of its own: no odd row is lost or counted twice while batches are taken."""
+    odd, total = reader._OddRows(["a", "b"], ["a", "b"]), 20_000
+
+    def parse() -> None:
+        for number in range(2, total + 2):
+            odd(pacsv.InvalidRow(2, 1, number, "1"))
+
+    thread = threading.Thread(target=parse)
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        found = []
+        while True:
+            alive = thread.is_alive()
+            batch = odd.take(reader.empty(["a", "b"]), np.empty(0, np.int64))
+            assert len(batch.table) == len(batch.rows) == len(batch.short)
+            found += batch.rows.tolist()
+            if not alive:
+                break
+    finally:
+        sys.setswitchinterval(switch)
+        thread.join()
+    assert found == list(range(total))
