@@ -1,16 +1,16 @@
-# HeterRec: everything a developer runs. `make help` lists the targets.
-# GNU make and Python 3.11 or newer are all that has to be there; the rest goes into .venv.
+# Developer commands of HeterRec. `make help` lists the targets.
+# Requires GNU make and Python 3.11 or newer; everything else is installed into .venv.
 
 ifndef PYTHON
 PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo $$p; break; fi; done)
 endif
-# Further arguments for every pip install, such as another index for smaller builds of PyTorch.
+# Additional arguments of every pip install, for example another index with smaller builds of PyTorch.
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 DEMO ?= .demo
-# make images: where the images will be pushed to, and further arguments, such as --build-arg BASE=...
+# make images: the registry in the image names, and additional arguments, for example --build-arg BASE=...
 REGISTRY ?= localhost
 IMAGE_ARGS ?=
 
@@ -20,7 +20,7 @@ LOCK := requirements.lock
 VERSION = $(shell sed -n 's/^version = //p' setup.cfg)
 MANIFESTS := setup.cfg pyproject.toml $(LOCK)
 ENGINES := .engines
-# Beam's programs in Go, of the version that is installed.
+# Beam's Go programs, in the pinned version of Beam.
 BEAM := $(shell sed -n 's/^apache-beam==//p' $(LOCK))
 BEAM_GO := github.com/apache/beam/sdks/v2
 EXTRAS_env := pipeline,model,dev
@@ -36,67 +36,67 @@ help: ## list the targets
 		| awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 	@echo "Variables: PYTHON=$(PYTHON)  PIP_ARGS=$(PIP_ARGS)  PYTEST_ARGS=$(PYTEST_ARGS)  DEMO=$(DEMO)"
 
-env: $(VENV)/.installed-env ## the environment for working on the code, in .venv
+env: $(VENV)/.installed-env ## create the development environment in .venv
 	@echo "The environment is ready: $(BIN)/python"
 
-demo: $(VENV)/.installed-demo ## from The Complete Journey to recommendations, end to end
-	@echo "== 1 of 7: The Complete Journey becomes three tables in $(DEMO)/data"
+demo: $(VENV)/.installed-demo ## run The Complete Journey end to end, from tables to recommendations
+	@echo "== 1 of 7: preparing three tables of The Complete Journey in $(DEMO)/data"
 	$(BIN)/python examples/complete_journey/prepare.py $(DEMO)/data
-	@echo "== 2 of 7: the products' texts become vectors in $(DEMO)/data/embeddings"
+	@echo "== 2 of 7: embedding the product texts in $(DEMO)/data/embeddings"
 	$(BIN)/heterrec-pipeline embed --input $(DEMO)/data --items items.parquet --key product_id \
 		--text text --model all-MiniLM-L6-v2 --output $(DEMO)/data/embeddings
-	@echo "== 3 of 7: catalogue, vectors and purchases become a generation in $(DEMO)/out"
+	@echo "== 3 of 7: building a generation from catalogue, vectors and purchases in $(DEMO)/out"
 	$(BIN)/heterrec-pipeline build --spec examples/complete_journey/spec.yaml \
 		--input $(DEMO)/data --output $(DEMO)/out
-	@echo "== 4 of 7: what the generation holds"
+	@echo "== 4 of 7: inspecting the generation"
 	$(BIN)/heterrec-pipeline inspect $(DEMO)/out
-	@echo "== 5 of 7: a small HeterRec is trained in $(DEMO)/run"
+	@echo "== 5 of 7: training a small HeterRec in $(DEMO)/run"
 	rm -rf $(DEMO)/run
 	$(BIN)/heterrec-model train --data $(DEMO)/out --config examples/complete_journey/model.yaml --run $(DEMO)/run
-	@echo "== 6 of 7: its metrics beside two baselines that only count"
+	@echo "== 6 of 7: comparing its metrics with two counting baselines"
 	$(BIN)/heterrec-model compare --data $(DEMO)/out --run $(DEMO)/run --against popular --against neighbours
-	@echo "== 7 of 7: what it recommends to household 1"
+	@echo "== 7 of 7: recommending items to household 1"
 	$(BIN)/heterrec-model recommend --data $(DEMO)/out --run $(DEMO)/run --user 1
-	@echo "Look closer: $(BIN)/heterrec-pipeline inspect $(DEMO)/out --item 1029743 --user 1"
+	@echo "For more details run: $(BIN)/heterrec-pipeline inspect $(DEMO)/out --item 1029743 --user 1"
 
-test: $(VENV)/.installed-all ## make the environment and run all tests
+test: $(VENV)/.installed-all ## create the environment and run all tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-check: $(VENV)/.installed-all ## lint, formatting, types, layers, tests
+check: $(VENV)/.installed-all ## run linter, format check, type check, import layers and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-format: $(VENV)/.installed-env ## format the code and mend what ruff can mend
+format: $(VENV)/.installed-env ## format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(VENV)/.installed-env ## write the published JSON Schemas anew
+schemas: $(VENV)/.installed-env ## regenerate the published JSON Schemas
 	$(BIN)/python -m heterrec_schemas.publish_schemas
 
-bench: $(VENV)/.installed-env ## the pipeline beside a hand-written Polars script and tensorflow-transform, and how it grows
+bench: $(VENV)/.installed-env ## benchmark the pipeline: against a Polars script and tensorflow-transform, and scaling
 	$(BIN)/python benchmarks/pipeline_vs_polars.py
 	$(BIN)/python benchmarks/scaling.py --repeats 1
 	@if [ -n "$(TFT_PYTHON)" ]; then $(BIN)/python benchmarks/pipeline_vs_tft.py --tft-python $(TFT_PYTHON); \
-	else echo "tensorflow-transform is left out. To compare with it: make bench TFT_PYTHON=its-environment/bin/python"; fi
+	else echo "Skipped tensorflow-transform. To include it: make bench TFT_PYTHON=its-environment/bin/python"; fi
 
-images: ## the images of Dataflow's workers and of the flex template's launcher, by docker or buildah
+images: ## build the images of Dataflow's workers and the flex template's launcher, with docker or buildah
 	@if docker info >/dev/null 2>&1; then builder="docker build"; \
 	elif command -v buildah >/dev/null; then builder="buildah build --layers"; \
-	else echo "Neither a running docker nor buildah was found. On Debian: apt install buildah"; exit 1; fi; \
+	else echo "Found neither a running docker nor buildah. On Debian: apt install buildah"; exit 1; fi; \
 	for target in worker launcher; do \
 		image=$(REGISTRY)/heterrec-$$target:$(VERSION); \
-		echo "== $$image by $${builder%% *}"; \
+		echo "== building $$image with $${builder%% *}"; \
 		$$builder --target $$target --tag $$image --file docker/Dockerfile $(IMAGE_ARGS) . || exit 1; \
 	done
 
-engines: $(ENGINES)/beam-$(BEAM) $(ENGINES)/boot.sh ## Prism and the worker's boot program, for the tests marked engine (needs Go)
+engines: $(ENGINES)/beam-$(BEAM) $(ENGINES)/boot.sh ## build Prism and the worker's boot program for the tests marked engine (needs Go)
 
 $(ENGINES)/beam-$(BEAM):
 	@command -v go >/dev/null || { \
-		echo "Go was not found; it builds Prism and the worker's boot program. Install Go 1.26 or newer:"; \
+		echo "Go was not found. It is needed to build Prism and the boot program of workers. Install Go 1.26 or newer:"; \
 		echo "https://go.dev/doc/install. Without them the tests that need Prism are skipped."; exit 1; }
 	@echo "== building Prism and the boot program of Beam $(BEAM) in $(ENGINES)"
 	mkdir -p $(ENGINES)
@@ -109,7 +109,7 @@ $(ENGINES)/boot.sh: engines/boot.sh
 	mkdir -p $(ENGINES)
 	install -m 755 $< $@
 
-lock: ## pin anew what a fresh environment with all extras holds
+lock: ## update requirements.lock from a fresh environment with all extras
 	rm -rf build/lockenv
 	$(PYTHON) -m venv build/lockenv
 	build/lockenv/bin/python -m pip install $(PIP_ARGS) --quiet -e '.[$(EXTRAS_all)]'
@@ -119,20 +119,20 @@ lock: ## pin anew what a fresh environment with all extras holds
 	mv build/requirements.lock $(LOCK)
 	rm -rf build/lockenv
 
-clean: ## remove the environment, the engines, the demo and all caches
+clean: ## remove the environment, engines, demo output and caches
 	rm -rf $(VENV) $(ENGINES) $(DEMO) build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Install one, or name it: make PYTHON=..."; exit 1; }
-	@echo "== making $(VENV) with $(PYTHON)"
+	@test -n "$(PYTHON)" || { echo "Found no Python 3.11 or newer. Install it, or specify it: make PYTHON=..."; exit 1; }
+	@echo "== creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-		echo "$(PYTHON) cannot make environments. On Debian: apt install python3-venv"; exit 1; }
+		echo "$(PYTHON) cannot create virtual environments. On Debian: apt install python3-venv"; exit 1; }
 
-# A stamp for each set of extras; the full set stands for the smaller ones too.
+# One stamp file per set of extras; the full set also satisfies the smaller ones.
 $(VENV)/.installed-%: $(MANIFESTS) | $(BIN)/python
-	@echo "== installing heterrec[$(EXTRAS_$*)] as pinned in $(LOCK)"
+	@echo "== installing heterrec[$(EXTRAS_$*)] with the versions of $(LOCK)"
 	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --disable-pip-version-check \
 		-c $(LOCK) -e '.[$(EXTRAS_$*)]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""The file that a flex template's launcher starts."""
+"""Entry point that the launcher of a flex template starts."""
 
 from heterrec_pipeline.flex_template import main
 

@@ -1,11 +1,11 @@
-"""Print what setup.cfg requires, without the code at hand: python requirements.py SETUP_CFG EXTRA ..."""
+"""Print the requirements in setup.cfg without the code of the package: python requirements.py SETUP_CFG EXTRA ..."""
 
 import configparser
 import sys
 
 
 def wanted(path: str, extras: list[str]) -> list[str]:
-    """The package's own requirements and those of the extras, one a line as pip reads them."""
+    """Requirements of the package and of the extras, one per line in pip's format."""
     setup = configparser.ConfigParser()
     setup.read(path, encoding="utf-8")
     texts = [setup["options"]["install_requires"]]

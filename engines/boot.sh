@@ -1,14 +1,14 @@
 #!/bin/sh
-# Starts a Beam worker as a process of this machine: what `--environment_type=PROCESS` calls, with Beam's boot binary
-# beside this script. `make engines` puts both into .engines.
+# Starts a Beam worker as a process on this machine, for `--environment_type=PROCESS`. Beam's boot binary must be in the
+# folder of this script. `make engines` puts both into .engines.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-# The boot binary calls `python`: it must be the one that has this package.
+# The boot binary calls `python`, which must be the one with this package.
 PATH="${HETERREC_WORKER_PATH:-$here/../.venv/bin}:$PATH"
-# Use that environment as it stands, instead of making one in /opt.
+# Use that environment instead of creating one in /opt.
 RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 export PATH RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT
-# Prism writes --id='worker', with the quotes as a part of the id: a worker of that name would never be found.
+# Prism writes --id='worker' with literal quotes, and a worker with quotes in its id is never found. Remove them.
 for argument in "$@"; do
     shift
     case $argument in
@@ -16,5 +16,5 @@ for argument in "$@"; do
     esac
     set -- "$@" "$argument"
 done
-# The boot binary leaves files in the working folder and in its semi-persistent one; Prism runs in a temporary folder.
+# The boot binary writes files to the working folder and to its semi-persistent one; Prism runs in a temporary folder.
 exec "$here/boot" --semi_persist_dir="$PWD" "$@"

