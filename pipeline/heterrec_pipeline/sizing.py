@@ -67,6 +67,11 @@ class Sizes:
     rows: Mapping[str, Estimate] = field(default_factory=dict)
     values: Mapping[str, Estimate] = field(default_factory=dict)
 
+    @property
+    def all_rows(self) -> int:
+        """Estimated rows of all tables together."""
+        return sum(estimate.count for estimate in self.rows.values())
+
     def is_large(self, vocabulary: str) -> bool:
         """Whether a vocabulary goes by bucket, so that no worker holds all of it; one without an estimate does not."""
         found = self.values.get(vocabulary)

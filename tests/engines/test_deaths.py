@@ -19,7 +19,7 @@ from heterrec_pipeline.runtime.engines.processes import alive
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 SOON = 30.0
 """Seconds, of which a command on an idle machine takes three: docs/engines.md promises a minute."""
-PROCESSES = ("--", "--direct_num_workers=2", "--direct_running_mode=multi_processing")
+PROCESSES = ("--workers", "2")
 PRISM_PROCESS = ("--runner", "prism", "--", "--environment_type=PROCESS")
 KILLED = "was killed by signal 9 (SIGKILL)"
 
@@ -64,7 +64,7 @@ def failed(process: subprocess.Popen[str], shop: Shop, others: list[psutil.Proce
 def test_the_run_after_a_death_works(shop: Shop) -> None:
     with building(shop, *PROCESSES) as process:
         others = below(process)
-        named(others, "sdk_worker_main").kill()
+        named(others, "engines.worker").kill()
         failed(process, shop, others)
     done = shop.build(*PROCESSES)
     assert done.code == 0, done.err
@@ -75,7 +75,7 @@ def test_the_run_after_a_death_works(shop: Shop) -> None:
 def test_a_worker_process_dies(shop: Shop, number: signal.Signals) -> None:
     with building(shop, *PROCESSES) as process:
         others = below(process)
-        victim = named(others, "sdk_worker_main")
+        victim = named(others, "engines.worker")
         victim.send_signal(number)
         message = failed(process, shop, others)
     assert f"worker process {victim.pid} (worker_" in message

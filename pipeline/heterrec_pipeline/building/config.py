@@ -21,6 +21,7 @@ class BuildConfig:
         output: the folder (or store) that generations go to.
         pipeline_args: Beam's own flags.
         profile: a local file that a trace of the build goes to, or None.
+        workers: number of worker processes of the local engine; None to choose by cores and input size.
     """
 
     spec: FeatureSpec
@@ -29,6 +30,7 @@ class BuildConfig:
     output: str
     pipeline_args: list[str] = field(default_factory=list)
     profile: str | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runtime.dataflow.options import is_detached, on_dataflow
 from heterrec_pipeline.runtime.engines import engine_of
 from heterrec_pipeline.runtime.flags import use_stores
+from heterrec_pipeline.runtime.workers import use_workers
 from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.telemetry.watching import Tell, Watching, nobody
 from heterrec_pipeline.wiring import coder
@@ -62,6 +63,8 @@ def _build(
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     with watching.phase("check the spec and the input"):
         job = make_job(config, now)
+    if use_workers(options, config.workers, job.sizes.all_rows) > 1:
+        engine = engine_of(options)
     _begin(watching, job, options)
     swept = lease.sweep(job.output, now)
     for generation in swept:

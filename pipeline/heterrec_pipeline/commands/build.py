@@ -40,6 +40,13 @@ def build(
     ],
     runner: RunnerOption = None,
     time_limit: TimeLimitOption = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers",
+            help="Worker processes of the local engine: a number, or auto (by cores and input size).",
+        ),
+    ] = "auto",
     no_wait: Annotated[
         bool,
         typer.Option("--no-wait", help="On Dataflow: end when the job is submitted; it publishes."),
@@ -68,6 +75,7 @@ def build(
             from heterrec_pipeline.commands.display import progress, submitted, summary
             from heterrec_pipeline.runtime.dataflow.options import is_detached
             from heterrec_pipeline.runtime.flags import pipeline_options, with_runner
+            from heterrec_pipeline.runtime.workers import parse_workers
             from heterrec_pipeline.telemetry.watching import nobody
 
         started = time.monotonic()
@@ -80,7 +88,9 @@ def build(
                 log("warning", message=warning)
                 continue
             errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
-        config = BuildConfig(parsed, text, input, output, flags, profile)
+        config = BuildConfig(
+            parsed, text, input, output, flags, profile, workers=parse_workers(workers)
+        )
         if is_detached(pipeline_options(config.pipeline_args), no_wait):
             submission = submit(config)
             if log:

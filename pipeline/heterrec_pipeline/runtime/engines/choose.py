@@ -116,4 +116,4 @@ def _executable(named: str | None, name: str, flag: str) -> str:
 def engines_folder() -> Path:
     """Where `make engines` puts its binaries."""
     named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else Path(__file__).resolve().parents[3] / ".engines"
+    return Path(named) if named else Path(__file__).resolve().parents[4] / ".engines"

@@ -4,14 +4,14 @@ import contextlib
 import json
 import logging
 import os
-import shlex
 import subprocess
+import sys
 import tempfile
 import threading
 import weakref
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, NamedTuple
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
@@ -19,14 +19,16 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
     WorkerHandler,
 )
 
+from heterrec_pipeline.runtime.engines import worker
 from heterrec_pipeline.runtime.engines.engine import Engine
 from heterrec_pipeline.runtime.engines.processes import end, ended
+from heterrec_pipeline.runtime.workers import cores
 from heterrec_schemas.errors import HeterrecError, RunError
 
 TELL_SECONDS = 0.2
 """How often a worker's death is told to whoever asks that worker for something."""
-LEAVE_SECONDS = 1.0
-"""What a worker gets to leave by itself at the end of a run."""
+LEAVE_SECONDS = 0.1
+"""Time in seconds for a worker to exit by itself at the end of a run. Nothing is lost when it is ended: all is reported."""
 
 
 class LocalProcesses(Engine):
@@ -38,14 +40,52 @@ class LocalProcesses(Engine):
 
     def start(self) -> None:
         """Put the watched worker in the place of Beam's own."""
-        told = self._options.get_all_options(drop_default=True)
+        given = self._options.get_all_options(drop_default=True)
         WatchedWorker.deaths.clear()
-        WatchedWorker.options = json.dumps({"options": told}, default=str)
+        WatchedWorker.options = json.dumps({"options": given}, default=str)
         WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(WatchedWorker)
+        count = self._options.view_as(DirectOptions).direct_num_workers
+        WatchedWorker.waiting.extend(start_process(count) for _ in range(count))
+
+    def stop(self) -> None:
+        """End the processes that no worker has taken."""
+        while WatchedWorker.waiting:
+            waiting = WatchedWorker.waiting.pop()
+            waiting.process.kill()
+            waiting.process.wait()
+            waiting.close()
 
     def cause(self, error: Exception) -> HeterrecError | None:
         """The worker that has died first."""
         return next(iter(WatchedWorker.deaths), None)
+
+
+class WorkerProcess(NamedTuple):
+    """A worker process, and the file that takes its output; None where it goes to the terminal."""
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes] | None
+
+    def close(self) -> None:
+        """Delete the output."""
+        if self.output is not None:
+            self.output.close()
+
+
+def start_process(workers: int) -> WorkerProcess:
+    """Start one of several worker processes; it imports, and waits for its settings on standard input."""
+    threads = str(max(1, cores() // workers))
+    quiet = not logging.getLogger().isEnabledFor(logging.INFO)
+    output = tempfile.TemporaryFile() if quiet else None
+    process = subprocess.Popen(
+        [sys.executable, "-m", worker.__name__],
+        env={"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads} | os.environ,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,  # Ctrl-C is for the command, which ends its workers
+    )
+    return WorkerProcess(process, output)
 
 
 class WatchedWorker(GrpcWorkerHandler):
@@ -53,37 +93,33 @@ class WatchedWorker(GrpcWorkerHandler):
 
     options: ClassVar[str] = "{}"
     """Beam's options as JSON, for the file systems of the workers; Beam would give them none."""
+    waiting: ClassVar[list[WorkerProcess]] = []
+    """Processes that were started ahead and that no worker has taken yet."""
     deaths: ClassVar[list[RunError]] = []
     """The workers of this run that have ended before their time, in that order."""
     _all: ClassVar[weakref.WeakSet["WatchedWorker"]] = weakref.WeakSet()
 
     def __init__(self, command: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
-        """Called by Beam, with the command line that starts a worker."""
+        """Called by Beam; its command line for a worker is not used, since `worker` starts faster."""
         super().__init__(state, provision_info, grpc_server)
-        self._command = shlex.split(command.decode())
         self._killed = False
         self._closed = threading.Event()
-        self._output: IO[bytes] | None = None
         self._all.add(self)
 
     def start_worker(self) -> None:
         """Start the process, and a thread that waits for its end."""
-        told = {
+        settings = {
             "WORKER_ID": self.worker_id,
             "PIPELINE_OPTIONS": self.options,
             "CONTROL_API_SERVICE_DESCRIPTOR": str(self.control_api_service_descriptor()),
             "LOGGING_API_SERVICE_DESCRIPTOR": str(self.logging_api_service_descriptor()),
         }
-        if not logging.getLogger().isEnabledFor(logging.INFO):
-            self._output = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            self._command,
-            env=os.environ | told,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            start_new_session=True,  # Ctrl-C is for the command, which ends its workers
-        )
+        started = self.waiting.pop() if self.waiting else start_process(1)
+        self._process, self._output = started
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died: the watcher says how
+            self._process.stdin.write(json.dumps(settings).encode() + b"\n")
+            self._process.stdin.close()
         self._watcher = threading.Thread(target=self._watch, name=f"watch {self.worker_id}")
         self._watcher.start()
 

@@ -1,0 +1,28 @@
+"""A worker process of the local engine: imports what every worker needs, then waits on standard input for its settings.
+
+The imports take over a second. A worker that is started before the graph is drawn has finished them when it is needed.
+"""
+
+import json
+import os
+import sys
+
+from heterrec_pipeline.runtime.startup import many_imports
+
+
+def main() -> None:
+    """Run Beam's worker with the environment variables that one line of JSON on standard input sets."""
+    with many_imports():
+        import polars  # noqa: F401
+        import polars_hash  # noqa: F401
+        import pyarrow.parquet  # noqa: F401
+        from apache_beam.runners.worker import sdk_worker_main
+
+    settings = sys.stdin.readline()
+    if settings:  # else the command has ended without needing this worker
+        os.environ.update(json.loads(settings))
+        sdk_worker_main.main([])
+
+
+if __name__ == "__main__":
+    main()
