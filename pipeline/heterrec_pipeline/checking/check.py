@@ -55,7 +55,7 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         base: the input folder.
     """
     problems: list[HeterrecError] = []
-    if not storage.is_remote(base) and not storage.exists(base):
+    if storage.folder_missing(base):
         problems.append(DataError(f"there is no input folder {base}", todo="Check --input."))
         nothing = TableJob(ITEMS, "item", spec.items.key, (), ())
         return Checked(nothing, (), None, (), {}, problems)

@@ -1,7 +1,6 @@
 """The end of a run: rejects and `embedding.json` are written, what is no longer true removed."""
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -103,13 +102,6 @@ def clean(config: EmbedConfig, shards: set[str]) -> None:
     stems = "|".join(re.escape(c.stem) for c in config.columns)
     shard = rf"({stems})-\d{{5}}-of-\d{{5}}\.parquet"
     ours, half = re.compile(shard), re.compile(rf"\.{shard}\.[0-9a-f]{{32}}\.tmp")
-    for name in names_in(config.output):
+    for name in storage.files_in(config.output):
         if (ours.fullmatch(name) and name not in shards) or half.fullmatch(name):
             storage.delete_tree(storage.join(config.output, name))
-
-
-def names_in(folder: str) -> list[str]:
-    """The names of the files in a folder."""
-    if not storage.is_remote(folder):
-        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [path.rsplit("/", 1)[-1] for path, _ in storage.matched(storage.join(folder, "*"))]

@@ -1,51 +1,21 @@
-"""Files on local disks and in object stores: the one door to both for the whole pipeline."""
+"""Files by path or URI: the pipeline's access to the stores, whatever the scheme.
 
-import fcntl
-import glob
+Every function may raise CallError (the store refuses, or does not exist) and RunError (the store
+does not answer, or the file cannot be written). See `heterrec_schemas.stores.Store`.
+"""
+
 import hashlib
 import io
-import itertools
-import os
 import posixpath
-import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any, cast
 
 import pyarrow as pa
 
 from heterrec_pipeline.files.store_flags import follow_flags
 from heterrec_schemas import stores
-from heterrec_schemas.errors import HeterrecError, RunError
-from heterrec_schemas.stores import is_remote
-
-__all__ = [
-    "HashedFile",
-    "create_bytes",
-    "delete_files",
-    "delete_tree",
-    "exists",
-    "files_below",
-    "is_remote",
-    "join",
-    "matched",
-    "open_arrow",
-    "open_read",
-    "open_write",
-    "read_bytes",
-    "rename",
-    "replace_bytes",
-    "sha256_of",
-    "update_bytes",
-    "version_of",
-    "write_bytes",
-]
-
-_AT_A_TIME = 8
-_READ_AGAIN = 20
-"""How often a conditional write may lose against others before something must be wrong."""
+from heterrec_schemas.errors import RunError
 
 
 def _store(path: str) -> stores.Store:
@@ -54,80 +24,46 @@ def _store(path: str) -> stores.Store:
 
 
 def join(base: str, *parts: str) -> str:
-    """Join path parts; an absolute or remote part starts anew."""
+    """Join path parts; an absolute path or a URI starts anew."""
     for part in parts:
-        if is_remote(part) or os.path.isabs(part):
-            base = part
-        else:
-            base = posixpath.join(base, part) if is_remote(base) else os.path.join(base, part)
+        base = part if "://" in part else posixpath.join(base, part)
     return base
 
 
 def open_read(path: str) -> IO[bytes]:
-    """Open for reading, bytes as they are on disk.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CallError: the store refuses.
-        RunError: the store does not answer.
-    """
-    if not is_remote(path):
-        return open(path, "rb")
-    follow_flags()
-    return cast(IO[bytes], stores.open_object(path))
+    """Open for reading, bytes as they are stored; FileNotFoundError if there is no such file."""
+    return _store(path).open(path)
 
 
 def open_arrow(path: str) -> pa.NativeFile:
-    """Open for random access by Arrow: mapped on local disks."""
-    return pa.PythonFile(open_read(path)) if is_remote(path) else pa.memory_map(path)
+    """Open for random access by Arrow: mapped on local disks; errors as in `open_read`."""
+    return _store(path).open_arrow(path, mapped=True)
+
+
+def path_or_content(path: str) -> str | IO[bytes]:
+    """The argument for libraries that open files themselves: a local path, else the content."""
+    return _store(path).path_or_content(path)
 
 
 @contextmanager
 def open_write(path: str) -> Iterator["HashedFile"]:
-    """Open a new file for writing, counting and hashing what goes in.
-
-    Raises:
-        RunError: the file cannot be written (full disk, no permission).
-    """
-    with _writing(path):
-        if is_remote(path):
-            follow_flags()
-            upload = stores.ObjectWriter(path)
-            try:
-                yield HashedFile(upload)
-            except BaseException:  # half an object must not appear
-                upload.abort()
-                raise
-            upload.close()
-        else:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as raw:
-                yield HashedFile(raw)
-
-
-@contextmanager
-def _writing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written: {error.strerror or error}",
-            todo="Free space or permissions there, then run the same command again.",
-        ) from error
+    """Open a new file for writing, counting and hashing its bytes; its folder is made."""
+    with _store(path).create(path) as raw:
+        yield HashedFile(raw)
 
 
 class HashedFile(io.RawIOBase):
-    """A sequential binary file that knows its size and SHA-256."""
+    """A sequential binary file that counts and hashes its bytes."""
 
-    def __init__(self, raw: Any) -> None:
-        """Write through to `raw`, a file or an object's writer."""
+    def __init__(self, raw: stores.Sink) -> None:
+        """Write through to `raw`."""
         self._raw = raw
         self._sha256 = hashlib.sha256()
         self._hashing = True
         self.size = 0
 
     def unhashed(self) -> "HashedFile":
-        """The same file, for what nobody compares: its SHA-256 is not kept."""
+        """The same file without a SHA-256, for content that is never compared."""
         self._hashing = False
         return self
 
@@ -145,12 +81,12 @@ class HashedFile(io.RawIOBase):
         return view.nbytes
 
     def tell(self) -> int:
-        """The count of bytes written."""
+        """Number of bytes written."""
         return self.size
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of what was written so far, in hex."""
+        """The SHA-256 of the bytes written so far, in hex."""
         assert self._hashing
         return self._sha256.hexdigest()
 
@@ -159,6 +95,11 @@ def sha256_of(path: str) -> str:
     """The SHA-256 of a file, in hex."""
     with open_read(path) as handle:
         return hashlib.file_digest(cast(Any, handle), "sha256").hexdigest()
+
+
+def fingerprint(path: str) -> dict[str, str]:
+    """The field of the manifest that identifies an input's content: `sha256`, or the store's `etag`."""
+    return _store(path).fingerprint(path)
 
 
 def read_bytes(path: str) -> bytes:
@@ -175,37 +116,23 @@ def write_bytes(path: str, data: bytes) -> str:
 
 
 def replace_bytes(path: str, data: bytes, attempt: str) -> None:
-    """Write a whole small file so that readers see the old or the new one, never half of it.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    if is_remote(path):  # an object appears whole
-        write_bytes(path, data)
-        return
-    temporary = f"{path}.{attempt}.tmp"
-    try:
-        write_bytes(temporary, data)
-        with _writing(path):
-            os.replace(temporary, path)
-    except RunError:
-        delete_files([temporary])
-        raise
+    """Write a whole small file such that readers see the old content or the new one."""
+    _store(path).replace(path, data, attempt)
 
 
 def create_bytes(path: str, data: bytes, attempt: str) -> None:
-    """Write a whole small file where there is none; the same bytes are there already on a second try.
+    """Write a whole small file unless it exists with the same content.
 
-    Of several writers at once one wins, and the others fail if they wanted to write anything else.
+    Of several concurrent writers one wins, and the others fail if their content differs.
 
     Raises:
-        RunError: other bytes stand there, or the file cannot be written.
+        RunError: the file exists with other content.
     """
 
     def only_once(held: bytes | None) -> bytes | None:
         if held is not None and held != data:
             raise RunError(
-                f"{path} was written by another run", todo="It stands; this run published nothing."
+                f"{path} was written by another run", todo="It stays; this run published nothing."
             )
         return data if held is None else None
 
@@ -213,171 +140,57 @@ def create_bytes(path: str, data: bytes, attempt: str) -> None:
 
 
 def update_bytes(path: str, change: Callable[[bytes | None], bytes | None], attempt: str) -> None:
-    """Replace a small file by what it becomes, so that no other writer's change is lost; equal ones count once.
-
-    In a store the write is conditional on the version that was read. On a local disk writers take turns by a lock
-    on the folder, which ends with the process that holds it.
-
-    Args:
-        path: the file.
-        change: the new content for the old one; None as old content where there is no file, None as new content to
-            leave it. May be called again with what another writer has put there meanwhile.
-        attempt: makes the name of the temporary file this writer's own.
-
-    Raises:
-        RunError: the file cannot be written, or others never cease to change it.
-    """
-    if is_remote(path):
-        _update_object(path, change)
-        return
-    folder = os.path.dirname(path)
-    with _writing(path):
-        os.makedirs(folder, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        # Where a file system has no locks, the window between read and write stays open.
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        with _writing(path):
-            held = read_bytes(path) if exists(path) else None
-        made = change(held)
-        if made is not None:
-            replace_bytes(path, made, attempt)
-    finally:
-        os.close(handle)
-
-
-def _update_object(path: str, change: Callable[[bytes | None], bytes | None]) -> None:
-    store = _store(path)
-    made: bytes | None = None
-    for _ in range(_READ_AGAIN):
-        found = store.stat(path)
-        try:
-            held = store.read(found, 0, found.bytes) if found and found.bytes else b""
-            if found and held == made:  # written by the last try, whose answer was lost
-                return
-            made = change(held if found else None)
-            if made is not None:
-                store.put(path, made, found.version if found else stores.ABSENT)
-            return
-        except (stores.ChangedError, FileNotFoundError):
-            continue
-    raise RunError(
-        f"{path} cannot be written: others have changed it {_READ_AGAIN} times meanwhile",
-        todo="Run again when fewer runs publish there at once.",
-    )
+    """Change a small file without losing the change of any other writer: see `Store.update`."""
+    _store(path).update(path, change, attempt)
 
 
 def exists(path: str) -> bool:
     """Whether the file exists."""
-    return _store(path).stat(path) is not None if is_remote(path) else os.path.exists(path)
+    return _store(path).exists(path)
 
 
-def version_of(path: str) -> str:
-    """What a store calls the content of an object: an ETag or a generation number; empty where there is none."""
-    found = _store(path).stat(path)
-    return "" if found is None else found.version
+def folder_missing(path: str) -> bool:
+    """Whether there is no such folder; never in an object store, whose folders are mere prefixes."""
+    return _store(path).folder_missing(path)
 
 
-def rename(pairs: list[tuple[str, str]]) -> None:
-    """Rename files; a pair whose rename an earlier try has done is passed over. In a store each is a copy.
-
-    Raises:
-        RunError: a file cannot be renamed.
-    """
-    if any(is_remote(old) for old, _ in pairs):
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            list(pool.map(_rename_object, pairs))
-        delete_files(old for old, _ in pairs)
-        return
-    for old, new in pairs:
-        if not exists(old) and exists(new):
-            continue
-        with _writing(new):
-            os.replace(old, new)
+def describe_missing(pattern: str) -> str:
+    """What is found instead of a path or glob that matches no file, for an error message."""
+    return _store(pattern).describe_missing(pattern)
 
 
-def _rename_object(pair: tuple[str, str]) -> None:
-    old, new = pair
-    with _writing(new):
-        try:
-            _store(old).copy(old, new)
-        except FileNotFoundError:
-            if not exists(new):
-                raise
-
-
-def delete_tree(path: str) -> None:
-    """Delete a folder or file and all below it; nothing there is fine."""
-    if is_remote(path):
-        below = (found.path for found in _store(path).below(path.rstrip("/") + "/"))
-        delete_files([path.rstrip("/"), *below])
-    elif os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        delete_files([path])
+def rename(pairs: Sequence[tuple[str, str]]) -> None:
+    """Rename files of one store, (old, new) each; a pair that an earlier try has renamed is ignored."""
+    if pairs:
+        _store(pairs[0][0]).rename(pairs)
 
 
 def delete_files(paths: Iterable[str]) -> None:
-    """Delete files; one that is not there is fine, and one that cannot be deleted stays."""
-    remote = []
-    for path in paths:
-        if is_remote(path):
-            remote.append(path)
-        else:
-            with suppress(OSError):
-                os.remove(path)
-    if remote:
-        with suppress(HeterrecError):
-            _store(remote[0]).delete(remote)
+    """Delete files of one store; absent ones are ignored, and one that cannot be deleted stays."""
+    if every := list(paths):
+        _store(every[0]).delete(every)
+
+
+def delete_tree(path: str) -> None:
+    """Delete a file, or a folder with everything below it; an absent one is ignored."""
+    _store(path).delete_tree(path)
+
+
+def folders(path: str, holding: str | None = None) -> list[str]:
+    """The paths of the folders right inside a folder: see `Store.folders`."""
+    return [join(path, name) for name in _store(path).folders(path, holding)]
+
+
+def files_in(folder: str) -> list[str]:
+    """The names of the files right inside a folder, sorted; none where it is absent."""
+    return _store(folder).files_in(folder)
 
 
 def files_below(folder: str) -> list[str]:
-    """The paths of all files below a folder, sorted; none when there is no such folder."""
-    if is_remote(folder):
-        found = _store(folder).below(folder.rstrip("/") + "/")
-        return sorted(f.path for f in found if not f.path.endswith("/"))
-    return sorted(join(top, name) for top, _, names in os.walk(folder) for name in names)
+    """The paths of all files below a folder, sorted; none where it is absent."""
+    return _store(folder).files_below(folder)
 
 
 def matched(pattern: str) -> list[tuple[str, int]]:
-    """The files that a glob matches: (path, bytes), sorted by path.
-
-    `*` and `?` stand for no slash, `**/` for folders at any depth, `[abc]` and `[!abc]` for one character. A file
-    of that very name is taken before the pattern is.
-
-    Raises:
-        CallError: there is no store of the path's scheme, no such bucket, or the store refuses.
-        RunError: the store does not answer.
-    """
-    if not is_remote(pattern):
-        names = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-        return [(n, os.path.getsize(n)) for n in sorted(names) if os.path.isfile(n)]
-    store = _store(pattern)
-    exact = [f for f in store.below(pattern, limit=1) if f.path == pattern]
-    fixed = "".join(itertools.takewhile(lambda c: c not in "*?[", pattern))
-    if exact or fixed == pattern:
-        return [(f.path, f.bytes) for f in exact]
-    wanted = re.compile(glob_as_regex(pattern))
-    return sorted(
-        (f.path, f.bytes)
-        for f in store.below(fixed)
-        if wanted.fullmatch(f.path) and not f.path.endswith("/")
-    )
-
-
-_GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\[(!?)(\]?[^\]]*)\]|.", re.DOTALL)
-_WILD = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-
-
-def glob_as_regex(pattern: str) -> str:
-    """A glob as a regular expression of whole paths."""
-    parts = []
-    for piece in _GLOB.finditer(pattern):
-        text, inside = piece.group(0), piece.group(2)
-        if inside is not None:
-            inside = inside.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
-            parts.append(f"[{'^/' if piece.group(1) else ''}{inside}]")
-        else:
-            parts.append(_WILD.get(text, re.escape(text)))
-    return "".join(parts)
+    """The files that a glob matches: (path, bytes), sorted by path; see `Store.matched`."""
+    return _store(pattern).matched(pattern)

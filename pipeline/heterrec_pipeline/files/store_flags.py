@@ -1,7 +1,7 @@
-"""Beam's flags for object stores, as the settings of this package's own clients.
+"""Beam's flags for object stores, as settings of the stores' clients.
 
-A flag reaches the launching process through the command line, and every worker through the options that each engine
-hands it; in both Beam keeps them in one place. Nothing about a store travels with the graph.
+A flag reaches the launching process through the command line, and every worker through the options that its engine
+passes on; Beam keeps them in one place in both. The graph holds nothing about a store.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ _followed: list[Any] = [None]
 
 
 def follow_flags() -> None:
-    """Reach the stores as the flags of this process say; without flags, as the environment does."""
+    """Configure the stores by the flags of this process; without flags, the environment decides."""
     options = FileSystems._pipeline_options
     if options is not None and options is not _followed[0]:
         stores.configure(settings_of(options))
@@ -32,13 +32,13 @@ def follow_flags() -> None:
 
 
 def settings_of(options: PipelineOptions) -> stores.StoreSettings:
-    """What Beam's options say of stores."""
+    """The settings of the stores in Beam's options."""
     s3, google = options.view_as(S3Options), options.view_as(GoogleCloudOptions)
     given = {name: getattr(s3, flag) for flag, name in _S3.items()}
     if s3.s3_disable_ssl:
         given["use_ssl"] = False
     verify = str(s3.s3_verify).lower()
-    if verify in ("true", "false"):  # any other text is the path of a bundle of certificates
+    if verify in ("true", "false"):  # otherwise the path of a bundle of certificates
         given["verify"] = verify == "true"
     return stores.StoreSettings(
         s3=tuple((name, value) for name, value in given.items() if value is not None),

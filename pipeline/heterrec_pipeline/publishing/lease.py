@@ -95,21 +95,13 @@ def sweep(output: str, now: datetime) -> list[str]:
 
 def _leases(output: str) -> Iterator[tuple[str, dict[str, object]]]:
     """The folders below generations/ with their leases; an empty one where it is absent or cannot be read."""
-    for folder in _folders(storage.join(output, "generations")):
+    # Object stores list a thousand objects per request: no request per generation.
+    for folder in storage.folders(storage.join(output, "generations"), holding=LEASE_NAME):
         try:
             lease = json.loads(storage.read_bytes(storage.join(folder, LEASE_NAME)))
         except (OSError, ValueError):
             lease = None  # being written, or gone meanwhile
         yield folder, lease if isinstance(lease, dict) else {}
-
-
-def _folders(generations: str) -> list[str]:
-    if storage.is_remote(generations):  # a thousand objects a request, and no request a generation
-        mark = f"/{LEASE_NAME}"
-        return [p.removesuffix(mark) for p in storage.files_below(generations) if p.endswith(mark)]
-    if not os.path.isdir(generations):
-        return []
-    return sorted(entry.path for entry in os.scandir(generations) if entry.is_dir())
 
 
 def _dead(lease: dict[str, object], folder: str, now: datetime) -> bool:

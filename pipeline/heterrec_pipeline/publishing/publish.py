@@ -53,9 +53,7 @@ def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
 
 
 def _input_entry(file: InputFile) -> InputEntry:
-    if storage.is_remote(file.path):
-        return InputEntry(path=file.name, bytes=file.bytes, etag=storage.version_of(file.path))
-    return InputEntry(path=file.name, bytes=file.bytes, sha256=storage.sha256_of(file.path))
+    return InputEntry(path=file.name, bytes=file.bytes, **storage.fingerprint(file.path))
 
 
 class BuildReports(NamedTuple):

@@ -1,6 +1,5 @@
 """The input files of a table, and the pieces of them that workers read."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -65,27 +64,13 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",
-                got=_neighbours(path),
+                got=storage.describe_missing(path),
                 expected="at least one file",
                 todo="Check source.path in the spec and --input.",
             )
         for name, size in matches:
             found[name] = InputFile(name, _short(name, base), size, source.format_of(name))
     return tuple(sorted(found.values(), key=lambda f: f.name))
-
-
-def _neighbours(path: str) -> str:
-    folder = os.path.dirname(path)
-    if storage.is_remote(path):
-        return "nothing"
-    if os.path.isdir(path):
-        return f"a folder of that name (the files in it are {os.path.basename(path)}/*)"
-    if not os.path.isdir(folder):
-        return f"no folder {folder}"
-    names = sorted(os.listdir(folder))
-    return "a folder with " + (
-        ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
-    )
 
 
 def _short(path: str, base: str) -> str:

@@ -1,6 +1,5 @@
 """Parquet: the wanted columns of some row groups, a bounded batch at a time."""
 
-import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -63,7 +62,7 @@ _NULL_VECTORS = "Expected all lists to be of size"
 def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[ReadBatch]:
     """The rows from `row` on: Arrow's reader fails on fixed-size lists with nulls, which polars reads."""
     path = split.file.path
-    source = io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else path
+    source = storage.path_or_content(path)
     with storage.open_arrow(path) as handle:
         file = pq.ParquetFile(handle)
         groups = range(file.num_row_groups) if split.row_groups is None else split.row_groups

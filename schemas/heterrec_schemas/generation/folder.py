@@ -1,12 +1,10 @@
-"""A folder to read from: on a local disk, or in a store named by a URI (gs://, s3://)."""
+"""Folders to read from, on a local disk or in an object store (gs://, s3://)."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -15,8 +13,7 @@ from heterrec_schemas import stores
 from heterrec_schemas.errors import RunError
 
 _CHUNK = 2**22
-_FEW = 4
-"""Up to so many objects are asked for one by one; a listing tells of a thousand at once."""
+"""Bytes that are hashed at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,64 +21,49 @@ class Folder:
     """A folder; it need not exist. Relative paths use `/`. It can be pickled and sent to a worker.
 
     Attributes:
-        path: the folder's absolute path, or its URI in a store.
-        name: the folder as people name it, a path or a URI.
+        path: the folder's absolute path, or its URI.
+        name: the folder as the caller gave it, a path or a URI.
     """
 
     path: str
     name: str
+
+    @property
+    def _store(self) -> stores.Store:
+        return stores.store_of(self.path)
 
     def child(self, relative: str) -> "Folder":
         """A folder inside this one."""
         return Folder(f"{self.path}/{relative}", self.locate(relative))
 
     def parent(self) -> "Folder":
-        """The folder that this one lies in."""
+        """The folder that holds this one."""
         return Folder(self.path.rpartition("/")[0], "")
 
     def locate(self, relative: str) -> str:
-        """The full path or URI of a file inside, as people and other readers name it."""
+        """The full path or URI of a file inside, for messages and other readers."""
         return f"{self.name.rstrip('/')}/{relative}"
 
-    def kind(self) -> Literal["absent", "file", "folder"]:
-        """What stands at the folder's path.
+    def kind(self) -> stores.Kind:
+        """Whether the path is a file, a folder, or neither.
 
         Raises:
             CallError: the store refuses.
             RunError: the store does not answer.
         """
-        if not stores.is_remote(self.path):
-            if os.path.isdir(self.path):
-                return "folder"
-            return "file" if os.path.exists(self.path) else "absent"
-        store = stores.store_of(self.path)
-        if list(store.below(f"{self.path}/", limit=1)):
-            return "folder"
-        return "absent" if store.stat(self.path) is None else "file"
+        return self._store.kind(self.path)
 
     def sizes(self, relatives: Sequence[str]) -> list[int | None]:
-        """The bytes of files, None for what is absent or no file; errors as in `kind`."""
-        paths = [f"{self.path}/{relative}" for relative in relatives]
-        if not stores.is_remote(self.path):
-            return [os.path.getsize(p) if os.path.isfile(p) else None for p in paths]
-        store = stores.store_of(self.path)
-        if len(paths) > _FEW:
-            known = {found.path: found.bytes for found in store.below(f"{self.path}/")}
-            return [known.get(path) for path in paths]
-        asked = [store.stat(path) for path in paths]
-        return [None if found is None else found.bytes for found in asked]
+        """The bytes of files, None for anything but a file; errors as in `kind`."""
+        return self._store.sizes(self.path, relatives)
 
     def has_file(self, relative: str) -> bool:
         """Whether there is such a file."""
         return self.sizes([relative])[0] is not None
 
     def folders(self) -> list[str]:
-        """The names of the folders inside, sorted; empty where the folder itself is absent."""
-        if stores.is_remote(self.path):
-            return stores.store_of(self.path).folders(self.path)
-        if not os.path.isdir(self.path):
-            return []
-        return sorted(entry.name for entry in os.scandir(self.path) if entry.is_dir())
+        """The names of the folders right inside, sorted; empty if the folder itself is absent."""
+        return self._store.folders(self.path)
 
     @contextmanager
     def open(self, relative: str) -> Iterator[pa.NativeFile]:
@@ -92,13 +74,8 @@ class Folder:
             CallError: the store refuses.
             RunError: the file cannot be read, or the store does not answer.
         """
-        path = f"{self.path}/{relative}"
         try:
-            if stores.is_remote(path):
-                source = pa.PythonFile(stores.open_object(path), mode="r")
-            else:
-                source = pa.OSFile(path)
-            with source:
+            with self._store.open_arrow(f"{self.path}/{relative}") as source:
                 yield source
         except FileNotFoundError:
             raise
@@ -120,15 +97,11 @@ class Folder:
 
 
 def open_folder(path: str | Path) -> Folder:
-    """The folder at a local path or URI; whether it exists is not asked yet.
+    """The folder at a local path or URI, whether it exists or not.
 
     Raises:
-        CallError: the URI is of a scheme that cannot be read here, or its store cannot be reached so.
+        CallError: there is no store for the URI's scheme, or its client cannot be made.
     """
     name = str(path)
-    if name.startswith("file://"):
-        return Folder(os.path.abspath(unquote(name.removeprefix("file://"))), name)
-    if not stores.is_remote(name):
-        return Folder(os.path.abspath(name), name)
-    stores.store_of(name)
-    return Folder(name.rstrip("/"), name)
+    location = unquote(name.removeprefix("file://")) if name.startswith("file://") else name
+    return Folder(stores.store_of(location).absolute(location), name)

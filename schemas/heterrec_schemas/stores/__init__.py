@@ -1,27 +1,24 @@
-"""Object stores, gs:// and s3://: one small interface over the stores' own clients.
+"""Stores of files, local disks and object stores (gs://, s3://), behind one interface.
 
-One client a process and store; every request is tried again for a bounded time; writes can be made
-conditional. A local path is none of this package's business.
+Object stores use their own client libraries: one client per process and store, every request
+retried for a bounded time, and conditional writes.
 """
 
-from heterrec_schemas.stores.reader import open_object
-from heterrec_schemas.stores.registry import configure, forget, is_remote, store_of
+from heterrec_schemas.stores.object_store import ObjectStore
+from heterrec_schemas.stores.objects import ABSENT, ChangedError
+from heterrec_schemas.stores.registry import configure, forget, store_of
 from heterrec_schemas.stores.settings import StoreSettings
-from heterrec_schemas.stores.store import ABSENT, ChangedError, ObjectInfo, Store, Upload, split
-from heterrec_schemas.stores.writer import ObjectWriter
+from heterrec_schemas.stores.store import Kind, Sink, Store
 
 __all__ = [
     "ABSENT",
     "ChangedError",
-    "ObjectInfo",
-    "ObjectWriter",
+    "Kind",
+    "ObjectStore",
+    "Sink",
     "Store",
     "StoreSettings",
-    "Upload",
     "configure",
     "forget",
-    "is_remote",
-    "open_object",
-    "split",
     "store_of",
 ]

@@ -1,45 +1,30 @@
-"""Objects as files: random access by range requests, reading ahead where the reads are one behind the other."""
+"""Objects as files: random access by range requests, with read-ahead for sequential reads."""
 
 import io
 import os
+from collections.abc import Callable
 from typing import Any
 
 from heterrec_schemas.errors import RunError
-from heterrec_schemas.stores.registry import store_of
-from heterrec_schemas.stores.store import ChangedError, ObjectInfo, Store
+from heterrec_schemas.stores.objects import ChangedError, ObjectInfo
 
 LEAST = 2**18
-"""The smallest request: fetching this much takes hardly longer than fetching a byte."""
+"""Bytes of the smallest request: it takes hardly longer than one for a single byte."""
 MOST = 2**23
-"""How far is read ahead at most."""
-
-
-def open_object(path: str) -> "ObjectReader":
-    """Open an object for reading.
-
-    Raises:
-        FileNotFoundError: there is none.
-        CallError: the store refuses, or there is none of the URI's scheme.
-        RunError: the store does not answer.
-    """
-    store = store_of(path)
-    found = store.stat(path)
-    if found is None:
-        raise FileNotFoundError(2, os.strerror(2), path)
-    return ObjectReader(store, found)
+"""Bytes that are read ahead, at the most."""
 
 
 class ObjectReader(io.RawIOBase):
     """One version of an object, open for reading; one thread at a time.
 
-    A read that begins where the one before has ended doubles what is fetched ahead, up to 8 MB;
-    another one takes it back. So a footer costs one request, a row group what it holds, and a text
-    file a request for each 8 MB; no more than that is held.
+    A read that begins where the one before ended doubles the read-ahead, up to 8 MB; any other read
+    resets it. So a footer costs one request, a row group its own bytes, and a text file one request
+    per 8 MB; no more than that is buffered.
     """
 
-    def __init__(self, store: Store, found: ObjectInfo) -> None:
-        """Read an object that was found in a store."""
-        self._store = store
+    def __init__(self, fetch: Callable[[ObjectInfo, int, int], bytes], found: ObjectInfo) -> None:
+        """Read an object by a function that gives the bytes [start, stop) of it."""
+        self._fetch = fetch
         self._found = found
         self._position = 0
         self._start = 0
@@ -55,7 +40,7 @@ class ObjectReader(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """The position of the next read."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -72,8 +57,8 @@ class ObjectReader(io.RawIOBase):
         """The next bytes, fewer only at the end.
 
         Raises:
-            FileNotFoundError: the object has been deleted meanwhile.
-            RunError: it has been replaced meanwhile, or the store does not answer.
+            FileNotFoundError: the object has been deleted.
+            RunError: the object has been replaced, or the store does not answer.
         """
         if self.closed:
             raise ValueError("read of a closed object")
@@ -87,11 +72,11 @@ class ObjectReader(io.RawIOBase):
         return data
 
     def readall(self) -> bytes:
-        """All that is left."""
+        """The remaining bytes."""
         return self.read()
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer; fewer bytes than it holds only at the end."""
+        """Fill a buffer; only the end of the object gives fewer bytes."""
         view = memoryview(buffer).cast("B")
         data = self.read(len(view))
         view[: len(data)] = data
@@ -104,20 +89,19 @@ class ObjectReader(io.RawIOBase):
         return self._held[first : stop - self._start]
 
     def _fetched(self, start: int, stop: int) -> bytes:
-        """The bytes [start, stop), and what follows them into the buffer."""
+        """The bytes [start, stop); the bytes after them go into the buffer."""
         follows = start == self._start + len(self._held) and start > 0
         self._ahead = min(2 * self._ahead, MOST) if follows else LEAST
         wanted = stop - start
         end = min(max(stop, start + self._ahead), self._found.bytes)
         try:
-            got = self._store.read(self._found, start, end)
+            got = self._fetch(self._found, start, end)
         except ChangedError:
             raise RunError(
                 f"{self._found.path} was replaced while it was read",
                 todo="Run again when nobody writes there.",
             ) from None
         self._start, self._held = start, got
-        if wanted > MOST:  # what was asked for is not kept a second time
+        if wanted > MOST:  # large reads are not buffered a second time
             self._start, self._held = stop, got[wanted:]
-            return got[:wanted]
         return got[:wanted]

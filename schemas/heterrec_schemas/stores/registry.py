@@ -1,25 +1,25 @@
-"""The stores of this process: made when first asked for, one a scheme, and kept."""
+"""The stores of this process: one per scheme, made on first use and kept."""
 
 import os
 import threading
+from importlib import import_module
+from typing import cast
 
 from heterrec_schemas.errors import CallError
+from heterrec_schemas.stores.local import LocalStore
 from heterrec_schemas.stores.settings import StoreSettings
 from heterrec_schemas.stores.store import Store
 
-_EXTRAS = {"gs": "gs", "s3": "s3"}
+_OBJECT_STORES = {"gs": "GsStore", "s3": "S3Store"}
+"""Scheme to class; the module and the package's extra are named after the scheme."""
+_LOCAL = LocalStore()
 _LOCK = threading.RLock()
 _STORES: dict[tuple[int, str], Store] = {}
 _SETTINGS: list[StoreSettings] = []
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path names an object store (gs://, s3:// ...)."""
-    return "://" in path
-
-
 def configure(settings: StoreSettings) -> None:
-    """Reach the stores by these settings from now on; the same ones again change nothing."""
+    """Use these settings for object stores from now on; the same settings again change nothing."""
     with _LOCK:
         if _SETTINGS != [settings]:
             forget()
@@ -37,14 +37,16 @@ def forget() -> None:
 
 
 def store_of(path: str) -> Store:
-    """The store that a URI lies in.
+    """The store of a URI or a local path.
 
     Raises:
         CallError: there is no store of that scheme, its extra is not installed, or there are no
             credentials for it.
     """
-    scheme = path.partition("://")[0]
-    if scheme not in _EXTRAS:
+    scheme, separator, _ = path.partition("://")
+    if not separator:
+        return _LOCAL
+    if scheme not in _OBJECT_STORES:
         raise CallError(
             f"{path} cannot be opened: there is no store {scheme}://",
             todo="Give a local path, or a URI that begins with gs:// or s3://.",
@@ -53,21 +55,16 @@ def store_of(path: str) -> Store:
         # A forked process must not share its parent's connections.
         key = (os.getpid(), scheme)
         if key not in _STORES:
-            _STORES[key] = _made(scheme, _SETTINGS[0] if _SETTINGS else StoreSettings())
+            _STORES[key] = _object_store(scheme, _SETTINGS[0] if _SETTINGS else StoreSettings())
         return _STORES[key]
 
 
-def _made(scheme: str, settings: StoreSettings) -> Store:
+def _object_store(scheme: str, settings: StoreSettings) -> Store:
     try:
-        if scheme == "gs":
-            from heterrec_schemas.stores.gs import GsStore
-
-            return GsStore(settings)
-        from heterrec_schemas.stores.s3 import S3Store
-
-        return S3Store(settings)
+        module = import_module(f"heterrec_schemas.stores.{scheme}")
     except ImportError as error:
         raise CallError(
             f"{scheme}:// cannot be opened: {error}",
-            todo=f"Install the extra for it: pip install 'heterrec[{_EXTRAS[scheme]}]'.",
+            todo=f"Install the extra for it: pip install 'heterrec[{scheme}]'.",
         ) from None
+    return cast(Store, getattr(module, _OBJECT_STORES[scheme])(settings))

@@ -1,4 +1,4 @@
-"""Trying again: the one rule by which every request to a store is repeated, and when it is given up."""
+"""The retry rule of every request to a store."""
 
 import logging
 import random
@@ -11,23 +11,24 @@ from heterrec_schemas.errors import RunError
 LOG = logging.getLogger(__name__)
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 16.0
+"""Seconds between two tries, at the most."""
 T = TypeVar("T")
 
 
 class TransientError(Exception):
-    """A request failed in a way that another try may mend; the message says how."""
+    """A request failed in a way that a retry may fix; the message says how."""
 
 
-def patiently(what: str, seconds: float, call: Callable[[], T]) -> T:
-    """What `call` gives, trying again after a `TransientError`, with pauses that double.
+def retry(operation: str, seconds: float, call: Callable[[], T]) -> T:
+    """The result of `call`, retried after a `TransientError` with pauses that double.
 
     Args:
-        what: the operation and its object, for the message.
+        operation: the operation and its object, for the message.
         seconds: no try begins later than this after the first one.
         call: one try.
 
     Raises:
-        RunError: no try has succeeded in that time.
+        RunError: no try succeeded in that time.
     """
     started = time.monotonic()
     pause, tries = FIRST_PAUSE, 0
@@ -36,15 +37,15 @@ def patiently(what: str, seconds: float, call: Callable[[], T]) -> T:
         try:
             return call()
         except TransientError as error:
-            # Workers that were turned away together must not come back together.
+            # Workers that failed together must not retry together.
             wait = pause * random.uniform(0.5, 1)
             passed = time.monotonic() - started
             if passed + wait > seconds:
                 raise RunError(
-                    f"{what}: the store has not answered as it should in {passed:.0f} s "
+                    f"{operation}: the store has not answered as it should in {passed:.0f} s "
                     f"and {tries} {'try' if tries == 1 else 'tries'} (the last: {error})",
                     todo="Run the same command again when the store is well.",
                 ) from error
-            LOG.warning("%s: trying again in %.1f s: %s", what, wait, error)
+            LOG.warning("%s: trying again in %.1f s: %s", operation, wait, error)
         time.sleep(wait)
         pause = min(2 * pause, LONGEST_PAUSE)

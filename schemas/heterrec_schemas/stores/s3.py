@@ -1,7 +1,6 @@
 """s3:// through boto3: Amazon's store, and others that speak its protocol."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,13 +12,13 @@ from botocore import exceptions as aws
 from botocore.config import Config
 
 from heterrec_schemas.errors import CallError, HeterrecError
+from heterrec_schemas.stores.object_store import CONNECTIONS, ObjectStore
+from heterrec_schemas.stores.objects import ABSENT, ChangedError, ObjectInfo, no_bucket, split
 from heterrec_schemas.stores.retry import TransientError
 from heterrec_schemas.stores.settings import StoreSettings
-from heterrec_schemas.stores.store import ABSENT, ChangedError, ObjectInfo, Store, split
 
-CONNECTIONS = 32
 _ONE_COPY = 2**26
-"""Larger objects are copied in parts, so that no request lasts long."""
+"""Bytes: larger objects are copied in parts, so that no request lasts long."""
 _PAGE = 1_000
 _TRANSIENT = {
     "RequestTimeout",
@@ -40,10 +39,8 @@ _CREDENTIALS = (
 _TODO = "Check the credentials (environment, ~/.aws, or the machine's role) and the bucket's permissions."
 
 
-class S3Store(Store):
+class S3Store(ObjectStore):
     """Objects in S3; a version is an ETag."""
-
-    scheme = "s3"
 
     def __init__(self, settings: StoreSettings) -> None:
         """Make the process's client.
@@ -53,7 +50,7 @@ class S3Store(Store):
         """
         super().__init__(settings)
         config = Config(
-            # Trying again is this package's own business, under one rule for all stores.
+            # This package retries by itself, under one rule for all stores.
             retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=min(10.0, settings.silence),
             read_timeout=settings.silence,
@@ -66,11 +63,11 @@ class S3Store(Store):
 
     @contextmanager
     def translated(self, path: str) -> Iterator[None]:
-        """The client's exceptions as this package's."""
+        """Turns the client's exceptions into this package's."""
         try:
             yield
         except aws.ClientError as error:
-            raise _judged(path, error) from error
+            raise _error(path, error) from error
         except _CREDENTIALS as error:
             raise CallError(
                 f"{path}: there are no credentials for it: {error}", todo=_TODO
@@ -96,24 +93,18 @@ class S3Store(Store):
             return None
         return ObjectInfo(path, answer["ContentLength"], answer["ETag"])
 
-    def read(self, found: ObjectInfo, start: int, stop: int) -> bytes:
-        """One GET of a range, of this very version."""
+    def fetch(self, found: ObjectInfo, start: int, stop: int) -> bytes:
+        """One GET of a range of this version."""
         bucket, key = split(found.path)
-
-        def get() -> bytes:
-            answer = self._client.get_object(
-                Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", IfMatch=found.version
-            )
-            with answer["Body"] as body:
-                data: bytes = body.read()
-            if len(data) != stop - start:
-                raise TransientError(f"got {len(data)} bytes, expected {stop - start}")
-            return data
-
-        return self.ask("reading", found.path, get)
+        answer = self._client.get_object(
+            Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", IfMatch=found.version
+        )
+        with answer["Body"] as body:
+            data: bytes = body.read()
+        return data
 
     def put(self, path: str, data: bytes, expected: str | None = None) -> None:
-        """One PUT, with If-Match or If-None-Match where a version is expected."""
+        """One PUT, with If-Match or If-None-Match if a version is expected."""
         bucket, key = split(path)
         condition = {}
         if expected is not None:
@@ -124,7 +115,7 @@ class S3Store(Store):
                 path,
                 lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, **condition),
             )
-        except FileNotFoundError:  # the version that should stand there is deleted
+        except FileNotFoundError:  # the expected version is deleted
             raise ChangedError(path) from None
 
     def upload(self, path: str) -> "S3Upload":
@@ -132,7 +123,7 @@ class S3Store(Store):
         return S3Upload(self, self._client, path)
 
     def copy(self, old: str, new: str) -> None:
-        """One COPY, or as many as an object above 64 MB needs."""
+        """One COPY; an object above 64 MB takes several."""
         (bucket, key), (new_bucket, new_key) = split(old), split(new)
         source = {"Bucket": bucket, "Key": key}
         config = TransferConfig(
@@ -142,18 +133,13 @@ class S3Store(Store):
             "copying", old, lambda: self._client.copy(source, new_bucket, new_key, Config=config)
         )
 
-    def delete(self, paths: list[str]) -> None:
-        """One DELETE an object, some at a time: not every store of this protocol takes a list."""
-
-        def one(path: str) -> None:
-            bucket, key = split(path)
-            self.ask("deleting", path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
-
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(one, paths))
+    def remove(self, path: str) -> None:
+        """One DELETE."""
+        bucket, key = split(path)
+        self._client.delete_object(Bucket=bucket, Key=key)
 
     def below(self, prefix: str, limit: int | None = None) -> Iterator[ObjectInfo]:
-        """One GET a thousand objects."""
+        """One GET per thousand objects."""
         bucket, _ = split(prefix)
         left = limit
         for page in self._pages(prefix, MaxKeys=min(limit or _PAGE, _PAGE)):
@@ -164,16 +150,10 @@ class S3Store(Store):
                 if left <= 0:
                     return
 
-    def folders(self, path: str) -> list[str]:
-        """One GET a thousand names."""
-        base = path.rstrip("/") + "/"
-        skipped = len(split(base)[1])
-        names = [
-            entry["Prefix"][skipped:-1]
-            for page in self._pages(base, Delimiter="/")
-            for entry in page.get("CommonPrefixes", ())
-        ]
-        return sorted(names)
+    def prefixes(self, base: str) -> Iterator[str]:
+        """One GET per thousand names."""
+        for page in self._pages(base, Delimiter="/"):
+            yield from (entry["Prefix"] for entry in page.get("CommonPrefixes", ()))
 
     def _pages(self, prefix: str, **more: Any) -> Iterator[dict[str, Any]]:
         bucket, key = split(prefix)
@@ -205,20 +185,20 @@ class S3Upload:
         self._bytes = 0
 
     def part(self, data: bytes) -> None:
-        """One PUT; sent again, a part takes the place of its like."""
+        """One PUT; a part that is sent again replaces the earlier one."""
         number = len(self._parts) + 1
         sent = self._store.ask(
             "writing",
             self._path,
             lambda: self._client.upload_part(**self._where, PartNumber=number, Body=data),
         )
-        # Some stores want the parts' checksums back, and give them only where they know them.
+        # Some stores want the parts' checksums back; others return none.
         sums = {k: v for k, v in sent.items() if k.startswith("Checksum") and k != "ChecksumType"}
         self._parts.append({"PartNumber": number, "ETag": sent["ETag"], **sums})
         self._bytes += len(data)
 
     def finish(self) -> None:
-        """One POST; where the answer to it was lost, the object stands and the upload is gone."""
+        """One POST; if its answer is lost, the object exists and the upload is gone."""
         done = {"Parts": self._parts}
         try:
             self._store.ask(
@@ -232,7 +212,7 @@ class S3Upload:
                 raise
 
     def abort(self) -> None:
-        """One DELETE, if the store takes it; else the bucket's lifecycle rule clears the parts away."""
+        """One DELETE, if the store accepts it; otherwise the bucket's lifecycle rule deletes the parts."""
         try:
             self._store.ask(
                 "clearing", self._path, lambda: self._client.abort_multipart_upload(**self._where)
@@ -241,17 +221,17 @@ class S3Upload:
             return
 
 
-def _judged(path: str, error: aws.ClientError) -> Exception:
-    """What an answer of the store means."""
+def _error(path: str, error: aws.ClientError) -> Exception:
+    """The exception for a failed request."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    said = f"{code} {error.response.get('Error', {}).get('Message', '')}".strip()
+    text = f"{code} {error.response.get('Error', {}).get('Message', '')}".strip()
     if code == "NoSuchBucket":
-        return CallError(f"{path}: there is no bucket {split(path)[0]}", todo="Check the path.")
+        return no_bucket(path)
     if code in _CHANGED or (status == 409 and code not in _TRANSIENT):
         return ChangedError(path)
     if code in _ABSENT or status == 404:
-        return FileNotFoundError(2, said, path)
+        return FileNotFoundError(2, text, path)
     if code in _TRANSIENT or status in (408, 429) or (status >= 500 and status != 501):
-        return TransientError(said or str(status))
-    return CallError(f"{path}: the store refuses: {said or status}", todo=_TODO)
+        return TransientError(text or str(status))
+    return CallError(f"{path}: the store refuses: {text or status}", todo=_TODO)

@@ -1,145 +1,160 @@
-"""What every store can do, told apart from how each of them is asked."""
+"""The operations of every store: local disks and object stores alike."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import IO, Literal, Protocol
 
-from heterrec_schemas.errors import CallError, RunError
-from heterrec_schemas.stores.retry import patiently
-from heterrec_schemas.stores.settings import StoreSettings
+import pyarrow as pa
 
-ABSENT = ""
-"""The version of an object that is not there."""
-T = TypeVar("T")
+from heterrec_schemas.errors import RunError
+
+Kind = Literal["absent", "file", "folder"]
 
 
-class ObjectInfo(NamedTuple):
-    """An object: its URI, its bytes, and the version by which conditional requests name it."""
+class Sink(Protocol):
+    """A new file, open for writing."""
 
-    path: str
-    bytes: int
-    version: str
-
-
-class ChangedError(Exception):
-    """A conditional write found another version than it expected, and wrote nothing."""
-
-
-class Upload(Protocol):
-    """An object on its way, in parts; it does not appear before it is finished."""
-
-    def part(self, data: bytes) -> None:
-        """Send the next part."""
-
-    def finish(self) -> None:
-        """Make the object appear."""
-
-    def abort(self) -> None:
-        """Throw the parts away; never raises."""
-
-
-def split(path: str) -> tuple[str, str]:
-    """The bucket and the key of a URI.
-
-    Raises:
-        CallError: the URI names no bucket.
-    """
-    bucket, _, key = path.partition("://")[2].partition("/")
-    if not bucket:
-        raise CallError(f"{path} names no bucket", expected="scheme://bucket/path")
-    return bucket, key
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Write all the bytes."""
 
 
 class Store(ABC):
-    """One store. All its methods may be called from several threads.
+    """Files under paths of one scheme. All methods may be called from several threads.
 
-    Besides what each method names they raise:
-        CallError: no credentials, no permission, or no such bucket.
-        RunError: the store has not answered in time.
+    Besides the errors that a method names, any of them raises:
+        CallError: the credentials, the permission or the bucket are missing.
+        RunError: the store does not answer, or a file cannot be written (full disk, no permission).
     """
 
-    scheme: str
-
-    def __init__(self, settings: StoreSettings) -> None:
-        """Keep the settings; subclasses make their client."""
-        self.settings = settings
-        self._out = False
+    @abstractmethod
+    def absolute(self, path: str) -> str:
+        """The path in the form that stays valid in other processes; without a slash at its end."""
 
     @abstractmethod
-    def translated(self, path: str) -> AbstractContextManager[None]:
-        """Turns the client's exceptions into TransientError, ChangedError, FileNotFoundError or one of the family."""
-
-    def ask(self, verb: str, path: str, call: Callable[[], T]) -> T:
-        """What `call` gives, tried again where that can help.
-
-        A store that was given up is not waited for again until it has answered: what cleans up behind a failure would
-        otherwise wait as long as the failure did, and again for each file.
-        """
-
-        def once() -> T:
-            with self.translated(path):
-                return call()
-
-        try:
-            got = patiently(f"{verb} {path}", 0 if self._out else self.settings.seconds, once)
-        except RunError:
-            self._out = True
-            raise
-        self._out = False
-        return got
+    def kind(self, path: str) -> Kind:
+        """Whether the path is a file, a folder, or neither."""
 
     @abstractmethod
-    def stat(self, path: str) -> ObjectInfo | None:
-        """An object's size and version; None where there is none (or no bucket)."""
+    def exists(self, path: str) -> bool:
+        """Whether the file exists."""
 
     @abstractmethod
-    def read(self, found: ObjectInfo, start: int, stop: int) -> bytes:
-        """The bytes [start, stop) of an object.
-
-        Raises:
-            FileNotFoundError: it is not there any more.
-            ChangedError: it has been replaced since it was found.
-        """
+    def folder_missing(self, path: str) -> bool:
+        """Whether there is no such folder; never in an object store, whose folders are mere prefixes."""
 
     @abstractmethod
-    def put(self, path: str, data: bytes, expected: str | None = None) -> None:
-        """Write a whole object in one request.
+    def describe_missing(self, pattern: str) -> str:
+        """What is found instead of a path or glob that matches no file, for an error message."""
+
+    @abstractmethod
+    def sizes(self, folder: str, relatives: Sequence[str]) -> list[int | None]:
+        """The bytes of files by their paths inside a folder; None for anything but a file."""
+
+    @abstractmethod
+    def folders(self, path: str, holding: str | None = None) -> list[str]:
+        """The names of the folders right inside a folder, sorted; none where it is absent.
 
         Args:
-            path: where.
-            data: its content.
-            expected: the version that must stand there, ABSENT for none, None for any.
-
-        Raises:
-            ChangedError: another version stands there. It may be this very content: an answer that
-                was lost on its way makes the next try find what the one before has written.
+            path: the folder.
+            holding: the name of a file. Folders without it may be left out, where that saves requests.
         """
 
     @abstractmethod
-    def upload(self, path: str) -> Upload:
-        """Begin an object that is sent in parts."""
+    def files_in(self, folder: str) -> list[str]:
+        """The names of the files right inside a folder, sorted; none where it is absent."""
 
     @abstractmethod
-    def copy(self, old: str, new: str) -> None:
-        """Copy an object inside the store.
+    def files_below(self, folder: str) -> list[str]:
+        """The paths of all files below a folder, sorted; none where it is absent."""
 
-        Raises:
-            FileNotFoundError: there is no object at `old`.
+    @abstractmethod
+    def matched(self, pattern: str) -> list[tuple[str, int]]:
+        """The files that a glob matches: (path, bytes), sorted by path.
+
+        `*` and `?` match anything but a slash, `**/` folders at any depth, `[abc]` and `[!abc]` one
+        character. A file whose path equals the pattern takes precedence.
         """
 
     @abstractmethod
-    def delete(self, paths: list[str]) -> None:
-        """Delete objects; one that is not there is fine."""
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file for reading, its bytes as they are stored.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
 
     @abstractmethod
-    def below(self, prefix: str, limit: int | None = None) -> Iterator[ObjectInfo]:
-        """The objects whose URI begins with a prefix, sorted by it, the first `limit` of them."""
+    def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
+        """Open a file for random access by Arrow; errors as in `open`.
+
+        Args:
+            path: the file.
+            mapped: map it into memory, if it lies on a local disk, so that reads copy nothing.
+        """
 
     @abstractmethod
-    def folders(self, path: str) -> list[str]:
-        """The names right below a path that have further objects below them, sorted."""
+    def path_or_content(self, path: str) -> str | IO[bytes]:
+        """The argument for libraries that open files themselves: a local path, else the content."""
+
+    @abstractmethod
+    def fingerprint(self, path: str) -> dict[str, str]:
+        """The field of the manifest that identifies an input's content: `sha256`, or the store's `etag`."""
+
+    @abstractmethod
+    def create(self, path: str) -> AbstractContextManager[Sink]:
+        """Write a new file, making its folder; an object does not appear if the block fails."""
+
+    @abstractmethod
+    def replace(self, path: str, data: bytes, attempt: str) -> None:
+        """Write a small file such that readers see the old content or the new one.
+
+        Args:
+            path: the file.
+            data: the new content.
+            attempt: makes the name of a temporary file unique to this writer.
+        """
+
+    @abstractmethod
+    def update(
+        self, path: str, change: Callable[[bytes | None], bytes | None], attempt: str
+    ) -> None:
+        """Change the content of a small file without losing the change of any other writer.
+
+        Args:
+            path: the file.
+            change: the new content for the old one; None as old content if the file is absent, None
+                as new content to leave it. Called again if another writer was faster.
+            attempt: as in `replace`.
+
+        Raises:
+            RunError: others keep changing the file.
+        """
+
+    @abstractmethod
+    def rename(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Rename files, (old, new) each; a pair that an earlier try has renamed is ignored."""
+
+    @abstractmethod
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete files; absent ones are ignored, and one that cannot be deleted stays."""
+
+    @abstractmethod
+    def delete_tree(self, path: str) -> None:
+        """Delete a file, or a folder with everything below it; an absent one is ignored."""
 
     @abstractmethod
     def close(self) -> None:
         """Close the connections."""
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turns an OSError of the block into a RunError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror or error}",
+            todo="Free space or permissions there, then run the same command again.",
+        ) from error

@@ -1,41 +1,39 @@
-"""Objects written as a stream: small ones in one request, large ones in parts of bounded size."""
+"""Objects as streams: a small one is written in one request, a large one in parts of bounded size."""
 
+from collections.abc import Callable
 from typing import Any
 
-from heterrec_schemas.stores.registry import store_of
-from heterrec_schemas.stores.store import Upload
+from heterrec_schemas.stores.objects import Upload
 
 PART = 2**23
-"""The size of a part; a store takes 10,000 of them, so that later ones are larger."""
+"""Bytes of the first parts. A store accepts 10,000 parts, so later ones are larger."""
 GROWS_AFTER = 1_000
+"""Number of parts of one size."""
 
 
 def part_bytes(number: int) -> int:
-    """The size of the part of a number, from 0: 8 MB, and 64 MB more after every thousand parts."""
+    """Bytes of a part by its number, from 0: 8 MB, and 64 MB more after every thousand parts."""
     return PART * (1 + 8 * (number // GROWS_AFTER))
 
 
 class ObjectWriter:
     """A new object. It appears when the writer is closed, and never after `abort`.
 
-    It is no `io` file on purpose: those close themselves when they are forgotten, and half an object would appear.
+    It is no `io` file, because those close themselves when they are garbage collected: half an object would appear.
     """
 
-    def __init__(self, path: str) -> None:
-        """Write to a URI.
-
-        Raises:
-            CallError: there is no store of that scheme.
-        """
-        self._path = path
-        self._store = store_of(path)
+    def __init__(
+        self, path: str, put: Callable[[str, bytes], None], begin: Callable[[str], Upload]
+    ) -> None:
+        """Write to a URI: a small object by `put`, a large one by an upload that `begin` gives."""
+        self._path, self._put, self._begin = path, put, begin
         self._waiting = bytearray()
         self._upload: Upload | None = None
         self._parts = 0
         self._done = False
 
     def write(self, data: Any) -> int:
-        """Take all bytes; full parts are sent.
+        """Buffer all bytes; full parts are sent.
 
         Raises:
             CallError: the store refuses.
@@ -54,7 +52,7 @@ class ObjectWriter:
 
     def _send(self) -> None:
         if self._upload is None:
-            self._upload = self._store.upload(self._path)
+            self._upload = self._begin(self._path)
         self._upload.part(bytes(self._waiting))
         self._waiting.clear()
         self._parts += 1
@@ -65,7 +63,7 @@ class ObjectWriter:
             return
         self._done = True
         if self._upload is None:
-            self._store.put(self._path, bytes(self._waiting))
+            self._put(self._path, bytes(self._waiting))
             return
         try:
             if self._waiting:
@@ -76,7 +74,7 @@ class ObjectWriter:
             raise
 
     def abort(self) -> None:
-        """Throw away what was written; nothing appears."""
+        """Discard the written bytes; no object appears."""
         self._done = True
         if self._upload is not None:
             self._upload.abort()

@@ -2,12 +2,15 @@ import errno
 import hashlib
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from heterrec_pipeline.files import storage
 from heterrec_schemas.errors import RunError
+from heterrec_schemas.stores.local import LocalStore
 
 
 @pytest.mark.parametrize(
@@ -24,7 +27,6 @@ from heterrec_schemas.errors import RunError
 )
 def test_paths_and_uris_are_joined(parts: tuple[str, ...], joined: str) -> None:
     assert storage.join(*parts) == joined
-    assert storage.is_remote(joined) == ("://" in joined)
 
 
 def test_what_is_written_is_counted_and_hashed(tmp_path: Path) -> None:
@@ -75,14 +77,17 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert path.read_bytes() == b"two"
     assert os.listdir(tmp_path) == ["latest.json"]
 
-    def broken(path: str, data: bytes) -> str:
-        Path(path).write_bytes(data[:1])
+    @contextmanager
+    def broken(_: LocalStore, path: str) -> Iterator[io.BytesIO]:
+        Path(path).write_bytes(b"t")
+        yield io.BytesIO()
         raise RunError("broken")
 
-    monkeypatch.setattr(storage, "write_bytes", broken)
+    monkeypatch.setattr(LocalStore, "create", broken)
     with pytest.raises(RunError):
         storage.replace_bytes(str(path), b"three", "z")
     assert path.read_bytes() == b"two", "half a write is not seen"
+    assert os.listdir(tmp_path) == ["latest.json"]
 
 
 def test_settling_again_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -104,6 +109,31 @@ def test_a_later_try_takes_the_place_of_an_earlier_ones_file(tmp_path: Path) -> 
     assert (tmp_path / "a").read_text() == "second"
 
 
+def test_an_absent_file_is_described_by_its_surroundings(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for k in range(9):
+        (tmp_path / f"{k}.csv").touch()
+    described = {
+        pattern: storage.describe_missing(str(tmp_path / pattern))
+        for pattern in ("*.jsonl", "empty", "empty/x", "none/x")
+    }
+    assert described == {
+        "*.jsonl": "a folder with " + ", ".join(f"{k}.csv" for k in range(8)) + ", ...",
+        "empty": "a folder of that name (the files in it are empty/*)",
+        "empty/x": "a folder with nothing",
+        "none/x": f"no folder {tmp_path / 'none'}",
+    }
+    assert storage.folder_missing(str(tmp_path / "none"))
+    assert not storage.folder_missing(str(tmp_path))
+
+
+def test_a_local_file_is_identified_by_its_hash(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    sha256 = storage.write_bytes(path, b"abc")
+    assert storage.fingerprint(path) == {"sha256": sha256}
+    assert storage.path_or_content(path) == path
+
+
 def test_files_are_found_and_deleted(tmp_path: Path) -> None:
     for name in ("a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"):
         storage.write_bytes(str(tmp_path / name), name.encode())
@@ -112,6 +142,10 @@ def test_files_are_found_and_deleted(tmp_path: Path) -> None:
     below = [str(Path(p).relative_to(tmp_path)) for p in storage.files_below(str(tmp_path))]
     assert below == ["a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"]
     assert storage.files_below(str(tmp_path / "absent")) == []
+    assert storage.files_in(str(tmp_path)) == ["a.txt", "b.bin"]
+    assert storage.files_in(str(tmp_path / "absent")) == []
+    assert storage.folders(str(tmp_path)) == [str(tmp_path / "sub")]
+    assert storage.folders(str(tmp_path / "absent")) == []
     storage.delete_tree(str(tmp_path / "sub"))
     storage.delete_tree(str(tmp_path / "a.txt"))
     storage.delete_tree(str(tmp_path / "absent"))

@@ -41,7 +41,7 @@ def test_a_build_in_a_store_has_the_bytes_of_a_local_one(
         "generation": manifest["generation"]
     }
     for entry in manifest["inputs"]:
-        assert entry["etag"] == storage.version_of(f"{folder}/input/{entry['path']}")
+        assert {"etag": entry["etag"]} == storage.fingerprint(f"{folder}/input/{entry['path']}")
 
     opened = open_generation(f"{folder}/output")
     assert opened.root == result.path

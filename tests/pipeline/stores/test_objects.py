@@ -157,6 +157,8 @@ def test_objects_are_found_by_globs(store: Emulator, folder: str) -> None:
     assert found("x/**") == ["x/a.csv", "x/y/a.csv"]
     assert found("x[1].csv") == ["x[1].csv"]
     assert found("x") == found("a.cs") == found("nothing/*") == []
+    assert storage.files_in(folder) == sorted(n for n in names if "/" not in n)
+    assert not storage.folder_missing(f"{folder}/nothing")
     assert storage.files_below(folder) == sorted(f"{folder}/{n}" for n in names)
     assert open_folder(folder).folders() == ["x"]
     assert open_folder(f"{folder}/x").kind() == "folder"
@@ -175,7 +177,11 @@ def test_a_thousand_objects_and_more_are_listed_and_deleted(
         list(pool.map(lambda p: storage.write_bytes(p, b"1"), paths))
     assert storage.files_below(folder) == paths
     assert open_folder(folder).folders() == [f"{k:04d}" for k in range(count)]
-    assert [f.path for f in stores.store_of(folder).below(f"{folder}/", limit=3)] == paths[:3]
+    own = stores.store_of(folder)
+    assert isinstance(own, stores.ObjectStore)
+    assert [f.path for f in own.below(f"{folder}/", limit=3)] == paths[:3]
+    assert storage.folders(folder, holding="x") == [path.removesuffix("/x") for path in paths]
+    assert storage.folders(folder, holding="y") == []
     storage.delete_tree(f"{folder}/0007")
     storage.delete_files([paths[8], f"{folder}/absent"])
     assert storage.files_below(folder) == [p for k, p in enumerate(paths) if k not in (7, 8)]
@@ -198,7 +204,7 @@ def test_a_rename_can_be_done_again(store: Emulator, folder: str) -> None:
 def test_absence_is_told(store: Emulator, folder: str) -> None:
     with pytest.raises(FileNotFoundError):
         storage.open_read(f"{folder}/none")
-    assert storage.version_of(f"{folder}/none") == ""
+    assert storage.fingerprint(f"{folder}/none") == {"etag": ""}
     storage.delete_files([f"{folder}/none"])
     storage.delete_tree(f"{folder}/none")
 
@@ -206,14 +212,15 @@ def test_absence_is_told(store: Emulator, folder: str) -> None:
 def test_a_version_changes_with_the_content(store: Emulator, folder: str) -> None:
     path = f"{folder}/v"
     storage.write_bytes(path, b"1")
-    one = storage.version_of(path)
-    assert one == storage.version_of(path) != ""
+    one = storage.fingerprint(path)
+    assert one == storage.fingerprint(path) != {"etag": ""}
     storage.write_bytes(path, b"2")
-    assert storage.version_of(path) != one
+    assert storage.fingerprint(path) != one
 
 
 def test_a_conditional_write_loses_to_what_it_did_not_expect(store: Emulator, folder: str) -> None:
     path, own = f"{folder}/c", stores.store_of(folder)
+    assert isinstance(own, stores.ObjectStore)
     own.put(path, b"1", stores.ABSENT)
     with pytest.raises(stores.ChangedError):
         own.put(path, b"2", stores.ABSENT)
