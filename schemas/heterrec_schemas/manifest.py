@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -62,6 +62,11 @@ class FeatureEntry(_Entry):
     boundary_version: int | None = None
     missing: int
     oov: int
+
+    def details(self) -> dict[str, Any]:
+        """The fields that the metadata of the feature's tables repeats; the name is not one of them."""
+        left_out = {"name", "multivalued", "boundary_version", "missing", "oov"}
+        return self.model_dump(exclude=left_out, exclude_none=True)
 
 
 class RowCounts(_Entry):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature, FeatureSpec
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import FORMAT_VERSION, FeatureEntry
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 
@@ -21,7 +21,6 @@ __all__ = [
     "key_type",
     "sequences_schema",
     "shard_name",
-    "token_type",
     "vocabulary_schema",
     "with_metadata",
 ]
@@ -57,15 +56,6 @@ def key_type(integral: bool) -> pa.DataType:
     return pa.int64() if integral else pa.string()
 
 
-def token_type(feature: Feature) -> pa.DataType:
-    """The type of one item's tokens of a feature."""
-    if isinstance(feature, EmbeddingFeature):
-        return pa.list_(pa.int32(), feature.groups)
-    if isinstance(feature, CategoricalFeature) and feature.multivalued:
-        return pa.list_(pa.int32())
-    return pa.int32()
-
-
 def with_metadata(schema: pa.Schema, table: str, **details: object) -> pa.Schema:
     """The schema, its metadata saying the format version, the table and further details as JSON."""
     body = {"format_version": FORMAT_VERSION, "table": table, **details}
@@ -84,13 +74,7 @@ def vocabulary_schema(integral: bool, **details: object) -> pa.Schema:
 
 
 def _described(entries: Sequence[FeatureEntry]) -> list[dict[str, object]]:
-    return [
-        e.model_dump(
-            include={"name", "kind", "side", "vocabulary_size", "groups", "quantiles", "bins"},
-            exclude_none=True,
-        )
-        for e in entries
-    ]
+    return [{"name": entry.name, **entry.details()} for entry in entries]
 
 
 def items_schema(
@@ -101,7 +85,7 @@ def items_schema(
         pa.field("item_index", pa.int64(), nullable=False),
         pa.field("item_id", key_type(integral), nullable=False),
     ]
-    fields += [pa.field(f.name, token_type(f), nullable=False) for f in spec.items.features]
+    fields += [pa.field(f.name, f.token_type, nullable=False) for f in spec.items.features]
     return with_metadata(pa.schema(fields), "items", features=_described(entries))
 
 
@@ -116,16 +100,14 @@ def sequences_schema(
     ]
     if spec.output.layout == "flattened":
         fields += [
-            pa.field(f"item_{f.name}", pa.list_(token_type(f)), nullable=False)
+            pa.field(f"item_{f.name}", pa.list_(f.token_type), nullable=False)
             for f in spec.items.features
         ]
     if split in ("validation", "test"):
         fields += _events("target_", behaviour)
     if split == "train" and spec.sequences.train_windows == "all":
         fields.append(pa.field("window", pa.int32(), nullable=False))
-    fields += [
-        pa.field(f"user_{f.name}", token_type(f), nullable=False) for f in spec.user_features
-    ]
+    fields += [pa.field(f"user_{f.name}", f.token_type, nullable=False) for f in spec.user_features]
     return with_metadata(pa.schema(fields), "sequences", split=split, features=_described(entries))
 
 

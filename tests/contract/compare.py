@@ -1,4 +1,4 @@
-"""Compares a generation with what the reference found; every difference is one line of text."""
+"""Compares a generation with the reference; every difference is one line of text."""
 
 import hashlib
 import json
@@ -10,12 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from as_generation import DATA, items_types, key_type, sequence_types
-from reference import Reference
-from reference_values import Row
+from expected_types import DATA, items_types, key_type, sequence_types
+
+from heterrec_schemas.testing.reference import Reference
+from heterrec_schemas.testing.reference_values import Row
 
 UNSHOWN = ("malformed_row", "wrong_width", "non_finite", "wrong_type")
-"""Reasons whose value is no scalar's text: how it is shown is free."""
+"""Reasons whose value is not the text of a scalar: its form is free."""
 ROW_GROUPS = {"items": 8_192, "sequences": 8_192}
 REJECTS = {
     "source": pa.string(),
@@ -28,7 +29,7 @@ REJECTS = {
 
 
 def differences(found: Reference, spec: Row, folder: Path) -> list[str]:
-    """Everything in which the generation in `folder` is not what the reference says."""
+    """All differences of the generation in `folder` from the reference."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     lines: list[str] = []
     for part in (vocabularies, fits, items, sequences, rejects):
@@ -39,7 +40,7 @@ def differences(found: Reference, spec: Row, folder: Path) -> list[str]:
 
 
 def read(path: Path, types: dict[str, pa.DataType], wide: int = 65_536) -> Iterator[Any]:
-    """First the differences of the file's form, then its rows as dicts."""
+    """The differences of the file's form, then its rows as dicts."""
     if not path.exists():
         yield f"{path.name} is missing"
         return
@@ -80,7 +81,7 @@ def split_up(read_rows: Iterator[Any]) -> tuple[list[str], list[Row]]:
 
 
 def unlike(name: str, got: Any, wanted: Any) -> list[str]:
-    """One line on two values or lists, with the first place where they part."""
+    """One line on two values or lists, with the first position where they differ."""
     if got == wanted:
         return []
     if isinstance(got, list) and isinstance(wanted, list):
@@ -166,7 +167,7 @@ def sequences(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
 
 
 def rejects(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
-    """The rejects as multisets; values in cleaned text, for JSON cells have none of their own."""
+    """The rejects as multisets; their values as cleaned text, because JSON cells have no text of their own."""
     path = folder / "rejects" / "rejects-00000-of-00001.parquet"
     bad, got = split_up(read(path, REJECTS))
     yield from bad
@@ -182,8 +183,8 @@ def rejects(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
     places = Counter(
         (r["source"], r["file"], r["row"], r["reason"]) for r in got if r["reason"] in reasons
     )
-    yield from (f"rejects: no place of a reject is {p}" for p in places - found.reject_places)
-    yield from (f"rejects: nothing stands at {p}" for p in found.reject_places - places)
+    yield from (f"rejects: {p} is no position of a reject" for p in places - found.reject_places)
+    yield from (f"rejects: nothing is recorded at {p}" for p in found.reject_places - places)
 
 
 def clean(reason: str, value: str | None) -> str | None:
@@ -225,7 +226,7 @@ def counts(found: Reference, folder: Path, manifest: Row) -> Iterator[str]:
 
 
 def manifest_files(folder: Path, manifest: Row) -> Iterator[str]:
-    """Each file as the manifest lists it, and none besides."""
+    """The files are those that the manifest lists, and no others."""
     on_disk = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     listed = {f["path"] for f in manifest["files"]}
     yield from unlike("files", sorted(on_disk - {"manifest.json"}), sorted(listed))

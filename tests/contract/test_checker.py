@@ -1,7 +1,6 @@
-"""The reference and the independent checker agree: what one finds, written out, passes the other.
+"""The reference and the independent checker agree: a generation written from the one passes the other.
 
-No build takes part. The checker does not model everything, so its inputs are tamed: what is taken
-out is listed in `tamed`.
+No build takes part. The checker does not model everything, so `tamed` removes the rest from its inputs.
 """
 
 import re
@@ -15,16 +14,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
-from as_generation import write_generation
 from hypothesis import assume, given
 from profiles import profile
-from reference import reference
-from reference_values import RefusedError
 from strategies import Dataset, Table, datasets, write_input
+
+from heterrec_schemas.testing.generation import write_generation
+from heterrec_schemas.testing.reference import reference
+from heterrec_schemas.testing.reference_values import RefusedError
 
 
 def run_checker(shared: Path, spec: Path, source: Path, generation: Path) -> str:
-    """What fails, a line a check; empty when nothing does."""
+    """One line per failed check; empty when none fails."""
     words = [sys.executable, str(shared / "check_generation.py"), "--spec", str(spec)]
     words += ["--input", str(source), "--generation", str(generation)]
     run = subprocess.run(words, capture_output=True, text=True, timeout=600)
@@ -56,7 +56,7 @@ def test_checker_accepts_the_reference(shared: Path, dataset: Dataset) -> None:
         except RefusedError:
             assume(False)
         assume(found.counts["interactions"]["kept"] > 0)
-        write_generation(found, spec, folder / "generation")
+        write_generation(folder / "generation", dataset.spec_text, found)
         failed = run_checker(shared, folder / "spec.yaml", folder / "input", folder / "generation")
         assert not failed, failed
 
@@ -70,8 +70,8 @@ def test_checker_accepts_the_reference_on_real_data(
     needs_checker(shared)
     path = shared / "specs" / f"{name}.yaml"
     data = shared / "data" / name.removesuffix("_temporal")
-    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    write_generation(reference(spec, data), spec, tmp_path)
+    text = path.read_text(encoding="utf-8")
+    write_generation(tmp_path, text, reference(yaml.safe_load(text), data))
     failed = run_checker(shared, path, data, tmp_path)
     assert not failed, failed
 
@@ -80,7 +80,7 @@ def test_checker_accepts_the_reference_on_real_data(
 
 
 def is_modelled(dataset: Dataset) -> bool:
-    """ISO times of several shapes, and categories that are dates or times, are read otherwise."""
+    """The checker reads ISO times of several forms, and categories that are dates or times, in another way."""
     timestamp = dataset.spec["interactions"]["timestamp"]
     if timestamp.get("unit") == "iso":
         return False
@@ -92,7 +92,7 @@ def is_modelled(dataset: Dataset) -> bool:
 
 
 def tamed(dataset: Dataset) -> Dataset:
-    """One row a key, readable times, no null paths, clean missing_values and none of lists."""
+    """One row per key, readable times, no null paths, clean missing_values and none of lists."""
     spec = dataset.spec
     log = spec["interactions"]
     keys = {"items": spec["items"].get("key"), "users": spec.get("users", {}).get("key")}
@@ -126,7 +126,7 @@ def _is_nested(kind: pa.DataType) -> bool:
 
 
 def _timely(row: dict[str, Any]) -> bool:
-    """Whether a time is no garbage."""
+    """Whether a time can be read."""
     time = row["when"]
     if isinstance(time, str):
         return bool(re.fullmatch(r"\s*(\d{10}(\.0)?|\d\d/\d\d/\d{4} [\d:]+)\s*", time))

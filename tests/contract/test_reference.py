@@ -11,11 +11,11 @@ from compare import differences
 from fixed import catalogue, denormalised, empty_splits
 from hypothesis import given
 from profiles import profile
-from reference import reference
-from reference_values import RefusedError
 from strategies import Dataset, datasets
 
 from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.testing.reference import reference
+from heterrec_schemas.testing.reference_values import RefusedError
 
 
 @pytest.mark.slow

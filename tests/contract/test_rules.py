@@ -14,10 +14,10 @@ import pytest
 import yaml
 from building import build_dataset, build_folder
 from compare import differences
-from reference import Reference, reference
 from strategies import Dataset, Table, write_input
 
 from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.testing.reference import Reference, reference
 
 TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
 pytestmark = pytest.mark.slow

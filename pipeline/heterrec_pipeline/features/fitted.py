@@ -7,15 +7,9 @@ import pyarrow as pa
 
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import TableJob
-from heterrec_schemas.feature_spec import (
-    CategoricalFeature,
-    EmbeddingFeature,
-    Feature,
-    NumericFeature,
-)
+from heterrec_schemas.feature_spec import CategoricalFeature, Feature
 from heterrec_schemas.manifest import FeatureEntry
-from heterrec_schemas.tables import token_type
-from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING
+from heterrec_schemas.tokens import ITEM_VOCABULARY
 
 
 class Fitted(NamedTuple):
@@ -34,24 +28,7 @@ def feature_entry(
     feature: Feature, side: str, size: int, missing: int = 0, oov: int = 0
 ) -> FeatureEntry:
     """What a fitted feature is, for the manifest and the shards' metadata; `size` is that of `Fitted`."""
-    more: dict[str, Any] = {}
-    if isinstance(feature, CategoricalFeature):
-        top = max(FIRST_FREE + feature.oov_buckets, size)
-        more = {"vocabulary_size": top, "multivalued": feature.multivalued}
-    elif isinstance(feature, NumericFeature):
-        bins = size + 1
-        more = {"vocabulary_size": FIRST_FREE + bins, "bins": bins, "boundary_version": 1}
-    elif isinstance(feature, EmbeddingFeature):
-        more = {
-            "vocabulary_size": FIRST_FREE + feature.codes,
-            "groups": feature.groups,
-            "quantiles": feature.quantiles,
-            "boundary_version": 1,
-        }
-    return FeatureEntry.model_validate(
-        {"name": feature.name, "kind": feature.kind, "side": side, "missing": missing, "oov": oov}
-        | more
-    )
+    return feature.entry(side, size, missing, oov)
 
 
 def fitted_size(feature: Feature, fitted: pa.Table) -> int:
@@ -63,12 +40,7 @@ def fitted_size(feature: Feature, fitted: pa.Table) -> int:
 
 def missing_token(feature: Feature) -> pa.Array:
     """One item's tokens of a feature that is missing."""
-    kind = token_type(feature)
-    if isinstance(feature, EmbeddingFeature):
-        return pa.array([[MISSING] * feature.groups], kind)
-    if isinstance(feature, CategoricalFeature) and feature.multivalued:
-        return pa.array([[MISSING]], kind)
-    return pa.array([MISSING], kind)
+    return pa.array([feature.missing_tokens], feature.token_type)
 
 
 def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[str, dict[str, Any]]:
@@ -82,7 +54,5 @@ def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[st
     if feature is None:
         return ITEM_VOCABULARY, {"kind": "item"}
     entry = feature_entry(feature, table.side, size)
-    return feature.name if table.side == "item" else f"user_{feature.name}", entry.model_dump(
-        include={"kind", "side", "vocabulary_size", "groups", "quantiles", "bins"},
-        exclude_none=True,
-    )
+    stem = feature.name if table.side == "item" else f"user_{feature.name}"
+    return stem, entry.details()

@@ -222,10 +222,7 @@ def _fitted(found: Surveys) -> list[Files]:
             continue
         feature = f.feature
         stem = feature.name if f.side == "item" else f"user_{feature.name}"
-        details = feature_entry(feature, f.side, f.size).model_dump(
-            include={"kind", "side", "vocabulary_size", "groups", "quantiles", "bins"},
-            exclude_none=True,
-        )
+        details = feature_entry(feature, f.side, f.size).details()
         if isinstance(feature, CategoricalFeature):
             values = pl.DataFrame(pl.from_arrow(f.fitted))
             details["oov_buckets"] = feature.oov_buckets

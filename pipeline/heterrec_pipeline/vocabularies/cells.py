@@ -20,7 +20,6 @@ from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_schemas.feature_spec import CategoricalFeature
-from heterrec_schemas.tables import token_type
 from heterrec_schemas.tokens import MISSING, oov_ids
 
 OWNER = "owner"
@@ -99,7 +98,7 @@ def cells(
             .agg(ids)
         )
     whole = pl.DataFrame({OWNER: owners}).join(found, on=OWNER, how="left", maintain_order="left")
-    column = whole["id"].fill_null(filled).to_arrow().cast(token_type(feature))
+    column = whole["id"].fill_null(filled).to_arrow().cast(feature.token_type)
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column, oov
 
 

@@ -1,15 +1,9 @@
-"""The feature spec: what a user writes in YAML, checked when it is made and trusted afterwards."""
+"""The feature spec, written in YAML; checked when it is loaded, and trusted afterwards."""
 
-from heterrec_schemas.feature_spec.base import Format, Source
-from heterrec_schemas.feature_spec.features import (
-    FIT_SAMPLE,
-    MAX_CODES,
-    WARN_CODES,
-    CategoricalFeature,
-    EmbeddingFeature,
-    Feature,
-    NumericFeature,
-)
+from heterrec_schemas.feature_spec.base import FIT_SAMPLE, MAX_CODES, Format, Source
+from heterrec_schemas.feature_spec.categorical import CategoricalFeature
+from heterrec_schemas.feature_spec.embedding import WARN_CODES, EmbeddingFeature
+from heterrec_schemas.feature_spec.features import Feature
 from heterrec_schemas.feature_spec.model import (
     Behaviour,
     FeatureSpec,
@@ -25,6 +19,7 @@ from heterrec_schemas.feature_spec.model import (
     Users,
     iso_utc,
 )
+from heterrec_schemas.feature_spec.numeric import NumericFeature
 from heterrec_schemas.feature_spec.read import (
     SPEC_VERSION,
     describe_mistakes,

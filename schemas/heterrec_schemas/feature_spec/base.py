@@ -1,19 +1,28 @@
-"""What every part of a feature spec is made of: strict models, cleaned texts, sources."""
+"""The base of every part of a feature spec: strict models, cleaned texts, sources, features."""
 
 import re
-from typing import Annotated, Literal
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from heterrec_schemas.errors import SpecError
+from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.values import clean_text, value_text
 
 Format = Literal["parquet", "csv", "jsonl"]
 Column = Annotated[str, Field(min_length=1)]
+MAX_CODES = 2**20
+"""Number of bins, or codes of a group, that a feature may have."""
+FIT_SAMPLE = 262_144
+"""Number of values that boundaries and quantizers are fitted to, unless the spec says otherwise."""
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 
 
 def _unquoted(value: object) -> object:
-    """Accept the numbers that YAML reads out of unquoted values; a YAML boolean is a trap (`No`)."""
+    """Accept numbers, which YAML makes of unquoted values; a YAML boolean is a trap (`No`)."""
     if isinstance(value, bool):
         raise ValueError(f"got the boolean {value}; write the text in quotes, e.g. 'No'")
     return value_text(value) if isinstance(value, int | float) else value
@@ -30,7 +39,7 @@ CleanText = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_cleaned)]
 
 
 class SpecModel(BaseModel):
-    """Strict, frozen, and without room for keys that it does not know."""
+    """Strict, frozen, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
@@ -54,10 +63,10 @@ class Source(SpecModel):
         return path
 
     def format_of(self, path: str) -> Format:
-        """The format of one file: the declared one, or the one its suffix tells.
+        """The format of one file: the declared one, or else by its suffix.
 
         Raises:
-            SpecError: neither says what the file is.
+            SpecError: the suffix is unknown.
         """
         if self.format is not None:
             return self.format
@@ -79,3 +88,54 @@ _SUFFIXES: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
+
+
+class BaseFeature(SpecModel):
+    """A feature of any kind. A subclass states everything that depends on the kind."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    column: Column
+    aggregate: Literal["latest", "mean", "median"] | None = Field(
+        default=None, description="denormalised logs only: how an item's many values become one"
+    )
+    kind: str
+
+    @property
+    @abstractmethod
+    def token_type(self) -> pa.DataType:
+        """The type of one item's tokens."""
+
+    @property
+    @abstractmethod
+    def missing_tokens(self) -> Any:
+        """The tokens of an item whose value is missing."""
+
+    @abstractmethod
+    def fitted_fields(self, size: int) -> dict[str, Any]:
+        """The fields of the manifest's entry that depend on the kind.
+
+        Args:
+            size: the largest id + 1 of a vocabulary (0 when it is empty); else the number of edges.
+        """
+
+    def entry(self, side: str, size: int, missing: int = 0, oov: int = 0) -> FeatureEntry:
+        """The feature's entry in the manifest.
+
+        Args:
+            side: `item` or `user`.
+            size: as in `fitted_fields`.
+            missing: number of items (or users) whose token is missing.
+            oov: number of those with a value outside the vocabulary.
+        """
+        counts = {"missing": missing, "oov": oov}
+        return FeatureEntry.model_validate(
+            {"name": self.name, "kind": self.kind, "side": side} | self.fitted_fields(size) | counts
+        )
+
+    def warnings(self) -> Iterator[str]:
+        """Settings that are allowed but probably not intended."""
+        yield from ()
+
+    def _refuse_averages(self) -> None:
+        if self.aggregate in ("mean", "median"):
+            raise ValueError(f"aggregate: {self.aggregate} is for numeric features; use latest")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecModel
-from heterrec_schemas.feature_spec.features import WARN_CODES, EmbeddingFeature, Feature
+from heterrec_schemas.feature_spec.features import Feature
 
 RESERVED_NAMES = ("item", "item_id", "item_index")
 
@@ -258,11 +258,7 @@ class FeatureSpec(SpecModel):
         return 2 + self.items.catalogue_vocabulary.oov_buckets
 
     def warnings(self) -> Iterator[str]:
-        """What is allowed but probably not meant."""
+        """Settings that are allowed but probably not intended."""
         for side, features in (("items", self.items.features), ("users", self.user_features)):
             for f in features:
-                if isinstance(f, EmbeddingFeature) and f.codes > WARN_CODES:
-                    yield (
-                        f"{side} feature {f.name!r}: {f.codes} codes a group (above {WARN_CODES}); "
-                        "most will be rare. More groups or fewer quantiles give denser codes."
-                    )
+                yield from (f"{side} feature {f.name!r}: {warning}" for warning in f.warnings())

@@ -11,11 +11,7 @@ from pydantic_core import ErrorDetails
 
 from heterrec_schemas.errors import SpecError, suggest
 from heterrec_schemas.feature_spec.base import Source
-from heterrec_schemas.feature_spec.features import (
-    CategoricalFeature,
-    EmbeddingFeature,
-    NumericFeature,
-)
+from heterrec_schemas.feature_spec.features import FEATURES
 from heterrec_schemas.feature_spec.model import (
     Behaviour,
     CatalogueVocabulary,
@@ -197,18 +193,12 @@ def _other_branch(found: dict[str, Any]) -> bool:
     return not isinstance(found["input"], str)
 
 
-_UNION_TAGS = {
-    "categorical",
-    "numeric",
-    "embedding",
-    "leave_one_out",
-    "temporal",
-    "str",
-    "list[str]",
-    "float",
-    "Source",
-    "literal['interactions']",
+_TAGGED: dict[Any, type[BaseModel]] = {
+    **FEATURES,
+    "leave_one_out": LeaveOneOut,
+    "temporal": Temporal,
 }
+_UNION_TAGS = {*_TAGGED, "str", "list[str]", "float", "Source", "literal['interactions']"}
 
 
 def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
@@ -252,16 +242,9 @@ def _keys_at(parts: list[Any], loc: tuple[Any, ...]) -> list[str]:
         "output": Output,
         "limits": Limits,
     }
-    tagged: dict[str, type[BaseModel]] = {
-        "categorical": CategoricalFeature,
-        "numeric": NumericFeature,
-        "embedding": EmbeddingFeature,
-        "leave_one_out": LeaveOneOut,
-        "temporal": Temporal,
-    }
     for tag in reversed(loc[:-1]):
-        if tag in tagged:
-            return list(tagged[str(tag)].model_fields)
+        if tag in _TAGGED:
+            return list(_TAGGED[tag].model_fields)
     names = [p for p in parts if isinstance(p, str)]
     model = named.get(names[-1]) if names else FeatureSpec
     return list(model.model_fields) if model else []

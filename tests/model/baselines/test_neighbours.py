@@ -123,8 +123,11 @@ def test_an_item_that_was_never_trained_on_leaves_popularity(generation: Generat
 
 
 def test_no_training_sequences_at_all(tmp_path: Path) -> None:
-    small_generation(tmp_path, goods=shop(0, users=3, interactions=3))
+    small_generation(
+        tmp_path, settings=Settings(min_length=1), goods=shop(0, users=30, interactions=3)
+    )
     generation = open_generation(tmp_path)
+    assert generation.manifest.counts.sequences["train"] == 0
     scorer = Neighbours.count(generation)
     size = len(scorer.table.catalogue_N)
     assert scorer.scores(torch.tensor([[2]]), 0, size).shape == (1, size)

@@ -27,7 +27,7 @@ from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.wiring.reports import COUNTS
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.tables import WIDE_ROW_GROUP, token_type
+from heterrec_schemas.tables import WIDE_ROW_GROUP
 from heterrec_schemas.values import Seen
 
 WINDOWS = 8
@@ -260,7 +260,7 @@ def _tokens(table: TableJob, rows: Rows, features: Sequence[FeatureSurvey]) -> p
             both = pa.table([part[ID], part[KEY].cast(pa.string()), *columns_of], names=names)
             made.append(both.filter(keep))
     if not made:
-        kinds = [pa.int64(), pa.string(), *(token_type(f) for f in table.features)]
+        kinds = [pa.int64(), pa.string(), *(f.token_type for f in table.features)]
         return pa.table([pa.array([], kind) for kind in kinds], names=names)
     whole = pa.concat_tables(made).combine_chunks()
     return whole.take(pa.array(np.argsort(whole[ID].to_numpy(), kind="stable")))

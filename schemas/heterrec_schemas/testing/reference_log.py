@@ -1,4 +1,4 @@
-"""The log by the letter of the contract: events, splits, sequences."""
+"""The reference's log: events, splits, sequences."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from reference_values import (
+from heterrec_schemas.testing.reference_values import (
     NUMBER,
     RawTable,
     RefusedError,
@@ -34,19 +34,19 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Event:
-    """One row of the log."""
+    """One row of the log; what is missing or unreadable is None."""
 
     row: int
     raw: Row
-    user: str | None = None
-    item: str | None = None
-    time: int | None = None
+    user: Any = None
+    item: Any = None
+    time: Any = None
     order: int | None = None
     behaviour: int = 0
     behaviour_text: str = ""
     index: int = 0
     reason: str = ""
-    """Why it was rejected, in which column, and the value shown; empty where it was not."""
+    """The reason, column and value of its reject; empty if it is not rejected."""
     column: str = ""
     value: str | None = None
 
@@ -57,13 +57,14 @@ class Event:
 
     @property
     def sort_key(self) -> tuple[Any, ...]:
+        """Time, then order, then a hash of the interaction."""
         texts = [self.user, str(self.time), self.item]
         if self.behaviour:
             texts.append(self.behaviour_text)
         return self.time, self.order_key, stable_hash(*texts)
 
     def reject(self, column: str, reason: str) -> None:
-        """The first reason stands."""
+        """Reject the event, unless an earlier reason exists."""
         if not self.reason:
             self.column, self.reason = column, reason
             self.value = shown(self.raw.get(column))
@@ -71,13 +72,13 @@ class Event:
 
 @dataclass
 class Log:
-    """The whole log, read."""
+    """The whole log."""
 
     integral_user: bool
     accepted: list[Event] = field(default_factory=list)
     rejected: list[Event] = field(default_factory=list)
     readable_items: list[Event] = field(default_factory=list)
-    """Rows with a readable item and time, whatever else is wrong with them."""
+    """Rows with a readable item and time, whatever else is wrong."""
 
 
 def read_events(spec: Row, table: RawTable) -> Log:
@@ -88,14 +89,14 @@ def read_events(spec: Row, table: RawTable) -> Log:
             raise RefusedError(f"the key {key} holds floats with fractions")
     log = Log(integral_user=is_integer_column(table.column(spec["user"])))
     for position, raw in enumerate(table.rows):
-        event = read_event(spec, position, raw)
+        event = _read_event(spec, position, raw)
         (log.rejected if event.reason else log.accepted).append(event)
         if event.item is not None and event.time is not None:
             log.readable_items.append(event)
     return log
 
 
-def read_event(spec: Row, position: int, raw: Row | None) -> Event:
+def _read_event(spec: Row, position: int, raw: Row | None) -> Event:
     event = Event(row=position, raw=raw or {})
     if raw is None:
         event.reason = "malformed_row"
@@ -106,7 +107,7 @@ def read_event(spec: Row, position: int, raw: Row | None) -> Event:
         if text is None:
             event.reject(spec[side], "missing_key")
 
-    time, reason = read_time(spec["timestamp"], raw.get(spec["timestamp"]["column"]))
+    time, reason = _read_time(spec["timestamp"], raw.get(spec["timestamp"]["column"]))
     event.time = time
     if reason:
         event.reject(spec["timestamp"]["column"], reason)
@@ -117,17 +118,17 @@ def read_event(spec: Row, position: int, raw: Row | None) -> Event:
     if "behaviour" in spec:
         listed = [text_of(v) for v in spec["behaviour"]["values"]]
         text = text_of(raw.get(spec["behaviour"]["column"]))
-        if text in listed:
+        if text is not None and text in listed:
             event.behaviour, event.behaviour_text = 2 + listed.index(text), text
         else:
             event.reject(spec["behaviour"]["column"], "unknown_behaviour")
     return event
 
 
-def read_time(spec: Row, cell: Any) -> tuple[int | None, str]:
+def _read_time(spec: Row, cell: Any) -> tuple[int | None, str]:
     """Milliseconds since 1970 UTC, floored; or None and the reason."""
     try:
-        time = parse_time(spec, cell)
+        time = _parse_time(spec, cell)
     except (ValueError, OverflowError):
         return None, "time_unreadable"
     if not 0 <= time < END_OF_TIME:
@@ -135,9 +136,9 @@ def read_time(spec: Row, cell: Any) -> tuple[int | None, str]:
     return time, ""
 
 
-def parse_time(spec: Row, cell: Any) -> int:
+def _parse_time(spec: Row, cell: Any) -> int:
     if isinstance(cell, Stamp):
-        return cell.milliseconds()
+        return cell.milliseconds
     if isinstance(cell, date):
         return (cell - date(1970, 1, 1)).days * DAY
     if spec.get("unit") in MILLISECONDS:
@@ -178,9 +179,9 @@ def read_order(cell: Any) -> tuple[int | None, bool]:
 
 
 def build_sequences(spec: Row, log: Log, index_of: dict[str, int], out: Any) -> None:
-    """Known items -> deduplicated -> long enough -> splits; fills counts, cuts, sequences."""
+    """Known items -> deduplicated -> long enough -> splits; sets counts, cuts, sequences of `out`."""
     read = len(log.accepted) + len(log.rejected)
-    known, unknown = known_items(spec, log, index_of)
+    known, unknown = _known_items(spec, log, index_of)
     users: dict[str, list[Event]] = {}
     for event in known:
         users.setdefault(event.user, []).append(event)
@@ -199,10 +200,10 @@ def build_sequences(spec: Row, log: Log, index_of: dict[str, int], out: Any) -> 
     }
     if not kept:
         raise RefusedError("no interaction is left")
-    split_users(spec, log, kept, out)
+    _split_users(spec, log, kept, out)
 
 
-def known_items(spec: Row, log: Log, index_of: dict[str, int]) -> tuple[list[Event], int]:
+def _known_items(spec: Row, log: Log, index_of: dict[str, int]) -> tuple[list[Event], int]:
     policy = spec["interactions"].get("unknown_items", "drop")
     buckets = spec["items"].get("catalogue_vocabulary", {}).get("oov_buckets", 0)
     known, unknown = [], 0
@@ -222,7 +223,7 @@ def known_items(spec: Row, log: Log, index_of: dict[str, int]) -> tuple[list[Eve
 
 
 def deduplicate(spec: Row, events: list[Event]) -> list[Event]:
-    """One user's events, in order, duplicates left out."""
+    """One user's events in order, without duplicates."""
     how = spec["sequences"].get("deduplicate", "exact")
     ordered = sorted(events, key=lambda e: e.sort_key)
     if how == "none":
@@ -245,7 +246,7 @@ def deduplicate(spec: Row, events: list[Event]) -> list[Event]:
 # --- splits ----------------------------------------------------------------------------------
 
 
-def split_users(spec: Row, log: Log, kept: dict[str, list[Event]], out: Any) -> None:
+def _split_users(spec: Row, log: Log, kept: dict[str, list[Event]], out: Any) -> None:
     shards = spec.get("output", {}).get("sequence_shards", 1)
     out.sequences = {
         split: [[] for _ in range(shards)] for split in ("train", "validation", "test", "latest")
@@ -271,7 +272,7 @@ def split_users(spec: Row, log: Log, kept: dict[str, list[Event]], out: Any) -> 
 
 
 def cut(at: Any, times: list[int]) -> int:
-    """A cut in ms: a time means itself, a fraction the first midnight with so much before it."""
+    """A cut in ms: a given time, or the first midnight with a fraction of the interactions before it."""
     if isinstance(at, datetime | date):
         at = at.isoformat()
     if isinstance(at, str):
@@ -296,7 +297,7 @@ def splits_of(
     """The rows of one user before truncation: split, history, targets."""
     first_item = 2 + spec["items"].get("catalogue_vocabulary", {}).get("oov_buckets", 0)
     n = len(events)
-    found = [("latest", events, [])]
+    found: list[tuple[str, list[Event], list[Event]]] = [("latest", events, [])]
     if not cuts:
         train = events if n < 3 else events[:-2]
         windows = [("validation", n - 2, n - 1), ("test", n - 1, n)] if n >= 3 else []
@@ -338,16 +339,16 @@ def rows_of(
             rest = rest[:-longest]
     rows = []
     for number, window in enumerate(windows):
-        row = {"user_id": user_id, **columns_of(spec, "", window)}
+        row = {"user_id": user_id, **_columns_of(spec, "", window)}
         if split in ("validation", "test"):
-            row |= columns_of(spec, "target_", targets)
+            row |= _columns_of(spec, "target_", targets)
         if cutting:
             row["window"] = number
         rows.append(row)
     return rows
 
 
-def columns_of(spec: Row, prefix: str, events: list[Event]) -> Row:
+def _columns_of(spec: Row, prefix: str, events: list[Event]) -> Row:
     columns: Row = {
         f"{prefix}item_index": [e.index for e in events],
         f"{prefix}timestamp_ms": [e.time for e in events],

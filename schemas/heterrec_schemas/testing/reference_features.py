@@ -1,4 +1,4 @@
-"""Cells to tokens, by the letter of the contract: vocabularies, boundaries, quantizers."""
+"""The reference's features: cells to tokens by vocabularies, boundaries and quantizers."""
 
 import math
 from bisect import bisect_right
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from reference_values import (
+from heterrec_schemas.testing.reference_values import (
     RefusedError,
     Row,
     float32,
@@ -23,13 +23,13 @@ Vocabulary = list[list[tuple[int, Any, int]]]
 
 
 @dataclass
-class Encoded:
+class ReferenceFeature:
     """One feature of all kept items (or users)."""
 
     tokens: dict[str, Any] = field(default_factory=dict)
     """Key text to token, or list of tokens."""
     absent: Any = 1
-    """The tokens of what has no row."""
+    """The tokens of an item (or user) without a row."""
     vocabulary: Vocabulary | None = None
     integral: bool = False
     """Whether the vocabulary's values are int64."""
@@ -41,17 +41,22 @@ class Encoded:
     missing: int = 0
     oov: int = 0
 
+    @property
+    def fitted_size(self) -> int:
+        """The number of edges of a numeric feature, else the largest id + 1."""
+        return self.size if self.edges is None else len(self.edges)
+
 
 # --- cells -----------------------------------------------------------------------------------
 
 
 def read_cell(feature: Row, cell: Any) -> tuple[Any, str | None, str | None]:
-    """A raw cell as what its feature works on, and the reason and shown value where it is bad.
+    """A raw cell as its feature uses it, and the reason and shown value if it is bad.
 
     Returns:
-        categorical: a text or None; multivalued: a list of texts; numeric: a float, NaN where
-        missing; embedding: a list of float32 or None. Then the reason of its reject, or None,
-        and the value that the reject shows.
+        categorical: a text or None; multivalued: a list of texts; numeric: a float, NaN if missing;
+        embedding: a list of float32 or None. Then the reason of its reject, or None, and the value
+        that the reject records.
     """
     kind = feature["kind"]
     missing = feature.get("missing_values", [])
@@ -72,7 +77,7 @@ def read_cell(feature: Row, cell: Any) -> tuple[Any, str | None, str | None]:
 
 
 def many_values(feature: Row, cell: Any) -> list[str]:
-    """The non-missing values of a multivalued cell, in order, repeats and all."""
+    """The non-missing values of a multivalued cell, in order, with repeats."""
     missing = feature.get("missing_values", [])
     if isinstance(cell, str) and "separator" in feature:
         cell = cell.split(feature["separator"])
@@ -101,7 +106,7 @@ def _present(values: list[Any], missing: list[Any]) -> list[str]:
 
 
 def read_vector(feature: Row, cell: Any) -> tuple[list[float] | None, str | None]:
-    """A vector as float32, or None and the reason (no reason where it is only missing)."""
+    """A vector as float32, or None and the reason (no reason if it is only missing)."""
     if cell is None or cell == [] or (isinstance(cell, float) and math.isnan(cell)):
         return None, None
     if isinstance(cell, str) and text_of(cell) is None:
@@ -121,7 +126,7 @@ def read_vector(feature: Row, cell: Any) -> tuple[list[float] | None, str | None
 
 
 def scalars(cells: list[Any]) -> list[Any]:
-    """The values in the cells of a column, lists flattened: what decides int64 or string."""
+    """The values of a column, lists flattened; they decide between int64 and string."""
     out: list[Any] = []
     for cell in cells:
         if isinstance(cell, list):
@@ -143,7 +148,7 @@ def number_values(
     min_count: int = 1,
     max_size: int | None = None,
 ) -> Vocabulary:
-    """Values to ids: shard by hash, inside it by descending count, then by value."""
+    """Values to ids: by shard of the hash, descending count, then value."""
 
     def rank(value: str) -> tuple[int, Any]:
         return -counts[value], int(value) if integral else value.encode("utf-8")
@@ -168,7 +173,7 @@ def number_values(
 
 
 def fit_keys(keys: list[str], sample: int) -> list[str]:
-    """The keys that a fit looks at: all, or those with the smallest (hash, key)."""
+    """The keys that a fit uses: all, or those with the smallest (hash, key)."""
     if len(keys) <= sample:
         return keys
     return sorted(keys, key=lambda key: (stable_hash(key), key.encode("utf-8")))[:sample]
@@ -183,22 +188,24 @@ def quantile_edges(values: list[float], parts: int) -> list[float]:
 # --- features --------------------------------------------------------------------------------
 
 
-def encode(feature: Row, values: dict[str, Any], raw_column: list[Any]) -> Encoded:
+def encode(feature: Row, values: dict[str, Any], raw_column: list[Any]) -> ReferenceFeature:
     """Tokens of all kept items.
 
     Args:
         feature: its entry in the spec.
-        values: key text to what `read_cell` made of its cell.
+        values: key text to the result of `read_cell`.
         raw_column: every raw cell of the source's column.
     """
     if feature["kind"] == "numeric":
-        return encode_numbers(feature, values)
+        return _encode_numbers(feature, values)
     if feature["kind"] == "embedding":
-        return encode_vectors(feature, values)
-    return encode_categories(feature, values, raw_column)
+        return _encode_vectors(feature, values)
+    return _encode_categories(feature, values, raw_column)
 
 
-def encode_categories(feature: Row, values: dict[str, Any], raw_column: list[Any]) -> Encoded:
+def _encode_categories(
+    feature: Row, values: dict[str, Any], raw_column: list[Any]
+) -> ReferenceFeature:
     many = feature.get("multivalued", False)
     lists = {
         key: value if many else [] if value is None else [value] for key, value in values.items()
@@ -220,7 +227,7 @@ def encode_categories(feature: Row, values: dict[str, Any], raw_column: list[Any
         max_size=feature.get("max_size"),
     )
     ids = {str(value): number for rows in vocabulary for number, value, _ in rows}
-    out = Encoded(vocabulary=vocabulary, integral=integral, size=2 + buckets + len(ids))
+    out = ReferenceFeature(vocabulary=vocabulary, integral=integral, size=2 + buckets + len(ids))
     out.absent = [1] if many else 1
     for key, found in lists.items():
         tokens = []
@@ -236,7 +243,7 @@ def encode_categories(feature: Row, values: dict[str, Any], raw_column: list[Any
     return out
 
 
-def encode_numbers(feature: Row, values: dict[str, float]) -> Encoded:
+def _encode_numbers(feature: Row, values: dict[str, float]) -> ReferenceFeature:
     if all(math.isnan(x) for x in values.values()):
         raise RefusedError(f"every value of {feature['name']} is missing")
     if "boundaries" in feature:
@@ -247,22 +254,23 @@ def encode_numbers(feature: Row, values: dict[str, float]) -> Encoded:
             raise RefusedError(f"no value of {feature['name']} is finite")
         sample = fit_keys(finite, feature.get("fit_sample", FIT_SAMPLE))
         edges = sorted(set(quantile_edges([values[key] for key in sample], feature["bins"])))
-    out = Encoded(edges=edges, size=2 + len(edges) + 1)
+    out = ReferenceFeature(edges=edges, size=2 + len(edges) + 1)
     for key, x in values.items():
         out.tokens[key] = 1 if math.isnan(x) else 2 + bisect_right(edges, x)
         out.missing += math.isnan(x)
     return out
 
 
-def encode_vectors(feature: Row, values: dict[str, list[float] | None]) -> Encoded:
+def _encode_vectors(feature: Row, values: dict[str, list[float] | None]) -> ReferenceFeature:
     dim, groups, quantiles = feature["dim"], feature["groups"], feature["quantiles"]
     width = dim // groups
     present = [key for key, vector in values.items() if vector is not None]
     if not present:
         raise RefusedError(f"every value of {feature['name']} is missing")
     sample = fit_keys(present, feature.get("fit_sample", FIT_SAMPLE))
-    edges = [quantile_edges([values[key][d] for key in sample], quantiles) for d in range(dim)]
-    out = Encoded(absent=[1] * groups, size=2 + quantiles**width)
+    vectors = [vector for key in sample if (vector := values[key])]
+    edges = [quantile_edges([vector[d] for vector in vectors], quantiles) for d in range(dim)]
+    out = ReferenceFeature(absent=[1] * groups, size=2 + quantiles**width)
     out.quantizer = {(d, k): edge for d in range(dim) for k, edge in enumerate(edges[d])}
     for key, vector in values.items():
         if vector is None:

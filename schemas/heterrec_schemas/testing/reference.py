@@ -1,8 +1,8 @@
-"""A brute-force reference of the contract: what a generation of a spec and an input must hold.
+"""A brute-force reference of the contract: the content of the generation of a spec and an input.
 
-Plain dicts, lists and loops; shares no code with the project. `reference` is the entry, and reads
-from top to bottom: items, users, interactions (reference_log.py). Cells become tokens in
-reference_features.py, raw tables are read in reference_values.py.
+Plain dicts, lists and loops, without code of the pipeline or of this package: an independent oracle.
+`reference` is the entry and reads from top to bottom: items, users, interactions (reference_log.py).
+Cells become tokens in reference_features.py; reference_values.py reads raw tables.
 """
 
 import math
@@ -12,9 +12,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from reference_features import Encoded, encode, number_values, read_cell
-from reference_log import Event, Log, build_sequences, read_events
-from reference_values import (
+from heterrec_schemas.testing.reference_features import (
+    ReferenceFeature,
+    encode,
+    number_values,
+    read_cell,
+)
+from heterrec_schemas.testing.reference_log import Event, Log, build_sequences, read_events
+from heterrec_schemas.testing.reference_values import (
     RawTable,
     RefusedError,
     Row,
@@ -31,13 +36,13 @@ Reject = tuple[str, str, str, str | None]
 
 
 @dataclass
-class Side:
+class ReferenceSide:
     """The items, or the users: kept keys, and their features."""
 
     counts: dict[str, int] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     integral: bool = False
-    features: dict[str, Encoded] = field(default_factory=dict)
+    features: dict[str, ReferenceFeature] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,7 +55,7 @@ class Reference:
     quantizers: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     """Name -> (dim, edge_index) -> edge."""
     items: list[Row] = field(default_factory=list)
-    """In the order of item_index; how they fall into shards is the test's to check."""
+    """In the order of item_index, of all shards."""
     sequences: dict[str, list[list[Row]]] = field(default_factory=dict)
     """Split -> shards -> rows."""
     item_counts: list[tuple[int, int]] = field(default_factory=list)
@@ -59,7 +64,7 @@ class Reference:
     rejects: Counter[Reject] = field(default_factory=Counter)
     reject_places: Counter[tuple[str, str, int, str]] = field(default_factory=Counter)
     """source, file, row, reason of rejected rows, for reasons that concern one row alone."""
-    features: dict[tuple[str, str], Encoded] = field(default_factory=dict)
+    features: dict[tuple[str, str], ReferenceFeature] = field(default_factory=dict)
     """(side, name) -> the feature."""
     integral: dict[str, bool] = field(default_factory=dict)
     """Vocabulary name, or user_id -> whether its values are int64."""
@@ -69,12 +74,12 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     """The generation of a spec (its YAML, loaded) over a folder of input.
 
     Raises:
-        RefusedError: the contract wants no generation of this input.
+        RefusedError: the contract allows no generation of this input.
     """
     out = Reference()
     rejects = Rejects()
     table = read_table(spec["interactions"]["source"], input_dir)
-    require_columns(table, log_columns(spec))
+    _require_columns(table, _log_columns(spec))
     catalogue = spec["items"].get("catalogue_vocabulary", {})
     buckets = catalogue.get("oov_buckets", 0)
 
@@ -104,7 +109,7 @@ def reference(spec: Row, input_dir: Path) -> Reference:
         users = table_side(spec["users"], "users", "duplicate_user", input_dir, rejects)
     index_of = {str(row["item_id"]): row["item_index"] for row in out.items}
     build_sequences(spec, log, index_of, out)
-    add_columns(spec, out, items, users)
+    _add_columns(spec, out, items, users)
 
     for event in log.rejected:
         if event.row not in table.short:
@@ -139,11 +144,11 @@ PLACED = {
     "unknown_behaviour",
     "unknown_item",
 }
-"""Reasons that concern one row alone: where it stands is no matter of choice."""
+"""Reasons that concern one row alone, so that its position is determined."""
 
 
 class Rejects:
-    """What was set aside, and how many rows of each source that touches."""
+    """Rejected rows and cells, and the rows of each source that they touch."""
 
     def __init__(self) -> None:
         self.entries: Counter[Reject] = Counter()
@@ -152,24 +157,25 @@ class Rejects:
         self.touched: dict[str, set[int]] = {}
 
     def source(self, name: str, table: RawTable) -> None:
+        """Begin a source; its incomplete rows are rejects."""
         self.tables[name] = table
         self.touched[name] = set()
         for row in sorted(table.short):
             self.add(name, row, "", "malformed_row", None)
 
     def add(self, source: str, row: int, column: str, reason: str, value: str | None) -> None:
+        """Count one reject of a row."""
         self.entries[source, column, reason, value] += 1
         self.touched[source].add(row)
         if reason in PLACED:
             self.places[source, *self.tables[source].places[row], reason] += 1
 
-    def ratio(self, source: str) -> Fraction:
-        return Fraction(len(self.touched[source]), max(1, len(self.tables[source].rows)))
-
     def check(self, limit: float) -> None:
-        for source in self.tables:
-            if self.ratio(source) > Fraction(str(limit)):
-                raise RefusedError(f"{source}: too many rejects, {float(self.ratio(source)):.3g}")
+        """Raise RefusedError if the rejects of a source exceed a ratio."""
+        for source, table in self.tables.items():
+            ratio = Fraction(len(self.touched[source]), max(1, len(table.rows)))
+            if ratio > Fraction(str(limit)):
+                raise RefusedError(f"{source}: too many rejects, {float(ratio):.3g}")
 
 
 # --- a table of items or users ---------------------------------------------------------------
@@ -185,25 +191,27 @@ class Kept:
     repeated: int
 
 
-def table_side(spec: Row, source: str, duplicate: str, input_dir: Path, rejects: Rejects) -> Side:
+def table_side(
+    spec: Row, source: str, duplicate: str, input_dir: Path, rejects: Rejects
+) -> ReferenceSide:
     """Items (with joined tables) or users from a table of their own."""
     tables = [(source, spec["key"], read_table(spec["source"], input_dir))]
     for k, join in enumerate(spec.get("joins", [])):
         tables.append((f"items.joins[{k}]", join["key"], read_table(join["source"], input_dir)))
-    homes = find_homes(spec, [table for _, _, table in tables])
-    side = Side(integral=key_is_integral(tables[0][2], tables[0][1]))
+    homes = _find_homes(spec, [table for _, _, table in tables])
+    side = ReferenceSide(integral=_key_is_integral(tables[0][2], tables[0][1]))
 
     kept_of: list[Kept] = []
     for k, (name, key, table) in enumerate(tables):
-        require_columns(table, [key])
-        key_is_integral(table, key)
+        _require_columns(table, [key])
+        _key_is_integral(table, key)
         columns = {
             f["column"]: f["kind"] == "embedding"
             for f, home in zip(spec.get("features", []), homes, strict=True)
             if home == k
         }
         reason = duplicate if k == 0 else "duplicate_row"
-        kept_of.append(one_row_a_key(name, table, key, columns, reason, rejects))
+        kept_of.append(_one_row_per_key(name, table, key, columns, reason, rejects))
     side.keys = list(kept_of[0].rows)
     side.counts = {
         "read": kept_of[0].read,
@@ -225,8 +233,8 @@ def table_side(spec: Row, source: str, duplicate: str, input_dir: Path, rejects:
     return side
 
 
-def find_homes(spec: Row, tables: list[RawTable]) -> list[int]:
-    """Which table each feature's column stands in: the first that has it."""
+def _find_homes(spec: Row, tables: list[RawTable]) -> list[int]:
+    """The position of the table of each feature's column: the first that has it."""
     homes = []
     for feature in spec.get("features", []):
         found = [k for k, table in enumerate(tables) if table.has(feature["column"])]
@@ -236,20 +244,20 @@ def find_homes(spec: Row, tables: list[RawTable]) -> list[int]:
     return homes
 
 
-def require_columns(table: RawTable, names: list[str]) -> None:
+def _require_columns(table: RawTable, names: list[str]) -> None:
     absent = [name for name in names if not table.has(name)]
     if absent:
         raise RefusedError(f"the data lacks {absent}")
 
 
-def key_is_integral(table: RawTable, key: str) -> bool:
+def _key_is_integral(table: RawTable, key: str) -> bool:
     cells = table.column(key)
     if any(isinstance(c, float) and not math.isnan(c) and not c.is_integer() for c in cells):
         raise RefusedError(f"the key {key} holds floats with fractions")
-    return is_integer_column(cells)
+    return bool(is_integer_column(cells))
 
 
-def one_row_a_key(
+def _one_row_per_key(
     source: str,
     table: RawTable,
     key: str,
@@ -259,8 +267,7 @@ def one_row_a_key(
 ) -> Kept:
     """Equal rows count as one; of different ones that with the smallest hash is kept.
 
-    Args:
-        columns: the table's feature columns in the spec's order -> whether it holds vectors.
+    `columns` maps the table's feature columns, in the spec's order, to whether they hold vectors.
     """
     rejects.source(source, table)
     kept = Kept(rows={}, read=0, rejected=0, repeated=0)
@@ -297,23 +304,23 @@ def one_row_a_key(
 # --- items out of the log --------------------------------------------------------------------
 
 
-def denormalised_items(spec: Row, table: RawTable, log: Log, rejects: Rejects) -> Side:
-    """Items from the log: every row with a readable item and time counts."""
+def denormalised_items(spec: Row, table: RawTable, log: Log, rejects: Rejects) -> ReferenceSide:
+    """Items from the log: from every row with a readable item and time."""
     seen: dict[str, list[Event]] = {}
     for event in log.readable_items:
         seen.setdefault(event.item, []).append(event)
-    side = Side(keys=list(seen), integral=key_is_integral(table, spec["key"]))
+    side = ReferenceSide(keys=list(seen), integral=_key_is_integral(table, spec["key"]))
     side.counts = {"read": len(seen), "kept": len(seen), "rejected": 0, "repeated": 0}
     for feature in spec.get("features", []):
-        require_columns(table, [feature["column"]])
-        values = {key: aggregate(feature, events, rejects) for key, events in seen.items()}
+        _require_columns(table, [feature["column"]])
+        values = {key: _aggregate(feature, events, rejects) for key, events in seen.items()}
         raw_column = table.column(feature["column"])
         side.features[feature["name"]] = encode(feature, values, raw_column)
     return side
 
 
-def aggregate(feature: Row, events: list[Event], rejects: Rejects) -> Any:
-    """The one value of an item, out of all its rows."""
+def _aggregate(feature: Row, events: list[Event], rejects: Rejects) -> Any:
+    """The single value of an item, from all its rows."""
     vector = feature["kind"] == "embedding"
     found = []
     for event in events:
@@ -346,7 +353,7 @@ def aggregate(feature: Row, events: list[Event], rejects: Rejects) -> Any:
 # --- columns of other tables in the sequences ------------------------------------------------
 
 
-def log_columns(spec: Row) -> list[str]:
+def _log_columns(spec: Row) -> list[str]:
     log = spec["interactions"]
     columns = [log["user"], log["item"], log["timestamp"]["column"]]
     if "behaviour" in log:
@@ -356,7 +363,9 @@ def log_columns(spec: Row) -> list[str]:
     return columns
 
 
-def add_columns(spec: Row, out: Reference, items: Side, users: Side | None) -> None:
+def _add_columns(
+    spec: Row, out: Reference, items: ReferenceSide, users: ReferenceSide | None
+) -> None:
     """user_<feature> and, in the flattened layout, item_<feature>."""
     key_of = {row["item_index"]: str(row["item_id"]) for row in out.items}
     flattened = spec.get("output", {}).get("layout", "referenced") == "flattened"

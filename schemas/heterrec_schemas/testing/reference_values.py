@@ -1,7 +1,6 @@
-"""Raw tables and the text of values, by the letter of the contract; pure Python, slow, readable."""
+"""The reference's raw tables and the text of values: pure Python, slow and readable."""
 
 import csv
-import gzip
 import io
 import json
 import math
@@ -17,13 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-import zstandard
 
 Row = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """The contract wants no generation of this input."""
+    """The contract allows no generation of this input."""
 
 
 class WrongTypeError(RefusedError):
@@ -44,10 +42,14 @@ class Stamp:
 
     nanoseconds: int
 
+    @property
     def milliseconds(self) -> int:
+        """Since 1970, floored."""
         return self.nanoseconds // 1_000_000
 
+    @property
     def text(self) -> str:
+        """ISO 8601 in UTC, to the microsecond."""
         moment = datetime(1970, 1, 1) + timedelta(microseconds=self.nanoseconds // 1000)
         return moment.isoformat() + "Z"
 
@@ -67,24 +69,17 @@ def text_of(value: Any, missing_values: Any = ()) -> str | None:
             return None
         text = str(int(value)) if value.is_integer() else repr(value)
     elif isinstance(value, Stamp):
-        text = value.text()
+        text = value.text
     elif isinstance(value, date | time):
         text = value.isoformat()
     else:
         raise WrongTypeError(type(value).__name__)
     text = unicodedata.normalize("NFC", text).strip()
-    if text == "" or text in {clean_listed(m) for m in missing_values}:
-        return None
-    return text
-
-
-def clean_listed(value: Any) -> str | None:
-    """A value that the spec lists, cleaned as the data's values are."""
-    return text_of(value)
+    return None if text == "" or text in map(text_of, missing_values) else text
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a cell leaves its column an integer column."""
+    """Whether a cell can be stored as int64."""
     if isinstance(value, bool):
         return False
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
@@ -104,7 +99,7 @@ NOT_A_NUMBER = re.compile(r"[+-]?nan", re.ASCII | re.IGNORECASE)
 
 
 def number_of(value: Any) -> float | None:
-    """The number of a cell, -0.0 as +0.0 and NaN where missing; None when the text is no number."""
+    """The number of a cell: -0.0 becomes +0.0, missing NaN; None when the text is no number."""
     if value is None:
         return math.nan
     if isinstance(value, str):
@@ -120,13 +115,13 @@ def number_of(value: Any) -> float | None:
 def float32(value: float) -> float:
     """The nearest float32, -0.0 as +0.0; infinite beyond its range."""
     try:
-        return struct.unpack("<f", struct.pack("<f", value))[0] + 0.0
+        return float(struct.unpack("<f", struct.pack("<f", value))[0]) + 0.0
     except OverflowError:
         return math.inf
 
 
 def raw_text(value: Any, *, vector: bool) -> str:
-    """A raw cell in the hash that tells rows of one key apart."""
+    """A raw cell in the hash that distinguishes rows of one key."""
     if value is None:
         return ""
     if vector and isinstance(value, list):
@@ -143,10 +138,11 @@ def _texts(value: Any) -> Any:
 
 
 def shown(value: Any) -> str | None:
-    """A cell as `rejects/` shows it."""
-    if text_of(value) is None:
+    """A cell as `rejects/` records it."""
+    text = text_of(value)
+    if text is None:
         return None
-    return (value if isinstance(value, str) else text_of(value))[:200]
+    return (value if isinstance(value, str) else text)[:200]
 
 
 # --- tables ----------------------------------------------------------------------------------
@@ -154,21 +150,23 @@ def shown(value: Any) -> str | None:
 
 @dataclass
 class RawTable:
-    """All rows of a source; None stands for a malformed row that cannot be used at all."""
+    """All rows of a source; None is a malformed row that cannot be used at all."""
 
     rows: list[Row | None] = field(default_factory=list)
     places: list[tuple[str, int]] = field(default_factory=list)
     """File and row number of each row."""
     columns: set[str] = field(default_factory=set)
     short: set[int] = field(default_factory=set)
-    """Positions of CSV rows that end early: set down as malformed, yet used as far as they go."""
+    """Positions of CSV rows that end early: rejected as malformed, yet their cells are used."""
     keyless: bool = False
-    """JSON lines without a single object: nobody knows its columns."""
+    """JSON lines: without a single object their columns are unknown."""
 
     def has(self, column: str) -> bool:
+        """Whether there is such a column, as far as it can be known."""
         return column in self.columns or (self.keyless and not self.columns)
 
     def column(self, name: str) -> list[Any]:
+        """The cells of all usable rows."""
         return [row.get(name) for row in self.rows if row is not None]
 
 
@@ -189,17 +187,13 @@ def read_table(source: Row, folder: Path) -> RawTable:
     return table
 
 
-def _bytes(file: str) -> bytes:
-    data = Path(file).read_bytes()
-    if file.endswith(".gz"):
-        return gzip.decompress(data)
-    if file.endswith(".zst"):
-        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    return data
+def _text(file: str) -> str:
+    with pa.input_stream(file, compression="detect") as stream:
+        return bytes(stream.read()).decode("utf-8-sig")
 
 
 def _read_csv(file: str, table: RawTable) -> None:
-    lines = csv.reader(io.StringIO(_bytes(file).decode("utf-8-sig"), newline=""))
+    lines = csv.reader(io.StringIO(_text(file), newline=""))
     header = next(lines, None)
     if header is None:
         return
@@ -215,7 +209,7 @@ def _read_csv(file: str, table: RawTable) -> None:
 
 def _read_jsonl(file: str, table: RawTable) -> None:
     table.keyless = True
-    for line in _bytes(file).decode("utf-8-sig").split("\n"):
+    for line in _text(file).split("\n"):
         if not line.strip():
             continue
         try:
