@@ -1,7 +1,7 @@
-"""One exception family: what happened, what was got and expected, and what to do next.
+"""One exception family. A message says what happened, what was got and expected, and what to do next.
 
-An error that is raised on a worker reaches the caller as text inside an engine's own exception. `to_wire` writes the
-error as a marked line into that text, and `from_wire` finds it again, whatever the engine wrapped around it.
+An error that is raised on a worker reaches the caller as text inside an exception of the engine. `to_wire` writes the
+error into that text as a marked line; `from_wire` finds it there.
 """
 
 import difflib
@@ -15,8 +15,8 @@ class HeterrecError(Exception):
     """Base of every error that the project raises on purpose.
 
     Attributes:
-        message: one or several lines for a person: what, got, expected, what to do.
-        exit_code: what a command line ends with: 2 for a mistake in the call, the spec or the data, 1 for a failed run.
+        message: one or several lines for a person.
+        exit_code: the exit code of a command: 2 for a mistake in the call, the spec or the data, 1 for a failed run.
     """
 
     exit_code: ClassVar[int] = 1
@@ -52,7 +52,7 @@ class CallError(HeterrecError):
 
 
 class SpecError(HeterrecError):
-    """A mistake in a feature spec; the message lists every mistake that was found."""
+    """Mistakes in a feature spec; the message lists all of them."""
 
     exit_code = 2
 
@@ -68,7 +68,7 @@ class SchemaMismatchError(DataError):
 
 
 class RejectRatioError(DataError):
-    """More rows were set aside than `limits.max_reject_ratio` allows."""
+    """More rows were rejected than `limits.max_reject_ratio` allows."""
 
 
 class GenerationError(HeterrecError):
@@ -78,11 +78,11 @@ class GenerationError(HeterrecError):
 
 
 class UnfinishedGenerationError(GenerationError):
-    """A generation without a manifest: its build has not finished, or never will."""
+    """A generation without a manifest: its build is still running, or failed."""
 
 
 class FormatVersionError(GenerationError):
-    """A generation of a format version that this release does not know."""
+    """A generation whose format version is unknown to this release."""
 
 
 class CorruptGenerationError(GenerationError):
@@ -90,13 +90,13 @@ class CorruptGenerationError(GenerationError):
 
 
 class CorruptCheckpointError(HeterrecError):
-    """A checkpoint of a model lacks a file, or one of its files is not as it was written."""
+    """A file of a model's checkpoint is absent or damaged."""
 
     exit_code = 2
 
 
 class RunError(HeterrecError):
-    """A failure of the run that is nobody's mistake: a full disk, a dead worker, a store that does not answer."""
+    """A failure of the run itself: a full disk, a dead worker, a store that does not answer."""
 
 
 _FAMILY: dict[str, type[HeterrecError]] = {
@@ -120,7 +120,7 @@ _WIRE = re.compile(r"<<heterrec ([0-9a-f]+) heterrec>>")
 
 
 def from_wire(text: str) -> HeterrecError | None:
-    """The first error that `to_wire` wrote into a text, or None."""
+    """The first error in a text that `to_wire` wrote, or None."""
     found = _WIRE.search(text)
     if found is None:
         return None
@@ -129,7 +129,7 @@ def from_wire(text: str) -> HeterrecError | None:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name: `did you mean 'brand'?`, or the known names, or an empty text."""
+    """A hint for a misspelt name: `Did you mean 'brand'?`, the known names, or an empty text."""
     names = sorted({str(k) for k in known})
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
     folded = {n.lower(): n for n in names}

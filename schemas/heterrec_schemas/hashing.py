@@ -1,4 +1,4 @@
-"""The one hash of the project: XXH3-64, seed 0, of UTF-8 text (see docs/adr/0001-stable-hash.md)."""
+"""The hash of the project: XXH3-64, seed 0, of UTF-8 text (see docs/adr/0001-stable-hash.md)."""
 
 import polars as pl
 import polars_hash as plh

@@ -1,4 +1,4 @@
-"""The manifest of a generation: written last, so that its presence is the commit."""
+"""The manifest of a generation. It is written last: its presence is the commit."""
 
 import hashlib
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ class _Entry(BaseModel):
 
 
 class FileEntry(_Entry):
-    """One file of the generation; `rows` is None for what is no table."""
+    """One file of the generation; `rows` is None unless the file is a table."""
 
     path: str
     rows: int | None
@@ -36,7 +36,7 @@ class FileEntry(_Entry):
 
 
 class InputEntry(_Entry):
-    """One input file as it was read: SHA-256 on local disks, the store's name for that version elsewhere."""
+    """One input file, identified by its SHA-256 on local disks, by its ETag or generation number in object stores."""
 
     path: str
     bytes: int
@@ -45,7 +45,7 @@ class InputEntry(_Entry):
 
 
 class FeatureEntry(_Entry):
-    """What one feature became.
+    """One fitted feature.
 
     `missing` counts the items (or users) whose token is 1 (missing); `oov` those with at least one value outside the
     vocabulary.
@@ -70,17 +70,17 @@ class FeatureEntry(_Entry):
 
 
 class RowCounts(_Entry):
-    """Rows of a table, where equal rows of one key count as one: read = kept + rejected."""
+    """Rows of a table; equal rows of one key count as one: read = kept + rejected."""
 
     read: int
     kept: int
     rejected: int
     repeated: int = 0
-    """Further copies of a row that equals the kept one; not part of `read`."""
+    """Further copies of the kept rows; not part of `read`."""
 
 
 class InteractionCounts(_Entry):
-    """Rows of the log: read is the sum of the others."""
+    """Rows of the log; `read` is the sum of the others."""
 
     read: int
     kept: int
@@ -91,7 +91,7 @@ class InteractionCounts(_Entry):
 
 
 class Counts(_Entry):
-    """Every count of a generation."""
+    """All counts of a generation."""
 
     items: RowCounts
     users: RowCounts | None = None
@@ -125,7 +125,7 @@ class Manifest(_Entry):
 
 
 def content_sha256(files: Iterable[FileEntry]) -> str:
-    """The SHA-256 over the sorted lines `path sha256` of the data files: equal content, equal hash."""
+    """The SHA-256 over the sorted lines `path sha256` of the data files: equal for equal content."""
     lines = sorted(
         f"{f.path} {f.sha256}\n" for f in files if f.path.split("/")[0] in CONTENT_FOLDERS
     )

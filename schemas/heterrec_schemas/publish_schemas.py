@@ -1,7 +1,7 @@
-"""The contract as JSON: a schema of the spec, one of the manifest, and the fields of every table.
+"""The contract as JSON: the schemas of the spec and of the manifest, and the fields of every table.
 
 `python -m heterrec_schemas.publish_schemas [FOLDER]` writes the committed files of the folder
-`json`, or into another one; a generation carries them in its folder `schema`.
+`json`, or those of another folder; a generation has a copy in its folder `schema`.
 """
 
 import json
@@ -27,7 +27,7 @@ from heterrec_schemas.tables import (
 FOLDER = Path(__file__).parent / "json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# One feature of every type of token; their names and sizes are replaced in what is published.
+# One feature of every token type; names and sizes are replaced in the published fields.
 _TEMPLATE = """
 version: 1
 name: template
@@ -62,7 +62,7 @@ _WHEN = {
 
 
 def schema_files() -> dict[str, str]:
-    """The published files, name to JSON text with sorted keys."""
+    """The published files: name to JSON text with sorted keys."""
     return {
         "arrow.json": _text(arrow_fields()),
         "feature_spec.schema.json": _text(_json_schema(FeatureSpec, "HeterRec feature spec")),
@@ -71,9 +71,9 @@ def schema_files() -> dict[str, str]:
 
 
 def arrow_fields() -> dict[str, Any]:
-    """Every table's fields: name, type, whether null is allowed, and when a field is there.
+    """The fields of every table: name, type, whether null is allowed, and when the field exists.
 
-    Fields of features stand once for each kind of token, under the name `<feature>`.
+    Each token type has one field, named `<feature>`.
     """
     spec = parse_spec(_TEMPLATE)
     tables = {
@@ -95,7 +95,7 @@ def arrow_fields() -> dict[str, Any]:
 
 
 def write_schemas(folder: Path = FOLDER) -> list[Path]:
-    """Write the published files into a folder, made if absent; their paths."""
+    """Write the published files into a folder, which is made if absent; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in schema_files().items():
@@ -105,7 +105,7 @@ def write_schemas(folder: Path = FOLDER) -> list[Path]:
 
 
 def _field(field: pa.Field, kinds: list[str]) -> dict[str, Any]:
-    # Lists show their own inner field's name, which is of no interest.
+    # The type of a list includes the name of its inner field, which does not matter.
     kind = str(field.type).replace("element: ", "").replace("item: ", "")
     described: dict[str, Any] = {"name": field.name, "type": kind, "nullable": field.nullable}
     prefix, _, last = field.name.rpartition("_")

@@ -1,4 +1,4 @@
-"""Why a row or a cell was set aside: one enum, and the table that records it."""
+"""Reasons why a row or a cell is rejected, and the table that records rejects."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 class Reason(StrEnum):
-    """The reasons of `rejects/`, of the manifest's counts and of every message about bad rows."""
+    """The reasons in `rejects/`, in the manifest's counts and in messages about bad rows."""
 
     MALFORMED_ROW = "malformed_row"
     """A CSV row with too few or too many fields, or a line that is no JSON object."""
@@ -23,7 +23,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     """A cell of a type that its feature cannot use."""
     WRONG_WIDTH = "wrong_width"
-    """A vector that has not `dim` numbers."""
+    """A vector whose length is not `dim`."""
     NON_FINITE = "non_finite"
     """A vector with NaN, an infinity or a null in it."""
     TIME_UNREADABLE = "time_unreadable"
@@ -35,7 +35,7 @@ class Reason(StrEnum):
     UNKNOWN_BEHAVIOUR = "unknown_behaviour"
     """A behaviour that the spec does not list."""
     UNKNOWN_ITEM = "unknown_item"
-    """An interaction with an item that the catalogue lacks, under `unknown_items: reject`."""
+    """An interaction with an item outside the catalogue, under `unknown_items: reject`."""
 
 
 REJECTS_SCHEMA = pa.schema(
@@ -50,5 +50,5 @@ REJECTS_SCHEMA = pa.schema(
 )
 """`source` is items, items.joins[k], interactions or users; `row` counts from 0 within its file."""
 
-
 VALUE_CHARACTERS = 200
+"""Number of characters of a rejected value that are recorded."""

@@ -1,4 +1,4 @@
-"""The Arrow schemas of a generation's tables; their metadata says what a shard holds."""
+"""The Arrow schemas of a generation's tables; their metadata describes a shard."""
 
 import json
 from collections.abc import Sequence
@@ -27,8 +27,9 @@ __all__ = [
 
 METADATA_KEY = b"heterrec"
 ROW_GROUP = 65_536
+"""Rows per row group."""
 WIDE_ROW_GROUP = 8_192
-"""Rows of a row group of items and sequences, whose rows are wide."""
+"""Rows per row group of items and sequences, whose rows are wide."""
 
 BOUNDARIES_SCHEMA = pa.schema([pa.field("edge", pa.float64(), nullable=False)])
 QUANTIZERS_SCHEMA = pa.schema(
@@ -52,12 +53,12 @@ def shard_name(stem: str, shard: int, shards: int) -> str:
 
 
 def key_type(integral: bool) -> pa.DataType:
-    """The type of keys and vocabulary values: int64 where the source's are whole numbers."""
+    """The type of keys and vocabulary values: int64 if the source has whole numbers only."""
     return pa.int64() if integral else pa.string()
 
 
 def with_metadata(schema: pa.Schema, table: str, **details: object) -> pa.Schema:
-    """The schema, its metadata saying the format version, the table and further details as JSON."""
+    """The schema with the format version, the table and further details as JSON in its metadata."""
     body = {"format_version": FORMAT_VERSION, "table": table, **details}
     return schema.with_metadata({METADATA_KEY: json.dumps(body, sort_keys=True).encode()})
 
@@ -80,7 +81,7 @@ def _described(entries: Sequence[FeatureEntry]) -> list[dict[str, object]]:
 def items_schema(
     spec: FeatureSpec, *, integral: bool, entries: Sequence[FeatureEntry] = ()
 ) -> pa.Schema:
-    """item_index, item_id, and a column a feature in the spec's order."""
+    """item_index, item_id, and one column per feature in the spec's order."""
     fields = [
         pa.field("item_index", pa.int64(), nullable=False),
         pa.field("item_id", key_type(integral), nullable=False),

@@ -1,4 +1,4 @@
-"""The id rules: values to vocabulary ids, numbers to bins, vectors to Z grouped quantile tokens.
+"""Token rules: values to vocabulary ids, numbers to bins, vectors to Z grouped quantile tokens.
 
 Shapes: N items, D dimensions, Z groups of m = D / Z dimensions, q quantiles.
 """
@@ -14,6 +14,7 @@ MISSING = 1
 FIRST_FREE = 2
 ITEM_VOCABULARY = "item"
 VALUES_PER_SHARD = 2**18
+"""Number of values of a vocabulary shard, unless the spec declares the number of shards."""
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -36,15 +37,15 @@ def number_vocabulary(
     min_count: int = 1,
     max_size: int | None = None,
 ) -> pl.DataFrame:
-    """Give ids to values: shard by hash, then by descending count, then by value.
+    """Number values by shard of their hash, then by descending count, then by value.
 
     Args:
         counts: columns `value` (text, distinct) and `count` (int64).
         integral: order values as integers rather than by their UTF-8 bytes.
-        oov_buckets: how many ids stand between missing (1) and the first value.
-        shards: V, or None for a number that follows from the size.
+        oov_buckets: number of ids between missing (1) and the first value.
+        shards: V, or None to derive it from the size.
         min_count: values seen less often are out of vocabulary.
-        max_size: keep the most frequent ones only (ties: the smaller value).
+        max_size: only the most frequent values are kept (ties: the smaller value).
 
     Returns:
         Columns `id` (int64), `value` (text), `count` (int64), `shard` (uint32), sorted by id.
@@ -56,7 +57,7 @@ def number_vocabulary(
     total = vocabulary_shards(len(kept), shards)
     shard = (hash_texts(kept["value"]) % total).cast(pl.UInt32)
     by = {"shard": False, "count": True, "order": False}
-    if kept["count"].n_unique() < 2:  # keys of a catalogue: a sort by fewer columns is quicker
+    if kept["count"].n_unique() < 2:  # keys of a catalogue: sorting by fewer columns is faster
         del by["count"]
     return (
         kept.with_columns(shard=shard)
@@ -86,7 +87,7 @@ def numeric_edges(values: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.
 
     Args:
         values: [n] float64, n at least 1, in any order.
-        bins: how many bins are wanted.
+        bins: number of bins.
 
     Returns:
         [at most bins - 1] float64.
@@ -98,7 +99,7 @@ def numeric_edges(values: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.
 def numeric_tokens(
     values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int32]:
-    """Tokens of numbers: 2 + the count of edges at or below; NaN is missing (1).
+    """Tokens of numbers: 2 + the number of edges at or below; NaN is missing (1).
 
     Args:
         values: [N] float64; infinities fall in the first and last bin.
@@ -128,7 +129,7 @@ def embedding_tokens(
 ) -> npt.NDArray[np.int32]:
     """Z grouped quantile tokens of vectors.
 
-    bin_j = the count of edges of dimension j at or below x_j, and for the group of dimensions
+    bin_j = the number of edges of dimension j at or below x_j, and for the group of dimensions
     g*m .. (g+1)*m - 1 token_g = 2 + sum_j bin_j * q**j, j = 0 for the group's first.
 
     Args:
@@ -143,7 +144,7 @@ def embedding_tokens(
     width, quantiles = dim // groups, len(edges_QD) + 1
     tokens = np.empty((count, groups), dtype=np.int32)
     narrow = np.min_scalar_type(quantiles**width - 1)  # codes are below 2**20
-    step = max(1, 2**19 // dim)  # rows whose bins stay in the cache
+    step = max(1, 2**19 // dim)  # number of rows whose bins fit into the cache
     for start in range(0, count, step):
         bins = _bins(values_ND[start : start + step], edges_QD).astype(narrow, copy=False)
         bins_NZW = bins.reshape(-1, groups, width)
@@ -158,7 +159,7 @@ def embedding_tokens(
 def _bins(
     values_ND: npt.NDArray[np.float32], edges_QD: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint8] | npt.NDArray[np.int32]:
-    """How many edges of its dimension are at or below each value: [N, D]."""
+    """Number of edges of its dimension at or below each value: [N, D]."""
     if len(edges_QD) <= 32:
         bins = np.zeros(values_ND.shape, dtype=np.uint8)
         for edge_D in edges_QD:
@@ -173,7 +174,7 @@ def _bins(
 def decode_embedding_tokens(
     tokens_Z: npt.NDArray[np.int32], dim: int, quantiles: int
 ) -> npt.NDArray[np.int32]:
-    """The bin of each dimension that an item's tokens stand for: [D] int32, -1 where missing."""
+    """The bin of each dimension by an item's tokens: [D] int32, -1 where missing."""
     width = dim // len(tokens_Z)
     codes = tokens_Z.astype(np.int64) - FIRST_FREE
     bins = codes[:, None] // quantiles ** np.arange(width, dtype=np.int64) % quantiles

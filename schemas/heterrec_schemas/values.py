@@ -1,6 +1,6 @@
-"""Values as text: how a cell of any type becomes the cleaned text that vocabularies and keys are made of.
+"""Values as text: cells of any type become the cleaned text of vocabularies and keys.
 
-The scalar rules are `value_text` and `clean_text`; `column_text` does the same for an Arrow column.
+The scalar rules are `value_text` and `clean_text`; `column_text` applies them to an Arrow column.
 """
 
 import math
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from heterrec_schemas.errors import SchemaMismatchError
 
-# What Python's str.strip() removes; polars would leave U+001C to U+001F.
+# The characters that Python's str.strip() removes; polars keeps U+001C to U+001F.
 BLANKS = "".join(chr(c) for c in range(0x3001) if chr(c).isspace())
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64 = range(-(2**63), 2**63)
@@ -24,15 +24,15 @@ _EXACT_FLOAT = 2.0**53
 
 
 class Seen(IntFlag):
-    """What the non-missing cells of a column are; the union over all batches decides int64 or string."""
+    """Kinds of the non-missing cells of a column; the union over all batches decides between int64 and string."""
 
     NOTHING = 0
     WHOLE = 1
-    """Integers, or whole floats, that fit into 64 bits."""
+    """Integers or whole floats that fit into 64 bits."""
     FRACTION = 2
     """Floats with a fraction, or infinite."""
     TEXT = 4
-    """Everything else, integers beyond 64 bits among it."""
+    """Anything else, including integers beyond 64 bits."""
 
     @property
     def integral(self) -> bool:
@@ -41,15 +41,15 @@ class Seen(IntFlag):
 
 
 def clean_text(text: str) -> str | None:
-    """NFC, outer blanks stripped; None when nothing is left."""
+    """NFC without outer blanks; None if nothing is left."""
     return unicodedata.normalize("NFC", text).strip() or None
 
 
 def value_text(value: object) -> str | None:
-    """The text of one scalar: cleaned; None when it is missing (None, NaN, empty).
+    """The cleaned text of one scalar; None if it is missing (None, NaN, empty).
 
     Raises:
-        TypeError: the value is of a type that is no category or key (a list, bytes, a decimal ...).
+        TypeError: the type cannot be a category or a key (a list, bytes, a decimal ...).
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -79,7 +79,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def is_scalar(kind: pa.DataType) -> bool:
-    """Whether an Arrow type may be a category or a key: text, integer, boolean, float, date, time."""
+    """Whether an Arrow type can be a category or a key: text, integer, boolean, float, date, time."""
     t = pa.types
     if t.is_dictionary(kind):
         kind = kind.value_type
@@ -96,17 +96,17 @@ def is_scalar(kind: pa.DataType) -> bool:
 
 
 def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen]:
-    """The cleaned text of every cell of an Arrow column, and what the column holds.
+    """The cleaned text of every cell of an Arrow column, and the kinds of its values.
 
     Args:
         column: any scalar type of `is_scalar`, n cells.
-        name: what an error calls the column.
+        name: the column's name in errors.
 
     Returns:
-        A text series of n cells, null where missing, and the kinds of values seen.
+        A text series of n cells, null where missing, and the kinds of values.
 
     Raises:
-        SchemaMismatchError: the type is no category or key.
+        SchemaMismatchError: the type cannot be a category or a key.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -135,7 +135,7 @@ def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen
 
 
 def _clean_series(text: pl.Series) -> pl.Series:
-    """`clean_text` of a text series; the Unicode pass is skipped where all is ASCII."""
+    """`clean_text` of a text series; pure ASCII needs no Unicode normalisation."""
     if len(text) and (text.str.len_bytes() != text.str.len_chars()).any():
         text = text.str.normalize("NFC")
     text = text.str.strip_chars(BLANKS)
@@ -170,8 +170,8 @@ def _float_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
 
 
 def _timestamp_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
-    """ISO 8601 in UTC, to the microsecond (floored); years beyond 9999 too, which datetime lacks."""
-    # As integers: polars knows neither seconds nor zones such as +05:30, and the instant is UTC anyway.
+    """ISO 8601 in UTC, floored to microseconds; also for years beyond 9999, which datetime cannot hold."""
+    # As integers: polars has neither seconds nor zones such as +05:30, and the instant is in UTC anyway.
     times, each = {"s": (10**6, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[
         column.type.unit
     ]
@@ -190,7 +190,7 @@ def _moment_text(microseconds: object) -> str | None:
 
 
 def _by_distinct(column: pa.Array, name: str, text: Callable[[object], str | None]) -> pl.Series:
-    """Apply a scalar rule to the distinct values of a column only."""
+    """Apply a scalar rule to each distinct value of a column once."""
     coded = pc.dictionary_encode(column)
     words = pa.array([text(v) for v in coded.dictionary.to_pylist()], pa.string())
     return pl.Series(name, words.take(coded.indices), dtype=pl.String)

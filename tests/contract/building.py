@@ -17,7 +17,7 @@ def build_dataset(
     shuffle_seed: int | None = None,
     pipeline_args: list[str] | None = None,
 ) -> Any:
-    """Write the input below a folder and build it; what `build` returns."""
+    """Write the input below a folder and build it; returns the result of `build`."""
     write_input(folder / "input", dataset, files=files, shuffle_seed=shuffle_seed)
     return build_folder(
         dataset.spec_text, folder / "input", folder / "output", pipeline_args=pipeline_args

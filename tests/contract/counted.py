@@ -1,4 +1,4 @@
-"""What a manifest counts, reckoned from Beam's metrics and read from the manifest: both must agree."""
+"""The counts of a manifest, derived from Beam's metrics and read from the manifest: both must agree."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from strategies import Dataset
 from heterrec_schemas.manifest import Manifest
 
 
-def said_by(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
-    """The counts of a manifest, reckoned from metrics as docs/operations.md says; the manifest gives names alone."""
+def derived_from(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
+    """The counts derived from metrics by the rules of docs/operations.md; the manifest gives names only."""
     get = lambda name: metrics.get(name, 0)  # noqa: E731
     tables = {
         table: {
@@ -39,8 +39,8 @@ def said_by(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def written_in(manifest: Manifest) -> dict[str, Any]:
-    """The same out of the manifest itself."""
+def read_from(manifest: Manifest) -> dict[str, Any]:
+    """The same counts from the manifest itself."""
     counts = manifest.counts.model_dump(mode="json")
     files = manifest.files
     return counts | {
@@ -54,7 +54,7 @@ def written_in(manifest: Manifest) -> dict[str, Any]:
 def check(dataset: Dataset, folder: Path, *flags: str, **how: Any) -> None:
     """Build, and compare."""
     result = build_dataset(dataset, folder, pipeline_args=list(flags), **how)
-    assert said_by(result.metrics, result.manifest) == written_in(result.manifest)
+    assert derived_from(result.metrics, result.manifest) == read_from(result.manifest)
     stages = {stage.stage: stage for stage in result.stages}
     assert {"Catalogue", "Log", "Histories", "Splits", "Sequences", "Publish"} <= set(stages)
     assert stages["Log"].rows_read == result.manifest.counts.interactions.read

@@ -1,4 +1,4 @@
-"""The columns of a generation's tables and their types, by the letter of the contract."""
+"""The columns of a generation's tables and their types, written out from the contract."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How many examples Hypothesis tries here: a build takes seconds.
+"""Number of Hypothesis examples: a build takes seconds.
 
 By default few examples, always the same and not shrunk; HETERREC_EXAMPLES asks for a longer soak of
 new ones.
@@ -13,7 +13,7 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_s
 
 
 def profile(examples: int) -> settings:
-    """Settings of a test with so many examples by default."""
+    """Settings of a test with this number of examples by default."""
     if EXAMPLES:
         return settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=SLOW)
     return settings(

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 Cell = Callable[[random.Random], Any]
 
-# NFC and not, outer blanks of several kinds, the order of UTF-8 against UTF-16, words that some
-# reader takes for missing, numbers that are text.
+# NFC and not, outer blanks of several kinds, texts that sort differently in UTF-8 and UTF-16,
+# words that some readers treat as missing, numbers as text.
 WORDS = [
     "a", "b", "c", "A", "Z", "red", "blue", " red", "blue\t", "\u3000a\xa0", "\x1fb\x1c", "\u2028c",
     "caf\u00e9", "cafe\u0301", "\u212b", "\u00c5", "A\u030a", "\uac00", "\u1100\u1161", "\u0958",
@@ -38,7 +38,7 @@ DAY = 86_400
 
 
 class Malformed(str):
-    """A raw line that is no row."""
+    """A raw line that is not a row."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Dataset:
         return yaml.safe_dump(self.spec, sort_keys=False, allow_unicode=True)
 
     def with_rows(self, name: str, rows: list[Any]) -> "Dataset":
-        """The same with other rows in one table."""
+        """The same data set with other rows in one table."""
         tables = [replace(t, rows=rows) if t.name == name else t for t in self.tables]
         return Dataset(self.spec, tables)
 
@@ -86,7 +86,7 @@ class Dataset:
 def write_input(
     folder: Path, dataset: Dataset, *, files: int = 1, shuffle_seed: int | None = None
 ) -> None:
-    """Write every table in `files` files (some perhaps empty), the rows in a shuffled order."""
+    """Write every table in `files` files (some may be empty), with its rows in a shuffled order."""
     folder.mkdir(parents=True, exist_ok=True)
     for table in dataset.tables:
         rows = list(table.rows)
@@ -140,7 +140,7 @@ def _jsonl(table: Table, rows: list[Any]) -> str:
             continue
         cells = {c: _json_cell(row[c]) for c in table.columns}
         if table.sparse:
-            # A column without any value would be one that the data lacks.
+            # A column without any value would be absent from the data.
             cells = {c: v for c, v in cells.items() if v is not None or c not in some}
         lines.append(json.dumps(cells, ensure_ascii=k % 2 == 0))
     return "\n".join(lines) + ("\n" if lines and len(lines) % 2 else "")
@@ -192,11 +192,11 @@ def vector(dim: int) -> Cell:
 
 @dataclass(frozen=True)
 class Keys:
-    """A pool of keys, which each table may write as another type."""
+    """A pool of keys; each table may write them in another type."""
 
     values: list[Any]
     types: list[str]
-    """text, int, float: what a table may hold them as."""
+    """text, int, float: the types in which a table may hold the keys."""
 
     def cell(self, kind: str, value: Any, rng: random.Random) -> Any:
         if value is None:
@@ -226,7 +226,7 @@ ARROW_KEYS = {"text": pa.string(), "int": pa.int64(), "float": pa.float64()}
 
 @dataclass
 class Column:
-    """A feature's entry in the spec, and the column it needs."""
+    """A feature's entry in the spec, and its column."""
 
     feature: dict[str, Any]
     type: pa.DataType
@@ -234,7 +234,7 @@ class Column:
 
 
 def categorical(draw: Any, rng: random.Random, format: str, *, log: bool = False) -> Column:
-    """One value an item, of any type that may be a category."""
+    """One value per item, of any type that can be a category."""
     word = words(rng)
     kinds: dict[str, tuple[pa.DataType, Cell]] = {
         "text": (draw(st.sampled_from([pa.string(), pa.large_string()])), word),
@@ -282,7 +282,7 @@ def options(draw: Any, rng: random.Random) -> dict[str, Any]:
 
 
 def multivalued(draw: Any, rng: random.Random, format: str, *, log: bool = False) -> Column:
-    """A list of values an item: separated text, a list, or a list of paths."""
+    """A list of values per item: separated text, a list, or a list of paths."""
     word = sometimes(0.1, one_of(BLANK), words(rng))
     shape = draw(st.sampled_from(["text", "list", "paths", "ints"]))
     shape = "text" if format == "csv" else shape
@@ -312,7 +312,7 @@ def multivalued(draw: Any, rng: random.Random, format: str, *, log: bool = False
 
 
 def numeric(draw: Any, rng: random.Random, format: str, *, log: bool = False) -> Column:
-    """A number an item, or text that is mostly one."""
+    """A number per item, or text that mostly is one."""
     lowest = [] if log else [-math.inf]  # the mean of both infinities is no number
     kinds: dict[str, tuple[pa.DataType, Cell]] = {
         "float": (
@@ -379,7 +379,7 @@ MAKERS = {
 def columns(
     draw: Any, rng: random.Random, format: str, prefix: str, most: int, *, log: bool = False
 ) -> list[Column]:
-    """Some features, named, a column each. A log carries scalars only."""
+    """Some features with names, one column each. A log has scalars only."""
     makers = [m for m in MAKERS if not log or m in ("categorical", "numeric")]
     makers = [m for m in makers if format != "csv" or m != "embedding"]
     found = []
@@ -400,7 +400,7 @@ FORMATS = ("parquet", "csv", "jsonl")
 def rows_of_keys(
     rng: random.Random, keys: Keys, kind: str, key: str, parts: list[Column], chosen: list[Any]
 ) -> list[dict[str, Any]]:
-    """A row a chosen key; some again, equal or not; some without a key."""
+    """One row per chosen key; some repeated, equal or not; some without a key."""
     rows = []
     for value in chosen:
         row = {p.feature["column"]: p.cell(rng) for p in parts}
@@ -417,7 +417,7 @@ def rows_of_keys(
 
 
 def with_malformed(rng: random.Random, table: Table, share: float) -> None:
-    """Puts lines that are no rows into a text table."""
+    """Inserts lines that are not rows into a text table."""
     if table.format == "parquet" or not share:
         return
     width = len(table.columns)
@@ -505,7 +505,7 @@ def _items(
     catalogue: list[Any],
     tables: list[Table],
 ) -> dict[str, Any]:
-    """The items of the spec; their tables go into `tables`."""
+    """The items of the spec; adds their tables to `tables`."""
     spec: dict[str, Any] = {"source": {}, "key": "item key", "joins": [], "features": []}
     for k in range(1 + draw(st.integers(0, 2))):
         format = draw(formats)
@@ -588,7 +588,7 @@ def _timestamp(draw: Any, format: str) -> tuple[dict[str, Any], pa.DataType, Cel
 
 
 def aggregated(draw: Any, feature: dict[str, Any]) -> dict[str, Any]:
-    """A feature of a denormalised log, which may say how many values become one."""
+    """A feature of a denormalised log, perhaps with an aggregate of its values."""
     ways = ["latest", "mean", "median"] if feature["kind"] == "numeric" else ["latest"]
     return feature | ({"aggregate": draw(st.sampled_from(ways))} if draw(st.booleans()) else {})
 
@@ -601,7 +601,7 @@ def _log(
     denormalised: bool,
     most: int,
 ) -> tuple[Table, dict[str, Any], list[Column]]:
-    """The log, its entry in the spec, and the item features that a denormalised one carries."""
+    """The log, its entry in the spec, and the item features of a denormalised one."""
     user_keys, item_keys = keys
     kinds = [draw(st.sampled_from(k.types)) for k in (user_keys, item_keys)]
     time_spec, time_type, time = _timestamp(draw, format)

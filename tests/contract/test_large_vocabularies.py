@@ -1,4 +1,4 @@
-"""Keys and values that no worker holds give the bytes, counts and rejects of those that every worker holds."""
+"""Large vocabularies, looked up by bucket, give the same bytes, counts and rejects as those held in memory."""
 
 import copy
 import tempfile
@@ -38,7 +38,7 @@ def limited(dataset: Dataset, limit: int) -> Dataset:
 
 
 def outcome(dataset: Dataset, **how: Any) -> dict[str, Any]:
-    """What a build gives: its files by hash, counts, features, rejects; or the kind of its refusal.
+    """The result of a build: its files by hash, counts, features, rejects; or the kind of its refusal.
 
     Raises:
         HeterrecError: the run failed, or was refused for what is no mistake of the data.
@@ -89,7 +89,7 @@ _plain: dict[tuple[str, int | None], dict[str, Any]] = {}
 
 
 def plain(name: str, shard: int | None) -> dict[str, Any]:
-    """The build in which every worker holds everything, once."""
+    """The build in which every worker holds everything; run once."""
     if (name, shard) not in _plain:
         with forced((), 1, shard):
             _plain[name, shard] = outcome(FIXED[name]())

@@ -1,4 +1,4 @@
-"""What Beam's metrics say of a build is what its manifest says; other engines are in tests/engines."""
+"""Beam's metrics of a build agree with its manifest; other engines are in tests/engines."""
 
 import re
 from pathlib import Path

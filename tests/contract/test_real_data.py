@@ -1,4 +1,4 @@
-"""The specs over real data: built, and found right by the independent checker if at hand."""
+"""Builds of real data, checked by the independent checker if it is available."""
 
 import subprocess
 import sys

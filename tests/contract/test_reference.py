@@ -1,4 +1,4 @@
-"""Every file of a build holds what the brute-force reference says, on small nasty inputs."""
+"""Every file of a build equals the brute-force reference, on small nasty inputs."""
 
 import tempfile
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def test_build_of_fixed_input_equals_reference(make: Callable[[], Dataset], tmp_
 def assert_as_reference(
     dataset: Dataset, folder: Path, *, files: int, shuffle_seed: int | None = None
 ) -> None:
-    """Build, and compare; what the reference refuses, the build refuses with exit code 2."""
+    """Build and compare; if the reference refuses the input, the build fails with exit code 2."""
     error = result = None
     try:
         result = build_dataset(dataset, folder, files=files, shuffle_seed=shuffle_seed)

@@ -1,7 +1,7 @@
 """The trickiest rules of the contract on inputs small enough to work out by hand.
 
-Each test pins what the reference finds; `built` also builds the input and compares every file with
-the reference, so that both are held to the hand-made numbers.
+Each test pins the result of the reference; `built` also builds the input and compares every file
+with the reference, so that both are checked against numbers made by hand.
 """
 
 import json
@@ -298,7 +298,7 @@ def test_equal_rows_count_once_and_the_smallest_hash_is_kept(tmp_path: Path) -> 
 
 
 def test_joined_rows(tmp_path: Path) -> None:
-    """Keys join by text; of rows that the catalogue lacks only keys and contradictions count."""
+    """Keys join by text; rows of items outside the catalogue count only by their keys and contradictions."""
     data = dataset(
         [{"id": 1}, {"id": 2}],
         {"id": WHOLE},
@@ -440,7 +440,7 @@ def temporal(targets: str, log: list[tuple[Any, ...]], **at: Any) -> Dataset:
     ],
 )
 def test_temporal_targets(targets: str, validation: Any, test: Any, tmp_path: Path) -> None:
-    """Days 0-2 train, 4-6 validation, 7-8 test; days 4 and 6 hold an item the catalogue lacks."""
+    """Days 0-2 train, 4-6 validation, 7-8 test; days 4 and 6 have an item outside the catalogue."""
     log = [("u", "?" if t in (4, 6) else "a", t) for t in (0, 1, 2, 4, 5, 6, 7, 8)]
     cuts = {"validation_at": "1970-01-04T00:00:00Z", "test_at": "1970-01-08"}
     found = built(temporal(targets, log, **cuts), tmp_path)
@@ -559,7 +559,7 @@ def test_json_types_do_not_depend_on_the_files(files: int, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("files", [1, 12])
 def test_json_cells_that_are_no_vectors(files: int, tmp_path: Path) -> None:
-    """Set aside, also where a file holds nothing else."""
+    """Rejected, even if a file has nothing else."""
     cells = [[0.0, 1.0], "0.5", 3, [1.0, 0.0]]
     found = built(
         dataset(

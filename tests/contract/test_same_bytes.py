@@ -18,11 +18,11 @@ from heterrec_schemas.errors import DataError, HeterrecError
 THREADS = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
 MORE_THREADS = ["--direct_num_workers=5", "--direct_running_mode=multi_threading"]
 FREE = ("rejects/", "manifest.json")
-"""Name files, rows and times: these alone may differ."""
+"""Files with the names of input files, rows and times: only these may differ."""
 
 
 def hashes(path: Path) -> dict[str, str]:
-    """SHA-256 of every file whose bytes follow from the rows alone."""
+    """SHA-256 of every file whose bytes depend on the rows only."""
     return {
         str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(path.rglob("*"))
@@ -67,7 +67,7 @@ _plain: dict[str, tuple[object, object]] = {}
 
 
 def plain(name: str) -> tuple[object, object]:
-    """The build of the data set as it stands, in one file, once."""
+    """The build of the unchanged data set from one file; run once."""
     if name not in _plain:
         _plain[name] = outcome(FIXED[name]())
         assert isinstance(_plain[name][0], dict), "the fixed data sets can be built"

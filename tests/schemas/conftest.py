@@ -1,4 +1,4 @@
-"""Small generations, written once a run; tests that damage one work on a copy."""
+"""Small generations, written once per run; tests that damage one work on a copy."""
 
 import shutil
 from collections.abc import Callable

@@ -50,7 +50,7 @@ GONE = object()
 
 
 def edited(*changes: tuple[str, object]) -> str:
-    """The spec with values put at dotted paths, or taken away with GONE."""
+    """The spec with values set at dotted paths, or removed with GONE."""
     data = yaml.safe_load(SPEC)
     for path, value in changes:
         place: Any = data
@@ -178,8 +178,8 @@ def test_every_mistake_is_listed_once() -> None:
         ("[]", "got list, expected a mapping"),
         ("", "got NoneType, expected a mapping"),
         ("a: [", "is no YAML"),
-        ("name: a\nname: b", "the key 'name' stands twice (line 2)"),
-        ("items:\n  key: a\n  key: b", "the key 'key' stands twice (line 3)"),
+        ("name: a\nname: b", "the key 'name' is given twice (line 2)"),
+        ("items:\n  key: a\n  key: b", "the key 'key' is given twice (line 3)"),
         ("path: {{ folder }}", "a key is no plain text (line 1)"),
         ("? [a, b]\n: 1", "a key is no plain text (line 1)"),
         ("x: !!python/object/apply:os.system ['true']", "is no YAML"),

@@ -57,7 +57,7 @@ output: {{layout: {layout}}}
 
 
 def columns(schema: pa.Schema) -> list[str]:
-    """`name type` of each field, the inner names of lists left out."""
+    """`name type` of each field, without the inner names of lists."""
     return [
         f"{f.name} {f.type}".replace("element: ", "").replace("item: ", "").replace("child ", "")
         for f in schema

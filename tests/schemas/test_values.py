@@ -63,7 +63,7 @@ def test_a_column_reads_as_its_cells_do(name: str, data: st.DataObject) -> None:
 
 
 def seen_by_cell(cells: list[Any]) -> Seen:
-    """What the cells of one column are, one by one."""
+    """The kinds of the cells of one column, one by one."""
     seen = Seen.NOTHING
     for cell in cells:
         if value_text(cell) is None:

@@ -19,19 +19,19 @@ def _unique_names(features: list[Feature], reserved: tuple[str, ...]) -> None:
         if feature.name in reserved or feature.name.startswith("user_"):
             raise ValueError(f"the feature name {feature.name!r} is reserved; choose another")
         if feature.name in seen:
-            raise ValueError(f"two features are named {feature.name!r}; names are unique a side")
+            raise ValueError(f"two features are named {feature.name!r}; names are unique per side")
         seen.add(feature.name)
 
 
 class Join(SpecModel):
-    """A further table of the items, at most one row an item."""
+    """A further table of the items, with at most one row per item."""
 
     source: Source
     key: Column
 
 
 class CatalogueVocabulary(SpecModel):
-    """How item ids are laid out."""
+    """The layout of item ids."""
 
     oov_buckets: int = Field(default=0, ge=0)
     shards: int | None = Field(default=None, ge=1)
@@ -59,13 +59,13 @@ class Items(SpecModel):
                 if feature.aggregate is not None:
                     raise ValueError(
                         f"feature {feature.name!r}: aggregate needs items.source: interactions; "
-                        "a table of items has one row an item"
+                        "a table of items has one row per item"
                     )
         return self
 
 
 class Timestamp(SpecModel):
-    """Where the time of an interaction stands and how it is written."""
+    """The column of an interaction's time, and its unit or format."""
 
     column: Column
     unit: Literal["s", "ms", "us", "ns", "day", "iso"] | None = None
@@ -79,7 +79,7 @@ class Timestamp(SpecModel):
 
 
 class Behaviour(SpecModel):
-    """What the user did: the listed values, in the order of their ids."""
+    """Kinds of interaction: the listed values, in the order of their ids."""
 
     column: Column
     values: list[CleanText] = Field(min_length=1)
@@ -94,7 +94,7 @@ class Behaviour(SpecModel):
 
 
 class Interactions(SpecModel):
-    """The log."""
+    """The log of interactions."""
 
     source: Source
     user: Column
@@ -106,7 +106,7 @@ class Interactions(SpecModel):
 
 
 class Users(SpecModel):
-    """A table of users, one row a user."""
+    """A table of users, one row per user."""
 
     source: Source
     key: Column
@@ -123,7 +123,7 @@ class Users(SpecModel):
 
 
 class Sequences(SpecModel):
-    """How a user's interactions become a sequence."""
+    """Rules by which a user's interactions become sequences."""
 
     min_length: int = Field(default=1, ge=1)
     max_length: int = Field(ge=1)
@@ -132,7 +132,7 @@ class Sequences(SpecModel):
 
 
 def _cut(value: object) -> object:
-    """A cut is a fraction of the interactions, or a time (YAML's own, or ISO text)."""
+    """A cut is a fraction of the interactions, or a time (a YAML timestamp or ISO text)."""
     if isinstance(value, bool):
         raise ValueError(f"expected a fraction or an ISO time; got {value}")
     if isinstance(value, datetime):
@@ -157,22 +157,23 @@ Cut = Annotated[float | str, BeforeValidator(_cut)]
 
 
 def iso_utc(moment: datetime) -> str:
-    """A time as ISO 8601 text in UTC (`Z`); without a zone it is taken as UTC."""
+    """A time as ISO 8601 text in UTC (`Z`); a time without a zone is in UTC."""
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat().replace("+00:00", "Z")
 
 
 BROADCAST_VALUES = 4_000_000
+"""Number of keys or values that a worker holds as one table, unless the spec says otherwise."""
 
 
 class LeaveOneOut(SpecModel):
-    """Last interaction = test, last but one = validation."""
+    """The last interaction of a user is for the test, the last but one for validation."""
 
     method: Literal["leave_one_out"]
 
 
 class Temporal(SpecModel):
-    """Two cuts in time, the same for every user."""
+    """Two cuts in time, the same for all users."""
 
     method: Literal["temporal"]
     validation_at: Cut
@@ -187,14 +188,14 @@ class Temporal(SpecModel):
         elif isinstance(a, str) and isinstance(b, str):
             late = datetime.fromisoformat(a) > datetime.fromisoformat(b)
         else:
-            late = False  # one of each: known only when the data has been read
+            late = False  # one of each: can be compared only after the data has been read
         if late:
             raise ValueError(f"validation_at ({a}) lies after test_at ({b})")
         return self
 
 
 class Output(SpecModel):
-    """How many shards, and how much a sequence shard repeats of the items."""
+    """Number of shards, and whether sequences repeat the items' tokens."""
 
     item_shards: int = Field(default=1, ge=1, le=99_999)
     sequence_shards: int = Field(default=1, ge=1, le=99_999)
@@ -202,18 +203,18 @@ class Output(SpecModel):
 
 
 class Limits(SpecModel):
-    """When a run refuses to publish, and how much a worker may have to hold."""
+    """Limits on rejects and on the memory of a worker."""
 
     max_reject_ratio: float = Field(default=0.01, ge=0, le=1, strict=False)
     broadcast_values: int = Field(
         default=BROADCAST_VALUES,
         ge=0,
-        description="up to so many keys, or values of a feature, each worker holds as one table; of more none holds all",
+        description="number of keys, or of values of a feature, up to which each worker holds all of them as one table",
     )
 
 
 class FeatureSpec(SpecModel):
-    """The whole spec. Make one with `load_spec` or `parse_spec`."""
+    """The whole spec, loaded by `load_spec` or `parse_spec`."""
 
     version: Literal[1]
     name: str = Field(min_length=1)
@@ -249,12 +250,12 @@ class FeatureSpec(SpecModel):
 
     @property
     def denormalised(self) -> bool:
-        """Whether the items come out of the log."""
+        """Whether the items are taken from the log."""
         return self.items.source == "interactions"
 
     @property
     def first_item_index(self) -> int:
-        """The smallest id of a catalogue item: below it stand padding, missing and OOV buckets."""
+        """The smallest id of a catalogue item; smaller ids are padding, missing and OOV buckets."""
         return 2 + self.items.catalogue_vocabulary.oov_buckets
 
     def warnings(self) -> Iterator[str]:

@@ -1,38 +1,23 @@
-"""Read a spec from YAML; every mistake comes in one message, with suggest names."""
+"""Read a spec from YAML; all mistakes are reported in one message, with suggestions for unknown names."""
 
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from heterrec_schemas.errors import SpecError, suggest
-from heterrec_schemas.feature_spec.base import Source
 from heterrec_schemas.feature_spec.features import FEATURES
-from heterrec_schemas.feature_spec.model import (
-    Behaviour,
-    CatalogueVocabulary,
-    FeatureSpec,
-    Interactions,
-    Items,
-    Join,
-    LeaveOneOut,
-    Limits,
-    Output,
-    Sequences,
-    Temporal,
-    Timestamp,
-    Users,
-)
+from heterrec_schemas.feature_spec.model import FeatureSpec, LeaveOneOut, Temporal
 
 SPEC_VERSION = 1
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, which YAML itself would silently overwrite."""
+    """SafeLoader that refuses duplicate keys, of which YAML would silently keep the last."""
 
 
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -46,7 +31,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]
         key = loader.construct_object(key_node)
         if key in seen:
             raise SpecError(
-                f"the key {key!r} stands twice (line {key_node.start_mark.line + 1})",
+                f"the key {key!r} is given twice (line {key_node.start_mark.line + 1})",
                 todo="Keep one of them.",
             )
         seen.add(key)
@@ -61,10 +46,10 @@ def parse_spec(text: str, *, where: str = "spec") -> FeatureSpec:
 
     Args:
         text: the YAML.
-        where: what messages call it, such as a path.
+        where: its name in messages, such as a path.
 
     Raises:
-        SpecError: every mistake in one message.
+        SpecError: all mistakes in one message.
     """
     try:
         return FeatureSpec.model_validate(_plain_data(text, where))
@@ -73,9 +58,9 @@ def parse_spec(text: str, *, where: str = "spec") -> FeatureSpec:
 
 
 def salvage_spec(text: str, *, where: str = "spec") -> tuple[FeatureSpec | None, SpecError | None]:
-    """Read what can be read of a spec, so that the rest can be held against the data too.
+    """Read a spec as far as possible, so that the valid part can be checked against the data.
 
-    Unknown keys and faulty features are left out; any other mistake leaves nothing.
+    Unknown keys and faulty features are left out; with any other mistake there is no spec.
 
     Returns:
         The spec, or None; and its mistakes, or None.
@@ -96,7 +81,7 @@ def salvage_spec(text: str, *, where: str = "spec") -> tuple[FeatureSpec | None,
 
 
 def _without(data: dict[str, Any], found: list[ErrorDetails]) -> dict[str, Any]:
-    """The data without the unknown keys and the faulty features that were found."""
+    """The data without unknown keys and faulty features."""
     faulty: set[tuple[Any, ...]] = set()
     for finding in found:
         path = [p for p in finding["loc"] if p not in _UNION_TAGS]
@@ -107,16 +92,16 @@ def _without(data: dict[str, Any], found: list[ErrorDetails]) -> dict[str, Any]:
         for part in path[:-1]:
             holder = holder[part]
         holder.pop(path[-1], None)
-    # From the last to the first: each position counts from the list as it was.
+    # From the last to the first: positions refer to the original list.
     for side, features, position in sorted(faulty, reverse=True):
         del data[side][features][position]
     return data
 
 
 def _plain_data(text: str, where: str) -> dict[str, Any]:
-    """The spec as YAML's plain data, its version known."""
+    """The spec as plain data, of a known version."""
     try:
-        # A subclass of SafeLoader: nothing but plain data is made.
+        # A subclass of SafeLoader, which makes plain data only.
         data = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise SpecError(f"{where} is no YAML: {error}") from None
@@ -164,17 +149,17 @@ def read_spec_text(path: str | Path) -> str:
 
 
 def spec_sha256(text: str) -> str:
-    """The SHA-256 of a spec's text, as the manifest records it."""
+    """The SHA-256 of a spec's text, for the manifest."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def describe_mistakes(error: ValidationError, where: str) -> str:
-    """Pydantic's findings as a list for a person, suggest names suggested."""
+    """Pydantic's findings as text, with suggestions for unknown names."""
     lines = []
     for found in error.errors():
         if _other_branch(dict(found)):
             continue
-        # Tags of unions are no keys of the spec, and would confuse the path.
+        # Tags of unions are no keys of the spec.
         parts = [p for p in found["loc"] if p not in _UNION_TAGS]
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
         lines.append(f"  {path or 'spec'}: {_mistake(dict(found), parts)}")
@@ -184,7 +169,7 @@ def describe_mistakes(error: ValidationError, where: str) -> str:
 
 
 def _other_branch(found: dict[str, Any]) -> bool:
-    """Whether a finding is about the alternative of `items.source` that was not meant."""
+    """Whether a finding is about the alternative of `items.source` that the spec does not use."""
     branch = [p for p in found["loc"] if p in ("Source", "literal['interactions']")]
     if not branch:
         return False
@@ -228,23 +213,20 @@ def _near_literal(got: object, found: dict[str, Any]) -> str:
 
 
 def _keys_at(parts: list[Any], loc: tuple[Any, ...]) -> list[str]:
-    """The keys that a spec may hold at a path."""
-    named: dict[str, type[BaseModel]] = {
-        "items": Items,
-        "source": Source,
-        "joins": Join,
-        "catalogue_vocabulary": CatalogueVocabulary,
-        "interactions": Interactions,
-        "timestamp": Timestamp,
-        "behaviour": Behaviour,
-        "users": Users,
-        "sequences": Sequences,
-        "output": Output,
-        "limits": Limits,
-    }
+    """The keys that a spec may have at a path."""
     for tag in reversed(loc[:-1]):
         if tag in _TAGGED:
             return list(_TAGGED[tag].model_fields)
-    names = [p for p in parts if isinstance(p, str)]
-    model = named.get(names[-1]) if names else FeatureSpec
+    model: type[BaseModel] | None = FeatureSpec
+    for name in parts:
+        if model is not None and isinstance(name, str):
+            field = model.model_fields.get(name)
+            model = _model_in(field.annotation) if field else None
     return list(model.model_fields) if model else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first model in the type of a field, such as `list[Join]` or `Users | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

@@ -1,4 +1,4 @@
-"""Read generations: open and verify one, its tables as Arrow, its content in words."""
+"""Read a generation: open and verify it, read its tables as Arrow, describe its content in words."""
 
 from heterrec_schemas.generation.describe import item_in_words, overview, user_in_words
 from heterrec_schemas.generation.folder import Folder, open_folder

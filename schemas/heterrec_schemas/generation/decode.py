@@ -1,7 +1,7 @@
-"""Tokens back to values: the inverse of encoding, as far as there is one.
+"""Decode tokens to values, as far as the encoding can be inverted.
 
-A decoded cell is a plain dict with `kind`, its token or tokens, what they stand for, and `words`,
-the same for a person.
+A decoded cell is a plain dict with `kind`, its token or tokens, their values, and `words`, a text
+for a person.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,12 +22,12 @@ PADDING_WORDS = "(padding)"
 def decode_cells(
     generation: Generation, name: str, cells: Sequence[Any], *, side: str = "item"
 ) -> list[dict[str, Any]]:
-    """Decode the cells of one feature: its vocabulary or edges are read once, for all of them.
+    """Decode the cells of one feature; its vocabulary or edges are read once.
 
     Args:
-        generation: where the cells come from.
+        generation: the source of the cells.
         name: the feature's name.
-        cells: a token, or a list of tokens, a row.
+        cells: one token, or a list of tokens, per row.
         side: `item` or `user`.
 
     Raises:
@@ -51,7 +51,7 @@ def decode_cells(
 def vocabulary_values(
     generation: Generation, stem: str, ids: Iterable[int]
 ) -> dict[int, int | str]:
-    """The values of some ids of a vocabulary; ids that stand for no value are left out."""
+    """The values of some ids of a vocabulary; ids without a value are left out."""
     wanted: list[int | str] = sorted(i for i in set(ids) if i >= FIRST_FREE)
     if not wanted:
         return {}
@@ -66,13 +66,13 @@ def decode_category(
     *,
     multivalued: bool,
 ) -> dict[str, Any]:
-    """A categorical cell; the value of a token that stands for none is None.
+    """A categorical cell; the value is None for padding, missing and OOV tokens.
 
     Args:
         tokens: of one cell.
-        values: the vocabulary, or as much of it as is needed.
+        values: the vocabulary, or the needed part of it.
         oov_buckets: of the feature.
-        multivalued: whether the cell is a list; else it holds one token.
+        multivalued: whether the cell is a list; otherwise it has one token.
     """
     words = [_category_words(token, values, oov_buckets) for token in tokens]
     found = [values.get(token) for token in tokens]
@@ -102,12 +102,12 @@ def _category_words(token: int, values: dict[int, int | str], oov_buckets: int) 
 
 
 def bucket_words(token: int, oov_buckets: int) -> str:
-    """What an out-of-vocabulary token stands for; buckets count from 0."""
+    """An out-of-vocabulary token in words; buckets count from 0."""
     return f"(out of vocabulary, bucket {token - FIRST_FREE} of {oov_buckets})"
 
 
 def decode_number(token: int, edges: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """A numeric cell: the half-open interval of its bin; an open end is None.
+    """A numeric cell: the half-open interval of its bin; an unbounded end is None.
 
     Args:
         token: of one cell.
@@ -127,7 +127,7 @@ def decode_number(token: int, edges: npt.NDArray[np.float64]) -> dict[str, Any]:
 
 
 def decode_embedding(tokens: Sequence[int], dim: int, quantiles: int) -> dict[str, Any]:
-    """An embedding cell: a code a group, a bin a dimension, and how many dimensions each bin has.
+    """An embedding cell: one code per group, one bin per dimension, and the number of dimensions per bin.
 
     Args:
         tokens: [Z], of one cell.
@@ -146,5 +146,5 @@ def decode_embedding(tokens: Sequence[int], dim: int, quantiles: int) -> dict[st
         "codes": codes,
         "bins": bins.tolist(),
         "bin_counts": counts,
-        "words": f"{len(codes)} codes ({shown}); dimensions a bin: {' '.join(map(str, counts))}",
+        "words": f"{len(codes)} codes ({shown}); dimensions per bin: {' '.join(map(str, counts))}",
     }

@@ -1,4 +1,4 @@
-"""A generation in words: an overview, one item, one user; plain dicts that JSON can hold."""
+"""Describe a generation, an item or a user, as plain dicts that JSON can hold."""
 
 import re
 from collections.abc import Iterable
@@ -20,10 +20,11 @@ from heterrec_schemas.values import clean_text
 _SHARD = re.compile(r"(-\d{5}-of-\d{5})?\.parquet$")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CANDIDATES = 1_000
+"""Number of keys that a misspelt key is compared with."""
 
 
 def overview(generation: Generation) -> dict[str, Any]:
-    """What a generation holds: features, tables, counts, cuts, rejects; only footers are read."""
+    """The features, tables, counts, cuts and rejects of a generation; only footers are read."""
     manifest = generation.manifest
     return {
         "root": generation.root,
@@ -51,14 +52,14 @@ def overview(generation: Generation) -> dict[str, Any]:
 
 
 def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
-    """One item of the catalogue, its tokens decoded.
+    """One item of the catalogue with decoded tokens.
 
     Args:
         generation: an open generation.
         item_id: the key as text, whatever its type in the tables.
 
     Raises:
-        CallError: the catalogue has no such item; suggest keys are named.
+        CallError: the catalogue has no such item; similar keys are suggested.
     """
     shards = generation.vocabulary_shards(ITEM_VOCABULARY)
     key = _key(item_id, _type_of(generation, shards[0], "value"))
@@ -92,7 +93,7 @@ def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
 
 
 def user_in_words(generation: Generation, user_id: str) -> dict[str, Any]:
-    """One user's sequences, oldest interaction first, in every split that has the user.
+    """The sequences of one user, oldest interaction first, in every split that has the user.
 
     Only the user's own shard of each split is read.
 
@@ -101,7 +102,7 @@ def user_in_words(generation: Generation, user_id: str) -> dict[str, Any]:
         user_id: the key as text, whatever its type in the tables.
 
     Raises:
-        CallError: there is no such user; suggest keys are named.
+        CallError: there is no such user; similar keys are suggested.
     """
     rows = {split: _rows_of_user(generation, split, user_id) for split in SPLITS}
     if not any(map(len, rows.values())):
@@ -149,7 +150,7 @@ def _feature(generation: Generation, entry: FeatureEntry) -> dict[str, Any]:
 
 
 def _tables(generation: Generation) -> list[dict[str, Any]]:
-    """Shards by table: `items/items`, `sequences/train`, ...; three lists have an entry a shard."""
+    """Shards by table: `items/items`, `sequences/train`, ...; three lists have one entry per shard."""
     tables: dict[str, dict[str, Any]] = {}
     for entry in sorted(generation.manifest.files, key=lambda f: f.path):
         if entry.rows is None:
@@ -173,7 +174,7 @@ def _rows_of_user(generation: Generation, split: str, user_id: str) -> pa.Table:
 
 
 def _items_of(generation: Generation, tables: Iterable[pa.Table]) -> dict[int, dict[str, Any]]:
-    """The keys and the categories, in words, of the items that some sequences name."""
+    """The keys and categories, in words, of the items in some sequences."""
     indices: set[int | str] = set()
     for table in tables:
         for column in ("item_index", "target_item_index"):
@@ -232,16 +233,16 @@ def _type_of(generation: Generation, path: str, column: str) -> pa.DataType:
 
 
 def _key(text: str, kind: pa.DataType) -> int | str | None:
-    """A key given as text, as the tables hold it; None when they cannot hold it."""
+    """A key in the type of the tables; None if it does not fit that type."""
     cleaned = clean_text(text)
     if cleaned is None or pa.types.is_string(kind):
         return cleaned
-    # Only the text that is hashed counts: not 007, not 1_000.
+    # Only the text that is hashed is a key: neither 007 nor 1_000.
     return int(cleaned) if re.fullmatch(r"0|-?[1-9][0-9]{0,18}", cleaned) else None
 
 
 def _near_key(given: str, keys: pa.ChunkedArray) -> str:
-    """Keys like a given one, from those that share its beginning: there may be millions."""
+    """A hint of similar keys, among those with the same beginning: there may be millions."""
     texts = pl.Series(keys).cast(pl.String)
     text = clean_text(given) or ""
     for length in range(len(text), -1, -1):

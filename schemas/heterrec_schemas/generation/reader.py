@@ -1,4 +1,4 @@
-"""Open a generation: refuse what is unfinished, unknown or damaged, then read its tables."""
+"""Open a generation, unless it is unfinished, unknown or damaged, and read its tables."""
 
 import json
 import re
@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
+from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.folder import Folder
-from heterrec_schemas.generation.locate import find_generation
 from heterrec_schemas.generation.verify import Verify, check_files, read_manifest, read_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
 from heterrec_schemas.tables import METADATA_KEY
@@ -31,14 +31,14 @@ def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generati
     Args:
         path: an output folder (its `latest.json` is followed) or a generation's own folder;
             a local path or a URI (gs://, s3://).
-        verify: `hashes` reads every file and compares its SHA-256; `sizes` asks only for sizes,
-            which is enough for a generation that was verified before.
+        verify: `hashes` reads every file and compares its SHA-256; `sizes` compares sizes only,
+            which suffices for a generation that was verified before.
 
     Raises:
         CallError: `verify` or the URI's scheme is unknown, or the store refuses.
         GenerationError: there is no generation at the path.
-        UnfinishedGenerationError: there is one, without a manifest.
-        FormatVersionError: it is of a format version that this release does not know.
+        UnfinishedGenerationError: the generation has no manifest.
+        FormatVersionError: its format version is unknown to this release.
         CorruptGenerationError: the manifest cannot be read, or a file differs from it.
         RunError: the store does not answer.
     """
@@ -54,13 +54,13 @@ def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generati
 class Generation:
     """One published output of the pipeline, open for reading.
 
-    Paths of files are relative to the generation's folder, as its manifest lists them; `locate`
-    gives the full ones. Every reader checks the format version in a shard's own metadata.
+    Paths of files are relative to the generation's folder, as in its manifest; `locate` gives full
+    paths. Every reader checks the format version in a shard's own metadata.
 
     Attributes:
-        folder: where it stands.
-        manifest: what it says of itself.
-        spec: the feature spec that it was built with.
+        folder: its own folder.
+        manifest: its manifest.
+        spec: the feature spec of its build.
     """
 
     folder: Folder
@@ -111,7 +111,7 @@ class Generation:
 
         Raises:
             CallError: there is no such embedding feature.
-            CorruptGenerationError: the table is no full grid of edges and dimensions.
+            CorruptGenerationError: the table is not a full grid of edges and dimensions.
         """
         path = self._named("quantizers", name, "quantizers")[0]
         table = self.read([path]).sort_by([("edge_index", "ascending"), ("dim", "ascending")])
@@ -122,7 +122,7 @@ class Generation:
         got = [table[column].to_numpy() for column in ("edge_index", "dim")]
         if not np.array_equal(got, grid):
             raise CorruptGenerationError(
-                f"{self.locate(path)} is no full grid",
+                f"{self.locate(path)} is not a full grid",
                 got=f"{len(table)} rows",
                 expected=f"one for each of {shape[0]} edges of {shape[1]} dimensions",
             )
@@ -171,15 +171,15 @@ class Generation:
         return self.read(self.sequence_shards(split), columns)
 
     def item_counts(self) -> pa.Table:
-        """item_index, train_count: how often each item was trained on, where at all."""
+        """item_index, train_count: number of training interactions of each item that has any."""
         return self.read(self._paths("item_counts"))
 
     def rejects(self) -> pa.Table:
-        """The rows and cells that were set aside, with their reasons."""
+        """The rejected rows and cells with their reasons."""
         return self.read(self._paths("rejects"))
 
     def statistics(self) -> dict[str, Any]:
-        """The statistics of the build; empty when the generation carries none."""
+        """The statistics of the build; empty if the generation has none."""
         if not any(f.path == "statistics.json" for f in self.manifest.files):
             return {}
         return cast(dict[str, Any], json.loads(self.folder.read_bytes("statistics.json")))
@@ -201,7 +201,7 @@ class Generation:
     ) -> pa.Table:
         """The rows of some shards whose `column` holds one of the values.
 
-        Row groups whose statistics rule all the values out are not read.
+        Row groups whose statistics exclude all the values are not read.
 
         Raises:
             CallError: there is no such column.
@@ -222,8 +222,8 @@ class Generation:
         """One shard, open; its metadata is checked.
 
         Raises:
-            FormatVersionError: the shard is of an unknown format version.
-            CorruptGenerationError: it is absent, no Parquet file, or carries no format version.
+            FormatVersionError: the shard has an unknown format version.
+            CorruptGenerationError: it is absent, not a Parquet file, or has no format version.
         """
         try:
             with self.folder.open(path) as source, pq.ParquetFile(source) as shard:

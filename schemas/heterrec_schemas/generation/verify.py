@@ -1,4 +1,4 @@
-"""Check a generation against its manifest, which itself is checked first."""
+"""Check a manifest, then the files of a generation against it."""
 
 import json
 from collections.abc import Iterator
@@ -22,16 +22,18 @@ from heterrec_schemas.manifest import (
 Verify = Literal["hashes", "sizes"]
 SPEC_NAME = "spec.yaml"
 _SHOWN = 3
+"""Number of differences that a message names."""
 _READERS = 8
-_AGAIN = "Build the generation again, or copy it again from where it is whole."
+"""Number of files that are hashed at once."""
+_AGAIN = "Build the generation again, or copy it again from a complete one."
 
 
 def read_manifest(folder: Folder) -> Manifest:
     """The manifest of a generation's folder.
 
     Raises:
-        FormatVersionError: it is of a format version that this release does not know.
-        CorruptGenerationError: it is no manifest, or contradicts itself.
+        FormatVersionError: its format version is unknown to this release.
+        CorruptGenerationError: it is not a manifest, or contradicts itself.
     """
     shown = folder.locate(MANIFEST_NAME)
     try:
@@ -63,10 +65,10 @@ def read_manifest(folder: Folder) -> Manifest:
 
 
 def read_spec(folder: Folder, manifest: Manifest) -> FeatureSpec:
-    """The feature spec that a generation was built with.
+    """The feature spec of a generation's build.
 
     Raises:
-        CorruptGenerationError: it is not the spec that the manifest names.
+        CorruptGenerationError: it is not the spec of the manifest.
         SpecError: this release cannot read it.
     """
     shown = folder.locate(SPEC_NAME)
@@ -86,10 +88,10 @@ def read_spec(folder: Folder, manifest: Manifest) -> FeatureSpec:
 
 
 def check_files(folder: Folder, manifest: Manifest, verify: Verify) -> None:
-    """Compare the files that a manifest lists with those that stand in the folder.
+    """Compare the files in the folder with those that the manifest lists.
 
     Raises:
-        CorruptGenerationError: some are absent, or of another size or SHA-256; the message counts
+        CorruptGenerationError: some are absent, or have another size or SHA-256; the message counts
             them and names up to three.
     """
     sizes = folder.sizes([f.path for f in manifest.files])

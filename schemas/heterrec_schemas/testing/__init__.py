@@ -1,4 +1,4 @@
-"""Valid rows for tests of both sides: a made-up shop, its files and spec, whole generations."""
+"""Valid rows for tests of both sides: a generated shop, its files and spec, and whole generations."""
 
 from heterrec_schemas.testing.files import write_shop
 from heterrec_schemas.testing.generation import small_generation

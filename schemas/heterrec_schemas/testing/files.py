@@ -26,8 +26,8 @@ def write_shop(
     Args:
         folder: made if absent.
         goods: the shop.
-        settings: formats, number of files, and what the spec says.
-        shuffle: a seed to reorder the rows of every table with; the same shop still.
+        settings: of the files and the spec.
+        shuffle: a seed to reorder the rows of every table; it remains the same shop.
 
     Returns:
         The path of the spec, `spec.yaml` in the folder.
@@ -53,7 +53,7 @@ def write_shop(
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write one table in the format of its suffix: parquet, csv or jsonl, `.gz` or `.zst` behind.
+    """Write one table in the format of its suffix: parquet, csv or jsonl, optionally with .gz or .zst.
 
     Raises:
         ValueError: an unknown format, or lists in a CSV file.

@@ -1,7 +1,7 @@
-"""A made-up shop: raw tables with the oddities of real ones, and the feature spec that fits them.
+"""A generated shop: raw tables with the oddities of real ones, and the feature spec for them.
 
-What is odd about it: text beyond ASCII and with blanks around it, missing cells of every feature,
-many equal times, rows given twice, items that the catalogue lacks, users without a row.
+Oddities: text beyond ASCII or with blanks around it, missing cells of every feature, many equal
+times, duplicate rows, items outside the catalogue, users without a row.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ import pyarrow as pa
 BEHAVIOURS = ("view", "cart", "purchase")
 CATEGORIES = ("Hair", "Make-up", "Nägel", "香水", "Skin & Sun", "Bath")
 FIRST_DAY = 19_700
-"""The shop opens on 2023-12-09, in days since 1970."""
+"""Days since 1970: the shop opens on 2023-12-09."""
 DAYS = 24
+"""Days that the shop is open."""
 HOURS = (0, 9, 20)
 GROUP_WIDTH = 4
-"""How many dimensions of the vector one token stands for."""
+"""Number of dimensions per group of the vector."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +26,12 @@ class Shop:
     """The raw tables of a shop.
 
     Attributes:
-        items: item_id, category, brand, price and, unless they stand in `details`, categories
-            (lists of paths) and vector (`dim` float32).
+        items: item_id, category, brand, price and, unless `details` has them, categories (lists of
+            paths) and vector (`dim` float32).
         details: item_id, categories, vector of most items, vectors never missing and of a fixed
-            size; None when `items` has them.
+            size; None if `items` has them.
         interactions: user_id, item_id, timestamp (seconds), event_type, event_id.
-        users: user_id, age of most users, and of some that did nothing.
+        users: user_id, age of most users, and of some without interactions.
         dim: the width of the vectors.
     """
 
@@ -53,7 +54,7 @@ class Shop:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a shop's spec and files say beyond its rows."""
+    """Settings of a shop's spec and files."""
 
     split: Literal["leave_one_out", "temporal"] = "leave_one_out"
     targets: Literal["all", "next", "last"] = "all"
@@ -70,7 +71,7 @@ class Settings:
     interactions_format: str = "csv.gz"
     users_format: str = "parquet"
     files: int = 2
-    """How many files each table is cut into."""
+    """Number of files per table."""
 
     def format_of(self, table: str) -> str:
         """The suffix of a table's files."""
@@ -87,17 +88,17 @@ def shop(
     integer_keys: bool = False,
     joined: bool = False,
 ) -> Shop:
-    """Make a shop; equal arguments give equal tables.
+    """Generate a shop; equal arguments give equal tables.
 
     Args:
         seed: of the random numbers.
-        items: how many items the catalogue has.
-        users: how many users interact.
-        interactions: how many rows the log has.
+        items: number of items in the catalogue.
+        users: number of users with interactions.
+        interactions: number of rows of the log.
         dim: the width of the vectors, a multiple of 4.
         integer_keys: items and users have int64 keys rather than text.
-        joined: categories and vectors stand in a table of their own, which lacks some items; the
-            other table of items then has no lists and can be written as CSV.
+        joined: categories and vectors are in a separate table, which lacks some items; the other
+            table of items then has no lists and can be written as CSV.
 
     Raises:
         ValueError: `dim` is no multiple of 4.
@@ -110,7 +111,7 @@ def shop(
     catalogue = _items(rng, item_ids, dim)
     details = None
     if joined:
-        # pyarrow cannot read missing lists of a fixed size back from Parquet: rows are missing.
+        # pyarrow cannot read missing lists of a fixed size back from Parquet, so those rows are left out.
         present = catalogue.filter(catalogue["vector"].is_valid())
         details = present.select(["item_id", "categories", "vector"])
         vectors = details["vector"].cast(pa.list_(pa.float32(), dim))
@@ -174,7 +175,7 @@ output: {{item_shards: {s.item_shards}, sequence_shards: {s.sequence_shards}, la
 
 
 def _keys(rng: np.random.Generator, count: int, letter: str, integers: bool) -> list[Any]:
-    """Distinct keys in no order; integers have one to several digits, so 9 stands before 10."""
+    """Distinct keys in random order; integers have different numbers of digits, so that 9 comes before 10."""
     numbers = [int(n) for n in rng.permutation(3 * count)[:count]]
     return numbers if integers else [f"{letter}{n:05d}" for n in numbers]
 
@@ -201,7 +202,7 @@ def _items(rng: np.random.Generator, ids: list[Any], dim: int) -> pa.Table:
 
 
 def _brands(rng: np.random.Generator, count: int) -> list[str]:
-    """Few frequent and many rare names, some with blanks around them, some called unknown."""
+    """Few frequent and many rare names, some with blanks around them, some `Unknown`."""
     names = [f"Brand {n}" for n in (rng.pareto(1.0, count) * 3).astype(int)]
     for position in rng.permutation(count)[: count // 5]:
         names[position] = f" {names[position]} "
@@ -211,7 +212,7 @@ def _brands(rng: np.random.Generator, count: int) -> list[str]:
 
 
 def _paths(rng: np.random.Generator, category: str) -> list[list[str]]:
-    """None to two paths of one to three nodes."""
+    """Zero to two paths of one to three nodes."""
     paths = []
     for _ in range(int(rng.integers(0, 3))):
         nodes = ["Shop", category, f"{category} {int(rng.integers(0, 3))}"]
@@ -229,7 +230,7 @@ def _gaps(rng: np.random.Generator, cells: list[Any]) -> list[Any]:
 def _interactions(
     rng: np.random.Generator, items: list[Any], users: list[Any], count: int
 ) -> pa.Table:
-    """The log: one row in fifty given twice, one in fifty with an item that nobody sells."""
+    """The log: one row in fifty is a duplicate, one in fifty has an item outside the catalogue."""
     strange = [max(items) + 1 + n for n in range(5)] if isinstance(items[0], int) else ["X1", "X2"]
     distinct = count - count // 50
     item = _popular(rng, items, distinct, 0.7)
@@ -250,7 +251,7 @@ def _interactions(
 
 
 def _popular(rng: np.random.Generator, names: list[Any], count: int, steepness: float) -> list[Any]:
-    """Draws in which the first names are frequent and the last ones rare."""
+    """Random names: the first ones are frequent, the last ones rare."""
     weights = 1 / np.arange(1, len(names) + 1) ** steepness
     return [names[n] for n in rng.choice(len(names), count, p=weights / weights.sum())]
 

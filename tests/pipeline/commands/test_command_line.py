@@ -283,7 +283,7 @@ def _all_gone(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_unfinished, "has no manifest.json: its build has not finished, or never will"),
+        (_unfinished, "has no manifest.json: its build is still running, or failed"),
         (_truncated, "1 of 31 files differ from manifest.json: items/items-00000-of-00001.parquet"),
         (_changed, "got SHA-256"),
         (_missing, ".parquet: absent"),

@@ -1,4 +1,4 @@
-"""Emulated stores: started once a run, each test with clients and folders of its own."""
+"""Emulated stores, started once per run; each test has its own clients and folders."""
 
 import sys
 import uuid
@@ -19,7 +19,7 @@ from emulators import Emulator, start  # noqa: E402
 
 @pytest.fixture(scope="session")
 def started() -> Iterator[dict[str, Emulator]]:
-    """The emulators that were asked for, by scheme."""
+    """The running emulators by scheme."""
     running: dict[str, Emulator] = {}
     yield running
     for emulator in running.values():
@@ -30,7 +30,7 @@ def started() -> Iterator[dict[str, Emulator]]:
 def store_named(
     started: dict[str, Emulator], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], Emulator]]:
-    """Gives the emulator of a scheme, its proxy calm; the environment points at it."""
+    """Gives the emulator of a scheme without faults; the environment points at it."""
     used = []
 
     def named(scheme: str) -> Emulator:
@@ -61,7 +61,7 @@ def store(request: pytest.FixtureRequest, store_named: Callable[[str], Emulator]
 
 
 def forget() -> None:
-    """As if the process had just begun."""
+    """Reset to the state of a new process."""
     FileSystems.set_options(None)
     store_flags._followed[0] = None
     stores.forget()

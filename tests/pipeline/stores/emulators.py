@@ -1,4 +1,4 @@
-"""The emulators of both stores as processes, and a proxy before each that counts, spoils and hardens requests.
+"""The emulators of both stores as processes, each behind a proxy that records requests and injects faults.
 
 The proxy also does what an emulator lacks: Google's emulator passes over `ifGenerationMatch`, and neither of the two
 keeps its check and its write together. The proxy therefore checks generations itself, and lets one conditional
@@ -37,12 +37,12 @@ class Asked:
 
     @property
     def reads(self) -> bool:
-        """Whether it asks for the content of an object, not for a listing or metadata."""
+        """Whether the request reads the content of an object, not a listing or metadata."""
         return self.method == "GET" and ("range" in self.headers or "alt" in self.query)
 
     @property
     def writes(self) -> bool:
-        """Whether it sends the content of an object."""
+        """Whether the request writes the content of an object."""
         return self.method == "PUT" or (self.method == "POST" and "/upload/" in self.path)
 
 
@@ -65,7 +65,7 @@ class Fault:
     seen: set[Any] = field(default_factory=set)
 
     def hits(self, asked: Asked) -> bool:
-        """Whether this request is spoilt."""
+        """Whether the fault applies to this request."""
         if not self.chosen(asked):
             return False
         if self.each:
@@ -83,7 +83,7 @@ class Fault:
 
 
 class Proxy:
-    """Stands before one emulator.
+    """The proxy of one emulator.
 
     Attributes:
         url: what clients are given.
@@ -109,7 +109,7 @@ class Proxy:
         self.thread.start()
 
     def calm(self) -> None:
-        """No faults, and nothing counted."""
+        """Remove all faults and records."""
         self.faults, self.asked = [], []
 
     def fault_for(self, asked: Asked) -> Fault | None:
@@ -224,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The corner shop in a store: its input copied there, built from there and to there in this process."""
+"""The corner shop in a store: its input is copied there, and built from there to there in this process."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def build_there(shop: Shop, folder: str, *flags: str) -> BuildResult:
 
 
 def tables(root: Path) -> dict[str, bytes]:
-    """The files of a local generation that are the same wherever it was built, by path."""
+    """The files of a local generation that are the same on any store, by path."""
     return {
         str(p.relative_to(root)): p.read_bytes()
         for p in sorted(root.rglob("*"))

@@ -1,4 +1,4 @@
-"""A whole build from a store to a store: the bytes of a local build, read back by `open_generation`."""
+"""A whole build from a store to a store has the bytes of a local build, and `open_generation` reads it."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from heterrec_schemas.generation import open_generation
 from heterrec_schemas.stores import StoreSettings
 
 MOST_REQUESTS = 450
-"""Of this small build: 363 on gs:// and 394 on s3://."""
+"""Number of requests of this small build: 363 on gs:// and 394 on s3://."""
 
 
 def test_a_build_in_a_store_has_the_bytes_of_a_local_one(

@@ -1,4 +1,4 @@
-"""Vectors made from a table in a store and written there: the files of a local run."""
+"""Vectors of a table in a store, written there, equal the files of a local run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from heterrec_schemas.feature_spec import Source
 
 
 class Lengths:
-    """Stands in for a model."""
+    """A fake model."""
 
     def encode(self, batch: list[str]) -> Vectors:
         return np.array([[len(text), ord(text[-1])] for text in batch], np.float32)

@@ -1,4 +1,4 @@
-"""Stores that stumble: what can be tried again is, and what cannot fails whole, in a stated time."""
+"""Unreliable stores: transient failures are retried; anything else fails as a whole, within a bounded time."""
 
 import hashlib
 import itertools
@@ -69,7 +69,7 @@ def test_a_store_that_is_out_is_given_up_in_time(
 
 
 class Stumbling(Fault):
-    """Every fourth request meets the next kind of trouble."""
+    """Every fourth request meets the next kind of fault."""
 
     def __init__(self) -> None:
         super().__init__(0)

@@ -1,4 +1,4 @@
-"""What a store refuses: a clear mistake in the call, at once."""
+"""Refused requests are reported at once, as a mistake in the call."""
 
 import sys
 import time
@@ -27,7 +27,7 @@ CALLS: dict[str, Callable[[str], object]] = {
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Within seconds, not after all the tries that an outage is given."""
+    """Within seconds, not after the retries of an outage."""
     began = time.monotonic()
     yield
     assert time.monotonic() - began < 10
@@ -61,7 +61,7 @@ def test_missing_credentials_are_said(
 
 
 def without_credentials(patch: pytest.MonkeyPatch, home: Path) -> None:
-    """As on a machine where nobody has logged in, and that belongs to no cloud."""
+    """An environment without any credentials, outside any cloud."""
     for name in ("STORAGE_EMULATOR_HOST", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         patch.delenv(name)
     patch.setenv("NO_GCE_CHECK", "true")

@@ -1,4 +1,4 @@
-"""Publishers at once: nobody's manifest is overwritten, and `latest.json` only moves on to newer generations."""
+"""Concurrent publishers: no manifest is overwritten, and `latest.json` only moves to newer generations."""
 
 import json
 import random
@@ -38,7 +38,7 @@ def generation(number: int) -> str:
 
 
 def stand(output: str, name: str) -> None:
-    """Let there be a generation."""
+    """Make a generation."""
     storage.write_bytes(f"{output}/generations/{name}/manifest.json", b"{}")
 
 
@@ -47,7 +47,7 @@ def latest(output: str) -> Any:
 
 
 def at_once(calls: list[Callable[[], object]]) -> list[BaseException | None]:
-    """Call all of them at the same moment; what each raised."""
+    """Run all calls at the same moment; returns the exception of each."""
     gate = threading.Barrier(len(calls))
 
     def one(call: Callable[[], object]) -> BaseException | None:

@@ -95,7 +95,7 @@ def test_embedding_tokens_in_words() -> None:
         "codes": [1, 8],
         "bins": [1, 0, 2, 2],
         "bin_counts": [1, 1, 2],
-        "words": "2 codes (1 8); dimensions a bin: 1 1 2",
+        "words": "2 codes (1 8); dimensions per bin: 1 1 2",
     }
     assert decode_embedding([1, 1], 4, 3)["words"] == "(missing)"
     assert decode_embedding([1, 1], 4, 3)["bins"] is None

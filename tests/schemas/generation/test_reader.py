@@ -238,7 +238,7 @@ def test_a_broken_grid_of_edges_is_refused(copied: Copy) -> None:
     table = pq.read_table(path)
     for broken in (table.slice(1), pa.concat_tables([table.slice(0, 31), table.slice(0, 1)])):
         pq.write_table(broken, path)
-        with pytest.raises(CorruptGenerationError, match=r"is no full grid: got 3[12] rows"):
+        with pytest.raises(CorruptGenerationError, match=r"is not a full grid: got 3[12] rows"):
             generation.quantizers("look")
 
 

@@ -9,7 +9,7 @@ from heterrec_schemas.errors import (
     GenerationError,
     UnfinishedGenerationError,
 )
-from heterrec_schemas.generation.locate import find_generation
+from heterrec_schemas.generation.find_generation import find_generation
 
 ID = "20240101T000000000Z-00000000"
 Copy = Callable[[], Path]
@@ -99,5 +99,7 @@ def test_a_latest_of_a_generation_that_is_gone(copied: Copy) -> None:
     output = copied().parents[1]
     gone = ID.replace("00000000", "00000009")
     (output / "latest.json").write_text(json.dumps({"generation": gone}))
-    with pytest.raises(GenerationError, match=f"names {gone}, of which .*Did you mean '{ID}'"):
+    with pytest.raises(
+        GenerationError, match=f"names {gone}, which has no folder.*Did you mean '{ID}'"
+    ):
         find_generation(output)

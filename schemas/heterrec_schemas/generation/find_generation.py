@@ -1,4 +1,4 @@
-"""Find the generation that a path means: an output folder's latest one, or a generation itself."""
+"""Find a generation by path: the latest one of an output folder, or a generation's own folder."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ GENERATIONS = "generations"
 
 
 def find_generation(path: str | Path) -> Folder:
-    """The folder of the generation at a path; it has a manifest, which is not read yet.
+    """The folder of the generation at a path; it has a manifest, which is not read.
 
     Args:
         path: an output folder, whose `latest.json` is followed, or a generation's own folder.
@@ -36,7 +36,7 @@ def find_generation(path: str | Path) -> Folder:
 
 
 def _latest(output: Folder) -> Folder:
-    """The generation that an output's `latest.json` names."""
+    """The generation in the `latest.json` of an output."""
     shown = output.locate(LATEST_NAME)
     try:
         name = json.loads(output.read_bytes(LATEST_NAME))["generation"]
@@ -54,14 +54,14 @@ def _latest(output: Folder) -> Folder:
         return folder
     if folder.kind() == "absent":
         raise GenerationError(
-            f"{shown} names {name}, of which there is no folder",
+            f"{shown} names {name}, which has no folder",
             todo=suggest(name, output.child(GENERATIONS).folders()) or "Build it again.",
         )
     raise _unfinished(folder)
 
 
 def _refusal(folder: Folder) -> GenerationError:
-    """Why a folder with neither a manifest nor a `latest.json` cannot be opened."""
+    """The error for a folder with neither a manifest nor a `latest.json`."""
     kind = folder.kind()
     if kind == "absent":
         beside = folder.parent().folders()
@@ -90,7 +90,7 @@ def _refusal(folder: Folder) -> GenerationError:
 
 
 def _unpublished(output: Folder) -> GenerationError:
-    """An output folder whose `latest.json` was never written."""
+    """The error for an output folder without `latest.json`."""
     generations = output.child(GENERATIONS)
     names = generations.folders()
     marks = generations.sizes([f"{name}/{MANIFEST_NAME}" for name in names]) if names else []
@@ -109,6 +109,6 @@ def _unpublished(output: Folder) -> GenerationError:
 
 def _unfinished(folder: Folder) -> UnfinishedGenerationError:
     return UnfinishedGenerationError(
-        f"{folder.name} has no {MANIFEST_NAME}: its build has not finished, or never will",
+        f"{folder.name} has no {MANIFEST_NAME}: its build is still running, or failed",
         todo="Wait for the build to end, or run it again and open the generation it publishes.",
     )
