@@ -66,7 +66,7 @@ def value_text(value: object) -> str | None:
         return moment.replace(tzinfo=None).isoformat() + "Z"
     if isinstance(value, date | time):
         return value.isoformat()
-    raise TypeError(f"{type(value).__name__} is no text, number, boolean, date or time")
+    raise TypeError(f"{type(value).__name__} is not text, a number, a boolean, a date or a time")
 
 
 def is_text(kind: pa.DataType) -> bool:

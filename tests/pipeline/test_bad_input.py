@@ -362,7 +362,7 @@ def header_with_a_column_twice(shop: Shop) -> None:
     del shop.spec["interactions"]["order"]
 
 
-@refused("the format of", "items.tsv cannot be told from its suffix", "format: csv")
+@refused("the format of", "items.tsv is not clear from its suffix", "format: csv")
 def unknown_suffix(shop: Shop) -> None:
     (shop.input / "items.csv").rename(shop.input / "items.tsv")
     shop.spec["items"]["source"]["path"] = "items.tsv"

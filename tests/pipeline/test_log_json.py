@@ -50,7 +50,7 @@ def test_a_good_run(shop: Shop) -> None:
     assert done.code == 0
     found = lines(done)
     (warning,) = events(found, "warning")
-    assert "6561 codes a group" in warning["message"]
+    assert "6561 codes per group" in warning["message"]
     assert (warning["generation"], warning["runner"]) == (None, None)
     told = found[1:]
     assert {line["generation"] for line in told} == {shop.latest()}

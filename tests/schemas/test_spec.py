@@ -112,14 +112,14 @@ MISTAKES = [
     (f"{BRAND}.oov_buckets", -1, "oov_buckets: greater than or equal to 0"),
     (f"{BRAND}.shards", 0, "shards: greater than or equal to 1"),
     (f"{BRAND}.missing_values", [False], "got the boolean False; write the text in quotes"),
-    (f"{BRAND}.missing_values", [" "], "an empty text is missing already"),
+    (f"{BRAND}.missing_values", [" "], "an empty text already counts as missing"),
     (f"{PRICE}.bins", GONE, "a numeric feature needs bins (a number) or boundaries (a list)"),
     (f"{PRICE}.bins", 1, "bins: greater than or equal to 2; got 1"),
     (f"{PRICE}.boundaries", [1, 1], "strictly ascending; got [1.0, 1.0]"),
     (f"{PRICE}.boundaries", [0, float("nan")], "boundaries must be finite"),
     (f"{PRICE}.boundaries", [], "boundaries"),
     (f"{TITLE}.groups", 100, "groups: 100 does not divide dim: 384; workable pairs near it: "),
-    (f"{TITLE}.groups", 4, "6.28e+57 codes a group, more than 1048576; workable pairs near it: "),
+    (f"{TITLE}.groups", 4, "6.28e+57 codes per group, more than 1048576; workable pairs near it: "),
     (f"{TITLE}.quantizer", "pq", "quantizer: pq comes with a later release"),
     (f"{TITLE}.quantizer", "rq", "quantizer: rq comes with a later release"),
     (f"{TITLE}.reduce", {"pca": 64}, "reduce comes with a later release"),
@@ -177,12 +177,12 @@ def test_every_mistake_is_listed_once() -> None:
     [
         ("[]", "got list, expected a mapping"),
         ("", "got NoneType, expected a mapping"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not YAML"),
         ("name: a\nname: b", "the key 'name' is given twice (line 2)"),
         ("items:\n  key: a\n  key: b", "the key 'key' is given twice (line 3)"),
-        ("path: {{ folder }}", "a key is no plain text (line 1)"),
-        ("? [a, b]\n: 1", "a key is no plain text (line 1)"),
-        ("x: !!python/object/apply:os.system ['true']", "is no YAML"),
+        ("path: {{ folder }}", "a key is not plain text (line 1)"),
+        ("? [a, b]\n: 1", "a key is not plain text (line 1)"),
+        ("x: !!python/object/apply:os.system ['true']", "is not YAML"),
     ],
 )
 def test_what_is_no_spec_is_refused(text: str, words: str) -> None:
@@ -287,7 +287,7 @@ def test_oov_buckets_move_the_first_item() -> None:
 def test_many_codes_are_warned_of() -> None:
     assert list(parsed().warnings()) == []
     (warning,) = parsed((f"{TITLE}.groups", 48), (f"{TITLE}.quantiles", 3)).warnings()
-    assert warning.startswith("items feature 'title': 6561 codes a group (above 4096)")
+    assert warning.startswith("items feature 'title': 6561 codes per group (above 4096)")
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(2, 9))
@@ -310,7 +310,18 @@ def test_refused_sizes_come_with_workable_ones(dim: int, groups: int, quantiles:
 def test_bins_of_given_boundaries() -> None:
     price = parsed((f"{PRICE}.boundaries", [1, 2.5])).items.features[1]
     assert isinstance(price, NumericFeature)
-    assert price.bin_count == 3
+    assert price.boundaries == [1, 2.5]
+    assert price.entry("user", 2).model_dump(exclude_none=True) == {
+        "name": "price",
+        "kind": "numeric",
+        "side": "user",
+        "vocabulary_size": 5,
+        "multivalued": False,
+        "bins": 3,
+        "boundary_version": 1,
+        "missing": 0,
+        "oov": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -329,7 +340,7 @@ def test_the_suffix_tells_the_format(path: str, format_: str) -> None:
 
 
 def test_an_untold_format_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"the format of log\.txt\.gz cannot be told"):
+    with pytest.raises(SpecError, match=r"the format of log\.txt\.gz is not clear"):
         Source(path="*").format_of("log.txt.gz")
 
 
@@ -353,7 +364,7 @@ def test_load_spec_reads_a_file(tmp_path: Path) -> None:
     ("make", "words"),
     [
         (lambda path: None, "there is no spec file"),
-        (lambda path: path.write_bytes(b"name: \xff"), "is no UTF-8 text"),
+        (lambda path: path.write_bytes(b"name: \xff"), "is not UTF-8 text"),
         (lambda path: path.mkdir(), "cannot be read"),
         (lambda path: path.write_text("version: 9"), "spec.yaml: unknown spec version"),
     ],

@@ -112,7 +112,7 @@ def test_text_of_a_value(value: object, text: str | None) -> None:
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}, b"x", object()])
 def test_other_values_have_no_text(value: object) -> None:
-    with pytest.raises(TypeError, match="no text, number, boolean, date or time"):
+    with pytest.raises(TypeError, match="not text, a number, a boolean, a date or a time"):
         value_text(value)
 
 

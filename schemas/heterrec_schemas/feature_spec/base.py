@@ -31,7 +31,7 @@ def _unquoted(value: object) -> object:
 def _cleaned(value: str) -> str:
     text = clean_text(value)
     if text is None:
-        raise ValueError("an empty text is missing already and is no value; leave it out")
+        raise ValueError("an empty text already counts as missing; leave it out")
     return text
 
 
@@ -75,8 +75,8 @@ class Source(SpecModel):
             if stem.endswith(suffix):
                 return name
         raise SpecError(
-            f"the format of {path} cannot be told from its suffix",
-            expected="one of .parquet, .csv, .jsonl (or .gz, .zst behind them)",
+            f"the format of {path} is not clear from its suffix",
+            expected="one of .parquet, .csv, .jsonl (optionally with .gz or .zst)",
             todo="Rename the file, or name the format: source: {path: ..., format: csv}.",
         )
 

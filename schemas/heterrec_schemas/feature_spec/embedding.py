@@ -45,7 +45,7 @@ class EmbeddingFeature(BaseFeature):
         if self.codes > MAX_CODES:
             raise ValueError(
                 f"quantiles: {self.quantiles} to the power dim / groups = {self.group_width} gives "
-                f"{self.codes:.3g} codes a group, more than {MAX_CODES}; "
+                f"{self.codes:.3g} codes per group, more than {MAX_CODES}; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
         self._refuse_averages()
@@ -94,6 +94,6 @@ class EmbeddingFeature(BaseFeature):
         """A large code book."""
         if self.codes > WARN_CODES:
             yield (
-                f"{self.codes} codes a group (above {WARN_CODES}); "
+                f"{self.codes} codes per group (above {WARN_CODES}); "
                 "most will be rare. More groups or fewer quantiles give denser codes."
             )

@@ -32,11 +32,6 @@ class NumericFeature(BaseFeature):
         return self
 
     @property
-    def bin_count(self) -> int:
-        """Number of bins that the spec asks for; repeated edges may leave fewer."""
-        return len(self.boundaries) + 1 if self.boundaries is not None else int(self.bins or 0)
-
-    @property
     def token_type(self) -> pa.DataType:
         """int32."""
         return pa.int32()

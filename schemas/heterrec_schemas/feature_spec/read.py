@@ -25,7 +25,7 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]
     for key_node, _ in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
             raise SpecError(
-                f"a key is no plain text (line {key_node.start_mark.line + 1})",
+                f"a key is not plain text (line {key_node.start_mark.line + 1})",
                 todo="Text that begins with a brace or bracket needs quotes.",
             )
         key = loader.construct_object(key_node)
@@ -104,7 +104,7 @@ def _plain_data(text: str, where: str) -> dict[str, Any]:
         # A subclass of SafeLoader, which makes plain data only.
         data = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
-        raise SpecError(f"{where} is no YAML: {error}") from None
+        raise SpecError(f"{where} is not YAML: {error}") from None
     except SpecError as error:
         raise SpecError(f"{where}: {error.message}") from None
     if not isinstance(data, dict):
@@ -136,14 +136,14 @@ def read_spec_text(path: str | Path) -> str:
     """The text of a spec file.
 
     Raises:
-        SpecError: there is no such file, or it is no UTF-8 text.
+        SpecError: there is no such file, or it is not UTF-8 text.
     """
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError(f"there is no spec file {path}", todo="Check --spec.") from None
     except UnicodeDecodeError as error:
-        raise SpecError(f"the spec file {path} is no UTF-8 text: {error}") from None
+        raise SpecError(f"the spec file {path} is not UTF-8 text: {error}") from None
     except OSError as error:
         raise SpecError(f"the spec file {path} cannot be read: {error.strerror}") from None
 
@@ -159,7 +159,7 @@ def describe_mistakes(error: ValidationError, where: str) -> str:
     for found in error.errors():
         if _other_branch(dict(found)):
             continue
-        # Tags of unions are no keys of the spec.
+        # Tags of unions are not keys of the spec.
         parts = [p for p in found["loc"] if p not in _UNION_TAGS]
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
         lines.append(f"  {path or 'spec'}: {_mistake(dict(found), parts)}")

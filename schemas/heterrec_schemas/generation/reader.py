@@ -233,7 +233,7 @@ class Generation:
             raise CorruptGenerationError(f"{self.locate(path)} is absent") from None
         except pa.ArrowInvalid as error:
             raise CorruptGenerationError(
-                f"{self.locate(path)} is no readable Parquet file: {error}"
+                f"{self.locate(path)} is not a readable Parquet file: {error}"
             ) from None
 
     def _read_shard(self, path: str, columns: Sequence[str] | None) -> pa.Table:
@@ -266,7 +266,7 @@ def _check_version(name: str, metadata: Mapping[bytes, bytes] | None) -> None:
         got = json.loads((metadata or {})[METADATA_KEY])["format_version"]
     except (KeyError, TypeError, ValueError):
         raise CorruptGenerationError(
-            f"{name} does not say its format version",
+            f"{name} has no format version",
             expected=f"the key {METADATA_KEY.decode()!r} in its schema's metadata",
             todo="Build the generation again.",
         ) from None

@@ -39,10 +39,10 @@ def read_manifest(folder: Folder) -> Manifest:
     try:
         data = json.loads(folder.read_bytes(MANIFEST_NAME))
     except ValueError as error:
-        raise CorruptGenerationError(f"{shown} is no JSON: {error}", todo=_AGAIN) from None
+        raise CorruptGenerationError(f"{shown} is not JSON: {error}", todo=_AGAIN) from None
     if not isinstance(data, dict) or "format_version" not in data:
         raise CorruptGenerationError(
-            f"{shown} is no manifest", expected="an object with format_version", todo=_AGAIN
+            f"{shown} is not a manifest", expected="an object with format_version", todo=_AGAIN
         )
     if data["format_version"] != FORMAT_VERSION:
         raise FormatVersionError(
@@ -58,7 +58,7 @@ def read_manifest(folder: Folder) -> Manifest:
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)
         ]
         raise CorruptGenerationError(
-            f"{shown} is no manifest: {_listed(found)}", todo=_AGAIN
+            f"{shown} is not a manifest: {_listed(found)}", todo=_AGAIN
         ) from None
     _check_content(shown, manifest)
     return manifest

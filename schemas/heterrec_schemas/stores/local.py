@@ -25,7 +25,7 @@ class LocalStore(Store):
         return os.path.abspath(path)
 
     def kind(self, path: str) -> Kind:
-        """Anything that is no folder counts as a file."""
+        """Anything but a folder counts as a file."""
         if os.path.isdir(path):
             return "folder"
         return "file" if os.path.exists(path) else "absent"

@@ -25,7 +25,7 @@ CONNECTIONS = 32
 _AT_A_TIME = 8
 """Number of concurrent requests of one operation on many objects."""
 _FEW = 4
-"""Number of objects up to which each is asked for by itself; one listing covers a thousand."""
+"""Number of objects up to which each takes a request of its own; a listing covers a thousand per request."""
 _UPDATES = 20
 """Number of times that a conditional write may lose against others before it is given up."""
 T = TypeVar("T")

@@ -99,7 +99,7 @@ class ObjectReader(io.RawIOBase):
         except ChangedError:
             raise RunError(
                 f"{self._found.path} was replaced while it was read",
-                todo="Run again when nobody writes there.",
+                todo="Run again when no other process writes there.",
             ) from None
         self._start, self._held = start, got
         if wanted > MOST:  # large reads are not buffered a second time

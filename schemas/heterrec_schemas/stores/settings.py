@@ -33,7 +33,7 @@ class StoreSettings:
         """Seconds during which one operation is retried: HETERREC_STORE_SECONDS, else 120.
 
         Raises:
-            CallError: the environment variable is no number above 0.
+            CallError: the environment variable is not a number above 0.
         """
         text = os.environ.get(SECONDS, "")
         try:

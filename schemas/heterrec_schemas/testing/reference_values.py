@@ -99,7 +99,7 @@ NOT_A_NUMBER = re.compile(r"[+-]?nan", re.ASCII | re.IGNORECASE)
 
 
 def number_of(value: Any) -> float | None:
-    """The number of a cell: -0.0 becomes +0.0, missing NaN; None when the text is no number."""
+    """The number of a cell: -0.0 becomes +0.0, missing NaN; None if the text is not a number."""
     if value is None:
         return math.nan
     if isinstance(value, str):

@@ -101,7 +101,7 @@ def shop(
             table of items then has no lists and can be written as CSV.
 
     Raises:
-        ValueError: `dim` is no multiple of 4.
+        ValueError: `dim` is not a multiple of 4.
     """
     if dim % GROUP_WIDTH:
         raise ValueError(f"dim: got {dim}, expected a multiple of {GROUP_WIDTH}")

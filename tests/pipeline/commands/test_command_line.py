@@ -85,7 +85,7 @@ def test_a_build_ends_with_tables(shop: Shop) -> None:
     assert done.out.endswith(f"The generation is {shop.output}/generations/{shop.latest()}\n")
     warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert warnings == [
-        "warning: items feature 'look': 6561 codes a group (above 4096); most will be rare. "
+        "warning: items feature 'look': 6561 codes per group (above 4096); most will be rare. "
         "More groups or fewer quantiles give denser codes."
     ]
     assert all(PROGRESS.match(line) for line in done.err.splitlines())
@@ -164,7 +164,7 @@ def test_validate_shows_a_sample_and_writes_nothing(shop: Shop) -> None:
     assert done.code == 0, done.err
     assert "The spec fits the data. Nothing was written." in done.out
     assert re.search(r"^ *interactions +1 +[\d,]+ +200 +0 *$", done.out, re.M)
-    assert "warning: items feature 'look': 6561 codes a group" in done.out
+    assert "warning: items feature 'look': 6561 codes per group" in done.out
     assert done.err == ""
     assert _files(shop.folder) == before
 
@@ -287,7 +287,7 @@ def _all_gone(folder: Path) -> None:
         (_truncated, "1 of 31 files differ from manifest.json: items/items-00000-of-00001.parquet"),
         (_changed, "got SHA-256"),
         (_missing, ".parquet: absent"),
-        (_half_a_manifest, "manifest.json is no JSON"),
+        (_half_a_manifest, "manifest.json is not JSON"),
         (_of_a_later_version, "unknown format version: got 9, expected 1"),
         (_latest_is_garbage, "latest.json names no generation"),
         (_all_gone, "there is no folder"),

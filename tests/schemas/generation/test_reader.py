@@ -192,16 +192,16 @@ def with_format(path: Path, edit: Callable[[dict[bytes, bytes]], object]) -> Non
 @pytest.mark.parametrize(
     ("edit", "error", "words"),
     [
-        (lambda m: m.pop(METADATA_KEY), CorruptGenerationError, "does not say its format version"),
+        (lambda m: m.pop(METADATA_KEY), CorruptGenerationError, "has no format version"),
         (
             lambda m: m.update({METADATA_KEY: b"{"}),
             CorruptGenerationError,
-            "does not say its format version",
+            "has no format version",
         ),
         (
             lambda m: m.update({METADATA_KEY: b"[]"}),
             CorruptGenerationError,
-            "does not say its format version",
+            "has no format version",
         ),
         (
             lambda m: m.update({METADATA_KEY: b'{"format_version": 2}'}),
@@ -228,7 +228,7 @@ def test_shards_lost_after_opening_are_named(copied: Copy) -> None:
     Path(generation.locate(first)).write_text("nothing")
     with pytest.raises(CorruptGenerationError, match=r"00001-of-00002\.parquet is absent"):
         generation.read([second])
-    with pytest.raises(CorruptGenerationError, match="is no readable Parquet file"):
+    with pytest.raises(CorruptGenerationError, match="is not a readable Parquet file"):
         generation.read([first])
 
 

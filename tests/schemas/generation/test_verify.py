@@ -89,14 +89,16 @@ def test_another_format_version_is_refused(copied: Copy, version: object) -> Non
 def test_what_is_no_manifest_is_refused(copied: Copy, text: str) -> None:
     root = copied()
     (root / "manifest.json").write_text(text, encoding="latin-1")
-    with pytest.raises(CorruptGenerationError, match=r"manifest\.json is no (JSON|manifest)"):
+    with pytest.raises(CorruptGenerationError, match=r"manifest\.json is not (JSON|a manifest)"):
         open_generation(root)
 
 
 def test_an_unreadable_manifest_says_where(copied: Copy) -> None:
     root = copied()
     edit_manifest(root, lambda m: m["counts"]["items"].update(read="many"))
-    with pytest.raises(CorruptGenerationError, match=r"is no manifest: counts\.items\.read: Input"):
+    with pytest.raises(
+        CorruptGenerationError, match=r"is not a manifest: counts\.items\.read: Input"
+    ):
         open_generation(root)
 
 
