@@ -1,14 +1,14 @@
 """A brute-force reference of the contract: the content of the generation of a spec and an input.
 
 Plain dicts, lists and loops, without code of the pipeline or of this package: an independent oracle.
-`reference` is the entry and reads from top to bottom: items, users, interactions (reference_log.py).
-Cells become tokens in reference_features.py; reference_values.py reads raw tables.
+`reference` is the entry and reads from top to bottom: items, users (reference_rows.py), interactions
+(reference_log.py, reference_sequences.py). Cells become tokens in reference_features.py;
+reference_values.py reads raw tables.
 """
 
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,24 @@ from heterrec_schemas.testing.reference_features import (
     number_values,
     read_cell,
 )
-from heterrec_schemas.testing.reference_log import Event, Log, build_sequences, read_events
+from heterrec_schemas.testing.reference_log import Event, Log, read_events
+from heterrec_schemas.testing.reference_rows import (
+    KeptRows,
+    Reject,
+    Rejects,
+    key_is_integral,
+    one_row_per_key,
+    require_columns,
+)
+from heterrec_schemas.testing.reference_sequences import build_sequences
 from heterrec_schemas.testing.reference_values import (
     RawTable,
     RefusedError,
     Row,
-    is_integer_column,
     raw_text,
     read_table,
-    shown,
-    stable_hash,
     text_of,
 )
-
-Reject = tuple[str, str, str, str | None]
-"""source, column, reason, value."""
 
 
 @dataclass
@@ -79,7 +82,7 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     out = Reference()
     rejects = Rejects()
     table = read_table(spec["interactions"]["source"], input_dir)
-    _require_columns(table, _log_columns(spec))
+    require_columns(table, _log_columns(spec))
     catalogue = spec["items"].get("catalogue_vocabulary", {})
     buckets = catalogue.get("oov_buckets", 0)
 
@@ -133,62 +136,7 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     return out
 
 
-# --- rejects ---------------------------------------------------------------------------------
-
-PLACED = {
-    "malformed_row",
-    "missing_key",
-    "time_unreadable",
-    "time_out_of_range",
-    "order_unreadable",
-    "unknown_behaviour",
-    "unknown_item",
-}
-"""Reasons that concern one row alone, so that its position is determined."""
-
-
-class Rejects:
-    """Rejected rows and cells, and the rows of each source that they touch."""
-
-    def __init__(self) -> None:
-        self.entries: Counter[Reject] = Counter()
-        self.places: Counter[tuple[str, str, int, str]] = Counter()
-        self.tables: dict[str, RawTable] = {}
-        self.touched: dict[str, set[int]] = {}
-
-    def source(self, name: str, table: RawTable) -> None:
-        """Begin a source; its incomplete rows are rejects."""
-        self.tables[name] = table
-        self.touched[name] = set()
-        for row in sorted(table.short):
-            self.add(name, row, "", "malformed_row", None)
-
-    def add(self, source: str, row: int, column: str, reason: str, value: str | None) -> None:
-        """Count one reject of a row."""
-        self.entries[source, column, reason, value] += 1
-        self.touched[source].add(row)
-        if reason in PLACED:
-            self.places[source, *self.tables[source].places[row], reason] += 1
-
-    def check(self, limit: float) -> None:
-        """Raise RefusedError if the rejects of a source exceed a ratio."""
-        for source, table in self.tables.items():
-            ratio = Fraction(len(self.touched[source]), max(1, len(table.rows)))
-            if ratio > Fraction(str(limit)):
-                raise RefusedError(f"{source}: too many rejects, {float(ratio):.3g}")
-
-
 # --- a table of items or users ---------------------------------------------------------------
-
-
-@dataclass
-class Kept:
-    """The kept rows of a table: key text -> (position in the source, row)."""
-
-    rows: dict[str, tuple[int, Row]]
-    read: int
-    rejected: int
-    repeated: int
 
 
 def table_side(
@@ -199,19 +147,19 @@ def table_side(
     for k, join in enumerate(spec.get("joins", [])):
         tables.append((f"items.joins[{k}]", join["key"], read_table(join["source"], input_dir)))
     homes = _find_homes(spec, [table for _, _, table in tables])
-    side = ReferenceSide(integral=_key_is_integral(tables[0][2], tables[0][1]))
+    side = ReferenceSide(integral=key_is_integral(tables[0][2], tables[0][1]))
 
-    kept_of: list[Kept] = []
+    kept_of: list[KeptRows] = []
     for k, (name, key, table) in enumerate(tables):
-        _require_columns(table, [key])
-        _key_is_integral(table, key)
+        require_columns(table, [key])
+        key_is_integral(table, key)
         columns = {
             f["column"]: f["kind"] == "embedding"
             for f, home in zip(spec.get("features", []), homes, strict=True)
             if home == k
         }
         reason = duplicate if k == 0 else "duplicate_row"
-        kept_of.append(_one_row_per_key(name, table, key, columns, reason, rejects))
+        kept_of.append(one_row_per_key(name, table, key, columns, reason, rejects))
     side.keys = list(kept_of[0].rows)
     side.counts = {
         "read": kept_of[0].read,
@@ -244,63 +192,6 @@ def _find_homes(spec: Row, tables: list[RawTable]) -> list[int]:
     return homes
 
 
-def _require_columns(table: RawTable, names: list[str]) -> None:
-    absent = [name for name in names if not table.has(name)]
-    if absent:
-        raise RefusedError(f"the data lacks {absent}")
-
-
-def _key_is_integral(table: RawTable, key: str) -> bool:
-    cells = table.column(key)
-    if any(isinstance(c, float) and not math.isnan(c) and not c.is_integer() for c in cells):
-        raise RefusedError(f"the key {key} holds floats with fractions")
-    return bool(is_integer_column(cells))
-
-
-def _one_row_per_key(
-    source: str,
-    table: RawTable,
-    key: str,
-    columns: dict[str, bool],
-    duplicate: str,
-    rejects: Rejects,
-) -> Kept:
-    """Equal rows count as one; of different ones that with the smallest hash is kept.
-
-    `columns` maps the table's feature columns, in the spec's order, to whether they hold vectors.
-    """
-    rejects.source(source, table)
-    kept = Kept(rows={}, read=0, rejected=0, repeated=0)
-    groups: dict[str, dict[str, list[tuple[int, Row]]]] = {}
-    for position, row in enumerate(table.rows):
-        if row is None:
-            rejects.add(source, position, "", "malformed_row", None)
-            kept.read += 1
-            kept.rejected += 1
-            continue
-        text = text_of(row.get(key))
-        if text is None:
-            if position not in table.short:
-                rejects.add(source, position, key, "missing_key", None)
-            kept.read += 1
-            kept.rejected += 1
-            continue
-        cells = [raw_text(row.get(c), vector=vector) for c, vector in columns.items()]
-        joined = "\x1f".join([text, *cells])
-        groups.setdefault(text, {}).setdefault(joined, []).append((position, row))
-    for text, different in groups.items():
-        winner = min(different, key=stable_hash)
-        kept.rows[text] = different[winner][0]
-        for joined, copies in different.items():
-            kept.read += 1
-            kept.repeated += len(copies) - 1
-            if joined != winner:
-                kept.rejected += 1
-                position, row = copies[0]
-                rejects.add(source, position, key, duplicate, shown(row[key]))
-    return kept
-
-
 # --- items out of the log --------------------------------------------------------------------
 
 
@@ -309,10 +200,10 @@ def denormalised_items(spec: Row, table: RawTable, log: Log, rejects: Rejects) -
     seen: dict[str, list[Event]] = {}
     for event in log.readable_items:
         seen.setdefault(event.item, []).append(event)
-    side = ReferenceSide(keys=list(seen), integral=_key_is_integral(table, spec["key"]))
+    side = ReferenceSide(keys=list(seen), integral=key_is_integral(table, spec["key"]))
     side.counts = {"read": len(seen), "kept": len(seen), "rejected": 0, "repeated": 0}
     for feature in spec.get("features", []):
-        _require_columns(table, [feature["column"]])
+        require_columns(table, [feature["column"]])
         values = {key: _aggregate(feature, events, rejects) for key, events in seen.items()}
         raw_column = table.column(feature["column"])
         side.features[feature["name"]] = encode(feature, values, raw_column)

@@ -1,0 +1,131 @@
+"""The reference's rows: those that are kept, one per key, and rejects."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+
+from heterrec_schemas.testing.reference_values import (
+    RawTable,
+    RefusedError,
+    Row,
+    is_integer_column,
+    raw_text,
+    shown,
+    stable_hash,
+    text_of,
+)
+
+Reject = tuple[str, str, str, str | None]
+"""source, column, reason, value."""
+
+PLACED = {
+    "malformed_row",
+    "missing_key",
+    "time_unreadable",
+    "time_out_of_range",
+    "order_unreadable",
+    "unknown_behaviour",
+    "unknown_item",
+}
+"""Reasons that concern one row alone, so that its position is determined."""
+
+
+class Rejects:
+    """Rejected rows and cells, and the rows of each source that they touch."""
+
+    def __init__(self) -> None:
+        self.entries: Counter[Reject] = Counter()
+        self.places: Counter[tuple[str, str, int, str]] = Counter()
+        self.tables: dict[str, RawTable] = {}
+        self.touched: dict[str, set[int]] = {}
+
+    def source(self, name: str, table: RawTable) -> None:
+        """Begin a source; its incomplete rows are rejects."""
+        self.tables[name] = table
+        self.touched[name] = set()
+        for row in sorted(table.short):
+            self.add(name, row, "", "malformed_row", None)
+
+    def add(self, source: str, row: int, column: str, reason: str, value: str | None) -> None:
+        """Count one reject of a row."""
+        self.entries[source, column, reason, value] += 1
+        self.touched[source].add(row)
+        if reason in PLACED:
+            self.places[source, *self.tables[source].places[row], reason] += 1
+
+    def check(self, limit: float) -> None:
+        """Raise RefusedError if the rejects of a source exceed a ratio."""
+        for source, table in self.tables.items():
+            ratio = Fraction(len(self.touched[source]), max(1, len(table.rows)))
+            if ratio > Fraction(str(limit)):
+                raise RefusedError(f"{source}: too many rejects, {float(ratio):.3g}")
+
+
+@dataclass
+class KeptRows:
+    """The kept rows of a table: key text -> (position in the source, row)."""
+
+    rows: dict[str, tuple[int, Row]]
+    read: int
+    rejected: int
+    repeated: int
+
+
+def require_columns(table: RawTable, names: list[str]) -> None:
+    """Raise RefusedError if the table lacks a column."""
+    absent = [name for name in names if not table.has(name)]
+    if absent:
+        raise RefusedError(f"the data lacks {absent}")
+
+
+def key_is_integral(table: RawTable, key: str) -> bool:
+    """Whether a key column is int64; RefusedError if it holds fractions."""
+    cells = table.column(key)
+    if any(isinstance(c, float) and not math.isnan(c) and not c.is_integer() for c in cells):
+        raise RefusedError(f"the key {key} holds floats with fractions")
+    return bool(is_integer_column(cells))
+
+
+def one_row_per_key(
+    source: str,
+    table: RawTable,
+    key: str,
+    columns: dict[str, bool],
+    duplicate: str,
+    rejects: Rejects,
+) -> KeptRows:
+    """Equal rows count as one; of different ones that with the smallest hash is kept.
+
+    `columns` maps the table's feature columns, in the spec's order, to whether they hold vectors.
+    """
+    rejects.source(source, table)
+    kept = KeptRows(rows={}, read=0, rejected=0, repeated=0)
+    groups: dict[str, dict[str, list[tuple[int, Row]]]] = {}
+    for position, row in enumerate(table.rows):
+        if row is None:
+            rejects.add(source, position, "", "malformed_row", None)
+            kept.read += 1
+            kept.rejected += 1
+            continue
+        text = text_of(row.get(key))
+        if text is None:
+            if position not in table.short:
+                rejects.add(source, position, key, "missing_key", None)
+            kept.read += 1
+            kept.rejected += 1
+            continue
+        cells = [raw_text(row.get(c), vector=vector) for c, vector in columns.items()]
+        joined = "\x1f".join([text, *cells])
+        groups.setdefault(text, {}).setdefault(joined, []).append((position, row))
+    for text, different in groups.items():
+        winner = min(different, key=stable_hash)
+        kept.rows[text] = different[winner][0]
+        for joined, copies in different.items():
+            kept.read += 1
+            kept.repeated += len(copies) - 1
+            if joined != winner:
+                kept.rejected += 1
+                position, row = copies[0]
+                rejects.add(source, position, key, duplicate, shown(row[key]))
+    return kept
