@@ -59,7 +59,7 @@ def test_what_matches_nothing_is_refused_with_what_is_there(folder: Path) -> Non
         names(folder, "nowhere/a.csv")
     with pytest.raises(DataError, match="no file matches 'sub'"):
         names(folder, "sub")
-    with pytest.raises(SpecError, match=r"f\.txt cannot be told"):
+    with pytest.raises(SpecError, match=r"f\.txt is not clear"):
         names(folder, "f.txt")
 
 
