@@ -147,7 +147,9 @@ def test_a_failure_of_the_code_names_its_stage(shop: Shop, monkeypatch: pytest.M
     config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output))
     told: list[tuple[str, str]] = []
     with pytest.raises(RunError, match=r"^the run failed in the stage Splits: .*oh dear"):
-        build(config, tell=lambda event, **fields: told.append((event, fields.get("stage", ""))))
+        build(
+            config, on_event=lambda event, **fields: told.append((event, fields.get("stage", "")))
+        )
     assert ("stage_began", "Splits") in told
     assert ("stage", "Histories") in told
 

@@ -25,7 +25,7 @@ from heterrec_pipeline.runtime.dataflow.options import (
     template_location,
 )
 from heterrec_pipeline.runtime.dataflow.packages import staged_package
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.telemetry.stages import name_steps
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError, HeterrecError, RunError, from_wire
@@ -84,7 +84,7 @@ class Submission:
         until = time.monotonic() + limit
         while True:
             state = self._state()
-            METER.enter(f"Dataflow job {self.job_id} is {state.lower()}")
+            RECORDER.show(f"Dataflow job {self.job_id} is {state.lower()}")
             if PipelineState.is_terminal(state) or time.monotonic() > until:
                 return state
             time.sleep(POLL_SECONDS)
@@ -128,7 +128,7 @@ class Submission:
 
     def _stopped(self) -> BaseException:
         """Cancel, and clean up once no worker can write any more."""
-        METER.enter(f"cancelling the Dataflow job {self.job_id}")
+        RECORDER.show(f"cancelling the Dataflow job {self.job_id}")
         try:
             self.result.cancel()
             state = self._watched(CANCEL_SECONDS)
@@ -156,7 +156,6 @@ def submit(config: BuildConfig, options: PipelineOptions) -> Submission:
     Raises:
         HeterrecError: a mistake in the call, the spec or the data (exit code 2), or the job cannot be created (exit code 1).
     """
-    METER.reset()
     check_call(options, config.input, config.output)
     now = datetime.now(UTC)
     job = replace(make_job(config, now), spill=False)  # Dataflow's shuffle is not in memory
@@ -167,7 +166,6 @@ def submit(config: BuildConfig, options: PipelineOptions) -> Submission:
     try:
         if not dry:
             lease.begin(job.output, job.generation, now, engine=_engine(options))
-        METER.enter("submitting to Dataflow")
         with staged_package(options):
             result = _pipeline(job, options).run()
     except (Exception, KeyboardInterrupt) as error:

@@ -6,7 +6,7 @@ from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.telemetry.watching import Watching
+from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import found_in, stage_of
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
@@ -15,11 +15,11 @@ STOPPED = KeyboardInterrupt.__name__
 """Stands in the text of what the local engine makes of one."""
 
 
-def published(job: Job, swept: list[str], watching: Watching) -> BuildResult:
+def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
     """What a run that has ended well left behind."""
     text = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     manifest = Manifest.model_validate_json(text)
-    return BuildResult(job.root, manifest, swept, watching.metrics, watching.stages)
+    return BuildResult(job.root, manifest, swept, monitor.metrics, monitor.stages)
 
 
 def failure(job: Job, error: BaseException) -> BaseException:

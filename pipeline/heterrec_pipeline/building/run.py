@@ -19,8 +19,7 @@ from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runtime.dataflow.options import is_detached, on_dataflow
 from heterrec_pipeline.runtime.engines import engine_of
 from heterrec_pipeline.runtime.flags import use_stores
-from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.telemetry.watching import Tell, Watching, nobody
+from heterrec_pipeline.telemetry.monitor import BuildMonitor, OnEvent, ignore_event
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError
 
@@ -32,37 +31,36 @@ LOG = logging.getLogger(__name__)
 
 def build(
     config: BuildConfig,
-    announce: Callable[["Submission"], None] = lambda _: None,
-    tell: Tell = nobody,
+    on_submitted: Callable[["Submission"], None] = lambda _: None,
+    on_event: OnEvent = ignore_event,
 ) -> BuildResult:
     """Read, fit, encode, group, split, write, publish.
 
     Args:
         config: what to build.
-        announce: told of the job, once a remote service has taken it over.
-        tell: called as the build goes on, with the events `begin`, `stage_began` and `stage` and their fields.
+        on_submitted: told of the job, once a remote service has taken it over.
+        on_event: called as the build goes on, with the events `begin`, `stage_began` and `stage` and their fields.
 
     Raises:
         HeterrecError: a mistake in the call, the spec or the data (exit code 2), or a failed run (exit code 1).
             Nothing was published then, and an earlier generation is untouched.
     """
-    with Watching(config.profile, tell) as watching:
-        return _build(config, announce, watching)
+    with BuildMonitor(config.profile, on_event) as monitor:
+        return _build(config, on_submitted, monitor)
 
 
 def _build(
-    config: BuildConfig, announce: Callable[["Submission"], None], watching: Watching
+    config: BuildConfig, on_submitted: Callable[["Submission"], None], monitor: BuildMonitor
 ) -> BuildResult:
-    METER.reset()
     now = datetime.now(UTC)
     options = use_stores(config.pipeline_args)
     if on_dataflow(options):
-        return _build_on_dataflow(config, options, announce, watching)
+        return _build_on_dataflow(config, options, on_submitted, monitor)
     engine = engine_of(options)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
-    with watching.phase("check the spec and the input"):
+    with monitor.phase("check the spec and the input"):
         job = make_job(config, now)
-    _begin(watching, job, options)
+    _begin(monitor, job, options)
     swept = lease.sweep(job.output, now)
     for generation in swept:
         LOG.info("swept the leftovers of the dead build %s", generation)
@@ -70,22 +68,22 @@ def _build(
         lease.begin(job.output, job.generation, now)
         coder.register()
         with engine:
-            with watching.phase("draw the graph"):
+            with monitor.phase("draw the graph"):
                 pipeline = beam.Pipeline(options=options)
                 pipeline | "Generation" >> BuildGeneration(job=job)
-                watching.name_steps(pipeline)
-            with watching.phase("run the graph"):
+                monitor.name_steps(pipeline)
+            with monitor.phase("run the graph"):
                 result = engine.run(pipeline)
-            watching.ended(result)
+            monitor.ended(result)
     except (Exception, KeyboardInterrupt) as error:
         raise failure(job, error) from error
     finally:
         parts.forget()
-    return published(job, swept, watching)
+    return published(job, swept, monitor)
 
 
-def _begin(watching: Watching, job: Job, options: PipelineOptions) -> None:
-    watching.begin(
+def _begin(monitor: BuildMonitor, job: Job, options: PipelineOptions) -> None:
+    monitor.begin(
         generation=job.generation,
         name=job.spec.name,
         runner=options.view_as(StandardOptions).runner,
@@ -96,19 +94,19 @@ def _begin(watching: Watching, job: Job, options: PipelineOptions) -> None:
 def _build_on_dataflow(
     config: BuildConfig,
     options: PipelineOptions,
-    announce: Callable[["Submission"], None],
-    watching: Watching,
+    on_submitted: Callable[["Submission"], None],
+    monitor: BuildMonitor,
 ) -> BuildResult:
     if is_detached(options, no_wait=False):
         raise CallError("a dry run or a template's job has nothing to wait for: use submit()")
-    with watching.phase("submit the job"):
+    with monitor.phase("submit the job"):
         submission = submit(config)
-    _begin(watching, submission.job, options)
-    announce(submission)
-    with watching.phase("wait for the job"):
+    _begin(monitor, submission.job, options)
+    on_submitted(submission)
+    with monitor.phase("wait for the job"):
         submission.wait()
-    watching.ended(submission.result, datetime.fromisoformat(submission.job.created))
-    return published(submission.job, submission.swept, watching)
+    monitor.ended(submission.result, datetime.fromisoformat(submission.job.created))
+    return published(submission.job, submission.swept, monitor)
 
 
 def submit(config: BuildConfig) -> "Submission":

@@ -68,7 +68,7 @@ def build(
             from heterrec_pipeline.commands.display import progress, submitted, summary
             from heterrec_pipeline.runtime.dataflow.options import is_detached
             from heterrec_pipeline.runtime.flags import pipeline_options, with_runner
-            from heterrec_pipeline.telemetry.watching import nobody
+            from heterrec_pipeline.telemetry.monitor import ignore_event
 
         started = time.monotonic()
         flags = with_runner(runner, context.args)
@@ -88,14 +88,14 @@ def build(
             submitted(Console(markup=False), submission, as_json=as_json)
             return
 
-        def announce(submission: "Submission") -> None:
+        def on_submitted(submission: "Submission") -> None:
             if log:
                 log("submitted", **submission.in_short())
             else:
                 submitted(errors, submission)
 
         with progress(errors, quiet=quiet or log is not None):
-            result = run(config, announce, log or nobody)
+            result = run(config, on_submitted, log or ignore_event)
         seconds = round(time.monotonic() - started, 3)
         if log:
             log("published", **result.in_short(), seconds=seconds)

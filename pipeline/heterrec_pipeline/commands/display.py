@@ -14,7 +14,7 @@ from rich.text import Text
 from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.building.dataflow import Submission
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.telemetry.progress import progress_line
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
 
 LIVE_EVERY = 0.2
@@ -23,7 +23,7 @@ LINE_EVERY = 5.0
 
 @contextmanager
 def progress(console: Console, *, quiet: bool = False) -> Iterator[None]:
-    """Show the meter while the block runs: one live line on a terminal, plain lines otherwise."""
+    """Show the progress while the block runs: one live line on a terminal, plain lines otherwise."""
     if quiet:
         yield
         return
@@ -42,7 +42,7 @@ def _live(console: Console, done: threading.Event) -> None:
     started = time.monotonic()
     with console.status("starting") as status:
         while not done.wait(LIVE_EVERY):
-            line = Text(f"{time.monotonic() - started:5.0f} s  {METER.line()}")
+            line = Text(f"{time.monotonic() - started:5.0f} s  {progress_line()}")
             line.truncate(console.width - 3, overflow="ellipsis")  # the spinner stands before it
             status.update(line)
 
@@ -51,7 +51,7 @@ def _lines(console: Console, done: threading.Event) -> None:
     started = time.monotonic()
     last = ""
     while not done.wait(LINE_EVERY):
-        line = METER.line()
+        line = progress_line()
         if line != last:
             seconds = time.monotonic() - started
             console.print(

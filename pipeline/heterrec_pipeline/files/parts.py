@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import pyarrow as pa
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.telemetry.spans import FETCHED, SPILLED, moving
+from heterrec_pipeline.telemetry.recorder import FETCHED, SPILLED, moving
 
 Made = TypeVar("Made")
 KEPT = 16

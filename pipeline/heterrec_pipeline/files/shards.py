@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.telemetry.spans import WRITTEN, moving
+from heterrec_pipeline.telemetry.recorder import WRITTEN, moving
 from heterrec_schemas.tables import ROW_GROUP
 
 
@@ -99,7 +99,10 @@ def new_shard(
         RunError: the file cannot be written.
     """
     temporary = _temporary(root, path)
-    with moving(WRITTEN, f"write {path}") as moved, storage.open_write(temporary) as out:
+    with (
+        moving(WRITTEN, f"write {path}", table_of(path)) as moved,
+        storage.open_write(temporary) as out,
+    ):
         with parquet_writer(pa.PythonFile(out, mode="w"), schema, plain) as parquet:
             writer = ShardWriter(parquet, row_group)
             yield writer
@@ -126,6 +129,12 @@ def write_text(root: str, path: str, text: str) -> Written:
         sha256 = storage.write_bytes(temporary, data)
         moved.add(0, len(data))
     return Written(temporary, path, -1, len(data), sha256)
+
+
+def table_of(path: str) -> str:
+    """The table that a file of a generation belongs to: its folder, or `sequences/<split>`."""
+    folder, name = posixpath.split(path)
+    return f"{folder}/{name.split('-')[0]}" if folder == "sequences" else folder
 
 
 def _temporary(root: str, path: str) -> str:

@@ -13,7 +13,6 @@ from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.keys.row_filter import ids_in
 from heterrec_pipeline.reading.read import file_of, short_rows
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import bucket_ids
 from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.cut import as_frame
@@ -94,7 +93,6 @@ def join_items(spec: FeatureSpec, element: tuple[Any, dict[str, Iterable[Any]]])
     """A bucket's item ids and the rows of the log that name its items, to the columns of the shuffle."""
     log = spec.interactions
     _, pieces = element
-    METER.enter("joining interactions")
     index = bucket_ids(pieces["ids"])
     for piece in pieces["log"]:
         kept, unknown = known_rows(spec, as_frame(load(piece)), index)

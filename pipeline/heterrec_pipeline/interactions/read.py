@@ -13,7 +13,6 @@ from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, read_split
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.rejects import Reason
@@ -119,7 +118,6 @@ def read_log(columns: list[str], split: Split, *, report: bool = True) -> Iterat
     for batch in prefetched(read_split(split, columns)):
         if report:
             rows = len(batch.table) + len(batch.bad)
-            METER.read(INTERACTIONS, rows)
             yield report_count("interactions.read", rows)
             yield report_count("interactions.malformed", len(batch.bad))
             bad = [(b.row, "", b.reason, b.text) for b in batch.bad]

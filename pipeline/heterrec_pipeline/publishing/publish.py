@@ -17,8 +17,7 @@ from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.telemetry import metrics
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import spec_sha256
@@ -45,9 +44,8 @@ LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarr
 
 def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
     """Input files to what the manifest says of them: SHA-256 on local disks, the store's etag elsewhere."""
-    METER.enter("hashing the input")
-    metrics.count("inputs.files", len(files))
-    metrics.count("inputs.bytes", sum(f.bytes for f in files))
+    RECORDER.count("inputs.files", len(files))
+    RECORDER.count("inputs.bytes", sum(f.bytes for f in files))
     with ThreadPoolExecutor(max_workers=4) as pool:
         yield from pool.map(_input_entry, files)
 
@@ -80,7 +78,6 @@ def publish_generation(
     user_fitted: dict[str, Fitted],
 ) -> Iterator[Manifest]:
     """All reports to the manifest. A second try after a failure finds the settled files and goes on."""
-    METER.enter("publishing")
     job = job
     found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
     check(job, found)

@@ -15,7 +15,6 @@ from heterrec_pipeline.features.fitted import missing_token
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.interactions.times import day_of
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
 from heterrec_pipeline.wiring.reports import report_count
 from heterrec_schemas.feature_spec import FeatureSpec
@@ -146,7 +145,6 @@ def build_histories(
         return
     rows = pl.concat(frames)
     del frames
-    METER.enter("sorting histories")
     kept, counts = histories(job.spec, rows)
     del rows
     for name, count in counts.items():

@@ -17,7 +17,6 @@ from apache_beam.pvalue import TaggedOutput
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_schemas.feature_spec import FeatureSpec, LeaveOneOut, Temporal
 from heterrec_schemas.manifest import SPLITS
 
@@ -196,7 +195,6 @@ def split_histories_part(job: Job, element: tuple[int, TableRef], cuts: Cuts) ->
     """Parts of histories to parts of each split's rows: ((split, shard), part)."""
     bucket, part = element
     spec = job.spec
-    METER.enter("splitting histories")
     kept = load(part)
     items = kept["item_index"].combine_chunks()
     start_U = items.offsets.to_numpy().astype(np.int64) if len(kept) else np.zeros(1, np.int64)

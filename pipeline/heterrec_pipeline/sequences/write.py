@@ -16,7 +16,6 @@ from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.interactions.read import LOG_SEEN
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.wiring.reports import report_count, report_file
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import FeatureEntry
@@ -58,7 +57,6 @@ def write_sequence_shard(
         for part in sorted(p for p in parts if p is not None):
             rows = load(part)
             sink.write(finished(rows, schema, tokens, spec.first_item_index))
-    METER.wrote(split, done[0].rows)
     yield report_count(f"sequences.{split}", done[0].rows)
     yield report_file(done[0])
 

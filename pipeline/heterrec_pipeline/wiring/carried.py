@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from heterrec_pipeline.telemetry import spans
+from heterrec_pipeline.telemetry.recorder import record_call
 from heterrec_schemas.errors import HeterrecError
 
 
@@ -13,9 +13,9 @@ def carried(process: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any
 
     @functools.wraps(process)
     def wrapper(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        watch, element = getattr(args[0], "watch", None), args[1] if len(args) > 1 else None
+        info, element = getattr(args[0], "info", None), args[1] if len(args) > 1 else None
         try:
-            with spans.step(watch, process.__name__, element):
+            with record_call(info, process.__name__, element):
                 yield from process(*args, **kwargs) or ()
         except HeterrecError as error:
             raise RuntimeError(f"{error.message} {error.to_wire()}") from error

@@ -8,7 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from heterrec_pipeline.files.shards import Written
-from heterrec_pipeline.telemetry import metrics
+from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_schemas.rejects import REJECTS_SCHEMA, VALUE_CHARACTERS, Reason
 
 RejectedCell = tuple[int, str, Reason, str | None]
@@ -20,7 +20,7 @@ FILES = "files"
 
 def report_count(name: str, value: int) -> beam.pvalue.TaggedOutput:
     """A count for the manifest, which Beam's metrics show too."""
-    metrics.count(name, value)
+    RECORDER.count(name, value)
     return beam.pvalue.TaggedOutput(COUNTS, (name, value))
 
 
@@ -33,7 +33,7 @@ def report_rejects(
         return
     numbers, columns, reasons, values = zip(*rows, strict=True)
     for reason, entries in Counter(reasons).items():
-        metrics.count(f"rejects.{reason}", entries)
+        RECORDER.count(f"rejects.{reason}", entries)
     table = pa.table(
         [
             pa.array([source] * len(rows), pa.string()),
@@ -56,9 +56,9 @@ def report_file(file: Written) -> beam.pvalue.TaggedOutput:
 
 def count_file(file: Written) -> None:
     """Show a file of the manifest in Beam's metrics."""
-    metrics.count("files.count", 1)
-    metrics.count("files.rows", max(file.rows, 0))
-    metrics.count("files.bytes", file.bytes)
+    RECORDER.count("files.count", 1)
+    RECORDER.count("files.rows", max(file.rows, 0))
+    RECORDER.count("files.bytes", file.bytes)
 
 
 @dataclass

@@ -12,8 +12,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.typehints.decorators import IOTypeHints
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from heterrec_pipeline.telemetry import spans
-from heterrec_pipeline.telemetry.spans import Watch
+from heterrec_pipeline.telemetry.recorder import StepInfo, record_call
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
 from heterrec_schemas.errors import HeterrecError
 
@@ -50,7 +49,7 @@ def _with_key(table: pa.Table) -> tuple[int, pa.Table]:
 class Each(beam.DoFn):
     """A plain generator function as a DoFn: its calls are timed, and its errors keep their class on the way to the caller."""
 
-    watch: Watch | None = None
+    info: StepInfo | None = None
     """Name and build of the step; set when the graph is drawn."""
 
     def __init__(self, fn: StepFn) -> None:
@@ -64,15 +63,15 @@ class Each(beam.DoFn):
 
     def process(self, element: Any, *side_inputs: Any) -> Iterator[Any]:
         """Yield what the function yields for one element."""
-        with watched(self.watch, "process", element):
+        with step_call(self.info, "process", element):
             yield from self.fn(element, *side_inputs) or ()
 
 
 @contextmanager
-def watched(watch: Watch | None, call: str, element: object = None) -> Iterator[None]:
+def step_call(info: StepInfo | None, call: str, element: object = None) -> Iterator[None]:
     """Time a call of a step. An error of the project is raised as a `RuntimeError` from which `worker_errors` restores it."""
     try:
-        with spans.step(watch, call, element):
+        with record_call(info, call, element):
             yield
     except HeterrecError as error:
         raise RuntimeError(f"{error.message} {error.to_wire()}") from error

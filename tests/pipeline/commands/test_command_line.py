@@ -17,7 +17,7 @@ from corner_shop import COMMAND, PROGRESS, Shop, environment, heterrec
 from rich.console import Console
 
 from heterrec_pipeline.commands import display
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.telemetry.recorder import RECORDER
 
 COMMANDS = ("build", "validate", "plan", "inspect", "embed")
 
@@ -112,15 +112,15 @@ def test_a_build_for_scripts(shop: Shop) -> None:
 def test_plain_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(display, "LINE_EVERY", 0.01)
     text = io.StringIO()
-    METER.reset()
+    RECORDER.begin(0)
     with display.progress(Console(file=text, force_terminal=False, width=20)):
         for k in range(3):
-            METER.read("interactions", 1000 * (k + 1))
+            RECORDER.count("interactions.read", 1000 * (k + 1))
             time.sleep(0.1)
-    METER.reset()
+    RECORDER.begin(0)
     lines = text.getvalue().splitlines()
     assert [line.split(" s  ")[1] for line in lines] == [
-        f"reading interactions  (interactions {n:,} read)" for n in (1000, 3000, 6000)
+        f"starting  (interactions {n:,} read)" for n in (1000, 3000, 6000)
     ]
     assert all(PROGRESS.match(line) for line in lines)
 

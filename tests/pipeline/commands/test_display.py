@@ -7,7 +7,7 @@ from rich.console import Console
 
 from heterrec_pipeline import BuildResult
 from heterrec_pipeline.commands import display
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_schemas.manifest import (
     Counts,
     FeatureEntry,
@@ -27,15 +27,15 @@ class Waited:
 
     def wait(self, seconds: float) -> bool:
         self.left -= 1
-        METER.read("log", 1)
+        RECORDER.count("log.rows", 1)
         return self.left < 0
 
 
 @pytest.fixture(autouse=True)
-def meter() -> Iterator[None]:
-    METER.reset()
+def fresh() -> Iterator[None]:
+    RECORDER.begin(0)
     yield
-    METER.reset()
+    RECORDER.begin(0)
 
 
 def console(*, terminal: bool = False) -> Console:
@@ -52,13 +52,13 @@ def test_lines_are_printed_when_something_has_moved() -> None:
     display._lines(to, Waited(3))  # type: ignore[arg-type]
     lines = said(to).splitlines()
     assert [line.split(" s  ")[1] for line in lines] == [
-        f"reading log  (log {k} read)" for k in (1, 2, 3)
+        f"starting  (log {k} read)" for k in (1, 2, 3)
     ]
 
 
 def test_the_same_line_is_not_printed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     to = console()
-    monkeypatch.setattr(METER, "line", lambda: "[bold]the same[/bold]")
+    monkeypatch.setattr(display, "progress_line", lambda: "[bold]the same[/bold]")
     display._lines(to, Waited(3))  # type: ignore[arg-type]
     assert said(to).count("[bold]the same[/bold]") == 1, "and it is no markup"
 
@@ -66,7 +66,7 @@ def test_the_same_line_is_not_printed_twice(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_terminal_gets_one_live_line() -> None:
     to = console(terminal=True)
     display._live(to, Waited(2))  # type: ignore[arg-type]
-    assert "reading log  (log 2 read)" in said(to)
+    assert "starting  (log 2 read)" in said(to)
 
 
 @pytest.mark.parametrize("quiet", [True, False])
