@@ -380,13 +380,13 @@ def files_of_one_source_disagree(shop: Shop) -> None:
 
 
 @refused(
-    "interactions: 4 of 204 rows (2.0%) were set aside",
+    "interactions: 4 of 204 rows (2.0%) were rejected",
     "limits.max_reject_ratio allows (1.0%)",
     "time_unreadable dominates with 3 entries",
     "log.csv row 200, column 'time': got 'yesterday'",
     "log.csv row 201, column 'time': got ' '",
     "log.csv row 202, column 'time': got '17e'",
-    "Mend the input or the spec, or raise the limit.",
+    "Fix the input or the spec, or raise the limit.",
 )
 def too_many_bad_times(shop: Shop) -> None:
     times = ["yesterday", " ", "17e", "-1"]
@@ -394,7 +394,7 @@ def too_many_bad_times(shop: Shop) -> None:
 
 
 @refused(
-    "items: 1 of 21 rows (4.8%) were set aside",
+    "items: 1 of 21 rows (4.8%) were rejected",
     "duplicate_item dominates with 1 entry",
     "items.csv row 20, column 'item_id': got 'i00'",
 )
@@ -406,7 +406,7 @@ def item_key_twice(shop: Shop) -> None:
 
 
 @refused(
-    "items.joins[0]: 3 of 20 rows (15.0%) were set aside",
+    "items.joins[0]: 3 of 20 rows (15.0%) were rejected",
     "wrong_width dominates with 2 entries",
     "vectors.parquet row 3, column 'vector': got 'width 3: [1.0, 1.0, 1.0, ...]'",
 )
@@ -666,7 +666,7 @@ def test_below_the_ratio_bad_rows_are_set_aside(shop: Shop) -> None:
     for *_, reason, _ in rejects:
         reasons[reason] = reasons.get(reason, 0) + 1
     assert manifest["rejects"] == reasons
-    assert "Set aside (rejects/): duplicate_item 1, " in done.out
+    assert "Rejected (rejects/): duplicate_item 1, " in done.out
     _tokens_of_bad_cells_are_missing(shop)
 
 

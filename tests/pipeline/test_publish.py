@@ -104,7 +104,7 @@ def test_a_killed_build_leaves_the_earlier_generation_whole(shop: Shop) -> None:
     assert whole(shop) == shop.latest() not in finished
     assert shop.generations() == sorted([*finished, shop.latest()])
     for generation in left:
-        assert f"Swept the leftovers of the dead build {generation}" in done.out
+        assert f"Deleted the leftovers of the dead build {generation}" in done.out
     # Whatever was killed, a finished generation has nothing that its manifest does not list.
     listed = {f["path"] for f in shop.manifest()["files"]} | {"manifest.json"}
     root = _folder(shop, shop.latest())

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import StandardOptions
 
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.building.outcome import failure, published
@@ -18,7 +19,6 @@ from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runtime.dataflow.options import is_detached, on_dataflow
 from heterrec_pipeline.runtime.engines import engine_of
-from heterrec_pipeline.runtime.flags import use_stores
 from heterrec_pipeline.telemetry.monitor import BuildMonitor, OnEvent, ignore_event
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError
@@ -27,49 +27,49 @@ if TYPE_CHECKING:
     from heterrec_pipeline.building.dataflow import Submission
 
 LOG = logging.getLogger(__name__)
+OnSubmitted = Callable[["Submission"], None]
 
 
 def build(
     config: BuildConfig,
-    on_submitted: Callable[["Submission"], None] = lambda _: None,
+    on_submitted: OnSubmitted = lambda _: None,
     on_event: OnEvent = ignore_event,
 ) -> BuildResult:
     """Read, fit, encode, group, split, write, publish.
 
     Args:
-        config: what to build.
-        on_submitted: told of the job, once a remote service has taken it over.
-        on_event: called as the build goes on, with the events `begin`, `stage_began` and `stage` and their fields.
+        config: the build.
+        on_submitted: called when a remote service has accepted the job.
+        on_event: called during the build with the events `begin`, `stage_began` and `stage` and their fields.
 
     Raises:
-        HeterrecError: a mistake in the call, the spec or the data (exit code 2), or a failed run (exit code 1).
-            Nothing was published then, and an earlier generation is untouched.
+        HeterrecError: an error in the call, the spec or the data (exit code 2), or a failed run (exit code 1).
+            Nothing was published then, and earlier generations are unchanged.
     """
+    FileSystems.set_options(config.options)
     with BuildMonitor(config.profile, on_event) as monitor:
-        return _build(config, on_submitted, monitor)
+        if on_dataflow(config.options):
+            return _build_on_dataflow(config, on_submitted, monitor)
+        return _build_here(config, monitor)
 
 
-def _build(
-    config: BuildConfig, on_submitted: Callable[["Submission"], None], monitor: BuildMonitor
-) -> BuildResult:
+def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
+    """Build on an engine that this process starts, or waits for."""
     now = datetime.now(UTC)
-    options = use_stores(config.pipeline_args)
-    if on_dataflow(options):
-        return _build_on_dataflow(config, options, on_submitted, monitor)
-    engine = engine_of(options)
+    engine = engine_of(config.options)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     with monitor.phase("check the spec and the input"):
         job = make_job(config, now)
-    _begin(monitor, job, options)
+    _begin(monitor, job, config)
     swept = lease.sweep(job.output, now)
     for generation in swept:
-        LOG.info("swept the leftovers of the dead build %s", generation)
+        LOG.info("deleted the leftovers of the dead build %s", generation)
     try:
         lease.begin(job.output, job.generation, now)
         coder.register()
         with engine:
             with monitor.phase("draw the graph"):
-                pipeline = beam.Pipeline(options=options)
+                pipeline = beam.Pipeline(options=config.options)
                 pipeline | "Generation" >> BuildGeneration(job=job)
                 monitor.name_steps(pipeline)
             with monitor.phase("run the graph"):
@@ -82,26 +82,14 @@ def _build(
     return published(job, swept, monitor)
 
 
-def _begin(monitor: BuildMonitor, job: Job, options: PipelineOptions) -> None:
-    monitor.begin(
-        generation=job.generation,
-        name=job.spec.name,
-        runner=options.view_as(StandardOptions).runner,
-        output=job.output,
-    )
-
-
 def _build_on_dataflow(
-    config: BuildConfig,
-    options: PipelineOptions,
-    on_submitted: Callable[["Submission"], None],
-    monitor: BuildMonitor,
+    config: BuildConfig, on_submitted: OnSubmitted, monitor: BuildMonitor
 ) -> BuildResult:
-    if is_detached(options, no_wait=False):
+    if is_detached(config.options, no_wait=False):
         raise CallError("a dry run or a template's job has nothing to wait for: use submit()")
     with monitor.phase("submit the job"):
         submission = submit(config)
-    _begin(monitor, submission.job, options)
+    _begin(monitor, submission.job, config)
     on_submitted(submission)
     with monitor.phase("wait for the job"):
         submission.wait()
@@ -109,12 +97,22 @@ def _build_on_dataflow(
     return published(submission.job, submission.swept, monitor)
 
 
+def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:
+    monitor.begin(
+        generation=job.generation,
+        name=job.spec.name,
+        runner=config.options.view_as(StandardOptions).runner,
+        output=job.output,
+    )
+
+
 def submit(config: BuildConfig) -> "Submission":
-    """Hand a build to Dataflow and return; its job goes on and publishes by itself.
+    """Submit a build to Dataflow without waiting for it; the job publishes by itself.
 
     Raises:
-        HeterrecError: a mistake in the call, the spec or the data, or the job cannot be created.
+        HeterrecError: an error in the call, the spec or the data, or the job cannot be created.
     """
-    from heterrec_pipeline.building.dataflow import submit as hand_over
+    from heterrec_pipeline.building.dataflow import submit_job
 
-    return hand_over(config, use_stores(config.pipeline_args))
+    FileSystems.set_options(config.options)
+    return submit_job(config)

@@ -1,6 +1,6 @@
-"""Parts: Arrow files by which one step hands large tables to the next, so that no shuffle has to hold them.
+"""Parts: Arrow files through which a step passes large tables to the next, so that no shuffle has to hold them.
 
-A part belongs to one attempt of one bundle; only the reference that a finished bundle has emitted makes it count.
+A part belongs to one attempt of one bundle. It is used only if the attempt finishes and emits a reference to it.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from heterrec_pipeline.telemetry.recorder import FETCHED, SPILLED, moving
 
 Made = TypeVar("Made")
 KEPT = 16
-"""How many tables a process keeps of each kind."""
+"""Number of results that a process caches per function."""
 _forgetters: list[Callable[[], None]] = []
 
 
@@ -26,8 +26,8 @@ class TableRef(NamedTuple):
         order: position among the other tables of its shard.
         table: name of the table of the job that it was made from.
         path: the file.
-        batch: number of a record batch; None for the whole file, which many workers load and keep.
-        rows: number of rows, where it is known.
+        batch: number of a record batch; None for the whole file, which many workers load and cache.
+        rows: number of rows, if known.
     """
 
     order: int
@@ -58,7 +58,7 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> TableRef:
-    """Write a table that many workers will look into, or (with the rows of a `batch`) one that is read piece by piece."""
+    """Write a table that many workers load, or (with the rows per `batch`) one that is read batch by batch."""
     path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
     with moving(SPILLED, f"spill {stem}") as moved:
         with (
@@ -71,7 +71,7 @@ def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> 
 
 
 def stored_batches(ref: TableRef) -> Iterator[pa.Table]:
-    """A stored table piece by piece, one in memory at a time."""
+    """The batches of a stored table, one in memory at a time."""
     with storage.open_arrow(ref.path) as handle:
         reader = pa.ipc.open_file(handle)
         for k in range(reader.num_record_batches):
@@ -79,7 +79,7 @@ def stored_batches(ref: TableRef) -> Iterator[pa.Table]:
 
 
 def load(table: pa.Table | TableRef) -> pa.Table:
-    """A table itself, or the one behind a reference; a whole file stays loaded in this process."""
+    """The table itself, or the referenced one; this process caches whole files."""
     if isinstance(table, pa.Table):
         return table
     return _load_whole(table) if table.batch is None else _load_batch(table)
@@ -93,12 +93,12 @@ def _load_batch(ref: TableRef) -> pa.Table:
 
 
 def row_count(table: pa.Table | TableRef) -> int:
-    """How many rows a table has, without opening it."""
+    """Number of rows of a table, without loading it."""
     return len(table) if isinstance(table, pa.Table) else table.rows
 
 
 def once_a_process(make: Callable[[TableRef], Made]) -> Callable[[TableRef], Made]:
-    """Decorate what is made of a stored table: this process makes it once, and keeps it until `forget`."""
+    """Decorate a function of a reference: this process calls it once per reference, and caches the result until `forget`."""
     kept = lru_cache(maxsize=KEPT)(make)
     _forgetters.append(kept.cache_clear)
     return kept
@@ -113,6 +113,6 @@ def _load_whole(ref: TableRef) -> pa.Table:
 
 
 def forget() -> None:
-    """Let go of everything that was kept `once_a_process`."""
+    """Clear the caches of `once_a_process`."""
     for clear in _forgetters:
         clear()

@@ -1,4 +1,4 @@
-"""The publisher's wiring: counts added up, rejects written, inputs hashed, then one step that commits."""
+"""Wiring of publishing: sum the counts, write the rejects, hash the inputs, then commit in one step."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from heterrec_schemas.manifest import Manifest
 
 @dataclass(eq=False, kw_only=True)
 class PublishGeneration(Composite):
-    """Everything that was reported to a manifest; it waits for all files by taking them as side inputs."""
+    """All reports to the manifest; side inputs make the commit wait for all files."""
 
     job: Job
     catalogue: CatalogueOutput
@@ -29,7 +29,7 @@ class PublishGeneration(Composite):
     ledger: Ledger
 
     def expand(self, root: beam.Pipeline) -> PCollection:
-        """Gather, then publish once."""
+        """Collect the reports, then publish once."""
         job, ledger = self.job, self.ledger
         rejects = ledger.all(REJECTS) | "write rejects" >> AllToOne(
             fn=partial(write_rejects, job), ledger=ledger, kind=Any

@@ -13,9 +13,10 @@ from heterrec_pipeline.wiring.step import step_call
 
 
 class Buffered(beam.DoFn):
-    """Buffers tables, or (key, table), and calls a function with all of them when there are enough bytes, and per bundle."""
+    """Buffers tables, or (key, table), and calls a function with them at `enough` bytes and at the end of a bundle."""
 
     info: StepInfo | None = None
+    """Name and build of the step; set by `name_steps`."""
 
     def __init__(self, fn: Callable[[list[Any]], Iterator[Any]], enough: int) -> None:
         """Call `fn` with a list of at least one element once the buffered tables reach `enough` bytes."""
@@ -28,7 +29,7 @@ class Buffered(beam.DoFn):
         self._bytes = 0
 
     def process(self, element: Any) -> Iterator[Any]:
-        """Buffer an element; yield outputs when there are enough."""
+        """Buffer an element; yield outputs once the buffer is full."""
         with step_call(self.info, "process", element):
             table = element if isinstance(element, pa.Table) else element[1]
             self._buffer.append(element)
@@ -37,7 +38,7 @@ class Buffered(beam.DoFn):
                 yield from self._flush()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Yield the outputs of the rest."""
+        """Yield the outputs of the remaining elements."""
         with step_call(self.info, "finish_bundle"):
             for value in self._flush():
                 yield GlobalWindows.windowed_value(value)

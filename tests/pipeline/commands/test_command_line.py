@@ -16,7 +16,7 @@ import pytest
 from corner_shop import COMMAND, PROGRESS, Shop, environment, heterrec
 from rich.console import Console
 
-from heterrec_pipeline.commands import display
+from heterrec_pipeline.commands import build_display
 from heterrec_pipeline.telemetry.recorder import RECORDER
 
 COMMANDS = ("build", "validate", "plan", "inspect", "embed")
@@ -110,10 +110,10 @@ def test_a_build_for_scripts(shop: Shop) -> None:
 
 
 def test_plain_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "LINE_EVERY", 0.01)
+    monkeypatch.setattr(build_display, "LINE_EVERY", 0.01)
     text = io.StringIO()
     RECORDER.begin(0)
-    with display.progress(Console(file=text, force_terminal=False, width=20)):
+    with build_display.show_progress(Console(file=text, force_terminal=False, width=20)):
         for k in range(3):
             RECORDER.count("interactions.read", 1000 * (k + 1))
             time.sleep(0.1)
@@ -144,8 +144,8 @@ def test_a_live_line_on_a_terminal(shop: Shop) -> None:
     os.close(master)
     assert process.wait() == 0
     assert "\x1b[2K" in text
-    # The line shows where the run stands every fifth of a second; which stages it meets is chance.
-    assert re.search(r"\d s  [a-z]+ing ", text)
+    # The line is updated every fifth of a second; which of the steps it shows is chance.
+    assert re.search(r"\d s  ([A-Z][\w ]*/[a-z]|run the graph)", text)
     assert " read" in text
     # One line that is written over and over, and is gone at the end; nothing is wrapped.
     assert re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]", "", text).count("\n") <= 1
@@ -200,7 +200,7 @@ def test_validate_finds_bad_rows(shop: Shop) -> None:
     assert done.code == 2
     body = json.loads(done.out)
     assert [m[:51] for m in body["mistakes"]] == [
-        "items: 1 of 21 sampled rows would be set aside, mor"
+        "items: 1 of 21 sampled rows would be rejected, more "
     ]
     words = [
         "items: 1 of 21 sampled rows: not_a_number; items.csv row 20, column 'price': got 'cheap'",

@@ -18,7 +18,7 @@ from heterrec_pipeline.runtime.dataflow.options import (
     is_detached,
     job_name,
     on_dataflow,
-    settle,
+    set_defaults,
 )
 from heterrec_schemas.errors import CallError
 
@@ -100,7 +100,7 @@ def test_files_out_of_the_workers_reach_are_refused(tmp_path: Path) -> None:
 def test_what_the_call_leaves_open_is_filled_in(tmp_path: Path) -> None:
     job = job_named("Amazon Beauty", tmp_path)
     settled = options(*WHOLE)
-    settle(settled, job)
+    set_defaults(settled, job)
     worker, cloud = settled.view_as(WorkerOptions), settled.view_as(GoogleCloudOptions)
     assert (worker.machine_type, worker.max_num_workers) == ("n2-standard-4", 16)
     assert settled.view_as(DebugOptions).number_of_worker_harness_threads == 2
@@ -121,7 +121,7 @@ def test_what_the_call_names_is_kept(tmp_path: Path) -> None:
         "--job_name=nightly",
         "--labels=team=search",
     )
-    settle(given, job_of(spec_of(), tmp_path))
+    set_defaults(given, job_of(spec_of(), tmp_path))
     worker, cloud = given.view_as(WorkerOptions), given.view_as(GoogleCloudOptions)
     assert (worker.machine_type, worker.max_num_workers) == ("n2-highmem-8", 40)
     assert given.view_as(DebugOptions).number_of_worker_harness_threads == 1
@@ -131,7 +131,7 @@ def test_what_the_call_names_is_kept(tmp_path: Path) -> None:
 
 def test_more_workers_at_the_start_raise_the_bound(tmp_path: Path) -> None:
     given = options(*WHOLE, "--num_workers=30")
-    settle(given, job_of(spec_of(), tmp_path))
+    set_defaults(given, job_of(spec_of(), tmp_path))
     assert given.view_as(WorkerOptions).max_num_workers == 30
 
 

@@ -76,7 +76,7 @@ def test_a_dry_run_validates_and_leaves_no_trace(
     before = bucket.names()
     done = call("--", *flags, "--dry_run=True")
     assert done.code == 0, done.err
-    assert re.search(r"The graph is whole: \d+ steps. Nothing was staged", done.out)
+    assert re.search(r"The graph is valid: \d+ steps. Nothing was staged", done.out)
     assert (bucket.names(), service.job) == (before, {})
 
 
@@ -193,7 +193,7 @@ def test_stopping_the_command_cancels_the_job(
 def test_what_a_running_job_writes_to_is_never_deleted(
     bucket: Bucket, flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither when the job cannot be cancelled, nor when it can no longer be watched."""
+    """Neither when the job cannot be cancelled, nor when its state cannot be read."""
     from heterrec_pipeline.building import dataflow as submission
 
     def unreachable(*_: Any) -> str:
@@ -205,10 +205,10 @@ def test_what_a_running_job_writes_to_is_never_deleted(
     )
     done = call("--", *flags)
     assert done.code == 1
-    assert f"{JOB_ID} can no longer be watched: no network. It may go on" in done.err
+    assert f"{JOB_ID} can no longer be polled: no network. It may continue" in done.err
     folder = f"out/generations/{generation_in(bucket)}/"
     assert bucket.names(folder) == [f"{folder}building.json"]
-    monkeypatch.setattr(submission.Submission, "_watched", _stop)
+    monkeypatch.setattr(submission.Submission, "_poll", _stop)
     done = call("--", *flags)
     assert done.code == 1
     assert f"the Dataflow job {JOB_ID} is not known to have ended. Cancel it at http" in done.err

@@ -24,7 +24,7 @@ from heterrec_pipeline.sequences.histories import (
     with_user_tokens,
 )
 from heterrec_pipeline.wiring.buffered import Buffered
-from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
+from heterrec_pipeline.wiring.cut import range_numbers
 from heterrec_pipeline.wiring.reports import COUNTS
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import stable_hash
@@ -245,7 +245,7 @@ USERS = st.lists(st.text(max_size=3), max_size=20)
 def test_buckets_are_ranges_of_hashes_within_a_shard(
     users: list[str], shards: int, ranges: int
 ) -> None:
-    found = bucket_numbers(pl.Series(users, dtype=pl.String), shards, ranges).tolist()
+    found = range_numbers(pl.Series(users, dtype=pl.String), shards, ranges).tolist()
     hashes = [stable_hash(u) for u in users]
     assert [b // ranges for b in found] == [h % shards for h in hashes]
     assert [b % ranges for b in found] == [(h >> 32) * ranges >> 32 for h in hashes]
@@ -276,7 +276,7 @@ def test_rows_go_to_their_buckets_in_few_pieces(flush_bytes: int) -> None:
         assert len(pieces) == (6 if flush_bytes > 1 else 12)
         for bucket, piece in pieces:
             assert piece.schema.equals(table.schema)
-            assert set(bucket_numbers(pl.Series(piece["user"]), 3, 2)) == {bucket}
+            assert set(range_numbers(pl.Series(piece["user"]), 3, 2)) == {bucket}
         rows = [row for _, piece in pieces for row in piece.to_pylist()]
         assert sorted(rows, key=lambda r: r["n"]) == table.to_pylist()
     assert drained(do, []) == []
