@@ -19,7 +19,13 @@ from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runtime.dataflow.options import is_detached, on_dataflow
 from heterrec_pipeline.runtime.engines import engine_of
-from heterrec_pipeline.telemetry.monitor import BuildMonitor, OnEvent, ignore_event
+from heterrec_pipeline.telemetry.monitor import (
+    BuildMonitor,
+    OnEvent,
+    ignore_event,
+    monitor_build,
+)
+from heterrec_pipeline.telemetry.recorder import phase
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError
 
@@ -47,7 +53,7 @@ def build(
             Nothing was published then, and earlier generations are unchanged.
     """
     FileSystems.set_options(config.options)
-    with BuildMonitor(config.profile, on_event) as monitor:
+    with monitor_build(config.profile, on_event) as monitor:
         if on_dataflow(config.options):
             return _build_on_dataflow(config, on_submitted, monitor)
         return _build_here(config, monitor)
@@ -58,7 +64,7 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
     now = datetime.now(UTC)
     engine = engine_of(config.options)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
-    with monitor.phase("check the spec and the input"):
+    with phase("check the spec and the input"):
         job = make_job(config, now)
     _begin(monitor, job, config)
     swept = lease.sweep(job.output, now)
@@ -68,11 +74,11 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
         lease.begin(job.output, job.generation, now)
         coder.register()
         with engine:
-            with monitor.phase("draw the graph"):
+            with phase("draw the graph"):
                 pipeline = beam.Pipeline(options=config.options)
                 pipeline | "Generation" >> BuildGeneration(job=job)
                 monitor.name_steps(pipeline)
-            with monitor.phase("run the graph"):
+            with phase("run the graph"):
                 result = engine.run(pipeline)
             monitor.ended(result)
     except (Exception, KeyboardInterrupt) as error:
@@ -87,11 +93,11 @@ def _build_on_dataflow(
 ) -> BuildResult:
     if is_detached(config.options, no_wait=False):
         raise CallError("a dry run or a template's job has nothing to wait for: use submit()")
-    with monitor.phase("submit the job"):
+    with phase("submit the job"):
         submission = submit(config)
     _begin(monitor, submission.job, config)
     on_submitted(submission)
-    with monitor.phase("wait for the job"):
+    with phase("wait for the job"):
         submission.wait()
     monitor.ended(submission.result, datetime.fromisoformat(submission.job.created))
     return published(submission.job, submission.swept, monitor)

@@ -4,7 +4,7 @@ A part belongs to one attempt of one bundle. It is used only if the attempt fini
 """
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -39,35 +39,32 @@ class TableRef(NamedTuple):
 
 def write_parts(folder: str, stem: str, tables: list[pa.Table]) -> str:
     """Write tables of one schema as the record batches 0, 1 .. of a new Arrow file; returns its path."""
-    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
-    with moving(SPILLED, f"spill {stem}") as moved:
-        with (
-            storage.open_write(path) as out,
-            pa.ipc.new_file(out.unhashed(), tables[0].schema) as writer,
-        ):
-            for table in tables:
-                batches = table.combine_chunks().to_batches()
-                assert len(batches) <= 1, f"{stem}: a part beyond 2 GB of text"
-                writer.write_batch(batches[0] if batches else _empty(table.schema))
-        moved.add(sum(len(t) for t in tables), out.size)
-    return path
+    return _write(folder, stem, tables[0].schema, (_one_batch(stem, t) for t in tables))
 
 
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+def _one_batch(stem: str, table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    assert len(batches) <= 1, f"{stem}: a part with more than 2 GB of text"
+    empty = [pa.array([], f.type) for f in table.schema]
+    return batches[0] if batches else pa.RecordBatch.from_arrays(empty, schema=table.schema)
 
 
 def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> TableRef:
     """Write a table that many workers load, or (with the rows per `batch`) one that is read batch by batch."""
-    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
-    with moving(SPILLED, f"spill {stem}") as moved:
-        with (
-            storage.open_write(path) as out,
-            pa.ipc.new_file(out.unhashed(), table.schema) as writer,
-        ):
-            writer.write_table(table, max_chunksize=batch)
-        moved.add(len(table), out.size)
+    path = _write(folder, stem, table.schema, table.to_batches(max_chunksize=batch))
     return TableRef(0, stem, path, rows=len(table))
+
+
+def _write(folder: str, stem: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
+    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
+    rows = 0
+    with moving(SPILLED, f"spill {stem}") as moved:
+        with storage.open_write(path) as out, pa.ipc.new_file(out.unhashed(), schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                rows += len(batch)
+        moved.add(rows, out.size)
+    return path
 
 
 def stored_batches(ref: TableRef) -> Iterator[pa.Table]:

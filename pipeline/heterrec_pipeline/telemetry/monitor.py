@@ -1,12 +1,12 @@
-"""One build observed from the caller's side: its phases, its stages, its events."""
+"""One build observed from the caller's side: its stages, its events, its trace."""
 
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import apache_beam as beam
 
@@ -24,76 +24,81 @@ def ignore_event(event: str, **fields: Any) -> None:
     """An `OnEvent` that does nothing."""
 
 
+@dataclass(eq=False)
 class BuildMonitor:
-    """Observes a build from begin to end, successful or not; a context around all of it.
+    """The observed facts of one build.
 
     Attributes:
+        on_event: receives its events.
+        folder: where the span files of its trace go, or None.
+        began_ns: when it began.
+        about: its generation, name and runner, once known.
         metrics: the counters of a successful run by name.
         stages: what its stages did; after a failure, as far as this process has recorded it.
     """
 
-    def __init__(self, profile: str | None = None, on_event: OnEvent = ignore_event) -> None:
-        """Observe one build; write a trace if `profile` names a file.
+    on_event: OnEvent
+    folder: str | None
+    began_ns: int = field(default_factory=now_ns)
+    about: dict[str, Any] = field(default_factory=dict)
+    metrics: Numbers = field(default_factory=dict)
+    stages: list[stages.Stage] = field(default_factory=list)
 
-        Raises:
-            CallError: the trace cannot be written there.
-        """
-        if profile is not None:
-            check_target(profile)
-        self.metrics: Numbers = {}
-        self.stages: list[stages.Stage] = []
-        self._profile = profile
-        self._on_event = on_event
-        self._about: dict[str, Any] = {}
-
-    def __enter__(self) -> Self:
-        """Begin the records of the build."""
-        self._began_ns = now_ns()
-        self._began = datetime.fromtimestamp(self._began_ns / 1e9, UTC)
-        self._folder = tempfile.mkdtemp(prefix="heterrec-trace-") if self._profile else None
-        RECORDER.begin(
-            self._began_ns,
-            self._folder,
-            lambda stage: self._on_event("stage_began", stage=stage),
-        )
-        self._whole = phase("build")
-        self._whole.__enter__()
-        return self
-
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Record a part of the build."""
-        return phase(name)
+    @property
+    def began(self) -> datetime:
+        """When the build began."""
+        return datetime.fromtimestamp(self.began_ns / 1e9, UTC)
 
     def begin(self, *, generation: str, name: str, runner: str, output: str) -> None:
         """Emit the `begin` event: the input fits the spec and the generation has an id."""
-        self._about = {"generation": generation, "name": name, "runner": runner}
-        self._on_event("begin", **self._about, output=output)
+        self.about = {"generation": generation, "name": name, "runner": runner}
+        self.on_event("begin", **self.about, output=output)
 
     def name_steps(self, pipeline: beam.Pipeline) -> None:
         """Give the steps of a constructed graph their names; unnamed steps record nothing."""
-        stages.name_steps(pipeline, self._began_ns, self._folder)
+        stages.name_steps(pipeline, self.began_ns, self.folder)
 
     def ended(self, result: Any, began: datetime | None = None) -> None:
-        """Read the metrics of a successful run; `began` replaces the monitor's own begin."""
+        """Read the metrics of a successful run, whose steps count from `began` if it differs from the monitor's begin."""
         found = read_metrics(result)
         self.metrics = dict(sorted(found.counters.items()))
-        self.stages = stages.stages_of(began or self._began, found.stages or RECORDER.stages)
+        self.stages = stages.stages_of(began or self.began, found.stages or RECORDER.stages)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Emit the `stage` events and write the trace."""
-        if error is not None:
-            self.stages = stages.stages_of(self._began, RECORDER.stages)
-        for stage in self.stages:
-            self._on_event("stage", **stage.as_json(), complete=error is None)
-        self._whole.__exit__(None, None, None)
-        if self._profile is not None and self._folder is not None:
+
+@contextmanager
+def monitor_build(
+    profile: str | None = None, on_event: OnEvent = ignore_event
+) -> Iterator[BuildMonitor]:
+    """Record the build in the block, successful or not; at the end, emit the `stage` events and write the trace.
+
+    Args:
+        profile: the file of the trace, or None.
+        on_event: called with the events of the build.
+
+    Raises:
+        CallError: the trace cannot be written there.
+    """
+    if profile is not None:
+        check_target(profile)
+    folder = tempfile.mkdtemp(prefix="heterrec-trace-") if profile else None
+    monitor = BuildMonitor(on_event, folder)
+    RECORDER.begin(monitor.began_ns, folder, lambda stage: on_event("stage_began", stage=stage))
+    complete = False
+    try:
+        with phase("build"):
             try:
-                write_trace(self._profile, self._folder, self._began, self.stages, self._about)
+                yield monitor
+                complete = True
             finally:
-                shutil.rmtree(self._folder, ignore_errors=True)
-        RECORDER.begin(0)
+                if not complete:
+                    monitor.stages = stages.stages_of(monitor.began, RECORDER.stages)
+                for stage in monitor.stages:
+                    on_event("stage", **stage.as_json(), complete=complete)
+    finally:
+        try:
+            if profile is not None and folder is not None:
+                write_trace(profile, folder, monitor.began, monitor.stages, monitor.about)
+        finally:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            RECORDER.begin(0)
