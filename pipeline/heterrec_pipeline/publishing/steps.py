@@ -14,7 +14,7 @@ from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.publish import hash_inputs, publish_generation
 from heterrec_pipeline.publishing.rejects import write_rejects
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
-from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, of_type
+from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, nothing, of_type
 from heterrec_schemas.manifest import Manifest
 
 
@@ -41,8 +41,8 @@ class PublishGeneration(Composite):
             | "inputs" >> beam.Create([tuple(sorted(set(files)))])
             | "hash inputs" >> Step(fn=hash_inputs, kind=Any)
         )
-        no_users = root | "no user features" >> beam.Create([])
-        user_fitted = self.users.fitted if self.users else of_type(no_users, tuple[str, Fitted])
+        fitted = tuple[str, Fitted]
+        user_fitted = self.users.fitted if self.users else nothing(root, "no user features", fitted)
         return (
             root
             | "once" >> beam.Create([None])

@@ -27,7 +27,7 @@ from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
-from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, of_type
+from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, nothing, of_type
 from heterrec_schemas.manifest import SPLITS
 
 
@@ -116,11 +116,11 @@ class WriteSequences(Composite):
         names = [(split, shard) for split in SPLITS for shard in shards]
         # Only the layout `flattened` needs the items, and waits for them.
         flat = self.job.spec.output.layout == "flattened"
-        none = parts.pipeline | "no items" >> beam.Create([])
-        if self.users is None:
-            fitted = parts.pipeline | "no user features" >> beam.Create([])
-        else:
-            fitted = self.users.fitted
+        items = self.catalogue.files if flat else nothing(parts.pipeline, "no items", Written)
+        fitted = tuple[str, Fitted]
+        user_fitted = (
+            self.users.fitted if self.users else nothing(parts.pipeline, "no user features", fitted)
+        )
         (
             {ITEM_COUNTS: item_counts}
             | "by item" >> Exchange(job=self.job)
@@ -137,9 +137,9 @@ class WriteSequences(Composite):
                 ledger=self.ledger,
                 side_inputs=(
                     AsDict(self.kinds),
-                    AsDict(of_type(fitted, tuple[str, Fitted])),
+                    AsDict(user_fitted),
                     AsDict(self.catalogue.fitted),
-                    AsIter(self.catalogue.files if flat else of_type(none, Written)),
+                    AsIter(items),
                 ),
             )
         )

@@ -10,10 +10,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from heterrec_pipeline.telemetry import stages
 from heterrec_pipeline.telemetry.beam_metrics import Numbers, read_metrics
 from heterrec_pipeline.telemetry.recorder import RECORDER, phase
 from heterrec_pipeline.telemetry.span_file import now_ns
+from heterrec_pipeline.telemetry.stages import Stage, name_steps, stages_of
 from heterrec_pipeline.telemetry.trace import check_target, write_trace
 
 OnEvent = Callable[..., None]
@@ -42,7 +42,7 @@ class BuildMonitor:
     began_ns: int = field(default_factory=now_ns)
     about: dict[str, Any] = field(default_factory=dict)
     metrics: Numbers = field(default_factory=dict)
-    stages: list[stages.Stage] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
 
     @property
     def began(self) -> datetime:
@@ -56,13 +56,13 @@ class BuildMonitor:
 
     def name_steps(self, pipeline: beam.Pipeline) -> None:
         """Give the steps of a constructed graph their names; unnamed steps record nothing."""
-        stages.name_steps(pipeline, self.began_ns, self.folder)
+        name_steps(pipeline, self.began_ns, self.folder)
 
     def ended(self, result: Any, began: datetime | None = None) -> None:
         """Read the metrics of a successful run, whose steps count from `began` if it differs from the monitor's begin."""
         found = read_metrics(result)
         self.metrics = dict(sorted(found.counters.items()))
-        self.stages = stages.stages_of(began or self.began, found.stages or RECORDER.stages)
+        self.stages = stages_of(began or self.began, found.stages or RECORDER.stages)
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def monitor_build(
                 complete = True
             finally:
                 if not complete:
-                    monitor.stages = stages.stages_of(monitor.began, RECORDER.stages)
+                    monitor.stages = stages_of(monitor.began, RECORDER.stages)
                 for stage in monitor.stages:
                     on_event("stage", **stage.as_json(), complete=complete)
     finally:
