@@ -1,4 +1,4 @@
-"""Each way to get it wrong: one message that helps, the right exit code, and nothing published.
+"""Every kind of wrong input: one helpful message, the right exit code, and nothing published.
 
 A case spoils a copy of a shop that has a generation already, and builds. Builds run two at a time, ahead of the tests
 that look at them.
@@ -28,7 +28,7 @@ Spoil = Callable[[Shop], Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One way to get it wrong.
+    """One kind of wrong input.
 
     Attributes:
         spoil: does it.
@@ -309,7 +309,7 @@ def parquet_with_damaged_pages(shop: Shop) -> None:
 
 
 def _long_log(shop: Shop) -> bytes:
-    """A log that is longer than what is looked at beforehand."""
+    """A log that is longer than the sample before the build."""
     head, *rows = shop.data("interactions").splitlines(keepends=True)
     return head + b"".join(rows) * 600
 
@@ -510,7 +510,7 @@ class Outcome:
 
 
 class Builds:
-    """Runs cases in order, two at a time, ahead of who asks."""
+    """Runs cases in order, two at a time, ahead of their tests."""
 
     def __init__(self, built: Shop, folder: Path, names: list[str]) -> None:
         self.built, self.folder, self.names = built, folder, names
@@ -535,7 +535,7 @@ class Builds:
 def builds(
     request: pytest.FixtureRequest, built_shop: Shop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Builds]:
-    # Under xdist every worker takes what it is given, one at a time.
+    # Under xdist every worker runs its own cases, one at a time.
     alone = not hasattr(request.config, "workerinput")
     items = [i for i in request.session.items if alone and i.parent is request.node]
     names = [i.callspec.params["name"] for i in items if hasattr(i, "callspec")]
@@ -564,7 +564,7 @@ def test_a_mistake_is_told_and_nothing_is_published(name: str, builds: Builds) -
 
 
 def _loser(file: str, first: tuple[int, list[str]], second: tuple[int, list[str]]) -> int:
-    """Which of two different rows of a key is set aside: the one of the larger hash."""
+    """Of two different rows with one key, the one with the larger hash is rejected."""
     return max((first, second), key=lambda r: stable_hash(*r[1]))[0]
 
 
@@ -659,7 +659,7 @@ def test_below_the_ratio_bad_rows_are_set_aside(shop: Shop) -> None:
     counts = manifest["counts"]
     assert counts["items"] == {"read": 26, "kept": 23, "rejected": 3, "repeated": 1}
     assert counts["users"] == {"read": 12, "kept": 11, "rejected": 1, "repeated": 1}
-    # One of the malformed rows lacks nothing that is needed: it is listed, and kept.
+    # One of the malformed rows has all required cells: it is listed and kept.
     assert (counts["interactions"]["read"], counts["interactions"]["rejected"]) == (214, 12)
     assert counts["interactions"]["kept"] == 202
     reasons: dict[str, int] = {}

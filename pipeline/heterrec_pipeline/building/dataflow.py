@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -148,7 +149,7 @@ class Submission:
         return ended
 
 
-def submit_job(config: BuildConfig) -> Submission:
+def submit(config: BuildConfig) -> Submission:
     """Check, build the graph, stage it, create the job; returns without waiting for it.
 
     The job publishes by itself: its last step writes the manifest. The generation is complete when `manifest.json` exists.
@@ -157,6 +158,7 @@ def submit_job(config: BuildConfig) -> Submission:
         HeterrecError: an error in the call, the spec or the data (exit code 2), or the job cannot be created (exit code 1).
     """
     options = config.options
+    FileSystems.set_options(options)
     check_call(options, config.input, config.output)
     now = datetime.now(UTC)
     job = replace(make_job(config, now), spill=False)  # Dataflow's shuffle is not in memory

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import StandardOptions
 
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
+from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
 from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.files import parts
@@ -29,11 +29,8 @@ from heterrec_pipeline.telemetry.recorder import phase
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError
 
-if TYPE_CHECKING:
-    from heterrec_pipeline.building.dataflow import Submission
-
 LOG = logging.getLogger(__name__)
-OnSubmitted = Callable[["Submission"], None]
+OnSubmitted = Callable[[Submission], None]
 
 
 def build(
@@ -110,15 +107,3 @@ def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:
         runner=config.options.view_as(StandardOptions).runner,
         output=job.output,
     )
-
-
-def submit(config: BuildConfig) -> "Submission":
-    """Submit a build to Dataflow without waiting for it; the job publishes by itself.
-
-    Raises:
-        HeterrecError: an error in the call, the spec or the data, or the job cannot be created.
-    """
-    from heterrec_pipeline.building.dataflow import submit_job
-
-    FileSystems.set_options(config.options)
-    return submit_job(config)

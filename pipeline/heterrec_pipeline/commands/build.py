@@ -27,7 +27,7 @@ from heterrec_pipeline.runtime.startup import many_imports
 from heterrec_schemas.feature_spec import parse_spec
 
 if TYPE_CHECKING:
-    from heterrec_pipeline.building.config import BuildConfig
+    from heterrec_pipeline.building import BuildConfig
     from heterrec_pipeline.building.dataflow import Submission
     from heterrec_pipeline.telemetry.json_log import JsonLog
 
@@ -66,7 +66,7 @@ def build(
     log = json_log() if log_json else None
     with guarded(debug, log, time_limit):
         with many_imports():
-            from heterrec_pipeline.building.config import BuildConfig
+            from heterrec_pipeline.building import BuildConfig, submit
             from heterrec_pipeline.commands.build_display import print_submission
             from heterrec_pipeline.runtime.dataflow.options import is_detached
             from heterrec_pipeline.runtime.flags import use_stores, with_runner
@@ -84,19 +84,12 @@ def build(
             else:
                 print_warning(errors, warning)
         if is_detached(options, no_wait):
-            submission = _submit(config, log)
+            submission = submit(config)
+            if log:
+                log("submitted", **submission.summary())
             print_submission(Console(markup=False), submission, as_json=as_json)
         else:
             _build(config, log, errors, started, as_json=as_json, quiet=quiet)
-
-
-def _submit(config: "BuildConfig", log: "JsonLog | None") -> "Submission":
-    from heterrec_pipeline.building.run import submit
-
-    submission = submit(config)
-    if log:
-        log("submitted", **submission.summary())
-    return submission
 
 
 def _build(
@@ -108,7 +101,7 @@ def _build(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from heterrec_pipeline.building.run import build as build_generation
+    from heterrec_pipeline.building import build as build_generation
     from heterrec_pipeline.commands.build_display import (
         print_submission,
         print_summary,

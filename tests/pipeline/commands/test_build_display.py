@@ -20,7 +20,7 @@ from heterrec_schemas.rejects import Reason
 
 
 class Waited:
-    """A done event that counts the waits, and is set after some of them; no time passes."""
+    """An event that is set after a number of waits, without any time passing."""
 
     def __init__(self, waits: int) -> None:
         self.left = waits

@@ -1,4 +1,4 @@
-"""Whole calls against the stand-ins: what is refused, staged, submitted, watched, cancelled."""
+"""Whole calls against the stand-ins: refused, staged, submitted, polled, cancelled."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ class Done(NamedTuple):
 
 
 def call(*arguments: str) -> Done:
-    """The command line in this process: Beam's credentials are switched off here."""
+    """Run the command line in this process, where Beam's credentials are disabled."""
     from typer.testing import CliRunner
 
     from heterrec_pipeline.commands import app
@@ -44,7 +44,7 @@ def call(*arguments: str) -> Done:
 
 
 def work_on(bucket: Bucket) -> Callable[[Body], None]:
-    """Run a job as it was staged, with the options that its workers would get."""
+    """Run a job as staged, with the options of its workers."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
     def work(job: Body) -> None:
@@ -111,7 +111,7 @@ def test_what_is_staged_and_submitted(
 
 
 def assert_lease_outlives_the_command(bucket: Bucket, generation: str) -> None:
-    """Nobody takes the job's folder for a dead build's because this process has ended."""
+    """The job's folder does not count as a dead build's because this process has ended."""
     from heterrec_pipeline.publishing import lease
 
     held = json.loads(bucket.read(f"out/generations/{generation}/building.json"))
@@ -222,7 +222,7 @@ def _stop(*_: Any) -> str:
 def test_a_template_gets_the_jobs_description(
     bucket: Bucket, service: Service, flags: list[str]
 ) -> None:
-    """The launcher creates the job from it; this command must not."""
+    """The launcher creates the job; this command must not."""
     done = call("--", *flags, f"--template_location=gs://{BUCKET}/templates/job")
     assert done.code == 0, done.err
     assert f"was written to gs://{BUCKET}/templates/job" in done.out

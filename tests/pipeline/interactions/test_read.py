@@ -70,7 +70,7 @@ def test_orders_are_integers_and_may_be_missing(
 # --- rows
 
 LINES = [
-    # user, item, time, what, place: and the reason, if any
+    # user, item, time, what, place, and the reason if the row is bad
     ("u", "1", "5", "view", "1", None),
     ("u", "1", "5", "view", "", None),
     (" ", "", "x", "z", "z", ("missing_key", "user")),

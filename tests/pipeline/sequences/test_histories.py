@@ -70,7 +70,7 @@ SPECS = st.builds(
 
 
 def index_of(spec: FeatureSpec, item: str) -> int:
-    """Two items share an id where unknown items are kept: they fall into one bucket."""
+    """Two unknown items share an id if they are kept and fall into one bucket."""
     if spec.interactions.unknown_items == "oov":
         return {"1": 2, "2": 2, "30": 7}[item]
     return int(item)
@@ -104,7 +104,7 @@ def place(spec: FeatureSpec, event: Event) -> tuple[Any, ...]:
 
 
 def kept_of(spec: FeatureSpec, events: list[Event]) -> list[Event]:
-    """One user's events, in order and deduplicated, one by one."""
+    """One user's events, sorted and deduplicated one by one."""
     ordered = sorted(events, key=lambda e: place(spec, e))
     how = spec.sequences.deduplicate
     if how == "none":
@@ -184,7 +184,7 @@ def test_users_do_not_change_each_other(events: list[Event], spec: FeatureSpec) 
 def test_what_comes_later_does_not_change_what_was(
     events: list[Event], spec: FeatureSpec, now: int
 ) -> None:
-    """Whether later rows are there, or others instead, the part of a history before them is the same."""
+    """Removing or changing later rows never changes the part of a history before them."""
     changed = [e._replace(item="30", time=e.time + 1) if e.time >= now else e for e in events]
     before = [e for e in events if e.time < now]
     spec = spec.model_copy(

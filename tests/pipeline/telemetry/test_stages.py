@@ -85,7 +85,7 @@ def test_stages_in_the_order_of_their_begin() -> None:
     )
 
 
-# --- what engines say ---------------------------------------------------------------------------
+# --- metrics of engines ---------------------------------------------------------------------------
 
 
 def metric(name: str, committed: Any, attempted: Any = None) -> Any:
