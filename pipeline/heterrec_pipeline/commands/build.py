@@ -23,7 +23,7 @@ from heterrec_pipeline.commands.shared import (
     print_warning,
     spec_text,
 )
-from heterrec_pipeline.runtime.startup import many_imports
+from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.feature_spec import parse_spec
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def build(
     """Build a generation from the whole input and publish it."""
     log = json_log() if log_json else None
     with guarded(debug, log, time_limit):
-        with many_imports():
+        with fast_imports():
             from heterrec_pipeline.building import BuildConfig, submit
             from heterrec_pipeline.commands.build_display import print_submission
             from heterrec_pipeline.runtime.dataflow.options import is_detached

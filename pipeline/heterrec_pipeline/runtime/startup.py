@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-LEAVE_SECONDS = 5.0
+EXIT_SECONDS = 5.0
 """Maximum time, in seconds, that remaining threads may delay the exit of a finished command."""
 
 
 @contextmanager
-def many_imports() -> Iterator[None]:
+def fast_imports() -> Iterator[None]:
     """Import without garbage collection, and exclude the imported objects from later collections.
 
     Beam creates very many objects, almost none of them garbage: scanning them again and again takes a third of its import
@@ -26,8 +26,8 @@ def many_imports() -> Iterator[None]:
         gc.enable()
 
 
-def leave_soon(code: object) -> None:
-    """Exit with a code after at most `LEAVE_SECONDS`, even if threads are still running.
+def exit_soon(code: object) -> None:
+    """Exit with a code after at most `EXIT_SECONDS`, even if threads are still running.
 
     An engine that is stopped at a bad moment can leave threads that wait for each other, and Python would wait for them.
     """
@@ -35,6 +35,6 @@ def leave_soon(code: object) -> None:
         with suppress(OSError, ValueError):  # the reader has closed the stream
             stream.flush()
     status = code if isinstance(code, int) else int(code is not None)
-    timer = threading.Timer(LEAVE_SECONDS, os._exit, (status,))
+    timer = threading.Timer(EXIT_SECONDS, os._exit, (status,))
     timer.daemon = True
     timer.start()

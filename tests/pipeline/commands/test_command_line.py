@@ -200,7 +200,7 @@ def test_validate_finds_bad_rows(shop: Shop) -> None:
     assert done.code == 2
     body = json.loads(done.out)
     assert [m[:51] for m in body["mistakes"]] == [
-        "items: 1 of 21 sampled rows would be rejected, more "
+        "items: 1 of 21 sampled rows would be rejected, more"
     ]
     words = [
         "items: 1 of 21 sampled rows: not_a_number; items.csv row 20, column 'price': got 'cheap'",

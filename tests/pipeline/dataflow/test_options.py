@@ -54,19 +54,19 @@ def test_the_engine_is_known_by_all_its_names(runner: str, expected: bool) -> No
     ("flags", "input", "output", "words"),
     [
         ([], "gs://b/in", "gs://b/out", ["--project", "--region", "--temp_location is missing"]),
-        (WHOLE, "/data", "gs://b/out", ["--input must lie in a bucket", "got /data"]),
-        (WHOLE, "gs://b/in", "s3://b/out", ["--output must lie in a bucket", "got s3://b/out"]),
+        (WHOLE, "/data", "gs://b/out", ["--input must be in a bucket", "got /data"]),
+        (WHOLE, "gs://b/in", "s3://b/out", ["--output must be in a bucket", "got s3://b/out"]),
         (
             [*WHOLE, "--temp_location=/tmp", "--staging_location=stage"],
             "gs://b/in",
             "gs://b/out",
-            ["--temp_location must lie", "--staging_location must lie"],
+            ["--temp_location must be", "--staging_location must be"],
         ),
         (
             [*WHOLE, "--s3_secret_access_key=hush"],
             "gs://b/in",
             "gs://b/out",
-            ["--s3_secret_access_key would stand readable"],
+            ["--s3_secret_access_key would be readable"],
         ),
         ([*WHOLE, "--streaming"], "gs://b/in", "gs://b/out", ["batch job"]),
     ],
