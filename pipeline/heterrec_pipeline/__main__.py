@@ -4,7 +4,7 @@ Exit codes: 0 done, 1 a failure of the run, 2 a mistake in the call, the spec or
 """
 
 from heterrec_pipeline.commands import app
-from heterrec_pipeline.runtime.startup import leave_soon
+from heterrec_pipeline.runtime.startup import exit_soon
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        leave_soon(end.code)
+        exit_soon(end.code)
         raise
 
 

@@ -1,7 +1,7 @@
-"""What a flex template's launcher starts: its parameters, a flat list of flags, become a call of `build` that does not wait.
+"""Entry point of a flex template's launcher: turns its parameters, a flat list of flags, into a `build --no-wait`.
 
-The launcher gives `--spec=...`, `--input=...` and `--output=...` among Beam's own flags. It passes `--template_location` too:
-then Beam writes the job's description there, and the launcher creates the job and ends.
+The launcher gives `--spec=...`, `--input=...` and `--output=...` among Beam's own flags. With its `--template_location`
+Beam writes the job's description there, and the launcher creates the job and exits.
 """
 
 import argparse
@@ -13,7 +13,7 @@ RUNNER = "--runner=DataflowRunner"
 
 
 def build_call(flags: Sequence[str]) -> list[str]:
-    """The arguments of the command line: own parameters before `--`, Beam's behind it.
+    """The arguments of the command line: parameters of `build` before `--`, Beam's flags after it.
 
     Raises:
         SystemExit: a parameter is missing; argparse names it.
@@ -21,7 +21,7 @@ def build_call(flags: Sequence[str]) -> list[str]:
     parser = argparse.ArgumentParser(prog="heterrec template", allow_abbrev=False)
     for name in OWN:
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--runner")  # a template runs on Dataflow, whatever is named
+    parser.add_argument("--runner")  # ignored: a template always runs on Dataflow
     known, beam = parser.parse_known_args(list(flags))
     own = [f"--{name}={getattr(known, name)}" for name in OWN]
     return ["build", *own, "--no-wait", "--json", "--", RUNNER, *beam]

@@ -1,7 +1,7 @@
-"""The whole graph: catalogue, embeddings and log in, a published generation out.
+"""The whole graph: from catalogue, embeddings and log to a published generation.
 
-Elements are Arrow tables. The log is shuffled once, by user (a denormalised one a second time, by item); vectors are never
-shuffled and are no side input: whoever needs them reads them.
+Elements are Arrow tables. The log is shuffled once, by user (a denormalised log a second time, by item). Vectors are neither
+shuffled nor side inputs: steps that need them read them from the input.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from heterrec_pipeline.wiring.step import Composite
 
 @dataclass(eq=False, kw_only=True)
 class BuildGeneration(Composite):
-    """A pipeline's root to the manifest of a published generation."""
+    """The root of a pipeline to the manifest of a published generation."""
 
     job: Job
 
     def expand(self, root: beam.Pipeline) -> PCollection:
-        """Catalogue and users to tokens, the log to sequences, everything to a manifest."""
+        """Turn catalogue and users into tokens, the log into sequences, and publish."""
         job, ledger = self.job, Ledger()
         interactions = root | "List the log" >> ListSplits(files=job.log)
         if job.spec.denormalised:

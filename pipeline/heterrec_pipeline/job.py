@@ -1,4 +1,4 @@
-"""One build as plain data: the spec, the tables and their files, where the generation goes. Workers get nothing else."""
+"""A build as plain data: the spec, the tables and their files, the output. Workers get nothing else."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,22 +14,22 @@ USERS = "users"
 INTERACTIONS = "interactions"
 PARTS = "parts"
 LOG_ROW_BYTES = 8
-"""A low guess of what one compressed row of a log takes on disk, for where nobody has estimated the rows."""
+"""Low estimate of the compressed size of a row of the log, in bytes; used if the rows were not estimated."""
 BUCKET_ROWS = 1_000_000
-"""About how many interactions one bucket of users should hold."""
+"""Approximate number of interactions per bucket of users."""
 
 
 @dataclass(frozen=True)
 class TableJob:
-    """One table of features: its rows are keyed, and each key is kept once.
+    """A table of features, of which one row per key is kept.
 
     Attributes:
         name: items, items.joins[k] or users.
-        side: whose features these are.
+        side: whose features these are: item or user.
         key: the key column.
-        features: the features that this table provides, in the spec's order.
-        files: its files; none when the rows come out of the log.
-        joined: whether its rows count only where the catalogue has their key.
+        features: the features with their column in this table, in the spec's order.
+        files: its files; none if the rows come from the log.
+        joined: whether only rows with a key of the catalogue count.
     """
 
     name: str
@@ -41,7 +41,7 @@ class TableJob:
 
     @property
     def duplicate(self) -> Reason:
-        """The reason that a further row of a key is set aside for."""
+        """The reason to reject a further row with the same key."""
         if self.side == "user":
             return Reason.DUPLICATE_USER
         return Reason.DUPLICATE_ROW if self.joined else Reason.DUPLICATE_ITEM
@@ -64,7 +64,17 @@ class TableJob:
 
 @dataclass(frozen=True)
 class Job:
-    """A whole build."""
+    """A whole build.
+
+    Attributes:
+        generation: id of the generation.
+        output: the folder (or store) for generations.
+        attempt: random text that distinguishes retries of the last step.
+        created: when the build began, as text.
+        log: the files of the log.
+        spill: whether tables go through files rather than through the engine's shuffle.
+        sizes: estimates of rows and distinct values, and the limits of a worker.
+    """
 
     spec: FeatureSpec
     spec_text: str
@@ -77,9 +87,7 @@ class Job:
     users: TableJob | None
     log: tuple[InputFile, ...]
     spill: bool = True
-    """Whether tables go through files rather than through the engine's shuffle."""
     sizes: Sizes = field(default_factory=Sizes)
-    """How much there is of everything, as far as it can be told beforehand, and what is too much for one worker."""
 
     @property
     def root(self) -> str:
@@ -88,12 +96,12 @@ class Job:
 
     @property
     def parts(self) -> str:
-        """The folder of what workers hand to each other by file; gone when the generation stands."""
+        """The folder of tables that steps hand to each other; deleted before the generation is published."""
         return storage.join(self.root, PARTS)
 
     @property
     def item_tables(self) -> tuple[TableJob, ...]:
-        """The catalogue's tables: the items' own, then the joined ones."""
+        """The tables of the catalogue: the item table, then the joined ones."""
         return (self.items, *self.joins)
 
     @property
@@ -103,7 +111,7 @@ class Job:
 
     @cached_property
     def buckets(self) -> int:
-        """R: how many hash ranges each sequence shard is worked on in. Never changes a byte."""
+        """R: number of hash ranges per sequence shard, each processed at a time. Never changes a byte."""
         estimate = self.sizes.rows.get(INTERACTIONS)
         rows = estimate.count if estimate else sum(f.bytes for f in self.log) / LOG_ROW_BYTES
         return max(1, round(rows / self.spec.output.sequence_shards / BUCKET_ROWS))

@@ -1,11 +1,11 @@
-"""Carry errors from a worker to whoever called: as text that survives every engine's wrapping."""
+"""Find the project's errors, and the stage that raised them, in the exceptions of engines."""
 
 import re
 
 from heterrec_schemas.errors import HeterrecError, from_wire
 
 _STEP = re.compile(r"\[while running '[^'/]+/([^'/]+)")
-"""How Beam's workers mark an error with the step that raised it, whatever the engine."""
+"""The mark of the failing step that Beam's workers add to errors, on every engine."""
 
 
 def found_in(error: BaseException) -> HeterrecError | None:
@@ -22,7 +22,7 @@ def found_in(error: BaseException) -> HeterrecError | None:
 
 
 def stage_of(error: BaseException) -> str | None:
-    """The stage whose step raised an engine's exception, or None where no step did."""
+    """The stage whose step raised an engine's exception; None if no step did."""
     seen: BaseException | None = error
     while seen is not None:
         found = _STEP.search(str(seen))

@@ -1,4 +1,4 @@
-"""Beam's metrics of a build agree with its manifest; other engines are in tests/engines."""
+"""Beam's metrics of a build agree with its manifest; tests/engines covers other engines."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from building import build_dataset
-from counted import check
+from counts_agree import check
 from fixed import catalogue, denormalised, empty_splits
 
 

@@ -163,7 +163,7 @@ def test_ctrl_c_ends_the_workers_too(
 def test_a_time_limit(shop: Shop) -> None:
     done = shop.build("--runner", "prism", "--time-limit", "1")
     assert done.code == 1
-    assert "the time limit of 1 s is over; nothing was published" in done.message
+    assert "the time limit of 1 s has passed; nothing was published" in done.message
     assert shop.generations() == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from corner_shop import Shop
-from counted import check
+from counts_agree import check
 from fixed import catalogue
 from services import JobService
 

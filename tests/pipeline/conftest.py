@@ -1,4 +1,4 @@
-"""Makes the module beside the tests importable (importlib mode), and builds one small shop a run."""
+"""Makes the module beside the tests importable (importlib mode), and builds one small shop per run."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A small shop written by hand, the command line as a process, and what must hold when a build fails."""
+"""A small handwritten shop, the command line as a process, and checks after a failed build."""
 
 import copy
 import csv
@@ -23,7 +23,7 @@ import yaml
 COMMAND = [sys.executable, "-m", "heterrec_pipeline"]
 PROGRESS = re.compile(r"^ *\d+ s  |^warning: ")
 START = 1_700_000_000
-"""Of the log, in seconds: 2023-11-14T22:13:20Z."""
+"""First time of the log, in seconds: 2023-11-14T22:13:20Z."""
 ITEMS = 20
 USERS = 10
 Rows = list[list[str]]
@@ -70,7 +70,7 @@ SPEC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command line has left behind."""
+    """The outcome of a command."""
 
     code: int
     out: str
@@ -78,7 +78,7 @@ class Finished:
 
     @property
     def message(self) -> str:
-        """The error message: everything on stderr behind the progress and the warnings."""
+        """The error message: everything on stderr after the progress and the warnings."""
         lines = self.err.splitlines()
         while lines and PROGRESS.match(lines[0]):
             lines.pop(0)
@@ -86,7 +86,7 @@ class Finished:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, without what would change how the command line prints."""
+    """This process's environment, without variables that change the output of the command line."""
     odd = ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
     return {k: v for k, v in os.environ.items() if k not in odd} | more
 
@@ -108,7 +108,7 @@ def heterrec(
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start the command line in a process group of its own."""
+    """Start the command line in a new process group."""
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
@@ -176,7 +176,7 @@ class Shop:
         self.spec_path.write_text(text, encoding="utf-8")
 
     def put(self, name: str, rows: Rows) -> None:
-        """Write a CSV file anew."""
+        """Rewrite a CSV file."""
         (self.input / name).write_text(_csv(rows), encoding="utf-8")
 
     def add(self, name: str, rows: Rows) -> None:
@@ -199,7 +199,7 @@ class Shop:
         return table["item_id"].to_pylist(), table["vector"].to_pylist()
 
     def as_jsonl(self, table: str, suffix: str = "jsonl", **types: Callable[[str], Any]) -> Path:
-        """Turn a CSV table of the spec into JSON lines; `types` parse the columns that are no text."""
+        """Turn a CSV table of the spec into JSON lines; `types` parse the columns that are not text."""
         names, *rows = self.rows(f"{_FILES[table]}.csv")
         lines = [
             json.dumps({n: types.get(n, str)(c) for n, c in zip(names, row, strict=True)})
@@ -208,7 +208,7 @@ class Shop:
         return self.replace(table, suffix, "".join(f"{line}\n" for line in lines).encode())
 
     def replace(self, table: str, suffix: str, data: bytes) -> Path:
-        """Give a table of the spec a file of another suffix; packed if it ends in .gz."""
+        """Give the file of a table another suffix; compressed if it ends in .gz."""
         path = self.input / f"{_FILES[table]}.{suffix}"
         path.write_bytes(gzip.compress(data, mtime=0) if suffix.endswith(".gz") else data)
         self.spec[table]["source"]["path"] = path.name
@@ -221,7 +221,7 @@ class Shop:
     # --- running ---------------------------------------------------------------------------
 
     def arguments(self) -> list[str]:
-        """Of `build`."""
+        """The options of `build`."""
         return ["--spec", str(self.spec_path), *self.reading(), "--output", str(self.output)]
 
     def reading(self) -> list[str]:

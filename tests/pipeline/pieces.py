@@ -1,4 +1,4 @@
-"""What the unit tests of the pipeline share: plain specs, files, jobs, and the outputs of a DoFn sorted by tag."""
+"""Helpers of the pipeline's unit tests: plain specs, files, jobs, and the outputs of a DoFn by tag."""
 
 import itertools
 import os
@@ -44,7 +44,7 @@ def embedding(name: str = "look", **more: Any) -> EmbeddingFeature:
 
 
 def spec_of(**changes: Any) -> FeatureSpec:
-    """A spec without features; sections are merged with what is given, and None takes one out."""
+    """A spec without features; the given sections are merged in, and None removes one."""
     plain: dict[str, Any] = {
         "version": 1,
         "name": "pieces",
@@ -70,7 +70,7 @@ def table_job(*features: Any, name: str = "items", side: str = "item", **more: A
 
 
 def job_of(spec: FeatureSpec, folder: Path, **more: Any) -> Job:
-    """A job whose generation lies below a folder."""
+    """A job with its generation below a folder."""
     items = table_job(*spec.items.features)
     plain: dict[str, Any] = {
         "spec": spec,
@@ -88,14 +88,14 @@ def job_of(spec: FeatureSpec, folder: Path, **more: Any) -> Job:
 
 
 def written_file(path: Path, data: bytes) -> InputFile:
-    """Bytes as an input file; the format by the suffix."""
+    """Write bytes as an input file; the suffix decides the format."""
     path.write_bytes(data)
     stem = path.name.removesuffix(".gz").removesuffix(".zst")
     return InputFile(str(path), path.name, len(data), stem.rsplit(".", 1)[-1])  # type: ignore[arg-type]
 
 
 def sorted_out(outputs: Iterable[Any]) -> tuple[list[Any], dict[str, list[Any]]]:
-    """What a DoFn yields: the main outputs, and the others by tag."""
+    """The outputs of a DoFn: the main ones, and the others by tag."""
     main: list[Any] = []
     tagged: dict[str, list[Any]] = {}
     for output in outputs:

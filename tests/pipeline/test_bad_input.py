@@ -1,4 +1,4 @@
-"""Each way to get it wrong: one message that helps, the right exit code, and nothing published.
+"""Every kind of wrong input: one helpful message, the right exit code, and nothing published.
 
 A case spoils a copy of a shop that has a generation already, and builds. Builds run two at a time, ahead of the tests
 that look at them.
@@ -28,7 +28,7 @@ Spoil = Callable[[Shop], Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One way to get it wrong.
+    """One kind of wrong input.
 
     Attributes:
         spoil: does it.
@@ -309,7 +309,7 @@ def parquet_with_damaged_pages(shop: Shop) -> None:
 
 
 def _long_log(shop: Shop) -> bytes:
-    """A log that is longer than what is looked at beforehand."""
+    """A log that is longer than the sample before the build."""
     head, *rows = shop.data("interactions").splitlines(keepends=True)
     return head + b"".join(rows) * 600
 
@@ -380,13 +380,13 @@ def files_of_one_source_disagree(shop: Shop) -> None:
 
 
 @refused(
-    "interactions: 4 of 204 rows (2.0%) were set aside",
+    "interactions: 4 of 204 rows (2.0%) were rejected",
     "limits.max_reject_ratio allows (1.0%)",
     "time_unreadable dominates with 3 entries",
     "log.csv row 200, column 'time': got 'yesterday'",
     "log.csv row 201, column 'time': got ' '",
     "log.csv row 202, column 'time': got '17e'",
-    "Mend the input or the spec, or raise the limit.",
+    "Fix the input or the spec, or raise the limit.",
 )
 def too_many_bad_times(shop: Shop) -> None:
     times = ["yesterday", " ", "17e", "-1"]
@@ -394,7 +394,7 @@ def too_many_bad_times(shop: Shop) -> None:
 
 
 @refused(
-    "items: 1 of 21 rows (4.8%) were set aside",
+    "items: 1 of 21 rows (4.8%) were rejected",
     "duplicate_item dominates with 1 entry",
     "items.csv row 20, column 'item_id': got 'i00'",
 )
@@ -406,7 +406,7 @@ def item_key_twice(shop: Shop) -> None:
 
 
 @refused(
-    "items.joins[0]: 3 of 20 rows (15.0%) were set aside",
+    "items.joins[0]: 3 of 20 rows (15.0%) were rejected",
     "wrong_width dominates with 2 entries",
     "vectors.parquet row 3, column 'vector': got 'width 3: [1.0, 1.0, 1.0, ...]'",
 )
@@ -510,7 +510,7 @@ class Outcome:
 
 
 class Builds:
-    """Runs cases in order, two at a time, ahead of who asks."""
+    """Runs cases in order, two at a time, ahead of their tests."""
 
     def __init__(self, built: Shop, folder: Path, names: list[str]) -> None:
         self.built, self.folder, self.names = built, folder, names
@@ -535,7 +535,7 @@ class Builds:
 def builds(
     request: pytest.FixtureRequest, built_shop: Shop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Builds]:
-    # Under xdist every worker takes what it is given, one at a time.
+    # Under xdist every worker runs its own cases, one at a time.
     alone = not hasattr(request.config, "workerinput")
     items = [i for i in request.session.items if alone and i.parent is request.node]
     names = [i.callspec.params["name"] for i in items if hasattr(i, "callspec")]
@@ -564,7 +564,7 @@ def test_a_mistake_is_told_and_nothing_is_published(name: str, builds: Builds) -
 
 
 def _loser(file: str, first: tuple[int, list[str]], second: tuple[int, list[str]]) -> int:
-    """Which of two different rows of a key is set aside: the one of the larger hash."""
+    """Of two different rows with one key, the one with the larger hash is rejected."""
     return max((first, second), key=lambda r: stable_hash(*r[1]))[0]
 
 
@@ -659,14 +659,14 @@ def test_below_the_ratio_bad_rows_are_set_aside(shop: Shop) -> None:
     counts = manifest["counts"]
     assert counts["items"] == {"read": 26, "kept": 23, "rejected": 3, "repeated": 1}
     assert counts["users"] == {"read": 12, "kept": 11, "rejected": 1, "repeated": 1}
-    # One of the malformed rows lacks nothing that is needed: it is listed, and kept.
+    # One of the malformed rows has all required cells: it is listed and kept.
     assert (counts["interactions"]["read"], counts["interactions"]["rejected"]) == (214, 12)
     assert counts["interactions"]["kept"] == 202
     reasons: dict[str, int] = {}
     for *_, reason, _ in rejects:
         reasons[reason] = reasons.get(reason, 0) + 1
     assert manifest["rejects"] == reasons
-    assert "Set aside (rejects/): duplicate_item 1, " in done.out
+    assert "Rejected (rejects/): duplicate_item 1, " in done.out
     _tokens_of_bad_cells_are_missing(shop)
 
 

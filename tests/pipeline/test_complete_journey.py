@@ -1,4 +1,4 @@
-"""The demo's data: what prepare.py writes is what its spec reads."""
+"""The demo's data: its spec can read the files of prepare.py."""
 
 import importlib.util
 import runpy
@@ -79,5 +79,5 @@ def test_the_tables_are_sound(folder: Path) -> None:
     assert float(items["price"].min() or 0) > 0
     year = pl.Series([log["timestamp"].min(), log["timestamp"].max()]) / (365.25 * 86_400) + 1970
     assert year.round(2).to_list() == [2017.0, 2018.0]
-    # A few lines name products that the catalogue lacks.
+    # A few lines have products that the catalogue lacks.
     assert log["product_id"].is_in(items["product_id"].implode()).not_().sum() == 32

@@ -1,4 +1,4 @@
-"""`--log-json`: what a log collector reads of builds that end well, badly, or early."""
+"""`--log-json`: the lines of builds that succeed, fail or are stopped."""
 
 import json
 import signal
@@ -27,12 +27,12 @@ KEYS = {
     "failed": ["error", "stage", "message", "exit_code"],
     "stopped": ["error", "stage", "message", "exit_code"],
 }
-"""The keys of each event, which collectors rely on."""
+"""The keys of each event, on which log collectors rely."""
 Line = dict[str, Any]
 
 
 def lines(done: Finished) -> list[Line]:
-    """Every line of stderr, each with just the keys of its event."""
+    """Every line of stderr; each has exactly the keys of its event."""
     found = [json.loads(line) for line in done.err.splitlines()]
     for line in found:
         assert list(line) == ALWAYS + KEYS[line["event"]]
@@ -147,7 +147,9 @@ def test_a_failure_of_the_code_names_its_stage(shop: Shop, monkeypatch: pytest.M
     config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output))
     told: list[tuple[str, str]] = []
     with pytest.raises(RunError, match=r"^the run failed in the stage Splits: .*oh dear"):
-        build(config, tell=lambda event, **fields: told.append((event, fields.get("stage", ""))))
+        build(
+            config, on_event=lambda event, **fields: told.append((event, fields.get("stage", "")))
+        )
     assert ("stage_began", "Splits") in told
     assert ("stage", "Histories") in told
 

@@ -1,4 +1,4 @@
-"""`--profile`: the trace of a whole build, as a viewer will read it."""
+"""`--profile`: the trace of a whole build, as a viewer reads it."""
 
 import gzip
 import itertools
@@ -15,7 +15,7 @@ STAGES += ["Sequences", "Publish"]
 PHASES = ["check the spec and the input", "draw the graph", "run the graph"]
 Event = dict[str, Any]
 TINY = 0.002
-"""Microseconds: times are rounded to thousandths of one."""
+"""Tolerance in microseconds: times are rounded to thousandths."""
 
 
 def spans(trace: Event) -> list[Event]:
@@ -27,7 +27,7 @@ def end(event: Event) -> float:
 
 
 def check(trace: Event) -> None:
-    """What viewers ask for; that the spans of a thread nest; and that what is inside fits into what is outside."""
+    """The trace is valid for viewers, and the spans of a thread nest and fit into each other."""
     names = {(e["pid"], e["tid"]) for e in trace["traceEvents"] if e["name"] == "thread_name"}
     lanes = defaultdict(list)
     for event in spans(trace):
@@ -46,7 +46,7 @@ def check(trace: Event) -> None:
     whole = next(e for e in spans(trace) if e["name"] == "build")
     for event in spans(trace):
         assert end(event) <= end(whole) + TINY + 1000 * (event["cat"] == "stage"), event
-    # The phases of the build follow each other and leave little of it out: what is between them is no work of steps.
+    # The phases of the build follow each other, and no step works between them.
     phases = [next(e for e in spans(trace) if e["name"] == name) for name in PHASES]
     assert all(end(a) <= b["ts"] + TINY for a, b in itertools.pairwise(phases))
     assert sum(e["dur"] for e in phases) <= whole["dur"]

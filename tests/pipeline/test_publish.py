@@ -1,4 +1,4 @@
-"""Builds that are killed, stopped, run beside each other or out of space: a reader never notices."""
+"""Builds that are killed, stopped, concurrent or out of space: readers never notice."""
 
 import functools
 import json
@@ -33,7 +33,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 60) -> Any:
-    """Wait until something holds; what it gives, or None when the process has ended before."""
+    """Wait until a condition holds; returns its value, or None if the process ended first."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
@@ -45,7 +45,7 @@ def until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds:
 
 
 def begun(shop: Shop, before: list[str]) -> list[Path]:
-    """The folders of generations that were begun since, with a lease."""
+    """The folders of generations that have begun since, with a lease."""
     folders = [shop.output / "generations" / g for g in shop.generations() if g not in before]
     return [f for f in folders if (f / lease.LEASE_NAME).exists()]
 
@@ -56,7 +56,7 @@ def ended(process: subprocess.Popen[str]) -> Finished:
 
 
 def whole(shop: Shop) -> str:
-    """The id of the latest generation, every hash of which was compared."""
+    """The id of the latest generation, after comparing all its hashes."""
     return open_generation(shop.output, verify="hashes").manifest.generation
 
 
@@ -75,7 +75,7 @@ MOMENTS: list[tuple[Callable[[Path], bool], float]] = [
     (_has("sequences/*"), 0.05),
     (_has("statistics.json", "manifest.json*"), 0.0),
 ]
-"""What stands when the kill comes, and within how many seconds more at random."""
+"""The state at which the build is killed, and the range of a random delay in seconds."""
 
 
 def _killed(shop: Shop, stands: Callable[[Path], bool], wait: float) -> None:
@@ -104,8 +104,8 @@ def test_a_killed_build_leaves_the_earlier_generation_whole(shop: Shop) -> None:
     assert whole(shop) == shop.latest() not in finished
     assert shop.generations() == sorted([*finished, shop.latest()])
     for generation in left:
-        assert f"Swept the leftovers of the dead build {generation}" in done.out
-    # Whatever was killed, a finished generation has nothing that its manifest does not list.
+        assert f"Deleted the leftovers of the dead build {generation}" in done.out
+    # Whatever was killed, a finished generation has only files that its manifest lists.
     listed = {f["path"] for f in shop.manifest()["files"]} | {"manifest.json"}
     root = _folder(shop, shop.latest())
     assert {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()} == listed
@@ -133,7 +133,7 @@ def test_a_stopped_build_cleans_up(shop: Shop, number: signal.Signals) -> None:
     assert shop.generations() == before
 
 
-# --- beside each other ------------------------------------------------------------------------------
+# --- concurrent ------------------------------------------------------------------------------
 
 
 def test_two_builds_into_one_output_do_not_meet(shop: Shop) -> None:
@@ -167,7 +167,7 @@ def test_a_live_build_is_not_swept(shop: Shop) -> None:
         os.kill(slow.pid, signal.SIGCONT)
     done = ended(slow)
     assert done.code == 0, done.err
-    # It began earlier, and stands beside the newer one.
+    # It began earlier, and remains beside the newer one.
     assert open_generation(found[0]).root == str(found[0])
     assert whole(shop) == quick != found[0].name
 
@@ -205,7 +205,7 @@ def test_a_latest_that_cannot_be_replaced_is_told(shop: Shop) -> None:
 
 @pytest.fixture
 def small_disk(shop: Shop) -> Iterator[Callable[[int], None]]:
-    """Puts the output on a disk of its own; called with the bytes to leave free."""
+    """Puts the output on a separate disk with the given number of free bytes."""
     shop.output.rename(shop.folder / "before")
     shop.output.mkdir()
     size = 4 << 20
@@ -245,7 +245,7 @@ def test_a_full_disk_is_a_failure_of_the_run(
     assert shop.generations() == before
 
 
-# --- a second try -----------------------------------------------------------------------------------
+# --- retries -----------------------------------------------------------------------------------
 
 
 def test_a_shard_that_is_written_twice_has_two_names(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_publishing_goes_on_where_an_earlier_try_stopped(
 
 @pytest.fixture
 def leftover(tmp_path: Path) -> Callable[..., Path]:
-    """Makes an unfinished generation; its lease is this process's, but for what is given."""
+    """Creates an unfinished generation; its lease is that of this process, except for the given keys."""
 
     def make(**changes: object) -> Path:
         generation = lease.new_generation_id(NOW)
@@ -365,7 +365,7 @@ def test_leftovers_without_a_readable_lease_are_swept_when_nothing_moves(
     now = datetime.now(UTC)
     assert lease.sweep(str(tmp_path), now) == []
     found = lease.sweep(str(tmp_path), now + lease.DEAD_AFTER + timedelta(seconds=5))
-    # A lease that lacks what is asked of it says nothing: it is left alone.
+    # A lease that lacks a required key is left alone.
     assert found == ([] if text == '{"pid": 1}' else [folder.name])
 
 

@@ -1,4 +1,4 @@
-"""Which way a vocabulary takes, and into how many buckets it is cut."""
+"""Whether a vocabulary is large, and its number of buckets."""
 
 import random
 

@@ -5,41 +5,37 @@ import apache_beam as beam
 import pytest
 
 from heterrec_pipeline.runtime.flags import pipeline_options
-from heterrec_pipeline.wiring.carried import carried
+from heterrec_pipeline.wiring.step import Each
 from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 
-MISTAKE = SchemaMismatchError("column 'é' <<x>>", got="a\nb", expected=1, todo="Mend it.")
+MISTAKE = SchemaMismatchError("column 'é' <<x>>", got="a\nb", expected=1, todo="Fix it.")
 
 
-class Failing(beam.DoFn):
-    """Yields what it gets; what is negative is a mistake in the data, zero one in the code."""
-
-    @carried
-    def process(self, element: int) -> Iterator[int]:
-        yield element
-        if element < 0:
-            raise MISTAKE
-        if element == 0:
-            raise ZeroDivisionError("zero")
+def failing(element: int) -> Iterator[int]:
+    """Yields its element, then fails: negative ones stand for a mistake in the data, zero for one in the code."""
+    yield element
+    if element < 0:
+        raise MISTAKE
+    if element == 0:
+        raise ZeroDivisionError("zero")
 
 
 def test_what_is_yielded_before_and_after_is_unchanged() -> None:
-    assert list(Failing().process(3)) == [3]
+    assert list(Each(failing).process(3)) == [3]
     with pytest.raises(ZeroDivisionError):
-        list(Failing().process(0))
+        list(Each(failing).process(0))
 
 
-def test_a_method_may_yield_nothing_at_all() -> None:
-    @carried
-    def none(*args: Any) -> Any:
+def test_a_function_may_yield_nothing_at_all() -> None:
+    def none(element: int) -> Any:
         return None
 
-    assert list(none(1)) == []
+    assert list(Each(none).process(1)) == []
 
 
 def test_the_text_of_an_error_carries_it() -> None:
-    stream = Failing().process(-1)
+    stream = Each(failing).process(-1)
     assert next(stream) == -1
     with pytest.raises(RuntimeError) as error:
         next(stream)
@@ -70,7 +66,7 @@ def test_the_engine_hands_it_over(workers: int) -> None:
     )
     with pytest.raises(Exception, match="while running") as error:
         with beam.Pipeline(options=options) as pipeline:
-            pipeline | beam.Create([1, -1]) | "step" >> beam.ParDo(Failing())
+            pipeline | beam.Create([1, -1]) | "step" >> beam.ParDo(Each(failing))
     found = found_in(error.value)
     assert isinstance(found, HeterrecError)
     assert found.message == MISTAKE.message

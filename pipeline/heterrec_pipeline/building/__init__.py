@@ -1,6 +1,7 @@
 """A build from its configuration to a published generation."""
 
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
-from heterrec_pipeline.building.run import build, submit
+from heterrec_pipeline.building.dataflow import submit
+from heterrec_pipeline.building.run import build
 
 __all__ = ["BuildConfig", "BuildResult", "build", "submit"]

@@ -1,45 +1,61 @@
 """Configuration and result of a build."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from heterrec_pipeline.runtime.flags import pipeline_options
 from heterrec_pipeline.telemetry.stages import Stage
 from heterrec_schemas.feature_spec import FeatureSpec
-from heterrec_schemas.generation import Generation as OpenGeneration
-from heterrec_schemas.generation import open_generation
+from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What a build needs.
+    """Configuration of a build.
 
     Attributes:
         spec: the feature spec.
-        spec_text: its text, which the generation keeps a copy of.
+        spec_text: its text, of which the generation keeps a copy.
         input: the folder (or store) that relative paths of the spec start from.
-        output: the folder (or store) that generations go to.
-        pipeline_args: Beam's own flags.
-        profile: a local file that a trace of the build goes to, or None.
+        output: the folder (or store) for generations.
+        pipeline_args: Beam's flags.
+        profile: a local file for a trace of the build, or None.
+        options: Beam's options; parsed from `pipeline_args` unless given.
         workers: number of worker processes of the local engine; None to choose by cores and input size.
+
+    Raises:
+        CallError: a flag is wrong.
     """
 
     spec: FeatureSpec
     spec_text: str
     input: str
     output: str
-    pipeline_args: list[str] = field(default_factory=list)
+    pipeline_args: Sequence[str] = ()
     profile: str | None = None
+    options: PipelineOptions = None
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Parse Beam's flags."""
+        if self.options is None:
+            object.__setattr__(self, "options", pipeline_options(self.pipeline_args))
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A published generation: its folder, its manifest, leftovers that were swept, and how it was made.
+    """A published generation and the record of its build.
 
     Attributes:
-        metrics: the counters of the run by name, as the engine has kept them; empty where it tells none.
-        stages: what each stage did and when.
+        path: the generation's folder.
+        manifest: its manifest.
+        swept: ids of dead builds whose leftovers were deleted.
+        metrics: the counters of the run by name; empty if the engine does not support them.
+        stages: what each stage did, and when.
     """
 
     path: str
@@ -49,15 +65,15 @@ class BuildResult:
     stages: list[Stage] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """What a script would read: manifest, metrics, stages."""
+        """Manifest, metrics and stages for scripts."""
         return {
             "manifest": self.manifest.model_dump(mode="json"),
             "metrics": self.metrics,
             "stages": [stage.as_json() for stage in self.stages],
         }
 
-    def in_short(self) -> dict[str, Any]:
-        """What a log says of it."""
+    def summary(self) -> dict[str, Any]:
+        """The fields of the `published` event."""
         files = self.manifest.files
         return {
             "path": self.path,
@@ -67,6 +83,6 @@ class BuildResult:
             "swept": self.swept,
         }
 
-    def open(self) -> OpenGeneration:
+    def open(self) -> Generation:
         """Open the generation, trusting the files that were just written."""
         return open_generation(self.path, verify="sizes")

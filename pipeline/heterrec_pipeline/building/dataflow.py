@@ -1,4 +1,4 @@
-"""A build as a job of Dataflow: submitted, watched until it ends, cancelled when the caller is stopped."""
+"""A build as a Dataflow job: submitted, polled until it ends, cancelled when the caller is stopped."""
 
 import logging
 import time
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -21,11 +22,11 @@ from heterrec_pipeline.runtime.dataflow.options import (
     check_call,
     check_files,
     is_dry,
-    settle,
+    set_defaults,
     template_location,
 )
 from heterrec_pipeline.runtime.dataflow.packages import staged_package
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.telemetry.stages import name_steps
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError, HeterrecError, RunError, from_wire
@@ -34,23 +35,23 @@ LOG = logging.getLogger(__name__)
 CONSOLE = "https://console.cloud.google.com/dataflow/jobs"
 POLL_SECONDS = 10.0
 CANCEL_SECONDS = 300.0
-"""How long a stopped command waits for its job to end."""
+"""Time in seconds that a stopped command waits for its job to end."""
 MESSAGE_CHARACTERS = 1500
-"""Of a failed job's last words."""
+"""Maximum length of a failed job's message."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A job that was handed over.
+    """A submitted job.
 
     Attributes:
         job: the build.
-        job_id: Dataflow's; None after a dry run, and where a template's launcher submits the job.
+        job_id: Dataflow's id; None after a dry run, and where a template's launcher submits the job.
         url: its page in the console, or None.
-        template: where the job's description was written to for a template's launcher, or None.
-        steps: how many steps the validated graph has, after a dry run.
-        swept: leftovers of dead builds that were deleted.
-        result: the engine's own.
+        template: where the job's description was written for a template's launcher, or None.
+        steps: number of steps of the validated graph, after a dry run.
+        swept: ids of dead builds whose leftovers were deleted.
+        result: Beam's result.
     """
 
     job: Job
@@ -61,8 +62,8 @@ class Submission:
     swept: list[str]
     result: Any
 
-    def in_short(self) -> dict[str, Any]:
-        """What a log says of it."""
+    def summary(self) -> dict[str, Any]:
+        """The fields of the `submitted` event."""
         known = {"job": self.job_id, "url": self.url, "template": self.template}
         return {"generation": self.job.generation, "runner": "DataflowRunner"} | known
 
@@ -70,21 +71,21 @@ class Submission:
         """Return when the job has published.
 
         Raises:
-            HeterrecError: the job failed, or can no longer be watched; or the wait was stopped, which cancels the job.
+            HeterrecError: the job failed, or its state cannot be read; or the wait was stopped, which cancels the job.
         """
         try:
-            state = self._watched()
+            state = self._poll()
         except KeyboardInterrupt:
             raise self._stopped() from None
         if state != PipelineState.DONE:
             raise failure(self.job, self._why(state))
 
-    def _watched(self, limit: float = float("inf")) -> str:
+    def _poll(self, limit: float = float("inf")) -> str:
         """Poll until the job has ended, or for `limit` seconds; returns the last state."""
         until = time.monotonic() + limit
         while True:
             state = self._state()
-            METER.enter(f"Dataflow job {self.job_id} is {state.lower()}")
+            RECORDER.show(f"Dataflow job {self.job_id} is {state.lower()}")
             if PipelineState.is_terminal(state) or time.monotonic() > until:
                 return state
             time.sleep(POLL_SECONDS)
@@ -92,23 +93,23 @@ class Submission:
     def _state(self) -> str:
         try:
             return str(self.result.state)
-        except Exception as error:  # Beam has tried for minutes
+        except Exception as error:  # after Beam has retried for minutes
             raise RunError(
-                f"the Dataflow job {self.job_id} can no longer be watched: {error}",
-                todo=f"It may go on and publish {self.job.root}: look at {self.url}.",
+                f"the Dataflow job {self.job_id} can no longer be polled: {error}",
+                todo=f"It may continue and publish {self.job.root}: see {self.url}.",
             ) from error
 
     def _why(self, state: str) -> HeterrecError:
-        """The project's own error if a worker raised one, else the job's last words."""
+        """The project's error if a worker raised one, else the job's last error message."""
         texts = list(self._errors()) if state == PipelineState.FAILED else []
         for text in texts:
             found = from_wire(text)
             if found is not None:
                 return found
-        telling = [text for text in texts if "Traceback" in text] or texts
-        said = " ".join(telling[-1].split())[-MESSAGE_CHARACTERS:] if telling else "no message"
+        texts = [text for text in texts if "Traceback" in text] or texts
+        last = " ".join(texts[-1].split())[-MESSAGE_CHARACTERS:] if texts else "no message"
         return RunError(
-            f"the Dataflow job {self.job_id} ended as {state.lower()}: {said}",
+            f"the Dataflow job {self.job_id} ended as {state.lower()}: {last}",
             todo=f"Nothing was published. Its log: {self.url}.",
         )
 
@@ -127,11 +128,11 @@ class Submission:
             LOG.warning("the messages of the job %s cannot be read: %s", self.job_id, error)
 
     def _stopped(self) -> BaseException:
-        """Cancel, and clean up once no worker can write any more."""
-        METER.enter(f"cancelling the Dataflow job {self.job_id}")
+        """Cancel the job, and clean up once no worker can write any more."""
+        RECORDER.show(f"cancelling the Dataflow job {self.job_id}")
         try:
             self.result.cancel()
-            state = self._watched(CANCEL_SECONDS)
+            state = self._poll(CANCEL_SECONDS)
         except (Exception, KeyboardInterrupt) as error:
             LOG.warning("cancelling %s: %s", self.job_id, error)
             state = PipelineState.UNKNOWN
@@ -148,26 +149,26 @@ class Submission:
         return ended
 
 
-def submit(config: BuildConfig, options: PipelineOptions) -> Submission:
+def submit(config: BuildConfig) -> Submission:
     """Check, build the graph, stage it, create the job; returns without waiting for it.
 
-    The job publishes by itself: its last step writes the manifest. So its generation stands when `manifest.json` is there.
+    The job publishes by itself: its last step writes the manifest. The generation is complete when `manifest.json` exists.
 
     Raises:
-        HeterrecError: a mistake in the call, the spec or the data (exit code 2), or the job cannot be created (exit code 1).
+        HeterrecError: an error in the call, the spec or the data (exit code 2), or the job cannot be created (exit code 1).
     """
-    METER.reset()
+    options = config.options
+    FileSystems.set_options(options)
     check_call(options, config.input, config.output)
     now = datetime.now(UTC)
     job = replace(make_job(config, now), spill=False)  # Dataflow's shuffle is not in memory
     check_files(job)
-    settle(options, job)
+    set_defaults(options, job)
     dry = is_dry(options)
     swept = [] if dry else lease.sweep(job.output, now)
     try:
         if not dry:
             lease.begin(job.output, job.generation, now, engine=_engine(options))
-        METER.enter("submitting to Dataflow")
         with staged_package(options):
             result = _pipeline(job, options).run()
     except (Exception, KeyboardInterrupt) as error:
@@ -187,7 +188,7 @@ def submit(config: BuildConfig, options: PipelineOptions) -> Submission:
 
 
 def leaf_steps(graph: Any) -> list[str]:
-    """The names of a graph's steps that do something themselves, below all composites."""
+    """The names of a graph's primitive steps, without composites."""
     parts = graph.components.transforms.values()
     return [t.unique_name for t in parts if t.spec.urn and not t.subtransforms]
 

@@ -1,4 +1,4 @@
-"""How a build ends: the published result, or the error to raise after cleaning up."""
+"""The end of a build: the published result, or the error to raise after cleaning up."""
 
 import errno
 
@@ -6,51 +6,51 @@ from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.telemetry.watching import Watching
+from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import found_in, stage_of
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
 
 STOPPED = KeyboardInterrupt.__name__
-"""Stands in the text of what the local engine makes of one."""
+"""Part of the text of the error into which the local engine turns a KeyboardInterrupt."""
 
 
-def published(job: Job, swept: list[str], watching: Watching) -> BuildResult:
-    """What a run that has ended well left behind."""
+def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
+    """The result of a successful run."""
     text = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     manifest = Manifest.model_validate_json(text)
-    return BuildResult(job.root, manifest, swept, watching.metrics, watching.stages)
+    return BuildResult(job.root, manifest, swept, monitor.metrics, monitor.stages)
 
 
 def failure(job: Job, error: BaseException) -> BaseException:
-    """Clean up behind a run that has ended early; returns what to raise."""
+    """Clean up after a run that ended early; returns the error to raise."""
     stopped = isinstance(error, KeyboardInterrupt) or STOPPED in str(error)
     try:
-        stands = storage.exists(storage.join(job.root, MANIFEST_NAME))
-    except HeterrecError:  # the store that has failed the run
+        committed = storage.exists(storage.join(job.root, MANIFEST_NAME))
+    except HeterrecError:  # of the store that made the run fail
         return RunError(
-            f"the run failed, and what it has left cannot be looked at: {reason(error).rstrip('.')}",
-            todo=f"Run again when the store is well. {job.root} counts only if it has a {MANIFEST_NAME}.",
+            f"the run failed, and its leftovers cannot be inspected: {reason(error).rstrip('.')}",
+            todo=f"Run again when the store works. {job.root} is valid only if it has a {MANIFEST_NAME}.",
         )
-    if stands:
+    if committed:
         why = "it was stopped" if stopped else reason(error).rstrip(".")
         return RunError(
-            f"the run ended early, but its generation {job.root} stands: {why}",
-            todo=f"{LATEST_NAME} may name an earlier one still: run again, or open this one by its folder.",
+            f"the run ended early, but its generation {job.root} is complete: {why}",
+            todo=f"{LATEST_NAME} may still name an earlier one: run again, or open this one by its folder.",
         )
     lease.discard(job.root)
     return KeyboardInterrupt() if stopped else as_heterrec_error(error)
 
 
 def reason(error: BaseException) -> str:
-    """What an engine's exception has to say, in one line."""
+    """The cause of an engine's exception, in one line."""
     found = found_in(error)
     text = " ".join(str(error).split())
     return found.message if found else f"{type(error).__name__}: {text[-600:]}"
 
 
 def as_heterrec_error(error: BaseException) -> HeterrecError:
-    """An engine's exception as one of the project's: the one it carries, or a failure of the run."""
+    """An engine's exception as an error of the project: the one it carries, or a failure of the run."""
     found = found_in(error)
     stage = stage_of(error)
     where = f" in the stage {stage}" if stage else ""
@@ -61,7 +61,7 @@ def as_heterrec_error(error: BaseException) -> HeterrecError:
     if f"[Errno {errno.ENOSPC}]" in str(error):
         return RunError(
             f"the run failed{where}: no space left on the device",
-            todo="Free space where --output lies, then run the same command again.",
+            todo="Free space on the disk of --output, then run the same command again.",
         )
     return RunError(
         f"the run failed{where}: {reason(error)}",

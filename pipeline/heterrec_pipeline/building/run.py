@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import StandardOptions
 
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
+from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
 from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.files import parts
@@ -18,108 +19,94 @@ from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runtime.dataflow.options import is_detached, on_dataflow
 from heterrec_pipeline.runtime.engines import engine_of
-from heterrec_pipeline.runtime.flags import use_stores
 from heterrec_pipeline.runtime.workers import use_workers
-from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.telemetry.watching import Tell, Watching, nobody
+from heterrec_pipeline.telemetry.monitor import (
+    BuildMonitor,
+    OnEvent,
+    ignore_event,
+    monitor_build,
+)
+from heterrec_pipeline.telemetry.recorder import phase
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError
 
-if TYPE_CHECKING:
-    from heterrec_pipeline.building.dataflow import Submission
-
 LOG = logging.getLogger(__name__)
+OnSubmitted = Callable[[Submission], None]
 
 
 def build(
     config: BuildConfig,
-    announce: Callable[["Submission"], None] = lambda _: None,
-    tell: Tell = nobody,
+    on_submitted: OnSubmitted = lambda _: None,
+    on_event: OnEvent = ignore_event,
 ) -> BuildResult:
     """Read, fit, encode, group, split, write, publish.
 
     Args:
-        config: what to build.
-        announce: told of the job, once a remote service has taken it over.
-        tell: called as the build goes on, with the events `begin`, `stage_began` and `stage` and their fields.
+        config: the build.
+        on_submitted: called when a remote service has accepted the job.
+        on_event: called during the build with the events `begin`, `stage_began` and `stage` and their fields.
 
     Raises:
-        HeterrecError: a mistake in the call, the spec or the data (exit code 2), or a failed run (exit code 1).
-            Nothing was published then, and an earlier generation is untouched.
+        HeterrecError: an error in the call, the spec or the data (exit code 2), or a failed run (exit code 1).
+            Nothing was published then, and earlier generations are unchanged.
     """
-    with Watching(config.profile, tell) as watching:
-        return _build(config, announce, watching)
+    FileSystems.set_options(config.options)
+    with monitor_build(config.profile, on_event) as monitor:
+        if on_dataflow(config.options):
+            return _build_on_dataflow(config, on_submitted, monitor)
+        return _build_here(config, monitor)
 
 
-def _build(
-    config: BuildConfig, announce: Callable[["Submission"], None], watching: Watching
-) -> BuildResult:
-    METER.reset()
+def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
+    """Build on an engine that this process starts, or waits for."""
     now = datetime.now(UTC)
-    options = use_stores(config.pipeline_args)
-    if on_dataflow(options):
-        return _build_on_dataflow(config, options, announce, watching)
-    engine = engine_of(options)
+    engine = engine_of(config.options)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
-    with watching.phase("check the spec and the input"):
+    with phase("check the spec and the input"):
         job = make_job(config, now)
-    if use_workers(options, config.workers, job.sizes.all_rows) > 1:
-        engine = engine_of(options)
-    _begin(watching, job, options)
+    if use_workers(config.options, config.workers, job.sizes.all_rows) > 1:
+        engine = engine_of(config.options)
+    _begin(monitor, job, config)
     swept = lease.sweep(job.output, now)
     for generation in swept:
-        LOG.info("swept the leftovers of the dead build %s", generation)
+        LOG.info("deleted the leftovers of the dead build %s", generation)
     try:
         lease.begin(job.output, job.generation, now)
         coder.register()
         with engine:
-            with watching.phase("draw the graph"):
-                pipeline = beam.Pipeline(options=options)
+            with phase("draw the graph"):
+                pipeline = beam.Pipeline(options=config.options)
                 pipeline | "Generation" >> BuildGeneration(job=job)
-                watching.name_steps(pipeline)
-            with watching.phase("run the graph"):
+                monitor.name_steps(pipeline)
+            with phase("run the graph"):
                 result = engine.run(pipeline)
-            watching.ended(result)
+            monitor.ended(result)
     except (Exception, KeyboardInterrupt) as error:
         raise failure(job, error) from error
     finally:
         parts.forget()
-    return published(job, swept, watching)
-
-
-def _begin(watching: Watching, job: Job, options: PipelineOptions) -> None:
-    watching.begin(
-        generation=job.generation,
-        name=job.spec.name,
-        runner=options.view_as(StandardOptions).runner,
-        output=job.output,
-    )
+    return published(job, swept, monitor)
 
 
 def _build_on_dataflow(
-    config: BuildConfig,
-    options: PipelineOptions,
-    announce: Callable[["Submission"], None],
-    watching: Watching,
+    config: BuildConfig, on_submitted: OnSubmitted, monitor: BuildMonitor
 ) -> BuildResult:
-    if is_detached(options, no_wait=False):
+    if is_detached(config.options, no_wait=False):
         raise CallError("a dry run or a template's job has nothing to wait for: use submit()")
-    with watching.phase("submit the job"):
+    with phase("submit the job"):
         submission = submit(config)
-    _begin(watching, submission.job, options)
-    announce(submission)
-    with watching.phase("wait for the job"):
+    _begin(monitor, submission.job, config)
+    on_submitted(submission)
+    with phase("wait for the job"):
         submission.wait()
-    watching.ended(submission.result, datetime.fromisoformat(submission.job.created))
-    return published(submission.job, submission.swept, watching)
+    monitor.ended(submission.result, datetime.fromisoformat(submission.job.created))
+    return published(submission.job, submission.swept, monitor)
 
 
-def submit(config: BuildConfig) -> "Submission":
-    """Hand a build to Dataflow and return; its job goes on and publishes by itself.
-
-    Raises:
-        HeterrecError: a mistake in the call, the spec or the data, or the job cannot be created.
-    """
-    from heterrec_pipeline.building.dataflow import submit as hand_over
-
-    return hand_over(config, use_stores(config.pipeline_args))
+def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:
+    monitor.begin(
+        generation=job.generation,
+        name=job.spec.name,
+        runner=config.options.view_as(StandardOptions).runner,
+        output=job.output,
+    )

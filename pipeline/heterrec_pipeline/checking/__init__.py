@@ -1,1 +1,1 @@
-"""A spec held against the data's schema and a sample, before anything is written."""
+"""Checks of a spec against the data's schema and a sample, before anything is written."""

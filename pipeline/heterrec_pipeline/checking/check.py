@@ -1,4 +1,4 @@
-"""Every mistake that can be found in a spec, a call and the schemas of the data, in one go."""
+"""Check a spec and a call against the schemas of the data; all errors are collected."""
 
 from dataclasses import dataclass, field
 
@@ -25,7 +25,7 @@ from heterrec_schemas.values import is_scalar, is_text
 
 @dataclass
 class Checked:
-    """The tables of a build, and what is wrong with them."""
+    """The tables of a build, and the errors found in them."""
 
     items: TableJob
     joins: tuple[TableJob, ...]
@@ -35,10 +35,10 @@ class Checked:
     problems: list[HeterrecError] = field(default_factory=list)
 
     def raise_problems(self) -> None:
-        """Raise what was found, if anything.
+        """Raise the errors, if there are any.
 
         Raises:
-            HeterrecError: the one mistake, or a DataError that lists all.
+            HeterrecError: the only error, or a DataError that lists all.
         """
         if len(self.problems) == 1:
             raise self.problems[0]
@@ -47,8 +47,18 @@ class Checked:
             raise DataError(f"{len(self.problems)} mistakes:\n{listed}")
 
 
+_NUMBERS = "numbers, or text that contains numbers (for booleans: kind: categorical)"
+_ONE_VALUE = "one value per cell; set multivalued: true for lists"
+_TIME_HINT = "Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format."
+_LOG_TYPES = {
+    "timestamp": "numbers or text with a unit, text with a format, or a timestamp type",
+    "behaviour": "text, integers or booleans",
+    "order": "integers",
+}
+
+
 def check_tables(spec: FeatureSpec, base: str) -> Checked:
-    """Find the files of every source and hold the spec against their schemas.
+    """Find the files of every source and check the spec against their schemas.
 
     Args:
         spec: the spec.
@@ -59,26 +69,32 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         problems.append(DataError(f"there is no input folder {base}", todo="Check --input."))
         nothing = TableJob(ITEMS, "item", spec.items.key, (), ())
         return Checked(nothing, (), None, (), {}, problems)
-    log = _files(spec.interactions.source, base, INTERACTIONS, problems)
-    schemas = {INTERACTIONS: table_schema(log, problems)}
+    schemas: dict[str, TableSchema] = {}
+
+    def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
+        try:
+            files = input_files(source, base, name)
+        except HeterrecError as error:
+            problems.append(error)
+            files = ()
+        schemas[name] = table_schema(files, problems)
+        return files
+
+    log = files_of(INTERACTIONS, spec.interactions.source)
     if isinstance(spec.items.source, Source):
-        files = _files(spec.items.source, base, ITEMS, problems)
-        schemas[ITEMS] = table_schema(files, problems)
+        tables = [TableJob(ITEMS, "item", spec.items.key, (), files_of(ITEMS, spec.items.source))]
     else:
-        files = ()
+        tables = [TableJob(ITEMS, "item", spec.items.key, (), ())]
         schemas[ITEMS] = schemas[INTERACTIONS]
-    tables = [TableJob(ITEMS, "item", spec.items.key, (), files)]
     for k, join in enumerate(spec.items.joins):
         name = f"{ITEMS}.joins[{k}]"
-        its_files = _files(join.source, base, name, problems)
-        schemas[name] = table_schema(its_files, problems)
-        tables.append(TableJob(name, "item", join.key, (), its_files, joined=True))
+        tables.append(
+            TableJob(name, "item", join.key, (), files_of(name, join.source), joined=True)
+        )
     tables = _with_features(tables, spec.items.features, schemas, problems)
     users = None
     if spec.users is not None:
-        its_files = _files(spec.users.source, base, USERS, problems)
-        schemas[USERS] = table_schema(its_files, problems)
-        alone = [TableJob(USERS, "user", spec.users.key, (), its_files)]
+        alone = [TableJob(USERS, "user", spec.users.key, (), files_of(USERS, spec.users.source))]
         users = _with_features(alone, spec.users.features, schemas, problems)[0]
     for table in [*tables, *([users] if users else [])]:
         _check_key(table.name, table.key, schemas[table.name], problems)
@@ -86,19 +102,6 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
             _check_feature(table.name, feature, schemas[table.name], problems)
     _check_log(spec, schemas[INTERACTIONS], problems)
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems)
-
-
-_NUMBERS = "numbers, or text that is numbers (for booleans: kind: categorical)"
-
-
-def _files(
-    source: Source, base: str, where: str, problems: list[HeterrecError]
-) -> tuple[InputFile, ...]:
-    try:
-        return input_files(source, base, where)
-    except HeterrecError as error:
-        problems.append(error)
-        return ()
 
 
 def _with_features(
@@ -139,7 +142,7 @@ def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchErro
     if column in schema.lacking:
         return SchemaMismatchError(
             f"{where}: {schema.lacking[column]} has no column {column!r}",
-            todo="Other files of the source have it; write it into all, or leave the file out.",
+            todo="Other files of the source have it; add it to all, or exclude the file.",
         )
     return SchemaMismatchError(
         f"{where}: there is no column {column!r}", todo=suggest(column, schema.types)
@@ -193,18 +196,18 @@ def _categorical_mismatch(
     while t.is_list(inner) or t.is_large_list(inner) or t.is_fixed_size_list(inner):
         inner, depth = inner.value_type, depth + 1
     if mixed:  # JSON lines with lists and single values
-        return None if feature.multivalued else "one value a cell; set multivalued: true for lists"
+        return None if feature.multivalued else _ONE_VALUE
     if not is_scalar(inner):
         return "text, integers, floats, booleans, dates or times"
     if depth and not feature.multivalued:
-        return "one value a cell; set multivalued: true for lists"
+        return _ONE_VALUE
     if depth > 2:
         return "lists of at most two levels"
     return None
 
 
 def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType, mixed: bool) -> str | None:
-    if mixed:  # JSON lines with odd cells, which are set aside one by one
+    if mixed:  # JSON lines with odd cells, which are rejected one by one
         return None
     if not is_vector_like(kind):
         return f"lists of {feature.dim} numbers"
@@ -240,14 +243,6 @@ def _check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecEr
                     todo=_TIME_HINT if role == "timestamp" else None,
                 )
             )
-
-
-_TIME_HINT = "Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format."
-_LOG_TYPES = {
-    "timestamp": "numbers or text with a unit, text with a format, or a timestamp type",
-    "behaviour": "text, integers or booleans",
-    "order": "integers",
-}
 
 
 def _is_order(kind: pa.DataType) -> bool:

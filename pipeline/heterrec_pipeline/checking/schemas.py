@@ -1,4 +1,4 @@
-"""What columns a table's files have, as far as can be told without reading them whole."""
+"""The columns of a table's files, as far as they can be determined without reading the files whole."""
 
 import json
 from collections import Counter
@@ -16,8 +16,9 @@ from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.values import is_scalar
 
 SAMPLE_LINES = 10_000
+"""Number of lines of a JSON lines file that are sampled for its columns."""
 MAX_FILES = 64
-"""Schemas of so many files are compared beforehand; of more, the readers compare the rest."""
+"""Number of files whose schemas are compared before the build; readers compare the rest."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class TableSchema:
     """The columns of a table.
 
     Attributes:
-        types: column to Arrow type; a CSV column is text, a JSON lines column what a sample shows.
-        sampled: JSON lines files of which only a sample was read: a column may yet be in the rest.
-        lacking: columns that some files have and others lack: one file that lacks each.
-        odd: columns of JSON lines whose cells have several shapes, or are objects: where one of the fewer stands.
+        types: column to Arrow type; CSV columns are text, JSON lines columns have the type of a sample.
+        sampled: JSON lines files of which only a sample was read: the rest may have further columns.
+        lacking: columns that only some files have, each with a file that lacks it.
+        odd: JSON lines columns whose cells have several shapes, or are objects, each with a cell of the rarest shape.
     """
 
     types: dict[str, pa.DataType]
@@ -37,7 +38,7 @@ class TableSchema:
     odd: dict[str, str] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
-        """Whether the column is there; the rest of sampled files is searched for its name if need be."""
+        """Whether the column exists; searches the rest of sampled files for its name if necessary."""
         return column in self.types or any(_mentions(f, column) for f in self.sampled)
 
 
@@ -93,7 +94,7 @@ def _file_types(file: InputFile, odd: dict[str, str]) -> tuple[dict[str, pa.Data
         try:
             types[name] = jsonl.typed(list(cells.values()), name, file.name).type
         except SchemaMismatchError:
-            types[name] = pa.struct([])  # objects: refused where the spec uses the column
+            types[name] = pa.struct([])  # objects: an error if the spec uses the column
         if pa.types.is_binary(types[name]) or pa.types.is_struct(types[name]):
             odd.setdefault(name, f"{file.name} row {_odd_cell(cells)}")
     return types, whole
@@ -113,7 +114,7 @@ def _odd_cell(cells: dict[int, object]) -> str:
 
 @cache
 def _mentions(file: InputFile, column: str) -> bool:
-    """Whether a JSON lines file holds the column's name anywhere (escapes of other letters: taken for yes)."""
+    """Whether a JSON lines file contains the column's name anywhere; assumed for names that JSON may escape."""
     if not column.isascii():
         return True
     name = json.dumps(column).encode()
@@ -133,7 +134,7 @@ def _mixed(
     file: InputFile,
     odd: dict[str, str],
 ) -> dict[str, pa.DataType]:
-    """The types of JSON lines files together, as one file with all their rows would show them."""
+    """The types of a single JSON lines file with all rows of both."""
     whole = dict(types)
     for column, kind in found.items():
         known = whole.get(column, pa.null())
@@ -155,7 +156,7 @@ def _together(one: pa.DataType, other: pa.DataType) -> bool:
 
 
 def _family(kind: pa.DataType) -> str:
-    """Types that go together in one column."""
+    """The name shared by the types that can be combined in one column."""
     t = pa.types
     if t.is_dictionary(kind):
         return _family(kind.value_type)

@@ -1,4 +1,4 @@
-"""The command line, one file per command. A module of a command registers it; the order here is that of the help."""
+"""The command line, one file per command. Importing a command registers it; the help shows them in this order."""
 
 from heterrec_pipeline.commands import build, validate, plan, inspect, embed  # isort: skip
 from heterrec_pipeline.commands.shared import app

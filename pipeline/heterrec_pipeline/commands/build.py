@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,13 +20,16 @@ from heterrec_pipeline.commands.shared import (
     app,
     guarded,
     json_log,
+    print_warning,
     spec_text,
 )
-from heterrec_pipeline.runtime.startup import many_imports
+from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.feature_spec import parse_spec
 
 if TYPE_CHECKING:
+    from heterrec_pipeline.building import BuildConfig
     from heterrec_pipeline.building.dataflow import Submission
+    from heterrec_pipeline.telemetry.json_log import JsonLog
 
 
 @app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
@@ -35,8 +38,7 @@ def build(
     spec: SpecOption,
     input: InputOption,
     output: Annotated[
-        str,
-        typer.Option("--output", help="The folder that generations go to (local, gs://, s3://)."),
+        str, typer.Option("--output", help="The folder for generations (local, gs://, s3://).")
     ],
     runner: RunnerOption = None,
     time_limit: TimeLimitOption = None,
@@ -49,17 +51,19 @@ def build(
     ] = "auto",
     no_wait: Annotated[
         bool,
-        typer.Option("--no-wait", help="On Dataflow: end when the job is submitted; it publishes."),
+        typer.Option(
+            "--no-wait", help="On Dataflow: exit once the job is submitted; it publishes."
+        ),
     ] = False,
     profile: Annotated[
         str | None,
         typer.Option(
             "--profile",
-            help="Write a trace of the build there, for Perfetto or Chrome (.gz: packed).",
+            help="Write a trace of the build for Perfetto or Chrome (.gz: compressed).",
         ),
     ] = None,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log to standard error as JSON, a line a stage.")
+        bool, typer.Option("--log-json", help="Log to standard error as JSON, one line per stage.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -68,48 +72,70 @@ def build(
     """Build a generation from the whole input and publish it."""
     log = json_log() if log_json else None
     with guarded(debug, log, time_limit):
-        with many_imports():
-            from heterrec_pipeline.building.config import BuildConfig
-            from heterrec_pipeline.building.run import build as run
-            from heterrec_pipeline.building.run import submit
-            from heterrec_pipeline.commands.display import progress, submitted, summary
+        with fast_imports():
+            from heterrec_pipeline.building import BuildConfig, submit
+            from heterrec_pipeline.commands.build_display import print_submission
             from heterrec_pipeline.runtime.dataflow.options import is_detached
-            from heterrec_pipeline.runtime.flags import pipeline_options, with_runner
+            from heterrec_pipeline.runtime.flags import use_stores, with_runner
             from heterrec_pipeline.runtime.workers import parse_workers
-            from heterrec_pipeline.telemetry.watching import nobody
 
         started = time.monotonic()
-        flags = with_runner(runner, context.args)
-        text = spec_text(spec, flags)
-        parsed = parse_spec(text, where=spec)
+        options = use_stores(with_runner(runner, context.args))
+        text = spec_text(spec)
+        config = BuildConfig(
+            parse_spec(text, where=spec),
+            text,
+            input,
+            output,
+            profile=profile,
+            options=options,
+            workers=parse_workers(workers),
+        )
         errors = Console(stderr=True, markup=False)
-        for warning in parsed.warnings():
+        for warning in config.spec.warnings():
             if log:
                 log("warning", message=warning)
-                continue
-            errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
-        config = BuildConfig(
-            parsed, text, input, output, flags, profile, workers=parse_workers(workers)
-        )
-        if is_detached(pipeline_options(config.pipeline_args), no_wait):
+            else:
+                print_warning(errors, warning)
+        if is_detached(options, no_wait):
             submission = submit(config)
             if log:
-                log("submitted", **submission.in_short())
-            submitted(Console(markup=False), submission, as_json=as_json)
-            return
+                log("submitted", **submission.summary())
+            print_submission(Console(markup=False), submission, as_json=as_json)
+        else:
+            _build(config, log, errors, started, as_json=as_json, quiet=quiet)
 
-        def announce(submission: "Submission") -> None:
-            if log:
-                log("submitted", **submission.in_short())
-            else:
-                submitted(errors, submission)
 
-        with progress(errors, quiet=quiet or log is not None):
-            result = run(config, announce, log or nobody)
-        seconds = round(time.monotonic() - started, 3)
+def _build(
+    config: "BuildConfig",
+    log: "JsonLog | None",
+    errors: Console,
+    started: float,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from heterrec_pipeline.building import build as build_generation
+    from heterrec_pipeline.commands.build_display import (
+        print_submission,
+        print_summary,
+        show_progress,
+    )
+
+    def on_event(event: str, **fields: Any) -> None:
         if log:
-            log("published", **result.in_short(), seconds=seconds)
-        if as_json:
-            print(json.dumps({"path": result.path, "seconds": seconds} | result.as_json()))
-        elif not quiet:
-            summary(Console(markup=False), result, seconds)
+            log(event, **fields)
+
+    def on_submitted(submission: "Submission") -> None:
+        on_event("submitted", **submission.summary())
+        if not log:
+            print_submission(errors, submission)
+
+    with show_progress(errors, quiet=quiet or log is not None):
+        result = build_generation(config, on_submitted, on_event)
+    seconds = round(time.monotonic() - started, 3)
+    on_event("published", **result.summary(), seconds=seconds)
+    if as_json:
+        print(json.dumps({"path": result.path, "seconds": seconds} | result.as_json()))
+    elif not quiet:
+        print_summary(Console(markup=False), result, seconds)

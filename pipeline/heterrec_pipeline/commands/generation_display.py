@@ -1,4 +1,4 @@
-"""Show a generation, one of its items, or one of its users: tables for people, JSON for scripts."""
+"""Console output of `inspect`: a generation, an item or a user, as tables or as JSON."""
 
 import json
 from collections.abc import Iterator
@@ -22,19 +22,19 @@ def run_inspect(
     verify: bool = True,
     console: Console,
 ) -> None:
-    """Print what a generation holds: an overview, or the item and the user that are asked for.
+    """Print a generation: an overview, or the requested item and user.
 
     Args:
         path: an output folder, or a generation's own folder; local or a URI.
         item: the key of an item to decode.
         user: the key of a user whose sequences to show.
-        as_json: one JSON object with the keys `overview`, or `item` and `user` as asked for.
-        verify: compare the files' hashes with the manifest first; else only their sizes.
+        as_json: print one JSON object with the key `overview`, or with `item` and `user` as requested.
+        verify: first compare the hashes of the files, not only their sizes, with the manifest.
         console: where to print.
 
     Raises:
         GenerationError: there is no generation, or it is damaged.
-        CallError: it has no such item or user.
+        CallError: there is no such item or user.
     """
     generation = open_generation(path, verify="hashes" if verify else "sizes")
     parts: dict[str, dict[str, Any]] = {}
@@ -103,7 +103,9 @@ def _size(feature: dict[str, Any]) -> str:
 
 
 def _file_table(tables: list[dict[str, Any]]) -> Table:
-    shown = _table("files", "table", "shards", "rows", "size", "rows a shard", "row groups a shard")
+    shown = _table(
+        "files", "table", "shards", "rows", "size", "rows per shard", "row groups per shard"
+    )
     for table in tables:
         _row(
             shown,
@@ -189,7 +191,7 @@ def _lines(values: dict[str, object]) -> Text:
 
 
 def _plain(value: object) -> str:
-    """A value of the data as text that cannot steer a terminal."""
+    """A value of the data as text, without control characters."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)
     )

@@ -17,7 +17,7 @@ def inspect(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show what a generation holds."""
+    """Show the contents of a generation."""
     with guarded(debug):
         from heterrec_pipeline.commands.generation_display import run_inspect
 

@@ -43,7 +43,7 @@ def plan(
 
         flags = with_runner(runner, context.args)
         use_stores(flags)
-        text = spec_text(spec, flags)
+        text = spec_text(spec)
         parsed = parse_spec(text, where=spec)
         found = reckon(PlanConfig(parsed, text, input, flags, full_scan))
         if as_json:

@@ -45,16 +45,14 @@ RunnerOption = Annotated[
 ]
 TimeLimitOption = Annotated[
     float | None,
-    typer.Option(
-        "--time-limit", help="End the run as Ctrl-C does after so many seconds.", min=0.001
-    ),
+    typer.Option("--time-limit", help="Seconds after which the run ends as by Ctrl-C.", min=0.001),
 ]
 BEAM = {"allow_extra_args": True}
-BEAM_FLAGS = "Flags behind -- go to Apache Beam as they are."
+BEAM_FLAGS = "Flags after -- go to Apache Beam unchanged."
 
 
 def _stop(signum: int, frame: object) -> NoReturn:
-    """SIGTERM, or the end of the time limit: end as Ctrl-C does, so that half a generation is cleaned up."""
+    """Handle SIGTERM and the time limit like Ctrl-C, so that an unfinished generation is cleaned up."""
     raise KeyboardInterrupt
 
 
@@ -62,7 +60,7 @@ def _stop(signum: int, frame: object) -> NoReturn:
 def guarded(
     debug: bool, log: "JsonLog | None" = None, time_limit: float | None = None
 ) -> Iterator[None]:
-    """Turn errors into one message and an exit code; tracebacks only with --debug. A log gets all of it instead of stderr."""
+    """Turn errors into one message and an exit code, with a traceback under `debug`; a log replaces standard error."""
     started = time.monotonic()
     logging.basicConfig(
         level=logging.INFO if debug else logging.CRITICAL,
@@ -79,7 +77,7 @@ def guarded(
         _fail(error.message, error.exit_code, debug, log)
     except KeyboardInterrupt:
         late = time_limit is not None and time.monotonic() - started >= time_limit
-        why = f"stopped: the time limit of {time_limit:g} s is over" if late else "stopped"
+        why = f"stopped: the time limit of {time_limit:g} s has passed" if late else "stopped"
         _fail(f"{why}; nothing was published", 1, False, log)
     except BrokenPipeError:
         raise typer.Exit(1) from None
@@ -112,17 +110,22 @@ def json_log() -> "JsonLog":
     return JsonLog(sys.stderr)
 
 
-def spec_text(path: str, flags: list[str]) -> str:
-    """The text of a spec: a local file, or an object of a store, which Beam's flags may be needed for."""
+def print_warning(console: Console, warning: str) -> None:
+    """Print a warning about a spec."""
+    console.print(
+        f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def spec_text(path: str) -> str:
+    """The text of a spec: a local file, or an object of a store."""
     if "://" not in path:
         return read_spec_text(path)
     from heterrec_pipeline.files import storage
-    from heterrec_pipeline.runtime.flags import use_stores
 
-    use_stores(flags)
     if not storage.matched(path):
         raise SpecError(f"there is no spec {path}", todo="Check --spec.")
     try:
         return storage.read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SpecError(f"the spec {path} is no UTF-8 text: {error}") from None
+        raise SpecError(f"the spec {path} is not UTF-8 text: {error}") from None

@@ -1,7 +1,12 @@
 """`heterrec-pipeline validate`."""
 
+import json
+from typing import TYPE_CHECKING
+
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from heterrec_pipeline.commands.shared import (
     BEAM,
@@ -12,8 +17,13 @@ from heterrec_pipeline.commands.shared import (
     SpecOption,
     app,
     guarded,
+    print_warning,
     spec_text,
 )
+from heterrec_schemas.errors import DataError
+
+if TYPE_CHECKING:
+    from heterrec_pipeline.checking.sample import Sample
 
 
 @app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
@@ -24,11 +34,35 @@ def validate(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Hold a spec against the data's schema and a sample; nothing is written."""
+    """Check a spec against the data's schema and a sample; nothing is written."""
     with guarded(debug):
-        from heterrec_pipeline.checking.validate import run_validate
+        from heterrec_pipeline.checking.validate import validate as validate_spec
         from heterrec_pipeline.runtime.flags import use_stores
 
-        use_stores(list(context.args))
-        text = spec_text(spec, list(context.args))
-        run_validate(text, input, where=spec, as_json=as_json, console=Console(markup=False))
+        use_stores(context.args)
+        found = validate_spec(spec_text(spec), input, where=spec)
+        console = Console(markup=False)
+        if as_json:
+            console.print_json(json.dumps(found.as_json()))
+        else:
+            if found.samples:
+                console.print(_table(found.samples))
+            for warning in found.warnings:
+                print_warning(console, warning)
+        if found.problems:
+            count = len(found.mistakes)
+            listed = "\n".join(f"  {m}" for m in found.mistakes)
+            raise DataError(f"{count} mistake{'s' if count != 1 else ''}:\n{listed}")
+        if not as_json:
+            console.print("The spec fits the data. Nothing was written.", highlight=False)
+
+
+def _table(samples: "list[Sample]") -> Table:
+    table = Table(title="A sample of every table", box=box.SIMPLE, title_justify="left")
+    for name in ("table", "files", "bytes", "sampled", "rejected", "missing"):
+        left = name in ("table", "missing")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "missing")
+    for s in samples:
+        missing = ", ".join(f"{k} {v:.1%}" for k, v in s.missing.items())
+        table.add_row(s.table, str(s.files), f"{s.bytes:,}", f"{s.rows:,}", f"{s.aside:,}", missing)
+    return table

@@ -1,1 +1,1 @@
-"""Files and objects that a build reads and writes: storage, parts, shards."""
+"""Files and objects of a build: storage, parts, shards."""

@@ -1,21 +1,21 @@
-"""Parts: Arrow files by which one step hands large tables to the next, so that no shuffle has to hold them.
+"""Parts: Arrow files through which a step passes large tables to the next, so that no shuffle has to hold them.
 
-A part belongs to one attempt of one bundle; only the reference that a finished bundle has emitted makes it count.
+A part belongs to one attempt of one bundle. It is used only if the attempt finishes and emits a reference to it.
 """
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.telemetry.spans import FETCHED, SPILLED, moving
+from heterrec_pipeline.telemetry.recorder import FETCHED, SPILLED, moving
 
 Made = TypeVar("Made")
 KEPT = 16
-"""How many tables a process keeps of each kind."""
+"""Number of results that a process caches per function."""
 _forgetters: list[Callable[[], None]] = []
 
 
@@ -26,8 +26,8 @@ class TableRef(NamedTuple):
         order: position among the other tables of its shard.
         table: name of the table of the job that it was made from.
         path: the file.
-        batch: number of a record batch; None for the whole file, which many workers load and keep.
-        rows: number of rows, where it is known.
+        batch: number of a record batch; None for the whole file, which many workers load and cache.
+        rows: number of rows, if known.
     """
 
     order: int
@@ -39,39 +39,36 @@ class TableRef(NamedTuple):
 
 def write_parts(folder: str, stem: str, tables: list[pa.Table]) -> str:
     """Write tables of one schema as the record batches 0, 1 .. of a new Arrow file; returns its path."""
-    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
-    with moving(SPILLED, f"spill {stem}") as moved:
-        with (
-            storage.open_write(path) as out,
-            pa.ipc.new_file(out.unhashed(), tables[0].schema) as writer,
-        ):
-            for table in tables:
-                batches = table.combine_chunks().to_batches()
-                assert len(batches) <= 1, f"{stem}: a part beyond 2 GB of text"
-                writer.write_batch(batches[0] if batches else _empty(table.schema))
-        moved.add(sum(len(t) for t in tables), out.size)
-    return path
+    return _write(folder, stem, tables[0].schema, (_one_batch(stem, t) for t in tables))
 
 
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+def _one_batch(stem: str, table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    assert len(batches) <= 1, f"{stem}: a part with more than 2 GB of text"
+    empty = [pa.array([], f.type) for f in table.schema]
+    return batches[0] if batches else pa.RecordBatch.from_arrays(empty, schema=table.schema)
 
 
 def store(folder: str, stem: str, table: pa.Table, batch: int | None = None) -> TableRef:
-    """Write a table that many workers will look into, or (with the rows of a `batch`) one that is read piece by piece."""
-    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
-    with moving(SPILLED, f"spill {stem}") as moved:
-        with (
-            storage.open_write(path) as out,
-            pa.ipc.new_file(out.unhashed(), table.schema) as writer,
-        ):
-            writer.write_table(table, max_chunksize=batch)
-        moved.add(len(table), out.size)
+    """Write a table that many workers load, or (with the rows per `batch`) one that is read batch by batch."""
+    path = _write(folder, stem, table.schema, table.to_batches(max_chunksize=batch))
     return TableRef(0, stem, path, rows=len(table))
 
 
+def _write(folder: str, stem: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
+    path = storage.join(folder, f"{stem}-{uuid.uuid4().hex}.arrow")
+    rows = 0
+    with moving(SPILLED, f"spill {stem}") as moved:
+        with storage.open_write(path) as out, pa.ipc.new_file(out.unhashed(), schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                rows += len(batch)
+        moved.add(rows, out.size)
+    return path
+
+
 def stored_batches(ref: TableRef) -> Iterator[pa.Table]:
-    """A stored table piece by piece, one in memory at a time."""
+    """The batches of a stored table, one in memory at a time."""
     with storage.open_arrow(ref.path) as handle:
         reader = pa.ipc.open_file(handle)
         for k in range(reader.num_record_batches):
@@ -79,7 +76,7 @@ def stored_batches(ref: TableRef) -> Iterator[pa.Table]:
 
 
 def load(table: pa.Table | TableRef) -> pa.Table:
-    """A table itself, or the one behind a reference; a whole file stays loaded in this process."""
+    """The table itself, or the referenced one; this process caches whole files."""
     if isinstance(table, pa.Table):
         return table
     return _load_whole(table) if table.batch is None else _load_batch(table)
@@ -93,12 +90,12 @@ def _load_batch(ref: TableRef) -> pa.Table:
 
 
 def row_count(table: pa.Table | TableRef) -> int:
-    """How many rows a table has, without opening it."""
+    """Number of rows of a table, without loading it."""
     return len(table) if isinstance(table, pa.Table) else table.rows
 
 
 def once_a_process(make: Callable[[TableRef], Made]) -> Callable[[TableRef], Made]:
-    """Decorate what is made of a stored table: this process makes it once, and keeps it until `forget`."""
+    """Decorate a function of a reference: this process calls it once per reference, and caches the result until `forget`."""
     kept = lru_cache(maxsize=KEPT)(make)
     _forgetters.append(kept.cache_clear)
     return kept
@@ -113,6 +110,6 @@ def _load_whole(ref: TableRef) -> pa.Table:
 
 
 def forget() -> None:
-    """Let go of everything that was kept `once_a_process`."""
+    """Clear the caches of `once_a_process`."""
     for clear in _forgetters:
         clear()

@@ -1,4 +1,4 @@
-"""The sink: Parquet shards of exact row groups, under attempt-unique names until they are settled."""
+"""Write Parquet shards with exact row groups, under temporary names that are unique per attempt."""
 
 import posixpath
 import uuid
@@ -10,25 +10,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.telemetry.spans import WRITTEN, moving
+from heterrec_pipeline.telemetry.recorder import WRITTEN, moving
 from heterrec_schemas.tables import ROW_GROUP
 
 
 class Written(NamedTuple):
-    """A file that was written but is not settled yet."""
+    """A file that was written, but does not have its final name yet.
+
+    Attributes:
+        temporary: its full temporary name.
+        path: its final name, relative to the generation's folder.
+        rows: number of rows; -1 if it is not a table.
+    """
 
     temporary: str
     path: str
-    """Relative to the generation's folder."""
     rows: int
     bytes: int
     sha256: str
 
 
 class ShardWriter:
-    """Cuts what it is given into row groups of exact size, each from one contiguous chunk.
+    """Cuts tables into row groups of exact size, each written as one contiguous chunk.
 
-    The cut into chunks must not show: Parquet's pages begin anew with every chunk.
+    Parquet begins new pages with every chunk, so the chunks of the input would otherwise change the bytes.
     """
 
     def __init__(self, parquet: pq.ParquetWriter, row_group: int) -> None:
@@ -52,7 +57,7 @@ class ShardWriter:
             self._waiting_rows = len(whole) - full
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         if self._waiting_rows:
             self._write_group(pa.concat_tables(self._waiting))
 
@@ -64,7 +69,7 @@ class ShardWriter:
 def parquet_writer(
     sink: pa.NativeFile, schema: pa.Schema, plain: Sequence[str]
 ) -> pq.ParquetWriter:
-    """A writer of Parquet as every table of a generation is written; `plain` columns go without a dictionary."""
+    """A Parquet writer with the settings of a generation; `plain` columns are written without a dictionary."""
     leaves = {n: not any(n == p or n.startswith(f"{p}.") for p in plain) for n in _leaves(schema)}
     return pq.ParquetWriter(
         sink,
@@ -85,21 +90,24 @@ def new_shard(
     plain: Sequence[str] = (),
     done: list[Written],
 ) -> Iterator[ShardWriter]:
-    """Open a shard for writing; when the block ends well, `done` gets its `Written`.
+    """Open a shard for writing; when the block succeeds, its `Written` is added to `done`.
 
     Args:
         root: the generation's folder.
         path: the shard's final path below it.
         schema: the shard's schema, metadata included.
-        row_group: rows a row group.
-        plain: columns whose values hardly repeat, written without a dictionary.
-        done: receives what was written.
+        row_group: rows per row group.
+        plain: columns whose values hardly repeat; written without a dictionary.
+        done: receives the written file.
 
     Raises:
         RunError: the file cannot be written.
     """
     temporary = _temporary(root, path)
-    with moving(WRITTEN, f"write {path}") as moved, storage.open_write(temporary) as out:
+    with (
+        moving(WRITTEN, f"write {path}", table_of(path)) as moved,
+        storage.open_write(temporary) as out,
+    ):
         with parquet_writer(pa.PythonFile(out, mode="w"), schema, plain) as parquet:
             writer = ShardWriter(parquet, row_group)
             yield writer
@@ -126,6 +134,12 @@ def write_text(root: str, path: str, text: str) -> Written:
         sha256 = storage.write_bytes(temporary, data)
         moved.add(0, len(data))
     return Written(temporary, path, -1, len(data), sha256)
+
+
+def table_of(path: str) -> str:
+    """The table that a file of a generation belongs to: its folder, or `sequences/<split>`."""
+    folder, name = posixpath.split(path)
+    return f"{folder}/{name.split('-')[0]}" if folder == "sequences" else folder
 
 
 def _temporary(root: str, path: str) -> str:

@@ -15,9 +15,8 @@ from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, KeyIndex, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
-from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.telemetry.spans import Watch
-from heterrec_pipeline.wiring.step import watched
+from heterrec_pipeline.telemetry.recorder import StepInfo
+from heterrec_pipeline.wiring.step import step_call
 from heterrec_schemas.feature_spec import CategoricalFeature, NumericFeature
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 from heterrec_schemas.values import Seen
@@ -32,7 +31,7 @@ LARGE = "large"
 class CollectValues(beam.DoFn):
     """Splits to partial fits: (feature, counts of values) and (feature, sample of numbers), one a bundle."""
 
-    watch: Watch | None = None
+    info: StepInfo | None = None
 
     def __init__(
         self,
@@ -56,13 +55,12 @@ class CollectValues(beam.DoFn):
 
     def process(self, split: Split, keys: Any, rows_out: Any) -> Iterator[Any]:
         """Collect from one split."""
-        with watched(self.watch, "process", split):
+        with step_call(self.info, "process", split):
             if not self.table.value_features:
                 return
             known = self.known(keys, rows_out)
             columns = list(dict.fromkeys(f.column for f in self.table.value_features))
             for rows in kept_rows(self.table, split, columns, known):
-                METER.enter(f"fitting {self.table.name}")
                 for feature in self.table.value_features:
                     column = one_chunk(rows, feature.column)
                     if isinstance(feature, CategoricalFeature):
@@ -85,7 +83,7 @@ class CollectValues(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[Any]:
         """Hand on what the bundle has collected."""
-        with watched(self.watch, "finish_bundle"):
+        with step_call(self.info, "finish_bundle"):
             for feature in self.table.value_features:
                 parts = self.partial[feature.name]
                 if not parts:

@@ -14,7 +14,6 @@ from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, KeyIndex, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import one_chunk
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.tokens import quantizer_edges
@@ -117,7 +116,7 @@ def fit_blocks(
     known: type[KeyIndex | ExcludedRows] = KeyIndex,
 ) -> Iterator[tuple[str, pa.Table]]:
     """The blocks of one reading to their edges: (feature, table of the first dimension and the edges) a block."""
-    name, first, last = together[0][0], together[0][1], together[-1][2]
+    name = together[0][0]
     feature = next(f for f in table.embeddings if f.name == name)
     row_filter = known(keys, rows_out)
     samples = [
@@ -126,7 +125,6 @@ def fit_blocks(
     bad = 0
     for split in sorted(splits):
         for rows in kept_rows(table, split, [feature.column], row_filter):
-            METER.enter(f"fitting {name} ({first}..{last - 1} of {feature.dim} dimensions)")
             at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
             texts = pl.Series(rows[KEY]).gather(at)
             for (_, a, b), sample in zip(together, samples, strict=True):

@@ -1,1 +1,1 @@
-"""The interaction log: read, check, join with the item index."""
+"""The interaction log: read it, check its rows, join them with the item index."""

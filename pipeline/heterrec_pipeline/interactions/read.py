@@ -1,4 +1,4 @@
-"""Check the rows of the log and join them with the item index: what is left is four numbers and a user a row."""
+"""Read the log and parse its rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,6 @@ from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, read_split
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.rejects import Reason
@@ -24,7 +23,7 @@ LOG_ITEM_SEEN = "interactions.item"
 
 
 def log_columns(spec: FeatureSpec) -> list[str]:
-    """The columns of the log that sequences are made of."""
+    """The columns of the log that sequences use."""
     log = spec.interactions
     more = [log.behaviour.column] if log.behaviour else []
     more += [log.order] if log.order else []
@@ -32,11 +31,11 @@ def log_columns(spec: FeatureSpec) -> list[str]:
 
 
 def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:
-    """The `order` column: int64 with null where missing, and which cells are unreadable."""
+    """The `order` column as int64 (null where missing), and whether each cell is unreadable."""
     text, _ = column_text(column, name)
     number = text.cast(pl.Int64, strict=False)
     odd = text.is_not_null() & number.is_null()
-    if odd.any():  # 5.0, +5, 1_000: what Python reads as a whole number
+    if odd.any():  # 5.0, +5, 1_000: whole numbers to Python
         for k in odd.arg_true().to_list():
             try:
                 value = int(str(text[k]))
@@ -50,7 +49,7 @@ def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:
 def parse_rows(
     spec: FeatureSpec, rows: pa.Table
 ) -> tuple[pl.DataFrame, list[RejectedCell], dict[str, int]]:
-    """Read every column of a batch of the log.
+    """Parse every column of a batch of the log.
 
     Args:
         spec: names the columns.
@@ -58,7 +57,7 @@ def parse_rows(
 
     Returns:
         The readable rows (user, item: text; time int64; behaviour int32, behaviour_text if declared; order int64 if
-        declared), the bad ones (each under the first reason that holds), and what kinds of keys were seen.
+        declared), the bad ones (each with the first reason that applies), and the kinds of keys seen.
     """
     log = spec.interactions
     name = file_of(rows)
@@ -74,14 +73,14 @@ def parse_rows(
         columns["behaviour_text"] = text
         columns["behaviour"] = text.replace_strict(ids, default=None, return_dtype=pl.Int32)
     frame = pl.DataFrame(columns).with_columns(reason=_first_reason(spec))
-    strange = frame["reason"].is_not_null()
+    is_bad = frame["reason"].is_not_null()
     seen = {LOG_SEEN: int(user_seen), LOG_ITEM_SEEN: int(item_seen)}
-    bad = _described(frame.filter(strange), strange.arg_true().to_list(), rows)
-    return frame.filter(~strange).drop("reason", "odd_order", strict=False), bad, seen
+    bad = _reject_entries(frame.filter(is_bad), is_bad.arg_true().to_list(), rows)
+    return frame.filter(~is_bad).drop("reason", "odd_order", strict=False), bad, seen
 
 
 def _first_reason(spec: FeatureSpec) -> pl.Expr:
-    """Why a row is bad, as `reason/column`, under the first reason that holds; null where it is good."""
+    """`reason/column` of the first reason to reject a row; null for a good row."""
     log = spec.interactions
     col = pl.col
     when = [
@@ -98,7 +97,7 @@ def _first_reason(spec: FeatureSpec) -> pl.Expr:
     return pl.coalesce(pl.when(bad).then(pl.lit(f"{why}/{where}")) for bad, why, where in when)
 
 
-def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[RejectedCell]:
+def _reject_entries(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[RejectedCell]:
     bad: list[RejectedCell] = []
     for k, row, why in zip(at, frame["row"].to_list(), frame["reason"].to_list(), strict=True):
         reason, _, column = why.partition("/")
@@ -106,20 +105,11 @@ def _described(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[Rejec
     return bad
 
 
-def _with_short(bad: list[RejectedCell], short: dict[int, str]) -> list[RejectedCell]:
-    """Rows that ended early are listed as such, whether or not enough of them was left to be kept."""
-    listed: list[RejectedCell] = [
-        (row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()
-    ]
-    return [b for b in bad if b[0] not in short] + listed if short else bad
-
-
 def read_log(columns: list[str], split: Split, *, report: bool = True) -> Iterator[Any]:
-    """Splits of the log to located tables of raw columns; malformed rows are set aside."""
+    """Splits of the log to located tables of raw columns; malformed rows are rejected."""
     for batch in prefetched(read_split(split, columns)):
         if report:
             rows = len(batch.table) + len(batch.bad)
-            METER.read(INTERACTIONS, rows)
             yield report_count("interactions.read", rows)
             yield report_count("interactions.malformed", len(batch.bad))
             bad = [(b.row, "", b.reason, b.text) for b in batch.bad]

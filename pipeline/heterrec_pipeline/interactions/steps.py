@@ -1,4 +1,4 @@
-"""Wiring of the log: splits to rows with item indices."""
+"""Wiring of the log: from splits to rows with an item index."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from heterrec_pipeline.wiring.step import Composite, Step, ValueKinds
 
 
 class LogOutput(NamedTuple):
-    """The rows of the shuffle, and the kinds of user ids."""
+    """The rows of the shuffle, and the kinds of user ids seen."""
 
     rows: PCollection
     kinds: PCollection
@@ -26,7 +26,7 @@ class LogOutput(NamedTuple):
 
 @dataclass(eq=False, kw_only=True)
 class IndexedLog(Composite):
-    """Splits of the log to checked rows that know their item's index."""
+    """Splits of the log to checked rows with their item's index."""
 
     job: Job
     index: PCollection
@@ -49,7 +49,7 @@ class IndexedLog(Composite):
         return LogOutput(rows, seen | "kinds" >> ValueKinds())
 
     def _by_bucket(self, raw: PCollection) -> LogOutput:
-        """Check, and join where the items of a bucket and their interactions meet."""
+        """Check the rows, then join them by bucket of items."""
         spec = self.job.spec
         shards = spec.items.catalogue_vocabulary.shards
         rows, seen = raw | "check" >> Step(

@@ -1,4 +1,4 @@
-"""Times to milliseconds since 1970-01-01 UTC, exactly, floored."""
+"""Times to whole milliseconds since 1970-01-01 UTC, exact, rounded down."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ _PER_UNIT = {
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 Parser = Callable[[str], int | None]
 _OUT = -1
-"""Stands for every time that is out of range: they are told apart from unreadable ones only."""
+"""Represents all times that are out of range, which unreadable ones are not."""
 
 
 def milliseconds(column: pa.Array, timestamp: Timestamp) -> pl.Series:
@@ -33,13 +33,13 @@ def milliseconds(column: pa.Array, timestamp: Timestamp) -> pl.Series:
 
     Args:
         column: n raw cells.
-        timestamp: says the unit or the format.
+        timestamp: the unit or the format.
 
     Returns:
         n int64: milliseconds, -1 where out of range, null where missing or unreadable.
 
     Raises:
-        SchemaMismatchError: the column's type and the spec's unit or format do not go together.
+        SchemaMismatchError: the spec's unit or format does not fit the column's type.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -53,7 +53,7 @@ def milliseconds(column: pa.Array, timestamp: Timestamp) -> pl.Series:
         text = text.set((text == "").fill_null(False), None)
         if timestamp.unit in _PER_UNIT:
             return _in_range(_numbers_as_text(text, timestamp.unit))
-        return _in_range(_by_distinct(text, timestamp))
+        return _in_range(_distinct(text, lambda t: _moment(t, timestamp.format)))
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     if numeric and timestamp.unit in _PER_UNIT:
         return _in_range(_numbers(pl.Series(column), timestamp.unit))
@@ -66,7 +66,7 @@ def milliseconds(column: pa.Array, timestamp: Timestamp) -> pl.Series:
 
 
 def describe(timestamp: Timestamp) -> str:
-    """The spec's words on how times are written."""
+    """The spec's unit or format, for messages."""
     if timestamp.unit is not None:
         return f"unit: {timestamp.unit}"
     return f"format: {timestamp.format!r}" if timestamp.format else "neither unit nor format"
@@ -81,7 +81,7 @@ def _from_timestamps(column: pa.Array) -> pl.Series:
     kind = column.type
     if pa.types.is_date(kind):
         return pl.Series(column.cast(pa.date32()).cast(pa.int32())).cast(pl.Int64) * 86_400_000
-    # As integers: polars knows neither seconds nor zones such as +05:30, and the instant is UTC anyway.
+    # As integers: polars supports neither seconds nor zones such as +05:30, and the values are UTC anyway.
     ticks = pl.Series(column.cast(pa.int64()))
     if kind.unit == "s":
         return _integers(ticks, "s")
@@ -97,7 +97,7 @@ def _numbers(series: pl.Series, unit: str) -> pl.Series:
     odd = values.is_not_null() & ~whole & ~values.is_nan()
     if not odd.any():
         return times
-    # A float is its shortest decimal text, as everywhere; only few are not of whole milliseconds.
+    # A float has the value of its shortest decimal text; few are not whole milliseconds.
     text = pl.Series([repr(v) for v in values.filter(odd).to_list()], dtype=pl.String)
     return times.scatter(odd.arg_true(), _by_decimal(text, unit))
 
@@ -109,7 +109,7 @@ def _integers(series: pl.Series, unit: str) -> pl.Series:
         times = whole // (1000 if unit == "us" else 1_000_000)
     else:
         factor = int(_PER_UNIT[unit])
-        # Beyond the range the product might overflow, and the exact value does not matter.
+        # Out of range, where the product could overflow and the exact value does not matter.
         wide = ((whole > END_MS // factor + 1) | (whole < -1)).fill_null(False)
         times = whole.set(wide, _OUT) * factor
     return times.set(beyond, _OUT) if beyond.any() else times
@@ -145,13 +145,8 @@ def _bounded(ms: int) -> int:
     return ms if 0 <= ms < END_MS else _OUT
 
 
-def _by_distinct(text: pl.Series, timestamp: Timestamp) -> pl.Series:
-    """Formatted or ISO text; only distinct texts are parsed."""
-    form = timestamp.format
-    return _distinct(text, lambda t: _moment(t, form))
-
-
 def _distinct(text: pl.Series, parse: Parser) -> pl.Series:
+    """Parse each distinct text once."""
     words = text.drop_nulls().unique()
     parsed = pl.DataFrame(
         {"text": words, "ms": pl.Series([parse(w) for w in words.to_list()], dtype=pl.Int64)}

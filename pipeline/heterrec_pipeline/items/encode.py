@@ -15,7 +15,6 @@ from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.row_filter import ID, KEY, ExcludedRows, KeyIndex, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW, one_chunk
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, NumericFeature
@@ -82,7 +81,6 @@ def encode_item_split(
     names = [f.name for f in rest.features]
     waiting = ToItemShards(job, table.name, filter_.population)
     for rows in kept_rows(table, split, columns, filter_):
-        METER.enter(f"encoding {table.name}")
         tokens, oov, bad = encode_rows(rest, rows, tables)
         if report:
             yield from report_rejects(table.name, split.file.name, bad)
@@ -118,7 +116,6 @@ def encode_user_split(
     tables = fitted_tables(rest, fitted)
     columns = [f.column for f in table.features]
     for rows in kept_rows(table, split, columns, known(keys, rows_out)):
-        METER.enter("encoding users")
         tokens, oov, bad = encode_rows(rest, rows, tables)
         yield from large_cells.tagged(rows, KEY)
         yield from report_rejects(table.name, split.file.name, bad)

@@ -22,7 +22,7 @@ from heterrec_pipeline.keys.duplicates import canonical_text
 from heterrec_pipeline.keys.read import SEEN, key_text
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
-from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
+from heterrec_pipeline.wiring.cut import range_numbers
 from heterrec_pipeline.wiring.reports import RejectedCell, report_rejects
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -115,7 +115,7 @@ def to_items(job: Job, buckets: int, rows: pa.Table) -> Iterator[Any]:
             yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
     yield from report_rejects(INTERACTIONS, file_of(rows), _bad_cells(table, found))
     found = found.drop_columns([ROW])
-    numbers = pl.Series(bucket_numbers(pl.Series(found[ITEM]).cast(pl.String), 1, buckets))
+    numbers = pl.Series(range_numbers(pl.Series(found[ITEM]).cast(pl.String), 1, buckets))
     for bucket in numbers.unique().to_list():
         yield bucket, found.filter((numbers == bucket).to_arrow())
 

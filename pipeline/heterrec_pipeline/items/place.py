@@ -10,7 +10,6 @@ import pyarrow as pa
 from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import OWNER, WITH_IDS, bucket_ids, cells
 from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
@@ -27,7 +26,6 @@ def place_items(
 ) -> Iterator[tuple[int, TableRef]]:
     """Tokens and cells of a bucket's items to parts of item shards, their keys replaced by item_index."""
     _, pieces = element
-    METER.enter("placing items")
     ids = bucket_ids(pieces["ids"])
     for k, table in enumerate(tables):
         waiting = ToItemShards(job, table.name, population)

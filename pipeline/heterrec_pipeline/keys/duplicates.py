@@ -18,7 +18,6 @@ from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import SortedBucket, no_keys
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
@@ -53,7 +52,6 @@ def find_keys_in_bucket(
     there are.
     """
     (_, bucket), pieces = element
-    METER.enter("finding keys")
     first: pl.DataFrame | None = None
     for k, table in enumerate(tables):
         frames = [as_frame(load(p)) for p in pieces[f"keys-{k}"]]

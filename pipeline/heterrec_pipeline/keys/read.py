@@ -12,7 +12,6 @@ from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.number import WHY
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
@@ -59,7 +58,6 @@ def read_key_splits(
         yield from report_rejects(name, split.file.name, bad)
         yield report_count(f"{name}.rows", len(text) + len(batch.bad))
         yield report_count(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
-        METER.read(name, len(text) + len(batch.bad))
         if not from_log:
             yield TaggedOutput(SEEN, (name, int(seen)))
         columns = {"key": text}

@@ -11,7 +11,7 @@ from heterrec_pipeline.planning.output import Surveys
 from heterrec_pipeline.planning.resources import token_bytes
 from heterrec_pipeline.planning.survey.tables import TableSurvey
 from heterrec_pipeline.reading.parquet import BATCH_BYTES, MAX_ROWS
-from heterrec_pipeline.sequences.histories import FLUSH_BYTES
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 from heterrec_pipeline.wiring.exchange import SPILL_BYTES
 from heterrec_schemas.feature_spec import EmbeddingFeature
 

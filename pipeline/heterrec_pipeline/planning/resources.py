@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from heterrec_pipeline.planning.output import Surveys
 from heterrec_pipeline.planning.survey.tables import TableSurvey
-from heterrec_pipeline.sequences.histories import FLUSH_BYTES
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 
 PIECE = 1024
 """About what a piece of a table adds to an Arrow file: its message, its padding, its entry in the footer."""

@@ -46,7 +46,7 @@ def text_bytes(
         "interactions.kept": log.kept.value,
         **{f"sequences.{s}": n.value for s, n in sequences.items()},
     }
-    texts["statistics.json"] = statistics(job, counts, entries)
+    texts["statistics.json"] = statistics(counts, entries)
     sizes = {name: len(text.encode("utf-8")) for name, text in texts.items()}
     manifest = _manifest(job, files, sizes, entries, _counts(items, users, log, sequences), rejects)
     return sizes | {"manifest.json": len(manifest.to_json().encode("utf-8"))}

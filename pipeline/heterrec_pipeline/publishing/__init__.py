@@ -1,1 +1,1 @@
-"""From tables to files that stand: parts, shards, and the manifest that makes them visible."""
+"""Publishing a generation: rejects, statistics, the manifest that makes it visible, the lease that protects it before."""

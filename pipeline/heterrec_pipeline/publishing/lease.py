@@ -1,4 +1,4 @@
-"""Who is building: a lease in each unfinished generation, so that leftovers are swept only when surely dead."""
+"""A lease in each unfinished generation names its builder, so that only leftovers of dead builds are deleted."""
 
 import errno
 import json
@@ -18,23 +18,23 @@ from heterrec_schemas.manifest import MANIFEST_NAME
 
 LEASE_NAME = "building.json"
 DEAD_AFTER = timedelta(days=14)
-"""An unfinished generation of another machine is taken for dead when it was begun longer ago than any run may last."""
+"""Age after which an unfinished generation of another machine counts as dead: longer than any run can last."""
 
 
 def new_generation_id(now: datetime) -> str:
-    """UTC time to the millisecond and 8 random hex digits: ids sort by time and never meet."""
+    """UTC time to the millisecond and 8 random hex digits: ids sort by time and are unique."""
     return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z-{secrets.token_hex(4)}"
 
 
 def begin(output: str, generation: str, now: datetime, engine: str | None = None) -> None:
-    """Make the generation's folder and write its lease.
+    """Create the generation's folder and write its lease.
 
     Args:
-        output: the folder that generations go to.
+        output: the folder for generations.
         generation: its id.
         now: when the build began.
-        engine: names a remote engine whose job outlives this process. The lease then holds no process that could die, and
-            the build counts as dead by its age alone.
+        engine: a remote engine whose job outlives this process. The lease then names no process, and the build counts as
+            dead by its age alone.
 
     Raises:
         CallError: the output cannot be written.
@@ -57,12 +57,12 @@ def begin(output: str, generation: str, now: datetime, engine: str | None = None
         full = getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         raise (RunError if full else CallError)(
             f"the output {output} cannot be written: {reason}",
-            todo="Name a folder that you may write to, with space on its disk (--output).",
+            todo="Name a writable folder with enough disk space (--output).",
         ) from None
 
 
 def _namespace() -> str:
-    """This boot of the machine and this container: outside of them a process id means another process, or none."""
+    """Identifies this boot of the machine and this container, outside of which a process id is meaningless."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -71,7 +71,7 @@ def _namespace() -> str:
 
 
 def discard(folder: str) -> None:
-    """Delete an unfinished generation, its lease last: what a kill, or a store that is gone, leaves can still be swept."""
+    """Delete an unfinished generation, its lease last, so that an interrupted deletion can be completed by `sweep`."""
     lease = storage.join(folder, LEASE_NAME)
     with suppress(HeterrecError):
         storage.delete_files(path for path in storage.files_below(folder) if path != lease)
@@ -79,13 +79,13 @@ def discard(folder: str) -> None:
 
 
 def sweep(output: str, now: datetime) -> list[str]:
-    """Delete unfinished generations whose builder is surely dead; returns their ids."""
+    """Delete unfinished generations whose builder is certainly dead; returns their ids."""
     swept = []
     for folder, lease in _leases(output):
-        stands = storage.exists(storage.join(folder, MANIFEST_NAME))
-        if (stands and not lease) or not _dead(lease, folder, now):
+        published = storage.exists(storage.join(folder, MANIFEST_NAME))
+        if (published and not lease) or not _dead(lease, folder, now):
             continue
-        if stands:  # killed between its manifest and its last step: only the lease goes
+        if published:  # killed after its manifest was written: only the lease is left over
             storage.delete_tree(storage.join(folder, LEASE_NAME))
         else:
             discard(folder)
@@ -94,18 +94,18 @@ def sweep(output: str, now: datetime) -> list[str]:
 
 
 def _leases(output: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """The folders below generations/ with their leases; an empty one where it is absent or cannot be read."""
+    """The folders below generations/ with their leases; an empty lease if it is missing or unreadable."""
     # Object stores list a thousand objects per request: no request per generation.
     for folder in storage.folders(storage.join(output, "generations"), holding=LEASE_NAME):
         try:
             lease = json.loads(storage.read_bytes(storage.join(folder, LEASE_NAME)))
         except (OSError, ValueError):
-            lease = None  # being written, or gone meanwhile
+            lease = None  # being written, or just deleted
         yield folder, lease if isinstance(lease, dict) else {}
 
 
 def _dead(lease: dict[str, object], folder: str, now: datetime) -> bool:
-    """Whether a builder is surely dead: its process is gone, or, where that cannot be told, all is too long ago."""
+    """Whether a builder is certainly dead: its process has ended, or, if that is unknown, the lease is too old."""
     try:
         if lease and lease["host"] == socket.gethostname() and lease["namespace"] == _namespace():
             process = psutil.Process(int(str(lease["pid"])))
@@ -119,6 +119,6 @@ def _dead(lease: dict[str, object], folder: str, now: datetime) -> bool:
 
 
 def _changed(folder: str) -> datetime:
-    """When a local folder without a lease changed last: it may be a generation that someone is copying."""
+    """Last change of a local folder without a lease, which may be a generation that is being copied."""
     paths = [folder, *storage.files_below(folder)]
     return datetime.fromtimestamp(max(os.stat(path).st_ctime for path in paths), UTC)

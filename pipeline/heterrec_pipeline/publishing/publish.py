@@ -1,4 +1,4 @@
-"""The last step: settle every file, write the manifest, point `latest.json` at it."""
+"""The last step: give all files their final names, write the manifest, update `latest.json`."""
 
 import json
 import logging
@@ -17,8 +17,7 @@ from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.telemetry import metrics
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import spec_sha256
@@ -40,14 +39,15 @@ from heterrec_schemas.rejects import Reason
 
 LOG = logging.getLogger(__name__)
 _ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}")
+"""A generation id."""
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
+"""Packages whose versions the manifest lists."""
 
 
 def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
-    """Input files to what the manifest says of them: SHA-256 on local disks, the store's etag elsewhere."""
-    METER.enter("hashing the input")
-    metrics.count("inputs.files", len(files))
-    metrics.count("inputs.bytes", sum(f.bytes for f in files))
+    """Input files to their manifest entries: SHA-256 on local disks, the store's etag elsewhere."""
+    RECORDER.count("inputs.files", len(files))
+    RECORDER.count("inputs.bytes", sum(f.bytes for f in files))
     with ThreadPoolExecutor(max_workers=4) as pool:
         yield from pool.map(_input_entry, files)
 
@@ -57,7 +57,7 @@ def _input_entry(file: InputFile) -> InputEntry:
 
 
 class BuildReports(NamedTuple):
-    """Everything that the steps have reported."""
+    """Everything that the steps of a build have reported."""
 
     counts: dict[str, int]
     files: list[Written]
@@ -77,15 +77,13 @@ def publish_generation(
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
 ) -> Iterator[Manifest]:
-    """All reports to the manifest. A second try after a failure finds the settled files and goes on."""
-    METER.enter("publishing")
-    job = job
+    """All reports to the manifest. A retry after a failure finds files with their final names, and continues."""
     found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
-    check(job, found)
+    check_reports(job, found)
     entries = feature_entries(job, counts, item_fitted, user_fitted)
     texts = [
         write_text(job.root, "spec.yaml", job.spec_text),
-        write_text(job.root, "statistics.json", statistics(job, found.counts, entries)),
+        write_text(job.root, "statistics.json", statistics(counts, entries)),
         *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
         *(write_text(job.root, f"schema/{n}", t) for n, t in schema_files().items()),
     ]
@@ -95,8 +93,8 @@ def publish_generation(
     storage.rename([(f.temporary, storage.join(job.root, f.path)) for f in every])
     manifest = make_manifest(job, found, entries, every)
     storage.delete_tree(job.parts)
-    orphans = (path for path in storage.files_below(job.root) if path.endswith(".tmp"))
-    storage.delete_files(orphans)  # of attempts that failed
+    # Temporary files that are left belong to failed attempts.
+    storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     storage.create_bytes(
         storage.join(job.root, MANIFEST_NAME), manifest.to_json().encode(), job.attempt
     )
@@ -106,9 +104,9 @@ def publish_generation(
 
 
 def point_latest(output: str, generation: str, attempt: str) -> None:
-    """Let `latest.json` name a generation, unless it names a newer one that stands.
+    """Let `latest.json` name a generation, unless it names a newer one that is published.
 
-    Of builds that end together the one that began last is named, whichever of them writes last.
+    Of builds that end at the same time, the one that began last is named, in whatever order they write.
 
     Raises:
         RunError: the file cannot be written.
@@ -119,7 +117,7 @@ def point_latest(output: str, generation: str, attempt: str) -> None:
         if named > generation and storage.exists(
             storage.join(output, "generations", named, MANIFEST_NAME)
         ):
-            LOG.warning("%s names the newer %s and stays", LATEST_NAME, named)
+            LOG.warning("%s already names the newer %s", LATEST_NAME, named)
             return None
         body = (json.dumps({"generation": generation}) + "\n").encode()
         return None if body == held else body
@@ -128,7 +126,7 @@ def point_latest(output: str, generation: str, attempt: str) -> None:
 
 
 def _named(held: bytes | None) -> str:
-    """The generation that the content of `latest.json` names; empty where it names none."""
+    """The generation named by the content of `latest.json`; empty if there is none."""
     try:
         named = json.loads(held or b"")["generation"]
     except (ValueError, TypeError, KeyError):
@@ -137,7 +135,7 @@ def _named(held: bytes | None) -> str:
 
 
 def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:
-    """How many rows each source has, as the reject ratio counts them."""
+    """Number of rows per source, as the reject ratio counts them."""
     rows = {INTERACTIONS: counts.get("interactions.read", 0)}
     for table in job.tables:
         if table.files:
@@ -145,12 +143,12 @@ def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:
     return rows
 
 
-def check(job: Job, found: BuildReports) -> None:
-    """Refuse what must not be published.
+def check_reports(job: Job, found: BuildReports) -> None:
+    """Refuse to publish a build without interactions, or with too many rejects.
 
     Raises:
-        RejectRatioError: too many rows were set aside.
-        DataError: the log is empty, or nothing of it is left.
+        RejectRatioError: too many rows were rejected.
+        DataError: the log is empty, or none of its rows was kept.
     """
     counts = found.counts
     read = counts.get("interactions.read", 0)
@@ -175,18 +173,19 @@ def check(job: Job, found: BuildReports) -> None:
 
 
 def interaction_counts(counts: dict[str, int]) -> InteractionCounts:
-    """The counts of the log; `read` is the sum of the others by construction and by assertion."""
+    """The counts of the log; asserts that `read` is the sum of the others."""
     get = {
         k: counts.get(f"interactions.{k}", 0)
-        for k in ("read", "kept", "unknown_item", "duplicate", "short_user")
+        for k in ("kept", "unknown_item", "duplicate", "short_user")
     }
     rejected = counts.get("interactions.malformed", 0) + counts.get("interactions.bad", 0)
-    assert get["read"] == rejected + sum(v for k, v in get.items() if k != "read"), counts
-    return InteractionCounts(**get, rejected=rejected)
+    read = counts.get("interactions.read", 0)
+    assert read == rejected + sum(get.values()), counts
+    return InteractionCounts(read=read, **get, rejected=rejected)
 
 
 def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
-    """The counts of a feature table, equal rows of a key counted once."""
+    """The counts of a feature table; equal rows of a key count once."""
     repeated = counts.get(f"{name}.repeated", 0)
     read = counts.get(f"{name}.rows", 0) - repeated
     rejected = counts.get(f"{name}.unusable", 0) + counts.get(f"{name}.duplicate", 0)
@@ -201,7 +200,7 @@ def feature_entries(
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
 ) -> list[FeatureEntry]:
-    """What every feature became, items' first."""
+    """The manifest entries of all features, those of items first."""
     sides = (
         ("item", job.spec.items.features, item_fitted),
         ("user", job.spec.user_features, user_fitted),
@@ -222,7 +221,7 @@ def feature_entries(
 def make_manifest(
     job: Job, found: BuildReports, features: list[FeatureEntry], files: list[Written]
 ) -> Manifest:
-    """The manifest of a generation whose files are settled."""
+    """The manifest of a generation whose files have their final names."""
     entries = [
         FileEntry(path=f.path, rows=f.rows if f.rows >= 0 else None, bytes=f.bytes, sha256=f.sha256)
         for f in files

@@ -1,4 +1,4 @@
-"""Write `rejects/`, and judge whether too many rows were set aside."""
+"""Write `rejects/`, and check the share of rejected rows."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -15,15 +15,16 @@ from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import shard_name, with_metadata
 
 SAMPLES = 3
+"""Number of rejects per source that a message quotes."""
 
 
 class RejectSummary(NamedTuple):
-    """What was set aside.
+    """Summary of `rejects/`.
 
     Attributes:
-        entries: entries by reason.
-        rows: rows with at least one entry, by source.
-        dominant: by source, the most frequent reason, its entries, and samples in words.
+        entries: number of entries by reason.
+        rows: number of rows with at least one entry by source.
+        dominant: the most frequent reason, its number of entries, and samples in words by source.
     """
 
     entries: dict[str, int]
@@ -51,7 +52,7 @@ def _sample(entry: dict[str, Any]) -> str:
 
 
 def write_rejects(job: Job, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
-    """All rejects to their file and their summary."""
+    """All rejects to their file and a `RejectSummary`."""
     tables = list(tables_in(element[1]))
     whole = pa.concat_tables(tables) if tables else REJECTS_SCHEMA.empty_table()
     frame = pl.DataFrame(pl.from_arrow(whole)).sort("source", "file", "row", "column")
@@ -63,23 +64,23 @@ def write_rejects(job: Job, element: tuple[int, Iterable[pa.Table]]) -> Iterator
 
 
 def check_ratios(limit: float, rows: dict[str, int], summary: RejectSummary) -> None:
-    """Refuse a run that set too many rows aside.
+    """Refuse a run that rejected too many rows.
 
     Args:
         limit: `limits.max_reject_ratio`.
-        rows: how many rows each source has.
-        summary: what was set aside.
+        rows: number of rows by source.
+        summary: the rejects.
 
     Raises:
-        RejectRatioError: a source is above the limit; says which reason dominated, with samples.
+        RejectRatioError: a source is above the limit; names the dominant reason, with samples.
     """
     findings = []
     for source, total in sorted(rows.items()):
-        aside = summary.rows.get(source, 0)
-        if total and aside / total > limit:
+        rejected = summary.rows.get(source, 0)
+        if total and rejected / total > limit:
             reason, count, samples = summary.dominant[source]
             findings.append(
-                f"{source}: {aside:,} of {total:,} rows ({aside / total:.1%}) were set aside, more than "
+                f"{source}: {rejected:,} of {total:,} rows ({rejected / total:.1%}) were rejected, more than "
                 f"limits.max_reject_ratio allows ({limit:.1%}); {reason} dominates with {count:,} "
                 f"{'entry' if count == 1 else 'entries'}:\n"
                 + "\n".join(f"    {s}" for s in samples)
@@ -87,5 +88,5 @@ def check_ratios(limit: float, rows: dict[str, int], summary: RejectSummary) -> 
     if findings:
         raise RejectRatioError(
             "\n".join(findings),
-            todo="Mend the input or the spec, or raise the limit. Nothing was published.",
+            todo="Fix the input or the spec, or raise the limit. Nothing was published.",
         )

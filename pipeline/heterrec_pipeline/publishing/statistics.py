@@ -1,4 +1,4 @@
-"""`statistics.json` and `schema/`: what a generation holds, for reports and for readers without Arrow."""
+"""`statistics.json` and `schema/`: the contents of a generation, for reports and for readers without Arrow."""
 
 import json
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.files.shards import Written
-from heterrec_pipeline.job import ITEMS, Job
+from heterrec_pipeline.files.shards import Written, table_of
+from heterrec_pipeline.job import ITEMS
 from heterrec_schemas.manifest import SPLITS, FeatureEntry
 
 
-def statistics(job: Job, counts: dict[str, int], entries: list[FeatureEntry]) -> str:
+def statistics(counts: dict[str, int], entries: list[FeatureEntry]) -> str:
     """Shares and sizes as JSON text."""
     items = counts[f"{ITEMS}.keys"]
     kept, latest = counts.get("interactions.kept", 0), counts.get("sequences.latest", 0)
@@ -44,13 +44,11 @@ def arrow_schemas(root: str, files: list[Written]) -> Iterator[tuple[str, str]]:
     """The Arrow schema of each kind of table, read from its first shard: (path, JSON text)."""
     firsts: dict[str, Written] = {}
     for file in files:
-        folder, name = file.path.split("/")
-        kind = f"{folder}-{name.split('-')[0]}" if folder == "sequences" else folder
-        firsts.setdefault(kind, file)
+        firsts.setdefault(table_of(file.path).replace("/", "-"), file)
     for kind, file in firsts.items():
-        # On a second try the file may be settled already.
-        settled = storage.join(root, file.path)
-        path = file.temporary if storage.exists(file.temporary) else settled
+        # In a retry the file may have its final name already.
+        final = storage.join(root, file.path)
+        path = file.temporary if storage.exists(file.temporary) else final
         with storage.open_arrow(path) as handle:
             yield f"schema/{kind}.json", schema_json(pq.read_schema(handle))
 

@@ -1,4 +1,4 @@
-"""The publisher's wiring: counts added up, rejects written, inputs hashed, then one step that commits."""
+"""Wiring of publishing: sum the counts, write the rejects, hash the inputs, then commit in one step."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -14,13 +14,13 @@ from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.publish import hash_inputs, publish_generation
 from heterrec_pipeline.publishing.rejects import write_rejects
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
-from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, of_type
+from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, nothing, of_type
 from heterrec_schemas.manifest import Manifest
 
 
 @dataclass(eq=False, kw_only=True)
 class PublishGeneration(Composite):
-    """Everything that was reported to a manifest; it waits for all files by taking them as side inputs."""
+    """All reports to the manifest; side inputs make the commit wait for all files."""
 
     job: Job
     catalogue: CatalogueOutput
@@ -29,7 +29,7 @@ class PublishGeneration(Composite):
     ledger: Ledger
 
     def expand(self, root: beam.Pipeline) -> PCollection:
-        """Gather, then publish once."""
+        """Collect the reports, then publish once."""
         job, ledger = self.job, self.ledger
         rejects = ledger.all(REJECTS) | "write rejects" >> AllToOne(
             fn=partial(write_rejects, job), ledger=ledger, kind=Any
@@ -41,8 +41,8 @@ class PublishGeneration(Composite):
             | "inputs" >> beam.Create([tuple(sorted(set(files)))])
             | "hash inputs" >> Step(fn=hash_inputs, kind=Any)
         )
-        no_users = root | "no user features" >> beam.Create([])
-        user_fitted = self.users.fitted if self.users else of_type(no_users, tuple[str, Fitted])
+        fitted = tuple[str, Fitted]
+        user_fitted = self.users.fitted if self.users else nothing(root, "no user features", fitted)
         return (
             root
             | "once" >> beam.Create([None])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.read import T
-from heterrec_pipeline.telemetry import spans
+from heterrec_pipeline.telemetry.recorder import READ, ahead, lane, moving
 
 
 class _End:
@@ -19,7 +19,7 @@ class _End:
 def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
     """The same elements, the next ones being made in a thread while the caller works on one."""
     made: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
-    lane = spans.lane()
+    of = lane()
     stopped = threading.Event()
 
     def offer(element: T | _End) -> bool:
@@ -33,7 +33,7 @@ def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
 
     def work() -> None:
         try:
-            for element in spans.ahead(source, lane):
+            for element in ahead(source, of):
                 if not offer(element):
                     return
             offer(_End(None))
@@ -44,7 +44,7 @@ def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
     thread.start()
     try:
         while True:
-            with spans.moving(spans.READ, "read") as moved:
+            with moving(READ, "read") as moved:
                 element = made.get()
                 if isinstance(element, ReadBatch):
                     moved.add(len(element.table) + len(element.bad), element.table.nbytes)

@@ -1,1 +1,1 @@
-"""Engines and options: how a graph is run."""
+"""How a graph is run: Beam's options, engines, start and exit of a command."""

@@ -1,4 +1,4 @@
-"""How a command gets under way, and how it leaves."""
+"""Start and exit of a command."""
 
 import gc
 import os
@@ -7,16 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-LEAVE_SECONDS = 5.0
-"""How long threads may hold up the end of a command that has said its last word."""
+EXIT_SECONDS = 5.0
+"""Maximum time, in seconds, that remaining threads may delay the exit of a finished command."""
 
 
 @contextmanager
-def many_imports() -> Iterator[None]:
-    """Around imports: no garbage collection meanwhile, and none of what they made later on.
+def fast_imports() -> Iterator[None]:
+    """Import without garbage collection, and exclude the imported objects from later collections.
 
-    Beam makes so many objects, hardly one of them garbage, that looking through them over and over takes a third of the time
-    of its import.
+    Beam creates very many objects, almost none of them garbage: scanning them again and again takes a third of its import
+    time.
     """
     gc.disable()
     try:
@@ -26,16 +26,15 @@ def many_imports() -> Iterator[None]:
         gc.enable()
 
 
-def leave_soon(code: object) -> None:
-    """End this process with a code although threads still run after `LEAVE_SECONDS`.
+def exit_soon(code: object) -> None:
+    """Exit with a code after at most `EXIT_SECONDS`, even if threads are still running.
 
-    An engine that was stopped at an unlucky moment leaves threads behind that wait for each other, and Python would wait for
-    them.
+    An engine that is stopped at a bad moment can leave threads that wait for each other, and Python would wait for them.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads any more
+        with suppress(OSError, ValueError):  # the reader has closed the stream
             stream.flush()
     status = code if isinstance(code, int) else int(code is not None)
-    timer = threading.Timer(LEAVE_SECONDS, os._exit, (status,))
+    timer = threading.Timer(EXIT_SECONDS, os._exit, (status,))
     timer.daemon = True
     timer.start()

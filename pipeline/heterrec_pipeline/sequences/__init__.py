@@ -1,1 +1,1 @@
-"""The log: checked, joined with the item index, grouped by user, split, written."""
+"""Sequences: users' histories, their splits, and the shards that hold them."""

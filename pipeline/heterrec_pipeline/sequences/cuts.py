@@ -1,4 +1,4 @@
-"""Where a temporal split cuts: midnights by share of the kept interactions, or the spec's own times."""
+"""The cuts of a temporal split: midnights at a share of the kept interactions, or times of the spec."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -24,8 +24,8 @@ def cut_ms(value: float | str, days: npt.NDArray[np.int64], counts: npt.NDArray[
     Args:
         value: an ISO time, or the fraction f: midnight UTC of the first day d such that the days before d hold at least f of
             the interactions.
-        days: [n] the days that have interactions, ascending, n at least 1.
-        counts: [n] how many each has.
+        days: [n] the days with interactions, ascending, n at least 1.
+        counts: [n] interactions per day.
     """
     if isinstance(value, str):
         return (datetime.fromisoformat(value) - EPOCH) // (datetime.resolution * 1000)
@@ -38,7 +38,7 @@ def cut_ms(value: float | str, days: npt.NDArray[np.int64], counts: npt.NDArray[
 
 
 def temporal_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
-    """The two cuts of a temporal split, from the day counts of every bucket; None for leave-one-out.
+    """The two cuts of a temporal split, from the day counts of all buckets; None for leave-one-out.
 
     Raises:
         DataError: no interaction is left, or validation_at falls after test_at.
@@ -64,5 +64,5 @@ def temporal_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
 
 
 def find_cuts(spec: FeatureSpec, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Cuts]:
-    """`temporal_cuts` of the day counts of all buckets."""
+    """`temporal_cuts` as a step."""
     yield temporal_cuts(spec, tables_in(element[1]))

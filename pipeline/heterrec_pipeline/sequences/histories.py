@@ -1,6 +1,6 @@
-"""Users to buckets, and a bucket's rows to whole histories: sorted, deduplicated, long enough.
+"""Rows by user to whole histories: sorted, deduplicated, without short users.
 
-A bucket is a range of user hashes within one sequence shard; how many there are never changes a byte.
+A bucket is a range of user hashes within one sequence shard. The number of buckets never changes a byte.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,40 +15,38 @@ from heterrec_pipeline.features.fitted import missing_token
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.interactions.times import day_of
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
+from heterrec_pipeline.wiring.cut import range_numbers
 from heterrec_pipeline.wiring.reports import report_count
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import hash_column
 
 DAYS = "days"
-FLUSH_BYTES = 48 * 2**20
 
 
 def cut_by_user(shards: int, ranges: int, tables: list[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
-    """Cut tables with a user column into M shards of R hash ranges: (bucket, table)."""
+    """Cut tables with a user column into buckets, R = `ranges` for each of M = `shards` shards: (bucket, table)."""
     whole = pa.concat_tables(tables)
-    numbers = bucket_numbers(pl.Series(whole["user"]).cast(pl.String), shards, ranges)
+    numbers = range_numbers(pl.Series(whole["user"]).cast(pl.String), shards, ranges)
     frame = pl.DataFrame(pl.from_arrow(whole)).with_columns(bucket=numbers)
     for piece in frame.partition_by("bucket"):
         yield int(piece["bucket"][0]), slim(piece.drop("bucket").to_arrow(), whole.schema)
 
 
 def slim(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table in the schema's types, but with 32-bit offsets and item ids: local engines hold it in memory."""
+    """The table in the schema's types, but with 32-bit offsets and item ids: local engines keep it in memory."""
     narrow = {"user": pa.string(), "item_index": pa.int32()}
     return table.cast(pa.schema([pa.field(f.name, narrow.get(f.name, f.type)) for f in schema]))
 
 
 def sort_rows(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows by user hash, user, time, order (missing last), tie; the rest only makes the order total."""
+    """Sort rows by user hash, user, time, order (missing last), tie; item_index makes the order total."""
     rows = rows.with_columns(user_hash=hash_column("user"))
     order = spec.interactions.order
-    # Not by `nulls_last`, which makes the sort of all keys several times slower.
+    # `nulls_last` would make the sort of all keys several times slower.
     missing_last = [pl.col("order").is_null(), pl.col("order").fill_null(0)] if order else []
     keys = [pl.col("time"), *missing_last, pl.col("tie"), pl.col("item_index")]
     ordered = rows.sort("user_hash", *keys)
-    # Sorting texts is slow, and two users of one hash are next to impossible: look, then sort again if need be.
+    # Sorting texts is slow, and two users with one hash are very rare: sort by user only if they occur.
     same_hash = ordered["user_hash"] == ordered["user_hash"].shift(1)
     if (same_hash & (ordered["user"] != ordered["user"].shift(1))).any():
         ordered = rows.sort("user_hash", "user", *keys)
@@ -56,16 +54,15 @@ def sort_rows(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def deduplicate(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
-    """Drop repeated rows as `sequences.deduplicate` says; `rows` are sorted and stay so."""
+    """Drop repeated rows according to `sequences.deduplicate`; `rows` are sorted and stay sorted."""
     how = spec.sequences.deduplicate
     if how == "none" or rows.is_empty():
         return rows
     item = ["item_index", *(["item_hash"] if "item_hash" in rows.columns else [])]
     same = ["user", *item, *(["behaviour"] if spec.interactions.behaviour else [])]
     if spec.interactions.order is None:
-        rows = rows.filter(
-            ~_repeats(["time", *same])
-        )  # equal rows have one tie hash: they are neighbours
+        # Equal rows have equal tie hashes, so they are neighbours.
+        rows = rows.filter(~_repeats(["time", *same]))
     else:
         rows = rows.unique([*same, "time"], keep="first", maintain_order=True)
     return rows.filter(~_repeats(same)) if how == "consecutive" else rows
@@ -79,12 +76,12 @@ def histories(spec: FeatureSpec, rows: pl.DataFrame) -> tuple[pa.Table, dict[str
     """The whole histories of a bucket's users.
 
     Args:
-        spec: says how to sort, deduplicate and which users are too short.
+        spec: the spec.
         rows: the bucket's rows, in any order.
 
     Returns:
-        One row a kept user, by (hash, user): user, and lists item_index, time, behaviour (if declared); and the counts
-        of the rows kept, duplicate, and of short users.
+        One row per kept user, by (hash, user): user, and lists item_index, time, behaviour (if declared); and the number
+        of rows that are kept, duplicate, and of short users.
     """
     kept = deduplicate(spec, sort_rows(spec, rows))
     duplicate = len(rows) - len(kept)
@@ -107,14 +104,14 @@ def histories(spec: FeatureSpec, rows: pl.DataFrame) -> tuple[pa.Table, dict[str
 
 
 def day_counts(kept: pa.Table) -> pa.Table:
-    """How many interactions each day has: day (int64, since 1970-01-01), count (int64)."""
+    """Number of interactions per day: day (int64, since 1970-01-01), count (int64)."""
     times = kept["time"].combine_chunks().flatten().to_numpy()
     days, counts = np.unique(day_of(times), return_counts=True)
     return pa.table({"day": days.astype(np.int64), "count": counts.astype(np.int64)})
 
 
 def with_user_tokens(kept: pa.Table, tokens: list[pa.Table], missing: pa.Table) -> pa.Table:
-    """Put users' tokens beside their histories; `missing` is the one row of a user without any."""
+    """Add users' tokens to their histories; `missing` is the row of a user without tokens."""
     names = missing.column_names
     known = pa.concat_tables([*tokens, missing.add_column(0, "user", pa.array([""]))])
     at = pl.DataFrame({"user": pl.Series(known["user"])}).with_row_index("at")
@@ -128,7 +125,7 @@ def with_user_tokens(kept: pa.Table, tokens: list[pa.Table], missing: pa.Table) 
 
 
 def missing_user(spec: FeatureSpec) -> pa.Table | None:
-    """The tokens of a user without a row, one row; None when the spec declares no user features."""
+    """One row with the tokens of a user that the user table lacks; None if the spec declares no user features."""
     if not spec.user_features:
         return None
     return pa.table({f"user_{f.name}": missing_token(f) for f in spec.user_features})
@@ -139,14 +136,13 @@ def build_histories(
     missing: pa.Table | None,
     element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]],
 ) -> Iterator[Any]:
-    """All of a bucket, rows and users' tokens, to a part of whole histories: (bucket, part)."""
+    """A bucket's rows and users' tokens to a part of whole histories: (bucket, part)."""
     bucket, grouped = element
     frames = [pl.DataFrame(pl.from_arrow(load(t))) for t in grouped["log"]]
     if not frames:
         return
     rows = pl.concat(frames)
     del frames
-    METER.enter("sorting histories")
     kept, counts = histories(job.spec, rows)
     del rows
     for name, count in counts.items():

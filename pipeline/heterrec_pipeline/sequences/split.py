@@ -1,12 +1,12 @@
 """Histories to the rows of train, validation, test and latest.
 
-Flat arrays throughout: a bucket's interactions stand one behind the other, E of them, and each of its U users owns the
-range start_U .. end_U.
+Flat arrays throughout: E interactions of a bucket in one array, in which each of its U users owns the range
+start_U .. end_U.
 """
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,18 @@ from apache_beam.pvalue import TaggedOutput
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_schemas.feature_spec import FeatureSpec, LeaveOneOut, Temporal
 from heterrec_schemas.manifest import SPLITS
 
 ITEM_COUNTS = "item_counts"
 RANGE_ITEMS = 2**20
-"""How many consecutive items one worker counts."""
+"""Number of consecutive items that one worker counts."""
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """The rows of a split: whose they are, and which ranges of the flat arrays they hold.
+    """The rows of a split: their users, and their ranges of the flat arrays.
 
     Shapes: R rows; all int64.
     """
@@ -45,12 +44,12 @@ class Ranges:
 def split_ranges(
     spec: FeatureSpec, split: str, start_U: Ints, time_E: Ints, item_E: Ints, cuts: Cuts
 ) -> Ranges:
-    """Which ranges of the histories the rows of a split hold, before truncation.
+    """The ranges of the rows of a split, before truncation.
 
     Args:
-        spec: says the method.
+        spec: the spec, for the method of the split.
         split: train, validation, test or latest.
-        start_U: [U + 1] where each user's interactions begin; the last entry is E.
+        start_U: [U + 1] start of each user's interactions; the last entry is E.
         time_E: [E] milliseconds.
         item_E: [E] item_index.
         cuts: the two cuts of a temporal split.
@@ -74,7 +73,7 @@ def split_ranges(
 def _borders(
     spec: FeatureSpec, split: str, start_U: Ints, time_E: Ints, cuts: Cuts
 ) -> tuple[Ints, Ints]:
-    """Per user, where the history of a split ends and its targets begin, and where they end: [U] each."""
+    """End of the history (the targets begin there) and end of the targets, per user: [U] each."""
     start, end = start_U[:-1], start_U[1:]
     if isinstance(spec.split, LeaveOneOut):
         train = np.where(end - start >= 3, end - 2, end)
@@ -89,7 +88,7 @@ def _borders(
 
 
 def _first_at(start_U: Ints, time_E: Ints, cut: int) -> Ints:
-    """Per user, the position of the first interaction at or after a cut: times ascend within a user."""
+    """Position of the first interaction at or after a cut, per user; times ascend within a user."""
     before = np.append(0, np.cumsum(time_E < cut))
     first: Ints = start_U[:-1] + (before[start_U[1:]] - before[start_U[:-1]])
     return first
@@ -98,9 +97,9 @@ def _first_at(start_U: Ints, time_E: Ints, cut: int) -> Ints:
 def _with_targets(
     spec: FeatureSpec, users: Ints, start: Ints, history: Ints, low: Ints, high: Ints, item_E: Ints
 ) -> Ranges:
-    """Narrow target ranges as `targets` says; rows without a history or a target are left out."""
+    """Narrow target ranges according to `targets`; drop rows without a history or a target."""
     targets = spec.split.targets if isinstance(spec.split, Temporal) else "all"
-    # Items outside the catalogue (OOV ids) are never a target: count the valid ones.
+    # Items outside the catalogue (OOV ids) are never targets: count the others.
     valid = np.append(0, np.cumsum(item_E >= spec.first_item_index))
     has = valid[high] > valid[low]
     users, start, history, low, high = (a[has] for a in (users, start, history, low, high))
@@ -117,18 +116,10 @@ def _with_targets(
 
 
 def truncate(spec: FeatureSpec, split: str, ranges: Ranges) -> Ranges:
-    """Cut histories to their last max_length, or a training history into windows, newest first."""
+    """Cut histories to their last max_length interactions, or training histories into windows, newest first."""
     limit = spec.sequences.max_length
     if split != "train" or spec.sequences.train_windows == "last":
-        start = np.maximum(ranges.start_R, ranges.end_R - limit)
-        return Ranges(
-            ranges.user_R,
-            start,
-            ranges.end_R,
-            ranges.target_start_R,
-            ranges.target_end_R,
-            ranges.window_R,
-        )
+        return replace(ranges, start_R=np.maximum(ranges.start_R, ranges.end_R - limit))
     windows = -(-(ranges.end_R - ranges.start_R) // limit)
     row = np.repeat(np.arange(len(windows)), windows)
     number = np.arange(len(row)) - np.repeat(np.cumsum(windows) - windows, windows)
@@ -142,7 +133,7 @@ def truncate(spec: FeatureSpec, split: str, ranges: Ranges) -> Ranges:
 def gather(
     flat: pa.Array, start_R: Ints, end_R: Ints, wanted_E: npt.NDArray[np.bool_] | None = None
 ) -> pa.ListArray:
-    """Ranges of a flat array as a list column; where `wanted_E` is given, only the wanted of their elements."""
+    """Ranges of a flat array as a list column; with `wanted_E`, only the wanted elements."""
     lengths = end_R - start_R
     offsets = np.append(0, np.cumsum(lengths))
     at = np.arange(offsets[-1]) + np.repeat(start_R - offsets[:-1], lengths)
@@ -176,7 +167,7 @@ def rows_of(spec: FeatureSpec, split: str, kept: pa.Table, ranges: Ranges) -> pa
 
 
 def train_counts(ranges: Ranges, item_E: Ints) -> pa.Table:
-    """How often each item stands in whole training histories: item_index, train_count."""
+    """Number of occurrences of each item in whole training histories: item_index, train_count."""
     inside = np.zeros(len(item_E) + 1, dtype=np.int64)
     np.add.at(inside, ranges.start_R, 1)
     np.add.at(inside, ranges.end_R, -1)
@@ -193,10 +184,9 @@ def by_range(counts: pa.Table) -> Iterator[tuple[int, pa.Table]]:
 
 
 def split_histories_part(job: Job, element: tuple[int, TableRef], cuts: Cuts) -> Iterator[Any]:
-    """Parts of histories to parts of each split's rows: ((split, shard), part)."""
+    """A part of histories to one part per split: ((split, shard), part)."""
     bucket, part = element
     spec = job.spec
-    METER.enter("splitting histories")
     kept = load(part)
     items = kept["item_index"].combine_chunks()
     start_U = items.offsets.to_numpy().astype(np.int64) if len(kept) else np.zeros(1, np.int64)

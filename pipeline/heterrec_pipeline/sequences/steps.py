@@ -1,4 +1,4 @@
-"""The log's wiring: check and index, group by user, split, write. Each transform is one arrow of the flow."""
+"""Wiring of sequences: group the log by user, split, write. Each transform is one stage of the flow."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,6 @@ from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.cuts import find_cuts
 from heterrec_pipeline.sequences.histories import (
     DAYS,
-    FLUSH_BYTES,
     build_histories,
     cut_by_user,
     missing_user,
@@ -25,14 +24,15 @@ from heterrec_pipeline.sequences.histories import (
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, split_histories_part
 from heterrec_pipeline.sequences.write import sum_counts, write_item_counts, write_sequence_shard
 from heterrec_pipeline.wiring.buffered import Buffered
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
-from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, of_type
+from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, nothing, of_type
 from heterrec_schemas.manifest import SPLITS
 
 
 class HistoriesOutput(NamedTuple):
-    """(bucket, part) of whole histories, and the cuts of the split."""
+    """Whole histories as (bucket, part), and the cuts of the split."""
 
     parts: PCollection
     cuts: PCollection
@@ -47,7 +47,7 @@ class Histories(Composite):
     users: UsersOutput | None
 
     def expand(self, rows: PCollection) -> HistoriesOutput:
-        """Bucket, group, sort, and find where the split cuts."""
+        """Bucket, group, sort, and find the cuts of the split."""
         job = self.job
         by_user = partial(cut_by_user, job.spec.output.sequence_shards, job.buckets)
         cut = Buffered(by_user, FLUSH_BYTES)
@@ -73,7 +73,7 @@ class Histories(Composite):
 
 
 class SplitsOutput(NamedTuple):
-    """((split, shard), part) of the rows of each split, and the train counts of items."""
+    """The rows of each split as ((split, shard), part), and the train counts of items."""
 
     parts: PCollection
     item_counts: PCollection
@@ -101,7 +101,7 @@ class Splits(Composite):
 
 @dataclass(eq=False, kw_only=True)
 class WriteSequences(Composite):
-    """Rows of the splits to shards, and the item counts; every shard is written, empty ones too."""
+    """Rows of the splits to shards, empty ones included, and the item counts."""
 
     job: Job
     catalogue: CatalogueOutput
@@ -114,13 +114,13 @@ class WriteSequences(Composite):
         parts, item_counts = splits
         shards = range(self.job.spec.output.sequence_shards)
         names = [(split, shard) for split in SPLITS for shard in shards]
-        # Shards are written whether or not the layout needs the items: only `flattened` waits for them.
+        # Only the layout `flattened` needs the items, and waits for them.
         flat = self.job.spec.output.layout == "flattened"
-        none = parts.pipeline | "no items" >> beam.Create([])
-        if self.users is None:
-            fitted = parts.pipeline | "no user features" >> beam.Create([])
-        else:
-            fitted = self.users.fitted
+        items = self.catalogue.files if flat else nothing(parts.pipeline, "no items", Written)
+        fitted = tuple[str, Fitted]
+        user_fitted = (
+            self.users.fitted if self.users else nothing(parts.pipeline, "no user features", fitted)
+        )
         (
             {ITEM_COUNTS: item_counts}
             | "by item" >> Exchange(job=self.job)
@@ -137,9 +137,9 @@ class WriteSequences(Composite):
                 ledger=self.ledger,
                 side_inputs=(
                     AsDict(self.kinds),
-                    AsDict(of_type(fitted, tuple[str, Fitted])),
+                    AsDict(user_fitted),
                     AsDict(self.catalogue.fitted),
-                    AsIter(self.catalogue.files if flat else of_type(none, Written)),
+                    AsIter(items),
                 ),
             )
         )

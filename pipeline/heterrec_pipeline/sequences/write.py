@@ -16,7 +16,6 @@ from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.interactions.read import LOG_SEEN
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.wiring.reports import report_count, report_file
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import FeatureEntry
@@ -30,8 +29,8 @@ from heterrec_schemas.tables import (
 from heterrec_schemas.tokens import MISSING
 from heterrec_schemas.values import Seen
 
-# Times and users hardly repeat within a page: a dictionary would only cost.
 PLAIN = ("user_id", "timestamp_ms", "target_timestamp_ms")
+"""Columns written without a dictionary: their values hardly repeat within a page."""
 
 
 def write_sequence_shard(
@@ -58,7 +57,6 @@ def write_sequence_shard(
         for part in sorted(p for p in parts if p is not None):
             rows = load(part)
             sink.write(finished(rows, schema, tokens, spec.first_item_index))
-    METER.wrote(split, done[0].rows)
     yield report_count(f"sequences.{split}", done[0].rows)
     yield report_file(done[0])
 
@@ -66,7 +64,7 @@ def write_sequence_shard(
 def _entries(
     spec: FeatureSpec, item_fitted: dict[str, Fitted], user_fitted: dict[str, Fitted]
 ) -> list[FeatureEntry]:
-    """The features whose tokens the shard holds."""
+    """The features whose tokens the shard contains."""
     entries = []
     if spec.output.layout == "flattened":
         entries += [feature_entry(f, "item", item_fitted[f.name].size) for f in spec.items.features]
@@ -94,7 +92,7 @@ def finished(rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: 
 
 
 def flattened(items: pa.ListArray, tokens: pa.ChunkedArray, first: int) -> pa.ListArray:
-    """The tokens of every item of a history; the last row of `tokens` stands for items outside the catalogue."""
+    """The tokens of every item of a history; the last row of `tokens` is for items outside the catalogue."""
     flat = items.flatten().to_numpy()
     at = np.where(flat >= first, flat - first, len(tokens) - 1)
     taken = tokens.take(pa.array(at))
@@ -107,7 +105,7 @@ def _from_zero(items: pa.ListArray) -> pa.Array:
 
 
 def item_tokens(job: Job, items: Iterable[Written]) -> pa.Table:
-    """The token columns of all items by position, with one row of missing tokens behind them."""
+    """The token columns of all items by position, followed by one row of missing tokens."""
     paths = tuple(f.temporary for f in sorted(items, key=lambda f: f.path))
     return _item_tokens(paths, tuple(f.name for f in job.spec.items.features))
 
@@ -126,7 +124,7 @@ def _item_tokens(paths: tuple[str, ...], names: tuple[str, ...]) -> pa.Table:
 
 
 def _missing(kind: pa.DataType) -> int | list[int]:
-    """The tokens of an item without any, by the type of the column."""
+    """The tokens of an item outside the catalogue, by the type of the column."""
     if pa.types.is_fixed_size_list(kind):
         return [MISSING] * kind.list_size
     return [MISSING] if pa.types.is_list(kind) else MISSING
@@ -135,7 +133,7 @@ def _missing(kind: pa.DataType) -> int | list[int]:
 def sum_counts(
     job: Job, element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]]
 ) -> Iterator[tuple[int, TableRef]]:
-    """All train counts of a range of items to a part: ascending, each item once."""
+    """All train counts of a range of items to a part with each item once, ascending."""
     items, pieces = element
     table = added_up(items * RANGE_ITEMS, (load(p) for p in pieces[ITEM_COUNTS]))
     yield 0, TableRef(items, ITEM_COUNTS, write_parts(job.parts, ITEM_COUNTS, [table]), 0)
@@ -146,7 +144,7 @@ def added_up(first: int, pieces: Iterable[pa.Table]) -> pa.Table:
 
     Args:
         first: the first of RANGE_ITEMS consecutive items.
-        pieces: tables of counts of some of them, each item once a table; one table is in memory at a time.
+        pieces: tables of counts, each item at most once per table; one table is in memory at a time.
     """
     totals = np.zeros(RANGE_ITEMS, dtype=np.int64)
     for piece in pieces:

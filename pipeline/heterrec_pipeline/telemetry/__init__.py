@@ -1,1 +1,1 @@
-"""What a build tells of itself while it runs: counters, times of stages, a trace, lines of JSON."""
+"""Observing a build: one recorder per process, and the outputs derived from it (progress, stages, trace, JSON log)."""

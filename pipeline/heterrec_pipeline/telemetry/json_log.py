@@ -1,4 +1,4 @@
-"""`--log-json`: one JSON object a line for a log collector; see docs/operations.md for the events and their keys."""
+"""`--log-json`: one JSON object per line for a log collector; docs/operations.md lists the events and their keys."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from heterrec_pipeline.telemetry.stages import as_text
+from heterrec_pipeline.telemetry.stages import utc_text
 from heterrec_pipeline.worker_errors import stage_of
 
 
@@ -25,12 +25,12 @@ class JsonLog:
         """Write one line."""
         with self._lock:
             self._always |= {k: v for k, v in fields.items() if k in self._always}
-            line = {"time": as_text(datetime.now(UTC)), "event": event} | self._always | fields
+            line = {"time": utc_text(datetime.now(UTC)), "event": event} | self._always | fields
             self._out.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
             self._out.flush()
 
     def failed(self, message: str, exit_code: int, *, with_traceback: bool = False) -> None:
-        """The exception that is being handled has ended the build: `failed`, or `stopped` by Ctrl-C or SIGTERM."""
+        """Log the exception being handled as `failed`, or as `stopped` after Ctrl-C or SIGTERM."""
         error = sys.exception()
         more = {"traceback": traceback.format_exc()} if with_traceback else {}
         self(
@@ -43,16 +43,16 @@ class JsonLog:
         )
 
     def handler(self) -> logging.Handler:
-        """Takes Python's log records, and its warnings, as further lines."""
+        """A handler that writes Python's log records, and its warnings, as `log` events."""
         logging.captureWarnings(True)
         return JsonHandler(self)
 
 
 class JsonHandler(logging.Handler):
-    """Python's log records as lines of a `JsonLog`; without `--debug` hardly any."""
+    """Writes Python's log records to a `JsonLog`; few are logged without `--debug`."""
 
     def __init__(self, log: JsonLog) -> None:
-        """Hand on to a log."""
+        """Write to a log."""
         super().__init__()
         self._log = log
 

@@ -1,7 +1,7 @@
-"""Stages: the transforms that `flow.py` shows, and what a build can say of each."""
+"""Stages: the transforms that `flow.py` shows, with what each has done in a build."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,28 +9,28 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 
-from heterrec_pipeline.telemetry.metrics import FIRST, LAST, Numbers
-from heterrec_pipeline.telemetry.spans import BUSY, KINDS, Watch
+from heterrec_pipeline.telemetry.beam_metrics import FIRST, LAST, Numbers
+from heterrec_pipeline.telemetry.recorder import BUSY, KINDS, StepInfo
 
 PACKAGE = "heterrec_pipeline."
 _PLUMBING = ("each", "do")
-"""What `graph` calls the insides of its transforms."""
+"""Labels of transforms inside `wiring`'s building blocks."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage that has worked.
+    """What a stage has done.
 
     Attributes:
         stage: its name in `flow.py`.
         started: when its first step was first called.
         ended: when its last step last ended. Stages overlap: a step hands on its rows while it works.
-        seconds: from one to the other.
-        busy_seconds: what its steps took, on all workers together.
+        seconds: from `started` to `ended`.
+        busy_seconds: time its steps took, on all workers together.
         rows_read, bytes_read: of the input, as Arrow tables; a table that is read twice counts twice.
         rows_spilled, bytes_spilled: handed to a later step by file.
-        rows_fetched, bytes_fetched: taken from such files; a file that several workers look into counts for each.
-        rows_written, bytes_written: files of the generation, as they are on disk.
+        rows_fetched, bytes_fetched: taken from such files; a file that several workers read counts for each.
+        rows_written, bytes_written: files of the generation, with their size on disk.
     """
 
     stage: str
@@ -48,39 +48,36 @@ class Stage:
     bytes_written: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON has it: times as text."""
-        return asdict(self) | {"started": as_text(self.started), "ended": as_text(self.ended)}
+        """The attributes as JSON values, times as text."""
+        return asdict(self) | {"started": utc_text(self.started), "ended": utc_text(self.ended)}
 
 
-def as_text(moment: datetime) -> str:
-    """A time in UTC to the millisecond."""
+def utc_text(moment: datetime) -> str:
+    """A time in UTC, to the millisecond."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def stages_of(began: datetime, found: dict[str, Numbers]) -> list[Stage]:
-    """The numbers of each stage as `Stage`, in the order in which they began; those of which no call has ended are left out.
+    """The stages of which at least one call has ended, in the order in which they began.
 
     Args:
         began: when the build began.
-        found: by stage, the numbers that `Recorder` keeps and that Beam's metrics say.
+        found: numbers by stage, as `Recorder` and Beam's metrics have them.
     """
     return sorted(_stages(began, found), key=lambda s: (s.started, s.ended, s.stage))
 
 
-def _stages(began: datetime, found: dict[str, Numbers]) -> Iterable[Stage]:
+def _stages(began: datetime, found: dict[str, Numbers]) -> Iterator[Stage]:
     for name, numbers in found.items():
         if FIRST in numbers:
             first, last = numbers[FIRST], numbers[LAST]
-            moved = {
-                f"{w}_{k}": numbers.get(f"{w}_{k}", 0) for w in ("rows", "bytes") for k in KINDS
-            }
             yield Stage(
                 stage=name,
                 started=began + timedelta(milliseconds=first),
                 ended=began + timedelta(milliseconds=last),
                 seconds=(last - first) / 1000,
                 busy_seconds=round(numbers.get(BUSY, 0) / 1e6, 3),
-                **moved,
+                **{f: numbers.get(f, 0) for k in KINDS for f in (f"rows_{k}", f"bytes_{k}")},
             )
 
 
@@ -92,26 +89,26 @@ class _Namer(PipelineVisitor):
         transform = transform_node.transform
         if isinstance(transform, beam.ParDo) and type(transform.fn).__module__.startswith(PACKAGE):
             names = step_names(transform_node.full_label)
-            transform_node.transform = copy.copy(transform)  # one ParDo may stand at two places
+            transform_node.transform = copy.copy(transform)  # a graph may apply one ParDo twice
             transform_node.transform.fn = copy.copy(transform.fn)
-            transform_node.transform.fn.watch = Watch(
+            transform_node.transform.fn.info = StepInfo(
                 names[0], "/".join(names), self._began_ns, self._folder
             )
 
 
 def name_steps(pipeline: beam.Pipeline, began_ns: int, folder: str | None = None) -> None:
-    """Tell every step of a drawn graph its name.
+    """Give every step of a constructed graph its name, as the attribute `info` of its DoFn.
 
     Args:
         pipeline: the graph, of one outer transform.
         began_ns: when the build began, nanoseconds since 1970.
-        folder: where the pieces of a trace go.
+        folder: where the span files of a trace go.
     """
     pipeline.visit(_Namer(began_ns, folder))
 
 
 def step_names(label: str) -> list[str]:
-    """A step's names from the stage on, out of Beam's label, without the plumbing."""
+    """The names of Beam's label from the stage to the step, without plumbing."""
     names = label.split("/")[1:]
     while len(names) > 1 and (names[-1] in _PLUMBING or names[-1].startswith("ParDo(")):
         names.pop()

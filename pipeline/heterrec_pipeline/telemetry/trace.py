@@ -1,4 +1,4 @@
-"""`--profile`: the pieces of all processes as one file that Chrome's and Perfetto's trace viewers open."""
+"""`--profile`: the span files of all processes as one file for the trace viewers of Chrome and Perfetto."""
 
 import gzip
 import json
@@ -9,16 +9,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from heterrec_pipeline.telemetry.pieces import named
+from heterrec_pipeline.telemetry.span_file import name_event
 from heterrec_pipeline.telemetry.stages import Stage
 from heterrec_schemas.errors import CallError, RunError
 
 STAGES = 0
-"""Stands for a process in the trace: its threads are the stages."""
+"""Process id under which the trace shows the stages, one thread per stage."""
 
 
 def check_target(path: str) -> None:
-    """Refuse a file that could not be written, before the build begins.
+    """Refuse a file that cannot be written, before the build begins.
 
     Raises:
         CallError: the folder of the file does not exist, or the path is a folder.
@@ -27,38 +27,38 @@ def check_target(path: str) -> None:
     if "://" in path or target.is_dir() or not target.absolute().parent.is_dir():
         raise CallError(
             f"--profile {path}",
-            got="no file in a folder that exists",
+            got="no file in an existing folder",
             expected="a local file to write the trace to",
-            todo="Make the folder, or name another file.",
+            todo="Create the folder, or name another file.",
         )
 
 
 def write_trace(
     path: str, folder: str, began: datetime, stages: list[Stage], about: dict[str, Any]
 ) -> None:
-    """Put the pieces together.
+    """Combine the span files.
 
     Args:
-        path: the file to write; packed when it ends in .gz.
-        folder: where the pieces are.
+        path: the file to write; compressed if it ends in .gz.
+        folder: the folder of the span files.
         began: when the build began: zero of the trace.
         stages: shown above the processes.
-        about: what else the file says of the build.
+        about: further facts about the build.
 
     Raises:
         RunError: the file cannot be written.
     """
     dropped = 0
     try:
-        with _written(path) as out:
+        with _replacing(path) as out:
             out.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
             out.write(",\n".join(json.dumps(e) for e in _stage_events(began, stages)))
-            for piece in sorted(Path(folder).glob("*.jsonl")):
-                pid = int(piece.stem)
+            for spans in sorted(Path(folder).glob("*.jsonl")):
+                pid = int(spans.stem)
                 name = "this process" if pid == os.getpid() else "worker"
-                out.write(",\n" + json.dumps(named("process_name", f"{name} {pid}", pid)))
+                out.write(",\n" + json.dumps(name_event("process_name", f"{name} {pid}", pid)))
                 skipped = 0
-                for line in piece.open(encoding="utf-8"):
+                for line in spans.open(encoding="utf-8"):
                     if line.startswith('{"dropped"'):
                         skipped = json.loads(line)["dropped"]
                     else:
@@ -71,21 +71,24 @@ def write_trace(
 
 
 @contextmanager
-def _written(path: str) -> Iterator[IO[str]]:
-    waiting = f"{path}.{os.getpid()}.tmp"
+def _replacing(path: str) -> Iterator[IO[str]]:
+    """Write a temporary file that replaces `path` when the block succeeds."""
+    temporary = f"{path}.{os.getpid()}.tmp"
     try:
         packed = path.endswith(".gz")
-        with gzip.open(waiting, "wt") if packed else open(waiting, "w", encoding="utf-8") as out:
+        with (
+            gzip.open(temporary, "wt") if packed else open(temporary, "w", encoding="utf-8")
+        ) as out:
             yield out
-        os.replace(waiting, path)
+        os.replace(temporary, path)
     finally:
-        Path(waiting).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
 
 
 def _stage_events(began: datetime, stages: list[Stage]) -> Iterator[dict[str, Any]]:
-    yield named("process_name", "stages", STAGES)
+    yield name_event("process_name", "stages", STAGES)
     for number, stage in enumerate(stages, 1):
-        yield named("thread_name", stage.stage, STAGES, number)
+        yield name_event("thread_name", stage.stage, STAGES, number)
         moved = {k: v for k, v in stage.as_json().items() if k.startswith(("rows", "bytes")) and v}
         yield {
             "ph": "X",

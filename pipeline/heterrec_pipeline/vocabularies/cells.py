@@ -16,7 +16,6 @@ from heterrec_pipeline.features import categorical
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.reading.read import one_chunk
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -110,7 +109,6 @@ def look_up_bucket(
     """A bucket's ids and the long form of cells that hold its values: long form with ids."""
     (name, _), pieces = element
     feature = next(f for f in features if f"{side}/{f.name}" == name)
-    METER.enter(f"looking up {name}")
     ids = bucket_ids(pieces["ids"])
     for piece in pieces["cells"]:
         yield with_ids(feature, as_frame(load(piece)), ids).to_arrow()

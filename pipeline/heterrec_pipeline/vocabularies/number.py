@@ -13,7 +13,6 @@ from heterrec_pipeline.features.fitted import Fitted, fit_details
 from heterrec_pipeline.files.parts import TableRef, load, store, stored_batches, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.layout import (
     BY_COUNT,
     BY_REMAINDER,
@@ -93,7 +92,6 @@ def count_bucket(
 ) -> Iterator[Any]:
     """Partial counts of a bucket to its sorted values: ((vocabulary, bucket), stored), and figures."""
     (name, bucket), pieces = element
-    METER.enter(f"counting {name}")
     whole = pl.DataFrame(schema={"value": pl.String, "count": pl.Int64})
     waiting: list[pl.DataFrame] = []
     for piece in pieces["values"]:
@@ -222,7 +220,6 @@ def number_group(
     own, layout = rules[name], layouts[name]
     if group >= layout.shards:
         return
-    METER.enter(f"numbering {name}")
     buckets = sorted(p for p in parts if p is not None)
     integral = is_integral(own, seen)
     waiting = Waiting(job, own)
@@ -264,7 +261,6 @@ def _number_shard(
             first += len(rows)
             sink.write(vocabulary_rows(rows, schema))
             yield rows
-    METER.wrote(f"vocabulary {stem}", done[0].rows)
     assert first == layout.starts[shard + 1], (rules.name, shard)
 
 

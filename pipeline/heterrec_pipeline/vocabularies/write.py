@@ -10,7 +10,6 @@ from heterrec_pipeline.features.fitted import fit_details
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import ITEMS, Job
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.wiring.reports import report_file
 from heterrec_schemas.tables import shard_name, vocabulary_schema
 from heterrec_schemas.tokens import vocabulary_shards
@@ -41,7 +40,6 @@ def write_vocabulary(
         table = vocabulary_rows(frame.filter(pl.col("shard") == shard), schema)
         path = f"vocabularies/{shard_name(name, shard, shards)}"
         yield write_shard(root, path, table, plain=("id", "value"))
-    METER.wrote(f"vocabulary {name}", len(frame))
 
 
 def write_item_vocabulary(

@@ -1,1 +1,1 @@
-"""Building blocks of the Beam graph: steps, exchanges between steps, and what steps report."""
+"""Building blocks of the Beam graph: steps, exchanges between steps, reports of steps."""

@@ -8,14 +8,15 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from heterrec_pipeline.telemetry.spans import Watch
-from heterrec_pipeline.wiring.step import watched
+from heterrec_pipeline.telemetry.recorder import StepInfo
+from heterrec_pipeline.wiring.step import step_call
 
 
 class Buffered(beam.DoFn):
-    """Buffers tables, or (key, table), and calls a function with all of them when there are enough bytes, and per bundle."""
+    """Buffers tables, or (key, table), and calls a function with them at `enough` bytes and at the end of a bundle."""
 
-    watch: Watch | None = None
+    info: StepInfo | None = None
+    """Name and build of the step; set by `name_steps`."""
 
     def __init__(self, fn: Callable[[list[Any]], Iterator[Any]], enough: int) -> None:
         """Call `fn` with a list of at least one element once the buffered tables reach `enough` bytes."""
@@ -28,8 +29,8 @@ class Buffered(beam.DoFn):
         self._bytes = 0
 
     def process(self, element: Any) -> Iterator[Any]:
-        """Buffer an element; yield outputs when there are enough."""
-        with watched(self.watch, "process", element):
+        """Buffer an element; yield outputs once the buffer is full."""
+        with step_call(self.info, "process", element):
             table = element if isinstance(element, pa.Table) else element[1]
             self._buffer.append(element)
             self._bytes += table.nbytes
@@ -37,8 +38,8 @@ class Buffered(beam.DoFn):
                 yield from self._flush()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Yield the outputs of the rest."""
-        with watched(self.watch, "finish_bundle"):
+        """Yield the outputs of the remaining elements."""
+        with step_call(self.info, "finish_bundle"):
             for value in self._flush():
                 yield GlobalWindows.windowed_value(value)
 

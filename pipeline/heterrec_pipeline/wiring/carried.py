@@ -1,23 +1,19 @@
-"""Errors of a step that reach the caller with their class and message."""
+"""`step_call` as a decorator of DoFn methods."""
 
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from heterrec_pipeline.telemetry import spans
-from heterrec_schemas.errors import HeterrecError
+from heterrec_pipeline.wiring.step import step_call
 
 
 def carried(process: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Decorate a generator method (`DoFn.process`, `finish_bundle`): its errors can be found again, its calls are timed."""
+    """Decorate a generator method (`DoFn.process`, `finish_bundle`) with `step_call`."""
 
     @functools.wraps(process)
     def wrapper(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        watch, element = getattr(args[0], "watch", None), args[1] if len(args) > 1 else None
-        try:
-            with spans.step(watch, process.__name__, element):
-                yield from process(*args, **kwargs) or ()
-        except HeterrecError as error:
-            raise RuntimeError(f"{error.message} {error.to_wire()}") from error
+        info, element = getattr(args[0], "info", None), args[1] if len(args) > 1 else None
+        with step_call(info, process.__name__, element):
+            yield from process(*args, **kwargs) or ()
 
     return wrapper

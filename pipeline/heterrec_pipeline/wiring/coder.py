@@ -8,21 +8,21 @@ import pyarrow as pa
 from heterrec_schemas.errors import RunError
 
 MAX_BYTES = 2**31 - 2**20
-"""Engines hold an element as one message, and messages end at 2 GB."""
+"""Maximum size of a table as one element, in bytes: engines hold an element as one message of less than 2 GB."""
 
 
 def too_large(table: pa.Table) -> RunError:
-    """The error of a table that no engine can carry as one element."""
+    """The error for a table that is too large for one element."""
     return RunError(
-        "a table is too large to be handed from one step to the next",
+        "a table is too large to be passed from one step to the next",
         got=f"{len(table):,} rows of {', '.join(table.column_names)}: {table.nbytes:,} bytes",
         expected=f"at most {MAX_BYTES:,} bytes",
-        todo="A catalogue or vocabulary of this size is beyond this release.",
+        todo="This release does not support a catalogue or vocabulary of this size.",
     )
 
 
 class TableCoder(beam.coders.Coder):
-    """Arrow IPC, one stream a table. Beam's default would pickle the parent buffers of every slice."""
+    """Arrow IPC, one stream per table. Beam's default would pickle the parent buffers of every slice."""
 
     def encode(self, value: pa.Table) -> bytes:
         """A table as an IPC stream."""
@@ -39,11 +39,11 @@ class TableCoder(beam.coders.Coder):
         return pa.ipc.open_stream(pa.py_buffer(encoded)).read_all()
 
     def estimate_size(self, value: pa.Table) -> int:
-        """About the bytes of the stream. Engines ask on the way between fused steps too; Beam's default would encode."""
+        """Approximate size of the stream in bytes. Engines ask between fused steps, too; Beam's default would encode."""
         return int(value.nbytes)
 
     def is_deterministic(self) -> bool:
-        """One table's buffers give one text."""
+        """True: the stream depends on the table's buffers only."""
         return True
 
     def to_type_hint(self) -> Any:
@@ -52,5 +52,5 @@ class TableCoder(beam.coders.Coder):
 
 
 def register() -> None:
-    """Make Beam choose `TableCoder` wherever a type hint says `pa.Table`."""
+    """Register `TableCoder` for the type hint `pa.Table`."""
     beam.coders.registry.register_coder(pa.Table, TableCoder)

@@ -1,10 +1,12 @@
-"""Texts to buckets by their hash: what is grouped by bucket meets there, and no worker holds all of it."""
+"""Cut tables by the hash of a text: pieces with the same key meet in one bucket, and no worker holds all buckets."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
@@ -14,8 +16,9 @@ from heterrec_pipeline.wiring.step import Composite, of_type
 from heterrec_schemas.hashing import hash_texts
 
 FLUSH_BYTES = 48 * 2**20
+"""Bytes of tables that are buffered before they are cut."""
 BucketKey = tuple[str, int]
-"""A vocabulary and a bucket of it (or one of its shards, or a split of a table)."""
+"""A vocabulary, and one of its buckets (or of its shards, or of the splits of a table)."""
 
 
 def bucket_numbers(texts: pl.Series, buckets: int) -> pl.Series:
@@ -23,8 +26,23 @@ def bucket_numbers(texts: pl.Series, buckets: int) -> pl.Series:
     return (hash_texts(texts) % buckets).cast(pl.Int64).alias("bucket")
 
 
+def range_numbers(texts: pl.Series, shards: int, ranges: int) -> npt.NDArray[np.int64]:
+    """The bucket of each text within its shard: shard * ranges + hash range.
+
+    Args:
+        texts: n texts.
+        shards: M, the number of shards; shard = hash mod M.
+        ranges: R, the number of equal ranges of the hash, in ascending order.
+    """
+    hashes = hash_texts(texts).to_numpy()
+    shard = (hashes % np.uint64(shards)).astype(np.int64)
+    # The upper 32 bits are enough to cut the hash space into equal ranges.
+    part = ((hashes >> np.uint64(32)) * np.uint64(ranges) >> np.uint64(32)).astype(np.int64)
+    return shard * ranges + part
+
+
 def cut_by_bucket(table: pa.Table, numbers: pl.Series) -> Iterator[tuple[int, pa.Table]]:
-    """The rows of each bucket, in their order and of the table's types; each piece is a copy of its own."""
+    """The rows of each bucket, in their order and with the table's types; each piece is a copy."""
     frame = pl.DataFrame(pl.from_arrow(table)).with_columns(numbers.alias("__bucket"))
     for piece in frame.partition_by("__bucket", maintain_order=True):
         yield int(piece["__bucket"][0]), piece.drop("__bucket").to_arrow().cast(table.schema)
@@ -51,7 +69,7 @@ def cut_by_hash(
 
 
 def as_frame(table: pa.Table) -> pl.DataFrame:
-    """An Arrow table as a frame."""
+    """An Arrow table as a polars frame."""
     return pl.DataFrame(pl.from_arrow(table))
 
 
@@ -64,9 +82,9 @@ class CutTables(Composite):
     """Tables, or (name, table), to ((name, bucket), table).
 
     Attributes:
-        column: the texts whose hashes decide.
-        buckets: into how many by name.
-        name: of tables that come without one.
+        column: the text column whose hashes are used.
+        buckets: number of buckets by name.
+        name: the name of tables that come without one.
     """
 
     column: str
@@ -74,7 +92,7 @@ class CutTables(Composite):
     name: str | None = None
 
     def expand(self, tables: PCollection) -> PCollection:
-        """Cut."""
+        """Name the tables and cut them."""
         if self.name is not None:
             pairs = tables | f"as {self.name}" >> beam.Map(_named, self.name)
             tables = of_type(pairs, tuple[str, pa.Table])

@@ -1,8 +1,7 @@
-"""How large tables get from one step to another: through the engine's shuffle, or through files.
+"""Exchange of large tables between steps: through the engine's shuffle, or through files.
 
-Engines that work in this machine's memory hold all that they shuffle: there tables go through files, and only references to
-them through the shuffle. Distributed engines have a shuffle of their own that spills. Both give the same bytes, since nothing
-that is written depends on the order of a group.
+Engines that shuffle in this machine's memory get references only, and the tables go through files. Distributed engines have
+a shuffle that spills. Both give the same bytes, since nothing that is written depends on the order of a group.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,18 +19,19 @@ from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.step import Composite, Step, of_type
 
 SPILL_BYTES = 32 * 2**20
+"""Bytes of tables that are buffered before they are written to a file."""
 DISTRIBUTED = ("DataflowRunner", "FlinkRunner", "SparkRunner")
-"""Engines whose shuffle does not live in one machine's memory."""
+"""Engines whose shuffle is not limited to one machine's memory."""
 
 
 def store_table(folder: str, stem: str, table: pa.Table) -> Iterator[TableRef]:
-    """Tables to `TableRef` references."""
+    """A table to a reference."""
     yield store(folder, stem, table)
 
 
 @dataclass(eq=False, kw_only=True)
 class ByReference(Composite):
-    """Tables to references: a side input then holds a path, and a worker loads the table once."""
+    """Tables to references: a side input then contains a path, and a worker loads the table once."""
 
     job: Job
     stem: str
@@ -61,20 +61,20 @@ def _by_schema(pieces: list[tuple[Any, pa.Table]]) -> Iterable[list[tuple[Any, p
     return groups.values()
 
 
-def _opened(key: Any, part: TableRef) -> tuple[Any, pa.Table]:
+def _loaded(key: Any, part: TableRef) -> tuple[Any, pa.Table]:
     return key, load(part)
 
 
 @dataclass(eq=False, kw_only=True)
 class Exchange(Composite):
-    """One or several collections of (key, table), grouped by key: (key, {name: tables or references to them}).
+    """One or more collections of (key, table), grouped by key: (key, {name: tables or references}).
 
-    Whoever takes a group opens each piece with `parts.load`, one after the other where it can.
+    The next step loads each piece with `parts.load`, one at a time where possible.
 
     Attributes:
-        job: says whether tables go through files.
+        job: the build; `job.spill` decides whether tables go through files.
         key: the type of the keys.
-        references: the collections that are (key, part) already.
+        references: names of the collections that are (key, reference) already.
     """
 
     job: Job
@@ -88,7 +88,7 @@ class Exchange(Composite):
     def _sent(self, name: str, pieces: PCollection) -> PCollection:
         if not self.job.spill:
             if name in self.references:
-                pieces = pieces | f"open {name}" >> beam.MapTuple(_opened)
+                pieces = pieces | f"open {name}" >> beam.MapTuple(_loaded)
             return of_type(pieces, tuple[self.key, pa.Table])  # type: ignore[name-defined]
         if name in self.references:
             return of_type(pieces, tuple[self.key, TableRef])  # type: ignore[name-defined]

@@ -1,4 +1,4 @@
-"""What the steps report beside their data: counts, rejects and files, gathered until the manifest is written."""
+"""The reports of steps: counts, rejects and files, collected for the manifest."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,32 +8,32 @@ import apache_beam as beam
 import pyarrow as pa
 
 from heterrec_pipeline.files.shards import Written
-from heterrec_pipeline.telemetry import metrics
+from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_schemas.rejects import REJECTS_SCHEMA, VALUE_CHARACTERS, Reason
 
 RejectedCell = tuple[int, str, Reason, str | None]
-"""Row number, column, why, and the cell as text."""
+"""Row number, column, reason, and the cell as text."""
 COUNTS = "counts"
 REJECTS = "rejects"
 FILES = "files"
 
 
 def report_count(name: str, value: int) -> beam.pvalue.TaggedOutput:
-    """A count for the manifest, which Beam's metrics show too."""
-    metrics.count(name, value)
+    """Report a count for the manifest, and record it."""
+    RECORDER.count(name, value)
     return beam.pvalue.TaggedOutput(COUNTS, (name, value))
 
 
 def report_rejects(
     source: str, file: str, rows: Iterable[RejectedCell]
 ) -> Iterator[beam.pvalue.TaggedOutput]:
-    """Rows or cells set aside: (row number, column, reason, text); nothing when there are none."""
+    """Report rejected rows or cells; yields nothing if there are none."""
     rows = list(rows)
     if not rows:
         return
     numbers, columns, reasons, values = zip(*rows, strict=True)
     for reason, entries in Counter(reasons).items():
-        metrics.count(f"rejects.{reason}", entries)
+        RECORDER.count(f"rejects.{reason}", entries)
     table = pa.table(
         [
             pa.array([source] * len(rows), pa.string()),
@@ -49,21 +49,21 @@ def report_rejects(
 
 
 def report_file(file: Written) -> beam.pvalue.TaggedOutput:
-    """A file for the manifest."""
+    """Report a file for the manifest."""
     count_file(file)
     return beam.pvalue.TaggedOutput(FILES, file)
 
 
 def count_file(file: Written) -> None:
-    """Show a file of the manifest in Beam's metrics."""
-    metrics.count("files.count", 1)
-    metrics.count("files.rows", max(file.rows, 0))
-    metrics.count("files.bytes", file.bytes)
+    """Record a file of the manifest."""
+    RECORDER.count("files.count", 1)
+    RECORDER.count("files.rows", max(file.rows, 0))
+    RECORDER.count("files.bytes", file.bytes)
 
 
 @dataclass
 class Ledger:
-    """Collects the side outputs of the steps while the graph is drawn."""
+    """The reports of all steps, collected while the graph is constructed."""
 
     outputs: dict[str, list[beam.PCollection]] = field(
         default_factory=lambda: {COUNTS: [], REJECTS: [], FILES: []}
@@ -72,7 +72,7 @@ class Ledger:
     def take(
         self, counts: beam.PCollection, rejects: beam.PCollection, files: beam.PCollection
     ) -> None:
-        """Keep what a step reports."""
+        """Add the reports of a step."""
         self.outputs[COUNTS].append(counts)
         self.outputs[REJECTS].append(rejects)
         self.outputs[FILES].append(files)

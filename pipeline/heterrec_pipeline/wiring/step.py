@@ -1,9 +1,10 @@
-"""Building blocks of the graph: a function as a step, grouping under one key or by shard, typed collections."""
+"""A generator function as a step of the graph; grouping under one key or by shard; typed collections."""
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import apache_beam as beam
@@ -12,8 +13,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.typehints.decorators import IOTypeHints
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from heterrec_pipeline.telemetry import spans
-from heterrec_pipeline.telemetry.spans import Watch
+from heterrec_pipeline.telemetry.recorder import StepInfo, record_call
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
 from heterrec_schemas.errors import HeterrecError
 
@@ -21,19 +21,19 @@ StepFn = Callable[..., Iterator[Any]]
 
 
 class Composite(beam.PTransform):
-    """A transform whose parts know their types: its own signature, often of named tuples, tells Beam nothing."""
+    """A transform without type hints of its own: its parts are typed, and Beam cannot use hints of named tuples."""
 
     def default_type_hints(self) -> IOTypeHints:
-        """None."""
+        """No hints."""
         return IOTypeHints.empty()
 
 
 EMPTY = pa.table({})
-"""Stands for nothing: it makes a grouping step run even when no data came."""
+"""A placeholder that makes a grouping step run without data."""
 
 
 def of_type(collection: PCollection, kind: Any) -> PCollection:
-    """Tell Beam what a collection holds, so that it chooses the right coder (tables go as Arrow IPC)."""
+    """Set the element type of a collection, which decides Beam's coder (Arrow IPC for tables)."""
     collection.element_type = convert_to_beam_type(kind)
     return collection
 
@@ -48,10 +48,10 @@ def _with_key(table: pa.Table) -> tuple[int, pa.Table]:
 
 
 class Each(beam.DoFn):
-    """A plain generator function as a DoFn: its calls are timed, and its errors keep their class on the way to the caller."""
+    """A plain generator function as a DoFn, with recorded calls and with errors that the caller can restore."""
 
-    watch: Watch | None = None
-    """Name and build of the step; set when the graph is drawn."""
+    info: StepInfo | None = None
+    """Name and build of the step; set by `name_steps`."""
 
     def __init__(self, fn: StepFn) -> None:
         """Wrap a module-level function, or a `partial` of one, of (element, *side inputs)."""
@@ -64,15 +64,15 @@ class Each(beam.DoFn):
 
     def process(self, element: Any, *side_inputs: Any) -> Iterator[Any]:
         """Yield what the function yields for one element."""
-        with watched(self.watch, "process", element):
+        with step_call(self.info, "process", element):
             yield from self.fn(element, *side_inputs) or ()
 
 
 @contextmanager
-def watched(watch: Watch | None, call: str, element: object = None) -> Iterator[None]:
-    """Time a call of a step. An error of the project is raised as a `RuntimeError` from which `worker_errors` restores it."""
+def step_call(info: StepInfo | None, call: str, element: object = None) -> Iterator[None]:
+    """Record a call of a step. Raises errors of the project as a `RuntimeError` from which `worker_errors` restores them."""
     try:
-        with spans.step(watch, call, element):
+        with record_call(info, call, element):
             yield
     except HeterrecError as error:
         raise RuntimeError(f"{error.message} {error.to_wire()}") from error
@@ -80,21 +80,21 @@ def watched(watch: Watch | None, call: str, element: object = None) -> Iterator[
 
 @dataclass(eq=False, kw_only=True)
 class Step(Composite):
-    """A function on elements, as a transform whose counts, rejects and files go to the ledger.
+    """A function on elements as a transform; its counts, rejects and files go to the ledger.
 
     Returns the main output, or with `tags` a tuple of the main output and one collection per tag.
 
     Attributes:
         fn: a generator function of (element, *side inputs), usually a `partial` that binds the job; or a DoFn with bundle
             state.
-        ledger: takes counts, rejects and files; None for a step that reports nothing.
-        side_inputs: passed to `fn` behind the element.
+        ledger: takes counts, rejects and files; None if the step reports nothing.
+        side_inputs: passed to `fn` after the element.
         tags: names of further outputs.
         kind: the type of the main output's elements, which decides their coder.
         tag_kinds: types of the further outputs' elements.
         spread: redistribute the elements first. A step that reads splits then uses all workers, and is a stage of its own.
-            (FnApiRunner finishes a collection only when all its consumers have finished. Two readings that share their
-            splits directly, one depending on the other, would wait for each other for ever.)
+            (FnApiRunner finishes a collection only when all its consumers have finished. Two steps that read the same
+            splits, one depending on the other, would deadlock without it.)
     """
 
     fn: StepFn | beam.DoFn
@@ -127,7 +127,7 @@ class Step(Composite):
 
 @dataclass(eq=False, kw_only=True)
 class AllToOne(Composite):
-    """A `Step` that gets all tables of a collection in one call, as (0, tables); it is called even when there are none."""
+    """A `Step` that gets all tables of a collection in one call, as (0, tables); it is called without tables, too."""
 
     fn: StepFn
     ledger: Ledger | None = None
@@ -155,18 +155,18 @@ class AllToOne(Composite):
 
 @dataclass(eq=False, kw_only=True)
 class ByShard(Composite):
-    """(shard, reference) grouped by shard; every shard has a group, those without a reference one that holds None.
+    """(shard, reference) grouped by shard; every shard has a group, which contains a None.
 
     Attributes:
         shards: the keys of all shards.
-        kind: of the elements, None among their references.
+        kind: the type of the elements; the reference may be None.
     """
 
     shards: Iterable[Any]
     kind: Any
 
     def expand(self, parts: PCollection) -> PCollection:
-        """Add a None for every shard, and group."""
+        """Add a None for every shard and group."""
         every = parts.pipeline | "every shard" >> beam.Create(
             [(s, None) for s in self.shards], reshuffle=False
         )
@@ -174,20 +174,17 @@ class ByShard(Composite):
         return both | "by shard" >> beam.GroupByKey()
 
 
-def _either(values: Iterable[int]) -> int:
-    joined = 0
-    for value in values:
-        joined |= value
-    return joined
+def _union(flags: Iterable[int]) -> int:
+    return reduce(operator.or_, flags, 0)
 
 
 @dataclass(eq=False, kw_only=True)
 class ValueKinds(Composite):
-    """(name, kinds of values) of many batches to one a name: the union decides int64 or string."""
+    """(name, kinds of values) of many batches to their union per name, which decides between int64 and string."""
 
     def expand(self, seen: PCollection) -> PCollection:
-        """Join the flags by name."""
-        return of_type(seen, tuple[str, int]) | "either" >> beam.CombinePerKey(_either)
+        """Combine the flags by name."""
+        return of_type(seen, tuple[str, int]) | "either" >> beam.CombinePerKey(_union)
 
 
 def nothing(pipeline: beam.Pipeline, label: str, kind: object) -> PCollection:

@@ -82,7 +82,7 @@ def works(call: Any, *arguments: Any) -> bool:
 def test_what_is_accepted_can_be_read_and_what_can_be_read_is_accepted(
     folder: Path, name: str
 ) -> None:
-    """The types that the check lets pass are those that the steps know."""
+    """The check accepts exactly the types that the steps can read."""
     column = COLUMNS[name]
     features: list[tuple[Any, Any]] = [
         (categorical("f", column=name), texts.texts),

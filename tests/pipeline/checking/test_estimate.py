@@ -1,4 +1,4 @@
-"""What a build reckons with before it reads: rows, keys, distinct values."""
+"""Estimates before the build: rows, keys, distinct values."""
 
 import gzip
 from pathlib import Path

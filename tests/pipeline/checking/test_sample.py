@@ -51,10 +51,10 @@ def test_a_sample_counts_what_a_build_would_set_aside(folder: Path) -> None:
 def test_only_odd_rows_among_the_sampled_ones_count(
     folder: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    """A batch may be larger than the sample: what stands behind it must not count against it."""
+    """A batch may be larger than the sample: rows after the sample must not count."""
     monkeypatch.setattr(sample, "SAMPLE_ROWS", rows)
     found, _ = samples_of(spec_of(items={"features": FEATURES}), folder)
-    # In the table stand rows 0, 1, 2, 3 (short) and 5; row 4 is too long.
+    # The table has the rows 0, 1, 2, 3 (short) and 5; row 4 is too long.
     last = [0, 1, 2, 3, 5][min(rows, 5) - 1]
     assert found["items"].rows == last + 1
     assert found["items"].aside == sum(k <= last for k in (1, 2, 3, 4))

@@ -1,4 +1,4 @@
-"""The command line as people and scripts meet it: help, JSON, tables, progress, exit codes."""
+"""The command line for people and scripts: help, JSON, tables, progress, exit codes."""
 
 import io
 import json
@@ -16,8 +16,8 @@ import pytest
 from corner_shop import COMMAND, PROGRESS, Shop, environment, heterrec
 from rich.console import Console
 
-from heterrec_pipeline.commands import display
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.commands import build_display
+from heterrec_pipeline.telemetry.recorder import RECORDER
 
 COMMANDS = ("build", "validate", "plan", "inspect", "embed")
 
@@ -72,7 +72,7 @@ def test_without_a_command_help_is_shown() -> None:
 
 
 def test_a_build_ends_with_tables(shop: Shop) -> None:
-    # What looks like markup of a terminal is text like any other.
+    # Text that looks like terminal markup is printed as it is.
     shop.spec["name"] = "corner [/shop] [red]"
     shop.feature("look").update(groups=1, quantiles=9)
     shop.output = shop.folder / "[bold]out[/x]"
@@ -94,7 +94,7 @@ def test_a_build_ends_with_tables(shop: Shop) -> None:
 
 
 def test_a_build_for_scripts(shop: Shop) -> None:
-    # An item that the catalogue lacks is none that is missing, where it has a bucket.
+    # An item outside the catalogue does not count as unknown if it gets an OOV bucket.
     shop.spec["interactions"]["unknown_items"] = "oov"
     shop.spec["items"]["catalogue_vocabulary"] = {"oov_buckets": 3}
     shop.add("log.csv", [["u1", "i77", "1700000000", "view", "900"]])
@@ -110,17 +110,17 @@ def test_a_build_for_scripts(shop: Shop) -> None:
 
 
 def test_plain_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "LINE_EVERY", 0.01)
+    monkeypatch.setattr(build_display, "LINE_EVERY", 0.01)
     text = io.StringIO()
-    METER.reset()
-    with display.progress(Console(file=text, force_terminal=False, width=20)):
+    RECORDER.begin(0)
+    with build_display.show_progress(Console(file=text, force_terminal=False, width=20)):
         for k in range(3):
-            METER.read("interactions", 1000 * (k + 1))
+            RECORDER.count("interactions.read", 1000 * (k + 1))
             time.sleep(0.1)
-    METER.reset()
+    RECORDER.begin(0)
     lines = text.getvalue().splitlines()
     assert [line.split(" s  ")[1] for line in lines] == [
-        f"reading interactions  (interactions {n:,} read)" for n in (1000, 3000, 6000)
+        f"starting  (interactions {n:,} read)" for n in (1000, 3000, 6000)
     ]
     assert all(PROGRESS.match(line) for line in lines)
 
@@ -144,10 +144,10 @@ def test_a_live_line_on_a_terminal(shop: Shop) -> None:
     os.close(master)
     assert process.wait() == 0
     assert "\x1b[2K" in text
-    # The line shows where the run stands every fifth of a second; which stages it meets is chance.
-    assert re.search(r"\d s  [a-z]+ing ", text)
+    # The line is updated every fifth of a second; which of the steps it shows is chance.
+    assert re.search(r"\d s  ([A-Z][\w ]*/[a-z]|run the graph)", text)
     assert " read" in text
-    # One line that is written over and over, and is gone at the end; nothing is wrapped.
+    # One line that is overwritten, never wrapped, and cleared at the end.
     assert re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]", "", text).count("\n") <= 1
     assert text.rstrip("\r\n").endswith(("\x1b[2K", "\x1b[?25h"))
 
@@ -200,7 +200,7 @@ def test_validate_finds_bad_rows(shop: Shop) -> None:
     assert done.code == 2
     body = json.loads(done.out)
     assert [m[:51] for m in body["mistakes"]] == [
-        "items: 1 of 21 sampled rows would be set aside, mor"
+        "items: 1 of 21 sampled rows would be rejected, more"
     ]
     words = [
         "items: 1 of 21 sampled rows: not_a_number; items.csv row 20, column 'price': got 'cheap'",
@@ -233,7 +233,7 @@ def test_inspect_for_scripts(built_shop: Shop) -> None:
 
 
 def test_inspect_for_people(built_shop: Shop) -> None:
-    # An old terminal: what it cannot show must not end the command.
+    # Characters that an old terminal cannot show must not end the command.
     done = heterrec("inspect", built_shop.output, "--item", "i03", PYTHONIOENCODING="ascii")
     assert done.code == 0, done.err
     assert "Kiwi" in done.out

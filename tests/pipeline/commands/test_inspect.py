@@ -22,14 +22,14 @@ def generation(tmp_path_factory: pytest.TempPathFactory) -> Generation:
 
 
 def shown(path: str, **options: Any) -> str:
-    """What is printed on a wide terminal."""
+    """The output on a wide terminal."""
     text = io.StringIO()
     run_inspect(path, console=Console(file=text, width=300, force_terminal=False), **options)
     return text.getvalue()
 
 
 def row_of(text: str, first: str) -> list[str]:
-    """The cells of the table row whose first cell is given."""
+    """The cells of the table row with the given first cell."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("│").split("│")]
         if len(cells) > 1 and cells[0] == first:

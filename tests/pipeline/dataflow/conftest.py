@@ -1,4 +1,4 @@
-"""A bucket on 127.0.0.1 with a small shop in it, and Dataflow's stand-in; skips without the packages for Google Cloud."""
+"""A bucket on 127.0.0.1 with a small shop, and Dataflow's stand-in; skips without the packages for Google Cloud."""
 
 import importlib.util
 import sys
@@ -46,7 +46,7 @@ def storage_server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(storage_server: str, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """A bucket that holds the shop below shop/ and its spec below specs/, and nothing else."""
+    """A bucket with only the shop below shop/ and its spec below specs/."""
     from google.cloud import storage
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_server)
@@ -62,14 +62,14 @@ def bucket(storage_server: str, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """Dataflow's stand-in; its jobs run until they are cancelled, unless a test gives it work."""
+    """Dataflow's stand-in; its jobs run until they are cancelled, unless a test sets `work`."""
     with serving(Service()) as found:
         yield found
 
 
 @pytest.fixture
 def flags(service: Service) -> list[str]:
-    """What a call of Dataflow needs behind `--`."""
+    """The flags after `--` that a call of Dataflow needs."""
     return [
         "--runner=DataflowRunner",
         f"--project={PROJECT}",

@@ -1,4 +1,4 @@
-"""Stand-ins on 127.0.0.1: a bucket, and Dataflow's service, which keeps what it was asked and can run a staged job."""
+"""Stand-ins on 127.0.0.1: a bucket, and Dataflow's service, which records its requests and can run a staged job."""
 
 import json
 import re
@@ -28,7 +28,7 @@ class Bucket:
     handle: Any
 
     def names(self, prefix: str = "") -> list[str]:
-        """Its objects' names below a prefix, sorted."""
+        """The sorted names of its objects below a prefix."""
         return sorted(blob.name for blob in self.handle.list_blobs(prefix=prefix))
 
     def read(self, name: str) -> bytes:
@@ -47,7 +47,7 @@ class Bucket:
 
 @dataclass
 class Service:
-    """The jobs endpoint: keeps what it was given, and answers as the service would.
+    """The jobs endpoint: records requests and answers as the service would.
 
     Attributes:
         work: what running a job means; it raises to let the job fail. None: the job runs until it is cancelled.
@@ -143,7 +143,7 @@ def serving(service: Service) -> Iterator[Service]:
 
 
 def options_of(job: Body) -> Body:
-    """The pipeline options that the job's workers would get."""
+    """The pipeline options of the job's workers."""
     found: Body = job["environment"]["sdkPipelineOptions"]["options"]
     return found
 

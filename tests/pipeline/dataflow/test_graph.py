@@ -1,4 +1,4 @@
-"""What Dataflow would get: a graph whose steps have names, whose shuffles are meant, and whose side inputs are small."""
+"""The graph for Dataflow: named steps, only intended shuffles, and small side inputs."""
 
 import copy
 import re
@@ -32,7 +32,7 @@ GROUPED = {
     r"Publish/add up/GroupByKey": "counts by name",
     r"Publish/write rejects/gather": "rows set aside",
 }
-"""Every GroupByKey that is no Reshuffle, and what it is for."""
+"""Every GroupByKey except Reshuffles, with its purpose."""
 
 SPREAD = {
     r"(read|read again|read repeated|collect values|fit blocks|encode[^/]*)/spread": "splits over all workers",
@@ -42,7 +42,7 @@ SPREAD = {
 
 
 class Side(NamedTuple):
-    """A side input that is meant: the step it comes from, what it is, and how large it can be."""
+    """An intended side input: the step that produces it, its contents, and its maximum size."""
 
     producer: str
     holds: str
@@ -80,7 +80,7 @@ TOP = [
     "Users",
 ]
 MOST_STEPS = 320
-"""For a catalogue, one joined table and users. Dataflow's page shows the composites; its limits lie far above."""
+"""Maximum numbers of steps for a catalogue, one joined table and users, far below Dataflow's limits."""
 
 
 EXCHANGE = "by key/CoGroupByKeyImpl/GroupByKey"
@@ -96,7 +96,7 @@ BY_BUCKET = {
     rf"place/by (item|user)/{EXCHANGE}": "tokens and cells by bucket of keys",
     rf"Log/by item/{EXCHANGE}": "the log by bucket of items",
 }
-"""What keys and values that no worker holds are grouped by, beside the above."""
+"""Further GroupByKeys for keys and values that are too large for a worker."""
 SIDES_BY_BUCKET = [
     Side(r"[^/]*keys/add up/UnKey", "how many keys there are", "a number"),
     Side(r"[^/]*keys/check/each/ParDo\(check_kept\)", "how many keys there are", "a number"),
@@ -115,7 +115,7 @@ SIDES_BY_BUCKET = [
 
 
 class Graph(NamedTuple):
-    """The graph of one spec as the service gets it."""
+    """The graph of one spec in the form that the service receives."""
 
     proto: Any
     steps: list[Any]
@@ -125,7 +125,7 @@ class Graph(NamedTuple):
         return [t.unique_name for t in parts if t.spec.urn == urn]
 
     def side_inputs(self) -> list[str]:
-        """The step that makes it, for every side input of every step."""
+        """The producer of every side input of every step."""
         producers = {made: t.unique_name for t in self.steps for made in t.outputs.values()}
         found = []
         for step in self.steps:
@@ -159,7 +159,7 @@ def graph(built_shop: Shop) -> Graph:
 
 @pytest.fixture(scope="module")
 def from_log(built_shop: Shop) -> Graph:
-    """Of items that come out of the log, and sequences that hold the items' tokens."""
+    """Of items from the log, and sequences with the tokens of their items."""
     spec = copy.deepcopy(built_shop.spec)
     feature = {"name": "how", "kind": "categorical", "column": "event"}
     spec["items"] |= {"source": "interactions", "features": [feature]}
@@ -170,7 +170,7 @@ def from_log(built_shop: Shop) -> Graph:
 
 @pytest.fixture(scope="module")
 def by_bucket(built_shop: Shop) -> Graph:
-    """Of a shop whose keys and values no worker may hold."""
+    """Of a shop whose keys and values are too large for a worker."""
     spec = copy.deepcopy(built_shop.spec)
     spec["limits"]["broadcast_values"] = 0
     spec["items"]["features"][0]["max_size"] = 2
@@ -179,7 +179,7 @@ def by_bucket(built_shop: Shop) -> Graph:
 
 
 def unexplained(names: list[str], patterns: list[str]) -> tuple[list[str], list[str]]:
-    """Names that no pattern explains, and patterns that no name bears out."""
+    """Names that match no pattern, and patterns that match no name."""
     hits = {p: [n for n in names if re.search(f"(^|/)({p})$", n)] for p in patterns}
     explained = {n for found in hits.values() for n in found}
     return sorted(set(names) - explained), [p for p, found in hits.items() if not found]
@@ -228,7 +228,7 @@ def test_what_goes_by_bucket_is_meant_too(by_bucket: Graph) -> None:
 
 
 def test_readings_are_stages_of_their_own(graph: Graph) -> None:
-    """A reading that waits for a side input must not be fused with one that makes it."""
+    """A step that reads and waits for a side input must not be fused with its producer."""
     names = {t.unique_name for t in graph.steps}
     for reader in (
         "read_key_splits",

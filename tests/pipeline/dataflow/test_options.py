@@ -18,7 +18,7 @@ from heterrec_pipeline.runtime.dataflow.options import (
     is_detached,
     job_name,
     on_dataflow,
-    settle,
+    set_defaults,
 )
 from heterrec_schemas.errors import CallError
 
@@ -54,19 +54,19 @@ def test_the_engine_is_known_by_all_its_names(runner: str, expected: bool) -> No
     ("flags", "input", "output", "words"),
     [
         ([], "gs://b/in", "gs://b/out", ["--project", "--region", "--temp_location is missing"]),
-        (WHOLE, "/data", "gs://b/out", ["--input must lie in a bucket", "got /data"]),
-        (WHOLE, "gs://b/in", "s3://b/out", ["--output must lie in a bucket", "got s3://b/out"]),
+        (WHOLE, "/data", "gs://b/out", ["--input must be in a bucket", "got /data"]),
+        (WHOLE, "gs://b/in", "s3://b/out", ["--output must be in a bucket", "got s3://b/out"]),
         (
             [*WHOLE, "--temp_location=/tmp", "--staging_location=stage"],
             "gs://b/in",
             "gs://b/out",
-            ["--temp_location must lie", "--staging_location must lie"],
+            ["--temp_location must be", "--staging_location must be"],
         ),
         (
             [*WHOLE, "--s3_secret_access_key=hush"],
             "gs://b/in",
             "gs://b/out",
-            ["--s3_secret_access_key would stand readable"],
+            ["--s3_secret_access_key would be readable"],
         ),
         ([*WHOLE, "--streaming"], "gs://b/in", "gs://b/out", ["batch job"]),
     ],
@@ -100,7 +100,7 @@ def test_files_out_of_the_workers_reach_are_refused(tmp_path: Path) -> None:
 def test_what_the_call_leaves_open_is_filled_in(tmp_path: Path) -> None:
     job = job_named("Amazon Beauty", tmp_path)
     settled = options(*WHOLE)
-    settle(settled, job)
+    set_defaults(settled, job)
     worker, cloud = settled.view_as(WorkerOptions), settled.view_as(GoogleCloudOptions)
     assert (worker.machine_type, worker.max_num_workers) == ("n2-standard-4", 16)
     assert settled.view_as(DebugOptions).number_of_worker_harness_threads == 2
@@ -121,7 +121,7 @@ def test_what_the_call_names_is_kept(tmp_path: Path) -> None:
         "--job_name=nightly",
         "--labels=team=search",
     )
-    settle(given, job_of(spec_of(), tmp_path))
+    set_defaults(given, job_of(spec_of(), tmp_path))
     worker, cloud = given.view_as(WorkerOptions), given.view_as(GoogleCloudOptions)
     assert (worker.machine_type, worker.max_num_workers) == ("n2-highmem-8", 40)
     assert given.view_as(DebugOptions).number_of_worker_harness_threads == 1
@@ -131,7 +131,7 @@ def test_what_the_call_names_is_kept(tmp_path: Path) -> None:
 
 def test_more_workers_at_the_start_raise_the_bound(tmp_path: Path) -> None:
     given = options(*WHOLE, "--num_workers=30")
-    settle(given, job_of(spec_of(), tmp_path))
+    set_defaults(given, job_of(spec_of(), tmp_path))
     assert given.view_as(WorkerOptions).max_num_workers == 30
 
 

@@ -1,4 +1,4 @@
-"""Whole calls against the stand-ins: what is refused, staged, submitted, watched, cancelled."""
+"""Whole calls against the stand-ins: refused, staged, submitted, polled, cancelled."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ class Done(NamedTuple):
 
 
 def call(*arguments: str) -> Done:
-    """The command line in this process: Beam's credentials are switched off here."""
+    """Run the command line in this process, where Beam's credentials are disabled."""
     from typer.testing import CliRunner
 
     from heterrec_pipeline.commands import app
@@ -44,7 +44,7 @@ def call(*arguments: str) -> Done:
 
 
 def work_on(bucket: Bucket) -> Callable[[Body], None]:
-    """Run a job as it was staged, with the options that its workers would get."""
+    """Run a job as staged, with the options of its workers."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
     def work(job: Body) -> None:
@@ -76,7 +76,7 @@ def test_a_dry_run_validates_and_leaves_no_trace(
     before = bucket.names()
     done = call("--", *flags, "--dry_run=True")
     assert done.code == 0, done.err
-    assert re.search(r"The graph is whole: \d+ steps. Nothing was staged", done.out)
+    assert re.search(r"The graph is valid: \d+ steps. Nothing was staged", done.out)
     assert (bucket.names(), service.job) == (before, {})
 
 
@@ -111,7 +111,7 @@ def test_what_is_staged_and_submitted(
 
 
 def assert_lease_outlives_the_command(bucket: Bucket, generation: str) -> None:
-    """Nobody takes the job's folder for a dead build's because this process has ended."""
+    """The job's folder does not count as a dead build's because this process has ended."""
     from heterrec_pipeline.publishing import lease
 
     held = json.loads(bucket.read(f"out/generations/{generation}/building.json"))
@@ -193,7 +193,7 @@ def test_stopping_the_command_cancels_the_job(
 def test_what_a_running_job_writes_to_is_never_deleted(
     bucket: Bucket, flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither when the job cannot be cancelled, nor when it can no longer be watched."""
+    """Neither when the job cannot be cancelled, nor when its state cannot be read."""
     from heterrec_pipeline.building import dataflow as submission
 
     def unreachable(*_: Any) -> str:
@@ -205,10 +205,10 @@ def test_what_a_running_job_writes_to_is_never_deleted(
     )
     done = call("--", *flags)
     assert done.code == 1
-    assert f"{JOB_ID} can no longer be watched: no network. It may go on" in done.err
+    assert f"{JOB_ID} can no longer be polled: no network. It may continue" in done.err
     folder = f"out/generations/{generation_in(bucket)}/"
     assert bucket.names(folder) == [f"{folder}building.json"]
-    monkeypatch.setattr(submission.Submission, "_watched", _stop)
+    monkeypatch.setattr(submission.Submission, "_poll", _stop)
     done = call("--", *flags)
     assert done.code == 1
     assert f"the Dataflow job {JOB_ID} is not known to have ended. Cancel it at http" in done.err
@@ -222,7 +222,7 @@ def _stop(*_: Any) -> str:
 def test_a_template_gets_the_jobs_description(
     bucket: Bucket, service: Service, flags: list[str]
 ) -> None:
-    """The launcher creates the job from it; this command must not."""
+    """The launcher creates the job; this command must not."""
     done = call("--", *flags, f"--template_location=gs://{BUCKET}/templates/job")
     assert done.code == 0, done.err
     assert f"was written to gs://{BUCKET}/templates/job" in done.out

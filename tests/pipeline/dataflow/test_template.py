@@ -1,4 +1,4 @@
-"""The flex template: its metadata against the command's flags, its images against the pinned versions."""
+"""The flex template: its metadata fit the command's flags, its images the pinned versions."""
 
 import json
 import re
@@ -25,7 +25,7 @@ LEFT_OUT = {
     "runner": "a template runs on Dataflow",
     "time_limit": "it ends a command that waits",
 }
-"""Options of `build` that are no parameters, and why."""
+"""Options of `build` that are not parameters of the template, with the reason."""
 IMAGE = "europe-docker.pkg.dev/p/heterrec/worker"
 VALUES = {
     "spec": (["gs://b-1/a/spec.yaml", "gs://bucket/s.yml"], ["spec.yaml", "gs://bucket/s.txt", ""]),
@@ -41,7 +41,7 @@ VALUES = {
     "number_of_worker_harness_threads": (["1", "12"], ["0", "-1", "two", "100"]),
     "labels": (["team=search", "env="], ["team", "Team=x", "team=a b"]),
 }
-"""Of each parameter, what its pattern must take and what it must not."""
+"""Values that the pattern of each parameter must accept, and values it must not."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_every_parameter_is_described(metadata: dict[str, Any]) -> None:
 
 
 def test_parameters_are_the_commands_flags(metadata: dict[str, Any]) -> None:
-    """Own ones are exactly the required options of `build`; the others are Beam's."""
+    """The project's own parameters are the required options of `build`; the others are Beam's."""
     options = build_options()
     names = [p["name"] for p in metadata["parameters"]]
     required = [p["name"] for p in metadata["parameters"] if not p["isOptional"]]
@@ -117,7 +117,7 @@ def test_a_missing_parameter_is_named(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_file_that_the_launcher_starts_calls_the_command() -> None:
-    """With a call that is refused at once: a spec that is not there."""
+    """With a call that is refused at once: its spec does not exist."""
     flags = ["--spec=nowhere.yaml", "--input=gs://b/in", "--output=gs://b/out"]
     done = subprocess.run(
         [sys.executable, DOCKER / "launch.py", *flags], capture_output=True, text=True

@@ -23,7 +23,7 @@ def packages(*flags: str) -> list[str] | None:
 
 
 def test_the_wheel_installs_and_is_what_runs(tmp_path: Path) -> None:
-    """Without the checkout in sight, and without the model's half."""
+    """Without the checkout on the path, and without the model."""
     wheel = write_wheel(tmp_path)
     target = tmp_path / "target"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index"]

@@ -72,7 +72,7 @@ def test_the_bytes_do_not_depend_on_the_chunks(
 
 
 def test_pages_begin_where_they_would_without_chunks(tmp_path: Path) -> None:
-    """Parquet looks after some rows of a chunk whether a page of lists is full."""
+    """Parquet checks only after some rows of a chunk whether a page of lists is full."""
     rows = 30_000
     values = pa.array(RNG.integers(0, 2**60, rows * 20))
     table = pa.table(
@@ -101,7 +101,7 @@ def test_what_was_written_is_what_stands_there(tmp_path: Path) -> None:
 
 
 def test_every_try_writes_a_file_of_its_own(tmp_path: Path) -> None:
-    """A retried bundle must not write where the first one may still be writing."""
+    """A retried bundle must not write to a file that the first attempt may still be writing."""
     tries = [write_shard(str(tmp_path), "items/a.parquet", TABLE) for _ in range(3)]
     assert len({f.temporary for f in tries}) == 3
     assert len({(f.sha256, f.path, f.rows) for f in tries}) == 1

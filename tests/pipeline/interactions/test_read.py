@@ -11,8 +11,8 @@ from pieces import QUICK, sorted_out, spec_of, written_file
 from heterrec_pipeline.interactions.join import (
     check_log,
     check_rows,
+    join_index,
     join_items,
-    known_rows,
     shuffle_columns,
     with_tie,
 )
@@ -70,7 +70,7 @@ def test_orders_are_integers_and_may_be_missing(
 # --- rows
 
 LINES = [
-    # user, item, time, what, place: and the reason, if any
+    # user, item, time, what, place, and the reason if the row is bad
     ("u", "1", "5", "view", "1", None),
     ("u", "1", "5", "view", "", None),
     (" ", "", "x", "z", "z", ("missing_key", "user")),
@@ -153,19 +153,20 @@ IDS = Lookup(pl.Series(["1", "2"]), pl.Series([10, 11]))
 
 @pytest.mark.parametrize("policy", ["drop", "reject"])
 def test_unknown_items_are_told_apart(policy: str) -> None:
-    kept, unknown = known_rows(spec_with(policy), FRAME, IDS)
+    kept, dropped, rejected = join_index(spec_with(policy), FRAME, IDS)
     assert kept.rows() == [("2", 11), ("1", 10)]
-    assert unknown["item"].to_list() == ["x", "é"]
-    kept, unknown = known_rows(spec_with(policy), FRAME[[0]], IDS)
-    assert (kept.rows(), len(unknown)) == ([("2", 11)], 0)
+    found = ["x", "é"] if policy == "reject" else []
+    assert (dropped, rejected["item"].to_list()) == (2 - len(found), found)
+    kept, dropped, rejected = join_index(spec_with(policy), FRAME[[0]], IDS)
+    assert (kept.rows(), dropped, len(rejected)) == ([("2", 11)], 0, 0)
 
 
 def test_unknown_items_may_be_kept_by_hash() -> None:
-    kept, unknown = known_rows(spec_with("oov"), FRAME, IDS)
+    kept, dropped, rejected = join_index(spec_with("oov"), FRAME, IDS)
     x, e = stable_hash("x"), stable_hash("é")
     assert kept["item_index"].to_list() == [11, 2 + x % 8, 10, 2 + e % 8]
     assert kept["item_hash"].to_list() == [stable_hash("2"), x, stable_hash("1"), e]
-    assert len(unknown) == 0
+    assert (dropped, len(rejected)) == (0, 0)
 
 
 def test_ties_are_broken_by_the_hash_of_what_a_row_is() -> None:
@@ -217,7 +218,8 @@ def test_a_log_is_read_and_checked(tmp_path: Path, policy: str) -> None:
         "interactions.read": 7,
         "interactions.malformed": 1,
         "interactions.bad": bad,
-    } | ({"interactions.unknown_item": 1 if policy == "drop" else 0} if policy != "reject" else {})
+        "interactions.unknown_item": 1 if policy == "drop" else 0,
+    }
     unknown = [(1, "item", "unknown_item")] if policy == "reject" else []
     assert rejects == [
         *unknown,

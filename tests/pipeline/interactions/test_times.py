@@ -50,7 +50,7 @@ def exact(number: Fraction, unit: str) -> int:
 
 
 def of_text(text: str | None, unit: str) -> int | None:
-    """A number as text, by Decimal's reading of it and rational arithmetic."""
+    """A number as text, parsed by Decimal and converted with rational arithmetic."""
     try:
         number = Decimal((text or "").strip())
     except InvalidOperation:
@@ -81,7 +81,7 @@ def test_integers_of_every_width(data: st.DataObject, kind: pa.DataType, unit: s
     assert read(pa.array(cells, kind), unit) == want
 
 
-# Around the range's ends and the millisecond's parts, where rounding would show.
+# Around the ends of the range and parts of milliseconds, where rounding would show.
 AMOUNTS = st.floats() | st.floats(-2, 2) | st.floats(0, 1e11) | st.integers(0, 10**10).map(float)
 
 

@@ -25,7 +25,7 @@ def test_ids_sort_by_time_and_differ() -> None:
 
 
 def begun(output: Path, name: str, **changes: Any) -> Path:
-    """An unfinished generation of this process, its lease changed; None takes a key out."""
+    """An unfinished generation of this process with a changed lease; None removes a key."""
     lease.begin(str(output), name, NOW)
     folder = output / "generations" / name
     path = folder / lease.LEASE_NAME

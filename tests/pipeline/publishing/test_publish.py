@@ -10,7 +10,7 @@ from pieces import MANY, job_of, spec_of, table_job, written_file
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.publishing.publish import (
     BuildReports,
-    check,
+    check_reports,
     hash_inputs,
     interaction_counts,
     make_manifest,
@@ -74,12 +74,12 @@ def test_an_empty_log_and_one_of_which_nothing_is_left_are_refused(tmp_path: Pat
     log = written_file(tmp_path / "log.csv", b"")
     job = job_of(spec_of(), tmp_path, log=(log,))
     with pytest.raises(DataError, match=r"the log is empty: got no rows in log\.csv"):
-        check(job, found_of(read=0))
+        check_reports(job, found_of(read=0))
     with pytest.raises(
         DataError, match="none of the 1,203 rows is left: got 1,200 rejected, 3 with unknown"
     ):
-        check(job, found_of(read=1203, bad=1200, unknown_item=3))
-    check(job, found_of(read=1, kept=1))
+        check_reports(job, found_of(read=1203, bad=1200, unknown_item=3))
+    check_reports(job, found_of(read=1, kept=1))
 
 
 def test_rows_out_of_the_log_have_no_ratio_of_their_own(tmp_path: Path) -> None:

@@ -97,11 +97,11 @@ def test_every_source_above_the_limit_is_told_with_its_reason() -> None:
     with pytest.raises(RejectRatioError) as error:
         check_ratios(0.01, rows, summary_of(log=1500, items=1, users=0))
     assert error.value.message == (
-        "items: 1 of 4 rows (25.0%) were set aside, more than limits.max_reject_ratio allows (1.0%); "
+        "items: 1 of 4 rows (25.0%) were rejected, more than limits.max_reject_ratio allows (1.0%); "
         "missing_key dominates with 1 entry:\n    f row 1: got nothing\n"
-        "log: 1,500 of 2,000 rows (75.0%) were set aside, more than limits.max_reject_ratio allows "
+        "log: 1,500 of 2,000 rows (75.0%) were rejected, more than limits.max_reject_ratio allows "
         "(1.0%); missing_key dominates with 1,500 entries:\n    f row 1: got nothing. "
-        "Mend the input or the spec, or raise the limit. Nothing was published."
+        "Fix the input or the spec, or raise the limit. Nothing was published."
     )
     check_ratios(1.0, rows, summary_of(log=2000))
 

@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
-from pieces import job_of, spec_of
 
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
@@ -14,23 +13,22 @@ ENTRY = FeatureEntry(
 USER = FeatureEntry(name="age", kind="numeric", side="user", vocabulary_size=4, missing=3, oov=0)
 
 
-def test_shares_are_of_the_features_own_side(tmp_path: Path) -> None:
-    job = job_of(spec_of(), tmp_path)
+def test_shares_are_of_the_features_own_side() -> None:
     counts = {"items.keys": 3, "users.keys": 4, "interactions.kept": 10, "sequences.latest": 4}
-    body = json.loads(statistics(job, counts, [ENTRY, USER]))
+    body = json.loads(statistics(counts, [ENTRY, USER]))
     assert (body["items"], body["users"], body["interactions_per_user"]) == (3, 4, 2.5)
     assert body["sequences"] == {"train": 0, "validation": 0, "test": 0, "latest": 4}
     shares = [(f["missing_share"], f["oov_share"]) for f in body["features"]]
     assert shares == [(0.333333, 0.666667), (0.75, 0.0)]
 
 
-def test_nothing_has_no_shares(tmp_path: Path) -> None:
-    body = json.loads(statistics(job_of(spec_of(), tmp_path), {"items.keys": 0}, [ENTRY, USER]))
+def test_nothing_has_no_shares() -> None:
+    body = json.loads(statistics({"items.keys": 0}, [ENTRY, USER]))
     assert body["interactions_per_user"] == 0.0
     assert {f["missing_share"] for f in body["features"]} == {0.0}
 
 
-def test_each_kind_of_table_has_a_schema_also_when_it_is_settled(tmp_path: Path) -> None:
+def test_each_kind_of_table_has_a_schema_also_under_its_final_name(tmp_path: Path) -> None:
     root = str(tmp_path)
     table = pa.table({"a": pa.array([[1]], pa.list_(pa.int32()))})
     paths = [

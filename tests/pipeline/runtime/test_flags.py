@@ -24,7 +24,7 @@ def runner_of(*arguments: str) -> str:
     ],
 )
 def test_the_local_engine_is_named(arguments: list[str]) -> None:
-    """Beam's own default would first try to download another engine."""
+    """Beam's default would first try to download another engine."""
     assert runner_of(*arguments).endswith(LOCAL_RUNNER)
 
 
@@ -47,7 +47,7 @@ def test_beams_flags_reach_it() -> None:
     [
         (["--runner=DaskRunner"], "DaskRunner is refused: it reports success with files missing"),
         (["--runner=dask"], "dask is refused"),
-        (["--runner=BundleBasedDirectRunner"], "refused: it hands steps empty side inputs"),
+        (["--runner=BundleBasedDirectRunner"], "refused: it gives steps empty side inputs"),
         (["--runner=FnApiRuner"], "there is no runner 'FnApiRuner'"),
         (["--runner=nowhere.to.be.Found"], "'nowhere.to.be.Found' cannot be used"),
         (
@@ -59,9 +59,7 @@ def test_beams_flags_reach_it() -> None:
         (["stray"], "unexpected argument 'stray'"),
     ],
 )
-def test_what_would_lose_data_or_be_passed_over_is_refused(
-    arguments: list[str], words: str
-) -> None:
+def test_flags_that_lose_data_or_are_unknown_are_refused(arguments: list[str], words: str) -> None:
     with pytest.raises(CallError) as error:
         pipeline_options(arguments)
     assert words in error.value.message
@@ -76,7 +74,7 @@ def test_views_are_made_once_and_show_what_is_set_later() -> None:
     assert options.get_all_options()["direct_num_workers"] == 5
 
 
-def test_a_copy_of_the_options_is_on_its_own() -> None:
+def test_copies_of_the_options_are_independent() -> None:
     """Beam copies the options of a pipeline, and pickles them for workers."""
     options = pipeline_options(["--direct_num_workers=3"])
     assert options.view_as(DirectOptions).direct_num_workers == 3

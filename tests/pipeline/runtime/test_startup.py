@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from heterrec_pipeline.runtime.startup import many_imports
+from heterrec_pipeline.runtime.startup import fast_imports
 
 
 def fail_while_importing() -> None:
-    with many_imports():
+    with fast_imports():
         assert not gc.isenabled()
         raise ImportError
 

@@ -19,7 +19,7 @@ FRACTIONS = st.integers(0, 100).map(lambda n: n / 100) | st.floats(0, 1)
 
 
 def first_day(part: float, days: dict[int, int]) -> int:
-    """The first midnight, from that of the first interaction on, with enough interactions before it."""
+    """The first midnight, starting at the first interaction, with enough interactions before it."""
     total = sum(days.values())
     day = min(days)
     while sum(n for d, n in days.items() if d < day) < Fraction(str(part)) * total:

@@ -24,7 +24,7 @@ from heterrec_pipeline.sequences.histories import (
     with_user_tokens,
 )
 from heterrec_pipeline.wiring.buffered import Buffered
-from heterrec_pipeline.wiring.hash_ranges import bucket_numbers
+from heterrec_pipeline.wiring.cut import range_numbers
 from heterrec_pipeline.wiring.reports import COUNTS
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import stable_hash
@@ -70,7 +70,7 @@ SPECS = st.builds(
 
 
 def index_of(spec: FeatureSpec, item: str) -> int:
-    """Two items share an id where unknown items are kept: they fall into one bucket."""
+    """Two unknown items share an id if they are kept and fall into one bucket."""
     if spec.interactions.unknown_items == "oov":
         return {"1": 2, "2": 2, "30": 7}[item]
     return int(item)
@@ -104,7 +104,7 @@ def place(spec: FeatureSpec, event: Event) -> tuple[Any, ...]:
 
 
 def kept_of(spec: FeatureSpec, events: list[Event]) -> list[Event]:
-    """One user's events, in order and deduplicated, one by one."""
+    """One user's events, sorted and deduplicated one by one."""
     ordered = sorted(events, key=lambda e: place(spec, e))
     how = spec.sequences.deduplicate
     if how == "none":
@@ -184,7 +184,7 @@ def test_users_do_not_change_each_other(events: list[Event], spec: FeatureSpec) 
 def test_what_comes_later_does_not_change_what_was(
     events: list[Event], spec: FeatureSpec, now: int
 ) -> None:
-    """Whether later rows are there, or others instead, the part of a history before them is the same."""
+    """Removing or changing later rows never changes the part of a history before them."""
     changed = [e._replace(item="30", time=e.time + 1) if e.time >= now else e for e in events]
     before = [e for e in events if e.time < now]
     spec = spec.model_copy(
@@ -245,7 +245,7 @@ USERS = st.lists(st.text(max_size=3), max_size=20)
 def test_buckets_are_ranges_of_hashes_within_a_shard(
     users: list[str], shards: int, ranges: int
 ) -> None:
-    found = bucket_numbers(pl.Series(users, dtype=pl.String), shards, ranges).tolist()
+    found = range_numbers(pl.Series(users, dtype=pl.String), shards, ranges).tolist()
     hashes = [stable_hash(u) for u in users]
     assert [b // ranges for b in found] == [h % shards for h in hashes]
     assert [b % ranges for b in found] == [(h >> 32) * ranges >> 32 for h in hashes]
@@ -276,7 +276,7 @@ def test_rows_go_to_their_buckets_in_few_pieces(flush_bytes: int) -> None:
         assert len(pieces) == (6 if flush_bytes > 1 else 12)
         for bucket, piece in pieces:
             assert piece.schema.equals(table.schema)
-            assert set(bucket_numbers(pl.Series(piece["user"]), 3, 2)) == {bucket}
+            assert set(range_numbers(pl.Series(piece["user"]), 3, 2)) == {bucket}
         rows = [row for _, piece in pieces for row in piece.to_pylist()]
         assert sorted(rows, key=lambda r: r["n"]) == table.to_pylist()
     assert drained(do, []) == []

@@ -26,7 +26,7 @@ from heterrec_schemas.feature_spec import FeatureSpec, Temporal
 from heterrec_schemas.manifest import SPLITS
 
 FIRST = 4
-"""With two OOV buckets, items begin here: 2 and 3 are no targets."""
+"""First index of an item with two OOV buckets: 2 and 3 are never targets."""
 
 
 class Event(NamedTuple):
@@ -74,7 +74,7 @@ CUTS = st.tuples(st.integers(-1, 14), st.integers(-1, 14)).map(lambda c: (min(c)
 
 
 def kept_table(spec: FeatureSpec, histories: list[list[Event]]) -> pa.Table:
-    """Histories as `build_histories` hands them on, users u0, u1 ..."""
+    """Histories as `build_histories` writes them, of users u0, u1 ..."""
 
     def lists(name: str, kind: pa.DataType) -> pa.Array:
         return pa.array([[getattr(e, name) for e in es] for es in histories], pa.list_(kind))
@@ -93,7 +93,7 @@ def kept_table(spec: FeatureSpec, histories: list[list[Event]]) -> pa.Table:
 def made(
     spec: FeatureSpec, split: str, histories: list[list[Event]], cuts: Cuts
 ) -> tuple[list[dict[str, Any]], dict[int, int]]:
-    """The rows of a split, and the train counts of its ranges."""
+    """The rows of a split and the train counts of its ranges."""
     kept = kept_table(spec, histories)
     items = kept["item_index"].combine_chunks()
     times = kept["time"].combine_chunks().flatten().to_numpy()
@@ -109,7 +109,7 @@ def made(
 def parts_of(
     spec: FeatureSpec, split: str, events: list[Event], cuts: Cuts
 ) -> tuple[list[Event], list[Event]]:
-    """One user's history and targets in a split, by the letter of the contract."""
+    """One user's history and targets in a split, computed literally as the contract says."""
     if split == "latest":
         return events, []
     if isinstance(spec.split, Temporal):
@@ -213,7 +213,7 @@ def test_a_users_rows_do_not_depend_on_others(
 def test_changing_a_target_or_what_follows_changes_no_history_before_it(
     histories: list[list[Event]], spec: FeatureSpec, cuts: tuple[int, int], at: int, split: str
 ) -> None:
-    """Causality: the events from some position on become others of the same times."""
+    """Causality: events from some position on are replaced by others at the same times."""
     events = histories[0]
     changed = [
         e if k < at else e._replace(item=11 - e.item, behaviour=5 - e.behaviour)

@@ -1,40 +1,39 @@
-import pickle
-import threading
+from collections.abc import Iterator
 
-from heterrec_pipeline.telemetry.progress import METER, Meter
+import pytest
 
-
-def test_the_line_says_what_moved_last_and_what_is_done() -> None:
-    meter = Meter()
-    assert meter.line() == "starting"
-    meter.read("items", 1200)
-    meter.read("items", 34)
-    meter.read("log", 5, stage="sampling")
-    assert meter.line() == "sampling  (items 1,234 read, log 5 read)"
-    meter.wrote("train", 7)
-    meter.wrote("train", 7)
-    assert meter.line() == "writing train  (items 1,234 read, log 5 read, train 14 written)"
-    meter.enter("publishing")
-    assert meter.line().startswith("publishing  (")
-    meter.reset()
-    assert meter.line() == "starting"
+from heterrec_pipeline.telemetry.progress import progress_line
+from heterrec_pipeline.telemetry.recorder import RECORDER, WRITTEN, StepInfo, moving, record_call
 
 
-def test_threads_lose_no_counts() -> None:
-    meter = Meter()
-
-    def work() -> None:
-        for _ in range(2000):
-            meter.read("log", 1)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert meter.rows_read == {"log": 8000}
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    RECORDER.begin(1)
+    yield
+    RECORDER.begin(0)
 
 
-def test_on_a_worker_it_is_the_workers_own() -> None:
-    assert pickle.loads(pickle.dumps(METER)) is METER
-    assert pickle.loads(pickle.dumps(Meter())) is METER
+def write(table: str, rows: int) -> None:
+    with moving(WRITTEN, "write", table) as moved:
+        moved.add(rows, 1)
+
+
+def test_the_line_shows_the_last_activity_and_the_rows_by_table() -> None:
+    assert progress_line() == "starting"
+    RECORDER.count("items.rows", 1200)
+    RECORDER.count("items.rows", 34)
+    RECORDER.count("items.unusable", 1)
+    RECORDER.count("interactions.read", 5)
+    RECORDER.show("run the graph")
+    assert progress_line() == "run the graph  (items 1,234 read, interactions 5 read)"
+    with record_call(StepInfo("Sequences", "Sequences/write", 1), "process"):
+        RECORDER.count("files.rows", 14)
+        write("sequences/train", 7)
+        write("sequences/train", 7)
+        write("rejects", 0)
+    assert (
+        progress_line()
+        == "Sequences/write  (items 1,234 read, interactions 5 read, sequences/train 14 written)"
+    )
+    RECORDER.begin(2)
+    assert progress_line() == "starting"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from heterrec_pipeline.reading.files import InputFile
-from heterrec_pipeline.telemetry import metrics
+from heterrec_pipeline.telemetry.beam_metrics import read_metrics
 from heterrec_pipeline.telemetry.stages import name_steps, stages_of, step_names
 from heterrec_pipeline.wiring.exchange import store_table
 from heterrec_pipeline.wiring.splits import ListSplits
@@ -42,7 +42,7 @@ def test_steps_get_their_names() -> None:
     class Look(beam.pipeline.PipelineVisitor):
         def visit_transform(self, transform_node: Any) -> None:
             found[transform_node.full_label] = getattr(
-                getattr(transform_node.transform, "fn", None), "watch", None
+                getattr(transform_node.transform, "fn", None), "info", None
             )
 
     pipeline.visit(Look())
@@ -85,7 +85,7 @@ def test_stages_in_the_order_of_their_begin() -> None:
     )
 
 
-# --- what engines say ---------------------------------------------------------------------------
+# --- metrics of engines ---------------------------------------------------------------------------
 
 
 def metric(name: str, committed: Any, attempted: Any = None) -> Any:
@@ -101,7 +101,7 @@ def result(counters: list[Any], distributions: list[Any]) -> Any:
 
 def test_metrics_are_summed_over_steps() -> None:
     at = [SimpleNamespace(min=a, max=b) for a, b in ((5, 30), (3, 20))]
-    found = metrics.found_in(
+    found = read_metrics(
         result(
             [
                 metric("items.rows", 3, 5),  # what failed bundles counted is no part of it
@@ -121,4 +121,4 @@ def test_an_engine_without_metrics_is_no_failure() -> None:
     def none() -> None:
         raise NotImplementedError
 
-    assert metrics.found_in(SimpleNamespace(metrics=none)) == ({}, {})
+    assert read_metrics(SimpleNamespace(metrics=none)) == ({}, {})

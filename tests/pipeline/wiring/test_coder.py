@@ -90,7 +90,7 @@ def test_a_table_that_no_engine_can_carry_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_sizes_are_told_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beam samples the sizes of elements between fused steps too."""
+    """Beam samples the sizes of elements between fused steps, too."""
     table = LARGE.select(["n", "look"])
     encoded = len(TableCoder().encode(table))
 

@@ -37,7 +37,7 @@ FILE = Written("t", "a/b", 1, 2, "c")
 
 
 def report(n: int) -> Iterator[Any]:
-    """Everything that a step may yield, and a further tag."""
+    """Yields every kind of output that a step can have, and a further tag."""
     yield pa.table({"n": [n]})
     yield report_count("rows", n)
     yield from report_rejects("log", "a.csv", [(n, "x", Reason.MISSING_KEY, None)])
@@ -46,7 +46,7 @@ def report(n: int) -> Iterator[Any]:
 
 
 def gather(element: tuple[int, Iterable[pa.Table]], plus: int = 0) -> Iterator[Any]:
-    """The sorted numbers of all tables, with a side input."""
+    """The sorted numbers of all tables, plus a side input."""
     tables = list(tables_in(element[1]))
     numbers = sorted(n for t in tables for n in t["n"].to_pylist())
     yield pa.table({"n": pa.array([n + plus for n in numbers], pa.int64())})

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.interactions.join import known_rows, shuffle_columns, with_tie
+from heterrec_pipeline.interactions.join import join_index, shuffle_columns, with_tie
 from heterrec_pipeline.interactions.read import LOG_SEEN, log_columns, parse_rows
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.keys.row_filter import key_ids
@@ -181,7 +181,7 @@ class _Reading:
         """
         keeps_unknown = self.spec.interactions.unknown_items == "oov"
         if self.keys.whole:
-            kept, _ = known_rows(self.spec, frame, self.index)
+            kept = join_index(self.spec, frame, self.index).kept
             outside = int((kept["item_index"] < self.spec.first_item_index).sum())
             return kept, outside if keeps_unknown else len(frame) - len(kept)
         found = int(self.index.find(frame["item"]).is_not_null().sum())

@@ -1,1 +1,1 @@
-"""Builds on Dataflow: what a call needs, how the package gets to the workers, how a job is submitted and watched."""
+"""Dataflow: checks and defaults of its options, and the package for its workers."""

@@ -1,4 +1,4 @@
-"""What a job on Dataflow needs before anything is read or written, and the settings that it gets when the call names none."""
+"""Checks of Dataflow's options before anything is read or written, and their defaults."""
 
 import re
 
@@ -20,15 +20,15 @@ STORE = "gs://"
 REQUIRED = ("project", "region", "temp_location")
 LOCATIONS = ("temp_location", "staging_location")
 MACHINE_TYPE = "n2-standard-4"
-"""4 cores and 16 GB: a process a core, each with room for two buckets of users."""
+"""Default machine: 4 cores and 16 GB, for one process per core with two buckets of users each."""
 THREADS = 2
-"""Bundles that a process works on at once. Dataflow's own default, 12, would hold 12 buckets a process in memory."""
+"""Default number of bundles per process. With Dataflow's default, 12, a process would hold 12 buckets in memory."""
 MAX_WORKERS = 16
-"""An upper bound of what a job can cost; Dataflow's own default is the project's quota."""
+"""Default maximum number of machines, which limits the cost; Dataflow's default is the project's quota."""
 NAME_LENGTH = 63
-"""Of a job's name and of a label's value."""
+"""Maximum length of a job's name and of a label's value."""
 UNLOGGED = "disable_logging_submission_environment"
-"""Otherwise Beam stages `pip freeze` of the caller, where a package's address may hold a token."""
+"""Experiment that keeps Beam from staging the caller's `pip freeze`, in which a package's address may contain a token."""
 _SECRETS = {
     "s3_secret_access_key": S3Options,
     "s3_session_token": S3Options,
@@ -37,16 +37,16 @@ _SECRETS = {
 
 
 def on_dataflow(options: PipelineOptions) -> bool:
-    """Whether the options name Dataflow as the engine, however it is spelt."""
+    """Whether the options name Dataflow, in any spelling."""
     runner = str(options.view_as(StandardOptions).runner or "")
     return runner.rpartition(".")[2].lower().removesuffix("runner") == "dataflow"
 
 
 def is_detached(options: PipelineOptions, no_wait: bool) -> bool:
-    """Whether a command ends before the job does: asked for, a dry run, or a template's job.
+    """Whether the command exits before the job ends: --no-wait, a dry run, or a template's job.
 
     Raises:
-        CallError: not waiting was asked for on another engine.
+        CallError: --no-wait on another engine.
     """
     if not on_dataflow(options):
         if no_wait:
@@ -59,21 +59,21 @@ def is_detached(options: PipelineOptions, no_wait: bool) -> bool:
 
 
 def is_dry(options: PipelineOptions) -> bool:
-    """Whether the graph is only to be built and validated."""
+    """Whether the graph is only constructed and validated."""
     return bool(options.view_as(TestOptions).dry_run)
 
 
 def template_location(options: PipelineOptions) -> str | None:
-    """Where a template's launcher wants the job's description; it submits the job itself."""
+    """The path for the job's description; a template's launcher submits the job itself."""
     location: str | None = options.view_as(GoogleCloudOptions).template_location
     return location
 
 
 def check_call(options: PipelineOptions, input: str, output: str) -> None:
-    """Refuse a call that would fail on the service, or far into the job.
+    """Refuse a call that would fail on the service, or late in the job.
 
     Raises:
-        CallError: names every mistake at once.
+        CallError: lists all errors.
     """
     try:
         from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
@@ -86,12 +86,12 @@ def check_call(options: PipelineOptions, input: str, output: str) -> None:
     mistakes = [f"--{name} is missing" for name in REQUIRED if not getattr(cloud, name)]
     places = {"input": input, "output": output, **{n: getattr(cloud, n) for n in LOCATIONS}}
     mistakes += [
-        f"--{name} must lie in a bucket ({STORE}...), which all workers reach; got {place}"
+        f"--{name} must be in a bucket ({STORE}...) that all workers can reach; got {place}"
         for name, place in places.items()
         if place and not place.startswith(STORE)
     ]
     mistakes += [
-        f"--{name} would stand readable in the job's description"
+        f"--{name} would be readable in the job's description"
         for name, view in _SECRETS.items()
         if getattr(options.view_as(view), name, None)
     ]
@@ -100,12 +100,12 @@ def check_call(options: PipelineOptions, input: str, output: str) -> None:
     if mistakes:
         raise CallError(
             "Dataflow cannot run this: " + "; ".join(mistakes),
-            todo="Flags of Dataflow stand behind --; docs/dataflow.md goes through them.",
+            todo="Dataflow's flags go after --; docs/dataflow.md explains them.",
         )
 
 
 def check_files(job: Job) -> None:
-    """Refuse input that only this machine can read: absolute paths of a spec may lead anywhere.
+    """Refuse input that only this machine can read, such as absolute paths in a spec.
 
     Raises:
         CallError: names the first such file.
@@ -115,12 +115,12 @@ def check_files(job: Job) -> None:
             raise CallError(
                 f"Dataflow's workers cannot read {file.path}",
                 expected=f"a path that starts with {STORE}",
-                todo="Copy it into a bucket, and mend the path in the spec.",
+                todo="Copy it into a bucket, and fix the path in the spec.",
             )
 
 
-def settle(options: PipelineOptions, job: Job) -> None:
-    """Fill in what the call leaves open: machines, a bound of their number, threads, the job's name and its labels."""
+def set_defaults(options: PipelineOptions, job: Job) -> None:
+    """Set what the call leaves open: machine type, maximum number of machines, threads, the job's name and labels."""
     cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     debug = options.view_as(DebugOptions)
     worker.machine_type = worker.machine_type or MACHINE_TYPE
@@ -136,7 +136,7 @@ def settle(options: PipelineOptions, job: Job) -> None:
 
 
 def job_name(job: Job) -> str:
-    """A name that tells the spec and the generation: lower-case letters, digits and hyphens."""
+    """A name with the spec and the generation, of lower-case letters, digits and hyphens."""
     generation = _plain(job.generation)
     room = NAME_LENGTH - len("heterrec--") - len(generation)
     spec = _plain(job.spec.name)[:room].strip("-")

@@ -1,4 +1,4 @@
-"""How the package gets to the workers: in an image, or as a wheel that is staged with the job."""
+"""The package for the workers: in an image, or as a wheel staged with the job."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, 
 from heterrec_pipeline.runtime.dataflow.wheel import write_wheel
 
 
-def brings_its_own(options: PipelineOptions) -> bool:
-    """Whether the call says itself how the package gets there: an image, a package, or a setup file."""
+def has_own_package(options: PipelineOptions) -> bool:
+    """Whether the options provide the package: by an image, a package, or a setup file."""
     setup, worker = options.view_as(SetupOptions), options.view_as(WorkerOptions)
     given = (
         worker.sdk_container_image,
@@ -25,8 +25,8 @@ def brings_its_own(options: PipelineOptions) -> bool:
 
 @contextmanager
 def staged_package(options: PipelineOptions) -> Iterator[None]:
-    """While the block submits, a wheel of this installation is staged too, unless the call brings its own."""
-    if brings_its_own(options):
+    """Stage a wheel of this installation with the job submitted in the block, unless the options provide the package."""
+    if has_own_package(options):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="heterrec-") as folder:

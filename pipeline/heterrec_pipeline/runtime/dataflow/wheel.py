@@ -1,8 +1,7 @@
-"""The package as a wheel for the workers, written from what is installed here.
+"""A wheel of the installed package for the workers.
 
-That takes no network and no build tools, and gives the same bytes every time. Workers start from Beam's own image and
-install it. It pins its requirements to the versions of this environment, so that workers write the bytes that a local build
-would.
+It is written without network or build tools, with the same bytes every time. Workers start from Beam's image and install it.
+Its requirements are pinned to the versions of this environment, so that workers write the same bytes as a local build.
 """
 
 import base64
@@ -17,7 +16,7 @@ from packaging.requirements import Requirement
 
 NAME = "heterrec"
 PACKAGES = ("heterrec_schemas", "heterrec_pipeline")
-"""Workers need no model, and so no PyTorch."""
+"""Packages in the wheel. Workers need neither the model nor PyTorch."""
 EXTRA = "pipeline"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -43,7 +42,7 @@ def write_wheel(folder: Path) -> Path:
 
 
 def pinned_requirements() -> list[str]:
-    """What the pipeline's half needs, each as `name==version` of this environment."""
+    """The requirements of the pipeline, each as `name==version` of this environment."""
     found = [Requirement(text) for text in metadata.requires(NAME) or []]
     wanted = [r for r in found if r.marker is None or r.marker.evaluate({"extra": EXTRA})]
     return sorted({f"{r.name}=={metadata.version(r.name)}" for r in wanted})

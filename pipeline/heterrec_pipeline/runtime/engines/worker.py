@@ -7,12 +7,12 @@ import json
 import os
 import sys
 
-from heterrec_pipeline.runtime.startup import many_imports
+from heterrec_pipeline.runtime.startup import fast_imports
 
 
 def main() -> None:
     """Run Beam's worker with the environment variables that one line of JSON on standard input sets."""
-    with many_imports():
+    with fast_imports():
         import polars  # noqa: F401
         import polars_hash  # noqa: F401
         import pyarrow.parquet  # noqa: F401

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from heterrec_pipeline import BuildResult
-from heterrec_pipeline.commands import display
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.commands import build_display
+from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_schemas.manifest import (
     Counts,
     FeatureEntry,
@@ -20,22 +20,22 @@ from heterrec_schemas.rejects import Reason
 
 
 class Waited:
-    """A done event that counts the waits, and is set after some of them; no time passes."""
+    """An event that is set after a number of waits, without any time passing."""
 
     def __init__(self, waits: int) -> None:
         self.left = waits
 
     def wait(self, seconds: float) -> bool:
         self.left -= 1
-        METER.read("log", 1)
+        RECORDER.count("log.rows", 1)
         return self.left < 0
 
 
 @pytest.fixture(autouse=True)
-def meter() -> Iterator[None]:
-    METER.reset()
+def fresh() -> Iterator[None]:
+    RECORDER.begin(0)
     yield
-    METER.reset()
+    RECORDER.begin(0)
 
 
 def console(*, terminal: bool = False) -> Console:
@@ -49,24 +49,24 @@ def said(to: Console) -> str:
 
 def test_lines_are_printed_when_something_has_moved() -> None:
     to = console()
-    display._lines(to, Waited(3))  # type: ignore[arg-type]
+    build_display._lines(to, Waited(3))  # type: ignore[arg-type]
     lines = said(to).splitlines()
     assert [line.split(" s  ")[1] for line in lines] == [
-        f"reading log  (log {k} read)" for k in (1, 2, 3)
+        f"starting  (log {k} read)" for k in (1, 2, 3)
     ]
 
 
 def test_the_same_line_is_not_printed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     to = console()
-    monkeypatch.setattr(METER, "line", lambda: "[bold]the same[/bold]")
-    display._lines(to, Waited(3))  # type: ignore[arg-type]
+    monkeypatch.setattr(build_display, "progress_line", lambda: "[bold]the same[/bold]")
+    build_display._lines(to, Waited(3))  # type: ignore[arg-type]
     assert said(to).count("[bold]the same[/bold]") == 1, "and it is no markup"
 
 
 def test_a_terminal_gets_one_live_line() -> None:
     to = console(terminal=True)
-    display._live(to, Waited(2))  # type: ignore[arg-type]
-    assert "reading log  (log 2 read)" in said(to)
+    build_display._live(to, Waited(2))  # type: ignore[arg-type]
+    assert "starting  (log 2 read)" in said(to)
 
 
 @pytest.mark.parametrize("quiet", [True, False])
@@ -75,7 +75,7 @@ def test_progress_leaves_no_thread_behind(quiet: bool) -> None:
     started: set[threading.Thread] = set()
 
     def fail() -> None:
-        with display.progress(console(), quiet=quiet):
+        with build_display.show_progress(console(), quiet=quiet):
             started.update(set(threading.enumerate()) - before)
             raise ValueError("x")
 
@@ -134,7 +134,7 @@ def cells(text: str) -> list[list[str]]:
 
 def test_the_summary_says_what_was_built() -> None:
     to = console()
-    display.summary(to, BuildResult("/out/g", MANIFEST, ["old"]), 1.25)
+    build_display.print_summary(to, BuildResult("/out/g", MANIFEST, ["old"]), 1.25)
     text = said(to)
     for row in (
         "items 8 4 4 2 equal",
@@ -149,8 +149,8 @@ def test_the_summary_says_what_was_built() -> None:
         "sequences/test 1 6 20 20 20",
     ):
         assert row.split() in cells(text), row
-    assert "Set aside (rejects/): missing_key 1, wrong_width 2,000\n" in text
-    assert "Swept the leftovers of the dead build old\n" in text
+    assert "Rejected (rejects/): missing_key 1, wrong_width 2,000\n" in text
+    assert "Deleted the leftovers of the dead build old\n" in text
     assert text.endswith("1.2 s. The generation is /out/g\n")
     assert "spec.yaml" not in text
 
@@ -159,6 +159,6 @@ def test_a_plain_build_has_a_short_summary() -> None:
     counts = MANIFEST.counts.model_copy(update={"users": None})
     plain = MANIFEST.model_copy(update={"features": [], "rejects": {}, "counts": counts})
     to = console()
-    display.summary(to, BuildResult("/out/g", plain, []), 0)
+    build_display.print_summary(to, BuildResult("/out/g", plain, []), 0)
     text = said(to)
-    assert not any(word in text for word in ("Features", "Set aside", "Swept", "users"))
+    assert not any(word in text for word in ("Features", "Rejected", "Deleted", "users"))

@@ -1,4 +1,4 @@
-"""The counts of a manifest, derived from Beam's metrics and read from the manifest: both must agree."""
+"""Checks that the counts of a manifest equal those computed from Beam's metrics."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from strategies import Dataset
 from heterrec_schemas.manifest import Manifest
 
 
-def derived_from(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
-    """The counts derived from metrics by the rules of docs/operations.md; the manifest gives names only."""
+def from_metrics(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
+    """The counts computed from metrics as docs/operations.md describes; of the manifest, only names are used."""
     get = lambda name: metrics.get(name, 0)  # noqa: E731
     tables = {
         table: {
@@ -39,7 +39,7 @@ def derived_from(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def read_from(manifest: Manifest) -> dict[str, Any]:
+def from_manifest(manifest: Manifest) -> dict[str, Any]:
     """The same counts from the manifest itself."""
     counts = manifest.counts.model_dump(mode="json")
     files = manifest.files
@@ -52,9 +52,9 @@ def read_from(manifest: Manifest) -> dict[str, Any]:
 
 
 def check(dataset: Dataset, folder: Path, *flags: str, **how: Any) -> None:
-    """Build, and compare."""
+    """Build and compare."""
     result = build_dataset(dataset, folder, pipeline_args=list(flags), **how)
-    assert derived_from(result.metrics, result.manifest) == read_from(result.manifest)
+    assert from_metrics(result.metrics, result.manifest) == from_manifest(result.manifest)
     stages = {stage.stage: stage for stage in result.stages}
     assert {"Catalogue", "Log", "Histories", "Splits", "Sequences", "Publish"} <= set(stages)
     assert stages["Log"].rows_read == result.manifest.counts.interactions.read

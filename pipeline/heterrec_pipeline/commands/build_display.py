@@ -1,4 +1,4 @@
-"""What a person sees while a build runs and when it is done."""
+"""Console output of `build`: progress while it runs, a summary when it has ended."""
 
 import json
 import threading
@@ -14,16 +14,19 @@ from rich.text import Text
 from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.building.dataflow import Submission
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.files.shards import table_of
+from heterrec_pipeline.telemetry.progress import progress_line
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
 
 LIVE_EVERY = 0.2
+"""Seconds between updates of the live line."""
 LINE_EVERY = 5.0
+"""Seconds between lines where there is no terminal."""
 
 
 @contextmanager
-def progress(console: Console, *, quiet: bool = False) -> Iterator[None]:
-    """Show the meter while the block runs: one live line on a terminal, plain lines otherwise."""
+def show_progress(console: Console, *, quiet: bool = False) -> Iterator[None]:
+    """Show the progress line while the block runs: live on a terminal, as plain lines elsewhere."""
     if quiet:
         yield
         return
@@ -42,8 +45,8 @@ def _live(console: Console, done: threading.Event) -> None:
     started = time.monotonic()
     with console.status("starting") as status:
         while not done.wait(LIVE_EVERY):
-            line = Text(f"{time.monotonic() - started:5.0f} s  {METER.line()}")
-            line.truncate(console.width - 3, overflow="ellipsis")  # the spinner stands before it
+            line = Text(f"{time.monotonic() - started:5.0f} s  {progress_line()}")
+            line.truncate(console.width - 3, overflow="ellipsis")  # after the spinner
             status.update(line)
 
 
@@ -51,17 +54,18 @@ def _lines(console: Console, done: threading.Event) -> None:
     started = time.monotonic()
     last = ""
     while not done.wait(LINE_EVERY):
-        line = METER.line()
+        line = progress_line()
         if line != last:
-            seconds = time.monotonic() - started
-            console.print(
-                f"{seconds:5.0f} s  {line}", markup=False, highlight=False, soft_wrap=True
-            )
+            _print(console, f"{time.monotonic() - started:5.0f} s  {line}")
             last = line
 
 
-def submitted(console: Console, submission: Submission, *, as_json: bool = False) -> None:
-    """What is known of a job that Dataflow has taken over, and what to look for when nobody waits for it."""
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_submission(console: Console, submission: Submission, *, as_json: bool = False) -> None:
+    """Print the job that Dataflow has accepted, and where its generation will be."""
     path, dry = submission.job.root, submission.steps is not None
     if as_json:
         body = {
@@ -77,32 +81,30 @@ def submitted(console: Console, submission: Submission, *, as_json: bool = False
         return
     if dry:
         text = (
-            f"The graph is whole: {submission.steps} steps. Nothing was staged, written or started."
+            f"The graph is valid: {submission.steps} steps. Nothing was staged, written or started."
         )
     elif submission.job_id is None:
         text = f"The job's description was written to {submission.template}"
     else:
         text = f"Dataflow runs the job {submission.job_id}\n{submission.url}"
     if not dry:
-        text += f"\nIts generation is {path}; it stands once {MANIFEST_NAME} is there."
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+        text += f"\nIts generation is {path}; it is complete once {MANIFEST_NAME} exists."
+    _print(console, text)
 
 
-def summary(console: Console, result: BuildResult, seconds: float) -> None:
-    """The closing tables: rows, features, files, and where it all is."""
+def print_summary(console: Console, result: BuildResult, seconds: float) -> None:
+    """Print the closing tables: rows, features, files, and the folder of the generation."""
     manifest = result.manifest
     console.print(_rows(manifest))
     if manifest.rejects:
-        aside = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
-        console.print(f"Set aside (rejects/): {aside}", highlight=False, soft_wrap=True)
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
+        _print(console, f"Rejected (rejects/): {reasons}")
     if manifest.features:
         console.print(_features(manifest))
     console.print(_files(manifest))
     for generation in result.swept:
-        console.print(f"Swept the leftovers of the dead build {generation}", highlight=False)
-    console.print(
-        f"{seconds:.1f} s. The generation is {result.path}", highlight=False, soft_wrap=True
-    )
+        _print(console, f"Deleted the leftovers of the dead build {generation}")
+    _print(console, f"{seconds:.1f} s. The generation is {result.path}")
 
 
 def _rows(manifest: Manifest) -> Table:
@@ -128,7 +130,7 @@ def _rows(manifest: Manifest) -> Table:
 
 
 def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
-    """A table whose first columns are text and the others numbers."""
+    """A table whose first `texts` columns are text and the others numbers."""
     table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False)
     for k, column in enumerate(columns):
         table.add_column(column, justify="left" if k < texts else "right", no_wrap=True)
@@ -162,9 +164,7 @@ def _files(manifest: Manifest) -> Table:
     kinds: dict[str, list[tuple[int, int]]] = {}
     for file in manifest.files:
         if file.rows is not None:
-            folder, name = file.path.split("/")
-            kind = f"{folder}/{name.split('-')[0]}" if folder == "sequences" else folder
-            kinds.setdefault(kind, []).append((file.rows, file.bytes))
+            kinds.setdefault(table_of(file.path), []).append((file.rows, file.bytes))
     for kind, sizes in kinds.items():
         rows, nbytes = (sum(s[k] for s in sizes) for k in (0, 1))
         low, high = (f"{pick(s[1] for s in sizes):,}" for pick in (min, max))

@@ -1,4 +1,4 @@
-"""Beam's metrics: what steps count on workers, and how the caller reads it, whatever the engine."""
+"""Beam's metrics: counters that steps update on workers and the caller reads when the run has ended, on every engine."""
 
 import logging
 from typing import Any, NamedTuple
@@ -18,41 +18,41 @@ class RunMetrics(NamedTuple):
     """The metrics of a run.
 
     Attributes:
-        counters: by name, added up over all steps.
-        stages: by stage, its counters; and `first_ms` and `last_ms`, when a step of it first began and last ended.
+        counters: by name, summed over all steps.
+        stages: counters per stage, with `first_ms` and `last_ms`: when its first call began and its last call ended.
     """
 
     counters: Numbers
     stages: dict[str, Numbers]
 
 
-def count(name: str, value: int) -> None:
-    """Add to a counter. Only on a thread that Beam calls a step on; elsewhere it goes nowhere."""
+def add(name: str, value: int) -> None:
+    """Add to a counter. Has an effect only on a thread on which Beam calls a step."""
     Metrics.counter(NAMESPACE, name).inc(value)
 
 
-def count_stage(stage: str, numbers: Numbers) -> None:
+def add_to_stage(stage: str, numbers: Numbers) -> None:
     """Add to the counters of a stage."""
     for name, value in numbers.items():
-        count(f"{STAGE}{stage}.{name}", value)
+        add(f"{STAGE}{stage}.{name}", value)
 
 
-def seen_at(stage: str, first_ms: int, last_ms: int) -> None:
-    """A step of a stage began and ended: milliseconds since the build began."""
+def add_call(stage: str, first_ms: int, last_ms: int) -> None:
+    """Add the begin and the end of a call of a stage's step, in milliseconds since the build began."""
     at = Metrics.distribution(NAMESPACE, f"{STAGE}{stage}.{AT}")
     at.update(max(0, first_ms))
     at.update(max(0, last_ms))
 
 
-def found_in(result: Any) -> RunMetrics:
-    """Read the metrics of a run that has ended well; none where the engine cannot tell, which is logged.
+def read_metrics(result: Any) -> RunMetrics:
+    """Read the metrics of a successful run; empty, with a logged warning, if the engine does not support them.
 
-    Engines say what finished bundles have counted as `committed`; some leave `attempted` empty, some the other.
+    Engines report the counts of finished bundles as `committed`; some leave `attempted` empty, some `committed`.
     """
     found = RunMetrics({}, {})
     try:
         metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
-    except Exception as error:  # the generation stands: no reason to fail
+    except Exception as error:  # the generation is published: no reason to fail
         LOG.warning("the engine's metrics cannot be read: %r", error)
         return found
     for counter in metrics["counters"]:

@@ -1,6 +1,6 @@
-"""The pieces of a trace: each process of this machine appends its spans to a file of its own.
+"""The spans of one process, appended to a file of its own; `trace` combines the files of all processes of the machine.
 
-A piece is JSON lines in the trace-event format of Chrome and Perfetto; `trace` puts them together.
+The lines are JSON in the trace-event format of Chrome and Perfetto.
 """
 
 import json
@@ -10,22 +10,22 @@ import time
 from typing import Any
 
 KEEP = 10_000
-"""After so many spans of one process, only spans ten times as long are kept."""
+"""Number of spans of one process after which the shortest span kept becomes ten times as long."""
 SHORTEST_NS = (0, 10**6, 10**7, 10**8, 10**9)
-"""How long a span must be to be kept, after 0, 1, 2 .. times `KEEP` spans; after the last none is."""
+"""Shortest span kept, in nanoseconds, after 0, 1, 2 .. times `KEEP` spans; after the last, none is kept."""
 _ZERO = time.time_ns() - time.perf_counter_ns()
 
 
 def now_ns() -> int:
-    """Nanoseconds since 1970 by a clock that never goes back; processes of one machine agree on it."""
+    """Nanoseconds since 1970 by a monotonic clock on which the processes of a machine agree."""
     return _ZERO + time.perf_counter_ns()
 
 
-class Piece:
-    """The spans of one process. Safe to use from several threads."""
+class SpanFile:
+    """Buffers and writes the spans of one process. Thread-safe."""
 
     def __init__(self, folder: str, began_ns: int) -> None:
-        """Write into the folder of pieces, times counted from when the build began."""
+        """Write into a folder; times are relative to the begin of the build."""
         self._path = os.path.join(folder, f"{os.getpid()}.jsonl")
         self._began_ns = began_ns
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Piece:
     def add(
         self, lane: str, name: str, kind: str, start_ns: int, end_ns: int, args: dict[str, Any]
     ) -> None:
-        """Keep a span, unless there are so many that only long ones are kept."""
+        """Keep a span unless it is too short for the number of spans kept so far."""
         with self._lock:
             step = self._kept // KEEP
             if step >= len(SHORTEST_NS) or end_ns - start_ns < SHORTEST_NS[step]:
@@ -58,11 +58,11 @@ class Piece:
     def _lane(self, lane: str) -> int:
         if lane not in self._lanes:
             self._lanes[lane] = len(self._lanes) + 1
-            self._waiting.append(named("thread_name", lane, os.getpid(), self._lanes[lane]))
+            self._waiting.append(name_event("thread_name", lane, os.getpid(), self._lanes[lane]))
         return self._lanes[lane]
 
     def flush(self) -> None:
-        """Append what waits to the file; nothing where the folder does not exist, as on another machine."""
+        """Append the buffered spans; drops them if the folder does not exist, as on another machine."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
             if waiting and os.path.isdir(os.path.dirname(self._path)):
@@ -72,6 +72,6 @@ class Piece:
                     out.write("\n".join(lines) + "\n")
 
 
-def named(what: str, name: str, pid: int, tid: int = 0) -> dict[str, Any]:
-    """The event that names a process or a thread."""
+def name_event(what: str, name: str, pid: int, tid: int = 0) -> dict[str, Any]:
+    """The event that names a process (`process_name`) or a thread (`thread_name`)."""
     return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}

@@ -1,4 +1,4 @@
-"""Steps that call each other on one thread: what each stage gets of the time and of the rows."""
+"""Steps that call each other on one thread: the time and the rows recorded for each stage."""
 
 import json
 import threading
@@ -9,9 +9,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from heterrec_pipeline.telemetry import pieces, spans
-from heterrec_pipeline.telemetry.metrics import FIRST, LAST
-from heterrec_pipeline.telemetry.spans import BUSY, READ, RECORDER, SPILLED, Watch, moving, step
+from heterrec_pipeline.telemetry import recorder, span_file
+from heterrec_pipeline.telemetry.beam_metrics import FIRST, LAST
+from heterrec_pipeline.telemetry.recorder import (
+    BUSY,
+    READ,
+    RECORDER,
+    SPILLED,
+    WRITTEN,
+    StepInfo,
+    moving,
+    record_call,
+)
 
 SECOND = 10**9
 BEGAN = 1_000 * SECOND
@@ -31,23 +40,23 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    monkeypatch.setattr(spans, "now_ns", clock)
+    monkeypatch.setattr(recorder, "now_ns", clock)
     RECORDER.begin(BEGAN)
     yield clock
     RECORDER.begin(0)
 
 
-def watch(stage: str, folder: Path | None = None, began: int = BEGAN) -> Watch:
-    return Watch(stage, f"{stage}/do", began, str(folder) if folder else None)
+def info(stage: str, folder: Path | None = None, began: int = BEGAN) -> StepInfo:
+    return StepInfo(stage, f"{stage}/do", began, str(folder) if folder else None)
 
 
 def test_a_stage_gets_its_own_time_only(clock: Clock) -> None:
     clock.pass_seconds(1)
-    with step(watch("Log"), "process"):
+    with record_call(info("Log"), "process"):
         clock.pass_seconds(2)
-        with step(watch("Histories"), "process"):
+        with record_call(info("Histories"), "process"):
             clock.pass_seconds(4)
-            with step(watch("Log"), "finish_bundle"):
+            with record_call(info("Log"), "finish_bundle"):
                 clock.pass_seconds(0.5)
         clock.pass_seconds(3)
     assert RECORDER.stages == {
@@ -56,13 +65,13 @@ def test_a_stage_gets_its_own_time_only(clock: Clock) -> None:
     }
 
 
-def test_what_is_moved_goes_to_the_innermost_step(clock: Clock) -> None:
+def test_rows_moved_count_for_the_innermost_step(clock: Clock) -> None:
     with moving(READ, "outside of a step"):
         pass
-    with step(watch("Log"), "process"):
+    with record_call(info("Log"), "process"):
         with moving(READ, "read") as work:
             work.add(3, 30)
-        with step(watch("Histories"), "process"), moving(SPILLED, "spill") as work:
+        with record_call(info("Histories"), "process"), moving(SPILLED, "spill") as work:
             work.add(2, 20)
             work.add(1, 10)
         with moving(READ, "read") as work:
@@ -71,10 +80,10 @@ def test_what_is_moved_goes_to_the_innermost_step(clock: Clock) -> None:
     assert RECORDER.stages["Histories"].items() >= {"rows_spilled": 3, "bytes_spilled": 30}.items()
 
 
-def test_a_step_that_fails_is_seen_too(clock: Clock) -> None:
+def test_a_failing_step_is_recorded(clock: Clock) -> None:
     @contextmanager
     def failing() -> Iterator[None]:
-        with step(watch("Log"), "process"):
+        with record_call(info("Log"), "process"):
             yield
             clock.pass_seconds(2)
             raise ZeroDivisionError
@@ -84,9 +93,9 @@ def test_a_step_that_fails_is_seen_too(clock: Clock) -> None:
     assert RECORDER.stages["Log"][BUSY] == 2_000_000
 
 
-def test_a_call_that_another_thread_throws_away_is_no_time(clock: Clock) -> None:
+def test_a_call_closed_by_another_thread_takes_no_time(clock: Clock) -> None:
     def outputs() -> Iterator[int]:
-        with step(watch("Log"), "process"):
+        with record_call(info("Log"), "process"):
             yield 1
 
     stream = outputs()
@@ -95,44 +104,72 @@ def test_a_call_that_another_thread_throws_away_is_no_time(clock: Clock) -> None
     thread.start()
     thread.join()
     assert RECORDER.stages == {"Log": {}}
-    later = watch("Publish", began=BEGAN + 1)
-    with step(later, "process"):
+    later = info("Publish", began=BEGAN + 1)
+    with record_call(later, "process"):
         clock.pass_seconds(1)
     assert RECORDER.stages["Publish"][BUSY] == 1_000_000
     assert list(RECORDER.stages) == ["Publish"]
 
 
-def test_each_stage_is_told_of_once(clock: Clock) -> None:
-    told: list[str] = []
-    RECORDER.begin(BEGAN, None, told.append)
+def test_each_stage_is_announced_once(clock: Clock) -> None:
+    began: list[str] = []
+    RECORDER.begin(BEGAN, None, began.append)
     for stage in ("Log", "Publish", "Log"):
-        with step(watch(stage), "process"):
+        with record_call(info(stage), "process"):
             pass
-    assert told == ["Log", "Publish"]
+    assert began == ["Log", "Publish"]
 
 
-def test_without_a_watch_nothing_is_recorded(clock: Clock) -> None:
-    with step(None, "process"):
-        assert spans.lane() is None
+def test_without_an_info_nothing_is_recorded(clock: Clock) -> None:
+    with record_call(None, "process"):
+        assert recorder.lane() is None
     assert RECORDER.stages == {}
 
 
+def test_progress_has_the_last_activity_and_the_counts(clock: Clock) -> None:
+    RECORDER.count("items.rows", 2)
+    with record_call(info("Log"), "process"):
+        RECORDER.count("items.rows", 3)
+        with moving(WRITTEN, "write x", "items") as moved:
+            moved.add(4, 40)
+    with record_call(info("Publish"), "process"):
+        pass
+    assert RECORDER.progress() == ("Publish/do", {"items.rows": 5}, {"items": 4})
+    with recorder.phase("run the graph"):
+        assert RECORDER.progress()[0] == "run the graph"
+    RECORDER.begin(0)
+    assert RECORDER.progress() == ("", {}, {})
+
+
+def test_threads_lose_no_counts(clock: Clock) -> None:
+    def work() -> None:
+        for _ in range(2000):
+            RECORDER.count("log.rows", 1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert RECORDER.counters == {"log.rows": 8000}
+
+
 def test_spans_of_a_worker_process(clock: Clock, tmp_path: Path) -> None:
-    # A worker's recorder has not heard of the build: the first step begins it.
+    # The first call of a build in a worker process begins its records.
     RECORDER.begin(0)
     table = pa.table({"a": [1, 2, 3]})
-    with step(watch("Log", tmp_path), "process", (7, table)):
-        assert list(spans.ahead([1, 2], spans.lane())) == [1, 2]
-        threads = [threading.Thread(target=list, args=(spans.ahead("ab", spans.lane()),))]
+    with record_call(info("Log", tmp_path), "process", (7, table)):
+        assert list(recorder.ahead([1, 2], recorder.lane())) == [1, 2]
+        threads = [threading.Thread(target=list, args=(recorder.ahead("ab", recorder.lane()),))]
         for thread in threads:
             thread.start()
             thread.join()
         with moving(READ, "read") as work:
             work.add(3, 30)
         clock.pass_seconds(1)
-        with step(watch("Histories", tmp_path), "finish_bundle"):
+        with record_call(info("Histories", tmp_path), "finish_bundle"):
             clock.pass_seconds(1)
-    spans._THREAD.lane = None
+    recorder._THREAD.lane = None
     (piece,) = tmp_path.iterdir()
     lines = [json.loads(line) for line in piece.read_text().splitlines()]
     found = {e["name"]: e for e in lines if e.get("ph") == "X"}
@@ -144,8 +181,8 @@ def test_spans_of_a_worker_process(clock: Clock, tmp_path: Path) -> None:
 
 
 def test_a_trace_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "KEEP", 10)
-    piece = pieces.Piece(str(tmp_path), 0)
+    monkeypatch.setattr(span_file, "KEEP", 10)
+    piece = span_file.SpanFile(str(tmp_path), 0)
     for _ in range(30):
         piece.add("main", "short", "step", 0, 1000, {})
     for _ in range(200):
@@ -159,8 +196,8 @@ def test_a_trace_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(lines) == len(next(tmp_path.iterdir()).read_text().splitlines())
 
 
-def test_where_the_folder_is_not_nothing_is_written(tmp_path: Path) -> None:
-    piece = pieces.Piece(str(tmp_path / "elsewhere"), 0)
+def test_nothing_is_written_where_the_folder_does_not_exist(tmp_path: Path) -> None:
+    piece = span_file.SpanFile(str(tmp_path / "elsewhere"), 0)
     piece.add("main", "a", "step", 0, 1, {})
     piece.flush()
     assert list(tmp_path.iterdir()) == []
