@@ -82,14 +82,16 @@ class Sizes:
         return sorted(v for v in self.values if self.is_large(v))
 
     def buckets(self, vocabulary: str, shards: int | None) -> int:
-        """Into how many buckets a large vocabulary is cut; never changes a byte.
+        """Number of buckets of a vocabulary: 1 unless it is large. Never changes a byte of the output.
 
         Args:
-            vocabulary: its name.
+            vocabulary: name of the vocabulary.
             shards: V, where the spec declares it. Else V is a power of two, and so is the number of buckets: either way
                 one of the two numbers divides the other, so that a vocabulary shard is some whole buckets, or a bucket
                 some whole shards.
         """
+        if not self.is_large(vocabulary):
+            return 1
         found = self.values.get(vocabulary)
         return bucket_count(found.count if found else 0, shards)
 

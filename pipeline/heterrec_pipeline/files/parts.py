@@ -14,8 +14,9 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.telemetry.spans import FETCHED, SPILLED, moving
 
 Made = TypeVar("Made")
-KEPT = 16
-"""How many tables a process keeps of each kind."""
+Source = TypeVar("Source")
+KEPT = 64
+"""Number of tables, and of objects made from tables, that a process keeps of each kind."""
 _forgetters: list[Callable[[], None]] = []
 
 
@@ -97,8 +98,8 @@ def row_count(table: pa.Table | TableRef) -> int:
     return len(table) if isinstance(table, pa.Table) else table.rows
 
 
-def once_a_process(make: Callable[[TableRef], Made]) -> Callable[[TableRef], Made]:
-    """Decorate what is made of a stored table: this process makes it once, and keeps it until `forget`."""
+def once_a_process(make: Callable[[Source], Made]) -> Callable[[Source], Made]:
+    """Decorate a function of a stored table (or several): a process calls it once, and keeps the result until `forget`."""
     kept = lru_cache(maxsize=KEPT)(make)
     _forgetters.append(kept.cache_clear)
     return kept

@@ -11,12 +11,10 @@ from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.read import _with_short, parse_rows
 from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.row_filter import ids_in
 from heterrec_pipeline.reading.read import file_of, short_rows
 from heterrec_pipeline.telemetry.progress import METER
-from heterrec_pipeline.vocabularies.cells import bucket_ids
-from heterrec_pipeline.vocabularies.lookup import Lookup
-from heterrec_pipeline.wiring.cut import as_frame
+from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup, lookups
+from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import SEPARATOR, hash_column, hash_texts
@@ -95,7 +93,7 @@ def join_items(spec: FeatureSpec, element: tuple[Any, dict[str, Iterable[Any]]])
     log = spec.interactions
     _, pieces = element
     METER.enter("joining interactions")
-    index = bucket_ids(pieces["ids"])
+    index = bucket_lookup(pieces["ids"])
     for piece in pieces["log"]:
         kept, unknown = known_rows(spec, as_frame(load(piece)), index)
         if log.unknown_items == "reject":
@@ -111,13 +109,15 @@ def join_items(spec: FeatureSpec, element: tuple[Any, dict[str, Iterable[Any]]])
             yield kept.select(shuffle_columns(spec)).to_arrow()
 
 
-def check_log(spec: FeatureSpec, rows: pa.Table, index: pa.Table | TableRef) -> Iterator[Any]:
+def check_log(
+    spec: FeatureSpec, rows: pa.Table, index: Iterable[tuple[BucketKey, TableRef]]
+) -> Iterator[Any]:
     """Located tables of the log to the columns of the shuffle."""
     log = spec.interactions
     frame, bad, seen = parse_rows(spec, rows)
     for name, kinds in seen.items():
         yield TaggedOutput(SEEN, (name, kinds))
-    kept, unknown = known_rows(spec, frame, ids_in(index))
+    kept, unknown = known_rows(spec, frame, lookups(index)[ITEMS])
     if log.unknown_items == "reject":
         listed = unknown.select("row", "item").iter_rows()
         bad += [(r, log.item, Reason.UNKNOWN_ITEM, i) for r, i in listed]
