@@ -42,7 +42,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
             raise SchemaMismatchError(
                 f"feature {feature.name!r}: column {feature.column!r} holds lists",
                 got=str(column.type),
-                expected="one value a cell",
+                expected="one value per cell",
                 todo="Set multivalued: true, or name another column.",
             )
         value, seen = column_text(column, feature.column)
@@ -146,7 +146,9 @@ def _prefixes(paths: pl.DataFrame) -> pl.DataFrame:
 
 def count(values: pl.DataFrame) -> pa.Table:
     """Count the rows that hold each text: columns value (text), count (int64)."""
-    if values["row"].n_unique() < len(values):  # lists may hold a text twice; single values cannot
+    if values["row"].n_unique() < len(
+        values
+    ):  # a list may hold a text twice, a single value cannot
         values = values.unique(["row", "value"])
     counts = values.group_by("value").len("count")
     return counts.select("value", pl.col("count").cast(pl.Int64)).to_arrow()

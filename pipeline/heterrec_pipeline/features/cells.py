@@ -41,10 +41,11 @@ def cell_text(value: object) -> str | None:
     return None if text is None else text[:VALUE_CHARACTERS]
 
 
-def cell_at(column: pa.ChunkedArray, position: int) -> str | None:
+def cell_at(column: pa.Array | pa.ChunkedArray, position: int) -> str | None:
     """`cell_text` of one cell of a column; also of timestamps beyond the range of Python's datetime."""
     if pa.types.is_timestamp(column.type):
-        text, _ = column_text(column.slice(position, 1).combine_chunks())
+        cell = column[position]
+        text, _ = column_text(pa.array([cell.value], column.type))
         return None if text[0] is None else str(text[0])
     return cell_text(column[position].as_py())
 

@@ -12,7 +12,7 @@ from heterrec_schemas.values import Seen
 
 
 class FeatureKind(Protocol):
-    """Functions of a module that implements a kind. Each takes the feature and, mostly, a column of n raw cells."""
+    """The functions of a module that implements a kind; `column` is a column of n raw cells."""
 
     FOLDER: str
     """Folder of the generation that holds the fitted tables."""
@@ -26,11 +26,7 @@ class FeatureKind(Protocol):
 
 @runtime_checkable
 class ValueKind(FeatureKind, Protocol):
-    """A kind whose fit collects something of every batch, by a function that merges well.
-
-    A kind with a vocabulary collects columns value and count, which are numbered by bucket. Any other one also has
-    `fit(feature, parts, where)`, which turns all collected tables into the fitted one.
-    """
+    """A kind that is fitted from partial fits of batches: counts of values (a vocabulary), or samples."""
 
     def collect(
         self, feature: Any, column: pa.Array, keys: pl.Series, population: int

@@ -13,8 +13,6 @@ from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import one_chunk
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.telemetry.spans import Watch
 from heterrec_pipeline.wiring.step import tables_in, watched
 from heterrec_schemas.feature_spec import Feature
@@ -48,10 +46,9 @@ class CollectValues(beam.DoFn):
                 return
             columns = list(dict.fromkeys(f.column for f in self.table.value_features))
             for rows in kept_rows(self.table, split, columns, excluded):
-                METER.enter(f"fitting {self.table.name}")
                 keys = pl.Series(rows[KEY])
                 for feature in self.table.value_features:
-                    column = one_chunk(rows, feature.column)
+                    column = rows[feature.column]
                     part, seen = value_kind(feature).collect(feature, column, keys, population)
                     if seen:
                         yield TaggedOutput(SEEN, (f"{self.table.side}/{feature.name}", int(seen)))

@@ -12,7 +12,6 @@ from heterrec_pipeline.features.cells import all_missing
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import one_chunk
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.tokens import quantizer_edges
@@ -119,7 +118,7 @@ def fit_blocks(
     bad = 0
     for split in sorted(splits):
         for rows in kept_rows(table, split, [feature.column], excluded):
-            at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
+            at, values, cells = embedding.vectors(feature, rows[feature.column])
             texts = pl.Series(rows[KEY]).gather(at)
             for (_, a, b), sample in zip(together, samples, strict=True):
                 sample.add(values[:, a:b], texts)

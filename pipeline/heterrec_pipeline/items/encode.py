@@ -15,8 +15,7 @@ from heterrec_pipeline.items.place import PartBuffer
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import ROW, one_chunk
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.reading.read import ROW
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
 from heterrec_pipeline.vocabularies.lookup import Lookup, lookups
 from heterrec_pipeline.wiring.cut import BucketKey
@@ -41,7 +40,7 @@ def encoders(table: TableJob, fitted: dict[str, Fitted], ids: dict[str, Lookup])
 
 
 def encode_rows(
-    table: TableJob, rows: pa.Table, fitted: dict[str, Any]
+    table: TableJob, rows: pa.RecordBatch, fitted: dict[str, Any]
 ) -> tuple[list[pa.Array], dict[str, int], list[RejectedCell]]:
     """Encode a batch.
 
@@ -56,7 +55,7 @@ def encode_rows(
     numbers = rows[ROW].to_numpy()
     columns, oov, bad = [], {}, []
     for feature in table.features:
-        column = one_chunk(rows, feature.column)
+        column = rows[feature.column]
         encoded = kind_of(feature).encode(feature, column, fitted[feature.name])
         columns.append(encoded.tokens)
         oov[feature.name] = encoded.oov_rows
@@ -100,7 +99,6 @@ def encode_items(
     names = [f.name for f in rest.features]
     buffer = PartBuffer(job, table.name, population)
     for rows in kept_rows(table, split, [f.column for f in table.features], excluded):
-        METER.enter(f"encoding {table.name}")
         tokens, oov, bad = encode_rows(rest, rows, tables)
         if report:
             yield from report_rejects(table.name, split.file.name, bad)
@@ -134,7 +132,6 @@ def encode_users(
     rest = large_cells.rest
     tables = encoders(rest, fitted, lookups(stored))
     for rows in kept_rows(table, split, [f.column for f in table.features], excluded):
-        METER.enter("encoding users")
         tokens, oov, bad = encode_rows(rest, rows, tables)
         yield from large_cells.tagged(rows, KEY)
         yield from report_rejects(table.name, split.file.name, bad)

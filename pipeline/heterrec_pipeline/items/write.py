@@ -13,7 +13,6 @@ from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.items.place import item_cells, item_cuts
 from heterrec_pipeline.job import ITEMS, Job, TableJob
-from heterrec_pipeline.telemetry.progress import METER
 from heterrec_pipeline.vocabularies.cells import large_features
 from heterrec_pipeline.wiring.reports import report_count, report_file
 from heterrec_schemas.feature_spec import Feature
@@ -51,7 +50,6 @@ def write_item_shard(
     file = write_shard(
         job.root, path, table, row_group=WIDE_ROW_GROUP, plain=("item_index", "item_id")
     )
-    METER.wrote("items", len(table))
     yield report_file(file)
     yield file
 

@@ -17,7 +17,7 @@ from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.vocabularies.count import sort_bucket
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
@@ -88,8 +88,7 @@ def read_repeated(
         positions = pl.Series(batch.rows).is_in(wanted).arg_true()
         if positions.is_empty():
             continue
-        text = batch_keys(table, split, batch)
-        rows = hashed_rows(table, split, batch, text, positions)
+        rows = hashed_rows(table, split, batch, positions)
         yield name, rows.with_columns(split=pl.lit(split.number, pl.Int64)).to_arrow()
 
 
@@ -133,11 +132,11 @@ def canonical_text(feature: Feature, cell: object) -> str:
     return value_text(float(cell) if isinstance(cell, Decimal) else cell) or ""
 
 
-def _with_times_as_text(table: pa.Table) -> pa.Table:
+def _with_times_as_text(table: pa.RecordBatch) -> pa.RecordBatch:
     """Replace timestamps by text, since Python's datetime has neither nanoseconds nor years beyond 9999."""
     for k, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
-            text, _ = column_text(one_chunk(table, field.name), field.name)
+            text, _ = column_text(table[field.name], field.name)
             table = table.set_column(k, field.name, text.to_arrow())
     return table
 
@@ -146,31 +145,25 @@ def _texts(cell: object) -> object:
     return [_texts(x) for x in cell] if isinstance(cell, list) else value_text(cell)
 
 
-def batch_keys(table: TableJob, split: Split, batch: ReadBatch) -> pl.Series:
-    """The keys of a batch as text."""
-    return key_text(one_chunk(batch.table, table.key), table.key, split.file.name)[0]
-
-
-def hashed_rows(
-    table: TableJob, split: Split, batch: ReadBatch, text: pl.Series, at: pl.Series
-) -> pl.DataFrame:
+def hashed_rows(table: TableJob, split: Split, batch: ReadBatch, at: pl.Series) -> pl.DataFrame:
     """Some rows of a batch as key, hash, file and row, which decide the row of a key that is kept.
 
     Args:
         table: the table.
         split: the split of the batch.
         batch: the batch, with all columns of the table.
-        text: the keys of the batch.
         at: the positions of the rows in the batch.
     """
-    rows = _with_times_as_text(batch.table.take(at.to_arrow())).to_pylist()
+    taken = batch.table.take(at.to_arrow())
+    keys, _ = key_text(taken[table.key], table.key, split.file.name)
+    rows = _with_times_as_text(taken).to_pylist()
     hashes = [
-        row_hash(text[k], [(f, row[f.column]) for f in table.features])
-        for k, row in zip(at.to_list(), rows, strict=True)
+        row_hash(key, [(f, row[f.column]) for f in table.features])
+        for key, row in zip(keys, rows, strict=True)
     ]
     return pl.DataFrame(
         {
-            "key": text.gather(at),
+            "key": keys,
             "hash": pl.Series(hashes, dtype=pl.UInt64),
             "file": [split.file.name] * len(rows),
             "row": pl.Series(batch.rows).gather(at),

@@ -11,8 +11,7 @@ from heterrec_pipeline.features.cells import cell_text
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import one_chunk, read_split
-from heterrec_pipeline.telemetry.progress import METER
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
@@ -54,7 +53,7 @@ def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Itera
     """
     name, key = table.name, table.key
     for batch in prefetched(read_split(split, [key])):
-        column = one_chunk(batch.table, key)
+        column = batch.table[key]
         text, seen = key_text(column, key, split.file.name)
         missing = text.is_null()
         rows = pl.Series(batch.rows)
@@ -69,7 +68,6 @@ def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Itera
         yield from report_rejects(name, split.file.name, bad)
         yield report_count(f"{name}.rows", len(text) + len(batch.bad))
         yield report_count(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
-        METER.read(name, len(text) + len(batch.bad))
         if not from_log:
             yield TaggedOutput(SEEN, (name, int(seen)))
         if missing.all():

@@ -10,7 +10,7 @@ from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import located, one_chunk, read_split, without_rows
+from heterrec_pipeline.reading.read import located, read_split, without_rows
 from heterrec_pipeline.wiring.cut import BucketKey
 
 KEY = "__key"
@@ -22,7 +22,7 @@ catalogue lacks their key."""
 
 def kept_rows(
     table: TableJob, split: Split, columns: Sequence[str], excluded: ExcludedRows
-) -> Iterator[pa.Table]:
+) -> Iterator[pa.RecordBatch]:
     """Read the kept rows of a split.
 
     Args:
@@ -32,16 +32,16 @@ def kept_rows(
         excluded: rows that do not count.
 
     Yields:
-        Located tables of the wanted columns plus KEY (text).
+        Located batches of the wanted columns plus KEY (text).
     """
     stored = excluded.get((table.name, split.number))
     numbers = pl.Series("row", [], pl.Int64) if stored is None else pl.Series(load(stored)["row"])
     for batch in prefetched(read_split(split, [table.key, *columns])):
         rows = located(batch, split)
-        text, _ = key_text(one_chunk(rows, table.key), table.key, split.file.name)
+        text, _ = key_text(rows[table.key], table.key, split.file.name)
         rows = rows.append_column(KEY, text.to_arrow())
         if text.has_nulls():
             rows = rows.filter(text.is_not_null().to_arrow())
         rows = without_rows(rows, numbers)
-        if len(rows):
+        if rows.num_rows:
             yield rows

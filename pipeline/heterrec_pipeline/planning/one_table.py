@@ -11,7 +11,8 @@ import pyarrow as pa
 from heterrec_pipeline.features.cells import all_missing
 from heterrec_pipeline.files.parts import TableRef, load, row_count
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.duplicates import batch_keys, hashed_rows, resolve_duplicates
+from heterrec_pipeline.keys.duplicates import hashed_rows, resolve_duplicates
+from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.keys.row_filter import KEY, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
@@ -74,10 +75,10 @@ def read_repeated(table: TableJob, split: Split, repeated: pa.Table | TableRef) 
         return
     wanted = pl.DataFrame(pl.from_arrow(load(repeated)))["key"].implode()
     for batch in prefetched(read_split(split, table.columns)):
-        text = batch_keys(table, split, batch)
+        text, _ = key_text(batch.table[table.key], table.key, split.file.name)
         found = text.is_in(wanted).fill_null(False).arg_true()
         if not found.is_empty():
-            yield hashed_rows(table, split, batch, text, found).to_arrow()
+            yield hashed_rows(table, split, batch, found).to_arrow()
 
 
 def choose_rows(table: TableJob, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:

@@ -17,7 +17,6 @@ from heterrec_pipeline.features import categorical
 from heterrec_pipeline.features.cells import EncodedColumn
 from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.reading.read import one_chunk
 from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -113,12 +112,12 @@ class LargeCells:
         )
         """The table with its other features only."""
 
-    def tagged(self, rows: pa.Table, owner: str) -> Iterator[TaggedOutput]:
+    def tagged(self, rows: pa.RecordBatch, owner: str) -> Iterator[TaggedOutput]:
         """The values of a batch's large features: (vocabulary, table), tagged `CELLS`."""
         owners = pl.Series(rows[owner])
         for feature in self.features:
             assert isinstance(feature, CategoricalFeature)
-            column = one_chunk(rows, feature.column)
+            column = rows[feature.column]
             values = cell_values(feature, self.numbers[feature.name], column, owners)
             if len(values):
                 yield TaggedOutput(CELLS, (f"{self.side}/{feature.name}", values))

@@ -64,7 +64,7 @@ def test_the_large_features_of_a_table(tmp_path: Any) -> None:
     assert large_features(job, (table_job(*features, side="user"),)) == []
     large = LargeCells(table, ["other", "colour", "brand"])
     assert [f.name for f in large.rest.features] == ["price", "shop"]
-    rows = pa.table({"key": ["k", "l"], "brand": ["x", None], "colour": [None, None]})
+    rows = pa.record_batch({"key": ["k", "l"], "brand": ["x", None], "colour": [None, None]})
     _, tagged = sorted_out(large.tagged(rows, "key"))
     ((name, found),) = tagged[CELLS]
     assert name == "item/brand"
