@@ -93,11 +93,11 @@ def _positions(count: int) -> pl.Series:
     return pl.int_range(count, eager=True, dtype=pl.Int64)
 
 
-def _present(feature: CategoricalFeature, long: pl.DataFrame) -> pl.DataFrame:
-    long = long.filter(pl.col("value").is_not_null())
+def _present(feature: CategoricalFeature, values: pl.DataFrame) -> pl.DataFrame:
+    values = values.filter(pl.col("value").is_not_null())
     if feature.missing_values:
-        long = long.filter(~pl.col("value").is_in(feature.missing_values))
-    return long
+        values = values.filter(~pl.col("value").is_in(feature.missing_values))
+    return values
 
 
 def _exploded(column: pa.Array) -> tuple[pl.Series, pa.Array]:
@@ -116,9 +116,9 @@ def _list_texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataF
         return _present(feature, pl.DataFrame({"row": rows, "value": value})), seen
     paths, nodes = _exploded(elements)
     value, seen = column_text(nodes, feature.column)
-    long = _present(feature, pl.DataFrame({"path": paths, "value": value}))
+    values = _present(feature, pl.DataFrame({"path": paths, "value": value}))
     owner = pl.DataFrame({"path": _positions(len(rows)), "row": rows})
-    by_path = long.group_by("path", maintain_order=True).agg("value")
+    by_path = values.group_by("path", maintain_order=True).agg("value")
     joined = by_path.join(owner, on="path", how="left", maintain_order="left")
     mode = feature.nested or "nodes"
     if mode == "prefixes":
@@ -169,8 +169,8 @@ def check(feature: CategoricalFeature, column: pa.Array) -> tuple[Seen, list[Bad
 
 def merge(feature: CategoricalFeature, parts: list[pa.Table]) -> pa.Table:
     """Add up partial counts."""
-    whole = pl.concat([pl.DataFrame(pl.from_arrow(p)) for p in parts])
-    return whole.group_by("value").agg(pl.col("count").sum()).to_arrow()
+    counts = pl.concat([pl.DataFrame(pl.from_arrow(p)) for p in parts])
+    return counts.group_by("value").agg(pl.col("count").sum()).to_arrow()
 
 
 def encode(feature: CategoricalFeature, column: pa.Array, fitted: FindIds) -> EncodedColumn:

@@ -21,7 +21,7 @@ from heterrec_pipeline.vocabularies.number import fitted_vocabulary
 from heterrec_pipeline.vocabularies.steps import (
     STORED,
     CountValues,
-    LayOutValues,
+    LayOut,
     Numbered,
     NumberValues,
     value_rules,
@@ -151,21 +151,21 @@ class FitVocabularies(Composite):
 
     def expand(self, counts: PCollection) -> Fits:
         """Count, lay out, number."""
-        found = [
+        every = [
             value_rules(self.job, t, f)
             for t in self.tables
             for f in t.features
             if isinstance(f, CategoricalFeature)
         ]
-        if not found:
+        if not every:
             none = nothing(counts.pipeline, "no ids", STORED)
             fitted = nothing(counts.pipeline, "no vocabularies", tuple[str, Fitted])
             return Fits(fitted, Numbered(none, none))
-        rules = {r.name: r for r in found}
+        rules = {r.name: r for r in every}
         laid_out = (
             counts
             | "count" >> CountValues(job=self.job, rules=rules, kinds=self.kinds)
-            | "layout" >> LayOutValues(rules=rules, kinds=self.kinds)
+            | "layout" >> LayOut(rules=rules, kinds=self.kinds)
         )
         numbered = laid_out | "number" >> NumberValues(
             job=self.job, rules=rules, kinds=self.kinds, ledger=self.ledger

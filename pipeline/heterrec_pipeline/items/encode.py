@@ -29,14 +29,14 @@ StoredIds = Iterable[tuple[BucketKey, TableRef]]
 
 def encoders(table: TableJob, fitted: dict[str, Fitted], ids: dict[str, Lookup]) -> dict[str, Any]:
     """The argument `fitted` of each feature's `encode`: a fitted table, or the lookup of a vocabulary."""
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for feature in table.features:
         stored, index = fitted[feature.name].table, ids.get(f"{table.side}/{feature.name}")
         if stored is not None:
-            found[feature.name] = load(stored)
+            arguments[feature.name] = load(stored)
         else:
-            found[feature.name] = (index or Lookup.empty()).find
-    return found
+            arguments[feature.name] = (index or Lookup.empty()).find
+    return arguments
 
 
 def encode_rows(

@@ -59,10 +59,10 @@ def readable_rows(spec: FeatureSpec, table: TableJob, rows: pa.Table) -> tuple[p
     else:
         order, _ = orders(one_chunk(rows, log.order), log.order)
     columns = list(dict.fromkeys(f.column for f in table.features))
-    found = rows.select([ROW, *columns])
+    kept = rows.select([ROW, *columns])
     for name, series in ((ITEM, item), (TIME, time), (ORDER, order)):
-        found = found.append_column(name, series.to_arrow())
-    return (found if good.all() else found.filter(good.to_arrow())), int(seen)
+        kept = kept.append_column(name, series.to_arrow())
+    return (kept if good.all() else kept.filter(good.to_arrow())), int(seen)
 
 
 def derived(table: TableJob) -> TableJob:
@@ -106,19 +106,19 @@ def _json_cells(cells: pa.Array) -> pa.Array:
 def to_items(job: Job, buckets: int, rows: pa.Table) -> Iterator[Any]:
     """Located tables of the log to (item bucket, rows), for the second shuffle of a denormalised log."""
     table = job.items
-    found, seen = readable_rows(job.spec, table, rows)
+    kept, seen = readable_rows(job.spec, table, rows)
     yield TaggedOutput(SEEN, (ITEMS, seen))
-    numbers, bad = found[ROW].to_numpy(), []
+    numbers, bad = kept[ROW].to_numpy(), []
     for feature in table.features:
-        kinds, cells = kind_of(feature).check(feature, one_chunk(found, feature.column))
+        kinds, cells = kind_of(feature).check(feature, one_chunk(kept, feature.column))
         if kinds:
             yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
         bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
     yield from report_rejects(INTERACTIONS, file_of(rows), bad)
-    found = found.drop_columns([ROW])
-    of_row = pl.Series(bucket_numbers(pl.Series(found[ITEM]).cast(pl.String), 1, buckets))
+    kept = kept.drop_columns([ROW])
+    of_row = pl.Series(bucket_numbers(pl.Series(kept[ITEM]).cast(pl.String), 1, buckets))
     for bucket in of_row.unique().to_list():
-        yield bucket, found.filter((of_row == bucket).to_arrow())
+        yield bucket, kept.filter((of_row == bucket).to_arrow())
 
 
 def aggregate(table: TableJob, rows: pa.Table) -> pa.Table:

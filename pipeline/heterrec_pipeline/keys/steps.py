@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsDict, AsSingleton, PCollection
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import Job, TableJob
@@ -22,11 +22,12 @@ from heterrec_pipeline.keys.read import SEEN, UNUSABLE, read_keys
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.count import FIGURES_TAG
 from heterrec_pipeline.vocabularies.layout import Layout, Rules
-from heterrec_pipeline.vocabularies.steps import STORED, Counted, LaidOut, LayOutKeys, key_rules
+from heterrec_pipeline.vocabularies.number import lay_out_keys
+from heterrec_pipeline.vocabularies.steps import STORED, LaidOut, key_rules
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
-from heterrec_pipeline.wiring.step import Composite, Step, ValueKinds, of_type
+from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, ValueKinds, of_type
 
 ROWS = tuple[BucketKey, pa.Table]
 
@@ -97,10 +98,12 @@ class Keys(Composite):
                 kind=STORED,
             )
         )
-        laid_out = Counted(buckets, figures) | "layout" >> LayOutKeys(
-            rules=rules, unusable=unusable
+        layouts = figures | "lay out" >> AllToOne(
+            fn=partial(lay_out_keys, rules),
+            side_inputs=(AsIter(unusable),),
+            kind=tuple[str, Layout],
         )
-        population = laid_out.layouts | "population" >> beam.Map(_population)
+        population = layouts | "population" >> beam.Map(_population)
         duplicates = self._duplicates(splits, repeated, rules.buckets)
         excluded = (
             {"rows": of_type((unknown, duplicates) | "all excluded" >> beam.Flatten(), ROWS)}
@@ -108,7 +111,8 @@ class Keys(Composite):
             | "store excluded"
             >> Step(fn=partial(store_excluded, self.job), kind=tuple[BucketKey, TableRef])
         )
-        return KeysOutput(RowFilter(of_type(population, int), excluded), laid_out, kinds)
+        rows = RowFilter(of_type(population, int), excluded)
+        return KeysOutput(rows, LaidOut(buckets, layouts), kinds)
 
     def _read(
         self, splits: dict[str, PCollection], rules: Rules

@@ -59,9 +59,11 @@ def sort_bucket(
     Yields:
         ((vocabulary, bucket), stored table of value, count and hash); the bucket's figures, tagged `FIGURES_TAG`.
     """
-    found = [pl.DataFrame([(rules.name, DISTINCT, 0, len(counts))], schema=FIGURES, orient="row")]
+    reported = [
+        pl.DataFrame([(rules.name, DISTINCT, 0, len(counts))], schema=FIGURES, orient="row")
+    ]
     if not rules.has_ids:
-        yield TaggedOutput(FIGURES_TAG, found[0].to_arrow())
+        yield TaggedOutput(FIGURES_TAG, reported[0].to_arrow())
         return
     rows = counts.filter(pl.col("count") >= rules.min_count)
     rows = rows.with_columns(hash=hash_texts(rows["value"]))
@@ -69,10 +71,10 @@ def sort_bucket(
     if rules.max_size is not None:  # a bucket cannot contribute more than that
         rows = rows.head(rules.max_size)
     if rules.limited:
-        found.append(figures(rules.name, BY_COUNT, rows["count"]))
+        reported.append(figures(rules.name, BY_COUNT, rows["count"]))
     else:
-        found.append(figures(rules.name, BY_REMAINDER, rows["hash"] % rules.modulus))
-    yield TaggedOutput(FIGURES_TAG, pl.concat(found).to_arrow())
+        reported.append(figures(rules.name, BY_REMAINDER, rows["hash"] % rules.modulus))
+    yield TaggedOutput(FIGURES_TAG, pl.concat(reported).to_arrow())
     if len(rows):
         table = rows.select("value", "count", "hash").to_arrow()
         stem = "values-" + rules.name.replace("/", "-")
@@ -119,12 +121,12 @@ def find_size_cuts(
     rules: dict[str, Rules], element: tuple[int, Iterable[pa.Table]]
 ) -> Iterator[tuple[str, Cut]]:
     """All figures to (vocabulary, `Cut`) of the limited vocabularies; `last` is not known yet."""
-    found = all_figures(element[1])
-    for name, own in rules.items():
-        if own.limited:
-            assert own.max_size is not None
+    counted = all_figures(element[1])
+    for name, rule in rules.items():
+        if rule.limited:
+            assert rule.max_size is not None
             mine = (pl.col("vocabulary") == name) & (pl.col("figure") == BY_COUNT)
-            yield name, cut_at(found.filter(mine).select("key", "values"), own.max_size)
+            yield name, cut_at(counted.filter(mine).select("key", "values"), rule.max_size)
 
 
 def all_figures(tables: Iterable[pa.Table]) -> pl.DataFrame:
@@ -171,10 +173,10 @@ def measure_bucket(
 ) -> Iterator[pa.Table]:
     """The figures of a sorted bucket after the cut: kept values by remainder."""
     (name, _), stored = element
-    own = rules[name]
-    found = [
-        figures(name, BY_REMAINDER, rows["hash"] % own.modulus)
-        for rows in batches(stored, is_integral(own, seen), cuts[name], 1, 0)
+    rule = rules[name]
+    kept_figures = [
+        figures(name, BY_REMAINDER, rows["hash"] % rule.modulus)
+        for rows in batches(stored, is_integral(rule, seen), cuts[name], 1, 0)
     ]
-    if found:
-        yield pl.concat(found).to_arrow()
+    if kept_figures:
+        yield pl.concat(kept_figures).to_arrow()

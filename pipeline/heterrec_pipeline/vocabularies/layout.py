@@ -133,10 +133,10 @@ def cut_at(by_count: pl.DataFrame, max_size: int) -> Cut:
     return Cut()
 
 
-def lay_out(rules: Rules, found: pl.DataFrame, cut: Cut = NO_CUT) -> Layout:
+def lay_out(rules: Rules, counted: pl.DataFrame, cut: Cut = NO_CUT) -> Layout:
     """The layout of a vocabulary by its figures."""
-    distinct = int(found.filter(pl.col("figure") == DISTINCT)["values"].sum())
-    remainders = found.filter(pl.col("figure") == BY_REMAINDER)
+    distinct = int(counted.filter(pl.col("figure") == DISTINCT)["values"].sum())
+    remainders = counted.filter(pl.col("figure") == BY_REMAINDER)
     values = int(remainders["values"].sum())
     shards = vocabulary_shards(values, rules.shards)
     assert rules.modulus % shards == 0, (rules.name, shards)

@@ -45,12 +45,12 @@ class Lookup:
         """The numbers of M texts (int64); null where a text is unknown or null."""
         if self._has_twins:
             return self._joined(texts)
-        at, found = self._positions(_hashes(texts))
+        at, known = self._positions(_hashes(texts))
         if len(self._texts):
-            found &= (self._texts.gather(at) == texts).fill_null(False).to_numpy()
+            known &= (self._texts.gather(at) == texts).fill_null(False).to_numpy()
         numbers = self._numbers_N[at] if len(self._texts) else np.zeros(len(texts), np.int64)
         series = pl.Series(numbers, dtype=pl.Int64)
-        return series if found.all() else series.set(pl.Series(~found), None)
+        return series if known.all() else series.set(pl.Series(~known), None)
 
     def _positions(
         self, hashes_M: npt.NDArray[np.uint64]
@@ -58,16 +58,16 @@ class Lookup:
         """The position of each hash in the index, and whether the index has it: [M] each."""
         part = (hashes_M >> self._shift).astype(np.int64)
         at, end = self._starts[part], self._starts[part + 1]
-        found = np.zeros(len(at), dtype=np.bool_)
+        known = np.zeros(len(at), dtype=np.bool_)
         left = np.flatnonzero(at < end)
         while len(left):  # about two rounds, since there are about as many ranges as texts
             hit = self._hashes_N[at[left]] == hashes_M[left]
-            found[left[hit]] = True
+            known[left[hit]] = True
             left = left[~hit]
             at[left] += 1
             left = left[at[left] < end[left]]
-        at[~found] = 0
-        return at, found
+        at[~known] = 0
+        return at, known
 
     def _joined(self, texts: pl.Series) -> pl.Series:
         index = pl.DataFrame({"text": self._texts, "number": self._numbers_N})
@@ -82,8 +82,8 @@ def _hashes(texts: pl.Series) -> npt.NDArray[np.uint64]:
 def bucket_lookup(tables: Iterable[pa.Table | TableRef]) -> Lookup:
     """A lookup of ids from tables of value and id, such as those of a bucket."""
     none = pl.DataFrame(schema={"value": pl.String, "id": pl.Int64})
-    whole = pl.concat([none, *(as_frame(load(t)).select("value", "id") for t in tables)])
-    return Lookup(whole["value"], whole["id"])
+    ids = pl.concat([none, *(as_frame(load(t)).select("value", "id") for t in tables)])
+    return Lookup(ids["value"], ids["id"])
 
 
 def lookups(stored: Iterable[tuple[BucketKey, TableRef]]) -> dict[str, Lookup]:

@@ -20,10 +20,10 @@ class _Head:
     def fill(self) -> bool:
         """Read the next batch if the buffer is empty; returns whether there are rows."""
         while self.rows.is_empty() and not self.ended:
-            found = next(self._stream, None)
-            self.ended = found is None
-            if found is not None:
-                self.rows = found
+            batch = next(self._stream, None)
+            self.ended = batch is None
+            if batch is not None:
+                self.rows = batch
         return not self.rows.is_empty()
 
     @property

@@ -56,12 +56,12 @@ def lay_out_values(
     Raises:
         DataError: all values of a feature are missing.
     """
-    found = all_figures(element[1])
-    for name, own in rules.items():
-        layout = lay_out(own, found.filter(pl.col("vocabulary") == name), cuts.get(name, NO_CUT))
+    counted = all_figures(element[1])
+    for name, rule in rules.items():
+        layout = lay_out(rule, counted.filter(pl.col("vocabulary") == name), cuts.get(name, NO_CUT))
         if layout.distinct == 0:
-            assert own.feature is not None
-            raise all_missing(own.feature.name, own.feature.column, own.table.name)
+            assert rule.feature is not None
+            raise all_missing(rule.feature.name, rule.feature.column, rule.table.name)
         yield name, layout
 
 
@@ -87,16 +87,16 @@ def number_group(
         ((vocabulary, bucket), stored table of value and id), tagged `IN_MEMORY` unless the vocabulary is large.
     """
     (name, group), parts = element
-    own, layout = rules[name], layouts[name]
+    rule, layout = rules[name], layouts[name]
     if group >= layout.shards:
         return
     buckets = sorted(p for p in parts if p is not None)
-    integral = is_integral(own, seen)
-    buffer = IdBuffer(job, own)
-    for shard in range(group, layout.shards, min(layout.shards, own.buckets)):
+    integral = is_integral(rule, seen)
+    buffer = IdBuffer(job, rule)
+    for shard in range(group, layout.shards, min(layout.shards, rule.buckets)):
         streams = (batches(b, integral, layout.cut, layout.shards, shard) for b in buckets)
         done: list[Written] = []
-        for rows in _number_shard(job, own, layout, shard, integral, merged(streams), done):
+        for rows in _number_shard(job, rule, layout, shard, integral, merged(streams), done):
             yield from buffer.add(rows)
         yield report_file(done[0])
     yield from buffer.flush()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsDict, AsIter, PCollection
+from apache_beam.pvalue import AsDict, PCollection
 
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import ITEMS, USERS, Job, TableJob
@@ -20,7 +20,6 @@ from heterrec_pipeline.vocabularies.count import (
 from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
 from heterrec_pipeline.vocabularies.number import (
     IN_MEMORY,
-    lay_out_keys,
     lay_out_values,
     number_group,
     to_group,
@@ -107,24 +106,7 @@ def _is_limited(element: tuple[BucketKey, TableRef], limited: frozenset[str]) ->
 
 
 @dataclass(eq=False, kw_only=True)
-class LayOutKeys(Composite):
-    """Counted buckets of keys to their layout; `unusable` are examples of rejected rows, for the error without keys."""
-
-    rules: Rules
-    unusable: PCollection
-
-    def expand(self, counted: Counted) -> LaidOut:
-        """Lay out."""
-        layouts = of_type(counted.figures, pa.Table) | "lay out" >> AllToOne(
-            fn=partial(lay_out_keys, self.rules),
-            side_inputs=(AsIter(self.unusable),),
-            kind=tuple[str, Layout],
-        )
-        return LaidOut(counted.buckets, layouts)
-
-
-@dataclass(eq=False, kw_only=True)
-class LayOutValues(Composite):
+class LayOut(Composite):
     """Counted buckets of values to layouts, cut at `max_size`."""
 
     rules: dict[str, Rules]

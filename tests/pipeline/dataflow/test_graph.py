@@ -25,7 +25,7 @@ GROUPED = {
     rf"keys/repeated by (split|key)/{EXCHANGE}": "rows of repeated keys, of which one is kept",
     rf"keys/by split/{EXCHANGE}": "numbers of excluded rows",
     rf"vocabularies/count/by value/{EXCHANGE}": "partial counts of values, by bucket",
-    r"layout/lay out/gather": "figures of buckets: ids follow from those of all",
+    r"(layout|keys)/lay out/gather": "figures of buckets: ids follow from those of all",
     r"(number keys|vocabularies/number)/by group/by shard": "references to sorted buckets",
     r"[^/]*/kinds/either/GroupByKey": "the kinds of values, flags by name",
     r"fit/samples/by feature": "samples of bundles, by feature",
@@ -63,7 +63,7 @@ SIDES = [
     Side(r"keys/all splits", "splits", "a reference for 128 MB of input"),
     Side(r"keys/read [^/]*/each/ParDo\(read_keys\)", "rows without a key", "a text a batch"),
     Side(
-        r"layout/lay out/do/each/ParDo\(lay_out_(keys|values)\)",
+        r"lay out/do/each/ParDo\(lay_out_(keys|values)\)",
         "first ids of shards",
         "3 bytes a shard, 2^16 at most",
     ),
