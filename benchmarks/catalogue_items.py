@@ -20,16 +20,20 @@ import numpy as np
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
-from heterrec_pipeline.items import steps as item_steps
 from heterrec_pipeline.items.steps import Catalogue
+from heterrec_pipeline.job import ITEMS
+from heterrec_pipeline.keys import duplicates
 from heterrec_pipeline.keys import steps as key_steps
 from heterrec_pipeline.runtime.flags import pipeline_options
+from heterrec_pipeline.vocabularies import number
+from heterrec_pipeline.vocabularies import steps as vocabulary_steps
 from heterrec_pipeline.wiring import coder
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
 from heterrec_schemas.feature_spec import parse_spec
 
-NUMBERING = ((key_steps, "number_key_table"), (item_steps, "write_item_vocabulary"))
+NUMBERING = (("find_keys", duplicates, key_steps), ("number_group", number, vocabulary_steps))
+"""Functions that number keys, the modules that define them (where pickle finds them) and those that use them."""
 
 
 def now() -> np.ndarray:
@@ -40,11 +44,14 @@ def now() -> np.ndarray:
 def clocked(
     process: Callable[..., Iterator[Any]], spent: np.ndarray
 ) -> Callable[..., Iterator[Any]]:
-    """A step's function that adds what it takes to `spent`, without what is done with its elements."""
+    """A step's function that adds its time on buckets of items to `spent`, without the time of later steps."""
 
     @wraps(process)
     def work(*arguments: Any) -> Iterator[Any]:
         made = process(*arguments)
+        if not any(isinstance(a, tuple) and a[0] == (ITEMS, 0) for a in arguments):
+            yield from made
+            return
         while True:
             started = now()
             try:
@@ -61,8 +68,10 @@ def clocked(
 def main(spec: str, shop: str, output: str) -> None:
     """Draw and run the catalogue's half of the graph."""
     numbering = np.zeros(2)
-    for module, name in NUMBERING:
-        setattr(module, name, clocked(getattr(module, name), numbering))
+    for name, *modules in NUMBERING:
+        timed = clocked(getattr(modules[0], name), numbering)
+        for module in modules:
+            setattr(module, name, timed)
     started = now()
     text = Path(spec).read_text()
     config = BuildConfig(parse_spec(text, where=spec), text, shop, output)

@@ -1,10 +1,10 @@
-"""How large keys and vocabularies are reckoned to be before anything is built, and which way they take because of it.
+"""Estimates of the sizes of keys and vocabularies before the build, and the choices that follow from them.
 
 A **vocabulary** is a set of distinct texts: `items` and `users` are the keys of a side, `item/<feature>` and
-`user/<feature>` the values of a categorical feature. Up to `limits.broadcast_values` of them go to every worker as one
-table, which a process loads once. Above it they are cut into **buckets** by hash, each worker sees a bucket at a time,
-and whatever needs ids is sent to the bucket that has them. Both ways give the same bytes: a wrong guess costs memory or
-time, nothing else.
+`user/<feature>` the values of a categorical feature. All are counted and numbered by **bucket** of their hash. A
+vocabulary of up to `limits.broadcast_values` texts has one bucket, and every worker process loads its ids into memory. A
+larger one has several; a worker holds one at a time, and rows are sent to the bucket that has their ids. Both give the
+same bytes: a wrong estimate costs memory or time only.
 """
 
 from collections.abc import Mapping
@@ -21,31 +21,30 @@ from heterrec_schemas.feature_spec import (
 )
 
 VALUES_PER_BUCKET = 2**20
-"""About how many distinct texts one bucket should hold: some 200 MB while it is counted or numbered."""
+"""Approximate number of distinct texts per bucket of a large vocabulary: about 200 MB while it is counted or numbered."""
 MAX_BUCKETS = 2**12
-"""More buckets would make pieces so small that their own overhead is most of them."""
+"""Maximum number of buckets; pieces of more buckets would be mostly overhead."""
 ITEMS_FROM_LOG_ROWS = 2_000_000
-"""About how many rows of a denormalised log a worker should turn into items at a time."""
+"""Approximate number of rows of a denormalised log that a worker aggregates to items at a time."""
 
 FLATTENED_BYTES = 4 * 2**30
-"""What a worker may hold of item tokens under `layout: flattened`."""
+"""Maximum bytes of item tokens in the memory of a worker under `layout: flattened`."""
 MANY_VALUES = 8
-"""About how many values a multivalued cell holds where nothing else is known."""
+"""Assumed number of values per multivalued cell where `max_values` does not limit it further."""
 
 Basis = Literal["read", "bytes", "bound", "sample"]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of rows or of distinct values, told before they are read.
+    """An estimated number of rows or of distinct values.
 
     Attributes:
         count: the number.
-        basis: where it comes from. `read`: Parquet footers; exact. `bytes`: the bytes of the files over those of a row at
-            their beginnings; about right. `bound`: a table cannot have more distinct values than cells; often far more
-            than there are. `sample`: distinct values of a sample, and for the cells beyond it as many new ones as its
-            values that stand there once would make (Good and Turing); too many rather than too few, as long as the rows
-            are not sorted by this column.
+        basis: its source. `read`: Parquet footers; exact. `bytes`: bytes of the files over bytes per row at their
+            beginnings; approximate. `bound`: the number of cells, which limits the number of distinct values; often far
+            too high. `sample`: distinct values of a sample, plus new values in the other cells at the rate of values that
+            occur once in the sample (Good-Turing); too high rather than too low, unless rows are sorted by this column.
     """
 
     count: int
@@ -54,13 +53,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a build reckons with.
+    """Estimated sizes of the inputs of a build.
 
     Attributes:
-        limit: `limits.broadcast_values`: of more distinct values no worker holds all.
-        rows: by table (items, items.joins[k], users, interactions), how many rows it has.
-        values: by vocabulary, how many distinct texts. `items` counts the rows of the widest of the catalogue's tables,
-            since all of them are matched by key in the same way.
+        limit: `limits.broadcast_values`: maximum number of distinct values that a worker holds in memory.
+        rows: number of rows by table (items, items.joins[k], users, interactions).
+        values: number of distinct texts by vocabulary. That of `items` is the number of rows of the largest table of the
+            catalogue, since all of them are joined by key.
     """
 
     limit: int = Limits().broadcast_values
@@ -73,35 +72,37 @@ class Sizes:
         return sum(estimate.count for estimate in self.rows.values())
 
     def is_large(self, vocabulary: str) -> bool:
-        """Whether a vocabulary goes by bucket, so that no worker holds all of it; one without an estimate does not."""
+        """Whether no worker may hold the whole vocabulary; False if there is no estimate."""
         found = self.values.get(vocabulary)
         return found is not None and found.count > self.limit
 
     def large(self) -> list[str]:
-        """The vocabularies that go by bucket."""
+        """The large vocabularies."""
         return sorted(v for v in self.values if self.is_large(v))
 
     def buckets(self, vocabulary: str, shards: int | None) -> int:
-        """Into how many buckets a large vocabulary is cut; never changes a byte.
+        """Number of buckets of a vocabulary: 1 unless it is large. Never changes a byte of the output.
 
         Args:
-            vocabulary: its name.
+            vocabulary: name of the vocabulary.
             shards: V, where the spec declares it. Else V is a power of two, and so is the number of buckets: either way
                 one of the two numbers divides the other, so that a vocabulary shard is some whole buckets, or a bucket
                 some whole shards.
         """
+        if not self.is_large(vocabulary):
+            return 1
         found = self.values.get(vocabulary)
         return bucket_count(found.count if found else 0, shards)
 
     @property
     def item_buckets(self) -> int:
-        """In how many pieces a denormalised log is turned into items."""
+        """Number of hash buckets in which a denormalised log is aggregated to items."""
         rows = self.rows.get("interactions")
         return max(16, -(-(rows.count if rows else 0) // ITEMS_FROM_LOG_ROWS))
 
 
 def bucket_count(values: int, shards: int | None) -> int:
-    """Enough buckets for about `VALUES_PER_BUCKET` each; a multiple or a divisor of `shards`."""
+    """Number of buckets of about `VALUES_PER_BUCKET` texts: a multiple or a divisor of `shards`."""
     wanted = min(MAX_BUCKETS, max(1, -(-values // VALUES_PER_BUCKET)))
     wanted = 1 << (wanted - 1).bit_length()
     if shards is None:
@@ -117,10 +118,10 @@ def bucket_count(values: int, shards: int | None) -> int:
 
 
 def check_layout(spec: FeatureSpec, sizes: Sizes) -> None:
-    """Refuse `layout: flattened` for a catalogue whose tokens are too many for a worker, which holds all of them.
+    """Reject `layout: flattened` where the tokens of the catalogue exceed the memory of a worker, which holds all of them.
 
     Raises:
-        DataError: it would take more than `FLATTENED_BYTES`.
+        DataError: the tokens exceed `FLATTENED_BYTES`.
     """
     items = sizes.values.get("items")
     if spec.output.layout != "flattened" or items is None:
@@ -136,7 +137,7 @@ def check_layout(spec: FeatureSpec, sizes: Sizes) -> None:
 
 
 def _tokens(feature: Feature) -> int:
-    """About how many tokens one item has of a feature."""
+    """Approximate number of tokens of a feature per item."""
     if isinstance(feature, EmbeddingFeature):
         return feature.groups
     if isinstance(feature, CategoricalFeature) and feature.multivalued:
@@ -145,13 +146,13 @@ def _tokens(feature: Feature) -> int:
 
 
 def distinct_bound(sampled: int, distinct: int, once: int, total: int) -> int:
-    """How many distinct values `total` cells may hold, by a sample of them.
+    """Estimate the number of distinct values in `total` cells from a sample of them.
 
     Args:
-        sampled: cells in the sample.
-        distinct: distinct values among them.
-        once: how many of these stand there once.
-        total: cells in all.
+        sampled: number of cells in the sample.
+        distinct: number of distinct values in the sample.
+        once: number of values that occur once in the sample.
+        total: number of cells in total.
     """
     if sampled == 0:
         return total

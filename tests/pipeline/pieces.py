@@ -10,8 +10,9 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 from hypothesis import settings
 
+from heterrec_pipeline.files.parts import TableRef, store
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
@@ -104,6 +105,27 @@ def sorted_out(outputs: Iterable[Any]) -> tuple[list[Any], dict[str, list[Any]]]
         else:
             main.append(output)
     return main, tagged
+
+
+def stored_ids(
+    folder: Path, ids: dict[str, dict[str, int]]
+) -> list[tuple[tuple[str, int], TableRef]]:
+    """The ids of some vocabularies as they are held in memory: one bucket each."""
+    return [
+        (
+            (name, 0),
+            store(str(folder), "ids", pa.table({"value": list(of), "id": list(of.values())})),
+        )
+        for name, of in ids.items()
+    ]
+
+
+def excluded_rows(
+    folder: Path, table: TableJob, split: Split, rows: list[int]
+) -> dict[tuple[str, int], TableRef]:
+    """Some rows of a split as excluded ones."""
+    stored = store(str(folder), "excluded", pa.table({"row": pa.array(rows, pa.int64())}))
+    return {(table.name, split.number): stored}
 
 
 def cut(table: pa.Table, points: Iterable[int]) -> list[pa.Table]:

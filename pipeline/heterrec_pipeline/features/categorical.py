@@ -1,34 +1,38 @@
-"""Categorical features: the texts of a cell, the vocabulary, the ids.
+"""Categorical features: the texts of a cell, their counts, their ids.
 
-Texts of a batch are held in long form: a row position and a cleaned text, in the order of the cells.
+The values of a batch are a frame of row position and cleaned text, in the order of the cells.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.features.cells import EncodedColumn
+from heterrec_pipeline.features.cells import BadCell, EncodedColumn
 from heterrec_pipeline.reading.jsonl import typed
-from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
-from heterrec_schemas.tokens import MISSING, number_vocabulary, oov_ids
+from heterrec_schemas.tokens import MISSING, oov_ids
 from heterrec_schemas.values import Seen, column_text, is_text
 
 PATH_SEPARATOR = " > "
+FOLDER = "vocabularies"
+FindIds = Callable[[pl.Series], pl.Series]
+"""The id of each of some texts (int64), null where the vocabulary lacks the text."""
 
 
 def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, Seen]:
-    """The texts of every cell, missing ones left out.
+    """The texts of every cell, without missing ones.
 
     Args:
-        feature: says how nested or separated cells are read.
+        feature: how nested or separated cells are read.
         column: n raw cells.
 
     Returns:
-        Columns `row` (int64 position) and `value` (text) in the order of the cells, and what the values are.
+        Columns `row` (int64 position) and `value` (text) in the order of the cells, and the kinds of values.
 
     Raises:
         SchemaMismatchError: lists in a feature that is not multivalued, or a type that is no category.
@@ -38,7 +42,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
             raise SchemaMismatchError(
                 f"feature {feature.name!r}: column {feature.column!r} holds lists",
                 got=str(column.type),
-                expected="one value a cell",
+                expected="one value per cell",
                 todo="Set multivalued: true, or name another column.",
             )
         value, seen = column_text(column, feature.column)
@@ -89,11 +93,11 @@ def _positions(count: int) -> pl.Series:
     return pl.int_range(count, eager=True, dtype=pl.Int64)
 
 
-def _present(feature: CategoricalFeature, long: pl.DataFrame) -> pl.DataFrame:
-    long = long.filter(pl.col("value").is_not_null())
+def _present(feature: CategoricalFeature, values: pl.DataFrame) -> pl.DataFrame:
+    values = values.filter(pl.col("value").is_not_null())
     if feature.missing_values:
-        long = long.filter(~pl.col("value").is_in(feature.missing_values))
-    return long
+        values = values.filter(~pl.col("value").is_in(feature.missing_values))
+    return values
 
 
 def _exploded(column: pa.Array) -> tuple[pl.Series, pa.Array]:
@@ -112,9 +116,9 @@ def _list_texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataF
         return _present(feature, pl.DataFrame({"row": rows, "value": value})), seen
     paths, nodes = _exploded(elements)
     value, seen = column_text(nodes, feature.column)
-    long = _present(feature, pl.DataFrame({"path": paths, "value": value}))
+    values = _present(feature, pl.DataFrame({"path": paths, "value": value}))
     owner = pl.DataFrame({"path": _positions(len(rows)), "row": rows})
-    by_path = long.group_by("path", maintain_order=True).agg("value")
+    by_path = values.group_by("path", maintain_order=True).agg("value")
     joined = by_path.join(owner, on="path", how="left", maintain_order="left")
     mode = feature.nested or "nodes"
     if mode == "prefixes":
@@ -140,75 +144,83 @@ def _prefixes(paths: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(levels).sort("path", "k").select("row", "value")
 
 
-def count(long: pl.DataFrame) -> pa.Table:
-    """How many rows hold each text: columns value (text), count (int64)."""
-    if long["row"].n_unique() < len(long):  # lists may hold a text twice; single values cannot
-        long = long.unique(["row", "value"])
-    counts = long.group_by("value").len("count")
+def count(values: pl.DataFrame) -> pa.Table:
+    """Count the rows that hold each text: columns value (text), count (int64)."""
+    if values["row"].n_unique() < len(
+        values
+    ):  # a list may hold a text twice, a single value cannot
+        values = values.unique(["row", "value"])
+    counts = values.group_by("value").len("count")
     return counts.select("value", pl.col("count").cast(pl.Int64)).to_arrow()
 
 
-def merge_counts(parts: list[pa.Table]) -> pa.Table:
-    """Partial counts added up."""
-    whole = pl.concat([pl.DataFrame(pl.from_arrow(p)) for p in parts])
-    return whole.group_by("value").agg(pl.col("count").sum()).to_arrow()
+def collect(
+    feature: CategoricalFeature, column: pa.Array, keys: pl.Series, population: int
+) -> tuple[pa.Table, Seen]:
+    """Count the texts of a batch; returns the kinds of values too."""
+    values, seen = texts(feature, column)
+    return count(values), seen
 
 
-def vocabulary(feature: CategoricalFeature, counts: pa.Table, seen: Seen, where: str) -> pa.Table:
-    """The feature's vocabulary: id, value (text), count, shard, sorted by id.
+def check(feature: CategoricalFeature, column: pa.Array) -> tuple[Seen, list[BadCell]]:
+    """The kinds of the values; no cell is bad."""
+    return texts(feature, column)[1], []
 
-    Raises:
-        DataError: every value is missing.
+
+def merge(feature: CategoricalFeature, parts: list[pa.Table]) -> pa.Table:
+    """Add up partial counts."""
+    counts = pl.concat([pl.DataFrame(pl.from_arrow(p)) for p in parts])
+    return counts.group_by("value").agg(pl.col("count").sum()).to_arrow()
+
+
+def encode(feature: CategoricalFeature, column: pa.Array, fitted: FindIds) -> EncodedColumn:
+    """The ids of every cell: int32, or list<int32> for a multivalued feature.
+
+    Args:
+        feature: the feature.
+        column: n raw cells.
+        fitted: the id of each of some texts, null where the vocabulary lacks the text.
     """
-    if len(counts) == 0:
-        raise all_missing(feature.name, feature.column, where)
-    return number_vocabulary(
-        pl.DataFrame(pl.from_arrow(counts)),
-        integral=seen.integral,
-        oov_buckets=feature.oov_buckets,
-        shards=feature.shards,
-        min_count=feature.min_count,
-        max_size=feature.max_size,
-    ).to_arrow()
+    values, _ = texts(feature, column)
+    ids = value_ids(feature, values["value"], fitted)
+    return cells_of(feature, values.select("row").hstack(ids), _positions(len(column)))
 
 
-def all_missing(name: str, column: str, where: str, detail: str = "") -> DataError:
-    """The error of a feature without a single usable value."""
-    return DataError(
-        f"feature {name!r}: every value of column {column!r} in {where} is missing{detail}",
-        expected="at least one usable value",
-        todo="Check the column and missing_values, or leave the feature out of the spec.",
-    )
-
-
-def encode(feature: CategoricalFeature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:
-    """The ids of every cell: int32, or list<int32> for a multivalued feature."""
-    long, _ = texts(feature, column)
-    ids = pl.DataFrame(pl.from_arrow(fitted.select(["value", "id"])))
-    joined = long.join(ids, on="value", how="left", maintain_order="left")
-    outside = joined["id"].is_null()
-    oov_rows = 0
+def value_ids(feature: CategoricalFeature, values: pl.Series, find: FindIds) -> pl.DataFrame:
+    """The id of each text (int32), and whether it is `outside` the vocabulary."""
+    ids = find(values)
+    outside = ids.is_null()
     if outside.any():
-        strange = joined.filter(outside)
-        oov_rows = strange["row"].n_unique()
-        replaced = oov_ids(strange["value"], feature.oov_buckets)
-        joined = joined.with_columns(id=joined["id"].scatter(outside.arg_true(), replaced))
-    joined = joined.select("row", pl.col("id").cast(pl.Int32))
-    rows = pl.DataFrame({"row": _positions(len(column))})
-    if not feature.multivalued:
-        whole = rows.join(joined, on="row", how="left", maintain_order="left")
-        return EncodedColumn(_arrow(whole["id"].fill_null(MISSING), pa.int32()), oov_rows, [])
-    lists = (
-        joined.filter(pl.col("id") != MISSING)
-        .unique(["row", "id"], keep="first", maintain_order=True)
-        .group_by("row", maintain_order=True)
-        .agg(pl.col("id") if feature.max_values is None else pl.col("id").head(feature.max_values))
-    )
-    whole = rows.join(lists, on="row", how="left", maintain_order="left")
-    filled = whole["id"].fill_null(pl.Series([[MISSING]], dtype=pl.List(pl.Int32)))
-    return EncodedColumn(_arrow(filled, pa.list_(pa.int32())), oov_rows, [])
+        replaced = oov_ids(values.filter(outside), feature.oov_buckets)
+        ids = ids.scatter(outside.arg_true(), replaced)
+    return pl.DataFrame({"id": ids.cast(pl.Int32), "outside": outside})
 
 
-def _arrow(series: pl.Series, kind: pa.DataType) -> pa.Array:
-    array = series.to_arrow().cast(kind)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+def cells_of(feature: CategoricalFeature, values: pl.DataFrame, owners: pl.Series) -> EncodedColumn:
+    """The cells of some owners (rows, items or users).
+
+    Args:
+        feature: the feature.
+        values: the owner of a value, then `id` and `outside`; the values of an owner in the order of its cell.
+        owners: n distinct owners, one per cell; an owner without values has a missing cell.
+    """
+    owner = values.columns[0]
+    oov_rows = values.filter("outside")[owner].n_unique()
+    ids, filled = values.select(owner, "id"), pl.lit(MISSING, pl.Int32)
+    if feature.multivalued:
+        filled = pl.lit([MISSING], pl.List(pl.Int32))
+        ids = (
+            ids.filter(pl.col("id") != MISSING)
+            .unique([owner, "id"], keep="first", maintain_order=True)
+            .group_by(owner, maintain_order=True)
+            .agg(
+                pl.col("id")
+                if feature.max_values is None
+                else pl.col("id").head(feature.max_values)
+            )
+        )
+    cells = pl.DataFrame({owner: owners}).join(ids, on=owner, how="left", maintain_order="left")
+    column = cells.select(pl.col("id").fill_null(filled))["id"].to_arrow().cast(feature.token_type)
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return EncodedColumn(column, oov_rows, [])

@@ -1,4 +1,4 @@
-"""What the feature kinds share: the cells of one column that cannot be used, and why."""
+"""Shared by the feature kinds: encoded columns, bad cells and their text."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,12 +6,13 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
+from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
 from heterrec_schemas.values import column_text, value_text
 
 
 class BadCell(NamedTuple):
-    """A cell that was set aside: its position in the batch, why, and its text."""
+    """A rejected cell: its position in the batch, the reason, and its text."""
 
     position: int
     reason: Reason
@@ -20,7 +21,7 @@ class BadCell(NamedTuple):
 
 @dataclass(frozen=True)
 class EncodedColumn:
-    """Tokens of a batch of n rows, and how many rows held a value outside the vocabulary."""
+    """Tokens of a batch of n rows, the number of rows with a value outside the vocabulary, and the bad cells."""
 
     tokens: pa.Array
     oov_rows: int
@@ -40,16 +41,17 @@ def cell_text(value: object) -> str | None:
     return None if text is None else text[:VALUE_CHARACTERS]
 
 
-def cell_at(column: pa.ChunkedArray, position: int) -> str | None:
-    """`cell_text` of one cell of a column, whose times Python's datetime may lack."""
+def cell_at(column: pa.Array | pa.ChunkedArray, position: int) -> str | None:
+    """`cell_text` of one cell of a column; also of timestamps beyond the range of Python's datetime."""
     if pa.types.is_timestamp(column.type):
-        text, _ = column_text(column.slice(position, 1).combine_chunks())
+        cell = column[position]
+        text, _ = column_text(pa.array([cell.value], column.type))
         return None if text[0] is None else str(text[0])
     return cell_text(column[position].as_py())
 
 
 def missing_rows(tokens: pa.Array) -> int:
-    """How many rows of a token column are missing: their first token is 1."""
+    """Number of rows of a token column that are missing: their first token is 1."""
     if pa.types.is_list(tokens.type):
         firsts = pl.Series(tokens).list.first()
     elif pa.types.is_fixed_size_list(tokens.type):
@@ -58,3 +60,12 @@ def missing_rows(tokens: pa.Array) -> int:
     else:
         firsts = pl.Series(tokens)
     return int((firsts == 1).sum())
+
+
+def all_missing(name: str, column: str, where: str, detail: str = "") -> DataError:
+    """The error of a feature without a single usable value."""
+    return DataError(
+        f"feature {name!r}: every value of column {column!r} in {where} is missing{detail}",
+        expected="at least one usable value",
+        todo="Check the column and missing_values, or leave the feature out of the spec.",
+    )

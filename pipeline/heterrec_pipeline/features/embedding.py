@@ -1,4 +1,4 @@
-"""Embedding features: vectors out of a list column, quantizer edges a dimension, Z grouped quantile tokens."""
+"""Embedding features: vectors of a list column, quantizer edges per dimension, Z grouped quantile tokens."""
 
 import json
 import math
@@ -14,8 +14,9 @@ from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 from heterrec_schemas.tokens import MISSING, embedding_tokens
-from heterrec_schemas.values import clean_text
+from heterrec_schemas.values import Seen, clean_text
 
+FOLDER = "quantizers"
 Vectors = npt.NDArray[np.float32]
 
 
@@ -34,7 +35,7 @@ def vectors(
     """The usable vectors of a column.
 
     Args:
-        feature: says the width D.
+        feature: its `dim` is the width D.
         column: n raw cells: lists of numbers, or (from JSON lines with odd cells) JSON as binary.
 
     Returns:
@@ -43,7 +44,7 @@ def vectors(
     """
     kind = column.type
     if not is_vector_like(kind) and not pa.types.is_binary(kind):
-        # JSON lines: a batch may hold nothing, or odd cells only. Other formats were refused before.
+        # JSON lines: a batch may hold no cells, or only odd ones. Other formats were rejected before.
         return np.empty(0, np.int64), np.empty((0, feature.dim), np.float32), _odd_cells(column)
     bad: list[BadCell] = []
     if pa.types.is_binary(kind):
@@ -91,7 +92,7 @@ def _first_odd(vector: Vectors) -> str:
 
 
 def _odd_cells(column: pa.Array) -> list[BadCell]:
-    """The cells of a column none of which can be a vector; missing ones are not bad."""
+    """The bad cells of a column that holds no vectors; missing cells are not bad."""
     return [
         BadCell(position, Reason.WRONG_TYPE, cell_text(json.dumps(cell, default=str)))
         for position, cell in enumerate(column.to_pylist())
@@ -109,7 +110,7 @@ def _is_missing(cell: object) -> bool:
 
 
 def _from_json(column: pa.Array) -> tuple[pa.Array, list[BadCell]]:
-    """Lists out of JSON; a cell that is no list of numbers is bad."""
+    """Parse JSON cells to lists; a cell that is not a list of numbers is bad."""
     rows: list[list[float] | None] = []
     bad: list[BadCell] = []
     for position, text in enumerate(column.to_pylist()):
@@ -160,3 +161,8 @@ def encode(feature: EmbeddingFeature, column: pa.Array, fitted: pa.Table) -> Enc
         tokens = whole
     array = pa.FixedSizeListArray.from_arrays(pa.array(tokens.ravel()), feature.groups)
     return EncodedColumn(array, 0, bad)
+
+
+def check(feature: EmbeddingFeature, column: pa.Array) -> tuple[Seen, list[BadCell]]:
+    """The cells that are not usable vectors."""
+    return Seen.NOTHING, vectors(feature, column)[2]

@@ -1,23 +1,22 @@
-"""Fitted features: the reference to what was fitted, its size, and its manifest entry."""
+"""Fitted features: reference to the fitted table, number of ids, manifest entry."""
 
 from typing import Any, NamedTuple
 
-import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import TableJob
-from heterrec_schemas.feature_spec import CategoricalFeature, Feature
+from heterrec_schemas.feature_spec import Feature
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tokens import ITEM_VOCABULARY
 
 
 class Fitted(NamedTuple):
-    """What a feature was fitted to: a table, as a rule by reference, and the number that says how many ids there are.
+    """A fitted feature.
 
     Attributes:
-        table: the vocabulary, the edges or the quantizer; None for a large vocabulary, which is looked up by bucket.
-        size: the largest id + 1 of a vocabulary (0 when it is empty); of the others, the rows of the table.
+        table: the boundaries or the quantizer, as a rule by reference; None for a vocabulary, whose ids are stored by bucket.
+        size: the largest id + 1 of a vocabulary (0 when it is empty), else the number of rows of the table.
     """
 
     table: pa.Table | TableRef | None
@@ -27,27 +26,20 @@ class Fitted(NamedTuple):
 def feature_entry(
     feature: Feature, side: str, size: int, missing: int = 0, oov: int = 0
 ) -> FeatureEntry:
-    """What a fitted feature is, for the manifest and the shards' metadata; `size` is that of `Fitted`."""
+    """The entry of a fitted feature in the manifest and the shards' metadata; `size` is that of `Fitted`."""
     return feature.entry(side, size, missing, oov)
 
 
-def fitted_size(feature: Feature, fitted: pa.Table) -> int:
-    """The `size` of `Fitted`."""
-    if isinstance(feature, CategoricalFeature):
-        return int(pl.Series(fitted["id"]).max() or -1) + 1  # type: ignore[arg-type]
-    return len(fitted)
-
-
 def missing_token(feature: Feature) -> pa.Array:
-    """One item's tokens of a feature that is missing."""
+    """The tokens of one item that lacks the feature."""
     return pa.array([feature.missing_tokens], feature.token_type)
 
 
 def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[str, dict[str, Any]]:
-    """What the files of a fit are called, and what their metadata say of it.
+    """The stem of a fit's files, and the metadata that describe it.
 
     Args:
-        table: whose it is.
+        table: the feature's table.
         feature: the feature; None for the items' keys.
         size: that of `Fitted`.
     """

@@ -1,4 +1,4 @@
-"""Numeric features: numbers out of any column, quantile edges, bins."""
+"""Numeric features: numbers of a column of any type, quantile edges, bins."""
 
 import math
 
@@ -7,15 +7,16 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.features.categorical import all_missing
-from heterrec_pipeline.features.cells import BadCell, EncodedColumn, cell_text
+from heterrec_pipeline.features.cells import BadCell, EncodedColumn, all_missing, cell_text
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import NumericFeature
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 from heterrec_schemas.tokens import numeric_edges, numeric_tokens
-from heterrec_schemas.values import column_text, is_text
+from heterrec_schemas.values import Seen, column_text, is_text
 
+FOLDER = "boundaries"
 Numbers = npt.NDArray[np.float64]
 
 
@@ -81,13 +82,13 @@ def _parsed(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
 
 
 def sample(feature: NumericFeature, column: pa.Array, keys: pl.Series, population: int) -> pa.Table:
-    """The finite numbers of a batch, with what a bottom-k sample needs if there may be too many.
+    """The finite numbers of a batch, with hash and key for a bottom-k sample where the population exceeds `fit_sample`.
 
     Args:
         feature: the feature.
         column: n raw cells.
         keys: n texts, the items' (or users') keys.
-        population: how many items there are in all.
+        population: number of items (or users) in total.
 
     Returns:
         Column value (float64); hash (uint64) and key (text) too when population exceeds fit_sample.
@@ -96,7 +97,7 @@ def sample(feature: NumericFeature, column: pa.Array, keys: pl.Series, populatio
     table = pl.DataFrame({"value": values})
     if population > feature.fit_sample:
         table = table.with_columns(hash=hash_texts(keys), key=keys)
-    # Declared boundaries need no fit, only to know that there are values: infinite ones will do.
+    # Declared boundaries need no fit, only a check that there are values: infinite ones suffice.
     value = pl.col("value")
     usable = value.is_not_nan() if feature.boundaries is not None else value.is_finite()
     return bottom_k(table.filter(usable), feature.fit_sample).to_arrow()
@@ -107,8 +108,8 @@ def bottom_k(table: pl.DataFrame, k: int) -> pl.DataFrame:
     return table if len(table) <= k else table.sort("hash", "key").head(k)
 
 
-def merge_samples(feature: NumericFeature, parts: list[pa.Table]) -> pa.Table:
-    """Samples of several batches made one."""
+def merge(feature: NumericFeature, parts: list[pa.Table]) -> pa.Table:
+    """Merge the samples of several batches."""
     whole = pl.concat([pl.DataFrame(pl.from_arrow(p)) for p in parts])
     return bottom_k(whole, feature.fit_sample).to_arrow()
 
@@ -127,6 +128,24 @@ def edges(feature: NumericFeature, sampled: pa.Table | None, where: str) -> Numb
     assert sampled is not None
     assert feature.bins is not None
     return numeric_edges(sampled["value"].to_numpy(), feature.bins)
+
+
+def collect(
+    feature: NumericFeature, column: pa.Array, keys: pl.Series, population: int
+) -> tuple[pa.Table, Seen]:
+    """`sample` a batch; numbers have no kinds to report."""
+    return sample(feature, column, keys, population), Seen.NOTHING
+
+
+def check(feature: NumericFeature, column: pa.Array) -> tuple[Seen, list[BadCell]]:
+    """The cells that are not numbers."""
+    return Seen.NOTHING, numbers(feature, column)[1]
+
+
+def fit(feature: NumericFeature, parts: list[pa.Table], where: str) -> pa.Table:
+    """All samples of a feature to the rows of `boundaries/`."""
+    whole = merge(feature, parts) if parts else None
+    return pa.table([pa.array(edges(feature, whole, where))], schema=BOUNDARIES_SCHEMA)
 
 
 def encode(feature: NumericFeature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:

@@ -14,7 +14,8 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.telemetry.recorder import FETCHED, SPILLED, moving
 
 Made = TypeVar("Made")
-KEPT = 16
+Source = TypeVar("Source")
+KEPT = 64
 """Number of results that a process caches per function."""
 _forgetters: list[Callable[[], None]] = []
 
@@ -94,8 +95,8 @@ def row_count(table: pa.Table | TableRef) -> int:
     return len(table) if isinstance(table, pa.Table) else table.rows
 
 
-def once_a_process(make: Callable[[TableRef], Made]) -> Callable[[TableRef], Made]:
-    """Decorate a function of a reference: this process calls it once per reference, and caches the result until `forget`."""
+def once_a_process(make: Callable[[Source], Made]) -> Callable[[Source], Made]:
+    """Decorate a function of one or several references: this process caches its results until `forget`."""
     kept = lru_cache(maxsize=KEPT)(make)
     _forgetters.append(kept.cache_clear)
     return kept

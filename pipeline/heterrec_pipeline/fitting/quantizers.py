@@ -1,7 +1,6 @@
-"""Fit embedding quantizers without moving a vector: each block of dimensions reads the vectors it needs by itself."""
+"""Fit embedding quantizers without a shuffle of vectors: the fit of each block of dimensions reads the vectors itself."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,20 +8,19 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features import embedding
-from heterrec_pipeline.features.categorical import all_missing
+from heterrec_pipeline.features.cells import all_missing
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, KeyIndex, kept_rows
+from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import one_chunk
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.tokens import quantizer_edges
 
 BLOCK_BYTES = 256 * 2**20
 PASS_BLOCKS = 2
-"""How many blocks are filled by one reading of the vectors, which costs as much as all the rest of a fit."""
+"""Number of blocks filled by one reading of the vectors, which costs as much as all the rest of a fit."""
 SLACK = 1.25
-"""How far a sample may outgrow its size before it is cut back."""
+"""Factor by which a sample may exceed its size before it is cut back."""
 
 Block = tuple[str, int, int]
 Pass = tuple[Block, ...]
@@ -38,26 +36,26 @@ def blocks(feature: EmbeddingFeature, population: int) -> Iterator[Block]:
 
 
 def passes(feature: EmbeddingFeature, population: int) -> Iterator[Pass]:
-    """A feature's blocks, as many together as one reading fills."""
+    """Group a feature's blocks by the reading that fills them."""
     every = list(blocks(feature, population))
     for start in range(0, len(every), PASS_BLOCKS):
         yield tuple(every[start : start + PASS_BLOCKS])
 
 
 def plan_passes(table: TableJob, name: str, population: int) -> Iterator[Pass]:
-    """Features to readings: the blocks of dimensions of each."""
+    """A feature to readings: the blocks of dimensions of each."""
     feature = next(f for f in table.embeddings if f.name == name)
     yield from passes(feature, population)
 
 
 class BlockSample:
-    """The vectors of a block of dimensions, those of the smallest (hash, key) when there are too many.
+    """The vectors of a block of dimensions; where there are too many, those with the smallest (hash, key).
 
     Shapes: W dimensions of the block, N vectors.
     """
 
     def __init__(self, width: int, population: int, limit: int) -> None:
-        """Room for the population, or for a sample of `limit` and some slack."""
+        """Allocate room for the population, or for a sample of `limit` with some slack."""
         self.limited = population > limit
         self.limit = limit
         room = int(limit * SLACK) + 1 if self.limited else population
@@ -84,7 +82,7 @@ class BlockSample:
                 self.cut()
 
     def cut(self) -> None:
-        """Keep the smallest (hash, key) only."""
+        """Keep only the smallest (hash, key)."""
         if not self.limited or self.count <= self.limit:
             return
         keys = pl.concat(self.keys)
@@ -110,22 +108,17 @@ def fit_blocks(
     table: TableJob,
     together: Pass,
     splits: Iterable[Split],
-    keys: Any,
-    rows_out: Any,
-    *,
-    known: type[KeyIndex | ExcludedRows] = KeyIndex,
+    population: int,
+    excluded: ExcludedRows,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """The blocks of one reading to their edges: (feature, table of the first dimension and the edges) a block."""
+    """Fit the blocks of one reading: (feature, table of the first dimension and the edges) per block."""
     name = together[0][0]
     feature = next(f for f in table.embeddings if f.name == name)
-    row_filter = known(keys, rows_out)
-    samples = [
-        BlockSample(b - a, row_filter.population, feature.fit_sample) for _, a, b in together
-    ]
+    samples = [BlockSample(b - a, population, feature.fit_sample) for _, a, b in together]
     bad = 0
     for split in sorted(splits):
-        for rows in kept_rows(table, split, [feature.column], row_filter):
-            at, values, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
+        for rows in kept_rows(table, split, [feature.column], excluded):
+            at, values, cells = embedding.vectors(feature, rows[feature.column])
             texts = pl.Series(rows[KEY]).gather(at)
             for (_, a, b), sample in zip(together, samples, strict=True):
                 sample.add(values[:, a:b], texts)
@@ -143,7 +136,7 @@ def fit_blocks(
 def join_blocks(
     table: TableJob, element: tuple[str, Iterable[pa.Table]]
 ) -> Iterator[tuple[str, pa.Table]]:
-    """The edges of a feature's blocks to its quantizer."""
+    """Join the edges of a feature's blocks to its quantizer."""
     name, parts = element
     feature = next(f for f in table.embeddings if f.name == name)
     ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))

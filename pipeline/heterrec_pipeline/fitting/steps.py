@@ -1,87 +1,179 @@
-"""The wiring of fits: vocabularies by counting, boundaries by sampling, quantizers by blocks, the large ones by bucket."""
+"""The wiring of fits: vocabularies from counts, boundaries from samples, quantizers by blocks of dimensions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import TableRef
-from heterrec_pipeline.fitting.collect import LARGE, CollectValues, finish_fit
+from heterrec_pipeline.features.kinds import SampledKind, value_kind
+from heterrec_pipeline.fitting.collect import COUNTS, CollectValues, fit_sample
 from heterrec_pipeline.fitting.quantizers import Pass, fit_blocks, join_blocks, plan_passes
-from heterrec_pipeline.fitting.write import store_fit, write_fit
+from heterrec_pipeline.fitting.write import write_fit
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.keys.steps import RowFilter
-from heterrec_pipeline.vocabularies.cells import large_features
-from heterrec_pipeline.vocabularies.number import fitted_size_of
-from heterrec_pipeline.vocabularies.steps import CountValues, NumberValues, value_rules
-from heterrec_pipeline.wiring.cut import BucketKey
+from heterrec_pipeline.vocabularies.number import fitted_vocabulary
+from heterrec_pipeline.vocabularies.steps import (
+    STORED,
+    CountValues,
+    LayOut,
+    Numbered,
+    NumberValues,
+    value_rules,
+)
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.step import EMPTY, Composite, Step, ValueKinds, nothing, of_type
-from heterrec_schemas.feature_spec import CategoricalFeature
+from heterrec_schemas.feature_spec import CategoricalFeature, Feature
+
+FIT = tuple[str, pa.Table]
 
 
 class Fits(NamedTuple):
-    """(feature, `Fitted`) of a table's features, and ((vocabulary, bucket), part) of the ids of its large ones."""
+    """(feature, `Fitted`) of all features of a side, and the ids of its vocabularies."""
 
     fitted: PCollection
-    index: PCollection
+    ids: Numbered
 
 
 @dataclass(eq=False, kw_only=True)
 class Fit(Composite):
-    """Splits of a table to its vocabularies, boundaries and quantizers."""
+    """Splits by table to the vocabularies, boundaries and quantizers of a side.
+
+    Attributes:
+        job: the build.
+        tables: the side's tables.
+        rows: their kept rows.
+        ledger: takes the reports.
+        kinds: given when the first table is made from the log, where the kinds of values were recorded.
+    """
 
     job: Job
-    table: TableJob
+    tables: tuple[TableJob, ...]
     rows: RowFilter
     ledger: Ledger
     kinds: PCollection | None = None
-    """Given for rows out of the log, whose values were seen there."""
 
-    def expand(self, splits: PCollection) -> Fits:
-        """Count and sample in one reading; quantizers read for themselves."""
-        table, pair = self.table, tuple[str, pa.Table]
-        large = large_features(self.job, (table,))
-        found, seen, counts = splits | "collect values" >> Step(
-            fn=CollectValues(table, self.rows.known, frozenset(f.name for f in large)),
+    def expand(self, splits: dict[str, PCollection]) -> Fits:
+        """Collect values in one reading per table, fit, and write."""
+        samples, counts, kinds = self._collect(splits)
+        fits = [samples | "samples" >> FitSamples(tables=self.tables)]
+        fits += [
+            splits[t.name] | f"quantizers of {t.name}" >> FitQuantizers(table=t, rows=self.rows)
+            for t in self.tables
+            if t.embeddings
+        ]
+        tables = of_type(tuple(fits) | "all fits" >> beam.Flatten(), FIT) | "write fits" >> Step(
+            fn=partial(write_fit, self.job, self.tables),
             ledger=self.ledger,
-            side_inputs=self.rows.sides,
-            tags=(SEEN, LARGE),
-            tag_kinds={LARGE: pair},
-            kind=pair,
-            spread=True,
+            kind=tuple[str, Fitted],
         )
-        kinds = self.kinds or (seen | "kinds" >> ValueKinds())
-        names = [(f.name, EMPTY) for f in table.value_features if f not in large]
-        every = splits.pipeline | "every feature" >> beam.Create(names, reshuffle=False)
-        counted = (
-            (found, of_type(every, pair))
+        vocabularies = counts | "vocabularies" >> FitVocabularies(
+            job=self.job, tables=self.tables, kinds=kinds, ledger=self.ledger
+        )
+        fitted = (tables, vocabularies.fitted) | "fitted" >> beam.Flatten()
+        return Fits(of_type(fitted, tuple[str, Fitted]), vocabularies.ids)
+
+    def _collect(
+        self, splits: dict[str, PCollection]
+    ) -> tuple[PCollection, PCollection, PCollection]:
+        """(feature, sample), (vocabulary, counts) and (vocabulary, kinds of values) of all tables."""
+        samples, counts = [], []
+        kinds = [] if self.kinds is None else [self.kinds]
+        for table in self.tables:
+            sampled, seen, counted = splits[table.name] | f"collect {table.name}" >> Step(
+                fn=CollectValues(table),
+                ledger=self.ledger,
+                side_inputs=self.rows.side_inputs,
+                tags=(SEEN, COUNTS),
+                tag_kinds={SEEN: tuple[str, int], COUNTS: FIT},
+                kind=FIT,
+                spread=True,
+            )
+            samples.append(sampled)
+            counts.append(counted)
+            if self.kinds is None or table.joined:
+                kinds.append(seen)
+        return (
+            of_type(tuple(samples) | "all samples" >> beam.Flatten(), FIT),
+            of_type(tuple(counts) | "all counts" >> beam.Flatten(), FIT),
+            of_type(tuple(kinds) | "all kinds" >> beam.Flatten(), tuple[str, int])
+            | "kinds" >> ValueKinds(),
+        )
+
+
+def _fit_sample(
+    sampled: dict[str, tuple[TableJob, Feature]], element: tuple[str, Iterable[pa.Table]]
+) -> Iterator[FIT]:
+    name, parts = element
+    yield from fit_sample(*sampled[name], parts)
+
+
+@dataclass(eq=False, kw_only=True)
+class FitSamples(Composite):
+    """(feature, sample) to fitted tables."""
+
+    tables: tuple[TableJob, ...]
+
+    def expand(self, samples: PCollection) -> PCollection:
+        """Group by feature; a feature without a sample has a group too, whose fit fails."""
+        sampled = {
+            f.name: (t, f)
+            for t in self.tables
+            for f in t.value_features
+            if isinstance(value_kind(f), SampledKind)
+        }
+        if not sampled:
+            return nothing(samples.pipeline, "no samples", FIT)
+        every = samples.pipeline | "every feature" >> beam.Create(
+            [(name, EMPTY) for name in sampled], reshuffle=False
+        )
+        return (
+            (samples, of_type(every, FIT))
             | "with every feature" >> beam.Flatten()
             | "by feature" >> beam.GroupByKey()
-            | "finish"
-            >> Step(fn=partial(finish_fit, table), side_inputs=(AsDict(kinds),), kind=pair)
+            | "fit" >> Step(fn=partial(_fit_sample, sampled), kind=FIT)
         )
-        quantizers = splits | "quantizers" >> FitQuantizers(table=table, rows=self.rows)
-        whole = of_type((counted, quantizers) | "all fits" >> beam.Flatten(), pair)
-        whole | "write fits" >> Step(
-            fn=partial(write_fit, self.job, table), ledger=self.ledger, side_inputs=(AsDict(kinds),)
+
+
+@dataclass(eq=False, kw_only=True)
+class FitVocabularies(Composite):
+    """(vocabulary, partial counts) of all tables to written vocabularies."""
+
+    job: Job
+    tables: tuple[TableJob, ...]
+    kinds: PCollection
+    ledger: Ledger
+
+    def expand(self, counts: PCollection) -> Fits:
+        """Count, lay out, number."""
+        every = [
+            value_rules(self.job, t, f)
+            for t in self.tables
+            for f in t.features
+            if isinstance(f, CategoricalFeature)
+        ]
+        if not every:
+            none = nothing(counts.pipeline, "no ids", STORED)
+            fitted = nothing(counts.pipeline, "no vocabularies", tuple[str, Fitted])
+            return Fits(fitted, Numbered(none, none))
+        rules = {r.name: r for r in every}
+        laid_out = (
+            counts
+            | "count" >> CountValues(job=self.job, rules=rules, kinds=self.kinds)
+            | "layout" >> LayOut(rules=rules, kinds=self.kinds)
         )
-        fitted = whole | "keep fits" >> Step(
-            fn=partial(store_fit, self.job, table), kind=tuple[str, Fitted]
+        numbered = laid_out | "number" >> NumberValues(
+            job=self.job, rules=rules, kinds=self.kinds, ledger=self.ledger
         )
-        if not large:
-            return Fits(fitted, nothing(splits.pipeline, "no index", tuple[BucketKey, TableRef]))
-        values = counts | "large values" >> FitLarge(
-            job=self.job, table=table, large=large, kinds=kinds, ledger=self.ledger
+        fitted = laid_out.layouts | "sizes" >> Step(
+            fn=partial(fitted_vocabulary, rules), kind=tuple[str, Fitted]
         )
-        both = (fitted, values.fitted) | "every fit" >> beam.Flatten()
-        return Fits(of_type(both, tuple[str, Fitted]), values.index)
+        return Fits(fitted, numbered)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -93,7 +185,7 @@ class FitQuantizers(Composite):
 
     def expand(self, splits: PCollection) -> PCollection:
         """Plan, fit, join."""
-        table, pair = self.table, tuple[str, pa.Table]
+        table = self.table
         return (
             splits.pipeline
             | "embeddings" >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
@@ -105,36 +197,11 @@ class FitQuantizers(Composite):
             )
             | "fit blocks"
             >> Step(
-                fn=partial(fit_blocks, table, known=self.rows.known),
-                side_inputs=(AsIter(splits), *self.rows.sides),
-                kind=pair,
+                fn=partial(fit_blocks, table),
+                side_inputs=(AsIter(splits), *self.rows.side_inputs),
+                kind=FIT,
                 spread=True,
             )
             | "by embedding" >> beam.GroupByKey()
-            | "join blocks" >> Step(fn=partial(join_blocks, table), kind=pair)
+            | "join blocks" >> Step(fn=partial(join_blocks, table), kind=FIT)
         )
-
-
-@dataclass(eq=False, kw_only=True)
-class FitLarge(Composite):
-    """(vocabulary, partial counts) of a table's large features to written vocabularies and an index by bucket."""
-
-    job: Job
-    table: TableJob
-    large: Sequence[CategoricalFeature]
-    kinds: PCollection
-    ledger: Ledger
-
-    def expand(self, counts: PCollection) -> Fits:
-        """Count, number."""
-        rules = {r.name: r for r in (value_rules(self.job, self.table, f) for f in self.large)}
-        numbered = (
-            counts
-            | "count" >> CountValues(job=self.job, rules=rules, kinds=self.kinds)
-            | "number"
-            >> NumberValues(job=self.job, rules=rules, kinds=self.kinds, ledger=self.ledger)
-        )
-        sizes = numbered.layouts | "sizes" >> Step(
-            fn=partial(fitted_size_of, rules), kind=tuple[str, Fitted]
-        )
-        return Fits(sizes, numbered.index)

@@ -14,11 +14,9 @@ from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.read import parse_rows
 from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.row_filter import ids_in
 from heterrec_pipeline.reading.read import file_of, short_rows
-from heterrec_pipeline.vocabularies.cells import bucket_ids
-from heterrec_pipeline.vocabularies.lookup import Lookup
-from heterrec_pipeline.wiring.cut import as_frame
+from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup, lookups
+from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import SEPARATOR, hash_column, hash_texts
@@ -99,11 +97,13 @@ def report_bad(rows: pa.Table, bad: list[RejectedCell]) -> Iterator[TaggedOutput
     yield from report_rejects(INTERACTIONS, file_of(rows), bad)
 
 
-def check_log(spec: FeatureSpec, rows: pa.Table, index: pa.Table | TableRef) -> Iterator[Any]:
+def check_log(
+    spec: FeatureSpec, rows: pa.Table, index: Iterable[tuple[BucketKey, TableRef]]
+) -> Iterator[Any]:
     """Located tables of the log to the columns of the shuffle."""
     frame, bad, seen = parse_rows(spec, rows)
     yield from (TaggedOutput(SEEN, kinds) for kinds in seen.items())
-    joined = join_index(spec, frame, ids_in(index))
+    joined = join_index(spec, frame, lookups(index)[ITEMS])
     yield report_count("interactions.unknown_item", joined.dropped)
     yield from report_bad(rows, bad + unknown_items(spec, joined.rejected))
     if len(joined.kept):
@@ -132,7 +132,7 @@ def check_rows(spec: FeatureSpec, rows: pa.Table) -> Iterator[Any]:
 def join_items(spec: FeatureSpec, element: tuple[Any, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     """A bucket's item ids, and the rows of the log with its items, to the columns of the shuffle."""
     _, pieces = element
-    index = bucket_ids(pieces["ids"])
+    index = bucket_lookup(pieces["ids"])
     for piece in pieces["log"]:
         joined = join_index(spec, as_frame(load(piece)), index)
         yield report_count("interactions.unknown_item", joined.dropped)

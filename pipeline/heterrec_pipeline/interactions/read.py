@@ -115,4 +115,4 @@ def read_log(columns: list[str], split: Split, *, report: bool = True) -> Iterat
             bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
             yield from report_rejects(INTERACTIONS, split.file.name, bad)
         if len(batch.table):
-            yield located(batch, split)
+            yield pa.Table.from_batches([located(batch, split)])

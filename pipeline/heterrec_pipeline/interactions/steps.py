@@ -5,7 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import AsIter, PCollection
 
 from heterrec_pipeline.interactions.join import check_log, check_rows, join_items
 from heterrec_pipeline.interactions.read import log_columns, read_log
@@ -43,7 +43,7 @@ class IndexedLog(Composite):
         rows, seen = raw | "check and index" >> Step(
             fn=partial(check_log, spec),
             ledger=self.ledger,
-            side_inputs=(AsSingleton(self.index),),
+            side_inputs=(AsIter(self.index),),
             tags=(SEEN,),
         )
         return LogOutput(rows, seen | "kinds" >> ValueKinds())

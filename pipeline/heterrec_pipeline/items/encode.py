@@ -1,121 +1,137 @@
-"""Encode the rows of a feature table with what was fitted, and send them on to where they are written."""
+"""Encode the rows of a feature table with the fitted features, and send the tokens to where they are written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.features import categorical, embedding, numeric
-from heterrec_pipeline.features.cells import EncodedColumn, missing_rows
+from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import load
-from heterrec_pipeline.items.place import ToItemShards
+from heterrec_pipeline.features.kinds import kind_of
+from heterrec_pipeline.files.parts import TableRef, load
+from heterrec_pipeline.items.place import PartBuffer
 from heterrec_pipeline.job import ITEMS, Job, TableJob
-from heterrec_pipeline.keys.row_filter import ID, KEY, ExcludedRows, KeyIndex, kept_rows
+from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import ROW, one_chunk
+from heterrec_pipeline.reading.read import ROW
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
+from heterrec_pipeline.vocabularies.lookup import Lookup, lookups
+from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
-from heterrec_schemas.feature_spec import CategoricalFeature, Feature, NumericFeature
 
+ID = "__id"
 TOKENS = "tokens"
-Tables = dict[str, pa.Table]
+StoredIds = Iterable[tuple[BucketKey, TableRef]]
+"""The stored ids of the vocabularies that each worker holds in memory."""
 
 
-def encode_column(feature: Feature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:
-    """The tokens of a raw column; a new feature kind is one line here."""
-    if isinstance(feature, CategoricalFeature):
-        return categorical.encode(feature, column, fitted)
-    if isinstance(feature, NumericFeature):
-        return numeric.encode(feature, column, fitted)
-    return embedding.encode(feature, column, fitted)
-
-
-def fitted_tables(table: TableJob, fitted: dict[str, Fitted]) -> Tables:
-    """The fits of a table's features, load."""
-    found = {f.name: fitted[f.name].table for f in table.features}
-    return {name: load(t) for name, t in found.items() if t is not None}
+def encoders(table: TableJob, fitted: dict[str, Fitted], ids: dict[str, Lookup]) -> dict[str, Any]:
+    """The argument `fitted` of each feature's `encode`: a fitted table, or the lookup of a vocabulary."""
+    arguments: dict[str, Any] = {}
+    for feature in table.features:
+        stored, index = fitted[feature.name].table, ids.get(f"{table.side}/{feature.name}")
+        if stored is not None:
+            arguments[feature.name] = load(stored)
+        else:
+            arguments[feature.name] = (index or Lookup.empty()).find
+    return arguments
 
 
 def encode_rows(
-    table: TableJob, rows: pa.Table, fitted: Tables
+    table: TableJob, rows: pa.RecordBatch, fitted: dict[str, Any]
 ) -> tuple[list[pa.Array], dict[str, int], list[RejectedCell]]:
-    """The tokens of a batch.
+    """Encode a batch.
+
+    Args:
+        table: the table, with the features to encode.
+        rows: located rows of it.
+        fitted: see `encoders`.
 
     Returns:
-        A token column a feature, how many rows were out of vocabulary a feature, and the bad cells by row number.
+        One token column per feature, the number of rows out of vocabulary per feature, and the bad cells by row number.
     """
     numbers = rows[ROW].to_numpy()
     columns, oov, bad = [], {}, []
     for feature in table.features:
-        encoded = encode_column(feature, one_chunk(rows, feature.column), fitted[feature.name])
+        column = rows[feature.column]
+        encoded = kind_of(feature).encode(feature, column, fitted[feature.name])
         columns.append(encoded.tokens)
         oov[feature.name] = encoded.oov_rows
         bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in encoded.bad]
     return columns, oov, bad
 
 
-def encode_item_split(
+def encode_items(
     job: Job,
     table: TableJob,
     split: Split,
-    keys: Any,
-    rows_out: Any,
+    population: int,
+    excluded: ExcludedRows,
     fitted: dict[str, Fitted],
+    stored: StoredIds,
     *,
     report: bool,
-    known: type[KeyIndex | ExcludedRows] = KeyIndex,
     large: Sequence[str] = (),
 ) -> Iterator[Any]:
-    """Splits of a catalogue table to parts of its tokens: (item shard, part).
+    """Encode a split of a catalogue table.
 
-    Where the ids of the items are not at hand, (items, tokens with the items' keys as OWNER) go out under `TOKENS`
-    instead; the cells of features with a large vocabulary go out under `CELLS` either way.
+    Args:
+        job: the build.
+        table: the table.
+        split: a piece of it.
+        population: number of items.
+        excluded: rows that do not count.
+        fitted: the fitted features.
+        stored: the ids held in memory.
+        report: whether bad cells are reported; those of rows made from the log were reported there.
+        large: names of the side's features whose values are looked up by bucket.
+
+    Yields:
+        (item shard, stored tokens). Where the ids of the items are not in memory, (items, tokens with the items' keys as
+        OWNER) tagged `TOKENS` instead. The values of features in `large`, tagged `CELLS`.
     """
     large_cells = LargeCells(table, large)
-    filter_ = known(keys, rows_out)
     rest = large_cells.rest
-    tables = fitted_tables(rest, fitted)
-    columns = [f.column for f in table.features]
+    ids = lookups(stored)
+    tables = encoders(rest, fitted, ids)
     names = [f.name for f in rest.features]
-    waiting = ToItemShards(job, table.name, filter_.population)
-    for rows in kept_rows(table, split, columns, filter_):
+    buffer = PartBuffer(job, table.name, population)
+    for rows in kept_rows(table, split, [f.column for f in table.features], excluded):
         tokens, oov, bad = encode_rows(rest, rows, tables)
         if report:
             yield from report_rejects(table.name, split.file.name, bad)
         for name, count in oov.items():
             yield report_count(f"item/{name}.oov", count)
         texts = rows[KEY].cast(pa.string())
-        if filter_.ids is None:
+        if ITEMS not in ids:
             yield from large_cells.tagged(rows, KEY)
-            whole = pa.table([texts, *tokens], names=[OWNER, *names])
-            yield TaggedOutput(TOKENS, (ITEMS, whole))
+            yield TaggedOutput(TOKENS, (ITEMS, pa.table([texts, *tokens], names=[OWNER, *names])))
             continue
-        yield from large_cells.tagged(rows, ID)
-        whole = pa.table([rows[ID], *tokens], names=["item_index", *names])
+        index = ids[ITEMS].find(pl.Series(rows[KEY])).to_arrow()
+        yield from large_cells.tagged(rows.append_column(ID, index), ID)
+        encoded = pa.table([index, *tokens], names=["item_index", *names])
         if not table.joined:
-            whole = whole.add_column(1, "item_id", texts)
-        yield from waiting.add(whole)
-    yield from waiting.flush()
+            encoded = encoded.add_column(1, "item_id", texts)
+        yield from buffer.add(encoded)
+    yield from buffer.flush()
 
 
-def encode_user_split(
+def encode_users(
     table: TableJob,
     split: Split,
-    keys: Any,
-    rows_out: Any,
+    excluded: ExcludedRows,
     fitted: dict[str, Fitted],
+    stored: StoredIds,
     *,
-    known: type[KeyIndex | ExcludedRows] = KeyIndex,
     large: Sequence[str] = (),
 ) -> Iterator[Any]:
-    """Splits of the table of users to tables of user (text) and tokens, and `CELLS`: see `encode_item_split`."""
+    """Encode a split of the table of users: tables of user (text) and tokens, and `CELLS`; see `encode_items`."""
     large_cells = LargeCells(table, large)
     rest = large_cells.rest
-    tables = fitted_tables(rest, fitted)
-    columns = [f.column for f in table.features]
-    for rows in kept_rows(table, split, columns, known(keys, rows_out)):
+    tables = encoders(rest, fitted, lookups(stored))
+    for rows in kept_rows(table, split, [f.column for f in table.features], excluded):
         tokens, oov, bad = encode_rows(rest, rows, tables)
         yield from large_cells.tagged(rows, KEY)
         yield from report_rejects(table.name, split.file.name, bad)

@@ -1,4 +1,4 @@
-"""A denormalised log: the rows of the items come out of the interactions, one an item."""
+"""Items of a denormalised log: one row per item, aggregated from the interactions."""
 
 import json
 import math
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.features import categorical, embedding, numeric
+from heterrec_pipeline.features import numeric
+from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.read import orders
@@ -23,33 +24,31 @@ from heterrec_pipeline.keys.read import SEEN, key_text
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
 from heterrec_pipeline.wiring.cut import range_numbers
-from heterrec_pipeline.wiring.reports import RejectedCell, report_rejects
+from heterrec_pipeline.wiring.reports import report_rejects
 from heterrec_schemas.feature_spec import (
-    CategoricalFeature,
-    EmbeddingFeature,
     Feature,
     FeatureSpec,
     NumericFeature,
 )
 from heterrec_schemas.values import column_text
 
-# Raw cells of the log keep their names; these stand beside them.
+# Columns added to the raw ones, which keep their names.
 ITEM, TIME, ORDER = "__item", "__time", "__order"
 
 
 def aggregate_columns(spec: FeatureSpec, table: TableJob) -> list[str]:
-    """The columns of the log that item rows are made of."""
+    """The columns of the log that item rows are made from."""
     log = spec.interactions
     more = [log.order] if log.order else []
     return list(dict.fromkeys([log.item, log.timestamp.column, *more, *table.columns]))
 
 
 def readable_rows(spec: FeatureSpec, table: TableJob, rows: pa.Table) -> tuple[pa.Table, int]:
-    """The rows of a batch with a readable item and time, accepted later or not.
+    """The rows of a batch with a readable item and time, whether or not the log accepts them.
 
     Returns:
-        Columns ITEM (text), TIME (int64), ORDER (int64, null where missing), ROW, the raw feature columns; and what kinds of
-        keys were seen.
+        Columns ITEM (text), TIME (int64), ORDER (int64, null where missing), ROW and the raw feature columns; the kinds of
+        keys.
     """
     log = spec.interactions
     item, seen = key_text(one_chunk(rows, log.item), log.item, file_of(rows))
@@ -60,24 +59,24 @@ def readable_rows(spec: FeatureSpec, table: TableJob, rows: pa.Table) -> tuple[p
     else:
         order, _ = orders(one_chunk(rows, log.order), log.order)
     columns = list(dict.fromkeys(f.column for f in table.features))
-    found = rows.select([ROW, *columns])
+    kept = rows.select([ROW, *columns])
     for name, series in ((ITEM, item), (TIME, time), (ORDER, order)):
-        found = found.append_column(name, series.to_arrow())
-    return (found if good.all() else found.filter(good.to_arrow())), int(seen)
+        kept = kept.append_column(name, series.to_arrow())
+    return (kept if good.all() else kept.filter(good.to_arrow())), int(seen)
 
 
 def derived(table: TableJob) -> TableJob:
-    """The table of item rows that aggregation makes: its columns are named as the features."""
+    """The table of aggregated item rows, whose columns have the names of the features."""
     features = tuple(f.model_copy(update={"column": f.name}) for f in table.features)
     return replace(table, key=ITEM, features=features)
 
 
 def concatenated(tables: list[pa.Table]) -> pa.Table:
-    """Tables of one set of columns as one; a column whose types do not go together becomes text, or JSON."""
+    """Concatenate tables with the same column names; a column of incompatible types becomes text, or JSON."""
     columns = {}
     for name in tables[0].column_names:
         cells = [one_chunk(t, name) for t in tables]
-        if any(pa.types.is_binary(c.type) for c in cells):  # Arrow would take texts for bytes
+        if any(pa.types.is_binary(c.type) for c in cells):  # Arrow would turn texts into bytes
             cells = [_json_cells(c) for c in cells]
         parts = [pa.table({name: c}) for c in cells]
         try:
@@ -97,7 +96,7 @@ def _text_cells(cells: pa.Array) -> pa.Array:
 
 
 def _json_cells(cells: pa.Array) -> pa.Array:
-    """Cells as JSON, as the reader of JSON lines makes them where shapes are mixed."""
+    """Cells as JSON, as in the reader of JSON lines for mixed shapes."""
     if pa.types.is_binary(cells.type):
         return cells
     texts = [None if c is None else json.dumps(c).encode() for c in cells.to_pylist()]
@@ -105,43 +104,32 @@ def _json_cells(cells: pa.Array) -> pa.Array:
 
 
 def to_items(job: Job, buckets: int, rows: pa.Table) -> Iterator[Any]:
-    """Located tables of the log to (item bucket, rows): the second shuffle, which only a denormalised log needs."""
+    """Located tables of the log to (item bucket, rows), for the second shuffle of a denormalised log."""
     table = job.items
-    found, seen = readable_rows(job.spec, table, rows)
+    kept, seen = readable_rows(job.spec, table, rows)
     yield TaggedOutput(SEEN, (ITEMS, seen))
+    numbers, bad = kept[ROW].to_numpy(), []
     for feature in table.features:
-        if isinstance(feature, CategoricalFeature):
-            _, kinds = categorical.texts(feature, one_chunk(found, feature.column))
+        kinds, cells = kind_of(feature).check(feature, one_chunk(kept, feature.column))
+        if kinds:
             yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
-    yield from report_rejects(INTERACTIONS, file_of(rows), _bad_cells(table, found))
-    found = found.drop_columns([ROW])
-    numbers = pl.Series(range_numbers(pl.Series(found[ITEM]).cast(pl.String), 1, buckets))
-    for bucket in numbers.unique().to_list():
-        yield bucket, found.filter((numbers == bucket).to_arrow())
-
-
-def _bad_cells(table: TableJob, rows: pa.Table) -> list[RejectedCell]:
-    bad = []
-    numbers = rows[ROW].to_numpy()
-    for feature in table.features:
-        cells: list[Any] = []
-        if isinstance(feature, NumericFeature):
-            _, cells = numeric.numbers(feature, one_chunk(rows, feature.column))
-        elif isinstance(feature, EmbeddingFeature):
-            _, _, cells = embedding.vectors(feature, one_chunk(rows, feature.column))
         bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
-    return bad
+    yield from report_rejects(INTERACTIONS, file_of(rows), bad)
+    kept = kept.drop_columns([ROW])
+    of_row = pl.Series(range_numbers(pl.Series(kept[ITEM]).cast(pl.String), 1, buckets))
+    for bucket in of_row.unique().to_list():
+        yield bucket, kept.filter((of_row == bucket).to_arrow())
 
 
 def aggregate(table: TableJob, rows: pa.Table) -> pa.Table:
-    """One row an item: its key, and for each feature the value that the feature's `aggregate` says.
+    """Aggregate the rows of items: the key, and one value per feature by its `aggregate`.
 
     Args:
         table: the items, whose features name raw columns.
-        rows: the rows of some items, all of each item's.
+        rows: all rows of some items.
 
     Returns:
-        Columns: ITEM (text), then one a feature, named as the feature.
+        Columns: ITEM (text), then one per feature with the name of the feature.
     """
     items = pl.DataFrame({ITEM: pl.Series(rows[ITEM]).cast(pl.String)}).unique().sort(ITEM)
     columns = {ITEM: items[ITEM].to_arrow().cast(pa.string())}
@@ -214,7 +202,7 @@ def _cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
 def aggregate_items(
     job: Job, element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]]
 ) -> Iterator[Any]:
-    """All rows of a bucket of items to a Parquet part of item rows, handed on as a split like any other."""
+    """All rows of a bucket of items to a Parquet part of item rows: a split like any other."""
     bucket, pieces = element
     rows = concatenated([load(p) for p in pieces["items"]])
     table = aggregate(job.items, rows)

@@ -1,4 +1,4 @@
-"""Assign encoded cells to the item shards and user rows that they belong to."""
+"""Assign tokens and cells to item shards and user rows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.features.cells import missing_rows
+from heterrec_pipeline.features.cells import EncodedColumn, missing_rows
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.vocabularies.cells import OWNER, WITH_IDS, bucket_ids, cells
-from heterrec_pipeline.vocabularies.lookup import Lookup
+from heterrec_pipeline.vocabularies.cells import OWNER, WITH_IDS, cells
+from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -24,27 +24,26 @@ def place_items(
     element: tuple[BucketKey, dict[str, Iterable[Any]]],
     population: int,
 ) -> Iterator[tuple[int, TableRef]]:
-    """Tokens and cells of a bucket's items to parts of item shards, their keys replaced by item_index."""
+    """Tokens and cells of a bucket's items to (item shard, stored rows), with item_index instead of keys."""
     _, pieces = element
-    ids = bucket_ids(pieces["ids"])
+    ids = bucket_lookup(pieces["ids"])
     for k, table in enumerate(tables):
-        waiting = ToItemShards(job, table.name, population)
+        buffer = PartBuffer(job, table.name, population)
         for piece in pieces[f"tokens-{k}"]:
-            tokens = load(piece)
-            yield from waiting.add(_with_index(tokens, ids, keep=not table.joined))
-        yield from waiting.flush()
-    places = [ToItemShards(job, f"item/{name}", population) for name in large]
+            yield from buffer.add(_with_index(load(piece), ids, keep=not table.joined))
+        yield from buffer.flush()
+    buffers = [PartBuffer(job, f"item/{name}", population) for name in large]
     for piece in pieces["cells"]:
         rows = _with_index(load(piece), ids, keep=False)
         for number in pl.Series(rows["feature"]).unique().to_list():
             mine = rows.filter(pa.array(pl.Series(rows["feature"]) == number))
-            yield from places[number].add(mine)
-    for place in places:
-        yield from place.flush()
+            yield from buffers[number].add(mine)
+    for buffer in buffers:
+        yield from buffer.flush()
 
 
 def _with_index(rows: pa.Table, ids: Lookup, *, keep: bool) -> pa.Table:
-    """Rows with item_index instead of the key OWNER; with `keep` the key stays, as item_id."""
+    """Replace the key OWNER by item_index; with `keep` the key stays, as item_id."""
     index = ids.find(pl.Series(rows[OWNER]).cast(pl.String))
     assert index.null_count() == 0, "an item without an id"
     owner = rows[OWNER].cast(pa.string())
@@ -55,27 +54,23 @@ def _with_index(rows: pa.Table, ids: Lookup, *, keep: bool) -> pa.Table:
 def place_cells(
     job: Job, large: Sequence[str], cells: pa.Table, population: int
 ) -> Iterator[tuple[int, TableRef]]:
-    """Cells with ids, whose owners are item indexes, to parts of item shards."""
+    """Values with ids, whose owners are item indexes, to (item shard, stored rows)."""
     if len(cells) == 0:
         return
     name = large[cells["feature"][0].as_py()]
     names = ["item_index" if n == OWNER else n for n in cells.column_names]
-    place = ToItemShards(job, f"item/{name}", population)
-    yield from place.add(cells.rename_columns(names))
-    yield from place.flush()
+    buffer = PartBuffer(job, f"item/{name}", population)
+    yield from buffer.add(cells.rename_columns(names))
+    yield from buffer.flush()
 
 
-def looked_up(
+def item_cells(
     feature: CategoricalFeature, pieces: Iterable[pa.Table], low: int, high: int
-) -> tuple[pa.Array, int]:
-    """The ids of the items low .. high - 1, by their long form.
-
-    Returns:
-        A token column, and how many of the items hold a value outside of the vocabulary.
-    """
-    owners = pl.DataFrame({OWNER: pl.int_range(low, high, eager=True)})
-    frames = [as_frame(p).rename({"item_index": OWNER}) for p in pieces]
-    return cells(feature, frames, owners[OWNER])
+) -> EncodedColumn:
+    """The cells of the items low .. high - 1, from their values with ids."""
+    names = {"item_index": OWNER}
+    renamed = (p.rename_columns([names.get(n, n) for n in p.column_names]) for p in pieces)
+    return cells(feature, renamed, pl.int_range(low, high, eager=True))
 
 
 def place_users(
@@ -83,46 +78,48 @@ def place_users(
     large: Sequence[CategoricalFeature],
     element: tuple[BucketKey, dict[str, Iterable[Any]]],
 ) -> Iterator[Any]:
-    """A bucket's users, their tokens and the cells of their large features, to tables of user and all tokens."""
+    """Tokens of a bucket's users and the values of their large features to tables of user and all tokens."""
     _, pieces = element
-    long = pl.concat([pl.DataFrame(schema=WITH_IDS), *(as_frame(load(p)) for p in pieces["cells"])])
-    by_feature = [long.filter(pl.col("feature") == k) for k in range(len(large))]
+    frames = [as_frame(load(p)) for p in pieces["cells"]]
+    values = pl.concat([pl.DataFrame(schema=WITH_IDS), *frames])
+    by_feature = [values.filter(pl.col("feature") == k) for k in range(len(large))]
     for piece in pieces["tokens"]:
         tokens = load(piece)
         users = pl.Series(tokens["user"]).cast(pl.String).alias(OWNER)
         columns = {f"user_{f.name}": None for f in table.features}
         for feature, rows in zip(large, by_feature, strict=True):
             mine = rows.join(users.to_frame(), on=OWNER, how="semi")
-            column, oov = cells(feature, [mine], users)
-            columns[f"user_{feature.name}"] = column
-            yield report_count(f"user/{feature.name}.oov", oov)
-            yield report_count(f"user/{feature.name}.missing", missing_rows(column))
+            encoded = cells(feature, [mine.to_arrow()], users)
+            columns[f"user_{feature.name}"] = encoded.tokens
+            yield report_count(f"user/{feature.name}.oov", encoded.oov_rows)
+            yield report_count(f"user/{feature.name}.missing", missing_rows(encoded.tokens))
         whole = [tokens[n] if c is None else c for n, c in columns.items()]
         yield pa.table([tokens["user"], *whole], names=["user", *columns])
 
 
 PART_BYTES = 64 * 2**20
+"""Bytes of buffered rows that are written to one file."""
 
 
-class ToItemShards:
-    """Tables with a column item_index until there are enough for a file; then (item shard, part)."""
+class PartBuffer:
+    """Buffers tables with a column item_index, and stores them by item shard: (item shard, stored rows)."""
 
     def __init__(self, job: Job, name: str, population: int) -> None:
-        """Wait for parts of one table of the job."""
+        """Buffer rows of one table of the job."""
         self.job, self.name, self.population = job, name, population
-        self.waiting: list[pa.Table] = []
+        self.tables: list[pa.Table] = []
         self.bytes = 0
 
     def add(self, table: pa.Table) -> Iterator[tuple[int, TableRef]]:
         """Add rows."""
-        self.waiting.append(table)
+        self.tables.append(table)
         self.bytes += table.nbytes
         if self.bytes >= PART_BYTES:
             yield from self.flush()
 
     def flush(self) -> Iterator[tuple[int, TableRef]]:
-        """Write what waits, a batch a shard."""
-        tables, self.waiting, self.bytes = self.waiting, [], 0
+        """Store the buffered rows, one record batch per shard."""
+        tables, self.tables, self.bytes = self.tables, [], 0
         if not tables:
             return
         whole = pa.concat_tables(tables).combine_chunks()
@@ -141,5 +138,5 @@ class ToItemShards:
 
 
 def item_cuts(population: int, shards: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Where item shards begin, by position: [shards + 1]; sizes differ by one at most."""
+    """The first position of each item shard, and the end: [shards + 1]. Sizes differ by one at most."""
     return population * np.arange(shards + 1, dtype=np.int64) // shards

@@ -1,4 +1,4 @@
-"""Wiring of `place`."""
+"""The wiring of `place`: tokens and cells meet by bucket of their item or user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from heterrec_schemas.feature_spec import CategoricalFeature
 
 @dataclass(eq=False, kw_only=True)
 class PlaceByItem(Composite):
-    """Cells with ids, and the tokens of each table where the items' ids are not at hand, to parts of item shards.
+    """Values with ids, and the tokens of each table where the items' ids are not in memory, to parts of item shards.
 
     Attributes:
         job: the build.
         tables: the catalogue's tables.
-        large: the names of its large features.
-        population: how many items there are.
-        index: ((items, bucket), part) of keys and ids; None where cells name their item by its index.
+        large: names of the large features.
+        population: number of items.
+        index: ((items, bucket), stored table of key and id); None where values name their item by its index.
         tokens: (items, tokens) by table, with keys as OWNER.
     """
 
@@ -39,7 +39,7 @@ class PlaceByItem(Composite):
     tokens: dict[str, PCollection]
 
     def expand(self, cells: PCollection) -> PCollection:
-        """Join by key where need be, then cut by shard."""
+        """Join by key where necessary, then cut by shard."""
         population, kind = (AsSingleton(self.population),), tuple[int, TableRef]
         if self.index is None:
             return cells | "place cells" >> Step(
@@ -68,7 +68,7 @@ class PlaceByItem(Composite):
 
 @dataclass(eq=False, kw_only=True)
 class PlaceByUser(Composite):
-    """Users' tokens, and the cells of their large features, to whole tokens."""
+    """Users' tokens, and the values of their large features, to tables of all tokens."""
 
     job: Job
     table: TableJob

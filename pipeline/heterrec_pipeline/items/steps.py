@@ -1,4 +1,4 @@
-"""The catalogue's wiring: keys, fit, encode, write. Each transform is one arrow of the flow."""
+"""The wiring of the catalogue: keys, fits, tokens, shards."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,37 +6,33 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsDict, AsSingleton, PCollection
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.fitting.steps import Fit, Fits
 from heterrec_pipeline.interactions.read import read_log
-from heterrec_pipeline.items.encode import TOKENS, encode_item_split
+from heterrec_pipeline.items.encode import TOKENS, encode_items
 from heterrec_pipeline.items.from_log import aggregate_columns, aggregate_items, derived, to_items
 from heterrec_pipeline.items.place_steps import PlaceByItem
 from heterrec_pipeline.items.write import write_item_shard
 from heterrec_pipeline.job import ITEMS, Job, TableJob
-from heterrec_pipeline.keys.one_table import KeyRules
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.steps import KeysByBucket, NumberedKeys, RowFilter
+from heterrec_pipeline.keys.steps import Keys, RowFilter
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.cell_steps import LookUpCells
 from heterrec_pipeline.vocabularies.cells import CELLS, large_features
-from heterrec_pipeline.vocabularies.steps import NumberValues, key_rules
-from heterrec_pipeline.vocabularies.write import write_item_vocabulary
+from heterrec_pipeline.vocabularies.steps import STORED, Numbered, NumberValues, key_rules
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
 from heterrec_pipeline.wiring.step import ByShard, Composite, Step, ValueKinds, nothing, of_type
 
+PAIR = tuple[str, pa.Table]
+
 
 class CatalogueOutput(NamedTuple):
-    """What the log's half needs of the catalogue: the index, the fitted features, the item shards.
-
-    The index is one table; of a large catalogue ((items, bucket), part).
-    """
+    """Inputs of the log's half: ((items, bucket), stored table of key and id), fitted features, item shards."""
 
     index: PCollection
     fitted: PCollection
@@ -44,7 +40,7 @@ class CatalogueOutput(NamedTuple):
 
 
 class EncodedTable(NamedTuple):
-    """What encoding a table gives: see `encode_item_split`."""
+    """The outputs of `encode_items`."""
 
     parts: PCollection
     tokens: PCollection
@@ -58,137 +54,101 @@ class Catalogue(Composite):
     job: Job
     ledger: Ledger
     kinds: PCollection | None = None
-    """Given when the items come out of the log."""
+    """Kinds of keys and values; given when the items are made from the log."""
 
     def expand(self, splits: PCollection) -> CatalogueOutput:
-        """Keys, then fits and tokens of every table, then shards."""
+        """Keys, fits and tokens of every table, then shards."""
         job, ledger = self.job, self.ledger
         main = job.items if self.kinds is None else derived(job.items)
         tables = (main, *job.joins)
-        by_table = {main.name: splits} | {t.name: self._listed(splits, t) for t in job.joins}
-        if job.sizes.is_large(ITEMS):
-            index, kinds, rows = self._keys_by_bucket(by_table, tables)
-        else:
-            index, kinds, rows = self._keys(by_table, tables)
-        large = large_features(job, tables)
-        fits, done = [], {}
-        for table in tables:
-            fit, done[table.name] = self._tokens(table, by_table[table.name], rows[table.name])
-            fits.append(fit)
-        fitted = tuple(f.fitted for f in fits) | "all fitted" >> beam.Flatten()
-        fitted = of_type(fitted, tuple[str, Fitted])
-        parts = tuple(d.parts for d in done.values())
-        population = rows[main.name].population
-        if large or job.sizes.is_large(ITEMS):
-            cells = of_type(
-                tuple(d.cells for d in done.values()) | "all cells" >> beam.Flatten(),
-                tuple[str, pa.Table],
-            )
-            ids = tuple(f.index for f in fits) | "all ids" >> beam.Flatten()
-            if large:
-                cells = cells | "look up" >> LookUpCells(
-                    job=job, side="item", large=large, index=ids
-                )
-            else:
-                cells = nothing(splits.pipeline, "no cells", pa.Table)
-            placed = cells | "place" >> PlaceByItem(
-                job=job,
-                tables=tables,
-                large=[f.name for f in large],
-                population=population,
-                index=index if job.sizes.is_large(ITEMS) else None,
-                tokens={name: d.tokens for name, d in done.items()},
-            )
-            parts = (*parts, placed)
+        by_table = {main.name: splits} | {
+            t.name: splits.pipeline | f"list {t.name}" >> ListSplits(files=t.files)
+            for t in job.joins
+        }
+        keyed = by_table | "keys" >> Keys(job=job, tables=tables, ledger=ledger, kinds=self.kinds)
+        index = keyed.keys | "number keys" >> NumberValues(
+            job=job, rules={ITEMS: key_rules(job, main)}, kinds=keyed.kinds, ledger=ledger
+        )
+        fits = by_table | "fit" >> Fit(
+            job=job, tables=tables, rows=keyed.rows, ledger=ledger, kinds=self.kinds
+        )
+        encoded = {
+            t.name: self._encode(t, by_table[t.name], keyed.rows, fits, index) for t in tables
+        }
         files = (
-            parts
+            self._parts(tables, encoded, keyed.rows, fits, index)
             | "all parts" >> beam.Flatten()
             | "write items"
-            >> WriteItems(job=job, population=population, fitted=fitted, kinds=kinds, ledger=ledger)
-        )
-        return CatalogueOutput(index, fitted, files)
-
-    def _keys(
-        self, splits: dict[str, PCollection], tables: tuple[TableJob, ...]
-    ) -> tuple[PCollection, PCollection, dict[str, RowFilter]]:
-        """The index as one table, written; the kinds of its keys; by table, which rows count."""
-        job, ledger, main = self.job, self.ledger, tables[0]
-        layout = job.spec.items.catalogue_vocabulary
-        keyed = splits[main.name] | "item keys" >> NumberedKeys(
-            job=job,
-            table=main,
-            rules=KeyRules(layout.oov_buckets, layout.shards),
-            ledger=ledger,
-            kinds=self.kinds,
-        )
-        keyed.index | "write item vocabulary" >> Step(
-            fn=partial(write_item_vocabulary, job),
-            ledger=ledger,
-            side_inputs=(AsDict(keyed.kinds),),
-        )
-        rows = {main.name: keyed.rows(keyed.losers)}
-        for table in tables[1:]:
-            its = splits[table.name] | f"{table.name} keys" >> NumberedKeys(
-                job=job, table=table, rules=None, ledger=ledger
+            >> WriteItems(
+                job=job,
+                population=keyed.rows.population,
+                fitted=fits.fitted,
+                kinds=keyed.kinds,
+                ledger=ledger,
             )
-            rows[table.name] = keyed.rows(its.losers)
-        return keyed.index, keyed.kinds, rows
-
-    def _keys_by_bucket(
-        self, splits: dict[str, PCollection], tables: tuple[TableJob, ...]
-    ) -> tuple[PCollection, PCollection, dict[str, RowFilter]]:
-        """The same, but the index by bucket."""
-        job, ledger = self.job, self.ledger
-        rules = key_rules(job, tables[0])
-        keyed = splits | "item keys" >> KeysByBucket(
-            job=job,
-            name=ITEMS,
-            tables=tables,
-            rules=rules,
-            buckets=rules.buckets,
-            ledger=ledger,
-            kinds=self.kinds,
         )
-        numbered = keyed.counted | "number keys" >> NumberValues(
-            job=job, rules={ITEMS: rules}, kinds=keyed.kinds, ledger=ledger
-        )
-        return numbered.index, keyed.kinds, {t.name: keyed.rows for t in tables}
+        of_items = index.by_bucket if job.sizes.is_large(ITEMS) else index.in_memory
+        return CatalogueOutput(of_items, fits.fitted, files)
 
-    def _tokens(
-        self, table: TableJob, splits: PCollection, rows: RowFilter
-    ) -> tuple[Fits, EncodedTable]:
-        """Fit and encode one table."""
-        job, ledger = self.job, self.ledger
+    def _encode(
+        self,
+        table: TableJob,
+        splits: PCollection,
+        rows: RowFilter,
+        fits: Fits,
+        index: Numbered,
+    ) -> EncodedTable:
+        """Encode one table."""
+        job = self.job
         from_log = self.kinds is not None and not table.joined
-        fits = splits | f"fit {table.name}" >> Fit(
-            job=job,
-            table=table,
-            rows=rows,
-            ledger=ledger,
-            kinds=self.kinds if from_log else None,
-        )
         large = [f.name for f in large_features(job, job.item_tables)]
-        pair = tuple[str, pa.Table]
+        ids = (index.in_memory, fits.ids.in_memory) | f"ids of {table.name}" >> beam.Flatten()
         encoded = splits | f"encode {table.name}" >> Step(
-            fn=partial(
-                encode_item_split, job, table, report=not from_log, known=rows.known, large=large
-            ),
-            ledger=ledger,
-            side_inputs=(*rows.sides, AsDict(fits.fitted)),
+            fn=partial(encode_items, job, table, report=not from_log, large=large),
+            ledger=self.ledger,
+            side_inputs=(*rows.side_inputs, AsDict(fits.fitted), AsIter(of_type(ids, STORED))),
             tags=(TOKENS, CELLS),
-            tag_kinds={TOKENS: pair, CELLS: pair},
+            tag_kinds={TOKENS: PAIR, CELLS: PAIR},
             kind=tuple[int, TableRef],
             spread=True,
         )
-        return fits, EncodedTable(*encoded)
+        return EncodedTable(*encoded)
 
-    def _listed(self, splits: PCollection, table: TableJob) -> PCollection:
-        return splits.pipeline | f"list {table.name}" >> ListSplits(files=table.files)
+    def _parts(
+        self,
+        tables: tuple[TableJob, ...],
+        encoded: dict[str, EncodedTable],
+        rows: RowFilter,
+        fits: Fits,
+        index: Numbered,
+    ) -> tuple[PCollection, ...]:
+        """(item shard, stored rows): those encoded in place, and those placed by bucket."""
+        job = self.job
+        parts = tuple(e.parts for e in encoded.values())
+        large, by_key = large_features(job, tables), job.sizes.is_large(ITEMS)
+        if not large and not by_key:
+            return parts
+        if large:
+            every = tuple(e.cells for e in encoded.values()) | "all cells" >> beam.Flatten()
+            cells = of_type(every, PAIR) | "look up" >> LookUpCells(
+                job=job, side="item", large=large, index=fits.ids.by_bucket
+            )
+        else:
+            cells = nothing(index.by_bucket.pipeline, "no cells", pa.Table)
+        placed = cells | "place" >> PlaceByItem(
+            job=job,
+            tables=tables,
+            large=[f.name for f in large],
+            population=rows.population,
+            index=index.by_bucket if by_key else None,
+            tokens={name: e.tokens for name, e in encoded.items()},
+        )
+        return (*parts, placed)
 
 
 @dataclass(eq=False, kw_only=True)
 class WriteItems(Composite):
-    """Parts of tokens to item shards; every shard is written, empty ones too."""
+    """Parts of tokens to item shards; every shard is written, including empty ones."""
 
     job: Job
     population: PCollection
@@ -225,13 +185,13 @@ class FromLog(NamedTuple):
 
 @dataclass(eq=False, kw_only=True)
 class ItemsFromLog(Composite):
-    """Splits of a denormalised log to splits of item rows: the log's second shuffle, by item."""
+    """Splits of a denormalised log to splits of item rows, by a second shuffle of the log, by item."""
 
     job: Job
     ledger: Ledger
 
     def expand(self, splits: PCollection) -> FromLog:
-        """Read again, group by item, aggregate."""
+        """Read the log again, group by item, aggregate."""
         job = self.job
         rows = splits | "read again" >> Step(
             fn=partial(read_log, aggregate_columns(job.spec, job.items), report=False), spread=True

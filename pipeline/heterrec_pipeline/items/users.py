@@ -1,4 +1,4 @@
-"""Wiring of the user table."""
+"""The wiring of the user table."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsDict, PCollection
+from apache_beam.pvalue import AsDict, AsIter, PCollection
 
 from heterrec_pipeline.fitting.steps import Fit
-from heterrec_pipeline.items.encode import encode_user_split
+from heterrec_pipeline.items.encode import encode_users
 from heterrec_pipeline.items.place_steps import PlaceByUser
-from heterrec_pipeline.job import USERS, Job, TableJob
-from heterrec_pipeline.keys.steps import Keyed, KeysByBucket, NumberedKeys, RowFilter
+from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.keys.steps import Keys
 from heterrec_pipeline.vocabularies.cell_steps import LookUpCells
 from heterrec_pipeline.vocabularies.cells import CELLS, large_features
 from heterrec_pipeline.wiring.reports import Ledger
@@ -29,7 +29,7 @@ class UsersOutput(NamedTuple):
 
 @dataclass(eq=False, kw_only=True)
 class UserFeatures(Composite):
-    """The table of users to their tokens; nothing when the spec declares none."""
+    """The table of users to their tokens."""
 
     job: Job
     table: TableJob
@@ -39,40 +39,28 @@ class UserFeatures(Composite):
         """Keys, fits, tokens."""
         job, table, ledger = self.job, self.table, self.ledger
         splits = root | "list" >> ListSplits(files=table.files)
-        rows = self._rows(splits)
-        fits = splits | "fit" >> Fit(job=job, table=table, rows=rows, ledger=ledger)
+        rows = ({table.name: splits} | "keys" >> Keys(job=job, tables=(table,), ledger=ledger)).rows
+        fits = {table.name: splits} | "fit" >> Fit(
+            job=job, tables=(table,), rows=rows, ledger=ledger
+        )
         large = large_features(job, (table,))
         tokens, cells = splits | "encode" >> Step(
-            fn=partial(encode_user_split, table, known=rows.known, large=[f.name for f in large]),
+            fn=partial(encode_users, table, large=[f.name for f in large]),
             ledger=ledger,
-            side_inputs=(*rows.sides, AsDict(fits.fitted)),
+            side_inputs=(
+                AsDict(rows.excluded),
+                AsDict(fits.fitted),
+                AsIter(fits.ids.in_memory),
+            ),
             tags=(CELLS,),
             tag_kinds={CELLS: tuple[str, pa.Table]},
             spread=True,
         )
         if large:
-            found = cells | "look up" >> LookUpCells(
-                job=job, side="user", large=large, index=fits.index
+            joined = cells | "look up" >> LookUpCells(
+                job=job, side="user", large=large, index=fits.ids.by_bucket
             )
             tokens = tokens | "place" >> PlaceByUser(
-                job=job, table=table, large=large, ledger=ledger, cells=found
+                job=job, table=table, large=large, ledger=ledger, cells=joined
             )
         return UsersOutput(tokens, fits.fitted)
-
-    def _rows(self, splits: PCollection) -> RowFilter:
-        """Which rows count."""
-        job, table, ledger = self.job, self.table, self.ledger
-        if not job.sizes.is_large(USERS):
-            keyed: Keyed = splits | "keys" >> NumberedKeys(
-                job=job, table=table, rules=None, ledger=ledger
-            )
-            return keyed.rows(keyed.losers)
-        by_bucket = {table.name: splits} | "keys" >> KeysByBucket(
-            job=job,
-            name=USERS,
-            tables=(table,),
-            rules=None,
-            buckets=job.sizes.buckets(USERS, None),
-            ledger=ledger,
-        )
-        return RowFilter(*by_bucket.rows)

@@ -1,4 +1,4 @@
-"""Write what the catalogue became: item shards, vocabularies, boundaries, quantizers."""
+"""Write item shards."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.fitted import Fitted, feature_entry, missing_token
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.files.shards import write_shard
-from heterrec_pipeline.items.place import item_cuts, looked_up
+from heterrec_pipeline.items.place import item_cells, item_cuts
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.vocabularies.cells import large_features
 from heterrec_pipeline.wiring.reports import report_count, report_file
@@ -27,7 +27,7 @@ def write_item_shard(
     fitted: dict[str, Fitted],
     seen: dict[str, int],
 ) -> Iterator[Any]:
-    """All parts of an item shard to its Parquet file."""
+    """Write all parts of an item shard to its Parquet file."""
     shard, parts = element
     spec = job.spec
     shards = spec.output.item_shards
@@ -39,8 +39,9 @@ def write_item_shard(
     columns = {}
     for large in large_features(job, job.item_tables):
         values = [load(p) for p in sorted(mine) if p.table == f"item/{large.name}"]
-        columns[large.name], oov = looked_up(large, values, int(low), int(high))
-        yield report_count(f"item/{large.name}.oov", oov)
+        encoded = item_cells(large, values, int(low), int(high))
+        columns[large.name] = encoded.tokens
+        yield report_count(f"item/{large.name}.oov", encoded.oov_rows)
     table = assemble_items(job, mine, int(low), int(high), schema, columns)
     for feature in spec.items.features:
         missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
@@ -61,9 +62,15 @@ def assemble_items(
     schema: pa.Schema,
     done: dict[str, pa.Array],
 ) -> pa.Table:
-    """The rows low .. high - 1 of the item table: one a catalogue item, joined tables' tokens beside its own.
+    """The rows low .. high - 1 of the item table: one per item, with the tokens of all tables.
 
-    Columns that are `done` already are taken as they are.
+    Args:
+        job: the build.
+        parts: stored tokens of these items.
+        low: the first item_index.
+        high: the last item_index + 1.
+        schema: schema of the shard.
+        done: columns that are complete already.
     """
     columns: dict[str, pa.ChunkedArray] = {"item_index": pa.array(np.arange(low, high)), **done}
     for table in job.item_tables:

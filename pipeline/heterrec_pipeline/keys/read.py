@@ -1,4 +1,4 @@
-"""Keys of a feature table: read, numbered, and the rows of a key that stands more than once resolved."""
+"""Read the keys of a feature table."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,23 +9,24 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import cell_text
 from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import one_chunk, read_split
-from heterrec_pipeline.vocabularies.number import WHY
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import Seen, column_text
 
 SEEN = "seen"
+UNUSABLE = "unusable"
 
 
 def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
-    """The texts of a key column.
+    """The texts of a key column, and the kinds of its values.
 
     Raises:
-        SchemaMismatchError: a type that is no key, or floats with fractions.
+        SchemaMismatchError: the type cannot be a key, or floats have fractions.
     """
     text, seen = column_text(column, name)
     if seen & Seen.FRACTION:
@@ -39,34 +40,51 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
     return text, seen
 
 
-def read_key_splits(
-    table: TableJob, split: Split, *, from_log: bool = False, place: bool = False
-) -> Iterator[Any]:
-    """Splits to tables of one text column, key; rows without a key are set aside."""
+def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedCell]:
+    """The rejects of the rows of a batch that are malformed, end early, or have no key; one entry per row.
+
+    Args:
+        batch: n rows.
+        key: the key column.
+        text: [n] the keys as text.
+    """
+    bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in (*batch.bad, *batch.short)]
+    short = {b.row for b in batch.short}
+    for k in text.is_null().arg_true().to_list():
+        row = int(batch.rows[k])
+        if row not in short:
+            bad.append((row, key, Reason.MISSING_KEY, cell_text(batch.table[key][k].as_py())))
+    return bad
+
+
+def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Iterator[Any]:
+    """Read the keys of a split, and reject rows without one.
+
+    Args:
+        table: the feature table.
+        split: a piece of it.
+        from_log: whether the rows are made from the log, where the kinds of keys were recorded already.
+
+    Yields:
+        Tables of key (text), split and row (int64). Tagged `SEEN`: (table, kinds of keys). Tagged `UNUSABLE`: an example
+        of a rejected row, per batch without a key.
+    """
     name, key = table.name, table.key
     for batch in prefetched(read_split(split, [key])):
-        text, seen = key_text(one_chunk(batch.table, key), key, split.file.name)
+        text, seen = key_text(batch.table[key], key, split.file.name)
         missing = text.is_null()
-        rows = pl.Series(batch.rows)
-        odd = (*batch.bad, *batch.short)
-        bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in odd]
-        short = {b.row for b in batch.short}
-        for k in missing.arg_true().to_list():
-            if int(rows[k]) not in short:
-                raw = cell_text(batch.table[key][k].as_py())
-                bad.append((int(rows[k]), key, Reason.MISSING_KEY, raw))
+        bad = unusable_rows(batch, key, text)
         yield from report_rejects(name, split.file.name, bad)
         yield report_count(f"{name}.rows", len(text) + len(batch.bad))
         yield report_count(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
         if not from_log:
             yield TaggedOutput(SEEN, (name, int(seen)))
-        columns = {"key": text}
-        if place:
-            columns["split"] = pl.repeat(split.number, len(text), dtype=pl.Int64, eager=True)
-            columns["row"] = rows
-        kept = pl.DataFrame(columns).filter(~missing).to_arrow()
-        if len(kept) == 0 and bad:
-            row, _, reason, value = bad[0]
-            why = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
-            kept = kept.replace_schema_metadata({WHY: why.encode()})
-        yield kept
+        if missing.all():
+            if bad:
+                row, _, reason, value = bad[0]
+                example = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
+                yield TaggedOutput(UNUSABLE, example)
+            continue
+        number = pl.repeat(split.number, len(text), dtype=pl.Int64, eager=True)
+        keys = pl.DataFrame({"key": text, "split": number, "row": pl.Series(batch.rows)})
+        yield keys.filter(~missing).to_arrow()

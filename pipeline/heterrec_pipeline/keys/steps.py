@@ -1,4 +1,4 @@
-"""The keys' wiring: as one table that goes to every worker, or by bucket."""
+"""The wiring of keys: read, found by bucket, rows of repeated keys resolved."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,220 +6,160 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsDict, AsSingleton, PCollection
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from heterrec_pipeline.files.parts import TableRef, row_count
+from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.duplicates import (
-    KEPT,
-    LEFT_OUT,
-    REPEATED_ROWS,
-    check_kept,
-    choose_in_bucket,
-    find_keys_in_bucket,
-    read_again,
-    store_left_out,
-)
-from heterrec_pipeline.keys.one_table import (
+    EXCLUDED,
     REPEATED,
-    KeyRules,
     choose_rows,
-    number_key_table,
+    find_keys,
     read_repeated,
+    store_excluded,
 )
-from heterrec_pipeline.keys.read import SEEN, read_key_splits
-from heterrec_pipeline.keys.row_filter import ExcludedRows, KeyIndex
+from heterrec_pipeline.keys.read import SEEN, UNUSABLE, read_keys
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.vocabularies.layout import Rules
-from heterrec_pipeline.vocabularies.number import FIGURES_TAG
-from heterrec_pipeline.vocabularies.steps import Counted
+from heterrec_pipeline.vocabularies.count import FIGURES_TAG
+from heterrec_pipeline.vocabularies.layout import Layout, Rules
+from heterrec_pipeline.vocabularies.number import lay_out_keys
+from heterrec_pipeline.vocabularies.steps import STORED, LaidOut, key_rules
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
-from heterrec_pipeline.wiring.exchange import ByReference, Exchange
+from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, ValueKinds, of_type
 
+ROWS = tuple[BucketKey, pa.Table]
+
 
 class RowFilter(NamedTuple):
-    """How a reading learns which rows count.
+    """The kept rows of a side's tables.
 
     Attributes:
-        known: what it makes of its two side inputs: `KeyIndex` or `ExcludedRows`.
-        sides: the side inputs.
-        population: how many keys the side has.
+        population: number of keys.
+        excluded: ((table, split), stored numbers of rows that do not count).
     """
 
-    known: type[KeyIndex | ExcludedRows]
-    sides: tuple[Any, Any]
     population: PCollection
+    excluded: PCollection
+
+    @property
+    def side_inputs(self) -> tuple[Any, Any]:
+        """Population and `ExcludedRows`."""
+        return AsSingleton(self.population), AsDict(self.excluded)
 
 
-class Keyed(NamedTuple):
-    """A table's kept keys: index (key, id, shard), how many, the rows that lost, and the kinds of its keys."""
-
-    index: PCollection
-    population: PCollection
-    losers: PCollection
-    kinds: PCollection
-
-    def rows(self, losers: PCollection) -> RowFilter:
-        """The rows of a table that count, by this index and the table's own losers."""
-        return RowFilter(KeyIndex, (AsSingleton(self.index), AsSingleton(losers)), self.population)
-
-
-@dataclass(eq=False, kw_only=True)
-class NumberedKeys(Composite):
-    """Splits of a table to its keys: read, numbered, repeated ones resolved."""
-
-    job: Job
-    table: TableJob
-    rules: KeyRules | None
-    ledger: Ledger
-    kinds: PCollection | None = None
-    """Given for rows out of the log, whose keys were seen there."""
-
-    def expand(self, splits: PCollection) -> Keyed:
-        """Read, number, resolve."""
-        table, ledger = self.table, self.ledger
-        texts, seen = splits | "read" >> Step(
-            fn=partial(read_key_splits, table, from_log=self.kinds is not None),
-            ledger=ledger,
-            tags=(SEEN,),
-            spread=True,
-        )
-        kinds = self.kinds or (seen | "kinds" >> ValueKinds())
-        index, repeated = texts | "number" >> AllToOne(
-            fn=partial(number_key_table, table, self.rules),
-            ledger=ledger,
-            side_inputs=(AsDict(kinds),),
-            tags=(REPEATED,),
-        )
-        twice = of_type(repeated, pa.Table) | "keep repeated" >> ByReference(
-            job=self.job, stem="repeated"
-        )
-        rows = splits | "read repeated" >> Step(
-            fn=partial(read_repeated, table), side_inputs=(AsSingleton(twice),), spread=True
-        )
-        losers = rows | "choose" >> AllToOne(fn=partial(choose_rows, table), ledger=ledger)
-        kept = index | "keep index" >> ByReference(job=self.job, stem="index")
-        return Keyed(
-            kept,
-            of_type(kept | "how many" >> beam.Map(row_count), int),
-            losers | "keep losers" >> ByReference(job=self.job, stem="losers"),
-            kinds,
-        )
-
-
-class KeyedByBucket(NamedTuple):
-    """The keys of a side that no worker holds: which rows count, sorted buckets of keys, and the kinds of keys."""
+class KeysOutput(NamedTuple):
+    """The kept rows of a side, its keys in sorted buckets with their layout, and (vocabulary, kinds of keys)."""
 
     rows: RowFilter
-    counted: Counted
+    keys: LaidOut
     kinds: PCollection
 
 
-def _numbered(split: Split, table: str) -> tuple[BucketKey, Split]:
+def _by_number(split: Split, table: str) -> tuple[BucketKey, Split]:
     return (table, split.number), split
 
 
+def _population(element: tuple[str, Layout]) -> int:
+    return element[1].distinct
+
+
 @dataclass(eq=False, kw_only=True)
-class KeysByBucket(Composite):
-    """Splits by table to the keys of a side: rows meet by bucket of their key, and those that do not count are listed.
+class Keys(Composite):
+    """Splits by table to the keys of a side.
 
     Attributes:
         job: the build.
-        name: the vocabulary, items or users.
-        tables: the side's tables; the keys of the first are those that count.
-        rules: how keys get ids; None for a side whose keys need none.
-        buckets: how many.
+        tables: the side's tables; the keys of the first are the side's keys.
         ledger: takes the reports.
-        kinds: given for rows out of the log, whose keys were seen there.
+        kinds: given for rows made from the log, where the kinds of keys were recorded.
     """
 
     job: Job
-    name: str
     tables: tuple[TableJob, ...]
-    rules: Rules | None
-    buckets: int
     ledger: Ledger
     kinds: PCollection | None = None
 
-    def expand(self, splits: dict[str, PCollection]) -> KeyedByBucket:
-        """Read, exchange, look at each bucket, resolve repeated keys."""
-        pieces, kinds = self._read(splits)
-        pair = tuple[BucketKey, pa.Table]
-        found, left, twice, kept, figures = (
+    def expand(self, splits: dict[str, PCollection]) -> KeysOutput:
+        """Read, exchange by key, find the keys of each bucket, resolve repeated ones."""
+        rules = key_rules(self.job, self.tables[0])
+        pieces, kinds, unusable = self._read(splits, rules)
+        buckets, unknown, repeated, figures = (
             pieces
             | "by key" >> Exchange(job=self.job, key=BucketKey)
             | "find"
             >> Step(
-                fn=partial(find_keys_in_bucket, self.job, self.tables, self.rules),
+                fn=partial(find_keys, self.job, self.tables, rules),
                 ledger=self.ledger,
                 side_inputs=(AsDict(kinds),),
-                tags=(LEFT_OUT, REPEATED_ROWS, KEPT, FIGURES_TAG),
-                tag_kinds={LEFT_OUT: pair, REPEATED_ROWS: pair, KEPT: int, FIGURES_TAG: pa.Table},
-                kind=tuple[BucketKey, TableRef],
+                tags=(EXCLUDED, REPEATED, FIGURES_TAG),
+                tag_kinds={EXCLUDED: ROWS, REPEATED: ROWS, FIGURES_TAG: pa.Table},
+                kind=STORED,
             )
         )
-        population = (
-            kept
-            | "add up" >> beam.CombineGlobally(sum)
-            | "check" >> Step(fn=partial(check_kept, self.tables[0]), kind=int)
+        layouts = figures | "lay out" >> AllToOne(
+            fn=partial(lay_out_keys, rules),
+            side_inputs=(AsIter(unusable),),
+            kind=tuple[str, Layout],
         )
-        lost = self._lost(splits, twice)
-        left_out = (
-            {"rows": of_type((left, lost) | "all left out" >> beam.Flatten(), pair)}
+        population = layouts | "population" >> beam.Map(_population)
+        duplicates = self._duplicates(splits, repeated, rules.buckets)
+        excluded = (
+            {"rows": of_type((unknown, duplicates) | "all excluded" >> beam.Flatten(), ROWS)}
             | "by split" >> Exchange(job=self.job, key=BucketKey)
-            | "keep left out"
-            >> Step(fn=partial(store_left_out, self.job), kind=tuple[BucketKey, TableRef])
+            | "store excluded"
+            >> Step(fn=partial(store_excluded, self.job), kind=tuple[BucketKey, TableRef])
         )
-        rows = RowFilter(ExcludedRows, (AsSingleton(population), AsDict(left_out)), population)
-        return KeyedByBucket(rows, Counted(found, figures), kinds)
+        rows = RowFilter(of_type(population, int), excluded)
+        return KeysOutput(rows, LaidOut(buckets, layouts), kinds)
 
-    def _read(self, splits: dict[str, PCollection]) -> tuple[dict[str, PCollection], PCollection]:
-        """((vocabulary, bucket), keys and where they stand) by table, and the kinds of the first's keys."""
-        pieces, kinds = {}, self.kinds
+    def _read(
+        self, splits: dict[str, PCollection], rules: Rules
+    ) -> tuple[dict[str, PCollection], PCollection, PCollection]:
+        """By table ((vocabulary, bucket), keys and their rows); the kinds of the first's keys; examples of rejected rows."""
+        pieces, kinds, examples = {}, self.kinds, None
         for k, table in enumerate(self.tables):
-            texts, seen = splits[table.name] | f"read {table.name}" >> Step(
-                fn=partial(
-                    read_key_splits, table, from_log=k == 0 and self.kinds is not None, place=True
-                ),
+            from_log = k == 0 and self.kinds is not None
+            keys, seen, unusable = splits[table.name] | f"read {table.name}" >> Step(
+                fn=partial(read_keys, table, from_log=from_log),
                 ledger=self.ledger,
-                tags=(SEEN,),
+                tags=(SEEN, UNUSABLE),
+                tag_kinds={UNUSABLE: str},
                 spread=True,
             )
             kinds = kinds or (seen | "kinds" >> ValueKinds())
-            pieces[f"keys-{k}"] = texts | f"cut {table.name}" >> CutTables(
-                column="key", buckets={self.name: self.buckets}, name=self.name
+            examples = examples or unusable
+            pieces[f"keys-{k}"] = keys | f"cut {table.name}" >> CutTables(
+                column="key", buckets={rules.name: rules.buckets}, name=rules.name
             )
         assert kinds is not None
-        return pieces, kinds
+        assert examples is not None
+        return pieces, kinds, examples
 
-    def _lost(self, splits: dict[str, PCollection], twice: PCollection) -> PCollection:
-        """((table, split), numbers) of the rows that lost against another of their key."""
+    def _duplicates(
+        self, splits: dict[str, PCollection], repeated: PCollection, buckets: int
+    ) -> PCollection:
+        """((table, split), numbers) of the rows of repeated keys that are not kept."""
         numbered = tuple(
-            splits[t.name] | f"number splits of {t.name}" >> beam.Map(_numbered, t.name)
+            splits[t.name] | f"number splits of {t.name}" >> beam.Map(_by_number, t.name)
             for t in self.tables
         )
         by_number = of_type(numbered | "all splits" >> beam.Flatten(), tuple[BucketKey, Split])
         rows = (
-            {"rows": twice}
+            {"rows": repeated}
             | "repeated by split" >> Exchange(job=self.job, key=BucketKey)
-            | "read again"
+            | "read repeated"
             >> Step(
-                fn=partial(read_again, self.tables),
+                fn=partial(read_repeated, self.tables),
                 side_inputs=(AsDict(by_number),),
                 kind=tuple[str, pa.Table],
             )
             | "cut repeated"
-            >> CutTables(column="key", buckets={t.name: self.buckets for t in self.tables})
+            >> CutTables(column="key", buckets={t.name: buckets for t in self.tables})
         )
         return (
             {"rows": rows}
             | "repeated by key" >> Exchange(job=self.job, key=BucketKey)
-            | "choose"
-            >> Step(
-                fn=partial(choose_in_bucket, self.tables),
-                ledger=self.ledger,
-                kind=tuple[BucketKey, pa.Table],
-            )
+            | "choose" >> Step(fn=partial(choose_rows, self.tables), ledger=self.ledger, kind=ROWS)
         )

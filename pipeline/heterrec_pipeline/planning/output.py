@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from heterrec_pipeline.features.fitted import feature_entry, missing_token
 from heterrec_pipeline.job import ITEMS, Job
-from heterrec_pipeline.keys.row_filter import ID
 from heterrec_pipeline.planning.encoding import parquet_bytes
+from heterrec_pipeline.planning.one_table import ID
 from heterrec_pipeline.planning.survey.features import FeatureSurvey
 from heterrec_pipeline.planning.survey.log import LogSurvey
 from heterrec_pipeline.planning.survey.splits import SplitSurvey

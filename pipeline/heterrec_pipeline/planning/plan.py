@@ -9,7 +9,6 @@ import pyarrow as pa
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.keys.one_table import KeyRules
 from heterrec_pipeline.keys.row_filter import KEY
 from heterrec_pipeline.planning.advice import warnings
 from heterrec_pipeline.planning.counts import (
@@ -21,6 +20,7 @@ from heterrec_pipeline.planning.counts import (
     table_counts,
 )
 from heterrec_pipeline.planning.memory import Memory, memory
+from heterrec_pipeline.planning.one_table import KeyRules
 from heterrec_pipeline.planning.output import Files, Surveys, predicted_files
 from heterrec_pipeline.planning.resources import Shuffle, disk_for_parts, shuffle
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES

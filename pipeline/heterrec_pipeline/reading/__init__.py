@@ -1,1 +1,1 @@
-"""Files to Arrow batches: the list of input files, their splits, and a reader a format."""
+"""Files to Arrow batches: input files, their splits, and one reader per format."""

@@ -1,4 +1,4 @@
-"""What every reader yields: raw columns, the number of each row, and the rows that are no rows or only half ones."""
+"""Batches of rows as all readers yield them: raw columns, row numbers, and malformed rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from heterrec_schemas.rejects import Reason
 
 
 class BadRow(NamedTuple):
-    """A row that is no row, or not a whole one: its number in the file, why, and its text."""
+    """A malformed row: its number in the file, the reason, and its text."""
 
     row: int
     reason: Reason
@@ -23,20 +23,20 @@ class ReadBatch(NamedTuple):
     """Some rows of one file.
 
     Attributes:
-        table: n rows of raw columns.
+        table: n rows of raw columns, each a single array (readers may yield a table; `read_split` converts it).
         rows: [n] int64, each row's number from 0 within its file.
-        bad: rows that are in no table.
-        short: rows of the table that ended early; the cells that they lack are null.
+        bad: malformed rows, which are not in the table.
+        short: rows of the table that end early; their missing cells are null.
     """
 
-    table: pa.Table
+    table: pa.RecordBatch | pa.Table
     rows: npt.NDArray[np.int64]
     bad: list[BadRow]
     short: Sequence[BadRow] = ()
 
 
 def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:
-    """Hold the wanted columns against those of a file.
+    """Check the wanted columns against those of a file.
 
     Raises:
         SchemaMismatchError: the file lacks a wanted column, or has it twice.

@@ -1,4 +1,4 @@
-"""CSV: every cell is text. A row with too many fields is set aside; one with too few lacks its last cells."""
+"""CSV: every cell is text. A row with too many fields is rejected; in one with too few the last cells are null."""
 
 import csv
 import io
@@ -62,7 +62,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
 
 
 class _Ended(io.RawIOBase):
-    """A CSV stream with one more row at its end; who does not meet that row is inside of a quote."""
+    """A CSV stream with an extra last row; a parser that does not find this row is inside a quote."""
 
     MARK = "\x1c\x1f"
 
@@ -81,15 +81,15 @@ class _Ended(io.RawIOBase):
         return got
 
     def without(self, record: pa.RecordBatch) -> pa.RecordBatch:
-        """The record without that row, if it ends with it."""
+        """The record without the extra row, if it ends with it."""
         last = record.num_rows - 1
         return record.slice(0, last) if record.column(0)[last].as_py() == self.MARK else record
 
 
 class _OddRows:
-    """Collects the rows whose count of fields is wrong; the parser drops them.
+    """Collects the rows with a wrong number of fields, which the parser drops.
 
-    The parser reads ahead and calls this object from a thread of its own.
+    The parser reads ahead and calls this object from its own thread.
     """
 
     def __init__(self, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -98,7 +98,7 @@ class _OddRows:
         self.bad: list[BadRow] = []
         self.short: list[BadRow] = []
         self.ahead: list[int] = []
-        """The numbers of odd rows from the next row of the table on: the parser is some blocks ahead."""
+        """The numbers of odd rows from the next row of the table on; the parser is some blocks ahead."""
         self._cells: list[list[str | None]] = []
         self._lock = threading.Lock()
 
@@ -117,7 +117,7 @@ class _OddRows:
         return "skip"
 
     def numbers(self, count: int, first: int) -> tuple[Rows, int]:
-        """The numbers of the table's next `count` rows from `first` on, past the odd ones; the next first."""
+        """The numbers of the table's next `count` rows from `first` on, without the odd ones; then the next first."""
         with self._lock:
             rows = np.arange(first, first + count + len(self.ahead), dtype=np.int64)
             rows = rows[~np.isin(rows, np.array(self.ahead, dtype=np.int64))][:count]
@@ -126,7 +126,7 @@ class _OddRows:
         return rows, following
 
     def take(self, table: pa.Table, rows: Rows) -> ReadBatch:
-        """The batch with the short rows behind it; begins anew."""
+        """The batch with its short rows; resets the collection."""
         with self._lock:
             bad, short, cells = self.bad, self.short, self._cells
             self.bad, self.short, self._cells = [], [], []
@@ -176,6 +176,6 @@ def empty(columns: Sequence[str]) -> pa.Table:
 
 
 def _cells(text: str) -> list[str]:
-    """The fields of one row; the standard library refuses long ones unless it is told their length."""
+    """The fields of one row; the standard library rejects long ones unless its limit is raised."""
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     return next(csv.reader(io.StringIO(text, newline="")), [])

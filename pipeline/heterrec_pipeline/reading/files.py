@@ -1,4 +1,4 @@
-"""The input files of a table, and the pieces of them that workers read."""
+"""The input files of a table, and their splits, which workers read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
 
 SPLIT_BYTES = 128 * 2**20
-"""About how much of a Parquet file one split holds; a text file is one split."""
+"""Approximate bytes of a Parquet file per split; a text file is one split."""
 
 
 @dataclass(frozen=True, order=True)
 class InputFile:
-    """One file: where it is, what messages and rejects call it, its size and how to read it."""
+    """One file: path, name in messages and rejects, size and format."""
 
     path: str
     name: str
@@ -33,7 +33,7 @@ class InputFile:
 
 @dataclass(frozen=True, order=True)
 class Split:
-    """A piece of one file: all of it, or some row groups that begin at a row."""
+    """A piece of one file: the whole file, or some row groups and the number of their first row."""
 
     file: InputFile
     row_groups: tuple[int, ...] | None = None
@@ -41,7 +41,7 @@ class Split:
 
     @property
     def number(self) -> int:
-        """A number of 63 bits by which rows name their split."""
+        """A 63-bit number that identifies the split."""
         return stable_hash(self.file.path, str(self.first_row)) >> 1
 
 
@@ -50,12 +50,12 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
 
     Args:
         source: path, list of paths, or glob.
-        base: the input folder that relative paths start from.
-        where: what a message calls the source, such as `items`.
+        base: the input folder, to which paths are relative.
+        where: name of the source in messages, such as `items`.
 
     Raises:
         DataError: a path or pattern matches no file.
-        SpecError: a file's format cannot be told.
+        SpecError: the format of a file is unknown.
     """
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
@@ -74,13 +74,13 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
 
 
 def _short(path: str, base: str) -> str:
-    """A path relative to the input folder where it lies below it."""
+    """A path relative to the input folder, if it is below it."""
     prefix = base.rstrip("/") + "/"
     return path[len(prefix) :] if path.startswith(prefix) else path
 
 
 def split_file(file: InputFile) -> Iterator[Split]:
-    """Cut a file into splits: Parquet at row groups, text files not at all.
+    """Cut a file into splits: Parquet at row groups; a text file is one split.
 
     Raises:
         DataError: a Parquet file cannot be read.
@@ -107,7 +107,7 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
     """The footer of a Parquet file.
 
     Raises:
-        DataError: it is no Parquet file, or a truncated one.
+        DataError: the file is truncated or not Parquet.
     """
     try:
         with storage.open_arrow(file.path) as handle:
@@ -117,7 +117,7 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
 
 
 def unreadable(file: InputFile, error: object, what: str | None = None) -> DataError:
-    """The error of a file that cannot be read as what it claims to be."""
+    """The error of a file that cannot be read in its format."""
     kind = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines"}[file.format]
     packed = f", {file.compression}" if file.compression else ""
     detail = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""JSON lines: scalars keep their JSON type; a line that is no object is set aside."""
+"""JSON lines: scalars keep their JSON type; a line that is not an object is rejected."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
 
 
 def _cells(line: bytes, columns: Sequence[str], file: InputFile) -> list[Any] | None:
-    """The wanted cells of a line; None when it is no JSON object."""
+    """The wanted cells of a line; None if it is not a JSON object."""
     parsed = parse(line, file)
     if not isinstance(parsed, dict):
         return None
@@ -72,7 +72,7 @@ def _beyond(cell: Any) -> bool:
 
 
 def parse(line: bytes, file: InputFile) -> Any:
-    """One line as Python values; None when it is no JSON.
+    """One line as Python values; None if it is not JSON.
 
     Raises:
         DataError: the line is no UTF-8.
@@ -87,7 +87,7 @@ def _parse_slowly(line: bytes, file: InputFile) -> Any:
     """The standard library also reads NaN, Infinity and integers beyond 64 bits."""
     try:
         value = json.loads(line.decode("utf-8"))
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is not text
     except UnicodeDecodeError as error:
         raise bad_utf8(file) or unreadable(file, error) from None
     except (ValueError, RecursionError):
@@ -100,12 +100,12 @@ def _shown(line: bytes) -> str:
 
 
 def typed(cells: list[Any], column: str, file: str) -> pa.Array:
-    """The narrowest Arrow column that holds the cells exactly; text where they mix.
+    """The narrowest Arrow column that holds the cells exactly; text where types mix.
 
     Whatever the cut into batches, their texts are the same, and so is whether all of them are whole numbers.
     """
     kinds = {type(c) for c in cells if c is not None}
-    if len(kinds) > 1:  # blank text or NaN among others is no value that would make a mix of them
+    if len(kinds) > 1:  # blank text and NaN are missing values, which do not make types mix
         cells = [None if _is_missing(c) else c for c in cells]
         kinds = {type(c) for c in cells if c is not None}
     if dict in kinds:
@@ -131,7 +131,7 @@ def _is_missing(cell: Any) -> bool:
 
 
 def _typed_numbers(cells: list[Any]) -> pa.Array | None:
-    """Integers and floats as float64 or int64; None where neither holds all of them."""
+    """Integers and floats as float64 or int64; None if neither represents all of them exactly."""
     present = [c for c in cells if c is not None]
     floats = [c for c in present if isinstance(c, float)]
     if floats and all(isinstance(c, float) or abs(c) <= _EXACT for c in present):
@@ -142,10 +142,10 @@ def _typed_numbers(cells: list[Any]) -> pa.Array | None:
 
 
 def _typed_lists(cells: list[Any], kinds: set[type]) -> pa.Array:
-    """Lists of numbers or texts, of one or two levels; JSON as binary when they are neither."""
+    """Lists of numbers or texts, of one or two levels; otherwise JSON as binary."""
     if kinds == {list} and not any(
         map(_has_boolean, cells)
-    ):  # Arrow takes true for 1.0 beside floats
+    ):  # Arrow reads true as 1.0 among floats
         try:
             array = pa.array(cells)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

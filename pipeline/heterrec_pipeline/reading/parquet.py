@@ -1,4 +1,4 @@
-"""Parquet: the wanted columns of some row groups, a bounded batch at a time."""
+"""Parquet: the wanted columns of some row groups, in batches of bounded size."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ def schema(split: Split) -> pa.Schema:
     """The Arrow schema of the split's file.
 
     Raises:
-        DataError: it is no Parquet file, or a truncated one.
+        DataError: the file is truncated or not Parquet.
     """
     try:
         with storage.open_arrow(split.file.path) as handle:

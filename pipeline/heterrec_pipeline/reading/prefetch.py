@@ -10,14 +10,14 @@ from heterrec_pipeline.telemetry.recorder import READ, ahead, lane, moving
 
 
 class _End:
-    """Ends a prefetched stream; carries the error that ended it, if one did."""
+    """Marks the end of a prefetched stream, with the error that ended it, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """The same elements, the next ones being made in a thread while the caller works on one."""
+    """Yield the same elements, while a thread reads the next ones ahead."""
     made: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
     of = lane()
     stopped = threading.Event()
@@ -37,7 +37,7 @@ def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
                 if not offer(element):
                     return
             offer(_End(None))
-        except BaseException as error:  # handed to the caller's thread, which raises it
+        except BaseException as error:  # raised in the caller's thread
             offer(_End(error))
 
     thread = threading.Thread(target=work, name="prefetch", daemon=True)

@@ -1,4 +1,4 @@
-"""The one door to input rows: a split in, Arrow tables out, each row knowing its number and each table its file."""
+"""Read splits in any format: Arrow batches whose rows are numbered and whose metadata name the file."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,21 @@ T = TypeVar("T")
 
 
 def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The wanted columns of a split; see the readers for what they raise."""
+    """Read the wanted columns of a split, each batch as a `pa.RecordBatch`; see the readers for errors."""
     wanted = list(dict.fromkeys(columns))
     if split.file.format == "parquet":
-        return parquet.read(split, wanted)
-    if split.file.format == "csv":
-        return csv.read(split.file, wanted)
-    return jsonl.read(split.file, wanted)
+        batches = parquet.read(split, wanted)
+    elif split.file.format == "csv":
+        batches = csv.read(split.file, wanted)
+    else:
+        batches = jsonl.read(split.file, wanted)
+    for batch in batches:
+        arrays = [one_chunk(batch.table, name) for name in wanted]
+        yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
 
 
-def located(batch: ReadBatch, split: Split) -> pa.Table:
-    """The batch's table with the column `ROW`, and the file's name and short rows in the schema's metadata."""
+def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:
+    """Add the column `ROW` to a batch, and the file's name and short rows to the metadata of its schema."""
     table = batch.table.append_column(ROW, pa.array(batch.rows))
     about = {FILE: split.file.name.encode()}
     if batch.short:
@@ -37,25 +41,27 @@ def located(batch: ReadBatch, split: Split) -> pa.Table:
     return table.replace_schema_metadata(about)
 
 
-def short_rows(table: pa.Table) -> dict[int, str]:
-    """The rows of a located table that ended early: row number to text."""
+def short_rows(table: pa.RecordBatch | pa.Table) -> dict[int, str]:
+    """The rows of a located batch that end early: row number to text."""
     found = table.schema.metadata.get(SHORT)
     return {int(k): v for k, v in json.loads(found).items()} if found else {}
 
 
-def file_of(table: pa.Table) -> str:
-    """The file that a located table's rows come from."""
+def file_of(table: pa.RecordBatch | pa.Table) -> str:
+    """The file of the rows of a located batch."""
     return str(table.schema.metadata[FILE].decode())
 
 
-def one_chunk(table: pa.Table, column: str) -> pa.Array:
-    """A column as one array."""
-    chunked = table[column].combine_chunks()
-    return chunked.combine_chunks() if isinstance(chunked, pa.ChunkedArray) else chunked
+def one_chunk(table: pa.RecordBatch | pa.Table, column: str) -> pa.Array:
+    """A column of a table as one array."""
+    cells = table[column]
+    while isinstance(cells, pa.ChunkedArray):
+        cells = cells.combine_chunks()
+    return cells
 
 
-def without_rows(table: pa.Table, rows: pl.Series) -> pa.Table:
-    """A located table without the rows of the given numbers."""
+def without_rows(table: pa.RecordBatch, rows: pl.Series) -> pa.RecordBatch:
+    """A located batch without the rows of the given numbers."""
     if rows.is_empty():
         return table
     keep = ~np.isin(table[ROW].to_numpy(), rows.to_numpy())

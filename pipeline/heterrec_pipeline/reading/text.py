@@ -21,13 +21,13 @@ def unpacked(file: InputFile, raw: IO[bytes]) -> IO[bytes]:
     if file.compression == "gzip":
         return cast(IO[bytes], gzip.open(raw, "rb"))
     if file.compression == "zstd":
-        # Arrow's reader: that of zstandard takes a truncated file for a whole one.
+        # Arrow's reader: that of zstandard accepts a truncated file.
         return cast(IO[bytes], pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
     return raw
 
 
 class Blocks(io.RawIOBase):
-    """A readable stream over a text file whose failures are `DataError`s that name the file."""
+    """A readable stream over a text file; its errors are `DataError`s that name the file."""
 
     def __init__(self, file: InputFile) -> None:
         """Open the file.
@@ -45,7 +45,7 @@ class Blocks(io.RawIOBase):
             raise unreadable(file, error.strerror or error) from None
 
     def readable(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -67,7 +67,7 @@ class Blocks(io.RawIOBase):
 
     @property
     def consumed(self) -> int:
-        """How many bytes of the file itself, packed or not, were taken in so far."""
+        """Number of bytes of the file, packed or not, read so far."""
         return self._file_below.tell()
 
     def _broken(self, error: Exception) -> DataError:
@@ -105,7 +105,7 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
 
 
 def bad_utf8(file: InputFile) -> DataError | None:
-    """Where a file stops being UTF-8, as an error that names the line; None when it is UTF-8."""
+    """The error of a file that is not UTF-8, which names the line; None if it is UTF-8."""
     number = 0
     for block in lines(file):
         try:

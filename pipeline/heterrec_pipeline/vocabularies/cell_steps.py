@@ -1,4 +1,4 @@
-"""The wiring of large categorical features: values counted by bucket, cells looked up by bucket."""
+"""The wiring of large categorical features: cells are joined with ids by bucket."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.vocabularies.cells import look_up_bucket
+from heterrec_pipeline.vocabularies.cells import join_ids
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.step import Composite, Step, of_type
@@ -17,7 +17,7 @@ from heterrec_schemas.feature_spec import CategoricalFeature
 
 @dataclass(eq=False, kw_only=True)
 class LookUpCells(Composite):
-    """(vocabulary, cells in long form) to cells with ids."""
+    """(vocabulary, values of cells) to values with ids."""
 
     job: Job
     side: str
@@ -34,5 +34,5 @@ class LookUpCells(Composite):
         return (
             {"cells": cut, "ids": self.index}
             | "by value" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
-            | "look up" >> Step(fn=partial(look_up_bucket, self.large, self.side))
+            | "look up" >> Step(fn=partial(join_ids, self.large, self.side))
         )

@@ -1,7 +1,8 @@
-"""Tokens of large categorical features: cells in long form go to the bucket that knows their values, and become cells again.
+"""Cells of large categorical features: split into values, joined with ids by bucket, and put together again.
 
-A row of the **long form** is one value of one cell: `owner` (the item or user whose cell it is), `feature` (its number in the
-list of large ones), `position` (ascending along the cell), and `value`; later `id` and `outside` instead of the value.
+Each row of a table of **values** is one value of one cell: `owner` (the cell's item or user), `feature` (its number in the
+list of large ones), `position` (ascending along the cell) and `value`; after the join, `id` and `outside` (the vocabulary)
+replace the value.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,13 +14,12 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import categorical
-from heterrec_pipeline.files.parts import TableRef, load
+from heterrec_pipeline.features.cells import EncodedColumn
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.reading.read import one_chunk
-from heterrec_pipeline.vocabularies.lookup import Lookup
+from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_schemas.feature_spec import CategoricalFeature
-from heterrec_schemas.tokens import MISSING, oov_ids
 
 OWNER = "owner"
 CELLS = "cells"
@@ -33,7 +33,7 @@ WITH_IDS = {
 
 
 def large_features(job: Job, tables: Sequence[TableJob]) -> list[CategoricalFeature]:
-    """The features of some tables whose vocabularies go by bucket."""
+    """The features of some tables whose values are looked up by bucket."""
     return [
         f
         for t in tables
@@ -42,21 +42,21 @@ def large_features(job: Job, tables: Sequence[TableJob]) -> list[CategoricalFeat
     ]
 
 
-def long_form(
+def cell_values(
     feature: CategoricalFeature, number: int, column: pa.Array, owners: pl.Series
 ) -> pa.Table:
-    """The cells of a batch in long form, a value once a cell.
+    """Split the cells of a batch into values, each once per cell.
 
     Args:
         feature: the feature.
-        number: its number.
+        number: number of the feature among the large ones.
         column: n raw cells.
         owners: n owners.
     """
-    long, _ = categorical.texts(feature, column)
-    long = long.unique(["row", "value"], keep="first", maintain_order=True)
-    return long.select(
-        owners.gather(long["row"]).alias(OWNER),
+    values, _ = categorical.texts(feature, column)
+    values = values.unique(["row", "value"], keep="first", maintain_order=True)
+    return values.select(
+        owners.gather(values["row"]).alias(OWNER),
         pl.lit(number, pl.Int16).alias("feature"),
         pl.int_range(pl.len(), dtype=pl.Int32).alias("position"),
         "value",
@@ -64,92 +64,60 @@ def long_form(
 
 
 def cells(
-    feature: CategoricalFeature, pieces: list[pl.DataFrame], owners: pl.Series
-) -> tuple[pa.Array, int]:
-    """The cells of some owners, from the long form with ids of just these owners.
+    feature: CategoricalFeature, pieces: Iterable[pa.Table], owners: pl.Series
+) -> EncodedColumn:
+    """The cells of some owners.
 
     Args:
         feature: the feature.
-        pieces: columns owner, position, id, outside, in any order.
-        owners: n distinct owners; one without rows has a missing cell.
-
-    Returns:
-        n tokens, and how many owners hold a value outside of the vocabulary.
+        pieces: values with ids, in any order, of these owners only.
+        owners: n distinct owners; one without values has a missing cell.
     """
-    schema: dict[str, Any] = {
-        OWNER: owners.dtype,
-        "position": pl.Int32,
-        "id": pl.Int32,
-        "outside": pl.Boolean,
-    }
-    long = pl.concat([pl.DataFrame(schema=schema), *(p.select(*schema) for p in pieces)])
-    oov = long.filter("outside")[OWNER].n_unique()
-    found = long.select(OWNER, "id")
-    filled: Any = MISSING
+    schema: dict[str, Any] = {**WITH_IDS, OWNER: owners.dtype}
+    frames = [as_frame(p).select(*schema) for p in pieces]
+    values = pl.concat([pl.DataFrame(schema=schema), *frames])
     if feature.multivalued:
-        filled = pl.Series([[MISSING]], dtype=pl.List(pl.Int32))
-        ids = pl.col("id") if feature.max_values is None else pl.col("id").head(feature.max_values)
-        found = (
-            long.filter(pl.col("id") != MISSING)
-            .sort(OWNER, "position")
-            .unique([OWNER, "id"], keep="first", maintain_order=True)
-            .group_by(OWNER, maintain_order=True)
-            .agg(ids)
-        )
-    whole = pl.DataFrame({OWNER: owners}).join(found, on=OWNER, how="left", maintain_order="left")
-    column = whole["id"].fill_null(filled).to_arrow().cast(feature.token_type)
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column, oov
+        values = values.sort(OWNER, "position")
+    return categorical.cells_of(feature, values.select(OWNER, "id", "outside"), owners)
 
 
-def look_up_bucket(
+def join_ids(
     features: Sequence[CategoricalFeature],
     side: str,
     element: tuple[BucketKey, dict[str, Iterable[Any]]],
 ) -> Iterator[pa.Table]:
-    """A bucket's ids and the long form of cells that hold its values: long form with ids."""
+    """Join the values of cells in a bucket with the bucket's ids."""
     (name, _), pieces = element
     feature = next(f for f in features if f"{side}/{f.name}" == name)
-    ids = bucket_ids(pieces["ids"])
+    ids = bucket_lookup(pieces["ids"])
     for piece in pieces["cells"]:
         yield with_ids(feature, as_frame(load(piece)), ids).to_arrow()
 
 
-def bucket_ids(parts: Iterable[pa.Table | TableRef]) -> Lookup:
-    """The id of each value of a bucket."""
-    none = pl.DataFrame(schema={"value": pl.String, "id": pl.Int64})
-    whole = pl.concat([none, *(as_frame(load(p)) for p in parts)])
-    return Lookup(whole["value"], whole["id"])
-
-
-def with_ids(feature: CategoricalFeature, long: pl.DataFrame, known: Lookup) -> pl.DataFrame:
-    """Long form with ids instead of values; values without one get theirs by the rule for such values."""
-    ids = known.find(long["value"])
-    outside = ids.is_null()
-    if outside.any():
-        replaced = oov_ids(long["value"].filter(outside), feature.oov_buckets)
-        ids = ids.scatter(outside.arg_true(), replaced)
-    columns = {"id": ids.cast(pl.Int32), "outside": outside}
-    return long.with_columns(**columns).select(OWNER, "feature", "position", *columns)
+def with_ids(feature: CategoricalFeature, values: pl.DataFrame, index: Lookup) -> pl.DataFrame:
+    """Values of cells with ids instead of texts; a text outside the index has an id by the rule for such texts."""
+    ids = categorical.value_ids(feature, values["value"], index.find)
+    return values.hstack(ids).select(*WITH_IDS)
 
 
 class LargeCells:
-    """The large features of a table among those of its side, which are numbered."""
+    """The large features of a table, by their numbers among those of its side."""
 
     def __init__(self, table: TableJob, large: Sequence[str]) -> None:
-        """Look for the features of these names."""
+        """Split a table's features; `large` are the names of its side's large features."""
         self.side, self.numbers = table.side, {name: k for k, name in enumerate(large)}
         self.features = [f for f in table.features if f.name in self.numbers]
         self.rest = replace(
             table, features=tuple(f for f in table.features if f.name not in self.numbers)
         )
-        """The table with its other features."""
+        """The table with its other features only."""
 
-    def tagged(self, rows: pa.Table, owner: str) -> Iterator[TaggedOutput]:
-        """The long form of a batch's large features: (vocabulary, table), tagged `CELLS`."""
+    def tagged(self, rows: pa.RecordBatch, owner: str) -> Iterator[TaggedOutput]:
+        """The values of a batch's large features: (vocabulary, table), tagged `CELLS`."""
         owners = pl.Series(rows[owner])
         for feature in self.features:
             assert isinstance(feature, CategoricalFeature)
-            column = one_chunk(rows, feature.column)
-            long = long_form(feature, self.numbers[feature.name], column, owners)
-            if len(long):
-                yield TaggedOutput(CELLS, (f"{self.side}/{feature.name}", long))
+            column = rows[feature.column]
+            values = cell_values(feature, self.numbers[feature.name], column, owners)
+            if len(values):
+                yield TaggedOutput(CELLS, (f"{self.side}/{feature.name}", values))

@@ -1,38 +1,39 @@
-"""From small tables of figures to a large vocabulary's layout: which values it holds, how many shards, the first id of each.
+"""The layout of a vocabulary: its size, number of shards and the first id of each, from figures of its buckets.
 
-Buckets report **figures**: rows of (vocabulary, figure, key, values). `DISTINCT` counts values before `min_count`;
-`BY_COUNT` how many values stand so often, where `max_size` asks; `BY_REMAINDER` how many kept values have the hash
-remainder `key`. Remainders are finer than shards, so that the number of shards, their sizes and by prefix sums their
-first ids all follow from them.
+Buckets report **figures**: rows of (vocabulary, figure, key, values). `DISTINCT` is the number of values before
+`min_count`; `BY_COUNT` the number of values that occur `key` times, where `max_size` cuts across buckets; `BY_REMAINDER`
+the number of kept values whose hash has the remainder `key`. Remainders are finer than shards, so that the number of
+shards, their sizes and, by prefix sums, their first ids all follow from them.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import polars as pl
-import pyarrow as pa
 
 from heterrec_pipeline.job import TableJob
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import FIRST_FREE, vocabulary_shards
 
 MODULUS = 2**16
-"""Remainders are counted modulo this, or modulo V where the spec declares it; more than 2^16 shards follow from no size."""
+"""Modulus of the counted remainders where the spec does not declare V; no size leads to more than 2^16 shards."""
 DISTINCT, BY_COUNT, BY_REMAINDER = "distinct", "by_count", "by_remainder"
 FIGURES = {"vocabulary": pl.String, "figure": pl.String, "key": pl.Int64, "values": pl.Int64}
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How a large vocabulary is cut and numbered.
+    """How a vocabulary is cut and numbered.
 
     Attributes:
-        name: the vocabulary; the kinds of its values go by the same name.
-        table: whose keys or values they are.
+        name: the vocabulary; the kinds of its values have the same name.
+        table: the table of the keys or values.
         feature: the categorical feature; None for keys.
-        buckets: B.
-        oov_buckets: ids between missing and the first value.
+        buckets: B: 1 for a small vocabulary.
+        oov_buckets: number of ids between missing and the first value.
         shards: V, where the spec declares it.
+        large: whether ids are looked up by bucket, since no worker holds all of them.
+        has_ids: whether ids are needed; those of users are only counted.
     """
 
     name: str
@@ -41,30 +42,37 @@ class Rules:
     buckets: int
     oov_buckets: int
     shards: int | None
+    large: bool = False
+    has_ids: bool = True
 
     @property
     def min_count(self) -> int:
-        """Values seen less often are out of vocabulary."""
+        """Values that occur less often are out of vocabulary."""
         return self.feature.min_count if self.feature else 1
 
     @property
     def max_size(self) -> int | None:
-        """So many of the most frequent values are kept."""
+        """Maximum number of values kept: the most frequent ones."""
         return self.feature.max_size if self.feature else None
 
     @property
+    def limited(self) -> bool:
+        """Whether `max_size` cuts across several buckets; a single one is cut when it is sorted."""
+        return self.max_size is not None and self.buckets > 1
+
+    @property
     def modulus(self) -> int:
-        """Of the remainders: a multiple of V."""
+        """Modulus of the counted remainders: a multiple of V."""
         return self.shards or MODULUS
 
 
 class Cut(NamedTuple):
-    """Which values `max_size` leaves: those of a count above a border, and of those at the border the smallest.
+    """The values that `max_size` keeps: those with a count above a border, and the smallest of those at the border.
 
     Attributes:
-        border: this count; 0 keeps all values.
-        tied: how many of just so many are kept.
-        last: the largest of these, as the order sorts it (an integer or a text); None when none of them is kept.
+        border: the count at the border; 0 keeps all values.
+        tied: number of kept values at the border.
+        last: the largest kept value at the border, as the order sorts it (an integer or a text); None if there is none.
     """
 
     border: int = 0
@@ -72,20 +80,25 @@ class Cut(NamedTuple):
     last: int | str | None = None
 
 
+NO_CUT = Cut()
+
+
 class Layout(NamedTuple):
-    """Where a vocabulary's values get their ids.
+    """The ranges of ids of a vocabulary's shards.
 
     Attributes:
         shards: V.
-        starts: the first id of each shard, and the first id behind the last: V + 1.
-        values: how many values it holds.
-        distinct: how many there were before `min_count` and `max_size`.
+        starts: the first id of each shard, then the first id after the last: V + 1 numbers.
+        values: number of values in the vocabulary.
+        distinct: number of values before `min_count` and `max_size`.
+        cut: the values that `max_size` keeps, where it cuts across buckets.
     """
 
     shards: int
     starts: tuple[int, ...]
     values: int
     distinct: int
+    cut: Cut = NO_CUT
 
     @property
     def size(self) -> int:
@@ -94,7 +107,7 @@ class Layout(NamedTuple):
 
 
 def figures(vocabulary: str, figure: str, keys: pl.Series) -> pl.DataFrame:
-    """How many there are of each key."""
+    """The number of values of each key."""
     counts = pl.DataFrame({"key": keys.cast(pl.Int64)}).group_by("key").len("values")
     return counts.select(
         pl.lit(vocabulary).alias("vocabulary"),
@@ -104,17 +117,12 @@ def figures(vocabulary: str, figure: str, keys: pl.Series) -> pl.DataFrame:
     )
 
 
-def no_figures() -> pa.Table:
-    """A table of figures without any."""
-    return pl.DataFrame(schema=FIGURES).to_arrow()
-
-
 def cut_at(by_count: pl.DataFrame, max_size: int) -> Cut:
-    """How often a value must stand to be among the `max_size` most frequent, and how many of the border's are.
+    """The cut that keeps the `max_size` most frequent values.
 
     Args:
-        by_count: columns key (how often) and values (how many stand so often).
-        max_size: how many values are kept.
+        by_count: columns key (a count) and values (the number of values with that count).
+        max_size: number of values to keep.
     """
     ordered = by_count.group_by("key").agg(pl.col("values").sum()).sort("key", descending=True)
     above = 0
@@ -125,10 +133,10 @@ def cut_at(by_count: pl.DataFrame, max_size: int) -> Cut:
     return Cut()
 
 
-def lay_out(rules: Rules, found: pl.DataFrame) -> Layout:
-    """The shards of a vocabulary, by its figures."""
-    distinct = int(found.filter(pl.col("figure") == DISTINCT)["values"].sum())
-    remainders = found.filter(pl.col("figure") == BY_REMAINDER)
+def lay_out(rules: Rules, counted: pl.DataFrame, cut: Cut = NO_CUT) -> Layout:
+    """The layout of a vocabulary by its figures."""
+    distinct = int(counted.filter(pl.col("figure") == DISTINCT)["values"].sum())
+    remainders = counted.filter(pl.col("figure") == BY_REMAINDER)
     values = int(remainders["values"].sum())
     shards = vocabulary_shards(values, rules.shards)
     assert rules.modulus % shards == 0, (rules.name, shards)
@@ -137,11 +145,11 @@ def lay_out(rules: Rules, found: pl.DataFrame) -> Layout:
     starts = [FIRST_FREE + rules.oov_buckets]
     for shard in range(shards):
         starts.append(starts[-1] + by_shard.get(shard, 0))
-    return Layout(shards, tuple(starts), values, distinct)
+    return Layout(shards, tuple(starts), values, distinct, cut)
 
 
 def kept(cut: Cut) -> pl.Expr:
-    """Whether a row of columns count and order is among the values that a cut leaves."""
+    """Whether a cut keeps a row with columns count and order."""
     count = pl.col("count")
     above = count > cut.border
     if cut.last is None:

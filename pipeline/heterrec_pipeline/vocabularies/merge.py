@@ -1,4 +1,4 @@
-"""Merge sorted streams in bulk: whole tables of rows at a time, and never more than a batch of each stream in memory."""
+"""Merge sorted streams of frames, with one batch of each stream in memory."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 
 RANK, ORDER = "rank", "order"
-"""What streams are sorted by: rank (integers), then order (integers, or texts by their UTF-8 bytes)."""
+"""Columns that streams are sorted by: rank (integers), then order (integers, or texts by their UTF-8 bytes)."""
 
 
 class _Head:
-    """The rows of a stream that are waiting."""
+    """The buffered rows of a stream."""
 
     def __init__(self, stream: Iterable[pl.DataFrame]) -> None:
         self._stream = iter(stream)
@@ -18,17 +18,17 @@ class _Head:
         self.ended = False
 
     def fill(self) -> bool:
-        """Whether rows are waiting; takes the next batch when there are none."""
+        """Read the next batch if the buffer is empty; returns whether there are rows."""
         while self.rows.is_empty() and not self.ended:
-            found = next(self._stream, None)
-            self.ended = found is None
-            if found is not None:
-                self.rows = found
+            batch = next(self._stream, None)
+            self.ended = batch is None
+            if batch is not None:
+                self.rows = batch
         return not self.rows.is_empty()
 
     @property
     def last(self) -> tuple[Any, Any]:
-        """The largest row that waits: everything that is still to come from this stream lies behind it."""
+        """The largest buffered row: all later rows of this stream are larger."""
         return self.rows[RANK][-1], self.rows[ORDER][-1]
 
     def take(self, bound: tuple[Any, Any]) -> pl.DataFrame:
@@ -47,7 +47,7 @@ def merged(streams: Iterable[Iterable[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
         streams: frames with the columns `RANK` and `ORDER`, each stream ascending by both.
 
     Yields:
-        Frames, ascending, one behind the other.
+        Frames, in ascending order.
     """
     heads = [_Head(s) for s in streams]
     while heads := [h for h in heads if h.fill()]:

@@ -1,4 +1,4 @@
-"""The wiring of large vocabularies: sorted buckets to numbered ones."""
+"""The wiring of vocabularies: partial counts to sorted buckets, a layout, numbered values."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,15 +9,18 @@ import pyarrow as pa
 from apache_beam.pvalue import AsDict, PCollection
 
 from heterrec_pipeline.files.parts import TableRef
-from heterrec_pipeline.job import ITEMS, Job, TableJob
-from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
-from heterrec_pipeline.vocabularies.number import (
+from heterrec_pipeline.job import ITEMS, USERS, Job, TableJob
+from heterrec_pipeline.vocabularies.count import (
     FIGURES_TAG,
     count_bucket,
     find_last_kept,
     find_size_cuts,
-    lay_out_vocabularies,
     measure_bucket,
+)
+from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
+from heterrec_pipeline.vocabularies.number import (
+    IN_MEMORY,
+    lay_out_values,
     number_group,
     to_group,
 )
@@ -27,110 +30,45 @@ from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.step import AllToOne, ByShard, Composite, Step, of_type
 from heterrec_schemas.feature_spec import CategoricalFeature
 
+STORED = tuple[BucketKey, TableRef]
+
 
 class Counted(NamedTuple):
-    """((vocabulary, bucket), stored) of sorted distinct values, and the buckets' figures."""
+    """((vocabulary, bucket), stored table) of sorted distinct values, and the figures of the buckets."""
 
     buckets: PCollection
     figures: PCollection
 
 
-class Numbered(NamedTuple):
-    """((vocabulary, bucket), part) of values and ids, and (vocabulary, `Layout`)."""
+class LaidOut(NamedTuple):
+    """((vocabulary, bucket), stored table) of sorted distinct values, and (vocabulary, `Layout`)."""
 
-    index: PCollection
+    buckets: PCollection
     layouts: PCollection
 
 
-def _by_vocabulary(element: tuple[BucketKey, TableRef]) -> tuple[str, TableRef]:
-    return element[0][0], element[1]
+class Numbered(NamedTuple):
+    """((vocabulary, bucket), stored table of value and id): of large vocabularies, and of those held in memory."""
 
-
-def _is_limited(element: tuple[BucketKey, TableRef], limited: frozenset[str]) -> bool:
-    return element[0][0] in limited
-
-
-@dataclass(eq=False, kw_only=True)
-class NumberValues(Composite):
-    """Counted buckets to ids: cut at `max_size`, laid out in shards, merged shard by shard, written."""
-
-    job: Job
-    rules: dict[str, Rules]
-    kinds: PCollection
-    ledger: Ledger
-
-    def expand(self, counted: Counted) -> Numbered:
-        """Cut, lay out, number. Buckets are taken again and again, each time behind a `spread`: see `Step`."""
-        buckets = of_type(counted.buckets, tuple[BucketKey, TableRef])
-        figures = of_type(counted.figures, pa.Table)
-        cuts = buckets.pipeline | "no cuts" >> beam.Create([])
-        cuts = of_type(cuts, tuple[str, Cut])
-        limited = frozenset(n for n, r in self.rules.items() if r.max_size is not None)
-        if limited:
-            cuts = self._cuts(buckets, figures, limited)
-            cut = buckets | "of cut ones" >> beam.Filter(_is_limited, limited)
-            measured = of_type(cut, tuple[BucketKey, TableRef]) | "measure" >> Step(
-                fn=partial(measure_bucket, self.rules),
-                side_inputs=(AsDict(cuts), AsDict(self.kinds)),
-                spread=True,
-            )
-            figures = of_type((figures, measured) | "all figures" >> beam.Flatten(), pa.Table)
-        layouts = figures | "lay out" >> AllToOne(
-            fn=partial(lay_out_vocabularies, self.rules), kind=tuple[str, Layout]
-        )
-        groups = [(n, b) for n, r in self.rules.items() for b in range(r.buckets)]
-        index = (
-            buckets
-            | "to groups"
-            >> Step(
-                fn=partial(to_group, self.rules),
-                side_inputs=(AsDict(layouts),),
-                kind=tuple[BucketKey, TableRef],
-                spread=True,
-            )
-            | "by group" >> ByShard(shards=groups, kind=tuple[BucketKey, TableRef | None])
-            | "number"
-            >> Step(
-                fn=partial(number_group, self.job, self.rules),
-                ledger=self.ledger,
-                side_inputs=(AsDict(layouts), AsDict(cuts), AsDict(self.kinds)),
-                kind=tuple[BucketKey, TableRef],
-            )
-        )
-        return Numbered(index, layouts)
-
-    def _cuts(self, buckets: PCollection, figures: PCollection, limited: frozenset[str]) -> Any:
-        """(vocabulary, `Cut`) of the vocabularies that `max_size` limits."""
-        counts = figures | "find cuts" >> AllToOne(
-            fn=partial(find_size_cuts, self.rules), kind=tuple[str, Cut]
-        )
-        ones = buckets | "of limited ones" >> beam.Filter(_is_limited, limited)
-        return (
-            of_type(ones, tuple[BucketKey, TableRef])
-            | "by vocabulary" >> beam.Map(_by_vocabulary).with_output_types(tuple[str, TableRef])
-            | "every vocabulary"
-            >> ByShard(shards=sorted(limited), kind=tuple[str, TableRef | None])
-            | "find last"
-            >> Step(
-                fn=partial(find_last_kept, self.rules),
-                side_inputs=(AsDict(counts), AsDict(self.kinds)),
-                kind=tuple[str, Cut],
-            )
-        )
+    by_bucket: PCollection
+    in_memory: PCollection
 
 
 def value_rules(job: Job, table: TableJob, feature: CategoricalFeature) -> Rules:
-    """How a large feature's values are counted and numbered."""
+    """How the values of a feature are counted and numbered."""
     name = f"{table.side}/{feature.name}"
-    buckets = job.sizes.buckets(name, feature.shards)
-    return Rules(name, table, feature, buckets, feature.oov_buckets, feature.shards)
+    buckets, large = job.sizes.buckets(name, feature.shards), job.sizes.is_large(name)
+    return Rules(name, table, feature, buckets, feature.oov_buckets, feature.shards, large)
 
 
 def key_rules(job: Job, table: TableJob) -> Rules:
-    """How the items' keys are numbered."""
+    """How the keys of a side are counted, and those of the items numbered."""
+    if table.side == "user":
+        large = job.sizes.is_large(USERS)
+        return Rules(USERS, table, None, job.sizes.buckets(USERS, None), 0, None, large, False)
     layout = job.spec.items.catalogue_vocabulary
-    buckets = job.sizes.buckets(ITEMS, layout.shards)
-    return Rules(ITEMS, table, None, buckets, layout.oov_buckets, layout.shards)
+    buckets, large = job.sizes.buckets(ITEMS, layout.shards), job.sizes.is_large(ITEMS)
+    return Rules(ITEMS, table, None, buckets, layout.oov_buckets, layout.shards, large)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -144,7 +82,7 @@ class CountValues(Composite):
     def expand(self, counts: PCollection) -> Counted:
         """Cut by value, add up by bucket."""
         buckets = {name: r.buckets for name, r in self.rules.items()}
-        found, figures = (
+        sorted_buckets, figures = (
             {"values": counts | "cut" >> CutTables(column="value", buckets=buckets)}
             | "by value" >> Exchange(job=self.job, key=BucketKey)
             | "count"
@@ -153,7 +91,102 @@ class CountValues(Composite):
                 side_inputs=(AsDict(self.kinds),),
                 tags=(FIGURES_TAG,),
                 tag_kinds={FIGURES_TAG: pa.Table},
-                kind=tuple[BucketKey, TableRef],
+                kind=STORED,
             )
         )
-        return Counted(found, figures)
+        return Counted(sorted_buckets, figures)
+
+
+def _by_vocabulary(element: tuple[BucketKey, TableRef]) -> tuple[str, TableRef]:
+    return element[0][0], element[1]
+
+
+def _is_limited(element: tuple[BucketKey, TableRef], limited: frozenset[str]) -> bool:
+    return element[0][0] in limited
+
+
+@dataclass(eq=False, kw_only=True)
+class LayOut(Composite):
+    """Counted buckets of values to layouts, cut at `max_size`."""
+
+    rules: dict[str, Rules]
+    kinds: PCollection
+
+    def expand(self, counted: Counted) -> LaidOut:
+        """Cut and lay out. Buckets are used several times, each time behind a `spread`: see `Step`."""
+        buckets = of_type(counted.buckets, STORED)
+        figures = of_type(counted.figures, pa.Table)
+        limited = frozenset(name for name, r in self.rules.items() if r.limited)
+        side_inputs: tuple[Any, ...] = ()
+        if limited:
+            cuts, figures = self._cuts(buckets, figures, limited)
+            side_inputs = (AsDict(cuts),)
+        layouts = figures | "lay out" >> AllToOne(
+            fn=partial(lay_out_values, self.rules),
+            side_inputs=side_inputs,
+            kind=tuple[str, Layout],
+        )
+        return LaidOut(buckets, layouts)
+
+    def _cuts(
+        self, buckets: PCollection, figures: PCollection, limited: frozenset[str]
+    ) -> tuple[PCollection, Any]:
+        """(vocabulary, `Cut`) of the limited vocabularies, and all figures after the cuts."""
+        counts = figures | "find cuts" >> AllToOne(
+            fn=partial(find_size_cuts, self.rules), kind=tuple[str, Cut]
+        )
+        mine = of_type(buckets | "limited ones" >> beam.Filter(_is_limited, limited), STORED)
+        cuts = (
+            mine
+            | "by vocabulary" >> beam.Map(_by_vocabulary).with_output_types(tuple[str, TableRef])
+            | "every vocabulary"
+            >> ByShard(shards=sorted(limited), kind=tuple[str, TableRef | None])
+            | "find last"
+            >> Step(
+                fn=partial(find_last_kept, self.rules),
+                side_inputs=(AsDict(counts), AsDict(self.kinds)),
+                kind=tuple[str, Cut],
+            )
+        )
+        measured = mine | "measure" >> Step(
+            fn=partial(measure_bucket, self.rules),
+            side_inputs=(AsDict(cuts), AsDict(self.kinds)),
+            spread=True,
+        )
+        return cuts, of_type((figures, measured) | "all figures" >> beam.Flatten(), pa.Table)
+
+
+@dataclass(eq=False, kw_only=True)
+class NumberValues(Composite):
+    """Sorted buckets to ids: merged shard by shard, and written."""
+
+    job: Job
+    rules: dict[str, Rules]
+    kinds: PCollection
+    ledger: Ledger
+
+    def expand(self, laid_out: LaidOut) -> Numbered:
+        """Number each group of buckets: the buckets of a shard, or a bucket that holds whole shards."""
+        buckets, layouts = laid_out.buckets, laid_out.layouts
+        if any(r.buckets > 1 for r in self.rules.values()):  # else the only bucket is the group
+            buckets = buckets | "to groups" >> Step(
+                fn=partial(to_group, self.rules),
+                side_inputs=(AsDict(layouts),),
+                kind=STORED,
+                spread=True,
+            )
+        groups = [(n, b) for n, r in self.rules.items() for b in range(r.buckets)]
+        outputs = (
+            buckets
+            | "by group" >> ByShard(shards=groups, kind=tuple[BucketKey, TableRef | None])
+            | "number"
+            >> Step(
+                fn=partial(number_group, self.job, self.rules),
+                ledger=self.ledger,
+                side_inputs=(AsDict(layouts), AsDict(self.kinds)),
+                tags=(IN_MEMORY,),
+                tag_kinds={IN_MEMORY: STORED},
+                kind=STORED,
+            )
+        )
+        return Numbered(*outputs)

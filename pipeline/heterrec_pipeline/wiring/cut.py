@@ -23,6 +23,8 @@ BucketKey = tuple[str, int]
 
 def bucket_numbers(texts: pl.Series, buckets: int) -> pl.Series:
     """The bucket of each text: hash mod B (int64)."""
+    if buckets == 1:
+        return pl.zeros(len(texts), pl.Int64, eager=True).alias("bucket")
     return (hash_texts(texts) % buckets).cast(pl.Int64).alias("bucket")
 
 
@@ -43,6 +45,9 @@ def range_numbers(texts: pl.Series, shards: int, ranges: int) -> npt.NDArray[np.
 
 def cut_by_bucket(table: pa.Table, numbers: pl.Series) -> Iterator[tuple[int, pa.Table]]:
     """The rows of each bucket, in their order and with the table's types; each piece is a copy."""
+    if numbers.n_unique() == 1:
+        yield int(numbers[0]), table.combine_chunks()
+        return
     frame = pl.DataFrame(pl.from_arrow(table)).with_columns(numbers.alias("__bucket"))
     for piece in frame.partition_by("__bucket", maintain_order=True):
         yield int(piece["__bucket"][0]), piece.drop("__bucket").to_arrow().cast(table.schema)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -14,14 +15,21 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from corner_shop import Shop
 
+from heterrec_pipeline import sizing
+
 pytestmark = pytest.mark.dataflow
 
+EXCHANGE = "by key/CoGroupByKeyImpl/GroupByKey"
 GROUPED = {
-    r"[^/]*keys/number/gather": "ids follow from all keys of a table",
-    r"[^/]*keys/choose/gather": "one row of a repeated key is kept",
+    rf"keys/by key/{EXCHANGE}": "keys of all tables of a side, by bucket",
+    rf"keys/repeated by (split|key)/{EXCHANGE}": "rows of repeated keys, of which one is kept",
+    rf"keys/by split/{EXCHANGE}": "numbers of excluded rows",
+    rf"vocabularies/count/by value/{EXCHANGE}": "partial counts of values, by bucket",
+    r"(layout|keys)/lay out/gather": "figures of buckets: ids follow from those of all",
+    r"(number keys|vocabularies/number)/by group/by shard": "references to sorted buckets",
     r"[^/]*/kinds/either/GroupByKey": "the kinds of values, flags by name",
-    r"fit[^/]*/by feature": "what bundles counted and sampled, by feature",
-    r"fit[^/]*/quantizers/by embedding": "edges of blocks of dimensions, by embedding",
+    r"fit/samples/by feature": "samples of bundles, by feature",
+    r"fit/quantizers[^/]*/by embedding": "edges of blocks of dimensions, by embedding",
     r"Items from the log/by item/by key/CoGroupByKeyImpl/GroupByKey": "a wide log by item",
     r"write items/group/by shard": "references to parts of tokens, by shard",
     r"Histories/by user/by key/CoGroupByKeyImpl/GroupByKey": "the log by user: the large shuffle",
@@ -35,7 +43,7 @@ GROUPED = {
 """Every GroupByKey except Reshuffles, with its purpose."""
 
 SPREAD = {
-    r"(read|read again|read repeated|collect values|fit blocks|encode[^/]*)/spread": "splits over all workers",
+    r"(read|read [^/]*|collect [^/]*|fit blocks|encode[^/]*)/spread": "splits over all workers",
     r"Splits/split/spread": "parts of histories over all workers",
 }
 """Every Reshuffle."""
@@ -50,15 +58,24 @@ class Side(NamedTuple):
 
 
 SIDES = [
-    Side(r"[^/]*keys/keep (index|losers|repeated)/store", "a table's path", "400 bytes"),
-    Side(r"[^/]*keys/how many", "how many keys there are", "a number"),
-    Side(r"fit[^/]*/keep fits", "paths of fitted features", "400 bytes a feature"),
+    Side(r"keys/population", "number of keys", "a number"),
+    Side(r"keys/store excluded", "paths", "400 bytes a split"),
+    Side(r"keys/all splits", "splits", "a reference for 128 MB of input"),
+    Side(r"keys/read [^/]*/each/ParDo\(read_keys\)", "rows without a key", "a text a batch"),
     Side(
-        r"fit[^/]*/fitted|Catalogue/all fitted", "paths of fitted features", "400 bytes a feature"
+        r"lay out/do/each/ParDo\(lay_out_(keys|values)\)",
+        "first ids of shards",
+        "3 bytes a shard, 2^16 at most",
+    ),
+    Side(r"fit/fitted", "paths of fitted features", "400 bytes a feature"),
+    Side(r"vocabularies/no ids/Map\(decode\)", "no ids: no feature has a vocabulary", "nothing"),
+    Side(
+        r"(ids of [^/]*|vocabularies/number/number|number keys/number)",
+        "paths of the ids that workers hold",
+        "400 bytes a file, whose size `limits.broadcast_values` bounds",
     ),
     Side(r"kinds/either/Combine/ParDo", "kinds of values", "16 bytes a feature"),
     Side(r"(List the items|list|list [^/]*)/split", "splits", "a reference for 128 MB of input"),
-    Side(r"Items from the log/aggregate/each/ParDo\(aggregate_items\)", "splits", "16 references"),
     Side(r"write items/write shard/each/ParDo\(write_item_shard\)", "shards", "400 bytes a shard"),
     Side(r"find cuts/do/each/ParDo\(find_cuts\)", "two times", "16 bytes"),
     Side(r"Sequences/no items/Map\(decode\)", "no item shards: the layout refers", "nothing"),
@@ -83,34 +100,17 @@ MOST_STEPS = 320
 """Maximum numbers of steps for a catalogue, one joined table and users, far below Dataflow's limits."""
 
 
-EXCHANGE = "by key/CoGroupByKeyImpl/GroupByKey"
 BY_BUCKET = {
-    rf"[^/]*keys/(by key|repeated by split|repeated by key|by split)/{EXCHANGE}": "keys and rows",
-    r"[^/]*keys/add up/CombinePerKey/GroupByKey": "numbers of keys",
-    rf"count/by value/{EXCHANGE}": "partial counts by bucket of values",
-    r"number[^/]*/lay out/gather": "figures of buckets",
-    r"number[^/]*/by group/by shard": "references to sorted buckets",
-    r"number/find cuts/gather": "figures of buckets",
-    r"number/every vocabulary/by shard": "references to sorted buckets",
+    r"layout/find cuts/gather": "figures of buckets",
+    r"layout/every vocabulary/by shard": "references to sorted buckets",
     rf"look up/by value/{EXCHANGE}": "cells by bucket of values",
     rf"place/by (item|user)/{EXCHANGE}": "tokens and cells by bucket of keys",
     rf"Log/by item/{EXCHANGE}": "the log by bucket of items",
 }
 """Further GroupByKeys for keys and values that are too large for a worker."""
 SIDES_BY_BUCKET = [
-    Side(r"[^/]*keys/add up/UnKey", "how many keys there are", "a number"),
-    Side(r"[^/]*keys/check/each/ParDo\(check_kept\)", "how many keys there are", "a number"),
-    Side(r"[^/]*keys/keep left out/each/ParDo\(store_left_out\)", "paths", "400 bytes a split"),
-    Side(r"[^/]*keys/all splits", "splits", "a reference for 128 MB of input"),
-    Side(
-        r"lay out/do/each/ParDo\(lay_out_vocabularies\)",
-        "first ids of shards",
-        "3 bytes a shard, 2^16 at most",
-    ),
-    Side(r"number[^/]*/no cuts/Map\(decode\)", "no cuts: there is no max_size", "nothing"),
     Side(r"find cuts/do/each/ParDo\(find_size_cuts\)", "two numbers a feature", "100 bytes"),
     Side(r"find last/each/ParDo\(find_last_kept\)", "a value a feature", "the text of a value"),
-    Side(r"fit[^/]*/every fit", "paths of fitted features", "400 bytes a feature"),
 ]
 
 
@@ -175,7 +175,8 @@ def by_bucket(built_shop: Shop) -> Graph:
     spec["limits"]["broadcast_values"] = 0
     spec["items"]["features"][0]["max_size"] = 2
     spec["users"]["features"].append({"name": "years", "kind": "categorical", "column": "age"})
-    return translated(built_shop, yaml.safe_dump(spec))
+    with patch.object(sizing, "VALUES_PER_BUCKET", 1):
+        return translated(built_shop, yaml.safe_dump(spec))
 
 
 def unexplained(names: list[str], patterns: list[str]) -> tuple[list[str], list[str]]:
@@ -213,7 +214,7 @@ def test_every_side_input_is_meant_and_has_a_bound(graph: Graph, from_log: Graph
 
 def test_what_goes_by_bucket_is_meant_too(by_bucket: Graph) -> None:
     reshuffles = by_bucket.named(common_urns.composites.RESHUFFLE.urn)
-    spread = [*SPREAD, r"(read [^/]*|measure|to groups)/spread"]
+    spread = [*SPREAD, r"(measure|to groups)/spread"]
     assert unexplained(reshuffles, spread)[0] == []
     groups = by_bucket.named(common_urns.primitives.GROUP_BY_KEY.urn)
     own = [n for n in groups if not any(n.startswith(f"{r}/") for r in reshuffles)]
@@ -223,20 +224,14 @@ def test_what_goes_by_bucket_is_meant_too(by_bucket: Graph) -> None:
     more = [f"{side.producer}.*" for side in SIDES_BY_BUCKET]
     strange, idle = unexplained(by_bucket.side_inputs(), [*known, *more])
     assert (strange, [p for p in idle if p in more]) == ([], [])
-    held = r"(number_key_table|read_repeated|write_item_vocabulary|check_log)\)$"
+    held = r"check_log\)$"
     assert [t.unique_name for t in by_bucket.steps if re.search(held, t.unique_name)] == []
 
 
 def test_readings_are_stages_of_their_own(graph: Graph) -> None:
     """A step that reads and waits for a side input must not be fused with its producer."""
     names = {t.unique_name for t in graph.steps}
-    for reader in (
-        "read_key_splits",
-        "read_repeated",
-        "CollectValues",
-        "encode_item_split",
-        "read_log",
-    ):
+    for reader in ("read_keys", "CollectValues", "encode_items", "read_log"):
         steps = [n for n in names if n.endswith(f"ParDo({reader})")]
         assert steps, reader
         for step in steps:

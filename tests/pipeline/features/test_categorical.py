@@ -8,11 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, categorical, cut
 
-from heterrec_pipeline.features.categorical import count, encode, merge_counts, texts, vocabulary
+from heterrec_pipeline.features.categorical import (
+    FindIds,
+    check,
+    collect,
+    count,
+    encode,
+    merge,
+    texts,
+)
 from heterrec_pipeline.reading.jsonl import typed
-from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_pipeline.vocabularies.lookup import Lookup
+from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.hashing import stable_hash
+from heterrec_schemas.tokens import number_vocabulary
 from heterrec_schemas.values import Seen, value_text
 
 # Blanks, a missing value, two spellings of one text, and few distinct ones, so that they repeat.
@@ -28,6 +38,22 @@ TYPES = {
     "list": [pa.list_(pa.string()), pa.large_list(pa.string()), pa.list_view(pa.string())],
     "paths": [pa.list_(pa.list_(pa.string())), pa.list_(pa.large_list(pa.string()))],
 }
+
+
+def vocabulary(feature: CategoricalFeature, counts: pa.Table) -> pa.Table:
+    """The vocabulary of some counts, by the plain rule."""
+    return number_vocabulary(
+        pl.DataFrame(pl.from_arrow(counts)),
+        integral=False,
+        oov_buckets=feature.oov_buckets,
+        shards=feature.shards,
+        min_count=feature.min_count,
+        max_size=feature.max_size,
+    ).to_arrow()
+
+
+def ids_of(fitted: pa.Table) -> FindIds:
+    return Lookup(pl.Series(fitted["value"]), pl.Series(fitted["id"])).find
 
 
 def column_of(cells: list[Any], kind: pa.DataType) -> pa.Array:
@@ -114,13 +140,10 @@ def test_counting_fitting_and_encoding_by_hand(
     values = [values_of(feature, c) for c in cells]
     want = Counter(v for row in values for v in set(row))
     parts = [p for p in cut(pa.table({"c": column}), points)]
-    counts = merge_counts([count(texts(feature, p["c"].combine_chunks())[0]) for p in parts])
+    chunks = [p["c"].combine_chunks() for p in parts]
+    counts = merge(feature, [collect(feature, c, pl.Series([]), 9)[0] for c in chunks])
     assert dict(zip(counts["value"].to_pylist(), counts["count"].to_pylist(), strict=True)) == want
-    if not want:
-        with pytest.raises(DataError, match="'kind': every value of column 'kind' in items"):
-            vocabulary(feature, counts, Seen.TEXT, "items")
-        return
-    fitted = vocabulary(feature, counts, Seen.TEXT, "items")
+    fitted = vocabulary(feature, counts)
 
     frequent = [(v, n) for v, n in want.items() if n >= feature.min_count]
     frequent.sort(key=lambda vn: (-vn[1], vn[0].encode()))
@@ -139,7 +162,7 @@ def test_counting_fitting_and_encoding_by_hand(
     for row in values:
         found = list(dict.fromkeys(t for t in map(token, row) if t != 1))[: feature.max_values]
         tokens.append((found or [1]) if feature.multivalued else (token(row[0]) if row else 1))
-    encoded = encode(feature, column, fitted)
+    encoded = encode(feature, column, ids_of(fitted))
     assert encoded.tokens.to_pylist() == tokens
     assert encoded.tokens.type == (pa.list_(pa.int32()) if feature.multivalued else pa.int32())
     assert encoded.oov_rows == sum(any(v not in ids for v in row) for row in values)
@@ -162,7 +185,7 @@ def test_many_values_are_distinct_in_the_order_of_first_appearance(
 ) -> None:
     feature = categorical(multivalued=True, oov_buckets=buckets, max_values=longest)
     counts = pa.table({"value": ["a", "b"], "count": [1, 1]})
-    fitted = vocabulary(feature, counts, Seen.TEXT, "items")
+    fitted = ids_of(vocabulary(feature, counts))
     assert encode(feature, pa.array([cells]), fitted).tokens.to_pylist() == tokens
 
 
@@ -181,7 +204,10 @@ def test_many_values_are_distinct_in_the_order_of_first_appearance(
     ],
 )
 def test_what_the_values_are(column: pa.Array, seen: Seen) -> None:
-    assert texts(categorical(multivalued=True), column)[1] == seen
+    feature = categorical(multivalued=True)
+    assert texts(feature, column)[1] == seen
+    assert collect(feature, column, pl.Series([]), 9)[1] == seen
+    assert check(feature, column) == (seen, [])
 
 
 def test_prefixes_are_text_whatever_their_nodes() -> None:
@@ -214,19 +240,8 @@ def test_no_numbers_out_of_decimals_and_structs() -> None:
             texts(categorical(multivalued=True), column)
 
 
-def test_whole_numbers_are_ordered_as_numbers() -> None:
-    feature = categorical()
-    counts = pa.table({"value": ["10", "9", "-1"], "count": [1, 1, 1]})
-    assert vocabulary(feature, counts, Seen.WHOLE, "items")["value"].to_pylist() == [
-        "-1",
-        "9",
-        "10",
-    ]
-    assert vocabulary(feature, counts, Seen.TEXT, "items")["value"].to_pylist() == ["-1", "10", "9"]
-
-
 def test_encoding_nothing_gives_nothing() -> None:
-    fitted = vocabulary(categorical(), pa.table({"value": ["a"], "count": [1]}), Seen.TEXT, "items")
+    fitted = ids_of(vocabulary(categorical(), pa.table({"value": ["a"], "count": [1]})))
     for feature, kind in (
         (categorical(), pa.int32()),
         (categorical(multivalued=True), pa.list_(pa.int32())),
@@ -239,5 +254,5 @@ def test_partial_counts_add_up_whatever_their_order() -> None:
     two = pa.table({"value": ["b"], "count": pa.array([5])})
     none = count(pl.DataFrame(schema={"row": pl.Int64, "value": pl.String}))
     for parts in ([one, two, none], [none, two, one]):
-        merged = merge_counts(parts)
+        merged = merge(categorical(), parts)
         assert sorted(zip(*merged.to_pydict().values(), strict=True)) == [("a", 1), ("b", 7)]

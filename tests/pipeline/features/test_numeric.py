@@ -15,7 +15,7 @@ from heterrec_pipeline.features.numeric import (
     edges,
     encode,
     is_number_like,
-    merge_samples,
+    merge,
     numbers,
     sample,
 )
@@ -157,7 +157,7 @@ def test_the_fit_is_over_the_sample_of_the_smallest_hashes(
     ]
     finite = [(stable_hash(k), k, float(v)) for v, k in rows if v is not None and math.isfinite(v)]
     best = sorted(v for _, _, v in sorted(finite)[: limit if len(rows) > limit else None])
-    merged = merge_samples(feature, [merge_samples(feature, parts[:2]), *parts[2:]])
+    merged = merge(feature, [merge(feature, parts[:2]), *parts[2:]])
     if not best:
         with pytest.raises(DataError, match="'price': every value"):
             edges(feature, merged, "items")

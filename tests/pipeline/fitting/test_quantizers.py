@@ -1,13 +1,13 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pieces import QUICK, embedding, table_job, written_file
+from pieces import QUICK, embedding, excluded_rows, table_job, written_file
 
 from heterrec_pipeline.fitting import quantizers
 from heterrec_pipeline.fitting.quantizers import (
@@ -17,7 +17,6 @@ from heterrec_pipeline.fitting.quantizers import (
     join_blocks,
     plan_passes,
 )
-from heterrec_pipeline.keys.one_table import LOSERS
 from heterrec_pipeline.reading.files import Split
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import stable_hash
@@ -84,22 +83,25 @@ def test_a_block_is_never_narrower_than_a_dimension(monkeypatch: pytest.MonkeyPa
     assert len(list(blocks(embedding(dim=4), 0))) == 4
 
 
-def index_of(keys: list[str]) -> pa.Table:
-    zeros = pa.array([0] * len(keys), pa.uint32())
-    return pa.table({"key": keys, "id": list(range(len(keys))), "shard": zeros})
-
-
-def fitted(folder: Path, feature: Any, lines: list[list[str]], keys: list[str]) -> Any:
+def fitted(
+    folder: Path,
+    feature: Any,
+    lines: list[list[str]],
+    population: int,
+    excluded: Sequence[int] = (),
+) -> Any:
     """The quantizer of a feature over files of JSON lines, block by block."""
     table = table_job(feature)
     splits = [
         Split(written_file(folder / f"{k}.jsonl", "\n".join(some).encode()))
         for k, some in enumerate(lines)
     ]
-    index = index_of(keys)
-    plan = list(plan_passes(table, feature.name, len(index)))
-    losers = LOSERS.empty_table()
-    parts = [p for b in plan for _, p in fit_blocks(table, b, reversed(splits), index, losers)]
+    plan = list(plan_passes(table, feature.name, population))
+    out = {}
+    if excluded:
+        out = excluded_rows(folder, table, splits[1], list(excluded))
+    every = [fit_blocks(table, b, reversed(splits), population, out) for b in plan]
+    parts = [p for found in every for _, p in found]
     ((name, quantizer),) = join_blocks(table, (feature.name, reversed(parts)))
     assert name == feature.name
     return quantizer, plan
@@ -115,8 +117,8 @@ def test_blocks_fitted_alone_join_to_the_whole(
     lines = [f'{{"item": {k}, "look": {v}}}' for k, v in rows.items()]
     odd = ['{"item": 100, "look": [1]}', '{"item": 101}', '{"item": 999, "look": [0,0,0,0]}']
     feature = embedding(quantiles=3, fit_sample=30)
-    keys = [*rows, "100", "101"]
-    quantizer, plan = fitted(tmp_path, feature, [lines[:15], odd, lines[15:]], keys)
+    every = [lines[:15], odd, lines[15:]]
+    quantizer, plan = fitted(tmp_path, feature, every, len(rows) + 2, excluded=[2])
     assert [len(together) for together in plan] == ([2, 2] if block_bytes == 1 else [1])
     edges = np.array(quantizer["edge"].to_pylist()).reshape(2, 4)
     assert edges.tolist() == by_hand(rows, 30, 3)
@@ -134,4 +136,4 @@ def test_blocks_fitted_alone_join_to_the_whole(
 )
 def test_a_feature_without_a_vector_is_refused(tmp_path: Path, line: str, detail: str) -> None:
     with pytest.raises(DataError, match=f"'look': every value of column 'look' in items {detail}"):
-        fitted(tmp_path, embedding(), [[line]], ["1"])
+        fitted(tmp_path, embedding(), [[line]], 1)

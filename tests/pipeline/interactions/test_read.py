@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pieces import QUICK, sorted_out, spec_of, written_file
+from pieces import QUICK, sorted_out, spec_of, stored_ids, written_file
 
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.interactions.join import (
     check_log,
     check_rows,
@@ -29,7 +30,7 @@ from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.values import Seen
 
 FULL = {"order": "place", "behaviour": {"column": "what", "values": ["view", "buy"]}}
-INDEX = pa.table({"key": ["1", "2"], "id": [10, 11], "shard": pa.array([0, 0], pa.uint32())})
+ITEM_IDS = {"1": 10, "2": 11}
 
 
 def spec_with(policy: str = "drop", **more: Any) -> FeatureSpec:
@@ -194,7 +195,8 @@ def run(policy: str, folder: Path, report: bool = True) -> tuple[list[Any], Any,
     spec = spec_with(policy)
     split = Split(written_file(folder / "log.csv", CSV))
     tables, tagged = sorted_out(read_log(log_columns(spec), split, report=report))
-    outputs = [sorted_out(check_log(spec, t, INDEX)) for t in tables]
+    index = stored_ids(folder, {"items": ITEM_IDS})
+    outputs = [sorted_out(check_log(spec, t, index)) for t in tables]
     rows = [row for main, _ in outputs for t in main for row in t.to_pylist()]
     counts: dict[str, int] = {}
     rejects = []
@@ -240,10 +242,11 @@ def test_a_second_reading_reports_nothing(tmp_path: Path) -> None:
     assert tagged == {}
 
 
-def test_another_index_takes_the_place_of_the_first() -> None:
+def test_another_index_takes_the_place_of_the_first(tmp_path: Path) -> None:
     table = pa.table({"user": ["u"], "item": ["1"], "time": [1]})
     rows = located(ReadBatch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
-    for index, item in ((INDEX, 10), (INDEX.set_column(1, "id", [[20, 21]]), 20)):
+    for ids, item in ((ITEM_IDS, 10), ({"1": 20, "2": 21}, 20)):
+        index = stored_ids(tmp_path, {"items": ids})
         main, _ = sorted_out(check_log(spec_of(), rows, index))
         assert main[0]["item_index"].to_pylist() == [item]
 
@@ -256,12 +259,13 @@ def test_checked_and_joined_apart_is_as_in_one(tmp_path: Path, policy: str) -> N
     spec = spec_with(policy)
     rows, _ = sorted_out(read_log(log_columns(spec), split))
     whole, reports = [], []
+    index = stored_ids(tmp_path, {"items": ITEM_IDS})
     for table in rows:
-        main, tagged = sorted_out(check_log(spec, table, INDEX))
+        main, tagged = sorted_out(check_log(spec, table, index))
         whole += main
         reports.append(tagged)
     parted, others = [], []
-    ids = [INDEX.select(["key", "id"]).rename_columns(["value", "id"])]
+    ids = [load(ref) for _, ref in index]
     for table in rows:
         main, tagged = sorted_out(check_rows(spec, table))
         others.append(tagged)

@@ -11,10 +11,12 @@ from pieces import (
     QUICK,
     categorical,
     embedding,
+    excluded_rows,
     job_of,
     numeric,
     sorted_out,
     spec_of,
+    stored_ids,
     table_job,
     written_file,
 )
@@ -24,16 +26,15 @@ from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.items import place
-from heterrec_pipeline.items.encode import encode_item_split, encode_user_split
+from heterrec_pipeline.items.encode import encode_items, encode_users
 from heterrec_pipeline.items.place import item_cuts
-from heterrec_pipeline.keys.one_table import LOSERS
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 
 FEATURES = categorical(oov_buckets=1), numeric(), embedding(dim=2, groups=1)
 FITTED = {
-    "kind": Fitted(pa.table({"id": [3, 4], "value": ["x", "y"], "count": [1, 1]}), 5),
+    "kind": Fitted(None, 5),
     "price": Fitted(pa.table([pa.array([2.0])], schema=BOUNDARIES_SCHEMA), 1),
     "look": Fitted(quantizer_table(np.zeros((1, 2), np.float32)), 2),
 }
@@ -46,9 +47,7 @@ LINES = b"""
 """
 
 
-def index_of(keys: list[str], first: int = 0) -> pa.Table:
-    zeros = pa.array([0] * len(keys), pa.uint32())
-    return pa.table({"key": keys, "id": list(range(first, first + len(keys))), "shard": zeros})
+KINDS = {"x": 3, "y": 4}
 
 
 @QUICK
@@ -69,12 +68,10 @@ def test_items_go_to_their_shards_in_order(
     spec = spec_of(items={"catalogue_vocabulary": {"oov_buckets": 3}}, output={"item_shards": 3})
     table = table_job(*FEATURES, joined=joined)
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
-    index = index_of(["1", "2", "4", "5"], first=5)
-    parts, tagged = sorted_out(
-        encode_item_split(
-            job_of(spec, tmp_path), table, split, index, LOSERS.empty_table(), FITTED, report=True
-        )
-    )
+    ids = {"items": {"1": 5, "2": 6, "4": 7, "5": 8}, "item/kind": KINDS}
+    out, stored = excluded_rows(tmp_path, table, split, [1]), stored_ids(tmp_path, ids)
+    job = job_of(spec, tmp_path)
+    parts, tagged = sorted_out(encode_items(job, table, split, 4, out, FITTED, stored, report=True))
     shards: dict[int, list[dict[str, Any]]] = {}
     for shard, part in parts:
         assert part.table == "items"
@@ -99,21 +96,19 @@ def test_items_go_to_their_shards_in_order(
 def test_cells_that_were_reported_before_are_not_again(tmp_path: Path) -> None:
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
     job, table = job_of(spec_of(), tmp_path), table_job(*FEATURES)
-    _, tagged = sorted_out(
-        encode_item_split(
-            job, table, split, index_of(["2"], 2), LOSERS.empty_table(), FITTED, report=False
-        )
-    )
+    stored = stored_ids(tmp_path, {"items": {"2": 2}, "item/kind": KINDS})
+    out = excluded_rows(tmp_path, table, split, [0, 1, 3, 4])
+    _, tagged = sorted_out(encode_items(job, table, split, 1, out, FITTED, stored, report=False))
+    assert dict(tagged[COUNTS])["item/kind.oov"] == 1
     assert REJECTS not in tagged
 
 
 def test_users_keep_their_keys_and_get_prefixed_columns(tmp_path: Path) -> None:
     table = table_job(*FEATURES, name="users", side="user", key="item")
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
-    losers = pa.table([["a.jsonl"], [3]], schema=LOSERS)
-    main, tagged = sorted_out(
-        encode_user_split(table, split, index_of(["2", "4", "5"]), losers, FITTED)
-    )
+    out = excluded_rows(tmp_path, table, split, [1, 3, 4])
+    stored = stored_ids(tmp_path, {"user/kind": KINDS})
+    main, tagged = sorted_out(encode_users(table, split, out, FITTED, stored))
     assert [r for t in main for r in t.to_pylist()] == [
         {"user": "5", "user_kind": 3, "user_price": 2, "user_look": [3]},
         {"user": "2", "user_kind": 2, "user_price": 1, "user_look": [1]},

@@ -239,7 +239,7 @@ def log_rows(folder: Path) -> pa.Table:
     table = table_job(*SPEC.items.features)
     split = Split(written_file(folder / "log.csv", LOG))
     (batch,) = read_split(split, aggregate_columns(SPEC, table))
-    return located(batch, split)
+    return pa.Table.from_batches([located(batch, split)])
 
 
 def test_every_row_with_a_readable_item_and_time_counts(tmp_path: Path) -> None:

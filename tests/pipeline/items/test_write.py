@@ -8,13 +8,11 @@ import pytest
 from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of, table_job
 
 from heterrec_pipeline.features.embedding import quantizer_table
-from heterrec_pipeline.features.fitted import feature_entry, fitted_size, missing_token
-from heterrec_pipeline.files.parts import TableRef, load, write_parts
+from heterrec_pipeline.features.fitted import Fitted, feature_entry, missing_token
+from heterrec_pipeline.files.parts import TableRef, write_parts
 from heterrec_pipeline.files.shards import Written
-from heterrec_pipeline.fitting.write import store_fit, write_fit
 from heterrec_pipeline.items.write import assemble_items, write_item_shard
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.vocabularies.write import write_item_vocabulary, write_vocabulary
 from heterrec_pipeline.wiring.reports import COUNTS, FILES
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA, METADATA_KEY, items_schema
 
@@ -29,10 +27,11 @@ SPEC = spec_of(
     },
     output={"item_shards": 2},
 )
+LOOK_TABLE = quantizer_table(pa.array([0.5, 1.5]).to_numpy().astype("float32").reshape(1, 2))
 FITTED = {
-    "kind": pa.table({"id": [3, 4], "value": ["x", "y"], "count": [1, 1], "shard": [0, 1]}),
-    "price": pa.table([pa.array([2.0, 5.0])], schema=BOUNDARIES_SCHEMA),
-    "look": quantizer_table(pa.array([0.5, 1.5]).to_numpy().astype("float32").reshape(1, 2)),
+    "kind": Fitted(None, 5),
+    "price": Fitted(pa.table([pa.array([2.0, 5.0])], schema=BOUNDARIES_SCHEMA), 2),
+    "look": Fitted(LOOK_TABLE, 2),
 }
 
 
@@ -106,15 +105,13 @@ def test_the_tokens_of_what_is_missing() -> None:
 
 
 def test_what_a_feature_became() -> None:
-    kind = feature_entry(KIND, "item", fitted_size(KIND, FITTED["kind"]), missing=3, oov=2)
+    kind = feature_entry(KIND, "item", FITTED["kind"].size, missing=3, oov=2)
     assert (kind.vocabulary_size, kind.multivalued, kind.missing, kind.oov) == (5, True, 3, 2)
-    empty = feature_entry(
-        categorical(oov_buckets=7), "user", fitted_size(KIND, FITTED["kind"].slice(0, 0))
-    )
+    empty = feature_entry(categorical(oov_buckets=7), "user", 0)
     assert (empty.vocabulary_size, empty.side) == (9, "user")
-    price = feature_entry(numeric(), "item", fitted_size(numeric(), FITTED["price"]))
+    price = feature_entry(numeric(), "item", FITTED["price"].size)
     assert (price.vocabulary_size, price.bins, price.boundary_version) == (5, 3, 1)
-    look = feature_entry(LOOK, "item", fitted_size(LOOK, FITTED["look"]))
+    look = feature_entry(LOOK, "item", FITTED["look"].size)
     assert (look.vocabulary_size, look.groups, look.quantiles, look.bins) == (4, 2, 2, None)
 
 
@@ -128,78 +125,12 @@ def about(table: pa.Table) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("integral", [False, True])
-def test_a_vocabulary_is_written_a_shard_each_empty_ones_too(
-    tmp_path: Path, integral: bool
-) -> None:
-    vocabulary = pa.table(
-        {"id": [2, 3, 4], "value": ["5", "1", "3"], "count": [9, 9, 1], "shard": [0, 0, 2]}
-    )
-    files = list(
-        write_vocabulary(
-            str(tmp_path), "kind", vocabulary, integral=integral, shards=3, oov_buckets=0
-        )
-    )
-    assert [f.path for f in files] == [
-        f"vocabularies/kind-0000{k}-of-00003.parquet" for k in range(3)
-    ]
-    tables = [read(str(tmp_path), f) for f in files]
-    values: list[Any] = [5, 1, 3] if integral else ["5", "1", "3"]
-    assert tables[0].to_pydict() == {
-        "id": [2, 3],
-        "value": values[:2],
-        "count": [9, 9],
-        "status": ["active", "active"],
-    }
-    assert (len(tables[1]), tables[2]["value"].to_pylist()) == (0, values[2:])
-    assert {about(t)["vocabulary_shards"] for t in tables} == {3}
-
-
-def test_the_item_vocabulary_is_that_of_the_index(job: Job) -> None:
-    index = pa.table({"key": ["9", "10"], "id": [4, 5], "shard": pa.array([0, 0], pa.uint32())})
-    _, tagged = sorted_out(write_item_vocabulary(job, index, {"items": 1}))
-    (table,) = (read(job.root, f) for f in tagged[FILES])
-    assert table.to_pydict() == {
-        "id": [4, 5],
-        "value": [9, 10],
-        "count": [1, 1],
-        "status": ["active"] * 2,
-    }
-    assert about(table)["oov_buckets"] == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "paths"),
-    [
-        ("kind", ["vocabularies/kind-00000-of-00001.parquet"]),
-        ("price", ["boundaries/price.parquet"]),
-        ("look", ["quantizers/look.parquet"]),
-    ],
-)
-@pytest.mark.parametrize("side", ["item", "user"])
-def test_fits_are_written_with_what_they_are(
-    job: Job, name: str, paths: list[str], side: str
-) -> None:
-    table = table_job(KIND, numeric(), LOOK, side=side)
-    fitted = FITTED[name]
-    if name == "kind":
-        fitted = fitted.set_column(3, "shard", [[0, 0]])
-    _, tagged = sorted_out(write_fit(job, table, (name, fitted), {}))
-    stem = name if side == "item" else f"user_{name}"
-    assert [f.path for f in tagged[FILES]] == [p.replace(name, stem) for p in paths]
-    found = read(job.root, tagged[FILES][0])
-    assert (about(found)["feature"], about(found)["side"]) == (stem, side)
-    assert len(found) == len(fitted)
-
-
 def test_a_shard_counts_its_missing_and_explains_itself(job: Job) -> None:
     rows = {0: [(4, "a", [1])], 1: [(5, "b", [3]), (6, "c", [4])]}
     table = table_job(KIND, numeric(), LOOK)
-    stored = dict(f for element in FITTED.items() for f in store_fit(job, table, element))
-    assert all(load(stored[n].table).equals(t) for n, t in FITTED.items())
     for shard, mine in rows.items():
         element = (shard, [None, main_part(job, mine)])  # type: ignore[arg-type]
-        main, tagged = sorted_out(write_item_shard(job, element, 3, stored, {"items": 4}))
+        main, tagged = sorted_out(write_item_shard(job, element, 3, FITTED, {"items": 4}))
         assert main == tagged[FILES]
         assert main[0].path == f"items/items-0000{shard}-of-00002.parquet"
         counts = dict(tagged[COUNTS])

@@ -15,13 +15,13 @@ from heterrec_pipeline.vocabularies.cells import (
     CELLS,
     OWNER,
     LargeCells,
-    bucket_ids,
+    cell_values,
     cells,
+    join_ids,
     large_features,
-    long_form,
-    look_up_bucket,
     with_ids,
 )
+from heterrec_pipeline.vocabularies.lookup import bucket_lookup
 from heterrec_pipeline.wiring.reports import COUNTS
 
 WORDS = st.sampled_from(["a", "b", "c", " a ", "strange", "\u00e9", "odd", "", None])
@@ -44,17 +44,15 @@ def test_as_encoded_in_place(data: st.DataObject) -> None:
         data.draw(st.lists(cell, max_size=12)), pa.list_(pa.string()) if several else pa.string()
     )
     owners = pl.Series([100 - k for k in range(len(column))], dtype=pl.Int64)
-    long = pl.DataFrame(pl.from_arrow(long_form(feature, 0, column, owners)))
+    values = pl.DataFrame(pl.from_arrow(cell_values(feature, 0, column, owners)))
     # Each value goes its way, and the pieces come back in any order.
-    pieces = [
-        with_ids(feature, piece, bucket_ids([index_of(KNOWN)]))
-        for piece in long.partition_by("value")
-    ]
-    tokens, outside = cells(feature, data.draw(st.permutations(pieces)), owners)
-    want = kind.encode(feature, column, index_of(KNOWN))
-    assert tokens.to_pylist() == want.tokens.to_pylist()
-    assert tokens.type == want.tokens.type
-    assert outside == want.oov_rows
+    ids = bucket_lookup([index_of(KNOWN)])
+    pieces = [with_ids(feature, p, ids).to_arrow() for p in values.partition_by("value")]
+    found = cells(feature, data.draw(st.permutations(pieces)), owners)
+    want = kind.encode(feature, column, ids.find)
+    assert found.tokens.to_pylist() == want.tokens.to_pylist()
+    assert found.tokens.type == want.tokens.type
+    assert found.oov_rows == want.oov_rows
 
 
 def test_the_large_features_of_a_table(tmp_path: Any) -> None:
@@ -66,7 +64,7 @@ def test_the_large_features_of_a_table(tmp_path: Any) -> None:
     assert large_features(job, (table_job(*features, side="user"),)) == []
     large = LargeCells(table, ["other", "colour", "brand"])
     assert [f.name for f in large.rest.features] == ["price", "shop"]
-    rows = pa.table({"key": ["k", "l"], "brand": ["x", None], "colour": [None, None]})
+    rows = pa.record_batch({"key": ["k", "l"], "brand": ["x", None], "colour": [None, None]})
     _, tagged = sorted_out(large.tagged(rows, "key"))
     ((name, found),) = tagged[CELLS]
     assert name == "item/brand"
@@ -76,19 +74,17 @@ def test_the_large_features_of_a_table(tmp_path: Any) -> None:
 def test_a_bucket_is_looked_up_piece_by_piece() -> None:
     feature = categorical("brand", oov_buckets=1)
     pieces = [
-        long_form(feature, 0, pa.array(values), pl.Series(["k", "l"]))
+        cell_values(feature, 0, pa.array(values), pl.Series(["k", "l"]))
         for values in (["a", "strange"], [None, "b"])
     ]
     found = list(
-        look_up_bucket(
+        join_ids(
             [feature], "item", (("item/brand", 3), {"ids": [index_of(KNOWN)], "cells": pieces})
         )
     )
     rows = [[(r[OWNER], r["id"], r["outside"]) for r in t.to_pylist()] for t in found]
     assert rows == [[("k", 7, False), ("l", 2, True)], [("l", 4, False)]]
-    (none,) = look_up_bucket(
-        [feature], "item", (("item/brand", 0), {"ids": [], "cells": pieces[:1]})
-    )
+    (none,) = join_ids([feature], "item", (("item/brand", 0), {"ids": [], "cells": pieces[:1]}))
     assert none["outside"].to_pylist() == [True, True]
 
 

@@ -1,5 +1,6 @@
 """A vocabulary counted and numbered by bucket is that of all values at once."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +15,32 @@ from pieces import QUICK, categorical, job_of, sorted_out, spec_of, table_job
 
 import heterrec_schemas.tokens
 from heterrec_pipeline.files.parts import load
+from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sizing import bucket_count
-from heterrec_pipeline.vocabularies import number
-from heterrec_pipeline.vocabularies.layout import Rules
-from heterrec_pipeline.vocabularies.number import (
+from heterrec_pipeline.vocabularies import count
+from heterrec_pipeline.vocabularies.count import (
     FIGURES_TAG,
     count_bucket,
     find_last_kept,
     find_size_cuts,
-    lay_out_vocabularies,
     measure_bucket,
+    sort_bucket,
+)
+from heterrec_pipeline.vocabularies.layout import Rules
+from heterrec_pipeline.vocabularies.number import (
+    IN_MEMORY,
+    lay_out_keys,
+    lay_out_values,
     number_group,
     to_group,
+    vocabulary_rows,
 )
-from heterrec_pipeline.vocabularies.write import write_vocabulary
+from heterrec_pipeline.vocabularies.steps import key_rules
 from heterrec_pipeline.wiring.cut import as_frame, cut_by_hash
 from heterrec_pipeline.wiring.reports import FILES
 from heterrec_schemas.errors import DataError
+from heterrec_schemas.tables import METADATA_KEY, vocabulary_schema
 from heterrec_schemas.tokens import number_vocabulary
 
 NAME = "item/kind"
@@ -66,21 +75,22 @@ def numbered(
     every = {NAME: rules}
     buckets, figures = counted(job, rules, pieces, seen)
     cuts: dict[str, Any] = {}
-    if rules.max_size is not None:
+    if rules.limited:
         cuts = dict(find_size_cuts(every, (0, figures)))
         parts = [None, *(s for _, s in buckets)]
         cuts = dict(find_last_kept(every, (NAME, parts), cuts, seen))
         figures += [f for b in buckets for f in measure_bucket(every, b, cuts, seen)]
-    layouts = dict(lay_out_vocabularies(every, (0, figures)))
+    layouts = dict(lay_out_values(every, (0, figures), cuts))
     groups: dict[tuple[str, int], list[Any]] = {(NAME, b): [None] for b in range(rules.buckets)}
     for bucket in buckets:
         for place, stored in to_group(every, bucket, layouts):
             groups[place].append(stored)
     ids, files = [], []
     for group in groups.items():
-        main, tagged = sorted_out(number_group(job, every, group, layouts, cuts, seen))
+        main, tagged = sorted_out(number_group(job, every, group, layouts, seen))
         files += tagged.get(FILES, [])
-        for (_, bucket), part in main:
+        assert not (tagged.get(IN_MEMORY, []) if rules.large else main)
+        for (_, bucket), part in [*main, *tagged.get(IN_MEMORY, [])]:
             rows = as_frame(load(part)).with_columns(bucket=pl.lit(bucket))
             ids.append(rows)
     schema = {"value": pl.String, "id": pl.Int64, "bucket": pl.Int32}
@@ -106,7 +116,8 @@ def test_as_all_at_once(folder: Path, data: st.DataObject) -> None:
     )
     table = table_job(feature)
     buckets = bucket_count(data.draw(st.integers(1, 16)) * 2**20, feature.shards)
-    rules = Rules(NAME, table, feature, buckets, feature.oov_buckets, feature.shards)
+    large = data.draw(st.booleans())
+    rules = Rules(NAME, table, feature, buckets, feature.oov_buckets, feature.shards, large)
     job, seen = job_of(spec_of(), folder), {NAME: 1 if integral else 4}
     rows = [r for p in pieces for r in p]
     counts = pl.DataFrame(rows, schema={"value": pl.String, "count": pl.Int64}, orient="row")
@@ -114,7 +125,7 @@ def test_as_all_at_once(folder: Path, data: st.DataObject) -> None:
     size, batch = data.draw(st.sampled_from([2, 5, 2**18])), data.draw(st.sampled_from([1, 4]))
     with (
         patch.object(heterrec_schemas.tokens, "VALUES_PER_SHARD", size),
-        patch.object(number, "BATCH_ROWS", batch),
+        patch.object(count, "BATCH_ROWS", batch),
     ):
         if len(counts) == 0:
             with pytest.raises(DataError, match="every value of column 'kind'"):
@@ -132,18 +143,58 @@ def test_as_all_at_once(folder: Path, data: st.DataObject) -> None:
         shards = heterrec_schemas.tokens.vocabulary_shards(len(whole), feature.shards)
     assert found.sort("id").select("id", "value").rows() == whole.select("id", "value").rows()
     size = max(2 + feature.oov_buckets, (whole["id"].max() or -1) + 1)  # type: ignore[operator]
-    want = write_vocabulary(
-        job.root,
-        "kind",
-        whole.to_arrow(),
-        integral=integral,
-        shards=shards,
+    assert [f.path for f in files] == [
+        f"vocabularies/kind-{k:05d}-of-{shards:05d}.parquet" for k in range(shards)
+    ]
+    schema = vocabulary_schema(
+        integral,
+        feature="kind",
+        vocabulary_shards=shards,
         oov_buckets=feature.oov_buckets,
         kind="categorical",
         side="item",
         vocabulary_size=size,
     )
-    assert [(f.path, f.sha256) for f in files] == [(f.path, f.sha256) for f in want]
+    for shard, file in enumerate(files):
+        rows = vocabulary_rows(whole.filter(pl.col("shard") == shard), schema)
+        want = write_shard(job.root, file.path, rows, plain=("id", "value"))
+        assert (file.rows, file.sha256) == (want.rows, want.sha256)
+
+
+def test_whole_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
+    job, feature = job_of(spec_of(), tmp_path), categorical()
+    rules = Rules(NAME, table_job(feature), feature, 1, 0, None)
+    for seen, ordered in ((1, ["-1", "9", "10"]), (4, ["-1", "10", "9"])):
+        pieces = [[("10", 1)], [("9", 1), ("-1", 1)]]
+        found, (file,) = numbered(job, rules, pieces, {NAME: seen})
+        assert found.sort("id")["value"].to_list() == ordered
+        values = pq.read_table(file.temporary)["value"].to_pylist()
+        assert values == ([int(v) for v in ordered] if seen == 1 else ordered)
+
+
+def test_a_vocabulary_is_written_a_shard_each_empty_ones_too(tmp_path: Path) -> None:
+    job, feature = job_of(spec_of(), tmp_path), categorical(shards=3)
+    rules = Rules(NAME, table_job(feature), feature, 1, 0, 3)
+    found, files = numbered(job, rules, [[("a", 9)]], {})
+    assert [f.path for f in files] == [
+        f"vocabularies/kind-0000{k}-of-00003.parquet" for k in range(3)
+    ]
+    tables = [pq.read_table(f.temporary) for f in files]
+    assert sorted(map(len, tables)) == [0, 0, 1]
+    assert found["id"].to_list() == [2]
+    for table in tables:
+        assert json.loads(table.schema.metadata[METADATA_KEY])["vocabulary_shards"] == 3
+    (full,) = (t for t in tables if len(t))
+    assert full.to_pydict() == {"id": [2], "value": ["a"], "count": [9], "status": ["active"]}
+
+
+def test_keys_of_users_are_only_counted(tmp_path: Path) -> None:
+    job, table = job_of(spec_of(), tmp_path), table_job(side="user", name="users")
+    rules, counts = key_rules(job, table), pl.DataFrame({"value": ["a", "b"], "count": [1, 1]})
+    main, tagged = sorted_out(sort_bucket(job, rules, 0, counts, {}))
+    assert main == []
+    layouts = lay_out_keys(rules, (0, tagged[FIGURES_TAG]), [])
+    assert [(name, layout.distinct) for name, layout in layouts] == [("users", 2)]
 
 
 def test_a_shard_of_many_buckets_and_a_bucket_of_many_shards(tmp_path: Path) -> None:

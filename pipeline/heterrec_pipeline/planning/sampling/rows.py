@@ -8,7 +8,8 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.row_filter import KEY, KeyIndex, kept_rows
+from heterrec_pipeline.keys.row_filter import KEY
+from heterrec_pipeline.planning.one_table import KeyIndex, indexed_rows
 from heterrec_pipeline.planning.sampling.blocks import Block
 from heterrec_pipeline.planning.sampling.estimates import Fraction
 from heterrec_pipeline.reading.read import ROW
@@ -46,7 +47,7 @@ class Rows:
             return
         number = 0
         for block in self.pieces:
-            read = kept_rows(self.table, block.split, columns, self.known)
+            read = indexed_rows(self.table, block.split, columns, self.known)
             for batches in [read] if block.limit is None else _pieces(read, block):
                 yield number, batches
                 number += 1

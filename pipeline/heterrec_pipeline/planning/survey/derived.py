@@ -17,8 +17,8 @@ from heterrec_pipeline.items.from_log import (
     readable_rows,
 )
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.keys.one_table import KeyRules, number_keys
-from heterrec_pipeline.keys.row_filter import ID, KEY, KeyIndex
+from heterrec_pipeline.keys.row_filter import KEY
+from heterrec_pipeline.planning.one_table import ID, KeyIndex, KeyRules, number_keys
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, Block, batches, reach
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.rows import Rows

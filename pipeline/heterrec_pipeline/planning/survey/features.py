@@ -10,6 +10,7 @@ import pyarrow as pa
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.fitted import missing_token
 from heterrec_pipeline.fitting.quantizers import BlockSample, blocks
+from heterrec_pipeline.planning.one_table import value_ids, vocabulary
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.rows import Rows
 from heterrec_pipeline.reading.read import one_chunk
@@ -87,7 +88,7 @@ class FeatureSurvey:
         if self.fitted is None:
             return pa.concat_arrays([missing_token(self.feature)] * len(column))
         if isinstance(self.feature, CategoricalFeature):
-            encoded = categorical.encode(self.feature, column, self.fitted)
+            encoded = categorical.encode(self.feature, column, value_ids(self.fitted))
         elif isinstance(self.feature, NumericFeature):
             encoded = numeric.encode(self.feature, column, self.fitted)
         else:
@@ -126,21 +127,21 @@ def _categorical(feature: CategoricalFeature, rows: Rows, found: FeatureSurvey) 
                 parts.append(categorical.count(long))
                 hashes.append(pl.Series(parts[-1]["value"]))
             if len(parts) >= MERGE_AT:
-                parts = [categorical.merge_counts(parts)]
+                parts = [categorical.merge(feature, parts)]
         if hashes:
             tally.add(hash_texts(pl.concat(hashes)).to_numpy())
     found.integral = kinds.integral
     if not values:
         return
-    counts = categorical.merge_counts(parts)
-    found.fitted = categorical.vocabulary(feature, counts, kinds, rows.table.name)
+    counts = categorical.merge(feature, parts)
+    found.fitted = vocabulary(feature, counts, kinds, rows.table.name)
     part = rows.part
     found.distinct = distinct(*tally.incidence(), part, part.unread_rows * widest)
     found.ids = _ids(feature, pl.DataFrame(pl.from_arrow(counts)), found.distinct, part)
     if feature.min_count > 1 and not part.whole:
         # In the rows read a value is rarer than in all of them.
         loose = feature.model_copy(update={"min_count": 1, "max_size": found.ids.value or 1})
-        found.fitted = categorical.vocabulary(loose, counts, kinds, rows.table.name)
+        found.fitted = vocabulary(loose, counts, kinds, rows.table.name)
 
 
 def _ids(
@@ -169,8 +170,8 @@ def _numeric(feature: NumericFeature, rows: Rows, found: FeatureSurvey) -> None:
             found.reasons.update(cell.reason for cell in bad)
             parts.append(numeric.sample(feature, column, rows.keys(table), rows.population))
             if len(parts) >= MERGE_AT:
-                parts = [numeric.merge_samples(feature, parts)]
-    merged = numeric.merge_samples(feature, parts) if parts else None
+                parts = [numeric.merge(feature, parts)]
+    merged = numeric.merge(feature, parts) if parts else None
     if merged is None or len(merged) == 0:
         return
     edges = numeric.edges(feature, merged, rows.table.name)

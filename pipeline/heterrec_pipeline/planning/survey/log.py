@@ -13,7 +13,7 @@ import pyarrow as pa
 from heterrec_pipeline.interactions.join import join_index, shuffle_columns, with_tie
 from heterrec_pipeline.interactions.read import LOG_SEEN, log_columns, parse_rows
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.keys.row_filter import key_ids
+from heterrec_pipeline.planning.one_table import KeyIndex
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, batches, reach
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.thinning import Thinned
@@ -133,7 +133,7 @@ class _Reading:
 
     def __init__(self, spec: FeatureSpec, keys: Keys, population: int) -> None:
         self.spec, self.keys, self.population = spec, keys, population
-        self.index = key_ids(keys.index)
+        self.index = KeyIndex(keys.index, keys.losers).ids
         self.sample = Thinned("user", USER_BYTES)
         self.seen = self.rejected = 0
         self.unknown = self.good = 0.0

@@ -10,15 +10,17 @@ import pyarrow as pa
 
 from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.one_table import (
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.keys.row_filter import KEY
+from heterrec_pipeline.planning.one_table import (
+    ID,
     LOSERS,
+    KeyIndex,
     KeyRules,
     choose_rows,
     number_keys,
     read_repeated,
 )
-from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.keys.row_filter import ID, KEY, KeyIndex
 from heterrec_pipeline.planning.sampling.blocks import SAMPLE_BYTES, Reach, batches, reach
 from heterrec_pipeline.planning.sampling.estimates import Estimate, Fraction, Tally, distinct
 from heterrec_pipeline.planning.sampling.rows import Rows

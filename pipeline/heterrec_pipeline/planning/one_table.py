@@ -1,28 +1,29 @@
 """Number keys that fit in one table, and resolve rows with a repeated key."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from apache_beam.pvalue import TaggedOutput
 
+from heterrec_pipeline.features.cells import all_missing
 from heterrec_pipeline.files.parts import TableRef, load, row_count
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.duplicates import batch_keys, hashed_rows, lost_rows
+from heterrec_pipeline.keys.duplicates import hashed_rows, resolve_duplicates
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.keys.row_filter import KEY, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import read_split
-from heterrec_pipeline.vocabularies.number import no_keys
-from heterrec_pipeline.wiring.reports import report_count
+from heterrec_pipeline.reading.read import read_split, without_rows
+from heterrec_pipeline.vocabularies.lookup import Lookup
 from heterrec_pipeline.wiring.step import tables_in
+from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import number_vocabulary
 from heterrec_schemas.values import Seen
 
-REPEATED = "repeated"
-
-
+ID = "__id"
 LOSERS = pa.schema([pa.field("file", pa.string()), pa.field("row", pa.int64())])
 """Rows that are left out because another row of their key is kept."""
 
@@ -68,33 +69,16 @@ def number_keys(
     return index.to_arrow(), repeated.to_arrow()
 
 
-def number_key_table(
-    table: TableJob,
-    rules: KeyRules | None,
-    element: tuple[int, Iterable[pa.Table]],
-    seen: dict[str, int],
-) -> Iterator[Any]:
-    """All keys of a table to its index and its repeated keys."""
-    integral = Seen(seen.get(table.name, 0)).integral
-    tables = list(tables_in(element[1]))
-    index, repeated = number_keys(tables, integral, rules)
-    if len(index) == 0 and not table.joined:
-        raise no_keys(table, tables)
-    yield index
-    yield TaggedOutput(REPEATED, repeated)
-    yield report_count(f"{table.name}.keys", len(index))
-
-
 def read_repeated(table: TableJob, split: Split, repeated: pa.Table | TableRef) -> Iterator[Any]:
     """Rows of repeated keys as key, hash, file, row; reads nothing when no key is repeated."""
     if row_count(repeated) == 0:
         return
     wanted = pl.DataFrame(pl.from_arrow(load(repeated)))["key"].implode()
     for batch in prefetched(read_split(split, table.columns)):
-        text = batch_keys(table, split, batch)
+        text, _ = key_text(batch.table[table.key], table.key, split.file.name)
         found = text.is_in(wanted).fill_null(False).arg_true()
         if not found.is_empty():
-            yield hashed_rows(table, split, batch, text, found).to_arrow()
+            yield hashed_rows(table, split, batch, found).to_arrow()
 
 
 def choose_rows(table: TableJob, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
@@ -103,7 +87,7 @@ def choose_rows(table: TableJob, element: tuple[int, Iterable[pa.Table]]) -> Ite
     if not frames:
         yield LOSERS.empty_table()
         return
-    losers, reports = lost_rows(table, pl.concat(frames))
+    losers, reports = resolve_duplicates(table, pl.concat(frames))
     yield losers.select("file", "row").to_arrow().cast(LOSERS)
     yield from reports
 
@@ -113,3 +97,57 @@ def losers_in(losers: pa.Table, file: str) -> pl.Series:
     if len(losers) == 0:
         return pl.Series("row", [], dtype=pl.Int64)
     return pl.DataFrame(pl.from_arrow(losers)).filter(pl.col("file") == file)["row"]
+
+
+@dataclass(frozen=True)
+class KeyIndex:
+    """The kept keys of a side, and the rows that are excluded because another row of their key is kept."""
+
+    index: pa.Table
+    losers: pa.Table
+
+    @property
+    def population(self) -> int:
+        """Number of kept keys."""
+        return len(self.index)
+
+    @cached_property
+    def ids(self) -> Lookup:
+        """The id of each key."""
+        return Lookup(pl.Series(self.index["key"]), pl.Series(self.index["id"]))
+
+
+def indexed_rows(
+    table: TableJob, split: Split, columns: Sequence[str], known: KeyIndex
+) -> Iterator[pa.Table]:
+    """The kept rows of a split with the columns KEY and ID."""
+    excluded = losers_in(known.losers, split.file.name)
+    for rows in kept_rows(table, split, columns, {}):
+        ids = known.ids.find(pl.Series(rows[KEY]))
+        rows = rows.append_column(ID, ids.to_arrow()).filter(ids.is_not_null().to_arrow())
+        rows = without_rows(rows, excluded)
+        if len(rows):
+            yield rows
+
+
+def vocabulary(feature: CategoricalFeature, counts: pa.Table, seen: Seen, where: str) -> pa.Table:
+    """The feature's vocabulary: id, value (text), count, shard, sorted by id.
+
+    Raises:
+        DataError: every value is missing.
+    """
+    if len(counts) == 0:
+        raise all_missing(feature.name, feature.column, where)
+    return number_vocabulary(
+        pl.DataFrame(pl.from_arrow(counts)),
+        integral=seen.integral,
+        oov_buckets=feature.oov_buckets,
+        shards=feature.shards,
+        min_count=feature.min_count,
+        max_size=feature.max_size,
+    ).to_arrow()
+
+
+def value_ids(vocabulary: pa.Table) -> Callable[[pl.Series], pl.Series]:
+    """The ids of texts by a vocabulary."""
+    return Lookup(pl.Series(vocabulary["value"]), pl.Series(vocabulary["id"])).find
