@@ -16,6 +16,7 @@ from heterrec_model.config import load_config
 from heterrec_model.evaluation.evaluate import evaluate_baseline, evaluate_run
 from heterrec_model.evaluation.intervals import Comparison, compare
 from heterrec_model.evaluation.result import Evaluation
+from heterrec_model.registry import COUNTING
 from heterrec_model.training.loop import train
 from heterrec_schemas import open_generation
 
@@ -72,9 +73,7 @@ def report(call: argparse.Namespace, filtered: bool) -> None:
     }
     settings = [f"evaluation.filter_seen={str(filtered).lower()}"]
     config = load_config(call.config, [*call.settings, *settings])
-    counted = {
-        n: [evaluate_baseline(generation, n, config=config)] for n in ("popular", "neighbours")
-    }
+    counted = {n: [evaluate_baseline(generation, n, config=config)] for n in COUNTING}
     print(f"\nseen items {'left out' if filtered else 'kept'}, {len(seeds)} seeds, in %\n")
     table({**counted, **found})
     for model in models:

@@ -193,8 +193,8 @@ def compare(
         list[str],
         typer.Option(
             "--against",
-            metavar="RUN|popular|neighbours",
-            help="Another run, or seeds between commas, or a baseline that only counts; may be repeated.",
+            metavar="RUN|BASELINE",
+            help="Another run, several seeds separated by commas, or a counting baseline such as popular; may be repeated.",
         ),
     ],
     split: SplitOption = "test",

@@ -1,8 +1,11 @@
-"""Every model by its name in the configuration, and how one is made."""
+"""Table of all models and baselines by name, and their construction."""
 
 import torch
 
-from heterrec_model.baselines import SASRec
+from heterrec_model.baselines.counting import CountingBaseline
+from heterrec_model.baselines.neighbours import Neighbours
+from heterrec_model.baselines.popular import Popular
+from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
@@ -11,23 +14,32 @@ from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, suggest
 
-MODELS: dict[str, type[TwoTowerModel]] = {"heterrec": HeterRec, "sasrec": SASRec}
+MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
+    "heterrec": HeterRec,
+    "sasrec": SASRec,
+    "popular": Popular,
+    "neighbours": Neighbours,
+}
+TRAINED = {name: kind for name, kind in MODELS.items() if issubclass(kind, TwoTowerModel)}
+"""Values of `model.name`."""
+COUNTING = {name: kind for name, kind in MODELS.items() if issubclass(kind, CountingBaseline)}
+"""Baselines without weights: they need no run."""
 
 
 def build_model(config: Config, table: TokenTable, generation: Generation) -> TwoTowerModel:
-    """The configured model with its starting weights: the same for the same `train.seed`.
+    """Build the configured model with its initial weights, which depend on `train.seed` only.
 
     Args:
-        config: the whole run's.
-        table: the generation's items, of the features that the config names.
-        generation: lends the quantile edges for `embedding_init: quantizer`.
+        config: configuration of the run.
+        table: token table with the features that the config names.
+        generation: source of the quantile edges for `embedding_init: quantizer`.
 
     Raises:
-        CallError: there is no such model.
+        CallError: `model.name` is unknown.
     """
     name = config.model.name
-    if name not in MODELS:
-        raise CallError(f"there is no model {name!r}", todo=suggest(name, MODELS))
+    if name not in TRAINED:
+        raise CallError(f"there is no model {name!r}", todo=suggest(name, TRAINED))
     edges = {}
     if config.model.embedding_init == "quantizer":
         embeddings = [f.name for f in table.features if f.kind == "embedding"]
@@ -35,11 +47,27 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Tw
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         tables = ItemTables(config.model, table, edges, sparse=config.train.sparse_tables)
-        return MODELS[name](config, table, tables)
+        return TRAINED[name](config, table, tables)
 
 
-def placed(model: TwoTowerModel, device: torch.device) -> TwoTowerModel:
-    """The model on a device; the items' tokens go along where they leave half of its free memory to the rest."""
+def build_counting(name: str, generation: Generation, *, refit: bool = False) -> CountingBaseline:
+    """Count the interactions that a baseline without weights needs.
+
+    Args:
+        name: a key of `COUNTING`.
+        generation: whose interactions are counted.
+        refit: also count those of the validation split.
+
+    Raises:
+        CallError: the name is unknown.
+    """
+    if name not in COUNTING:
+        raise CallError(f"there is no counting baseline {name!r}", todo=suggest(name, COUNTING))
+    return COUNTING[name](generation, refit=refit)
+
+
+def move_to_device(model: TwoTowerModel, device: torch.device) -> TwoTowerModel:
+    """Move a model to a device; the item tokens stay on the CPU where they would fill half of the free GPU memory."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         if model.tables.tokens_IC.nbytes > free / 2:

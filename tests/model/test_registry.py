@@ -12,7 +12,7 @@ from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_model.layers.tables import GroupTable
-from heterrec_model.registry import MODELS, build_model
+from heterrec_model.registry import TRAINED, build_model
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
@@ -62,7 +62,7 @@ def first_batch(generation: Generation, users: int) -> Batch:
     )
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(TRAINED))
 def test_the_same_seed_gives_the_same_weights(
     name: str, generation: Generation, table: TokenTable
 ) -> None:

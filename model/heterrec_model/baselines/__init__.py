@@ -1,5 +1,1 @@
-"""The models that HeterRec is compared with, on the same loader, loss and evaluation."""
-
-from heterrec_model.baselines.sasrec import SASRec
-
-__all__ = ["SASRec"]
+"""Baselines on the same loader and evaluation as HeterRec; each is one file here and one line in `registry.MODELS`."""

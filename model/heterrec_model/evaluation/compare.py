@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from heterrec_model.evaluation.evaluate import (
-    COUNTING,
     evaluate_baseline,
     evaluate_run,
     load_generation,
@@ -14,6 +13,7 @@ from heterrec_model.evaluation.evaluate import (
 )
 from heterrec_model.evaluation.intervals import Comparison, compare
 from heterrec_model.evaluation.result import Evaluation
+from heterrec_model.registry import COUNTING
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_schemas.generation import Generation
 
@@ -72,7 +72,7 @@ def compare_sides(
     Args:
         data: an output folder (its latest generation), a generation's own folder, or an open one.
         model: a run's folder, or those of several seeds, separated by commas.
-        others: likewise, or `popular` or `neighbours`.
+        others: likewise, or a key of `registry.COUNTING`.
         split: validation or test.
         filter_seen: whether the items of a history leave the ranking; left out: as each run's config says.
         resamples: of the bootstrap.

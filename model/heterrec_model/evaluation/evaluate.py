@@ -12,13 +12,13 @@ from heterrec_model.evaluation.histories import uncut
 from heterrec_model.evaluation.per_user import Ranked, gather
 from heterrec_model.evaluation.result import Evaluation
 from heterrec_model.evaluation.scorers import Scorer, VectorScorer
+from heterrec_model.registry import build_counting
+from heterrec_model.runs.load import load_run
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.generation import Generation, open_generation
 
 SPLITS = ("validation", "test")
-COUNTING = ("popular", "neighbours")
-"""Baselines without weights: they need no run."""
 OnProgress = Callable[[int], None]
 """Called with the number of users ranked so far."""
 
@@ -76,8 +76,6 @@ def evaluate_run(
         GenerationError: there is no generation, it is damaged, or it is not the run's.
         RunError: a score is not finite.
     """
-    from heterrec_model.runs.load import load_run
-
     check_split(split)
     generation = load_generation(data)
     loaded = load_run(run, checkpoint=checkpoint, data=generation)
@@ -106,11 +104,11 @@ def evaluate_baseline(
     max_users: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Evaluate a baseline that only counts, `popular` or `neighbours`, on the same users as a run.
+    """Evaluate a baseline without weights on the same users as a run.
 
     Args:
         data: as for `evaluate_run`.
-        name: of the baseline.
+        name: a key of `registry.COUNTING`.
         split: validation or test.
         config: its `evaluation`, how batches are made, and whether a refit takes the validation split in; left out: the
             defaults.
@@ -121,19 +119,10 @@ def evaluate_baseline(
         CallError: there is no such baseline or split.
         GenerationError: there is no generation, or it is damaged.
     """
-    from heterrec_model.baselines.neighbours import Neighbours
-    from heterrec_model.baselines.popular import Popular
-
-    counting: dict[str, Callable[..., Scorer]] = {
-        "popular": Popular.count,
-        "neighbours": Neighbours.count,
-    }
-    if name not in counting:
-        raise CallError(f"there is no counting baseline {name!r}", todo=suggest(name, counting))
     check_split(split)
     generation, config = load_generation(data), config or Config()
     return evaluate_scorer(
-        counting[name](generation, refit=config.train.refit_epochs > 0),
+        build_counting(name, generation, refit=config.train.refit_epochs > 0),
         generation,
         split,
         config,

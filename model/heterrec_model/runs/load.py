@@ -9,7 +9,7 @@ import torch
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import open_token_table
 from heterrec_model.distributed import find_device
-from heterrec_model.registry import build_model, placed
+from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import LAST, Checkpoint, CheckpointFolder, read_checkpoint
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_model.runs.weights import load_weights
@@ -69,7 +69,7 @@ def load_run(
     model = build_model(config, table, data)
     load_weights(model, found.weights(), found.name)
     place = torch.device(device) if device is not None else find_device(config.train.device)
-    return LoadedRun(placed(model, place).eval(), config, found.step, found.name)
+    return LoadedRun(move_to_device(model, place).eval(), config, found.step, found.name)
 
 
 def _find(checkpoints: CheckpointFolder, wanted: str) -> Checkpoint:

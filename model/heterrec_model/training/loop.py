@@ -11,7 +11,7 @@ from rich.console import Console
 from heterrec_model.config import Config
 from heterrec_model.data.loader import train_loader
 from heterrec_model.data.token_table import TokenTable, open_token_table
-from heterrec_model.registry import build_model, placed
+from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import Checkpoint
 from heterrec_model.runs.log import RunLog
 from heterrec_model.runs.run_folder import RunFolder
@@ -97,7 +97,7 @@ def _trainer(
         )
     checkpoint = _newest(folder, world, display)
     table = _token_table(config, generation, folder, world)
-    model = placed(build_model(config, table, generation), world.device)
+    model = move_to_device(build_model(config, table, generation), world.device)
     trainer = Trainer(
         config=config,
         model=model,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heterrec_model.baselines import neighbours
-from heterrec_model.baselines.neighbours import Neighbourhood, Neighbours, count_neighbours
+from heterrec_model.baselines.neighbours import NeighbourCounts, Neighbours, count_neighbours
 from heterrec_model.config import Config
 from heterrec_model.data.loader import split_batches
 from heterrec_schemas import Generation, open_generation
@@ -42,7 +42,7 @@ def plain_counts(histories: list[list[int]], window: int) -> Counter[tuple[int, 
     return found
 
 
-def as_counter(found: Neighbourhood) -> Counter[tuple[int, int]]:
+def as_counter(found: NeighbourCounts) -> Counter[tuple[int, int]]:
     lengths = found.first_I.diff()
     item_P = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     rows = zip(item_P.tolist(), found.item_P.tolist(), found.count_P.tolist(), strict=True)
@@ -92,7 +92,7 @@ def test_scores_put_neighbours_first_and_then_popularity(
     rows = generation.sequences("train", ["item_index"])["item_index"].to_pylist()
     together = plain_counts(rows, window)
     counts = {c["item_index"]: c["train_count"] for c in generation.item_counts().to_pylist()}
-    scorer = Neighbours.count(generation, window=window)
+    scorer = Neighbours(generation, window=window)
     items = scorer.table.catalogue_N.tolist()
     for batch in split_batches(generation, "test", Config()):
         users = scorer.encode(batch)
@@ -115,7 +115,7 @@ def test_scores_put_neighbours_first_and_then_popularity(
 
 
 def test_an_item_that_was_never_trained_on_leaves_popularity(generation: Generation) -> None:
-    scorer = Neighbours.count(generation)
+    scorer = Neighbours(generation)
     unknown = torch.tensor([[1]])
     popularity = scorer.table.train_count_I[scorer.table.catalogue_N].double()
     scores = scorer.scores(unknown, 0, len(popularity))
@@ -128,6 +128,6 @@ def test_no_training_sequences_at_all(tmp_path: Path) -> None:
     )
     generation = open_generation(tmp_path)
     assert generation.manifest.counts.sequences["train"] == 0
-    scorer = Neighbours.count(generation)
+    scorer = Neighbours(generation)
     size = len(scorer.table.catalogue_N)
     assert scorer.scores(torch.tensor([[2]]), 0, size).shape == (1, size)

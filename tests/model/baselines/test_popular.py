@@ -18,7 +18,7 @@ def test_an_item_is_scored_by_its_training_interactions(
     generation = open_generation(tmp_path)
     counts = {c["item_index"]: c["train_count"] for c in generation.item_counts().to_pylist()}
     items = generation.items(["item_index"])["item_index"].to_pylist()[start:stop]
-    popular = Popular.count(generation)
+    popular = Popular(generation)
     batch = next(split_batches(generation, "test", Config()))
     users = popular.encode(batch)
     assert users.shape == (batch.users, 0)

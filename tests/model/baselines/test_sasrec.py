@@ -18,7 +18,7 @@ from made_up import (
     weights_of,
 )
 
-from heterrec_model.baselines import SASRec
+from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.config import Config
 from heterrec_model.layers.tables import ItemTables
 

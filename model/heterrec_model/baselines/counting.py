@@ -1,0 +1,38 @@
+"""Base class of the baselines without weights.
+
+Shapes: B users, S numbers per user, C items of a catalogue chunk.
+"""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from heterrec_model.data.batch import Batch
+from heterrec_model.data.token_table import TokenTable, open_token_table
+from heterrec_schemas.generation import Generation
+
+
+class CountingBaseline(ABC):
+    """Scores the catalogue from interaction counts: needs no training run, and is a `Scorer` of the evaluation.
+
+    Args:
+        generation: whose training interactions are counted.
+        refit: also count the interactions of the validation split.
+    """
+
+    def __init__(self, generation: Generation, *, refit: bool = False) -> None:
+        self._table = open_token_table(generation, features=(), user_features=(), refit=refit)
+        self._popularity_N = self._table.train_count_I[self._table.catalogue_N].double()
+
+    @property
+    def table(self) -> TokenTable:
+        """The token table, whose `catalogue_N` is scored."""
+        return self._table
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """The numbers that the scores of each user depend on, [B, S]."""
+
+    @abstractmethod
+    def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
+        """Scores of `catalogue_N[start:stop]`, [B, C] float64."""
