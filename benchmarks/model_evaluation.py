@@ -16,7 +16,7 @@ from measure import SAMPLE_SECONDS, Peak, machine
 from model_work import Timing, model_of, open_beauty, parser, settings, timed
 
 from heterrec_model.config import Config
-from heterrec_model.data.loader import split_batches
+from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.token_table import open_token_table
 from heterrec_model.evaluation.evaluate import evaluate_model
 from heterrec_model.evaluation.scorers import VectorScorer

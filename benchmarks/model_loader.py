@@ -25,8 +25,8 @@ from model_work import (
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.loader import train_loader
 from heterrec_model.data.token_table import open_token_table
+from heterrec_model.data.train_loader import TrainLoader
 from heterrec_schemas import Generation
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -43,7 +43,7 @@ def main() -> None:
     a = arguments.parse_args()
     generation = open_beauty(a.data)
     config = settings()
-    epoch = list(train_loader(generation, config))
+    epoch = list(TrainLoader(generation, config))
     batches = real_batches(generation, config, len(epoch))[:: max(1, len(epoch) // STEPS)]
     named: dict[str, tuple[Callable[[], None], int]] = {
         "loader": (_epoch(generation, config), items_of(epoch)),
@@ -73,7 +73,7 @@ def items_of(batches: Sequence[Batch]) -> int:
 
 
 def _epoch(generation: Generation, config: Config) -> Callable[[], None]:
-    loader = train_loader(generation, config)
+    loader = TrainLoader(generation, config)
 
     def run() -> None:
         for _ in loader:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from heterrec_model.config import load_config
 from heterrec_model.evaluation.evaluate import evaluate_baseline, evaluate_run
+from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.intervals import Comparison, compare
-from heterrec_model.evaluation.result import Evaluation
 from heterrec_model.registry import COUNTING
-from heterrec_model.training.loop import train
+from heterrec_model.training.train import train
 from heterrec_schemas import open_generation
 
 SASREC = ["model.name=sasrec", "model.item_blocks=2"]

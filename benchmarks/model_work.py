@@ -17,9 +17,9 @@ import torch
 
 from heterrec_model.config import Config, parse_config
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.features import FeatureInfo
-from heterrec_model.data.loader import train_loader
+from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable, open_token_table
+from heterrec_model.data.train_loader import TrainLoader
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.registry import build_model
 from heterrec_model.training.optimizer import Optimizers
@@ -89,7 +89,7 @@ def model_of(config: Config, table: TokenTable, generation: Generation) -> Heter
 
 def real_batches(generation: Generation, config: Config, count: int) -> list[Batch]:
     """The first batches of an epoch, as the loader gives them."""
-    return list(islice(train_loader(generation, config), count))
+    return list(islice(TrainLoader(generation, config), count))
 
 
 def full_batch(batches: Sequence[Batch], users: int, length: int) -> Batch:

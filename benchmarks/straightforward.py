@@ -19,7 +19,7 @@ from heterrec_model.data.batch import Batch
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.layers.hct import CausalBlock, CausalStack
 from heterrec_model.loss.candidates import Candidates
-from heterrec_model.loss.lmp import MultiStep
+from heterrec_model.loss.lmp import MultiStepLoss
 
 
 class Straightforward(nn.Module):
@@ -59,7 +59,7 @@ class Straightforward(nn.Module):
         tokens = model.tables.tokens
         weight = 1.0 if config.loss.token_weight == "sum" else config.loss.token_weight / tokens
         for s, lmp in enumerate(model.token_lmp.values()):
-            assert isinstance(lmp, MultiStep)
+            assert isinstance(lmp, MultiStepLoss)
             value_BT, value_C = self.values(s, batch.item_BT), self.values(s, fewer.item_C)
             h_BTD, v_BTD, v_CD = h_BTKD[:, :, s], v_BTKD[:, :, s], v_CKD[rows, s]
             total = total + weight * self.level(
@@ -133,7 +133,7 @@ class Straightforward(nn.Module):
 
     def level(
         self,
-        lmp: MultiStep,
+        lmp: MultiStepLoss,
         u_BTD: Tensor,
         v_BTD: Tensor,
         v_CD: Tensor,

@@ -84,7 +84,7 @@ def test_a_package_says_what_it_is_for(name: str) -> None:
         ("heterrec_model", ["apache_beam", "heterrec_pipeline", "torch"]),
         ("heterrec_model.__main__", ["apache_beam", "heterrec_pipeline", "torch"]),
         (
-            "heterrec_model.training.loop, heterrec_model.serving.recommend",
+            "heterrec_model.training.train, heterrec_model.serving.recommend",
             ["apache_beam", "heterrec_pipeline", "sentence_transformers", "pandas"],
         ),
     ],

@@ -1,4 +1,4 @@
-"""HeterRec in PyTorch: trains from a generation, evaluates over the full catalogue, recommends."""
+"""HeterRec in PyTorch: training from a generation, evaluation over the full catalogue, recommendation."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,30 +11,30 @@ if TYPE_CHECKING:
     from heterrec_model.evaluation.evaluate import evaluate as evaluate
     from heterrec_model.heterrec import HeterRec as HeterRec
     from heterrec_model.registry import build_model as build_model
-    from heterrec_model.runs.load import load_run as load_run
+    from heterrec_model.runs.load_run import load_run as load_run
     from heterrec_model.serving.recommend import recommend as recommend
-    from heterrec_model.training.loop import train as train
+    from heterrec_model.training.train import train as train
 
-_PLACES = {
+_MODULES = {
     "Config": "heterrec_model.config",
     "HeterRec": "heterrec_model.heterrec",
     "TokenTable": "heterrec_model.data.token_table",
     "build_model": "heterrec_model.registry",
     "evaluate": "heterrec_model.evaluation.evaluate",
     "load_config": "heterrec_model.config",
-    "load_run": "heterrec_model.runs.load",
+    "load_run": "heterrec_model.runs.load_run",
     "open_token_table": "heterrec_model.data.token_table",
     "recommend": "heterrec_model.serving.recommend",
-    "train": "heterrec_model.training.loop",
+    "train": "heterrec_model.training.train",
 }
-__all__ = sorted(_PLACES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: PyTorch takes seconds, and `--help` needs none of it."""
-    if name not in _PLACES:
+    """Import a public name on first use: importing PyTorch takes seconds, and `--help` does not need it."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = getattr(import_module(_MODULES[name]), name)
     return globals()[name]
 
 

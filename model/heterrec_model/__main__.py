@@ -130,8 +130,8 @@ def train(
     """Train a model into a run folder; SIGTERM and Ctrl-C save it first. Under torchrun: on several processes."""
     with _guarded(debug):
         from heterrec_model.config import load_config
-        from heterrec_model.training.display import summary
-        from heterrec_model.training.loop import train as run_train
+        from heterrec_model.training.train import train as run_train
+        from heterrec_model.training.training_display import show_result
 
         own = Path(run) / "config.yaml"
         if config is None and not (resume and own.is_file()):
@@ -143,7 +143,7 @@ def train(
         if result.main and as_json:
             print(json.dumps(result.to_json()))
         elif result.main and not quiet:
-            summary(Console(markup=False), result)
+            show_result(Console(markup=False), result)
         if result.stopped == "SIGINT":
             raise typer.Exit(1)
 
@@ -161,11 +161,11 @@ def evaluate(
 ) -> None:
     """Rank the whole catalogue for every user of a split, and measure where the targets stand."""
     with _guarded(debug):
-        from heterrec_model.evaluation.display import show_evaluations
         from heterrec_model.evaluation.evaluate import evaluate as run_evaluate
-        from heterrec_model.training.display import Display
+        from heterrec_model.evaluation.evaluation_display import show_evaluations
+        from heterrec_model.training.training_display import ProgressDisplay
 
-        with Display(None if quiet else Console(stderr=True, markup=False)) as display:
+        with ProgressDisplay(None if quiet else Console(stderr=True, markup=False)) as display:
             result = run_evaluate(
                 data,
                 run,
@@ -206,24 +206,24 @@ def compare(
 ) -> None:
     """Hold a run against others on the same users: their metrics, and a paired bootstrap of the differences."""
     with _guarded(debug):
-        from heterrec_model.evaluation.compare import compare_sides
-        from heterrec_model.evaluation.display import show_sides
-        from heterrec_model.training.display import Display
+        from heterrec_model.evaluation.compare import compare_models
+        from heterrec_model.evaluation.evaluation_display import show_report
+        from heterrec_model.training.training_display import ProgressDisplay
 
-        with Display(None if quiet else Console(stderr=True, markup=False)) as display:
-            found = compare_sides(
+        with ProgressDisplay(None if quiet else Console(stderr=True, markup=False)) as display:
+            found = compare_models(
                 data,
                 run,
                 against,
                 split,
                 filter_seen=filter_seen,
                 resamples=resamples,
-                on_side=lambda name: display.show(f"evaluating {name}"),
+                on_model=lambda name: display.show(f"eval_mode {name}"),
             )
         if as_json:
             print(json.dumps(found.to_json()))
         elif not quiet:
-            show_sides(Console(markup=False), found)
+            show_report(Console(markup=False), found)
 
 
 @app.command()
@@ -249,8 +249,8 @@ def recommend(
 ) -> None:
     """Recommend items to a user, or to somebody who had some items, in words."""
     with _guarded(debug):
-        from heterrec_model.serving.display import show_recommendation
         from heterrec_model.serving.recommend import recommend as run_recommend
+        from heterrec_model.serving.recommendation_display import show_recommendation
 
         found = run_recommend(
             data,

@@ -1,7 +1,7 @@
-"""What a run is told: one YAML file, sections of frozen settings that check themselves when they are made.
+"""Run configuration, loaded from one YAML file: sections of frozen settings, validated on construction.
 
-Every setting is stated once, here, with its default. `load_config` reads a file or the name of a shipped configuration
-(`paper`, `cpu`, `gpu`) and applies `key=value` overrides; past that point a config is trusted.
+Every setting and its default is defined once, here. `load_config` reads a file or a shipped configuration (`paper`, `cpu`,
+`gpu`) and applies `key=value` overrides; from then on a config is trusted.
 """
 
 from collections.abc import Sequence
@@ -30,68 +30,68 @@ class TimeGapConfig(_Section):
 
     enabled: bool = True
     buckets: Annotated[int, Field(ge=2)] = 64
-    """Log-spaced from one second to ten years; a gap of 0 has a bucket of its own."""
+    """Number of buckets, log-spaced from one second to ten years; gaps below a second have their own bucket."""
     per_head: bool = False
-    """One scalar a bucket and head instead of one a bucket."""
+    """One scalar per bucket and head instead of one per bucket."""
 
 
 class ItemTowerConfig(_Section):
-    """The item side: a token-level MLP each, then an MLP over their concatenation."""
+    """The item tower: one MLP per token, then an MLP over their concatenation."""
 
     id_skip: bool = True
-    """Add the item id's own embedding to the tower's output; false is the paper's letter."""
+    """Add the embedding of the item id to the tower's output; false as in the paper."""
     token_skip: bool = True
-    """Add each token's embedding to its MLP's output, and their sum to the tower's; false is the paper's letter."""
+    """Add each token's embedding to its MLP's output, and their sum to the tower's output; false as in the paper."""
 
 
 class ModelConfig(_Section):
-    """The network. The defaults are what measured best; `paper.yaml` is the paper's letter."""
+    """The network. The defaults had the best metrics; `paper.yaml` follows the paper exactly."""
 
     name: str = "heterrec"
-    """heterrec, or a baseline by its name (see heterrec_model.baselines)."""
+    """heterrec, or the name of a trained baseline (see heterrec_model.registry)."""
     width: Count = 64
-    """D: of tokens, users and items."""
+    """D: width of token, user and item vectors."""
     heads: Count = 2
     token_blocks: Size = 2
-    """N1."""
+    """N1: number of token-level blocks."""
     item_blocks: Size = 2
-    """N2."""
+    """N2: number of item-level blocks."""
     ffn_multiplier: Count = 4
     """Inner width of Eq. 6, in multiples of D."""
     dropout: Share = 0.2
-    """Of the tokens that enter, of the fused items and of each sublayer's output."""
+    """Dropout of the input tokens, the fused items and the output of each sublayer."""
     attention_dropout: Share = 0.0
-    """Of attention weights; FlexAttention knows none, so that a GPU trains by the chunked way above 0."""
+    """Dropout of attention weights. FlexAttention does not support it: above 0, a GPU uses the chunked method."""
     norm: Literal["post", "pre"] = "post"
-    """Post-LN is Eq. 7; pre-LN for deep stacks."""
+    """Position of LayerNorm: post is Eq. 7, pre suits deep stacks."""
     max_length: Count = 50
-    """T: a history's last items that the model sees; longer ones are cut."""
+    """T: maximum number of items of a history; longer histories keep their last items."""
     features: tuple[str, ...] | None = None
-    """Item features that become tokens; left out: all of the generation's."""
+    """Item features that become tokens; null: all features of the generation."""
     item_id: bool = True
-    """The item's id is a token too."""
+    """Whether the item id is a token too."""
     user_features: tuple[str, ...] | None = None
-    """User features that become prefix tokens of the item level; left out: all of the generation's."""
+    """User features that become prefix tokens of the item level; null: all features of the generation."""
     behaviour: bool = True
-    """The behaviour of every interaction is a token of the user's side, where the generation has one."""
+    """Whether the behaviour of an interaction, if the generation has behaviours, is a token of the user tower."""
     literal: bool = False
-    """The paper's letter in HTFL: neither position nor feature-type embeddings."""
+    """HTFL as in the paper: neither position nor feature-type embeddings."""
     embedding_width: Count = 256
-    """d_f of an embedding feature, at least: rounded up to a multiple of its groups Z, then projected to D."""
+    """Minimum d_f of an embedding feature: rounded up to a multiple of its groups Z, then projected to D."""
     embedding_init: Literal["quantizer", "random"] = "quantizer"
-    """Group tables start at the mid-points of their bins, or at random as all other tables."""
+    """Initial group tables: the centres of their bins, or random like all other tables."""
     table_std: Positive = 0.02
     """Standard deviation of the tables' normal initialisation."""
     id_dropout: Share = 0.1
-    """Share of item ids that are replaced by `unknown` in training, in both towers."""
+    """Share of item ids that training replaces by the id for missing, in both towers."""
     token_mask: Literal["item", "causal"] = "item"
-    """A token sees all tokens of its own item, or only those up to itself (Eq. 3)."""
+    """A token attends to all tokens of its own item, or only up to itself (Eq. 3)."""
     time_gap: TimeGapConfig = TimeGapConfig()
     raw_skip: bool = True
-    """Past the token blocks: LN(fuse(H) + LN(sum_k e^k + position)); false is the paper's letter."""
+    """Skip connection past the token blocks: LN(fuse(H) + LN(sum_k e^k + position)); false as in the paper."""
     item_tower: ItemTowerConfig = ItemTowerConfig()
     attention: Literal["auto", "chunked", "dense", "flex"] = "auto"
-    """auto: chunked on CPUs, flex on CUDA GPUs; dense is the plain reference."""
+    """Method of attention. auto: chunked on CPUs, flex on CUDA GPUs; dense is the reference."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -101,7 +101,7 @@ class ModelConfig(_Section):
             raise ValueError("an item needs a token: name features, or set item_id: true")
         if self.attention == "flex" and self.attention_dropout:
             raise ValueError(
-                "attention: flex knows no attention_dropout: set it to 0, or take auto"
+                "attention: flex does not support attention_dropout: set it to 0, or use auto"
             )
         return self
 
@@ -111,17 +111,17 @@ class LossConfig(_Section):
 
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: Positive = 0.07
-    """tau."""
+    """tau: divides the similarities."""
     steps: Count = 3
-    """N_step."""
+    """N_step: number of steps ahead that are predicted."""
     step_weights: tuple[Weight, ...] | None = None
-    """A weight for each step; left out: 1 for all."""
+    """Weight of each step; null: 1 for all."""
     gate: bool = True
-    """The indicator of Eq. 11; false: plain multi-step prediction."""
+    """Whether the indicator of Eq. 11 is applied; false: plain multi-step prediction."""
     margin: Positive = 1.0
-    """lambda_m of Eq. 11."""
+    """lambda_m: margin of Eq. 11."""
     token_weight: Weight | Literal["sum"] = 1.0
-    """w: the token-level losses count w / K each; `sum` is the paper's, w = K; 0 leaves them out."""
+    """w: each token-level loss has the weight w / K; `sum` is w = K, as in the paper; 0 disables them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -136,30 +136,30 @@ class LossConfig(_Section):
 
 
 class NegativesConfig(_Section):
-    """Where the other items of a loss's denominator come from."""
+    """Source of the negatives in the denominator of the loss."""
 
     source: Literal["mixed", "in_batch", "uniform", "in_batch_same_position", "catalogue"] = "mixed"
-    """in_batch_same_position is Eq. 9; catalogue scores every item that was trained on (full cross-entropy)."""
+    """in_batch_same_position is Eq. 9; catalogue scores every item with training interactions (full cross-entropy)."""
     in_batch: Count = 512
-    """At most this many positions of the batch lend their item."""
+    """Maximum number of in-batch candidates."""
     uniform: Count = 512
-    """Items drawn from the catalogue, with replacement."""
+    """Number of candidates drawn from the catalogue, with replacement."""
     token: Count = 256
-    """Candidates of the token-level losses: the first of the item-level ones."""
+    """Maximum number of candidates of the token-level losses: the first of the item-level candidates."""
     uniform_from: Literal["trained", "catalogue"] = "trained"
-    """Items with an interaction in the training sequences, or all."""
+    """Drawn from the items with training interactions, or from all items."""
     logq: Literal["mixture", "source", "none"] = "mixture"
-    """Subtract from a negative's logit the log of its expected count: under all sources together, or under its own."""
+    """Correction of negative logits by the log of the expected count: over all sources, or over the candidate's own."""
     mask_same_user: bool = False
-    """In-batch items of the same user are no negatives."""
+    """Whether in-batch items of the same user are excluded from the negatives."""
     gather: bool = False
-    """Share in-batch candidates among the ranks, with gradients."""
+    """Whether ranks share their in-batch candidates, with gradients."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.gather and self.source == "in_batch_same_position":
             raise ValueError(
-                "gather: in_batch_same_position knows the positions of its own rank only"
+                "gather: in_batch_same_position uses the positions of its own rank only"
             )
         return self
 
@@ -168,17 +168,17 @@ class DataConfig(_Section):
     """The loader."""
 
     batch_items: Count = 1024
-    """A batch is closed before users times its longest history (both cut to max_length) exceeds this."""
+    """Maximum number of users times the longest history (at most max_length) per batch."""
     batch_users: Count = 512
-    """... or when it has this many users."""
+    """Maximum number of users per batch."""
     shuffle_rows: Count = 65536
-    """Rows that are held, shuffled and sorted into batches of like length at a time: bounds memory."""
+    """Number of rows that are shuffled and grouped by length at a time: bounds memory."""
     length_buckets: bool = True
-    """Put histories of like length together; false: batches in shuffled order."""
+    """Whether batches group histories of similar length; false: shuffled order."""
     workers: Size = 0
-    """Processes that read and batch; 0 does it in the training process."""
+    """Number of loader processes; 0: the training process reads."""
     prefetch: Count = 4
-    """Batches that each worker holds ready."""
+    """Number of batches that each worker prepares in advance."""
 
 
 class TrainConfig(_Section):
@@ -187,48 +187,48 @@ class TrainConfig(_Section):
     seed: Size = 0
     epochs: Count = 10
     refit_epochs: Size = 0
-    """Epochs after those, which also train on the validation split; then nothing is validated and `best` is the end."""
+    """Further epochs, which also train on the validation split: without validation; `best` is then the last checkpoint."""
     max_steps: Count | None = None
-    """Stop after this many optimiser steps, however many epochs are left; the schedule ends there too."""
+    """Maximum number of optimiser steps; the schedule ends there too."""
     learning_rate: Positive = 1e-3
     betas: tuple[Share, Share] = (0.9, 0.98)
     weight_decay: Weight = 0.01
-    """Of AdamW; biases, norms and time-gap tables are spared."""
+    """Of AdamW; biases, norms and time-gap tables are excluded."""
     warmup_steps: Size = 200
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """After the warm-up, down to 0 at the last step."""
+    """Decay of the learning rate after the warm-up, to 0 at the last step (except constant)."""
     clip_norm: Weight = 1.0
-    """0 does not clip."""
+    """Maximum norm of the gradients; 0 disables clipping."""
     accumulate: Count = 1
-    """Batches whose gradients make one step."""
+    """Number of batches per optimiser step."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 runs the network under autocast; the loss and the weights stay float32."""
+    """bfloat16 runs the network under autocast; loss and weights stay float32."""
     compile: bool = False
     sparse_tables: bool = False
-    """Item-id rows get sparse gradients and SparseAdam: a step touches only the rows it saw. Not on several GPUs."""
+    """Sparse gradients and SparseAdam for the item-id table: a step updates only the rows in use. Not on several GPUs."""
     device: str = "auto"
-    """auto: a CUDA GPU where there is one, else the CPU."""
+    """auto: a CUDA GPU if available, else the CPU."""
     threads: Count | None = None
-    """PyTorch's threads; a resumed run is equal bit for bit only with as many."""
+    """Number of PyTorch threads; a resumed run is bit-identical only with the same number."""
     checkpoint_every: Count | None = None
-    """Steps; left out: at every epoch's end."""
+    """Steps between checkpoints; null: at the end of every epoch."""
     validate_every: Count | None = None
-    """Steps; left out: at every epoch's end."""
+    """Steps between validations; null: at the end of every epoch."""
     validate_users: Count | None = None
-    """Validate on the first users only; left out: on all."""
+    """Maximum number of users per validation; null: all."""
     metric: str = "ndcg@50"
-    """Of the validation split; decides `best` and early stopping."""
+    """Validation metric that decides `best` and early stopping."""
     patience: Count | None = None
-    """Stop after this many validations without a better metric; left out: never. Not together with refit_epochs."""
+    """Number of validations without improvement before the run stops; null: never. Excludes refit_epochs."""
     log_every: Count = 10
-    """Steps between lines of metrics.jsonl and TensorBoard."""
+    """Steps between lines of metrics.jsonl and TensorBoard points."""
     tensorboard: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.patience is not None and self.refit_epochs:
             raise ValueError(
-                "patience: an early end would skip the refit_epochs; set one of them only"
+                "patience: early stopping would skip the refit_epochs; set only one of the two"
             )
         return self
 
@@ -238,15 +238,15 @@ class EvaluationConfig(_Section):
 
     ks: tuple[Count, ...] = (10, 50, 100, 200)
     filter_seen: bool = False
-    """Leave a history's items out of the ranking, unless they are targets."""
+    """Whether items of the history are left out of the ranking, unless they are targets."""
     batch_users: Count = 256
-    """Users scored at a time."""
+    """Number of users scored at a time."""
     chunk_items: Count = 65536
-    """Items scored at a time: memory is batch_users x chunk_items floats."""
+    """Number of items scored at a time: memory is batch_users x chunk_items floats."""
 
 
 class Config(_Section):
-    """A whole run."""
+    """Configuration of a run."""
 
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -256,12 +256,12 @@ class Config(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def to_yaml(self) -> str:
-        """The config as YAML text, every setting written out."""
+        """The config as YAML text with all settings."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 def shipped_configs() -> list[str]:
-    """The names of the configurations that come with the package."""
+    """Names of the configurations in the package."""
     folder = resources.files("heterrec_model") / "configs"
     return sorted(
         f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
@@ -276,7 +276,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         overrides: `section.key=value`, the value in YAML.
 
     Raises:
-        CallError: there is no such file or setting, or a value does not fit; all mistakes are named.
+        CallError: the file or a setting does not exist, or a value is invalid; all errors are reported together.
     """
     settings = _read(path)
     for override in overrides:
@@ -285,16 +285,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse_config(settings: dict[str, Any], where: str) -> Config:
-    """A config from plain settings; `where` names their source in messages.
+    """Validate plain settings; `where` names their source in messages.
 
     Raises:
-        CallError: a setting is unknown or does not fit; all mistakes are named.
+        CallError: a setting is unknown or invalid; all errors are reported together.
     """
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        mistakes = list(dict.fromkeys(_describe(mistake) for mistake in error.errors()))
-        raise CallError("\n  ".join([f"{where}: {len(mistakes)} mistake(s)", *mistakes])) from None
+        errors = list(dict.fromkeys(_describe(detail) for detail in error.errors()))
+        raise CallError("\n  ".join([f"{where}: {len(errors)} error(s)", *errors])) from None
 
 
 def _read(path: str | Path) -> dict[str, Any]:
@@ -314,46 +314,46 @@ def _read(path: str | Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise CallError(f"{path} is no YAML: {error}") from None
+        raise CallError(f"{path} is not valid YAML: {error}") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
         raise CallError(str(path), got=type(settings).__name__, expected="sections with settings")
-    # a section whose every line is commented out is None
+    # a section with all lines commented out is None
     return {name: section for name, section in settings.items() if section is not None}
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:
-    """Put `section.key=value` into the settings."""
-    name, found, text = override.partition("=")
-    if not found or not name.strip():
+    """Apply `section.key=value` to the settings."""
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
         raise CallError("--set", got=repr(override), expected="key=value, such as train.seed=1")
     *sections, key = name.strip().split(".")
     for section in sections:
         inner = settings.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise CallError(f"--set {override}", got=f"{section} is no section")
+            raise CallError(f"--set {override}", got=f"{section}, which is not a section")
         settings = inner
     try:
         settings[key] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise CallError(f"--set {override}: the value is no YAML: {error}") from None
+        raise CallError(f"--set {override}: the value is not valid YAML: {error}") from None
 
 
-def _describe(mistake: Any) -> str:
-    """One of pydantic's findings in words, with suggest names for a misspelt setting."""
+def _describe(detail: Any) -> str:
+    """One of pydantic's errors in words, with similar names for a misspelt setting."""
     section: Any = Config
     known: list[str] = []
-    for part in mistake["loc"]:
+    for part in detail["loc"]:
         fields = getattr(section, "model_fields", {})
         if part in fields:
             section = fields[part].annotation
         elif not isinstance(part, int):
-            break  # misspelt, or one of several types that a setting may have
+            break  # misspelt, or one of several types of a setting
         known.append(str(part))
-    if mistake["type"] == "extra_forbidden":
-        place, fields = ".".join(map(str, mistake["loc"])), section.model_fields
-        return f"{place}: there is no such setting. {suggest(mistake['loc'][-1], fields)}"
-    got = "" if mistake["type"] == "value_error" else f" (got {mistake['input']!r})"
-    place = ".".join(known) or "the whole"
-    return f"{place}: {mistake['msg'].removeprefix('Value error, ')}{got}"
+    if detail["type"] == "extra_forbidden":
+        name, fields = ".".join(map(str, detail["loc"])), section.model_fields
+        return f"{name}: there is no such setting. {suggest(detail['loc'][-1], fields)}"
+    got = "" if detail["type"] == "value_error" else f" (got {detail['input']!r})"
+    name = ".".join(known) or "the configuration"
+    return f"{name}: {detail['msg'].removeprefix('Value error, ')}{got}"

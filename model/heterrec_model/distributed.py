@@ -1,4 +1,4 @@
-"""The few things that ranks tell each other while they train. With one process every function is the identity."""
+"""Communication between ranks in the forward pass. With one process every function is the identity."""
 
 import torch
 import torch.distributed as dist
@@ -8,17 +8,17 @@ from heterrec_schemas.errors import CallError
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Number of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
-    """The sum of every rank's tensor of one shape; carries no gradient."""
+    """Sum of the tensors of all ranks, which have equal shapes; without a gradient."""
     if world_size() == 1:
         return x.detach()
     total = x.detach().clone()
@@ -27,13 +27,13 @@ def sum_over_ranks(x: Tensor) -> Tensor:
 
 
 def gather_rows(x_ND: Tensor) -> Tensor:
-    """Every rank's rows, in the order of the ranks: [N_0 + N_1 + ..., *]; carries no gradient.
-
-    Ranks may hold different numbers of rows.
-    """
+    """Rows of all ranks, in rank order: [N_0 + N_1 + ..., *]; N may differ by rank. Without a gradient."""
     if world_size() == 1:
         return x_ND.detach()
-    counts = _counts(len(x_ND), x_ND.device)
+    own = torch.tensor([len(x_ND)], device=x_ND.device)
+    sizes = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(sizes, own)
+    counts = [int(size) for size in sizes]
     padded = x_ND.new_zeros((max(counts), *x_ND.shape[1:]))
     padded[: len(x_ND)] = x_ND.detach()
     parts = [torch.empty_like(padded) for _ in counts]
@@ -41,19 +41,11 @@ def gather_rows(x_ND: Tensor) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
-def _counts(rows: int, device: torch.device) -> list[int]:
-    """The number of rows on each rank."""
-    own = torch.tensor([rows], device=device)
-    counts = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(counts, own)
-    return [int(count) for count in counts]
-
-
 def find_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device that `train.device` means.
+    """The device of a `train.device` setting.
 
     Raises:
-        CallError: there is no such device.
+        CallError: the device is unknown or absent.
     """
     cuda = torch.cuda.is_available()
     if name == "auto":

@@ -1,6 +1,6 @@
-"""HeterRec, Figure 2 of the paper: HTFL, HCT and the item tower under LMP.
+"""HeterRec, Figure 2 of the paper: HTFL, HCT and the item tower, trained with LMP.
 
-Shapes: B users, T items, K tokens an item, D width, P prefix tokens.
+Shapes: B users, T items, K tokens per item, D width, P prefix tokens.
 """
 
 from torch import Tensor, nn
@@ -8,23 +8,23 @@ from torch import Tensor, nn
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
+from heterrec_model.layers.embedding_tables import ItemTables, module_name
 from heterrec_model.layers.hct import HCT
 from heterrec_model.layers.htfl import HTFL
 from heterrec_model.layers.item_tower import ItemTower
-from heterrec_model.layers.tables import ItemTables, module_name
 from heterrec_model.layers.time_gap import TimeGap
 from heterrec_model.layers.user_tokens import UserTokens
-from heterrec_model.loss.lmp import MultiStep
+from heterrec_model.loss.lmp import MultiStepLoss
 from heterrec_model.two_tower import TwoTowerModel, UserStates
 
 
 class HeterRec(TwoTowerModel):
-    """The whole model; every part stands in a file of its own.
+    """The whole model.
 
     Args:
-        config: the whole run's.
-        table: the generation's items.
-        tables: the features' embeddings.
+        config: configuration of the run.
+        table: tokens of the items.
+        tables: embeddings of the features.
     """
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
@@ -41,11 +41,14 @@ class HeterRec(TwoTowerModel):
         self.tower = ItemTower(model, tables.tokens)
         if config.loss.token_weight:
             self.token_lmp = nn.ModuleDict(
-                {module_name(name): MultiStep(config.loss, model.width) for name in tables.names}
+                {
+                    module_name(name): MultiStepLoss(config.loss, model.width)
+                    for name in tables.names
+                }
             )
 
     def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
-        """HTFL, then HCT with the time gaps and the user's own features."""
+        """HTFL, then HCT with time gaps and user features."""
         h_BSD, raw_BTD = self.htfl(e_BTKD, batch.behaviour_BT)
         biases: list[Tensor | None] = [None] * self.layers
         if self.time_gap is not None:

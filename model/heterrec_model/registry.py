@@ -9,7 +9,7 @@ from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
-from heterrec_model.layers.tables import ItemTables
+from heterrec_model.layers.embedding_tables import ItemTables
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, suggest

@@ -1,6 +1,6 @@
-"""What HeterRec and its baselines have in common: shared tables, two towers, one loss over a step's distinct items.
+"""Base class of HeterRec and the trained baselines: shared tables, two towers, one loss over the distinct items of a step.
 
-Shapes: B users, T items, N packed positions, K tokens an item, C candidates, U distinct items of a step, D width.
+Shapes: B users, T items, N packed positions, K tokens per item, C candidates, U distinct items of a step, D width.
 """
 
 from abc import abstractmethod
@@ -13,26 +13,26 @@ from torch import Tensor, nn
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.layers.tables import ITEM_ID, ItemTables, module_name
-from heterrec_model.loss.candidates import Candidates, Sampler, apart
-from heterrec_model.loss.lmp import LossSums, MultiStep, reduce_losses, similar
+from heterrec_model.layers.embedding_tables import ITEM_ID, ItemTables, module_name
+from heterrec_model.loss.candidates import Candidates, CandidateSampler, globally_unique
+from heterrec_model.loss.lmp import LossSums, MultiStepLoss, for_similarity, reduce_losses
 from heterrec_model.loss.negative_logits import (
     Negatives,
-    Positions,
+    PackedPositions,
     SamePositionNegatives,
     SharedNegatives,
-    positions_of,
+    pack_positions,
 )
 
 
 @dataclass(frozen=True, eq=False)
 class StepOutput:
-    """A step's loss.
+    """Loss of a training step.
 
     Attributes:
-        total: what to differentiate, a scalar.
-        terms: every weighted term of it over all ranks, detached.
-        metrics: further scalars worth a line in the log, detached.
+        total: the loss to differentiate, a scalar.
+        terms: its weighted terms over all ranks, detached.
+        metrics: further scalars for the log, detached.
     """
 
     total: Tensor
@@ -42,22 +42,22 @@ class StepOutput:
 
 @dataclass(frozen=True, eq=False)
 class UserStates:
-    """A user tower's output: a vector a position, and the token level's where there is one."""
+    """Output of a user tower: one vector per position, and one per token if the model has a token level."""
 
     u_BTD: Tensor
     h_BTKD: Tensor | None = None
 
 
 class TwoTowerModel(nn.Module):
-    """A user tower over an item tower, both on the same tables.
+    """A user tower and an item tower on the same embedding tables.
 
-    A subclass makes `tower` (called with e_NKD: token vectors [N, K, D] or None, and item vectors [N, D]) and `encode`.
-    Its output at a position may depend on that position's item and earlier ones only.
+    A subclass provides `tower`, which maps e_NKD to token vectors [N, K, D] or None and item vectors [N, D], and `encode`,
+    whose output at a position depends on that position's item and earlier ones only.
 
     Args:
-        config: the whole run's.
-        table: the generation's items.
-        tables: the features' embeddings.
+        config: configuration of the run.
+        table: tokens of the items.
+        tables: embeddings of the features.
     """
 
     tower: nn.Module
@@ -66,8 +66,8 @@ class TwoTowerModel(nn.Module):
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
         super().__init__()
         self.config, self.table, self.tables = config, table, tables
-        self.sampler = Sampler(config.negatives, table.train_count_I, table.catalogue_N)
-        self.item_lmp = MultiStep(config.loss, config.model.width)
+        self.sampler = CandidateSampler(config.negatives, table.train_count_I, table.catalogue_N)
+        self.item_lmp = MultiStepLoss(config.loss, config.model.width)
         self.token_lmp = nn.ModuleDict()
         listed_I = torch.zeros(len(table.train_count_I), dtype=torch.bool)
         listed_I[table.catalogue_N] = True
@@ -75,20 +75,20 @@ class TwoTowerModel(nn.Module):
 
     @abstractmethod
     def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
-        """The user's side of histories whose items' embeddings are given."""
+        """The user tower: maps the item embeddings of histories to user states."""
 
     def forward(self, batch: Batch, seed: int) -> StepOutput:
         """The training loss of a batch.
 
         Args:
-            batch: histories; the item after each position is its target.
-            seed: names the step's negatives; equal on all ranks.
+            batch: histories; the items after each position are its targets.
+            seed: of the negatives; equal on all ranks.
         """
         valid_BT = batch.valid_BT()
         item_N = batch.item_BT[valid_BT]
         user_N = valid_BT.nonzero()[:, 0]
         candidates = self.sampler.draw(item_N, user_N, seed)
-        # row 0 is item 0, the padding's
+        # row 0 is item 0, padding
         item_U, row = torch.unique(
             torch.cat([item_N.new_zeros(1), item_N, candidates.item_C]), return_inverse=True
         )
@@ -99,12 +99,12 @@ class TwoTowerModel(nn.Module):
             v_UKD, v_UD = self.tower(e_UKD)
             known = batch.without_last()
             encoded = self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
-        positions = positions_of(batch, row_N, self.listed_I[item_N])
+        positions = pack_positions(batch, row_N, self.listed_I[item_N])
         step = _Step(positions, candidates, row_C, row_BT.masked_fill(~valid_BT, -1), item_U)
         sums = LossSums()
         self.item_lmp(
             _full(_packed(encoded.u_BTD, positions)),
-            similar(_full(v_UD), self.config.loss),
+            for_similarity(_full(v_UD), self.config.loss),
             positions,
             self._negatives(step, item_U),
             sums,
@@ -119,31 +119,31 @@ class TwoTowerModel(nn.Module):
         return StepOutput(total, terms, metrics)
 
     def user_vectors(self, batch: Batch) -> Tensor:
-        """W_1 u of every user's last item, ready for a dot product with item vectors: [B, D]."""
+        """W_1 u at every user's last item, for dot products with item vectors: [B, D]."""
         with self._autocast(batch.item_BT.device):
             u_BTD = self.encode(
                 self.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape), batch
             ).u_BTD
         last_BD = u_BTD[torch.arange(batch.users, device=u_BTD.device), batch.length_B - 1]
-        return similar(self.item_lmp.steps[0](_full(last_BD)), self.config.loss)
+        return for_similarity(self.item_lmp.steps[0](_full(last_BD)), self.config.loss)
 
     def item_vectors(self, item_N: Tensor) -> Tensor:
-        """V of some items, ready for a dot product with user vectors: [N, D]."""
+        """V of some items, for dot products with user vectors: [N, D]."""
         with self._autocast(item_N.device):
             v_ND = self.tower(self.tables(item_N))[1]
-        return similar(_full(v_ND), self.config.loss)
+        return for_similarity(_full(v_ND), self.config.loss)
 
     def sparse_parameters(self) -> list[Tensor]:
         """The tables with sparse gradients."""
         return [m.weight for m in self.modules() if isinstance(m, nn.Embedding) and m.sparse]
 
     def no_decay(self, name: str) -> bool:
-        """Whether weight decay spares a parameter: biases, norms, the time gap's tables."""
-        spared = {"norm", "norms", "last_norm", "time_gap"}
-        return name.endswith("bias") or not spared.isdisjoint(name.split("."))
+        """Whether a parameter is excluded from weight decay: biases, norms, time-gap tables."""
+        excluded = {"norm", "norms", "last_norm", "time_gap"}
+        return name.endswith("bias") or not excluded.isdisjoint(name.split("."))
 
     def _token_losses(self, h_NKD: Tensor, v_UKD: Tensor, step: "_Step", sums: LossSums) -> None:
-        """The token-level LMP: H_N1[t, s] against v^s of the items to come, for every token s of an item."""
+        """The token-level LMP: H_N1[t, s] predicts v^s of the next items, for every token s of an item."""
         rows = self.sampler.token_rows(step.candidates)
         fewer = self.sampler.part(step.candidates, rows)
         step = replace(step, candidates=fewer, row_C=step.row_C[rows])
@@ -157,7 +157,7 @@ class TwoTowerModel(nn.Module):
                 value_U = self.table.value_IK[step.item_U.cpu(), feature].to(value_U.device)
             self.token_lmp[module_name(name)](
                 h_NKD[:, s],
-                similar(v_UKD[:, s], self.config.loss),
+                for_similarity(v_UKD[:, s], self.config.loss),
                 step.positions,
                 self._negatives(step, value_U),
                 sums,
@@ -168,11 +168,11 @@ class TwoTowerModel(nn.Module):
     def _negatives(self, step: "_Step", value_U: Tensor) -> Negatives:
         if self.config.negatives.source == "in_batch_same_position":
             return SamePositionNegatives(step.row_BT, value_U)
-        chosen, row_C = step.candidates, step.row_C
-        if not self.config.negatives.mask_same_user:
-            return SharedNegatives(row_C, chosen.log_q_C, value_U)
-        asking_N = apart(step.positions.user_N)
-        return SharedNegatives(row_C, chosen.log_q_C, value_U, chosen.user_C, asking_N)
+        shared = SharedNegatives(step.row_C, step.candidates.log_q_C, value_U)
+        if self.config.negatives.mask_same_user:
+            user_N = globally_unique(step.positions.user_N)
+            return replace(shared, user_C=step.candidates.user_C, user_N=user_N)
+        return shared
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[None]:
         enabled = self.config.train.precision == "bfloat16"
@@ -180,22 +180,22 @@ class TwoTowerModel(nn.Module):
 
 
 def _full(x: Tensor) -> Tensor:
-    """Out of autocast's half precision; a model in float64 stays there."""
+    """Convert autocast's bfloat16 to float32; other types are unchanged."""
     return x.float() if x.dtype is torch.bfloat16 else x
 
 
-def _packed(x_BTX: Tensor, positions: Positions) -> Tensor:
-    """The rows of all positions. One beyond the last column has its neighbour's: nobody asks for it, it has no target."""
+def _packed(x_BTX: Tensor, positions: PackedPositions) -> Tensor:
+    """The rows of all positions. A last position, which has no column and no target, repeats the row before it."""
     columns = x_BTX.shape[1]
-    place_N = positions.user_N * columns + positions.time_N.clamp(max=columns - 1)
-    return x_BTX.flatten(0, 1).index_select(0, place_N)
+    row_N = positions.user_N * columns + positions.time_N.clamp(max=columns - 1)
+    return x_BTX.flatten(0, 1).index_select(0, row_N)
 
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """What the two levels of a step's loss share."""
+    """Inputs that both levels of the loss share."""
 
-    positions: Positions
+    positions: PackedPositions
     candidates: Candidates
     row_C: Tensor
     row_BT: Tensor

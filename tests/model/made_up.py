@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from heterrec_model.config import Config, ModelConfig
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.features import FeatureInfo
+from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
-from heterrec_model.layers.tables import ItemTables
+from heterrec_model.layers.embedding_tables import ItemTables
 from heterrec_model.two_tower import UserStates
 from heterrec_schemas import Generation
 

@@ -84,7 +84,7 @@ def test_a_run_as_json(data: Path, tmp_path: Path) -> None:
 def test_a_run_is_resumed_with_its_own_configuration(data: Path, run: Path) -> None:
     done = call("train", "--data", data, "--run", run, "--resume", "--set", "train.patience=3")
     assert done.exit_code == 0, done.stderr
-    assert "going on at step 3" in done.stderr
+    assert "resuming at step 3" in done.stderr
     assert "patience: 3" in (run / "config.yaml").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Settings: files, shipped names, overrides, and mistakes told all at once."""
+"""Settings: files, shipped names, overrides, and errors reported together."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from heterrec_model.config import Config, load_config, parse_config, shipped_con
 from heterrec_schemas.errors import CallError
 
 
-def told(overrides: list[str], path: str | Path) -> str:
+def message_of(overrides: list[str], path: str | Path) -> str:
     with pytest.raises(CallError) as caught:
         load_config(path, overrides)
     return caught.value.message
@@ -64,11 +64,11 @@ def test_a_file_of_that_name_goes_before_a_shipped_one(
     assert load_config("cpu").model.width == 24
 
 
-def test_an_absent_file_is_told_with_what_there_is(tmp_path: Path) -> None:
-    message = told([], tmp_path / "cpu.yaml")
+def test_an_absent_file_is_reported_with_the_shipped_names(tmp_path: Path) -> None:
+    message = message_of([], tmp_path / "cpu.yaml")
     assert "there is no configuration" in message
     assert all(name in message for name in shipped_configs())
-    assert "there is no configuration" in told([], "no-such-name")
+    assert "there is no configuration" in message_of([], "no-such-name")
 
 
 def test_overrides_go_before_the_file(file: Path) -> None:
@@ -100,9 +100,9 @@ def test_overrides_go_before_the_file(file: Path) -> None:
     [
         ("train.seed", "expected key=value"),
         ("=3", "expected key=value"),
-        ("train.seed=[1", "the value is no YAML"),
+        ("train.seed=[1", "the value is not valid YAML"),
         ("train.seed=x", "train.seed"),
-        ("train.seed.more=1", "seed is no section"),
+        ("train.seed.more=1", "got seed, which is not a section"),
         ("model=3", "model"),
         ("modle.width=3", "modle: there is no such setting. Did you mean 'model'?"),
         ("model.widht=3", "model.widht: there is no such setting. Did you mean 'width'?"),
@@ -126,7 +126,7 @@ def test_overrides_go_before_the_file(file: Path) -> None:
 def test_a_mistake_names_the_setting(override: str, words: str, file: Path) -> None:
     if override == "train.seed.more=1":
         file.write_text("train: {seed: 1}\n", encoding="utf-8")
-    assert words in told([override], file)
+    assert words in message_of([override], file)
 
 
 @pytest.mark.parametrize(
@@ -136,38 +136,38 @@ def test_a_mistake_names_the_setting(override: str, words: str, file: Path) -> N
         (["model.item_id=false", "model.features=[]"], "an item needs a token"),
         (
             ["model.attention=flex", "model.attention_dropout=0.1"],
-            "flex knows no attention_dropout",
+            "flex does not support attention_dropout",
         ),
         (["loss.steps=3", "loss.step_weights=[1, 1]"], "step_weights: got 2 for steps: 3"),
     ],
 )
-def test_settings_that_do_not_fit_each_other_are_told(
+def test_settings_that_do_not_fit_each_other_are_reported(
     overrides: list[str], words: str, file: Path
 ) -> None:
-    assert words in told(overrides, file)
+    assert words in message_of(overrides, file)
 
 
-def test_all_mistakes_are_told_at_once(file: Path) -> None:
-    message = told(["model.widht=3", "loss.steps=0", "train.device=3", "modle.x=1"], file)
-    assert "4 mistake(s)" in message
+def test_all_mistakes_are_reported_together(file: Path) -> None:
+    message = message_of(["model.widht=3", "loss.steps=0", "train.device=3", "modle.x=1"], file)
+    assert "4 error(s)" in message
     for place in ("model.widht", "loss.steps", "train.device", "modle"):
         assert place in message
     assert str(file) in message
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("model: [1\n", "is no YAML"), ("- model\n", "expected sections")]
+    ("text", "words"), [("model: [1\n", "is not valid YAML"), ("- model\n", "expected sections")]
 )
-def test_text_that_is_no_configuration_is_told(text: str, words: str, tmp_path: Path) -> None:
+def test_text_that_is_no_configuration_is_reported(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text, encoding="utf-8")
-    assert words in told([], path)
+    assert words in message_of([], path)
 
 
 def test_tags_that_would_run_code_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("model: !!python/object/apply:os.getcwd []\n", encoding="utf-8")
-    assert "is no YAML" in told([], path)
+    assert "is not valid YAML" in message_of([], path)
 
 
 def test_settings_are_frozen() -> None:

@@ -11,7 +11,7 @@ from made_up import made_up_config
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable, open_token_table
-from heterrec_model.layers.tables import GroupTable
+from heterrec_model.layers.embedding_tables import GroupTable
 from heterrec_model.registry import TRAINED, build_model
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation, open_generation

@@ -7,9 +7,9 @@ import torch
 from alike import same_values
 from made_up import FEATURES, made_up_batch, made_up_config, made_up_model, made_up_table
 
-from heterrec_model.data.features import FeatureInfo
+from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.heterrec import HeterRec
-from heterrec_model.layers.tables import ItemTables
+from heterrec_model.layers.embedding_tables import ItemTables
 
 
 def fresh(**settings: Any) -> HeterRec:

@@ -17,9 +17,9 @@ from torch import Tensor
 from heterrec_model.baselines.counting import CountingBaseline
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
-from heterrec_model.data.lists import whole
-from heterrec_model.data.refit import validation_rows
-from heterrec_model.data.shards import RowGroupReader, row_group_spans
+from heterrec_model.data.ragged_array import one_array
+from heterrec_model.data.refit_rows import validation_rows
+from heterrec_model.data.row_spans import RowGroupReader, row_group_spans
 from heterrec_schemas.generation import Generation
 
 WINDOW = 5
@@ -118,11 +118,11 @@ def _row_groups(generation: Generation, refit: bool) -> Iterator[tuple[pa.ListAr
     """Histories of one row group at a time, with the position of the first new item in each."""
     reader = RowGroupReader(generation, ["item_index"])
     for span in row_group_spans(generation, "train"):
-        histories = whole(reader.read(span)["item_index"])
+        histories = one_array(reader.read(span)["item_index"])
         yield histories, np.zeros(len(histories), np.int64)
     if refit:
         for table, firsts_R in validation_rows(generation):
-            yield whole(table["item_index"]), firsts_R
+            yield one_array(table["item_index"]), firsts_R
 
 
 def _pair_keys(histories: pa.ListArray, firsts_R: Ints, ids: int, window: int) -> Ints:

@@ -1,10 +1,10 @@
-"""From shards to tensors: the token table of the items, the readers of sequence shards, the batches."""
+"""From shards to tensors: token table, readers of sequence shards, batches."""
 
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.features import FeatureInfo
-from heterrec_model.data.loader import TrainLoader, train_loader
-from heterrec_model.data.splits import items_batch, split_batches, user_batch
+from heterrec_model.data.chosen_features import FeatureInfo
+from heterrec_model.data.inference_batches import items_batch, split_batches, user_batch
 from heterrec_model.data.token_table import TokenTable, open_token_table
+from heterrec_model.data.train_loader import TrainLoader
 
 __all__ = [
     "Batch",
@@ -14,6 +14,5 @@ __all__ = [
     "items_batch",
     "open_token_table",
     "split_batches",
-    "train_loader",
     "user_batch",
 ]

@@ -14,18 +14,18 @@ from torch import Tensor
 class Batch:
     """Histories, oldest item first, padded on the right.
 
-    Padding on the right keeps padded keys in the future of every real query, so that a causal mask hides them.
+    Right padding puts padded keys in the future of every real query, so a causal mask hides them.
 
     Attributes:
         item_BT: item_index, int64; 0 where padded.
-        timestamp_BT: milliseconds since 1970 (UTC), int64; where padded, the history's last.
-        length_B: the number of real items, int64, at least 1.
-        behaviour_BT: the behaviour's id, int64, 0 where padded; None where the generation has none.
+        timestamp_BT: milliseconds since 1970 (UTC), int64; padded with the last timestamp of the history.
+        length_B: number of real items, int64, at least 1.
+        behaviour_BT: id of the behaviour, int64, 0 where padded; None if the generation has no behaviours.
         user_features: int64 tokens by feature: [B], or [B, L] padded with 0 for a multivalued feature.
-        user_ids: whose histories these are, for messages and answers.
-        targets: for validation and test: the item_index of every target, an int64 tensor a user.
-        first_target_B: in training, the place of the first item of a history that is a target of its loss, int64; None: all
-            are. Items before it were trained on in another row.
+        user_ids: ids of the users, for messages and results.
+        targets: item_index of the targets in validation and test, one int64 tensor per user.
+        first_target_B: in training, position of the first item of a history that is a target, int64; None if all are.
+            Earlier items are targets in another row.
     """
 
     item_BT: Tensor
@@ -43,12 +43,12 @@ class Batch:
         return len(self.length_B)
 
     def valid_BT(self) -> Tensor:
-        """True where there is an item, bool."""
+        """True for real items, bool."""
         steps_T = torch.arange(self.item_BT.shape[1], device=self.item_BT.device)
         return steps_T[None, :] < self.length_B[:, None]
 
     def without_last(self) -> "Batch":
-        """Histories without the last column, behind which nothing comes that could be predicted; a single one stays."""
+        """Drop the last column, which has no next item to predict; a single column is kept."""
         columns = max(self.item_BT.shape[1] - 1, 1)
         return replace(
             self,
@@ -59,7 +59,7 @@ class Batch:
         )
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its model inputs on a device; targets stay where they are."""
+        """Move the model inputs to a device; targets stay on the CPU."""
 
         def move(x: Tensor) -> Tensor:
             return x.to(device, non_blocking=True)

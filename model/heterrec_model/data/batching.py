@@ -1,4 +1,4 @@
-"""Cut rows into batches of like length, within limits of users and items."""
+"""Group rows into batches of similar length, within limits on users and items."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,17 +6,17 @@ from typing import Self
 import numpy as np
 
 from heterrec_model.config import Config
-from heterrec_model.data.lists import Integers
+from heterrec_model.data.ragged_array import IntArray
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """What a batch may hold.
+    """Limits of a batch.
 
     Attributes:
-        users: at most so many.
-        items: users times the longest history, padding included, unless one user alone has more.
-        by_length: put histories of like length together.
+        users: maximum number of users.
+        items: maximum of users times longest history, padding included; a single longer history is allowed.
+        by_length: group histories of similar length.
     """
 
     users: int
@@ -30,12 +30,12 @@ class BatchLimits:
         return cls(data.batch_users, data.batch_items, data.length_buckets)
 
 
-def cut_batches(lengths_R: Integers, limits: BatchLimits) -> list[Integers]:
-    """The rows of each batch, shortest histories first; equal lengths keep the order of the rows.
+def cut_batches(lengths_R: IntArray, limits: BatchLimits) -> list[IntArray]:
+    """Row numbers of each batch, shortest histories first; equal lengths keep the order of the rows.
 
     Args:
-        lengths_R: how many items each row's history has, in the order that `by_length: false` keeps.
-        limits: what a batch may hold.
+        lengths_R: number of items of each row, in the order that `by_length: false` keeps.
+        limits: of a batch.
     """
     rows_R = np.arange(len(lengths_R))
     if limits.by_length:
@@ -45,7 +45,7 @@ def cut_batches(lengths_R: Integers, limits: BatchLimits) -> list[Integers]:
     batches, start = [], 0
     while start < len(rows_R):
         longest = np.maximum.accumulate(sorted_R[start : start + limits.users])
-        # Grows with every further user, so that the first limit passed is the border.
+        # Increases with every user, so the batch ends before the first value above the limit.
         items = longest * counts[: len(longest)]
         users = max(int(np.searchsorted(items, limits.items, side="right")), 1)
         batches.append(rows_R[start : start + users])
@@ -54,9 +54,9 @@ def cut_batches(lengths_R: Integers, limits: BatchLimits) -> list[Integers]:
 
 
 def shuffled_batches(
-    lengths_R: Integers, limits: BatchLimits, rng: np.random.Generator
-) -> list[Integers]:
-    """The rows of each batch, the rows shuffled before they are cut and the batches after."""
+    lengths_R: IntArray, limits: BatchLimits, rng: np.random.Generator
+) -> list[IntArray]:
+    """Row numbers of each batch; both the rows and the finished batches are shuffled."""
     order_R = rng.permutation(len(lengths_R))
     batches = cut_batches(lengths_R[order_R], limits)
-    return [order_R[batches[place]] for place in rng.permutation(len(batches))]
+    return [order_R[batches[n]] for n in rng.permutation(len(batches))]

@@ -1,29 +1,58 @@
-"""Which features a model takes of a generation, and what they look like."""
+"""The features of a generation that a model uses: their names, sizes and columns."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from heterrec_model.data.features import FeatureInfo
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.manifest import FeatureEntry
 
-Side = Literal["item", "user"]
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """One feature of the items or of the users.
+
+    Attributes:
+        name: as in the feature spec.
+        kind: categorical, numeric or embedding.
+        size: token ids are 0 .. size - 1 (0 padding, 1 missing).
+        start: first column in the token table.
+        columns: number of columns: 1; Z for an embedding; the length of the longest list for a multivalued feature, whose
+            cells are padded with 0 on the right.
+        multivalued: whether a cell is a list.
+        quantiles: q of an embedding feature, 0 otherwise.
+        dim: width of the vectors that an embedding feature was quantised from, 0 otherwise.
+    """
+
+    name: str
+    kind: Literal["categorical", "numeric", "embedding"]
+    size: int
+    start: int
+    columns: int
+    multivalued: bool = False
+    quantiles: int = 0
+    dim: int = 0
+
+    @property
+    def groups(self) -> int:
+        """Z of an embedding feature, 0 otherwise."""
+        return self.columns if self.kind == "embedding" else 0
 
 
 def chosen_entries(
-    generation: Generation, side: Side, names: Sequence[str] | None
+    generation: Generation, side: Literal["item", "user"], names: Sequence[str] | None
 ) -> tuple[FeatureEntry, ...]:
-    """The manifest's entries of the chosen features of one side, in the spec's order.
+    """Manifest entries of the chosen features of one side, in the order of the spec.
 
     Args:
-        generation: where the features come from.
+        generation: source of the features.
         side: `item` or `user`.
-        names: in any order; None takes all.
+        names: in any order; None chooses all.
 
     Raises:
-        CallError: there is no such feature.
+        CallError: a feature does not exist.
     """
     known = {entry.name: entry for entry in generation.manifest.features if entry.side == side}
     for name in names or ():
@@ -37,22 +66,22 @@ def chosen_entries(
 
 
 def shard_column(entry: FeatureEntry) -> str:
-    """The feature's column in the shards: of the items, or of the sequences."""
+    """Column of a feature in the item shards or the sequence shards."""
     return entry.name if entry.side == "item" else f"user_{entry.name}"
 
 
 def describe_features(
     generation: Generation, entries: Sequence[FeatureEntry], longest: Mapping[str, int]
 ) -> tuple[FeatureInfo, ...]:
-    """What the chosen features look like to a model.
+    """Sizes and columns of the chosen features.
 
     Args:
-        generation: where they come from.
-        entries: of one side, as `chosen_entries` gives them.
-        longest: how many tokens the longest list of every multivalued feature has.
+        generation: source of the features.
+        entries: features of one side, from `chosen_entries`.
+        longest: length of the longest list of every multivalued feature.
 
     Returns:
-        Item features side by side in the token table; user features, which are no part of it, all at 0.
+        Item features in consecutive columns of the token table; user features, which are not in the table, start at 0.
     """
     described: list[FeatureInfo] = []
     start = 0

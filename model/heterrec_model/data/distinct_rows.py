@@ -1,22 +1,23 @@
-"""Number the distinct rows of a table of tokens, so that comparing cells is comparing numbers."""
+"""Number the distinct rows of a table of tokens, so that cells are compared as single integers."""
 
 import numpy as np
 import numpy.typing as npt
 
 _CHUNK = 65_536
+"""Rows compared or hashed at a time."""
 
 
 def first_equal_rows(
     tokens_IC: npt.NDArray[np.int32], *, ordered: bool = True
 ) -> npt.NDArray[np.int64]:
-    """For every row the number of the first row that equals it: [I].
+    """Number of the first row that equals each row: [I].
 
-    Rows are grouped by a 64-bit hash and then compared, so that a collision costs a round and no truth. Besides the
-    result and the hashes, memory holds one chunk of rows.
+    Rows are grouped by a 64-bit hash and then compared, so a collision costs another round but not correctness. Besides
+    the result and the hashes, memory holds one chunk of rows.
 
     Args:
         tokens_IC: the rows, int32.
-        ordered: whether the order of the tokens in a row counts.
+        ordered: whether the order of the tokens in a row matters.
     """
     hashes_I = _hashes(tokens_IC, ordered)
     first_I = np.arange(len(tokens_IC))
@@ -37,7 +38,7 @@ def _hashes(tokens_IC: npt.NDArray[np.int32], ordered: bool) -> npt.NDArray[np.u
     )
     hashes_I = np.empty(len(tokens_IC), np.uint64)
     for start in range(0, len(tokens_IC), _CHUNK):
-        rows_RC = _settled(tokens_IC[start : start + _CHUNK], ordered)
+        rows_RC = _canonical(tokens_IC[start : start + _CHUNK], ordered)
         hashes_I[start : start + _CHUNK] = rows_RC.astype(np.uint64) @ weights_C
     return hashes_I
 
@@ -54,11 +55,11 @@ def _equal(
     for start in range(0, len(open_R), _CHUNK):
         pairs = open_R[start : start + _CHUNK]
         rows_RC, others_RC = (
-            _settled(tokens_IC[side[pairs]], ordered) for side in (left_R, right_R)
+            _canonical(tokens_IC[numbers_R[pairs]], ordered) for numbers_R in (left_R, right_R)
         )
         equal_R[pairs] = (rows_RC == others_RC).all(axis=1)
     return equal_R
 
 
-def _settled(rows_RC: npt.NDArray[np.int32], ordered: bool) -> npt.NDArray[np.int32]:
+def _canonical(rows_RC: npt.NDArray[np.int32], ordered: bool) -> npt.NDArray[np.int32]:
     return rows_RC if ordered else np.sort(rows_RC, axis=1)

@@ -1,21 +1,20 @@
-"""The token table: every item's tokens as one array, looked up by item_index.
+"""The token table: tokens of all items in one array, indexed by item_index.
 
-Shapes: I ids of the item vocabulary, C columns of tokens, K features, N items with a row.
+Shapes: I ids of the item vocabulary, C token columns, K features, N items with a row.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from heterrec_model.data.chosen_features import chosen_entries, describe_features
-from heterrec_model.data.features import FeatureInfo
-from heterrec_model.data.refit import later_items
-from heterrec_model.data.table_arrays import TableArrays, fill_arrays, longest_lists
-from heterrec_model.data.table_cache import Described, cached_table
+from heterrec_model.data.chosen_features import FeatureInfo, chosen_entries
+from heterrec_model.data.refit_rows import later_items
+from heterrec_model.data.token_table_arrays import read_arrays
+from heterrec_model.data.token_table_cache import cached_table
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.tokens import FIRST_FREE
@@ -23,21 +22,21 @@ from heterrec_schemas.tokens import FIRST_FREE
 
 @dataclass(frozen=True, eq=False)
 class TokenTable:
-    """The items of a generation, as a model reads them.
+    """The items of a generation as model input.
 
     Attributes:
-        features: the chosen item features, in the spec's order.
-        tokens_IC: int32, a row an item_index; a feature's tokens stand in `columns` columns from `start` on. Row 0 is
-            padding, all 0. Ids without an item (missing, out of vocabulary) have the token 1 (missing) in the first
-            column of every feature, in all Z of an embedding.
-        value_IK: int64: two items have equal numbers for a feature exactly where their cells are equal; lists are
+        features: the chosen item features, in the order of the spec.
+        tokens_IC: int32, one row per item_index; the tokens of a feature are in `columns` columns from `start` on. Row 0
+            is padding, all 0. Ids without an item (missing, out of vocabulary) have token 1 (missing) in the first column
+            of every feature, and in all Z columns of an embedding.
+        value_IK: int64: two items have equal numbers for a feature if and only if their cells are equal; lists are
             compared as sets.
-        catalogue_N: int64, ascending: the item_index of every item that has a row.
-        train_count_I: int64: how many training interactions an item has.
-        generation_id: of the generation that the table was read from.
-        content_sha256: of its content.
-        user_features: the chosen user features, in the spec's order.
-        behaviours: ids of behaviours are 0 .. behaviours - 1; 0 where the generation has none.
+        catalogue_N: int64, ascending: item_index of every item with a row.
+        train_count_I: int64: number of training interactions per item.
+        generation_id: id of the generation.
+        content_sha256: hash of its content.
+        user_features: the chosen user features, in the order of the spec.
+        behaviours: ids of behaviours are 0 .. behaviours - 1; 0 if the generation has no behaviours.
     """
 
     features: tuple[FeatureInfo, ...]
@@ -52,10 +51,10 @@ class TokenTable:
     _generation: Generation = field(repr=False)
 
     def item_ids(self, item_index: Sequence[int]) -> list[str]:
-        """The catalogue's own ids of some items, as text, in the order asked for.
+        """The catalogue's ids of some items, as text, in the given order.
 
         Raises:
-            CallError: there is no such item.
+            CallError: an item does not exist.
         """
         table = self._generation.rows(
             self._generation.item_shards(),
@@ -84,55 +83,35 @@ def open_token_table(
     """Read the items of a generation into a token table.
 
     Args:
-        generation: where the items come from.
-        features: the item features to take; None takes all.
-        user_features: the user features to describe; None takes all.
-        cache: a folder in which the arrays are kept as files and mapped from, so that several processes share their
-            pages and later runs need not read the items again. None keeps them in plain memory.
-        refit: count the validation split's interactions too, for a model that is trained on them in the end.
+        generation: source of the items.
+        features: the item features to read; None reads all.
+        user_features: the user features to describe; None describes all.
+        cache: folder in which the arrays are stored and memory-mapped, so that several processes share their pages and
+            later runs do not read the items again. None keeps them in memory.
+        refit: also count the interactions of the validation split, for a model with refit epochs.
 
     Raises:
-        CallError: there is no such feature.
+        CallError: a feature does not exist.
         CorruptGenerationError: a shard cannot be read.
     """
     items = chosen_entries(generation, "item", features)
     users = chosen_entries(generation, "user", user_features)
-
-    def describe() -> Described:
-        longest = longest_lists(generation, generation.item_shards(), items)
-        # `latest` has a row for every user.
-        longest_user = longest_lists(generation, generation.sequence_shards("latest"), users)
-        return Described(
-            describe_features(generation, items, longest),
-            describe_features(generation, users, longest_user),
-        )
-
     if cache is None:
-        described = describe()
-        arrays = fill_arrays(generation, described.items)
+        described, arrays = read_arrays(generation, items, users)
     else:
-        names = [entry.name for entry in items], [entry.name for entry in users]
-        described, arrays = cached_table(generation, Path(cache), names, describe)
-    table = _table(generation, described, arrays)
-    return replace(table, train_count_I=_with_validation(generation, table)) if refit else table
-
-
-def _with_validation(generation: Generation, table: TokenTable) -> Tensor:
-    """How many interactions an item has in the training and the validation split together: [I]."""
-    count_I = table.train_count_I.numpy().copy()
-    for items_N in later_items(generation):
-        count_I += np.bincount(items_N, minlength=len(count_I))
-    return torch.from_numpy(count_I)
-
-
-def _table(generation: Generation, described: Described, arrays: TableArrays) -> TokenTable:
+        described, arrays = cached_table(generation, Path(cache), items, users)
+    train_count_I = arrays.train_count_I
+    if refit:
+        train_count_I = train_count_I.copy()
+        for items_N in later_items(generation):
+            train_count_I += np.bincount(items_N, minlength=len(train_count_I))
     behaviour = generation.spec.interactions.behaviour
     return TokenTable(
         features=described.items,
         tokens_IC=torch.from_numpy(arrays.tokens_IC),
         value_IK=torch.from_numpy(arrays.value_IK),
         catalogue_N=torch.from_numpy(arrays.catalogue_N),
-        train_count_I=torch.from_numpy(arrays.train_count_I),
+        train_count_I=torch.from_numpy(train_count_I),
         generation_id=generation.manifest.generation,
         content_sha256=generation.manifest.content_sha256,
         user_features=described.users,

@@ -11,15 +11,15 @@ from heterrec_model.evaluation.evaluate import (
     load_generation,
     with_settings,
 )
+from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.intervals import Comparison, compare
-from heterrec_model.evaluation.result import Evaluation
 from heterrec_model.registry import COUNTING
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_schemas.generation import Generation
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class ComparedModel:
     """One side of a comparison.
 
     Attributes:
@@ -41,8 +41,8 @@ class ComparisonReport:
         comparisons: for each of them the metrics in turn; the others are the baseline.
     """
 
-    model: Side
-    others: Sequence[Side]
+    model: ComparedModel
+    others: Sequence[ComparedModel]
     comparisons: Sequence[Sequence[Comparison]]
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class ComparisonReport:
         }
 
 
-def compare_sides(
+def compare_models(
     data: str | Path | Generation,
     model: str,
     others: Sequence[str],
@@ -65,7 +65,7 @@ def compare_sides(
     *,
     filter_seen: bool | None = None,
     resamples: int = 10_000,
-    on_side: Callable[[str], None] | None = None,
+    on_model: Callable[[str], None] | None = None,
 ) -> ComparisonReport:
     """Evaluate a model and others on one split, and compare them by a paired bootstrap over users.
 
@@ -76,7 +76,7 @@ def compare_sides(
         split: validation or test.
         filter_seen: whether the items of a history leave the ranking; left out: as each run's config says.
         resamples: of the bootstrap.
-        on_side: called with the name of each run or baseline before it is evaluated.
+        on_model: called with the name of each run or baseline before it is evaluated.
 
     Raises:
         CallError: there is no such run, or two sides are not about the same users.
@@ -86,16 +86,16 @@ def compare_sides(
 
     config = with_settings(RunFolder(model.split(",")[0]).config(), filter_seen, None)
 
-    def side(name: str) -> Side:
+    def side(name: str) -> ComparedModel:
         found = []
         for part in name.split(","):
-            if on_side is not None:
-                on_side(part)
+            if on_model is not None:
+                on_model(part)
             if part in COUNTING:  # as the model: the same items, the same interactions to count
                 found.append(evaluate_baseline(generation, part, split, config=config))
             else:
                 found.append(evaluate_run(generation, part, split, filter_seen=filter_seen))
-        return Side(name, found)
+        return ComparedModel(name, found)
 
     chosen, beside = side(model), [side(other) for other in others]
     comparisons = [compare(o.evaluations, chosen.evaluations, resamples=resamples) for o in beside]

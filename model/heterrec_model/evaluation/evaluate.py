@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from heterrec_model.config import Config, EvaluationConfig
-from heterrec_model.data.loader import split_batches
-from heterrec_model.evaluation.histories import uncut
-from heterrec_model.evaluation.per_user import Ranked, gather
-from heterrec_model.evaluation.result import Evaluation
+from heterrec_model.data.inference_batches import split_batches
+from heterrec_model.evaluation.evaluation_result import Evaluation
+from heterrec_model.evaluation.history_length import with_whole_histories
+from heterrec_model.evaluation.per_user import RankedUsers, user_blocks
 from heterrec_model.evaluation.scorers import Scorer, VectorScorer
 from heterrec_model.registry import build_counting
-from heterrec_model.runs.load import load_run
+from heterrec_model.runs.load_run import load_run
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.generation import Generation, open_generation
@@ -187,10 +187,10 @@ def evaluate_scorer(
     """Rank by any scorer: see `evaluate_model`; `name` is the result's."""
     started = time.perf_counter() if started is None else started
     settings = config.evaluation
-    wide = uncut(config, generation) if settings.filter_seen else config
+    wide = with_whole_histories(config, generation) if settings.filter_seen else config
     batches = split_batches(generation, split, wide, max_users=max_users)
-    ranked = Ranked(scorer, settings.chunk_items)
-    for users in gather(scorer, batches, config):
+    ranked = RankedUsers(scorer, settings.chunk_items)
+    for users in user_blocks(scorer, batches, config):
         ranked.add(users)
         if on_progress is not None:
             on_progress(ranked.users)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.metrics import Floats, Part, metric_names
-from heterrec_model.evaluation.result import Evaluation
 from heterrec_schemas.errors import CallError, suggest
 
 _CELLS = 2**23

@@ -13,9 +13,9 @@ from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.catalogue_positions import CataloguePositions
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.evaluation.histories import cut, seen_pairs
+from heterrec_model.evaluation.history_length import seen_pairs, truncated
 from heterrec_model.evaluation.metrics import TargetRanks
-from heterrec_model.evaluation.ranking import Pairs, UserBlock, rank_targets
+from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets
 from heterrec_model.evaluation.scorers import Scorer
 
 
@@ -51,20 +51,20 @@ class EncodedUsers:
         return _distinct(self._seen) if self._seen else None
 
 
-def gather(scorer: Scorer, batches: Iterable[Batch], config: Config) -> Iterator[EncodedUsers]:
+def user_blocks(scorer: Scorer, batches: Iterable[Batch], config: Config) -> Iterator[EncodedUsers]:
     """Encode batches and put their users together, up to `evaluation.batch_users` of them."""
     settings, gathered = config.evaluation, EncodedUsers()
     for batch in batches:
         if gathered.user_ids and len(gathered.user_ids) + batch.users > settings.batch_users:
             yield gathered
             gathered = EncodedUsers()
-        state_BS = scorer.encode(cut(batch, config.model.max_length))
+        state_BS = scorer.encode(truncated(batch, config.model.max_length))
         gathered.add(state_BS, batch, filter_seen=settings.filter_seen)
     if gathered.user_ids:
         yield gathered
 
 
-class Ranked:
+class RankedUsers:
     """The ranks of all users so far."""
 
     def __init__(self, scorer: Scorer, chunk_items: int) -> None:
@@ -86,9 +86,9 @@ class Ranked:
         user_P, item_P = gathered.targets()
         seen = None
         if (pairs := gathered.seen()) is not None:
-            seen = Pairs(pairs[0], self._places.of(pairs[1]))
+            seen = UserItemPairs(pairs[0], self._places.of(pairs[1]))
         block = UserBlock(torch.cat(gathered.states), gathered.user_ids, seen)
-        targets = Pairs(user_P, self._places.of(item_P))
+        targets = UserItemPairs(user_P, self._places.of(item_P))
         rank_P, tied_P = rank_targets(self._scorer, block, targets, chunk_items=self._chunk_items)
         warm_P = _trained_on(self._scorer.table, item_P)
         self._columns.append((user_P + self.users, rank_P, warm_P, tied_P))

@@ -33,7 +33,7 @@ _TILE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class UserItemPairs:
     """Pairs of a user and an item.
 
     Attributes:
@@ -47,13 +47,13 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.user_P)
 
-    def where(self, chosen_P: Tensor) -> "Pairs":
+    def where(self, chosen_P: Tensor) -> "UserItemPairs":
         """The pairs that a mask or an index chooses."""
-        return Pairs(self.user_P[chosen_P], self.place_P[chosen_P])
+        return UserItemPairs(self.user_P[chosen_P], self.place_P[chosen_P])
 
-    def to(self, device: torch.device) -> "Pairs":
+    def to(self, device: torch.device) -> "UserItemPairs":
         """The same pairs on a device."""
-        return Pairs(self.user_P.to(device), self.place_P.to(device))
+        return UserItemPairs(self.user_P.to(device), self.place_P.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +68,12 @@ class UserBlock:
 
     users_BS: Tensor
     user_ids: Sequence[str | int]
-    seen: Pairs | None = None
+    seen: UserItemPairs | None = None
 
 
 @torch.no_grad()
 def rank_targets(
-    scorer: Scorer, block: UserBlock, targets: Pairs, *, chunk_items: int
+    scorer: Scorer, block: UserBlock, targets: UserItemPairs, *, chunk_items: int
 ) -> tuple[Tensor, Tensor]:
     """The mean rank of every target among all items of the catalogue.
 
@@ -156,7 +156,7 @@ class _Grid:
     users_with: list[int]
 
     @classmethod
-    def of(cls, targets: Pairs, users: int, device: torch.device) -> "_Grid":
+    def of(cls, targets: UserItemPairs, users: int, device: torch.device) -> "_Grid":
         count_B = torch.bincount(targets.user_P, minlength=users)
         order_B = count_B.argsort(descending=True, stable=True)
         first_B = count_B.cumsum(0) - count_B
@@ -178,11 +178,11 @@ class _Grid:
         names = [block.user_ids[k] for k in self.order_B.tolist()]
         return UserBlock(block.users_BS[self.order_B], names)
 
-    def sort_pairs(self, pairs: Pairs | None) -> Pairs | None:
+    def sort_pairs(self, pairs: UserItemPairs | None) -> UserItemPairs | None:
         """Pairs whose user is a row of the grid."""
         if pairs is None:
             return None
-        return Pairs(self.order_B.argsort()[pairs.user_P], pairs.place_P)
+        return UserItemPairs(self.order_B.argsort()[pairs.user_P], pairs.place_P)
 
     def flat(self, values_BJ: Tensor) -> Tensor:
         """The grid's cells in the order of the targets."""
@@ -192,7 +192,9 @@ class _Grid:
 class _Chunks:
     """The scores of a block, a chunk of the catalogue at a time, without what is hidden; a single chunk is kept."""
 
-    def __init__(self, scorer: Scorer, block: UserBlock, hidden: Pairs | None, items: int) -> None:
+    def __init__(
+        self, scorer: Scorer, block: UserBlock, hidden: UserItemPairs | None, items: int
+    ) -> None:
         self._scorer, self._block, self._hidden = scorer, block, hidden
         total = len(scorer.table.catalogue_N)
         edges = [*range(0, total, min(items, _EXACT)), total]
@@ -226,7 +228,9 @@ class _Chunks:
         return scores_BC
 
 
-def _without(seen: Pairs | None, targets: Pairs, device: torch.device) -> Pairs | None:
+def _without(
+    seen: UserItemPairs | None, targets: UserItemPairs, device: torch.device
+) -> UserItemPairs | None:
     """The seen pairs that have a row and are no target (all with a row): a target is asked for, seen or not."""
     if seen is None:
         return None

@@ -57,7 +57,7 @@ class VectorScorer:
     @torch.no_grad()
     def encode(self, batch: Batch) -> Tensor:
         """The users' vectors, [B, D] float32."""
-        with evaluating(self.model):
+        with eval_mode(self.model):
             return self.model.user_vectors(batch.to(self.device)).float()
 
     @torch.no_grad()
@@ -67,7 +67,7 @@ class VectorScorer:
 
     @torch.no_grad()
     def _item_vectors(self) -> Tensor:
-        with evaluating(self.model):
+        with eval_mode(self.model):
             parts = [
                 self.model.item_vectors(item_I.to(self.device)).float()
                 for item_I in torch.split(self.table.catalogue_N, ITEMS_AT_ONCE)
@@ -90,7 +90,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Switch dropout off inside the block, and back on where it was."""
     training = model.training
     model.eval()

@@ -1,10 +1,10 @@
-"""Causal attention over items of K tokens each, Eq. 1 to 3, with a bias that the tokens of two items share.
+"""Causal attention over items of K tokens, Eq. 1 to 3, with one bias per pair of items.
 
-Shapes: B users, H heads, S = T * K tokens (item-major), T items, K tokens an item, E = D / H, G 1 or H.
+Shapes: B users, H heads, S = T * K tokens (item-major), T items, K tokens per item, E = D / H, G 1 or H.
 
-Three ways to the same values:
-    dense    everything at S x S: the plain reference
-    chunked  queries in chunks of items, each against the keys up to its own end: half the products, for CPUs
+Three methods with equal results:
+    dense    S x S scores: the reference
+    chunked  chunks of queries, each with the keys up to its end: half the products, for CPUs
     flex     PyTorch's FlexAttention with a block mask, for GPUs
 """
 
@@ -21,7 +21,7 @@ from heterrec_schemas.errors import CallError
 
 Mask = Literal["item", "causal"]
 CHUNK_TOKENS = 96
-"""Queries a chunk: fewer skip more future keys, more make larger products."""
+"""Number of queries per chunk: fewer skip more future keys, more make larger matrix products."""
 
 
 def attention(
@@ -41,11 +41,14 @@ def attention(
         q_BHSE: queries.
         k_BHSE: keys.
         v_BHSE: values.
-        bias_BGTT: P at the level of items, or None.
+        bias_BGTT: P per pair of items, or None.
         tokens: K.
-        mask: `item` lets a token see all tokens of its own and of earlier items; `causal` is Eq. 3 to the letter.
+        mask: with `item`, a token attends to all tokens of its own and of earlier items; `causal` is Eq. 3.
         dropout: share of attention weights that are dropped.
-        method: how; `auto` takes flex on CUDA without dropout, else chunked.
+        method: `auto` is flex on CUDA without dropout, and chunked otherwise.
+
+    Raises:
+        CallError: flex is asked for gradients on a CPU.
     """
     if method == "auto":
         method = "flex" if q_BHSE.is_cuda and not dropout else "chunked"
@@ -65,11 +68,11 @@ def attention(
         masked_BGTT = masked_BGTT.masked_fill(future_TT, -math.inf)[None, None]
     else:
         masked_BGTT = (bias_BGTT * scale).masked_fill(future_TT, -math.inf)
-    # once for every key; the K queries of an item share a row
+    # repeated for every key; the K queries of an item share a row
     masked_BGTS = masked_BGTT.unsqueeze(-1).expand(-1, -1, -1, -1, tokens).flatten(3)
     if chunk >= items:
         return _rows(q_BHSE, k_BHSE, v_BHSE, masked_BGTS, tokens, mask, dropout)
-    # cut once and put together again: slices would each fill a whole gradient with zeros
+    # split and concatenated: the gradient of each slice would be a full tensor of zeros
     rows = chunk * tokens
     q_parts, k_parts, v_parts = (torch.split(x, rows, 2) for x in (q_BHSE, k_BHSE, v_BHSE))
     bias_parts = torch.split(masked_BGTS, chunk, 2)
@@ -89,9 +92,9 @@ def _rows(
     mask: Mask,
     dropout: float,
 ) -> Tensor:
-    """The outputs of some queries, which see no key beyond the given ones: Q queries, K keys."""
+    """Attention of Q consecutive queries over the K keys up to the last of them."""
     scores_BHQK = q_BHQE @ k_BHKE.transpose(-1, -2)
-    # widened to all heads by itself: sums over one dimension at a time are several times faster in the gradient
+    # a separate expand to all heads: the gradient then sums one dimension at a time, several times faster
     bias_BHTK = masked_BGTK.expand(len(q_BHQE), q_BHQE.shape[1], -1, -1)
     by_item = scores_BHQK.view(*bias_BHTK.shape[:3], tokens, -1)
     scores_BHQK = (by_item + bias_BHTK.unsqueeze(3)).view_as(scores_BHQK)
@@ -106,7 +109,7 @@ def _rows(
 
 
 def _future(items: int, device: torch.device) -> Tensor:
-    """True where the key's item comes after the query's: [T, T]."""
+    """True if the key's item follows the query's: [T, T]."""
     return torch.ones(items, items, dtype=torch.bool, device=device).triu(1)
 
 
@@ -118,7 +121,7 @@ def _flex(
     tokens: int,
     mask: Mask,
 ) -> Tensor:
-    """FlexAttention: future blocks are skipped, the bias is read at T x T inside the kernel."""
+    """FlexAttention: skips blocks of future keys; the kernel reads the bias at T x T."""
     from torch.nn.attention.flex_attention import flex_attention
 
     scale = 1.0 / math.sqrt(q_BHSE.shape[-1])
@@ -149,7 +152,7 @@ def _compiled_flex() -> Callable[..., Tensor]:
 
 @lru_cache(maxsize=64)
 def _block_mask(length: int, tokens: int, mask: Mask, device: str) -> object:
-    """item(q) >= item(k), or Eq. 3, in blocks; one for each length that occurs."""
+    """Block mask of item(q) >= item(k), or of Eq. 3; cached per length."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     def by_item(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:

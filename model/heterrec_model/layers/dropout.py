@@ -1,22 +1,23 @@
-"""Dropout that is cheap on CPUs, where PyTorch's own draws one slow random number an element."""
+"""Dropout that is cheap on CPUs, where PyTorch draws one slow random number per element."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 LEVELS = 256
+"""Values of a random byte."""
 
 
 def dropout(x: Tensor, share: float, training: bool = True) -> Tensor:
-    """Zero a share of the elements at random and scale the others up, so that the expectation stays.
+    """Zero a random share of the elements and scale the others up, which preserves the expectation.
 
-    On a CPU a random byte decides about an element, eight of them from one draw: some seven times faster than
+    On a CPU each element uses one random byte, eight bytes per draw: about seven times faster than
     `torch.nn.functional.dropout`. The share is therefore rounded to a multiple of 1 / 256.
 
     Args:
         x: any shape, contiguous or not.
         share: in [0, 1).
-        training: False gives x.
+        training: if false, x is returned.
     """
     if not training or not share:
         return x

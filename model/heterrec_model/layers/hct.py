@@ -1,6 +1,6 @@
-"""The Hierarchical Causal Transformer, Section 2.4: token-level blocks, the fusion of each item's tokens, item-level blocks.
+"""The Hierarchical Causal Transformer, Section 2.4: token-level blocks, fusion of each item's tokens, item-level blocks.
 
-Shapes: B users, T items, K tokens an item, S = T * K, D width, H heads, E = D / H, G 1 or H, P prefix tokens.
+Shapes: B users, T items, K tokens per item, S = T * K, D width, H heads, E = D / H, G 1 or H, P prefix tokens.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(config.width, config.width)
 
     def forward(self, x_BSD: Tensor, bias_BGTT: Tensor | None, tokens: int) -> Tensor:
-        """[B, S, D] of items with `tokens` tokens each."""
+        """Attend over items of `tokens` tokens each: [B, S, D]."""
         config = self.config
         heads = self.qkv(x_BSD).unflatten(-1, (3, config.heads, -1)).permute(2, 0, 3, 1, 4)
         q_BHSE, k_BHSE, v_BHSE = heads.unbind(0)
@@ -51,13 +51,13 @@ class FeedForward(nn.Module):
         self.outer = nn.Linear(config.ffn_multiplier * config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
+        """Any leading shape, which is preserved."""
         mixed: Tensor = self.outer(F.relu(self.inner(x)))
         return mixed
 
 
 class CausalBlock(nn.Module):
-    """A Causal Transformer Block: LayerNorm(x + Sublayer(x)), Eq. 7, or pre-LN x + Sublayer(LayerNorm(x))."""
+    """Causal Transformer Block: LayerNorm(x + Sublayer(x)), Eq. 7, or pre-LN x + Sublayer(LayerNorm(x))."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class CausalBlock(nn.Module):
         self.pre, self.dropout = config.norm == "pre", config.dropout
 
     def forward(self, x_BSD: Tensor, bias_BGTT: Tensor | None, tokens: int) -> Tensor:
-        """The same shape."""
+        """Both sublayers: [B, S, D]."""
         attention_norm, ffn_norm = self.norms
         if self.pre:
             x_BSD = x_BSD + self._drop(self.attention(attention_norm(x_BSD), bias_BGTT, tokens))
@@ -81,7 +81,7 @@ class CausalBlock(nn.Module):
 
 
 class CausalStack(nn.Module):
-    """N Causal Transformer Blocks over items of `tokens` tokens each; pre-LN ends in a norm of its own."""
+    """N Causal Transformer Blocks over items of `tokens` tokens each; pre-LN adds a final norm."""
 
     def __init__(self, config: ModelConfig, layers: int, tokens: int) -> None:
         super().__init__()
@@ -91,17 +91,17 @@ class CausalStack(nn.Module):
         self.last_norm: nn.Module = last
 
     def forward(self, x_BSD: Tensor, biases: Sequence[Tensor | None]) -> Tensor:
-        """The same shape; `biases` holds P of each layer."""
+        """All blocks: [B, S, D]; `biases` holds P of each layer."""
         for block, bias_BGTT in zip(self.blocks, biases, strict=True):
             x_BSD = block(x_BSD, bias_BGTT, self.tokens)
         last: Tensor = self.last_norm(x_BSD)
         return last
 
 
-class Fuse(nn.Module):
-    """The MLP that makes one vector of an item's tokens: K * D -> 2 D -> D.
+class TokenFusion(nn.Module):
+    """MLP that fuses the tokens of an item into one vector: K * D -> 2 D -> D.
 
-    With the raw skip it gives LN(fuse(H) + LN(raw)), raw being the sum of the item's untouched tokens and its position.
+    With `raw_skip` the output is LN(fuse(H) + LN(raw)), where raw is the sum of the item's embeddings and its position.
     """
 
     def __init__(self, config: ModelConfig, tokens: int) -> None:
@@ -113,7 +113,7 @@ class Fuse(nn.Module):
             self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2))
 
     def forward(self, h_BTKD: Tensor, raw_BTD: Tensor) -> Tensor:
-        """[B, T, D]."""
+        """Fuse the tokens of every item: [B, T, D]."""
         fused_BTD: Tensor = self.outer(F.relu(self.inner(h_BTKD.flatten(2))))
         if self.norms is None:
             return fused_BTD
@@ -123,13 +123,13 @@ class Fuse(nn.Module):
 
 
 class HCT(nn.Module):
-    """Token-level blocks, Fuse, then item-level blocks, at which the user's own features enter as prefix tokens."""
+    """Token-level blocks, TokenFusion, then item-level blocks with the user's features as prefix tokens."""
 
     def __init__(self, config: ModelConfig, tokens: int) -> None:
         super().__init__()
         self.tokens, self.dropout = tokens, config.dropout
         self.token_level = CausalStack(config, config.token_blocks, tokens)
-        self.fuse = Fuse(config, tokens)
+        self.fuse = TokenFusion(config, tokens)
         self.item_level = CausalStack(config, config.item_blocks, 1)
 
     def forward(
@@ -144,8 +144,8 @@ class HCT(nn.Module):
         Args:
             h_BSD: H_0, item-major.
             raw_BTD: the raw sums of HTFL.
-            prefix_BPD: the user's features, or None.
-            biases: P of every layer, the token level's first.
+            prefix_BPD: tokens of the user features, or None.
+            biases: P of every layer, token level first.
 
         Returns:
             H_N1 as [B, T, K, D] and the user vectors U as [B, T, D].
@@ -162,7 +162,7 @@ class HCT(nn.Module):
         if prefix_BPD is None:
             from_items: Tensor = self.item_level(x_BTD, biases)
             return from_items
-        # prefix tokens stand before the first item: every item sees them, without a time gap
+        # prefix tokens precede the first item: every item attends to them, without a time gap
         prefix = prefix_BPD.shape[1]
         padded = [None if p is None else F.pad(p, (prefix, 0, prefix, 0)) for p in biases]
         joined: Tensor = self.item_level(torch.cat([prefix_BPD, x_BTD], dim=1), padded)

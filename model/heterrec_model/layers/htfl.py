@@ -1,6 +1,6 @@
-"""The Heterogeneous Token Flattening Layer, Section 2.3: items become K tokens each, in the order of the behaviours.
+"""The Heterogeneous Token Flattening Layer, Section 2.3: a history becomes a sequence of K tokens per item.
 
-Shapes: B users, T items, K tokens an item on the user's side, D width.
+Shapes: B users, T items, K tokens per item in the user tower, D width.
 """
 
 import torch
@@ -11,16 +11,15 @@ from heterrec_model.layers.dropout import dropout
 
 
 class HTFL(nn.Module):
-    """The features' embeddings of a history, plus where and what they are.
+    """Adds position and type to the feature embeddings of a history, and flattens them.
 
-    The embeddings come from the tables that the item tower shares. To each token are added the position of its item
-    (shared by the item's tokens) and the type of its feature; `literal: true` leaves both out. A behaviour, where
-    interactions have one, is a token of the user's side only.
+    The embeddings come from the tables that the item tower shares. Each token gets the position of its item and the type
+    of its feature; `literal: true` omits both. A behaviour is a token of the user tower only.
 
     Args:
-        config: the model's settings.
-        item_tokens: how many tokens an item has in the tables.
-        behaviours: size of the behaviours' id space, 0 for none.
+        config: configuration of the model.
+        item_tokens: number of tokens per item in the tables.
+        behaviours: number of behaviour ids, 0 if the generation has no behaviours.
     """
 
     def __init__(self, config: ModelConfig, item_tokens: int, behaviours: int) -> None:
@@ -44,11 +43,11 @@ class HTFL(nn.Module):
         """Flatten a history.
 
         Args:
-            e_BTKD: the item features' embeddings.
-            behaviour_BT: ids of the behaviours, where the generation has them.
+            e_BTKD: embeddings of the item features.
+            behaviour_BT: ids of the behaviours, or None.
 
         Returns:
-            H_0 as [B, T * K, D], item-major, and the raw sum of each item's tokens and its position, [B, T, D].
+            H_0 as [B, T * K, D], item-major, and the sum of each item's embeddings and its position, [B, T, D].
         """
         if self.behaviour is not None:
             assert behaviour_BT is not None

@@ -1,6 +1,6 @@
-"""The item side of the two towers, Section 2.2: hierarchical MLPs over the tables that HTFL shares.
+"""The item tower, Section 2.2: hierarchical MLPs over the embedding tables that it shares with HTFL.
 
-Shapes: N items, K tokens an item, D width.
+Shapes: N items, K tokens per item, D width.
 """
 
 import torch
@@ -13,11 +13,11 @@ from heterrec_model.config import ModelConfig
 class ItemTower(nn.Module):
     """v^s = MLP_s(e^s) for every token s, then V = MLP(v^1 .. v^K); no position, type or behaviour.
 
-    The MLPs alone are the paper's letter. `token_skip` adds e^s to v^s and the sum of all e^s to V, `id_skip` adds the
-    item id's own embedding to V.
+    The paper has the MLPs alone. `token_skip` adds e^s to v^s and the sum of all e^s to V; `id_skip` adds the embedding
+    of the item id to V.
 
     Args:
-        config: the model's settings.
+        config: configuration of the model.
         tokens: K.
     """
 

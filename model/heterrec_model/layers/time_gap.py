@@ -1,4 +1,4 @@
-"""The time-gap bias P of Eq. 1 and 2: a learned scalar for each bucket of the time between two interactions.
+"""The time-gap bias P of Eq. 1 and 2: one learned scalar per bucket of the time between two interactions.
 
 Shapes: B users, T items, G 1 or the number of heads, L layers.
 """
@@ -10,14 +10,15 @@ from heterrec_model.config import TimeGapConfig
 from heterrec_model.layers.narrow_lookup import column_lookup
 
 LONGEST_S = 10 * 365.25 * 86_400.0
+"""Lower edge of the last bucket, in seconds."""
 
 
 class TimeGap(nn.Module):
     """TGBkt and LookUp of Eq. 2, for all layers of a stack at once.
 
-    Buckets are log-spaced from one second to ten years; bucket 0 holds gaps below a second, the last one all that is
-    longer. Tables start at zero, so that an untrained model ignores time. Tokens of one item share its bias, which is
-    therefore computed at T x T, whatever K is.
+    Buckets are log-spaced from one second to ten years; bucket 0 holds gaps below a second, the last bucket all longer
+    gaps. Tables start at zero, so an untrained model ignores time. The tokens of an item share its bias, which is
+    therefore computed at T x T, independently of K.
     """
 
     edges: Tensor
@@ -31,11 +32,7 @@ class TimeGap(nn.Module):
         self.table = nn.Parameter(torch.zeros(config.buckets, layers * self.groups))
 
     def buckets(self, timestamp_BT: Tensor) -> Tensor:
-        """TGBkt: the bucket of query time - key time, in seconds; [B, T, T], negative gaps count as 0.
-
-        Args:
-            timestamp_BT: milliseconds.
-        """
+        """TGBkt: bucket of query time - key time; [B, T, T]. Timestamps are in ms; negative gaps count as 0."""
         gap_BTT = (timestamp_BT[:, :, None] - timestamp_BT[:, None, :]).clamp(min=0)
         return torch.bucketize(gap_BTT.float() / 1000.0, self.edges, right=True, out_int32=True)
 

@@ -1,4 +1,4 @@
-"""The user's own features as prefix tokens of the item level, Section 2.4.
+"""User features as prefix tokens of the item level, Section 2.4.
 
 Shapes: B users, P prefix tokens, D width.
 """
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from heterrec_model.config import ModelConfig
-from heterrec_model.data.features import FeatureInfo
-from heterrec_model.layers.tables import feature_table, module_name
+from heterrec_model.data.chosen_features import FeatureInfo
+from heterrec_model.layers.embedding_tables import feature_table, module_name
 
 
 class UserTokens(nn.Module):
-    """One token a user feature, in the spec's order; an embedding feature's tables start at random."""
+    """One token per user feature, in the order of the spec; tables of embedding features are initialised at random."""
 
     def __init__(self, config: ModelConfig, features: Sequence[FeatureInfo]) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class UserTokens(nn.Module):
         self.norm = nn.LayerNorm(config.width) if features else nn.Identity()
 
     def forward(self, user_features: Mapping[str, Tensor]) -> Tensor | None:
-        """[B, P, D], or None where there are no user features."""
+        """The prefix tokens [B, P, D], or None without user features."""
         if not self.names:
             return None
         parts = []

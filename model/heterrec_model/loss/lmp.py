@@ -1,13 +1,12 @@
 """Listwise Multi-step Prediction, Section 2.5: InfoNCE for several steps ahead, gated, at the item and the token level.
 
-As printed, Eq. 10 and 11 lack the logarithm: minimised like that they would push positives down. Here the loss of a
-position is -log of the printed fraction, and the gate stands outside the logarithm and passes no gradient.
+Eq. 10 and 11 are printed without the logarithm: minimising them would lower the positive logits. Here the loss of a
+position is -log of the printed fraction; the gate is outside the logarithm and passes no gradient.
 
-Positions are packed: only real items, user by user, oldest first, so that the item i steps after position n is n + i.
+Positions are packed: only real items, user by user, oldest first, so the item i steps after position n is at n + i.
 Shapes: N positions, C candidates, K tokens, D width, U distinct items of the step.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,10 +15,10 @@ from torch.nn import functional as F
 
 from heterrec_model.config import LossConfig
 from heterrec_model.distributed import sum_over_ranks, world_size
-from heterrec_model.loss.negative_logits import Negatives, Positions
+from heterrec_model.loss.negative_logits import Negatives, PackedPositions
 
-SHORT = 1e-2
-"""A vector's length up to which it is scaled by 1 / SHORT instead of to 1."""
+MIN_NORM = 1e-2
+"""Norm below which a vector is divided by MIN_NORM instead of by its norm."""
 
 
 def info_nce(positive_N: Tensor, negative_NC: Tensor) -> Tensor:
@@ -27,7 +26,7 @@ def info_nce(positive_N: Tensor, negative_NC: Tensor) -> Tensor:
 
     Args:
         positive_N: l+, similarity / tau.
-        negative_NC: l-, likewise, corrected for sampling; -inf where masked.
+        negative_NC: l-, similarity / tau, corrected for sampling; -inf where masked.
     """
     one_N = torch.zeros_like(positive_N)
     fraction_NC = torch.cat([torch.stack([positive_N, one_N], 1), negative_NC], 1)
@@ -35,10 +34,10 @@ def info_nce(positive_N: Tensor, negative_NC: Tensor) -> Tensor:
 
 
 def gate(previous_N: Tensor, current_N: Tensor, margin: float) -> Tensor:
-    """The indicator of Eq. 11 in log space: e^previous > e^current + lambda. Boolean, without a gradient.
+    """The indicator of Eq. 11 in log space, e^previous > e^current + lambda_m: bool, without a gradient.
 
     Args:
-        previous_N: l+ of the step before.
+        previous_N: l+ of the previous step.
         current_N: l+ of this step.
         margin: lambda_m.
     """
@@ -48,7 +47,7 @@ def gate(previous_N: Tensor, current_N: Tensor, margin: float) -> Tensor:
 
 @dataclass
 class LossSums:
-    """What a step's losses add up to: by term, the weighted sum over open positions and how many are open."""
+    """Sums of the losses of a training step, by term: the loss over open positions, and their number."""
 
     weights: dict[str, float] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -56,18 +55,18 @@ class LossSums:
     possible: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, term: str, weight: float, loss_N: Tensor, open_: int, possible: int) -> None:
-        """Take in one term."""
+        """Add a term."""
         self.weights[term] = weight
         self.sums[term] = loss_N.sum()
         self.open[term] = torch.tensor(float(open_), device=loss_N.device)
         self.possible[term] = torch.tensor(float(possible), device=loss_N.device)
 
 
-class MultiStep(nn.Module):
-    """Eq. 8 to 11 at one level: W_i for every step, positives, the gate, InfoNCE over the open positions.
+class MultiStepLoss(nn.Module):
+    """Eq. 8 to 11 at one level: W_i for every step, positive logits, gate, InfoNCE over the open positions.
 
     Args:
-        config: the loss's settings.
+        config: configuration of the loss.
         width: D.
     """
 
@@ -77,15 +76,15 @@ class MultiStep(nn.Module):
         self.steps = nn.ModuleList(_identity(width) for _ in range(config.steps))
 
     def query(self, u_ND: Tensor, step: int) -> Tensor:
-        """W_i u / tau, normalised before for the cosine; `step` counts from 1."""
-        q_ND = similar(self.steps[step - 1](u_ND), self.config)
+        """W_i u / tau, where W_i u is normalised for the cosine; `step` starts at 1."""
+        q_ND = for_similarity(self.steps[step - 1](u_ND), self.config)
         return q_ND / self.config.temperature
 
     def forward(
         self,
         u_ND: Tensor,
         vectors_UD: Tensor,
-        positions: Positions,
+        positions: PackedPositions,
         negatives: Negatives,
         sums: LossSums,
         *,
@@ -95,12 +94,12 @@ class MultiStep(nn.Module):
         """Add every step's loss to `sums`, as `<name>_step<i>`.
 
         Args:
-            u_ND: the level's output at every position.
-            vectors_UD: the level's item side, normalised where the similarity is the cosine.
-            positions: where they stand.
-            negatives: what stands in the denominators.
-            sums: added to in place.
-            name: of the terms.
+            u_ND: user vectors of the level at every position.
+            vectors_UD: item vectors of the level, normalised for the cosine.
+            positions: the packed positions.
+            negatives: the negative logits.
+            sums: updated in place.
+            name: prefix of the terms.
             weight: of the level.
         """
         before_N: Tensor | None = None
@@ -124,9 +123,9 @@ class MultiStep(nn.Module):
 
 
 def _identity(width: int) -> nn.Linear:
-    """W_i at the start: a user's vector is u itself, which lies near the items that went into it.
+    """Initial W_i, the identity: the user vector is u itself, which is similar to the items it was computed from.
 
-    From a random W_i SASRec with ids alone ended at an nDCG@50 of .026 where it now reaches .034 (docs/results.md).
+    With a random initial W_i, SASRec with ids alone reached an nDCG@50 of .026 instead of .034 (docs/results.md).
     """
     linear = nn.Linear(width, width)
     nn.init.eye_(linear.weight)
@@ -134,20 +133,20 @@ def _identity(width: int) -> nn.Linear:
     return linear
 
 
-def similar(x: Tensor, config: LossConfig) -> Tensor:
-    """Unit vectors for the cosine, the vectors themselves for the dot product.
+def for_similarity(x: Tensor, config: LossConfig) -> Tensor:
+    """Unit vectors for the cosine, unchanged vectors for the dot product.
 
-    Vectors shorter than SHORT stay shorter than 1: the value of a missing vector starts at zero, where the gradient of a
-    unit vector would be without bounds.
+    Vectors shorter than MIN_NORM stay shorter than 1: missing embeddings start at zero, where the gradient of the
+    normalisation is unbounded.
     """
-    return F.normalize(x, dim=-1, eps=SHORT) if config.similarity == "cosine" else x
+    return F.normalize(x, dim=-1, eps=MIN_NORM) if config.similarity == "cosine" else x
 
 
 def reduce_losses(sums: LossSums) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """Eq. 12 from the sums: each term is divided by the number of its open positions, over all ranks.
+    """Eq. 12 from the sums: each term is divided by the number of its open positions over all ranks.
 
-    Under DDP, which averages the ranks' gradients, the total is multiplied by their number: the gradient is then that
-    of one process with all ranks' users in its batch.
+    DDP averages gradients over ranks, so the total is multiplied by their number: the gradient then equals that of one
+    process with the users of all ranks in its batch.
 
     Returns:
         The total, the weighted terms (over all ranks, detached), and the share of open gates by term.
@@ -156,12 +155,9 @@ def reduce_losses(sums: LossSums) -> tuple[Tensor, dict[str, Tensor], dict[str, 
     local = torch.stack([sums.sums[name] for name in names])
     counts = torch.stack([torch.stack([sums.open[n], sums.possible[n]]) for n in names])
     weights = local.new_tensor([sums.weights[name] for name in names])
-    told = sum_over_ranks(torch.cat([local.detach()[:, None], counts], dim=1))
-    divisor = told[:, 1].clamp(min=1)
+    summed = sum_over_ranks(torch.cat([local.detach()[:, None], counts], dim=1))
+    divisor = summed[:, 1].clamp(min=1)
     total = (local * weights / divisor).sum() * world_size()
-    values, shares = told[:, 0] * weights / divisor, told[:, 1] / told[:, 2].clamp(min=1)
-    return total, _by_name(names, values), _by_name(names, shares)
-
-
-def _by_name(names: Sequence[str], values: Tensor) -> dict[str, Tensor]:
-    return dict(zip(names, values.unbind(), strict=True))
+    values, shares = summed[:, 0] * weights / divisor, summed[:, 1] / summed[:, 2].clamp(min=1)
+    terms, gates = (dict(zip(names, x.unbind(), strict=True)) for x in (values, shares))
+    return total, terms, gates

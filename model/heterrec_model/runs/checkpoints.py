@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from heterrec_model.runs.files import point, remove_folder, sha256, sync, writing
+from heterrec_model.runs.atomic_files import point, remove_folder, sha256, sync, writing
 from heterrec_schemas.errors import CallError, CorruptCheckpointError, suggest
 
 FORMAT_VERSION = 1

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from heterrec_model.config import Config, parse_config
+from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_model.runs.checkpoints import CheckpointFolder
-from heterrec_model.runs.files import write_text, writing
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.generation import Generation
 

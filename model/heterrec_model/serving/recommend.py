@@ -8,10 +8,10 @@ from typing import Any
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
-from heterrec_model.data.loader import items_batch, user_batch
+from heterrec_model.data.inference_batches import items_batch, user_batch
 from heterrec_model.evaluation.evaluate import load_generation
-from heterrec_model.evaluation.histories import cut, seen_pairs, uncut
-from heterrec_model.evaluation.ranking import Pairs, UserBlock, top_items
+from heterrec_model.evaluation.history_length import seen_pairs, truncated, with_whole_histories
+from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, top_items
 from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
@@ -93,17 +93,17 @@ def recommend(
         raise CallError("items", got="none", expected="at least one")
     if k < 1:
         raise CallError("k", got=k, expected="at least 1")
-    from heterrec_model.runs.load import load_run
+    from heterrec_model.runs.load_run import load_run
 
     generation = load_generation(data)
     known = None if items is None else [_item_index(generation, item) for item in items]
     loaded = load_run(run, checkpoint=checkpoint, data=generation)
-    wide = uncut(loaded.config, generation)
+    wide = with_whole_histories(loaded.config, generation)
     if known is not None:
         batch = items_batch(known, generation, wide)
     else:
         batch = _batch_of_user(generation, user, split, wide)
-    seen_batch = cut(batch, loaded.config.model.max_length)
+    seen_batch = truncated(batch, loaded.config.model.max_length)
     hidden = batch if filter_seen else None
     best = _best(VectorScorer(loaded.model), seen_batch, hidden, loaded.config, k)
     words = items_in_words(generation, {*batch.item_BT[0].tolist(), *best})
@@ -193,7 +193,7 @@ def _best(
     seen = None
     if hidden is not None:
         user_E, item_E = seen_pairs(hidden)
-        seen = Pairs(user_E, CataloguePositions(catalogue_N).of(item_E))
+        seen = UserItemPairs(user_E, CataloguePositions(catalogue_N).of(item_E))
         seen = seen.where(seen.place_P != NO_ROW)
     block = UserBlock(scorer.encode(batch), batch.user_ids, seen)
     place_BK, score_BK = top_items(scorer, block, k, chunk_items=config.evaluation.chunk_items)

@@ -1,1 +1,1 @@
-"""The training loop and what surrounds it: run folders, checkpoints, logs, signals, several processes."""
+"""The training loop, its optimiser, log and console output, and distribution over processes."""

@@ -1,9 +1,9 @@
-"""Ends this process when another one of the run has died and this one still waits for it.
+"""Ends this process if another process of the run has died and this one is blocked waiting for it.
 
-When a process dies, its connections close, and gloo raises an error in those that wait for it; but not for a send that
-was under way just then: gloo forgets to tell it, and it waits until the time limit of its group, half an hour or half a
-day. Nothing in Python runs in a process that waits like that, not even its answer to SIGTERM. So a thread watches the
-other processes themselves, those on this machine; the launcher looks after the other machines.
+When a process dies, its connections close and gloo raises an error in the processes that wait for it, except in a send
+that is already in progress: that one blocks until the timeout of the group, half an hour or half a day, and not even a
+handler of SIGTERM runs meanwhile. So a thread watches the other processes on this machine; the launcher handles the other
+machines.
 """
 
 import os
@@ -16,11 +16,11 @@ from pathlib import Path
 from heterrec_schemas.errors import RunError
 
 GRACE = 10.0
-"""Seconds that a process has to end by itself, with a message that knows more; torchrun kills it after 30."""
+"""Seconds a process has to end by itself, with a more specific message; torchrun kills it after 30."""
 
 
-def place() -> tuple[str, int] | None:
-    """Where this process's id means something: the boot of a machine, and the namespace; None where neither is told."""
+def process_namespace() -> tuple[str, int] | None:
+    """Scope in which process ids are unique: boot id and pid namespace; None if the system does not expose them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return boot, Path("/proc/self/ns/pid").stat().st_ino
@@ -29,47 +29,47 @@ def place() -> tuple[str, int] | None:
 
 
 @contextmanager
-def watching(peers: Mapping[int, int], *, rank: int) -> Iterator[None]:
-    """End this process, with a message and code 1, if a peer ends while the block runs, and it still runs `GRACE` later.
+def watch(peers: Mapping[int, int], *, rank: int) -> Iterator[None]:
+    """End this process with a message and code 1 if a peer ends during the block and the block runs for `GRACE` more.
 
-    A checkpoint that is being written then is lost; the one before it stands.
+    A checkpoint that is being written is then lost; the previous one remains.
 
     Args:
-        peers: rank to process id of those on this machine that should outlive the block.
-        rank: this process's own.
+        peers: rank to process id of the processes on this machine that should outlive the block.
+        rank: of this process.
     """
-    with ExitStack() as opened:
+    with ExitStack() as cleanup:
         handles: dict[int, int] = {}
         for peer, process in peers.items():
-            handle = _handle(process)
+            handle = _open(process)
             if handle is not None:
-                opened.callback(os.close, handle)
+                cleanup.callback(os.close, handle)
                 handles[handle] = peer
         if not handles:
             yield
             return
         until, leave = os.pipe()
-        opened.callback(os.close, until)
+        cleanup.callback(os.close, until)
         names = {handle: f"rank {peer}, process {peers[peer]}" for handle, peer in handles.items()}
-        watch = threading.Thread(target=_watch, args=(names, until, rank), daemon=True)
-        watch.start()
+        thread = threading.Thread(target=_wait, args=(names, until, rank), daemon=True)
+        thread.start()
         try:
             yield
         finally:
             os.close(leave)
-            watch.join()
+            thread.join()
 
 
-def _handle(process: int) -> int | None:
-    """A file descriptor that can be read once the process has ended; None where the system has no such thing."""
+def _open(process: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None if the system does not support it."""
     try:
         return os.pidfd_open(process)
     except (AttributeError, OSError):
         return None
 
 
-def _watch(names: Mapping[int, str], until: int, rank: int) -> None:
-    """Wait for the end of a process or of the block, whichever is first."""
+def _wait(names: Mapping[int, str], until: int, rank: int) -> None:
+    """Wait for the end of a process or of the block."""
     events = select.poll()
     for handle in (*names, until):
         events.register(handle, select.POLLIN)
@@ -83,10 +83,10 @@ def _watch(names: Mapping[int, str], until: int, rank: int) -> None:
 
 
 def _end(name: str, rank: int) -> None:
-    """What an error would do, if the main thread could raise one."""
+    """End this process as an error in the main thread would, which is blocked."""
     error = RunError(
-        f"another process of this run has ended ({name}), and this one waited for it in vain for {GRACE:g} s",
-        todo="Its own message says why; mend that and go on with --resume.",
+        f"another process of this run has ended ({name}), and this one was blocked waiting for it for {GRACE:g} s",
+        todo="Its own message states the reason; fix that and continue with --resume.",
     )
     os.write(2, f"error (rank {rank}): {error.message}\n".encode())
     os._exit(error.exit_code)

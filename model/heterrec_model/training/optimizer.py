@@ -1,7 +1,7 @@
 """AdamW for dense gradients and SparseAdam for sparse ones, as one; their state as named tensors and JSON.
 
-Nothing is pickled: a state's tensors go into a safetensors file under `<optimiser>/<parameter>/<name>`, and what is no
-tensor goes into JSON under the same name.
+The state is not pickled: tensors go into a safetensors file under `<optimiser>/<parameter>/<name>`, other values into JSON
+under the same name.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ class Optimizers:
     """The optimisers of a model; each parameter belongs to exactly one.
 
     Attributes:
-        parts: `adamw`, and `sparse_adam` where the model has sparse parameters.
+        parts: `adamw`, and `sparse_adam` if the model has sparse parameters.
     """
 
     def __init__(self, model: TwoTowerModel, train: TrainConfig) -> None:
@@ -27,25 +27,22 @@ class Optimizers:
         self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         sparse = set(model.sparse_parameters())
         dense = {p: name for p, name in self._names.items() if p not in sparse}
+        decayed = [p for p, name in dense.items() if not model.no_decay(name)]
+        others = [p for p, name in dense.items() if model.no_decay(name)]
         groups: list[dict[str, Any]] = [
-            {"params": [p for p, name in dense.items() if not model.no_decay(name)]},
-            {
-                "params": [p for p, name in dense.items() if model.no_decay(name)],
-                "weight_decay": 0.0,
-            },
+            {"params": decayed},
+            {"params": others, "weight_decay": 0.0},
         ]
-        rate, betas = train.learning_rate, train.betas
+        rate, betas, decay = train.learning_rate, train.betas, train.weight_decay
         self.parts: dict[str, Optimizer] = {
-            "adamw": AdamW(
-                groups, lr=rate, betas=betas, weight_decay=train.weight_decay, fused=True
-            )
+            "adamw": AdamW(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
         }
         if sparse:
             chosen = [p for p in self._names if p in sparse]
             self.parts["sparse_adam"] = SparseAdam(chosen, lr=rate, betas=betas)
 
     def clip(self) -> Tensor:
-        """Scale all gradients to `train.clip_norm` if they exceed it; the norm that they had, a scalar."""
+        """Scale all gradients down to a norm of `train.clip_norm`; returns the norm before, a scalar."""
         gradients = []
         for parameter in self._names:
             if parameter.grad is not None:
@@ -56,12 +53,12 @@ class Optimizers:
                     gradients.append(parameter.grad)
         norm = nn.utils.get_total_norm(gradients)
         if self._train.clip_norm > 0 and gradients:
-            # The factor stays on the device: where nothing is to be clipped it is 1.
+            # The factor stays on the device; it is 1 for gradients within the limit.
             torch._foreach_mul_(gradients, (self._train.clip_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
     def bad_gradients(self) -> list[str]:
-        """The names of the parameters whose gradient is not finite."""
+        """Names of the parameters whose gradient is not finite."""
         return [
             name
             for parameter, name in self._names.items()
@@ -69,23 +66,18 @@ class Optimizers:
         ]
 
     def step(self, factor: float) -> None:
-        """Change the parameters and forget the gradients; the learning rate is multiplied with `factor`."""
+        """Update the parameters with the learning rate times `factor`, and drop the gradients."""
         for part in self.parts.values():
             for group in part.param_groups:
                 group["lr"] = self._train.learning_rate * factor
             part.step()
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop all gradients."""
-        for part in self.parts.values():
             part.zero_grad(set_to_none=True)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the optimisers remember: tensors, and plain values, by name."""
+        """The state of the optimisers by name: tensors, and plain values."""
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = {}
-        for name, value in self._remembered():
+        for name, value in self._entries():
             if isinstance(value, Tensor):
                 tensors[name] = value.detach()
             else:
@@ -93,10 +85,10 @@ class Optimizers:
         return tensors, values
 
     def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Take over what `state` gave.
+        """Restore what `state` returned.
 
         Raises:
-            KeyError: the state names a parameter or an optimiser that is not here.
+            KeyError: the state names an unknown parameter or optimiser.
         """
         parameters = {name: p for p, name in self._names.items()}
         for part in self.parts.values():
@@ -109,7 +101,7 @@ class Optimizers:
                 value = value.to(parameter.device, copy=True)  # it may be a view of the file
             self.parts[part_name].state[parameter][key] = value
 
-    def _remembered(self) -> Iterator[tuple[str, Any]]:
+    def _entries(self) -> Iterator[tuple[str, Any]]:
         for part_name, part in self.parts.items():
             for parameter, name in self._names.items():
                 for key, value in part.state.get(parameter, {}).items():

@@ -1,27 +1,28 @@
-"""Where a run stands, besides its weights, its optimiser and its place in the data: plain values that JSON can hold."""
+"""Progress of a run, as plain JSON values, and its result."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 
 @dataclass
 class Progress:
-    """Counters and memory of the loop; equal on every rank.
+    """State of the loop besides weights, optimisers and position in the data; equal on every rank.
 
     Attributes:
         step: optimiser steps done.
         epoch: epochs done.
         rows: training rows read in all epochs, over all ranks.
-        warm_share: share of the run that was done when the warm-up ended.
-        terms: the loss terms that the first step had.
-        best: the best value of the validation metric, and where.
-        best_step: the step that it was reached at.
+        warm_share: share of the run done when the warm-up ended.
+        terms: names of the loss terms of the first step.
+        best: best value of the validation metric.
+        best_step: step at which it was reached.
         best_metrics: all metrics of that validation.
         bad_validations: validations since then.
-        validated_step: the step of the last validation.
-        validation_due: a validation was due and has not been finished.
+        validated_step: step of the last validation.
+        validation_due: a validation was due and has not finished.
         log_bytes: length of metrics.jsonl.
-        refit: the last step was one of the refit, which trains on the validation split.
+        refit: the last step was in a refit epoch, which trains on the validation split.
     """
 
     step: int = 0
@@ -39,11 +40,11 @@ class Progress:
     refit: bool = False
 
     def note_validation(self, metrics: dict[str, float], metric: str | None) -> bool:
-        """Take in a validation's result; True if it is the best so far.
+        """Record a validation; returns whether it is the best so far.
 
         Args:
             metrics: by name.
-            metric: the one that decides; None where there is nothing to validate on: the newest is best then.
+            metric: name of the deciding metric; None if nothing was validated: the newest step is then the best.
         """
         self.validated_step, self.validation_due = self.step, False
         value = None if metric is None else metrics[metric]
@@ -55,7 +56,35 @@ class Progress:
         self.bad_validations = 0
         return True
 
-    @classmethod
-    def from_json(cls, body: dict[str, Any]) -> "Progress":
-        """The progress that a checkpoint's state.json holds."""
-        return cls(**body)
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Result of a training run.
+
+    Attributes:
+        run: folder of the run.
+        step: optimiser steps done.
+        epoch: epochs done.
+        best_metric: best value of `train.metric`; None without a validation.
+        best_step: step at which it was reached.
+        metrics: all metrics of the best validation, by name.
+        stopped: name of the signal that stopped the run early, or None.
+        seconds: duration of the call.
+        main: whether this process is the one that writes and prints.
+    """
+
+    run: Path
+    step: int
+    epoch: int
+    best_metric: float | None
+    best_step: int | None
+    metrics: dict[str, float]
+    stopped: str | None
+    seconds: float
+    main: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The output of `train --json`."""
+        body = asdict(self)
+        del body["main"]
+        return {**body, "run": str(self.run), "seconds": round(self.seconds, 3)}

@@ -1,7 +1,7 @@
-"""The learning rate over a run: a warm-up counted in steps, then a decay over what is left of the run.
+"""Learning-rate schedule: a warm-up in steps, then a decay over the rest of the run.
 
-How many steps an epoch has is not known before it is read: batches close by their items, not by their users. What is
-known exactly is the share of the rows (or of max_steps) that is done, so the decay follows that share.
+The number of steps per epoch is not known in advance, because batches are limited by items. The share of rows (or of
+max_steps) is known exactly, so the decay follows that share.
 """
 
 import math
@@ -10,13 +10,13 @@ from heterrec_model.config import TrainConfig
 
 
 def run_share(train: TrainConfig, *, step: int, rows: int, run_rows: int) -> float:
-    """How much of a run is done, 0 to 1, whichever of its two ends is nearer.
+    """Share of the run that is done, 0 to 1, by rows or by `max_steps`, whichever is larger.
 
     Args:
-        train: `max_steps` is one end.
+        train: `max_steps`.
         step: optimiser steps done.
         rows: training rows read in all epochs, over all ranks.
-        run_rows: rows of all epochs, the other end.
+        run_rows: rows of all epochs.
     """
     by_rows = rows / run_rows if run_rows else 0.0
     by_steps = step / train.max_steps if train.max_steps else 0.0
@@ -24,13 +24,13 @@ def run_share(train: TrainConfig, *, step: int, rows: int, run_rows: int) -> flo
 
 
 def rate_factor(train: TrainConfig, *, step: int, share: float, warm_share: float) -> float:
-    """What the learning rate is multiplied with at a step, 0 to 1.
+    """Factor of the learning rate at a step, 0 to 1.
 
     Args:
         train: `warmup_steps` and `schedule`.
         step: optimiser steps done before this one.
-        share: of the run that is done before this step.
-        warm_share: of the run that was done when the warm-up ended.
+        share: share of the run done before this step.
+        warm_share: share of the run done when the warm-up ended.
     """
     if step < train.warmup_steps:
         return (step + 1) / train.warmup_steps

@@ -1,10 +1,11 @@
-"""One optimiser step: the gradients of one or several batches, checked, clipped and applied."""
+"""One optimiser step: gradients of one or several batches, checked, clipped and applied."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -12,24 +13,23 @@ from torch.nn.parallel import DistributedDataParallel
 from heterrec_model.config import TrainConfig
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.layers.hct import FeedForward, Fuse
+from heterrec_model.layers.hct import FeedForward, TokenFusion
 from heterrec_model.layers.item_tower import ItemTower
 from heterrec_model.training.finite import check_norm, check_terms
 from heterrec_model.training.optimizer import Optimizers
 from heterrec_model.training.processes import World
-from heterrec_model.training.seeds import mix
 from heterrec_model.two_tower import StepOutput, TwoTowerModel
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step left for the log.
+    """Values of a step for the log.
 
     Attributes:
-        loss: the mean over the step's batches.
-        terms: the loss's terms, means.
-        metrics: what else the model tells, means.
-        norm: of the gradients before clipping.
+        loss: mean over the batches of the step.
+        terms: means of the loss terms.
+        metrics: means of the model's further metrics.
+        norm: norm of the gradients before clipping.
     """
 
     loss: float
@@ -38,17 +38,17 @@ class StepResult:
     norm: float
 
 
-PARTS = (FeedForward, Fuse, ItemTower)
-"""What `train.compile` compiles; FlexAttention is compiled anyway."""
+COMPILED = (FeedForward, TokenFusion, ItemTower)
+"""Modules that `train.compile` compiles; FlexAttention is always compiled."""
 
 
 class Stepper:
-    """Makes steps; what a step draws at random follows from its number alone.
+    """Runs optimiser steps; the random draws of a step depend on the seed and its number only.
 
     Args:
-        model: what is trained.
+        model: the trained model.
         optimizers: of its parameters.
-        train: the settings.
+        train: configuration of the training.
         world: this process and the others.
     """
 
@@ -58,7 +58,10 @@ class Stepper:
         self._optimizers, self._train, self._world = optimizers, train, world
         self._blank = blank_batch(model.table)
         if train.compile:
-            compile_parts(model)
+            # Not the whole model: its shapes depend on the distinct items, so nearly every batch would be recompiled.
+            for module in model.modules():
+                if isinstance(module, COMPILED):
+                    module.compile(dynamic=True)
         self._network: nn.Module = model
         if world.size > 1:
             self._network = DistributedDataParallel(model, broadcast_buffers=False)
@@ -72,25 +75,25 @@ class Stepper:
         factor: float,
         expected: Sequence[str] | None,
     ) -> StepResult:
-        """Make one step.
+        """Run one step.
 
         Args:
-            batches: at most `parts` of them; blank ones stand in for the rest, so that all ranks do the same.
+            batches: at most `parts`; blank batches replace missing ones, so that all ranks do the same.
             step: steps done before.
-            parts: the number of batches on the rank that has most.
+            parts: maximum number of batches over the ranks.
             factor: of the learning rate.
-            expected: the loss terms of the run's first step.
+            expected: loss terms of the first step of the run.
 
         Raises:
-            RunError: the loss or a gradient is not finite, or a term is absent; the weights are unchanged.
+            RunError: the loss or a gradient is not finite, or a term is missing; the weights are unchanged.
         """
         outputs = []
         for part in range(parts):
             batch = batches[part] if part < len(batches) else self._blank
-            with self._together(part == parts - 1):
+            with self._gradient_sync(part == parts - 1):
                 outputs.append(self._backward(batch, step, part, parts))
-        told = [_numbers(output) for output in outputs]
-        for batch, (total, terms, _) in zip(batches, told, strict=False):
+        values = [_numbers(output) for output in outputs]
+        for batch, (total, terms, _) in zip(batches, values, strict=False):
             check_terms(total, terms, expected, step=step + 1, users=batch.user_ids)
         norm = float(self._optimizers.clip())
         bad = [] if norm < float("inf") else self._optimizers.bad_gradients()
@@ -98,40 +101,40 @@ class Stepper:
         check_norm(norm, bad, step=step + 1, users=users)
         self._optimizers.step(factor)
         return StepResult(
-            sum(total for total, _, _ in told) / parts,
-            _mean([terms for _, terms, _ in told]),
-            _mean([metrics for _, _, metrics in told]),
+            sum(total for total, _, _ in values) / parts,
+            _mean([terms for _, terms, _ in values]),
+            _mean([metrics for _, _, metrics in values]),
             norm,
         )
 
     def _backward(self, batch: Batch, step: int, part: int, parts: int) -> StepOutput:
         seed = self._train.seed
-        torch.manual_seed(mix(seed, step, part, self._world.rank))
-        output = cast(
-            StepOutput, self._network(batch.to(self._world.device), mix(seed, step, part))
-        )
+        torch.manual_seed(mixed_seed(seed, step, part, self._world.rank))
+        batch = batch.to(self._world.device)
+        output = cast(StepOutput, self._network(batch, mixed_seed(seed, step, part)))
         (output.total / parts).backward()  # type: ignore[no-untyped-call]
         return output
 
-    def _together(self, last: bool) -> AbstractContextManager[Any]:
-        """Ranks add up their gradients once a step, at its last batch."""
+    def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
+        """Reduce gradients over ranks once per step, at its last batch."""
         if last or not isinstance(self._network, DistributedDataParallel):
             return nullcontext()
         return self._network.no_sync()
 
 
-def compile_parts(model: nn.Module) -> None:
-    """Compile the parts that do the arithmetic, each kind once, for any number of users and items.
+def mixed_seed(*numbers: int) -> int:
+    """A 63-bit seed from several numbers, none negative.
 
-    The whole would be compiled anew for almost every batch: the loss picks its distinct items, so its shapes are data.
+    Because each step is seeded by its number, no random state is saved: step 120 draws the same numbers in a run that was
+    resumed at step 100 as in an uninterrupted one.
     """
-    for module in model.modules():
-        if isinstance(module, PARTS):
-            module.compile(dynamic=True)
+    # SeedSequence reads missing words as 0: without the length, (1, 2) and (1, 2, 0) would be equal.
+    sequence = np.random.SeedSequence([len(numbers), *numbers])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def blank_batch(table: TokenTable) -> Batch:
-    """One user with one padding item: no position, no loss, no gradient."""
+    """One user with one padding item: no positions, no loss, no gradients."""
     one = torch.ones(1, dtype=torch.int64)
     empty = torch.zeros((1, 1), dtype=torch.int64)
     features = {
@@ -143,7 +146,7 @@ def blank_batch(table: TokenTable) -> Batch:
 
 
 def _numbers(output: StepOutput) -> tuple[float, dict[str, float], dict[str, float]]:
-    """A step's output as plain numbers; the device is waited for once."""
+    """A step's output as plain numbers, with a single synchronisation of the device."""
     values: list[Tensor] = [output.total.detach(), *output.terms.values(), *output.metrics.values()]
     numbers = torch.stack([v.to(torch.float64) for v in values]).tolist()
     terms = dict(zip(output.terms, numbers[1:], strict=False))
@@ -153,5 +156,5 @@ def _numbers(output: StepOutput) -> tuple[float, dict[str, float], dict[str, flo
 
 def _mean(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for part in parts for name in part)
-    found = {name: [part[name] for part in parts if name in part] for name in names}
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    by_name = {name: [part[name] for part in parts if name in part] for name in names}
+    return {name: sum(values) / len(values) for name, values in by_name.items()}

@@ -1,48 +1,44 @@
-"""The loop itself: steps, validations and checkpoints, until the run's end or a wish to stop.
+"""The training loop: steps, validations and checkpoints, until the end of the run or a stop request.
 
-What comes when at a step: the step, its line in the log, a validation, a checkpoint. Whatever is decided here is decided
-alike on every rank; rank 0 alone validates and writes.
+Order within a step: the update, its log line, a validation, a checkpoint. Every rank makes the same decisions; only rank 0
+validates and writes.
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
+from heterrec_model.data.train_loader import TrainLoader
 from heterrec_model.runs.checkpoints import Checkpoint, CheckpointFolder
-from heterrec_model.runs.log import RunLog
+from heterrec_model.runs.run_log import RunLog
 from heterrec_model.runs.weights import load_weights, weights_of
-from heterrec_model.training.display import Display
-from heterrec_model.training.meter import Meter, line_of
 from heterrec_model.training.optimizer import Optimizers
 from heterrec_model.training.processes import World
 from heterrec_model.training.progress import Progress
-from heterrec_model.training.result import Validate
 from heterrec_model.training.schedule import rate_factor, run_share
-from heterrec_model.training.signals import StopRequest
 from heterrec_model.training.step import Stepper, StepResult
+from heterrec_model.training.step_meter import StepMeter, log_line
+from heterrec_model.training.stop_request import StopRequest
+from heterrec_model.training.training_display import ProgressDisplay
+from heterrec_model.training.validation import Validate
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import DataError, RunError
 
 
-class Loader(Protocol):
-    """What the loop asks of a loader; see `heterrec_model.data.loader.TrainLoader`."""
-
-    @property
-    def epoch(self) -> int: ...  # noqa: D102
-    @property
-    def run_rows(self) -> int: ...  # noqa: D102
-    def __iter__(self) -> Iterator[Batch]: ...
-    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...  # noqa: D102
-
-
 @dataclass(frozen=True, eq=False)
-class _Group:
-    """The batches of one step on this rank, and the loader's place before them."""
+class _StepBatches:
+    """The batches of one step.
+
+    Attributes:
+        batches: of this rank.
+        parts: maximum number of batches over the ranks.
+        rows: users of all ranks.
+        before: position of the loader before the batches; None with several processes.
+    """
 
     batches: list[Batch]
     parts: int
@@ -51,7 +47,7 @@ class _Group:
 
 
 class _StoppedValidationError(Exception):
-    """Somebody asked to stop while a validation ran; it is made again after a resume."""
+    """A stop request arrived during a validation, which is repeated after a resume."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -59,28 +55,28 @@ class Trainer:
     """Trains a model.
 
     Attributes:
-        config: the run's.
+        config: configuration of the run.
         model: on its device.
         loader: of this rank.
         world: this process and the others.
-        validate: the validation's metrics by name; None where there is nobody to validate on.
-        checkpoints: where they go.
+        validate: returns the validation metrics; None without validation users.
+        checkpoints: folder of the checkpoints.
         log: on rank 0, else None.
-        display: quiet on the other ranks.
-        stop: whether somebody wants the run to stop.
-        fingerprint: of the generation, for the checkpoints.
-        progress: where the run stands.
+        display: without a console on the other ranks.
+        stop: whether the run should stop.
+        generation: id and content hash, for the checkpoints.
+        progress: of the run.
     """
 
     config: Config
     model: TwoTowerModel
-    loader: Loader
+    loader: TrainLoader
     world: World
     validate: Validate | None
     checkpoints: CheckpointFolder
-    display: Display
+    display: ProgressDisplay
     stop: StopRequest
-    fingerprint: dict[str, str]
+    generation: dict[str, str]
     log: RunLog | None = None
 
     def __post_init__(self) -> None:
@@ -88,39 +84,41 @@ class Trainer:
         self.stopped = False
         self._optimizers = Optimizers(self.model, self.config.train)
         self._stepper = Stepper(self.model, self._optimizers, self.config.train, self.world)
-        self._meter = Meter()
+        self._meter = StepMeter()
         self._batches: Iterator[Batch] | None = None
         self._out = False
+        """This rank has no batches left in the epoch."""
         self._dirty = False
+        """The state has changed since the last checkpoint."""
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of as many processes.
+        """Restore a checkpoint of the same number of processes.
 
         Raises:
             CallError: it does not fit the model or the data.
         """
         state = checkpoint.state
-        mine = state["ranks"][self.world.rank]
+        own = state["ranks"][self.world.rank]
         load_weights(self.model, checkpoint.weights(), checkpoint.name)
         self._optimizers.load(checkpoint.optimizer(), state["optimizer"])
-        self.progress = Progress.from_json(state["progress"])
-        self.loader.load_state_dict(mine["loader"])
-        # This rank may have been out of batches in an epoch that others were still in.
+        self.progress = Progress(**state["progress"])
+        self.loader.load_state_dict(own["loader"])
+        # This rank may have run out of batches in an epoch that others had not finished.
         self._out = self.loader.epoch > self.progress.epoch
-        self._meter.load(mine["meter"])
+        self._meter.reset(own["meter"]["sums"])
 
     def fit(self) -> None:
-        """Train until the run's end or a wish to stop; the last state is saved in either case.
+        """Train until the end of the run or a stop request, and save the final state.
 
         Raises:
-            RunError: the loss is no longer one, or something cannot be written.
-            DataError: there is nothing to train on.
+            RunError: the loss is not finite, or a file cannot be written.
+            DataError: there are no rows to train on.
         """
         self.model.train()
         if self.progress.validation_due:
             self._validate()
         while not (self.stopped or self._finished()):
-            group = self._next_group()
+            group = self._next_batches()
             if group.parts:
                 self._step(group)
             else:
@@ -131,13 +129,13 @@ class Trainer:
             self._save()
 
     def share(self) -> float:
-        """How much of the run is done, 0 to 1."""
+        """Share of the run that is done, 0 to 1."""
         p = self.progress
         return run_share(self.config.train, step=p.step, rows=p.rows, run_rows=self.loader.run_rows)
 
     @property
     def stopped_by(self) -> str | None:
-        """The signal that ended the run before its end; on a rank that got none itself, SIGTERM."""
+        """The signal that stopped the run early; SIGTERM on a rank that received none itself."""
         return (self.stop.name or "SIGTERM") if self.stopped else None
 
     def _finished(self) -> bool:
@@ -148,8 +146,8 @@ class Trainer:
             or (train.patience is not None and p.bad_validations >= train.patience)
         )
 
-    def _next_group(self) -> _Group:
-        """As many batches as a step takes; `parts` is 0 when no rank has any left in this epoch."""
+    def _next_batches(self) -> _StepBatches:
+        """The batches of the next step; `parts` is 0 if no rank has any left in this epoch."""
         before = self.loader.state_dict() if self.world.size == 1 else None
         batches: list[Batch] = []
         with self._meter.waiting():
@@ -162,11 +160,12 @@ class Trainer:
                 else:
                     batches.append(batch)
         rows = sum(batch.users for batch in batches)
-        told = self.world.exchange(len(batches), rows, int(self.stop.name is not None))
-        self.stopped = any(wish for _, _, wish in told)
-        return _Group(batches, max(n for n, _, _ in told), sum(n for _, n, _ in told), before)
+        ranks = self.world.gather_ints(len(batches), rows, int(self.stop.name is not None))
+        parts_by_rank, rows_by_rank, stop_by_rank = zip(*ranks, strict=True)
+        self.stopped = any(stop_by_rank)
+        return _StepBatches(batches, max(parts_by_rank), sum(rows_by_rank), before)
 
-    def _step(self, group: _Group) -> None:
+    def _step(self, group: _StepBatches) -> None:
         train, p = self.config.train, self.progress
         share = self.share()
         if p.step <= train.warmup_steps:
@@ -177,14 +176,17 @@ class Trainer:
                 group.batches, step=p.step, parts=group.parts, factor=factor, expected=p.terms
             )
         except RunError:
-            self._keep_state_before(group)
+            # Save the state before the step, so that a resume repeats it. With several ranks perhaps only this one
+            # failed, and the positions of the others cannot be collected.
+            if self.world.size == 1 and self._dirty:
+                self._save(group.before)
             raise
         p.step += 1
         p.rows += group.rows
         p.refit = p.epoch >= train.epochs
         p.terms = p.terms or list(result.terms)
         self._dirty = True
-        self._note(result, group, train.learning_rate * factor)
+        self._record(result, group, train.learning_rate * factor)
         if self.world.size == 1:
             self.stopped = self.stop.name is not None
         if train.validate_every and p.step % train.validate_every == 0:
@@ -203,8 +205,8 @@ class Trainer:
         if self.config.train.checkpoint_every is None and self._dirty:
             self._save()
 
-    def _note(self, result: StepResult, group: _Group, rate: float) -> None:
-        """Measure a step, and write a line when one is due."""
+    def _record(self, result: StepResult, group: _StepBatches, rate: float) -> None:
+        """Measure a step, and write a log line if one is due."""
         p = self.progress
         items = sum(int(batch.length_B.sum()) for batch in group.batches)
         tokens = items * (len(self.model.table.features) + self.config.model.item_id)
@@ -217,31 +219,28 @@ class Trainer:
             step=p.step, share=self.share(), loss=result.loss, items=items * self.world.size
         )
         if p.step % self.config.train.log_every == 0:
-            self._write_line(rate)
-
-    def _write_line(self, rate: float) -> None:
-        parts = self.world.gather((self._meter.means(), self._meter.rates()))
-        self._meter.reset()
-        if self.log is not None:
-            p = self.progress
-            place = {"step": p.step, "epoch": p.epoch, "learning_rate": rate}
-            self.log.line("train", {**place, **line_of(parts)})
+            parts = self.world.gather((self._meter.sums(), self._meter.rates()))
+            self._meter.reset()
+            if self.log is not None:
+                head = {"step": p.step, "epoch": p.epoch, "learning_rate": rate}
+                self.log.line("train", {**head, **log_line(parts)})
 
     def _validate(self) -> None:
-        """Validate on rank 0 while the others wait; a new best is saved at once."""
+        """Validate on rank 0 while the others wait; a new best is saved immediately."""
         p = self.progress
         p.validation_due = self._dirty = True
         if self.stopped:
-            return  # made after a resume
+            return  # repeated after a resume
         metrics: dict[str, float] | None = {}
+        # In refit epochs the model has been trained on the validation users.
+        decides = None if self.validate is None or p.refit else self.config.train.metric
         with self._meter.paused():
-            if self.world.main and self._validates:
+            if self.world.main and decides is not None:
                 metrics = self._metrics()
-            metrics = self.world.share(metrics)
+            metrics = self.world.broadcast(metrics)
         if metrics is None:
             self.stopped = True
             return
-        decides = self.config.train.metric if self._validates else None
         better = p.note_validation(metrics, decides)
         if decides is not None:
             if self.log is not None:
@@ -253,13 +252,8 @@ class Trainer:
         if better:
             self._save()
 
-    @property
-    def _validates(self) -> bool:
-        """Whether there are users to validate on, whom the model has not been trained on."""
-        return self.validate is not None and not self.progress.refit
-
     def _metrics(self) -> dict[str, float] | None:
-        """The validation's metrics, or None if somebody wants to stop."""
+        """The validation metrics, or None after a stop request."""
         assert self.validate is not None
 
         def on_progress(done: int, total: int) -> None:
@@ -276,17 +270,17 @@ class Trainer:
             self.model.train()
 
     def _save(self, loader: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint; `loader` is this rank's place in the data if it is not the current one."""
+        """Write a checkpoint; `loader` is this rank's position in the data, by default the current one."""
         with self._meter.paused():
-            place = loader if loader is not None else self.loader.state_dict()
-            ranks = self.world.gather({"loader": place, "meter": self._meter.state()})
+            position = loader if loader is not None else self.loader.state_dict()
+            ranks = self.world.gather({"loader": position, "meter": {"sums": self._meter.sums()}})
             if self.log is not None:
                 self.progress.log_bytes = self.log.length
                 tensors, values = self._optimizers.state()
                 state = {
                     "step": self.progress.step,
                     "epoch": self.progress.epoch,
-                    "generation": self.fingerprint,
+                    "generation": self.generation,
                     "progress": asdict(self.progress),
                     "optimizer": values,
                     "world": self.world.size,
@@ -297,9 +291,3 @@ class Trainer:
                 }
                 self.checkpoints.save(weights_of(self.model), tensors, state)
         self._dirty = False
-
-    def _keep_state_before(self, group: _Group) -> None:
-        """After a step that failed: let `last` name the state that it began with, so that a resume meets it again."""
-        # Of several ranks perhaps only this one failed, and the others' places in the data cannot be asked for.
-        if self.world.size == 1 and self._dirty:
-            self._save(group.before)

@@ -1,28 +1,33 @@
 """The validation that decides which checkpoint is best."""
 
+from collections.abc import Callable
+
 from heterrec_model.config import Config
 from heterrec_model.evaluation.evaluate import evaluate_model
-from heterrec_model.training.result import OnProgress, Validate
+from heterrec_model.evaluation.metrics import metric_names
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.generation import Generation
 
+OnProgress = Callable[[int, int], None]
+"""Called with the number of users ranked so far and the number of all users."""
+Validate = Callable[[OnProgress], dict[str, float]]
+"""Returns the validation metrics by name."""
+
 
 def check_metric(config: Config) -> None:
-    """Refuse a `train.metric` that the evaluation does not give, before anything is trained.
+    """Check that the evaluation computes `train.metric`, before training starts.
 
     Raises:
-        CallError: there is no such metric.
+        CallError: it does not.
     """
-    known = [f"{name}@{k}" for name in ("recall", "ndcg") for k in config.evaluation.ks]
-    if config.train.metric not in known:
-        raise CallError(
-            "train.metric", got=repr(config.train.metric), todo=suggest(config.train.metric, known)
-        )
+    metric, known = config.train.metric, metric_names(config.evaluation.ks)
+    if metric not in known:
+        raise CallError("train.metric", got=repr(metric), todo=suggest(metric, known))
 
 
 def validation(model: TwoTowerModel, generation: Generation, config: Config) -> Validate | None:
-    """The metrics of the validation split by name; None where it has no user."""
+    """A function that validates the model; None if the validation split has no users."""
     users = generation.manifest.counts.sequences.get("validation", 0)
     if not users:
         return None

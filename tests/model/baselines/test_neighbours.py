@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from heterrec_model.baselines import neighbours
 from heterrec_model.baselines.neighbours import NeighbourCounts, Neighbours, count_neighbours
 from heterrec_model.config import Config
-from heterrec_model.data.loader import split_batches
+from heterrec_model.data.inference_batches import split_batches
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.testing import Settings, shop, small_generation
 

@@ -5,7 +5,7 @@ import torch
 
 from heterrec_model.baselines.popular import Popular
 from heterrec_model.config import Config
-from heterrec_model.data.loader import split_batches
+from heterrec_model.data.inference_batches import split_batches
 from heterrec_schemas import open_generation
 from heterrec_schemas.testing import small_generation
 

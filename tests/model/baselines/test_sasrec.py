@@ -20,7 +20,7 @@ from made_up import (
 
 from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.config import Config
-from heterrec_model.layers.tables import ItemTables
+from heterrec_model.layers.embedding_tables import ItemTables
 
 SEED = 11
 

@@ -10,6 +10,5 @@ def test_public_names() -> None:
         "items_batch",
         "open_token_table",
         "split_batches",
-        "train_loader",
         "user_batch",
     ]

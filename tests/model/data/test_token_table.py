@@ -6,7 +6,7 @@ import pytest
 import torch
 from loading import write_generation
 
-from heterrec_model.data.features import FeatureInfo
+from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError

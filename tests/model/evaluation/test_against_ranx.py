@@ -12,7 +12,7 @@ import torch
 from plainly import GivenScores
 
 from heterrec_model.evaluation.metrics import TargetRanks, mean_metrics, user_metrics
-from heterrec_model.evaluation.ranking import Pairs, UserBlock, rank_targets
+from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets
 
 pytestmark = pytest.mark.slow  # ranx is compiled when it is first called
 
@@ -40,7 +40,7 @@ def our_ranks(scores: torch.Tensor, targets: Sequence[Sequence[int]]) -> TargetR
     place_P = torch.tensor([t for ts in targets for t in ts])
     block = UserBlock(torch.arange(float(users))[:, None], list(range(users)))
     rank_P, tied_P = rank_targets(
-        GivenScores(scores), block, Pairs(user_P, place_P), chunk_items=64
+        GivenScores(scores), block, UserItemPairs(user_P, place_P), chunk_items=64
     )
     return TargetRanks(
         np.arange(users), user_P.numpy(), rank_P.numpy(), tied_P.numpy(), tied_P.numpy()

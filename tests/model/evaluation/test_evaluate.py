@@ -16,7 +16,7 @@ from heterrec_model.evaluation.evaluate import (
     evaluate_scorer,
     with_settings,
 )
-from heterrec_model.evaluation.result import Evaluation
+from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_model.registry import build_model
 from heterrec_model.two_tower import TwoTowerModel
@@ -191,7 +191,7 @@ def test_a_model_is_ranked_by_its_vectors(one_target: Generation, model: TwoTowe
     assert found.checkpoint == "step-00000007"
     model.eval()
     scorer = VectorScorer(model)
-    from heterrec_model.data.loader import split_batches
+    from heterrec_model.data.inference_batches import split_batches
 
     ranks = {}
     for batch in split_batches(one_target, "test", config_of()):

@@ -7,7 +7,7 @@ import pytest
 import heterrec_model.evaluation.evaluate as evaluation
 from heterrec_model.config import Config
 from heterrec_model.evaluation.intervals import compare
-from heterrec_model.training.loop import train
+from heterrec_model.training.train import train
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, GenerationError
 

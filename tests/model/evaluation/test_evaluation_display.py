@@ -3,7 +3,7 @@ from typing import Any
 
 from rich.console import Console
 
-from heterrec_model.evaluation.display import show_comparisons, show_evaluations
+from heterrec_model.evaluation.evaluation_display import show_comparisons, show_evaluations
 from heterrec_model.evaluation.intervals import Comparison
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from heterrec_model.evaluation import intervals
+from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.intervals import compare
 from heterrec_model.evaluation.metrics import TargetRanks
-from heterrec_model.evaluation.result import Evaluation
 from heterrec_schemas.errors import CallError
 
 

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.evaluation import ranking
-from heterrec_model.evaluation.ranking import Pairs, UserBlock, rank_targets, top_items
+from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets, top_items
 from heterrec_schemas.errors import RunError
 
 
-def block_of(users: int, seen: Pairs | None = None) -> UserBlock:
+def block_of(users: int, seen: UserItemPairs | None = None) -> UserBlock:
     return UserBlock(torch.arange(users, dtype=torch.float64)[:, None], list(range(users)), seen)
 
 
-def pairs_of(pairs: list[tuple[int, int]]) -> Pairs:
+def pairs_of(pairs: list[tuple[int, int]]) -> UserItemPairs:
     columns = torch.tensor(sorted(pairs), dtype=torch.int64).reshape(-1, 2)
-    return Pairs(columns[:, 0], columns[:, 1])
+    return UserItemPairs(columns[:, 0], columns[:, 1])
 
 
 @st.composite
@@ -69,7 +69,7 @@ def test_ranks_are_those_of_scipy() -> None:
     scores = torch.randint(0, 40, (20, 300), generator=random).float()
     places = torch.randint(0, 300, (20,), generator=random)
     ranks, _ = rank_targets(
-        GivenScores(scores), block_of(20), Pairs(torch.arange(20), places), chunk_items=77
+        GivenScores(scores), block_of(20), UserItemPairs(torch.arange(20), places), chunk_items=77
     )
     expected = rankdata(-scores.numpy(), method="average", axis=1)[np.arange(20), places.numpy()]
     assert np.array_equal(ranks.numpy(), expected)
@@ -86,7 +86,7 @@ def test_a_product_of_vectors_ranks_as_its_own_scores_do() -> None:
             return users_BS @ items[start:stop].T
 
     places = torch.randint(0, 500, (40,), generator=random)
-    targets = Pairs(torch.arange(40), places)
+    targets = UserItemPairs(torch.arange(40), places)
     scorer = Product(torch.zeros(40, 500))
     for chunk in (500, 128):
         edges = range(0, 500, chunk)

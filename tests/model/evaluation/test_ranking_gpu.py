@@ -2,7 +2,7 @@ import pytest
 import torch
 from plainly import GivenScores
 
-from heterrec_model.evaluation.ranking import Pairs, UserBlock, rank_targets, top_items
+from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets, top_items
 
 pytestmark = [
     pytest.mark.gpu,
@@ -17,8 +17,8 @@ def test_a_gpu_ranks_as_the_cpu_does(targets_each: int) -> None:
     scores = torch.randint(0, 30, (16, 200), generator=random).float()
     order = torch.rand((16, 200), generator=random).argsort(1)
     user_P = torch.arange(16).repeat_interleave(targets_each)
-    targets = Pairs(user_P, order[:, :targets_each].flatten())
-    seen = Pairs(torch.arange(16).repeat_interleave(20), order[:, 5:25].flatten())
+    targets = UserItemPairs(user_P, order[:, :targets_each].flatten())
+    seen = UserItemPairs(torch.arange(16).repeat_interleave(20), order[:, 5:25].flatten())
     found = []
     for device in ("cpu", "cuda"):
         users = torch.arange(16.0, device=device)[:, None]

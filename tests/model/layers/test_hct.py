@@ -18,8 +18,8 @@ from heterrec_model.layers.hct import (
     CausalBlock,
     CausalStack,
     FeedForward,
-    Fuse,
     SelfAttention,
+    TokenFusion,
 )
 
 USERS, ITEMS, WIDTH = 2, 3, 4
@@ -132,7 +132,7 @@ def test_a_stack_uses_every_layers_own_bias(norm: str, layers: int) -> None:
 @given(tokens=st.integers(1, 4), raw_skip=st.booleans(), seed=st.integers(0, 99))
 def test_fuse(tokens: int, raw_skip: bool, seed: int) -> None:
     config = model_config(raw_skip=raw_skip)
-    fuse = scrambled(Fuse(config, tokens), seed)
+    fuse = scrambled(TokenFusion(config, tokens), seed)
     weights = weights_of(fuse)
     assert weights["inner.weight"].shape == (2 * WIDTH, tokens * WIDTH)
     assert weights["outer.weight"].shape == (WIDTH, 2 * WIDTH)

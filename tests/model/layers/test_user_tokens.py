@@ -15,7 +15,7 @@ from made_up import (
     weights_of,
 )
 
-from heterrec_model.data.features import FeatureInfo
+from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.layers.user_tokens import UserTokens
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_up import MANY, made_up_config
 from torch import Tensor
 
-from heterrec_model.loss.candidates import NOBODY, Candidates, Sampler
+from heterrec_model.loss.candidates import FROM_CATALOGUE, Candidates, CandidateSampler
 from heterrec_schemas.errors import CallError
 
 COUNTS = torch.tensor([0, 0, 0, 5, 1, 0, 2, 8, 4])
@@ -21,22 +21,22 @@ TRAINED = [3, 4, 6, 7, 8]
 OOV = 2
 
 
-def sampler(**negatives: Any) -> Sampler:
-    return Sampler(made_up_config(negatives=negatives).negatives, COUNTS, CATALOGUE)
+def sampler(**negatives: Any) -> CandidateSampler:
+    return CandidateSampler(made_up_config(negatives=negatives).negatives, COUNTS, CATALOGUE)
 
 
 def draw(
-    made: Sampler, items: list[int], seed: int = 0, users: list[int] | None = None
+    made: CandidateSampler, items: list[int], seed: int = 0, users: list[int] | None = None
 ) -> Candidates:
     return made.draw(torch.tensor(items), torch.tensor(users or [0] * len(items)), seed)
 
 
 def lent(candidates: Candidates) -> list[int]:
-    return candidates.item_C[candidates.user_C != NOBODY].tolist()
+    return candidates.item_C[candidates.user_C != FROM_CATALOGUE].tolist()
 
 
 def drawn(candidates: Candidates) -> list[int]:
-    return candidates.item_C[candidates.user_C == NOBODY].tolist()
+    return candidates.item_C[candidates.user_C == FROM_CATALOGUE].tolist()
 
 
 def test_the_batch_lends_items_and_the_catalogue_the_rest() -> None:
@@ -44,7 +44,7 @@ def test_the_batch_lends_items_and_the_catalogue_the_rest() -> None:
     assert sorted(lent(found)) == [3, 7, 7]
     assert set(drawn(found)) == set(TRAINED)
     assert len(drawn(found)) == 40
-    assert (found.user_C[:3] != NOBODY).all()
+    assert (found.user_C[:3] != FROM_CATALOGUE).all()
     assert sorted(zip(found.item_C[:3].tolist(), found.user_C[:3].tolist(), strict=True)) == [
         (3, 0),
         (7, 0),
@@ -104,7 +104,7 @@ def test_the_catalogue_gives_every_item_once_without_correction() -> None:
 def test_nothing_to_draw_from_is_told() -> None:
     config = made_up_config(negatives={"uniform_from": "trained"}).negatives
     with pytest.raises(CallError, match="no items to draw negatives from"):
-        Sampler(config, torch.zeros(9), CATALOGUE)
+        CandidateSampler(config, torch.zeros(9), CATALOGUE)
 
 
 def test_padding_is_never_lent() -> None:
@@ -213,7 +213,7 @@ SCORES = torch.tensor([0.0, 0.0, 0.0, 1.5, -0.5, 0.0, 2.0, -1.0, 0.5], dtype=tor
 WHOLE = float(SCORES[TRAINED].exp().sum())
 
 
-def estimates(made: Sampler, draws: int, *, token: bool) -> Tensor:
+def estimates(made: CandidateSampler, draws: int, *, token: bool) -> Tensor:
     """The sum below the fraction as many steps' candidates estimate it. Batches are drawn as the counts say."""
     random = torch.Generator().manual_seed(1)
     items = torch.multinomial(COUNTS.double(), 8 * draws, replacement=True, generator=random)

@@ -16,19 +16,19 @@ from torch import Tensor
 
 from heterrec_model.config import LossConfig
 from heterrec_model.loss.lmp import (
-    SHORT,
+    MIN_NORM,
     LossSums,
-    MultiStep,
+    MultiStepLoss,
+    for_similarity,
     gate,
     info_nce,
     reduce_losses,
-    similar,
 )
 from heterrec_model.loss.negative_logits import (
     Negatives,
     SamePositionNegatives,
     SharedNegatives,
-    positions_of,
+    pack_positions,
 )
 
 TABLE = made_up_table(user_features=(), behaviours=0)
@@ -110,19 +110,19 @@ def test_the_gate_passes_no_gradient() -> None:
 
 def test_vectors_become_unit_vectors_for_the_cosine_alone() -> None:
     x = torch.tensor([[3.0, 4.0], [0.06, 0.08]])
-    assert similar(x, loss_config(similarity="cosine")).flatten().tolist() == pytest.approx(
+    assert for_similarity(x, loss_config(similarity="cosine")).flatten().tolist() == pytest.approx(
         [0.6, 0.8, 0.6, 0.8]
     )
-    assert torch.equal(similar(x, loss_config(similarity="dot")), x)
+    assert torch.equal(for_similarity(x, loss_config(similarity="dot")), x)
 
 
 def test_a_vanishing_vector_has_a_bounded_gradient() -> None:
-    x = torch.tensor([[0.0, 0.0], [SHORT / 10, 0.0]], requires_grad=True)
-    unit = similar(x, loss_config(similarity="cosine"))
+    x = torch.tensor([[0.0, 0.0], [MIN_NORM / 10, 0.0]], requires_grad=True)
+    unit = for_similarity(x, loss_config(similarity="cosine"))
     assert unit.tolist() == [[0.0, 0.0], pytest.approx([0.1, 0.0])]
     unit.sum().backward()
     assert x.grad is not None
-    assert float(x.grad.abs().max()) == pytest.approx(1 / SHORT)
+    assert float(x.grad.abs().max()) == pytest.approx(1 / MIN_NORM)
 
 
 # several steps
@@ -140,7 +140,7 @@ class Level:
     ) -> None:
         random = torch.Generator().manual_seed(seed)
         self.config = config
-        self.lmp = scrambled(MultiStep(config, WIDTH), seed, spread)
+        self.lmp = scrambled(MultiStepLoss(config, WIDTH), seed, spread)
         count = sum(lengths)
         self.lengths = lengths
         self.row_N = torch.randint(DISTINCT, (count,), generator=random)
@@ -155,7 +155,7 @@ class Level:
         if seed % 2:
             self.first_B = torch.tensor([n // 2 for n in lengths])
         batch = dataclasses.replace(batch, first_target_B=self.first_B)
-        self.positions = positions_of(batch, self.row_N)
+        self.positions = pack_positions(batch, self.row_N)
         self.valid_BT = batch.valid_BT()
 
     def leaves(self) -> dict[str, Tensor]:
@@ -175,7 +175,7 @@ class Level:
                 self.positions.user_N if mask_same_user else None,
             )
         sums = LossSums()
-        vectors = similar(self.v_UD, self.config)
+        vectors = for_similarity(self.v_UD, self.config)
         self.lmp(self.u_ND, vectors, self.positions, negatives, sums, name="x", weight=0.7)
         return sums
 
@@ -268,18 +268,18 @@ def test_every_step_is_gated_by_the_step_before_it(seed: int) -> None:
         same_values(got, term.total)
 
 
-def by_hand(margin: float, gated: bool = True) -> tuple[MultiStep, LossSums]:
+def by_hand(margin: float, gated: bool = True) -> tuple[MultiStepLoss, LossSums]:
     """One user of three items. l+ is 2 at step 1 and 1 at step 2 for the first position, 0.5 for the second."""
     config = loss_config(
         similarity="dot", temperature=1.0, steps=2, margin=margin, gate=gated, step_weights=None
     )
-    lmp = MultiStep(config, 1)
+    lmp = MultiStepLoss(config, 1)
     with torch.no_grad():
         for step, factor in zip(lmp.steps, (2.0, 1.0), strict=True):
             step.weight.fill_(factor)
             step.bias.zero_()
     batch = made_up_batch([3], table=TABLE)
-    positions = positions_of(batch, torch.tensor([0, 1, 1]))
+    positions = pack_positions(batch, torch.tensor([0, 1, 1]))
     negatives = SharedNegatives(torch.tensor([0]), torch.zeros(1), torch.arange(2))
     sums = LossSums()
     u = torch.tensor([[1.0], [0.25], [9.0]])

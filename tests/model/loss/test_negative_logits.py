@@ -7,10 +7,10 @@ from made_up import made_up_batch, made_up_table
 from torch import Tensor
 
 from heterrec_model.loss.negative_logits import (
-    Positions,
+    PackedPositions,
     SamePositionNegatives,
     SharedNegatives,
-    positions_of,
+    pack_positions,
 )
 
 TABLE = made_up_table(user_features=(), behaviours=0)
@@ -20,10 +20,10 @@ VECTORS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, 0.0]])
 BLANK = -math.inf
 
 
-def three_users(rows: list[int]) -> Positions:
+def three_users(rows: list[int]) -> PackedPositions:
     """Users of 3, 1 and 2 items, whose items stand in these rows."""
     batch = made_up_batch(LENGTHS, table=TABLE, padding=1)
-    return positions_of(batch, torch.tensor(rows))
+    return pack_positions(batch, torch.tensor(rows))
 
 
 def test_positions_are_packed_user_by_user() -> None:
@@ -39,14 +39,14 @@ def test_positions_are_packed_user_by_user() -> None:
 def test_items_outside_the_catalogue_are_no_targets() -> None:
     batch = made_up_batch(LENGTHS, table=TABLE, padding=1)
     listed = torch.tensor([True, False, True, True, True, True])
-    positions = positions_of(batch, torch.tensor([0, 1, 2, 3, 0, 1]), listed)
+    positions = pack_positions(batch, torch.tensor([0, 1, 2, 3, 0, 1]), listed)
     at = positions.with_item(1)
     assert at.tolist() == [0, 1, 4]
     assert positions.aimed(at, 1).tolist() == [False, True, True]
 
 
 def shared(
-    positions: Positions,
+    positions: PackedPositions,
     value: list[int],
     *,
     log_q: Tensor | None = None,
@@ -58,7 +58,7 @@ def shared(
         log_q_C=torch.zeros(4) if log_q is None else log_q,
         value_U=torch.tensor(value),
         user_C=lenders,
-        asking_N=None if lenders is None else positions.user_N,
+        user_N=None if lenders is None else positions.user_N,
     )
     at = positions.with_item(1)
     return negatives.logits(torch.tensor([[1.0, 2.0]] * len(at)), VECTORS, positions, at, 1)

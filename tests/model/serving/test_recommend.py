@@ -8,11 +8,11 @@ import torch
 from rich.console import Console
 
 from heterrec_model.config import Config
-from heterrec_model.data.loader import user_batch
-from heterrec_model.runs.load import load_run
-from heterrec_model.serving.display import show_recommendation
+from heterrec_model.data.inference_batches import user_batch
+from heterrec_model.runs.load_run import load_run
 from heterrec_model.serving.recommend import Recommendation, items_in_words, recommend
-from heterrec_model.training.loop import train
+from heterrec_model.serving.recommendation_display import show_recommendation
+from heterrec_model.training.train import train
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.generation import item_in_words, user_in_words

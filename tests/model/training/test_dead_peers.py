@@ -38,40 +38,40 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_ids_mean_the_same_to_a_parent_and_its_child() -> None:
-    command = "from heterrec_model.training.dead_peers import place; print(place())"
-    told = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True)
-    assert told.stdout.decode().strip() == str(dead_peers.place())
+    command = "from heterrec_model.training.dead_peers import process_namespace as scope; print(scope())"
+    child = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True)
+    assert child.stdout.decode().strip() == str(dead_peers.process_namespace())
 
 
-def test_whoever_waits_on_after_a_death_is_ended(
+def test_a_process_blocked_after_a_death_is_ended(
     sleeper: "subprocess.Popen[bytes]", ends: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_peers, "GRACE", 0.0)
     ended = threading.Event()
     monkeypatch.setattr(dead_peers, "_end", lambda name, rank: (ends.append(name), ended.set()))
-    with dead_peers.watching({3: sleeper.pid}, rank=0):
+    with dead_peers.watch({3: sleeper.pid}, rank=0):
         sleeper.kill()
         assert ended.wait(60)
     assert ends == [f"rank 3, process {sleeper.pid}"]
 
 
-def test_whoever_leaves_in_time_is_let_go(
+def test_a_process_that_leaves_in_time_is_not_ended(
     sleeper: "subprocess.Popen[bytes]", ends: list[str]
 ) -> None:
-    with dead_peers.watching({1: sleeper.pid}, rank=0):
+    with dead_peers.watch({1: sleeper.pid}, rank=0):
         sleeper.kill()
         sleeper.wait()
     assert not ends
 
 
-def test_a_death_after_the_block_is_nobodys_concern(
+def test_a_death_after_the_block_is_ignored(
     sleeper: "subprocess.Popen[bytes]", ends: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_peers, "GRACE", 0.0)
     before = len(os.listdir("/proc/self/fd"))
     with (
         pytest.raises(ValueError, match="of the block"),
-        dead_peers.watching({1: sleeper.pid}, rank=0),
+        dead_peers.watch({1: sleeper.pid}, rank=0),
     ):
         raise ValueError("of the block")
     assert len(os.listdir("/proc/self/fd")) == before
@@ -85,8 +85,8 @@ def run_two(way: str, folder: Path) -> list["subprocess.Popen[str]"]:
     processes = []
     for rank in (0, 1):
         command = [sys.executable, str(TWO_PROCESSES), way, str(rank), str(folder / "meeting")]
-        with (folder / f"told{rank}").open("w") as told:
-            processes.append(subprocess.Popen(command, env=ENVIRONMENT, stderr=told, text=True))
+        with (folder / f"stderr{rank}").open("w") as file:
+            processes.append(subprocess.Popen(command, env=ENVIRONMENT, stderr=file, text=True))
     try:
         for process in processes:
             process.wait(timeout=120)
@@ -99,14 +99,14 @@ def run_two(way: str, folder: Path) -> list["subprocess.Popen[str]"]:
 @pytest.mark.slow
 def test_a_send_that_gloo_forgets_ends_with_a_message(tmp_path: Path) -> None:
     waits, dies = run_two("sends_in_vain", tmp_path)
-    told = (tmp_path / "told0").read_text()
+    err = (tmp_path / "stderr0").read_text()
     assert dies.returncode == -signal.SIGKILL
-    assert waits.returncode == 1, told
-    assert f"another process of this run has ended (rank 1, process {dies.pid})" in told
+    assert waits.returncode == 1, err
+    assert f"another process of this run has ended (rank 1, process {dies.pid})" in err
 
 
 @pytest.mark.slow
 def test_who_is_done_early_does_not_count_as_dead(tmp_path: Path) -> None:
     late, early = run_two("is_done_late", tmp_path)
-    told = (tmp_path / "told0").read_text() + (tmp_path / "told1").read_text()
-    assert (late.returncode, early.returncode) == (0, 0), told
+    err = (tmp_path / "stderr0").read_text() + (tmp_path / "stderr1").read_text()
+    assert (late.returncode, early.returncode) == (0, 0), err

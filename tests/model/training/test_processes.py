@@ -11,7 +11,7 @@ import torch
 from training_process import Training, ends_equal
 
 from heterrec_model.config import Config
-from heterrec_model.data.loader import TrainLoader, train_loader
+from heterrec_model.data.train_loader import TrainLoader
 from heterrec_model.distributed import find_device
 from heterrec_model.training.processes import World
 from heterrec_schemas.errors import CallError
@@ -21,13 +21,13 @@ SETTINGS = {"epochs": 2, "checkpoint_every": 3, "log_every": 1}
 SMALL = {"batch_items": 24}  # so that the ranks have different numbers of batches
 
 
-def test_alone_every_word_is_ones_own() -> None:
+def test_with_one_process_every_call_returns_its_own_value() -> None:
     world = World(0, 1, torch.device("cpu"))
     assert world.main
     assert world.gather("a") == ["a"]
-    assert world.share("a") == "a"
-    assert world.exchange(1, 2) == [[1, 2]]
-    assert world.first(lambda: 3) == 3
+    assert world.broadcast("a") == "a"
+    assert world.gather_ints(1, 2) == [[1, 2]]
+    assert world.on_main(lambda: 3) == 3
 
 
 def test_devices() -> None:
@@ -44,7 +44,7 @@ def test_devices() -> None:
 
 def loader(data: Path, settings: Any, rank: int) -> TrainLoader:
     config = Config.model_validate(settings(train=SETTINGS, data=SMALL))
-    return train_loader(open_generation(data), config, rank=rank, world=2)
+    return TrainLoader(open_generation(data), config, rank=rank, world=2)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_rank_that_dies_ends_the_others(tmp_path: Path, shop_data: Path, setti
     ranks = [int(child) for child in children.read_text().split()]
     assert len(ranks) == 2
     os.kill(ranks[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)  # of which the survivor may take peers.GRACE
+    _, err = process.communicate(timeout=60)  # of which the survivor may take dead_peers.GRACE
     assert process.returncode != 0
     assert f"exitcode: -9) local_rank: 1 (pid: {ranks[1]})" in err
     # Whatever ended the other rank, torchrun did not have to kill it.

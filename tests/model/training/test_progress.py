@@ -35,4 +35,4 @@ def test_without_anybody_to_validate_on_the_newest_is_best() -> None:
 
 def test_json_holds_it() -> None:
     progress = Progress(step=3, terms=["a"], best=0.1, best_metrics={"m": 0.1})
-    assert Progress.from_json(json.loads(json.dumps(asdict(progress)))) == progress
+    assert Progress(**json.loads(json.dumps(asdict(progress)))) == progress

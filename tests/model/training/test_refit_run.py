@@ -8,7 +8,7 @@ import pytest
 
 from heterrec_model.evaluation.evaluate import evaluate_run
 from heterrec_model.runs.checkpoints import read_checkpoint
-from heterrec_model.training.loop import train
+from heterrec_model.training.train import train
 from heterrec_schemas.errors import CallError
 
 REFIT = {"epochs": 1, "refit_epochs": 2}

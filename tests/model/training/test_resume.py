@@ -59,7 +59,7 @@ def test_asked_to_stop_it_saves_and_says_so(
     got, out, err = training.stop_after(5, number)
     assert got == code, err
     assert f"{number.name}: saved and stopped at step" in out
-    assert "--resume goes on" in out
+    assert "Continue with --resume" in out
     saved = json.loads((training.run / "checkpoints/last/state.json").read_text())["step"]
     assert saved >= 5
     assert saved == losses(training.run)[-1][1]

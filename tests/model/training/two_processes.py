@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from heterrec_model.training import dead_peers
-from heterrec_model.training.processes import World, joined
+from heterrec_model.training.processes import World, joined_processes
 
 BYTES = 1 << 26
 """More than a connection buffers, so that a part of it is still to be sent when the receiver dies."""
@@ -47,6 +47,6 @@ if __name__ == "__main__":
     way, rank, meeting = sys.argv[1:]
     dead_peers.GRACE = 0.5
     dist.init_process_group("gloo", f"file://{meeting}", rank=int(rank), world_size=2)
-    with joined("cpu") as world:
+    with joined_processes("cpu") as world:
         {"sends_in_vain": sends_in_vain, "is_done_late": is_done_late}[way](world)
     os._exit(0)  # at once: the interpreter's own end may take seconds

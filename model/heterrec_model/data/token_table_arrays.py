@@ -1,0 +1,144 @@
+"""Fill the arrays of a token table from the item shards, one row group at a time.
+
+Shapes: I ids of the item vocabulary, C token columns, K features, N items with a row, R rows of a row group.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from heterrec_model.data.chosen_features import FeatureInfo, describe_features, shard_column
+from heterrec_model.data.distinct_rows import first_equal_rows
+from heterrec_model.data.ragged_array import as_numpy, list_lengths, ragged_array
+from heterrec_schemas import Generation
+from heterrec_schemas.manifest import FeatureEntry
+from heterrec_schemas.tokens import MISSING
+
+AllocateZeros = Callable[[str, tuple[int, ...], Any], npt.NDArray[Any]]
+"""Allocates an array of zeros by name, shape and type: in memory, or memory-mapped."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTableArrays:
+    """The tensors of a `TokenTable`, as arrays."""
+
+    tokens_IC: npt.NDArray[np.int32]
+    value_IK: npt.NDArray[np.int64]
+    catalogue_N: npt.NDArray[np.int64]
+    train_count_I: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DescribedFeatures:
+    """The chosen features of both sides."""
+
+    items: tuple[FeatureInfo, ...]
+    users: tuple[FeatureInfo, ...]
+
+
+def read_arrays(
+    generation: Generation,
+    items: Sequence[FeatureEntry],
+    users: Sequence[FeatureEntry],
+    allocate: AllocateZeros = lambda name, shape, dtype: np.zeros(shape, dtype),
+) -> tuple[DescribedFeatures, TokenTableArrays]:
+    """Describe the chosen features and read the items; memory holds the arrays and one row group."""
+    longest = _longest_lists(generation, generation.item_shards(), items)
+    # `latest` has a row for every user.
+    longest_user = _longest_lists(generation, generation.sequence_shards("latest"), users)
+    described = DescribedFeatures(
+        describe_features(generation, items, longest),
+        describe_features(generation, users, longest_user),
+    )
+    return described, _read_items(generation, described.items, allocate)
+
+
+def _read_items(
+    generation: Generation, features: Sequence[FeatureInfo], allocate: AllocateZeros
+) -> TokenTableArrays:
+    items = generation.manifest.item_vocabulary_size
+    columns = sum(feature.columns for feature in features)
+    rows = sum(entry.rows or 0 for entry in generation.files("items"))
+    arrays = TokenTableArrays(
+        tokens_IC=allocate("tokens", (items, columns), np.int32),
+        value_IK=allocate("value", (items, len(features)), np.int64),
+        catalogue_N=allocate("catalogue", (rows,), np.int64),
+        train_count_I=allocate("train_count", (items,), np.int64),
+    )
+    for feature in features:
+        # An id without an item row is missing in every feature. Row 0 stays padding.
+        width = feature.groups or 1
+        arrays.tokens_IC[1:, feature.start : feature.start + width] = MISSING
+    _fill_tokens(generation, features, arrays)
+    for k, feature in enumerate(features):
+        tokens_IC = arrays.tokens_IC[:, feature.start : feature.start + feature.columns]
+        arrays.value_IK[:, k] = (
+            tokens_IC[:, 0]
+            if feature.columns == 1
+            # The model averages a list, so the order of its tokens does not matter.
+            else first_equal_rows(tokens_IC, ordered=not feature.multivalued)
+        )
+    _fill_counts(generation, arrays.train_count_I)
+    return arrays
+
+
+def _longest_lists(
+    generation: Generation, paths: Sequence[str], entries: Sequence[FeatureEntry]
+) -> dict[str, int]:
+    """Length of the longest list of every multivalued feature, at least 1, by name."""
+    columns = {shard_column(entry): entry.name for entry in entries if entry.multivalued}
+    longest = dict.fromkeys(columns.values(), 1)
+    if columns:
+        for group in _row_groups(generation, paths, list(columns)):
+            for column, name in columns.items():
+                lengths_R = list_lengths(group[column].combine_chunks())
+                longest[name] = max(longest[name], int(lengths_R.max(initial=0)))
+    return longest
+
+
+def _row_groups(
+    generation: Generation, paths: Sequence[str], columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Some columns of shards, one row group at a time."""
+    for path in paths:
+        with generation.open_shard(path) as shard:
+            for group in range(shard.metadata.num_row_groups):
+                yield shard.read_row_group(group, columns=list(columns), use_threads=False)
+
+
+def _fill_tokens(
+    generation: Generation, features: Sequence[FeatureInfo], arrays: TokenTableArrays
+) -> None:
+    names = [feature.name for feature in features]
+    done = 0
+    for group in _row_groups(generation, generation.item_shards(), ["item_index", *names]):
+        index_R = as_numpy(group["item_index"].combine_chunks())
+        arrays.catalogue_N[done : done + len(group)] = index_R
+        done += len(group)
+        for feature in features:
+            cells_RC = _cells(group[feature.name].combine_chunks(), feature)
+            arrays.tokens_IC[index_R, feature.start : feature.start + feature.columns] = cells_RC
+
+
+def _cells(column: pa.Array, feature: FeatureInfo) -> npt.NDArray[Any]:
+    """The tokens of one feature of a row group: [R, feature.columns]."""
+    if not feature.multivalued:
+        flat = column.flatten() if feature.kind == "embedding" else column
+        return as_numpy(flat).reshape(-1, feature.columns)
+    cells_RC = np.zeros((len(column), feature.columns), np.int32)
+    if len(column):
+        padded_RL = ragged_array(column).padded(np.arange(len(column)))
+        cells_RC[:, : padded_RL.shape[1]] = padded_RL
+    return cells_RC
+
+
+def _fill_counts(generation: Generation, train_count_I: npt.NDArray[np.int64]) -> None:
+    paths = [entry.path for entry in generation.files("item_counts")]
+    names = ("item_index", "train_count")
+    for group in _row_groups(generation, paths, names):
+        index_R, counts_R = (as_numpy(group[name].combine_chunks()) for name in names)
+        train_count_I[index_R] = counts_R

@@ -1,0 +1,133 @@
+"""Cache of token tables as memory-mapped files, whose pages several processes share.
+
+Each table has a folder named by a hash of its sources. It is written under a temporary name and renamed when complete, so
+an interrupted build leaves nothing that could be read.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heterrec_model.data.chosen_features import FeatureInfo
+from heterrec_model.data.token_table_arrays import (
+    DescribedFeatures,
+    TokenTableArrays,
+    read_arrays,
+)
+from heterrec_schemas import Generation
+from heterrec_schemas.errors import RunError
+from heterrec_schemas.manifest import FeatureEntry
+
+_VERSION = 1
+_ABOUT = "about.json"
+_UNFINISHED = "unfinished-"
+
+
+def cached_table(
+    generation: Generation,
+    cache: Path,
+    items: Sequence[FeatureEntry],
+    users: Sequence[FeatureEntry],
+) -> tuple[DescribedFeatures, TokenTableArrays]:
+    """The arrays of a token table, mapped from the cache; they are built if absent.
+
+    Args:
+        generation: source of the items.
+        cache: folder of the cache; created if absent.
+        items: the chosen item features.
+        users: the chosen user features.
+
+    Raises:
+        CorruptGenerationError: a shard cannot be read.
+        RunError: the cache cannot be written.
+    """
+    about: dict[str, Any] = {
+        "version": _VERSION,
+        "content_sha256": generation.manifest.content_sha256,
+        "items": [entry.name for entry in items],
+        "users": [entry.name for entry in users],
+    }
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    folder = cache / f"table-{digest[:20]}"
+    if (table := _load(folder, about)) is not None:
+        return table
+    try:
+        with _locked(cache):
+            # Another process may have built it in the meantime.
+            if (table := _load(folder, about)) is None:
+                _build(generation, folder, about, items, users)
+                table = _load(folder, about)
+    except OSError as error:
+        raise RunError(
+            f"cannot write the token table to {cache}: {error}",
+            todo="Free some space there, or choose another folder.",
+        ) from error
+    assert table is not None, f"{folder} was written but cannot be read"
+    return table
+
+
+def _build(
+    generation: Generation,
+    folder: Path,
+    about: dict[str, Any],
+    items: Sequence[FeatureEntry],
+    users: Sequence[FeatureEntry],
+) -> None:
+    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
+    arrays: list[np.memmap[Any, Any]] = []
+
+    def allocate(name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+        path = unfinished / f"{name}.npy"
+        arrays.append(np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape))
+        return arrays[-1]
+
+    described, _ = read_arrays(generation, items, users, allocate)
+    for array in arrays:
+        array.flush()
+    text = json.dumps({**about, "described": asdict(described)}, indent=1)
+    (unfinished / _ABOUT).write_text(text, encoding="utf-8")
+    unfinished.chmod(0o755)
+    # An existing folder is unreadable, or it would have been used.
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def _load(folder: Path, about: dict[str, Any]) -> tuple[DescribedFeatures, TokenTableArrays] | None:
+    """The table in a folder; None if it is absent, incomplete or of other sources."""
+    try:
+        body = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        if any(body.get(key) != value for key, value in about.items()):
+            return None
+        described = DescribedFeatures(
+            *(tuple(FeatureInfo(**f) for f in body["described"][s]) for s in ("items", "users"))
+        )
+        # Copy on write: PyTorch requires writable arrays.
+        arrays = (
+            np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+            for name in ("tokens", "value", "catalogue", "train_count")
+        )
+        return described, TokenTableArrays(*arrays)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def _locked(cache: Path) -> Iterator[None]:
+    """Let one process at a time build; remove the leftovers of interrupted builds."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        # The system releases the lock when the process ends, in whatever way.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in cache.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield

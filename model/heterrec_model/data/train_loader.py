@@ -1,0 +1,201 @@
+"""The training loader: batches of all ranks and workers, resumable in the middle of an epoch."""
+
+import json
+import multiprocessing
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from typing import Any
+
+import torch
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from heterrec_model.config import Config
+from heterrec_model.data.batch import Batch
+from heterrec_model.data.batch_transfer import pack, unpack
+from heterrec_model.data.row_spans import row_group_spans
+from heterrec_model.data.train_stream import TrainStream
+from heterrec_schemas import Generation
+from heterrec_schemas.errors import CallError, RunError, from_wire
+
+
+class TrainLoader:
+    """The training batches of one rank: iterates the rest of the current epoch; the next iteration is the next epoch.
+
+    Args:
+        generation: source of the sequences.
+        config: configuration of the run.
+        rank: of this process, from 0.
+        world: number of processes that share the rows.
+
+    Attributes:
+        epoch: the current epoch, from 0.
+        rows: training rows per epoch, over all ranks; refit epochs also read the rows of the validation split.
+        run_rows: rows of all epochs.
+
+    Raises:
+        CallError: rank and world do not fit, or the config names a user feature that the generation lacks.
+        CorruptGenerationError: a shard cannot be read.
+    """
+
+    def __init__(
+        self, generation: Generation, config: Config, *, rank: int = 0, world: int = 1
+    ) -> None:
+        if not 0 <= rank < world:
+            raise CallError("rank", got=rank, expected=f"0 .. {world - 1}, world being {world}")
+        self._generation, self._config = generation, config
+        self._rank, self._world = rank, world
+        spans = row_group_spans(generation, "train")
+        self.rows = sum(span.rows for span in spans)
+        refit = row_group_spans(generation, "validation") if config.train.refit_epochs else []
+        both = self.rows + sum(span.rows for span in refit)
+        self.run_rows = config.train.epochs * self.rows + config.train.refit_epochs * both
+        spans += refit
+        self.epoch = 0
+        self._stream = TrainStream(generation, config, spans, rank, world)
+        self._loader = self._open()
+        self._running: Iterator[dict[str, Any]] | None = None
+        self._resume_at: dict[str, Any] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The rest of the current epoch; an abandoned iteration is continued.
+
+        Raises:
+            CorruptGenerationError: a shard cannot be read.
+            RunError: a worker died.
+        """
+        if self._running is None:
+            self._stream.epoch = self.epoch
+            if self._resume_at is not None:
+                self._loader.load_state_dict(self._resume_at)
+            with _worker_errors():
+                self._running, self._resume_at = iter(self._loader), None
+        while True:
+            with _worker_errors():
+                packed = next(self._running, None)
+            if packed is None:
+                break
+            yield unpack(packed)
+        self._running = None
+        self.epoch += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position after the last batch taken, as JSON values."""
+        position = self._resume_at if self._running is None else self._loader.state_dict()
+        state = {**self._identity(), "epoch": self.epoch, "position": position}
+        # A copy: the loader keeps writing into the dict that it returns.
+        copied: dict[str, Any] = json.loads(json.dumps(state))
+        return copied
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state, as if never interrupted.
+
+        Raises:
+            CallError: the state belongs to another generation or rank, or to settings with another order.
+        """
+        self._check(state)
+        self._running = None
+        self._loader = self._open()
+        self.epoch, self._resume_at = state["epoch"], state["position"]
+
+    def _identity(self) -> dict[str, Any]:
+        """Everything that the order of an epoch depends on."""
+        config = self._config
+        return {
+            "generation": self._generation.manifest.generation,
+            "content_sha256": self._generation.manifest.content_sha256,
+            "settings": {
+                "train.seed": config.train.seed,
+                # where the refit begins
+                "train.epochs": config.train.epochs if config.train.refit_epochs else None,
+                "model.max_length": config.model.max_length,
+                "data.batch_items": config.data.batch_items,
+                "data.batch_users": config.data.batch_users,
+                "data.shuffle_rows": config.data.shuffle_rows,
+                "data.length_buckets": config.data.length_buckets,
+                "data.workers": config.data.workers,
+                "rank": self._rank,
+                "world": self._world,
+            },
+        }
+
+    def _check(self, state: dict[str, Any]) -> None:
+        own = self._identity()
+        missing = [key for key in (*own, "epoch", "position") if key not in state]
+        if missing:
+            raise CallError("not a loader state", got=f"no {', '.join(missing)}")
+        if state["content_sha256"] != own["content_sha256"]:
+            raise CallError(
+                "the loader state belongs to another generation",
+                got=state["generation"],
+                expected=own["generation"],
+                todo="Resume on the generation that the run started with, or start a new run.",
+            )
+        different = [
+            f"{name} was {state['settings'].get(name)!r} and is {value!r}"
+            for name, value in own["settings"].items()
+            if state["settings"].get(name) != value
+        ]
+        if different:
+            raise CallError(
+                f"the loader state does not fit: {'; '.join(different)}",
+                todo="Resume with the settings that the run started with, or start a new run.",
+            )
+
+    def _open(self) -> StatefulDataLoader:
+        data = self._config.data
+        workers: dict[str, Any] = {}
+        if data.workers:
+            workers = {
+                "multiprocessing_context": _workers_context(),
+                "prefetch_factor": data.prefetch,
+                "worker_init_fn": _start_worker,
+            }
+        with warnings.catch_warnings():
+            # torchdata 0.11 calls a function that PyTorch has since deprecated.
+            warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
+            return StatefulDataLoader(
+                self._stream,
+                batch_size=None,
+                collate_fn=pack,
+                num_workers=data.workers,
+                # PyTorch draws an unused worker seed from it, which must not come from the run's generator.
+                generator=torch.Generator(),
+                **workers,
+            )
+
+
+@contextmanager
+def _worker_errors() -> Iterator[None]:
+    """Re-raise the original exception of a worker."""
+    try:
+        yield
+    except RuntimeError as error:
+        if (original := from_wire(str(error))) is not None:
+            raise original from None
+        if str(error).startswith("DataLoader worker"):
+            raise RunError(
+                f"a worker of the loader died: {error}",
+                todo="A common cause is lack of memory: try fewer data.workers or data.shuffle_rows.",
+            ) from None
+        raise
+
+
+def _workers_context() -> Any:
+    """Start method of the workers.
+
+    They are forked from a server process that only imports modules: a fork of this process might deadlock on a lock that
+    a thread of Arrow or PyTorch holds.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["heterrec_model.data.train_loader"])
+    # The server imports PyTorch while this process builds a model.
+    forkserver.ensure_running()
+    return context
+
+
+def _start_worker(worker: int) -> None:
+    """Ignore Ctrl-C in workers: the training process handles it and then stops them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,182 @@
+"""The lookup tables of Section 2.3: one vector of width D per feature of an item.
+
+HTFL and the item tower share one `ItemTables`, so a feature value has the same embedding in both towers.
+Shapes: N items, K tokens per item, D width, Z groups, F total width of an embedding feature's groups.
+"""
+
+import math
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from heterrec_model.config import ModelConfig
+from heterrec_model.data.chosen_features import FeatureInfo
+from heterrec_model.data.token_table import TokenTable
+from heterrec_model.layers.narrow_lookup import narrow_lookup
+from heterrec_schemas import MISSING
+from heterrec_schemas.errors import CallError
+
+ITEM_ID = "item_id"
+
+
+class ItemTables(nn.Module):
+    """Embedding tables of all item features: maps item_index to d_i = {e^1 .. e^K}.
+
+    Args:
+        config: configuration of the model.
+        table: tokens of the items.
+        edges: quantile edges [q - 1, dim] of every embedding feature, for `embedding_init: quantizer`.
+        sparse: whether the id table has sparse gradients.
+
+    Raises:
+        CallError: an item would have no token.
+    """
+
+    tokens_IC: Tensor
+    trained_I: Tensor
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        table: TokenTable,
+        edges: dict[str, Tensor],
+        *,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__()
+        self.features = table.features
+        self.names = ((ITEM_ID,) if config.item_id else ()) + tuple(f.name for f in table.features)
+        if not self.names:
+            raise CallError(
+                "an item needs a token",
+                got="model.item_id: false and no item feature",
+                todo="Set model.item_id: true, or use a generation with item features.",
+            )
+        self.id_dropout = config.id_dropout
+        self.register_buffer("tokens_IC", table.tokens_IC, persistent=False)
+        self.register_buffer("trained_I", table.train_count_I > 0, persistent=False)
+        if config.item_id:
+            rows = len(table.tokens_IC)
+            self.item_id = nn.Embedding(rows, config.width, sparse=sparse)
+            nn.init.normal_(self.item_id.weight, std=config.table_std)
+        self.tables = nn.ModuleDict(
+            {module_name(f.name): feature_table(f, config, edges) for f in self.features}
+        )
+
+    @property
+    def tokens(self) -> int:
+        """K."""
+        return len(self.names)
+
+    def keep_tokens_here(self) -> None:
+        """Keep the item tokens on their device when the model is moved; lookups then copy between devices."""
+        tokens_IC = self.tokens_IC
+        del self.tokens_IC
+        self.tokens_IC = tokens_IC  # no buffer any more
+
+    def known_ids(self, item_N: Tensor) -> Tensor:
+        """Rows of the id table: items without training interactions share the row for missing.
+
+        In training this row randomly replaces other ids, so its embedding is trained too.
+        """
+        known_N = torch.where(self.trained_I[item_N], item_N, MISSING)
+        if self.training and self.id_dropout:
+            dropped_N = torch.rand(len(item_N), device=item_N.device) < self.id_dropout
+            known_N = torch.where(dropped_N, MISSING, known_N)
+        return known_N
+
+    def forward(self, item_N: Tensor) -> Tensor:
+        """e_NKD of the items; the id is the first token, the features follow in the order of the spec."""
+        tokens_NC = self.tokens_IC[item_N.to(self.tokens_IC.device)].to(item_N.device)
+        parts = [self.item_id(self.known_ids(item_N))] if self.names[:1] == (ITEM_ID,) else []
+        for feature in self.features:
+            cells = tokens_NC[:, feature.start : feature.start + feature.columns].long()
+            parts.append(self.tables[module_name(feature.name)](cells))
+        return torch.stack(parts, dim=1)
+
+
+class CategoryTable(nn.Module):
+    """Table of a categorical or numeric feature: one row per token; the tokens of a cell are averaged without padding."""
+
+    def __init__(self, size: int, width: int, std: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, width))
+        nn.init.normal_(self.weight, std=std)
+
+    def forward(self, tokens_NL: Tensor) -> Tensor:
+        """Embeddings of cells with L tokens, 0 where padded: [N, D]."""
+        if tokens_NL.shape[1] == 1:
+            return F.embedding(tokens_NL[:, 0], self.weight)
+        return F.embedding_bag(tokens_NL, self.weight, mode="mean", padding_idx=0)
+
+
+class GroupTable(nn.Module):
+    """Table of an embedding feature: Z lookups of width F / Z, concatenated, then projected to D unless F is D."""
+
+    offsets_Z: Tensor
+
+    def __init__(self, feature: FeatureInfo, config: ModelConfig, edges: Tensor | None) -> None:
+        super().__init__()
+        groups = feature.groups
+        group_width = math.ceil(max(config.embedding_width, groups) / groups)
+        composed = group_width * groups
+        if edges is None:
+            weight = torch.randn(groups, feature.size, group_width) * config.table_std
+        else:
+            weight = bin_centres(feature, edges, group_width, config.table_std)
+        self.weight = nn.Parameter(weight.flatten(0, 1))
+        offsets = torch.arange(groups) * feature.size
+        self.register_buffer("offsets_Z", offsets, persistent=False)
+        self.project: nn.Module = nn.Identity()
+        if composed != config.width:
+            self.project = nn.Linear(composed, config.width, bias=False)
+            nn.init.normal_(self.project.weight, std=1 / math.sqrt(composed))
+
+    def forward(self, tokens_NZ: Tensor) -> Tensor:
+        """Embeddings of the tokens of all groups: [N, D]."""
+        composed: Tensor = self.project(
+            narrow_lookup(tokens_NZ + self.offsets_Z, self.weight).flatten(1)
+        )
+        return composed
+
+
+def bin_centres(feature: FeatureInfo, edges: Tensor, width: int, std: float) -> Tensor:
+    """Initial weights of the group tables: each code at the centre of its bins, [Z, size, width].
+
+    Each dimension is assumed to be normal, with a standard deviation fitted to its edges (1 if it has a single edge).
+    Centres are the expected values of the normal inside the bins, without the mean. A group of m dimensions is projected
+    to `width` by a random matrix unless m is `width`, and the result is scaled to the standard deviation `std`. Codes
+    without a bin (padding, missing) are zero.
+    """
+    q, groups = feature.quantiles, feature.groups
+    dims = feature.dim // groups
+    normal = NormalDist()
+    cuts = [normal.inv_cdf(i / q) for i in range(1, q)]
+    heights = [0.0, *(normal.pdf(c) for c in cuts), 0.0]
+    centres_q = torch.tensor([(heights[i] - heights[i + 1]) * q for i in range(q)])
+    spread_D = torch.ones(feature.dim)
+    if q > 2:
+        cuts_q = torch.tensor(cuts)[:, None]
+        spread_D = (edges * cuts_q).sum(0) / (cuts_q * cuts_q).sum()
+    codes = torch.arange(q**dims)
+    bins = torch.stack([(codes // q**j) % q for j in range(dims)], dim=1)
+    values = centres_q[bins][None] * spread_D.view(groups, 1, dims)
+    if width != dims:
+        values = values @ torch.randn(groups, dims, width)
+    weight = torch.zeros(groups, feature.size, width)
+    weight[:, feature.size - len(codes) :] = values * (std / values.std().clamp(min=1e-12))
+    return weight
+
+
+def module_name(feature: str) -> str:
+    """Name of a feature's submodule: PyTorch reserves names such as `type` and `items`."""
+    return f"feature_{feature}"
+
+
+def feature_table(feature: FeatureInfo, config: ModelConfig, edges: dict[str, Tensor]) -> nn.Module:
+    """The table for a feature's kind."""
+    if feature.kind == "embedding":
+        return GroupTable(feature, config, edges.get(feature.name))
+    return CategoryTable(feature.size, config.width, config.table_std)

@@ -1,0 +1,214 @@
+"""Set-up of a new or resumed training run: `train(config)`."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from heterrec_model.config import Config
+from heterrec_model.data.token_table import TokenTable, open_token_table
+from heterrec_model.data.train_loader import TrainLoader
+from heterrec_model.registry import build_model, move_to_device
+from heterrec_model.runs.checkpoints import Checkpoint
+from heterrec_model.runs.run_folder import RunFolder
+from heterrec_model.runs.run_log import RunLog
+from heterrec_model.training.processes import World, joined_processes, lost_process
+from heterrec_model.training.progress import TrainResult
+from heterrec_model.training.stop_request import StopRequest
+from heterrec_model.training.trainer import Trainer
+from heterrec_model.training.training_display import ProgressDisplay
+from heterrec_model.training.validation import check_metric, validation
+from heterrec_schemas.errors import CallError, RunError
+from heterrec_schemas.generation import Generation, open_generation
+
+_LOST_PROCESS = ("closed by peer", "connection", "timed out", "broken pipe", "gloo", "nccl")
+"""Words in PyTorch's errors about a process that does not respond."""
+
+
+def train(
+    config: Config, *, data: str | Path, run: str | Path, resume: bool = False, quiet: bool = False
+) -> TrainResult:
+    """Train a model from a generation into a run folder.
+
+    On a CPU, an interrupted and resumed run ends with the same bits as an uninterrupted one with the same number of
+    threads. SIGTERM and Ctrl-C stop the run after the current step; it is saved and can be resumed. Under torchrun every
+    process calls this function; all of them need access to the run folder.
+
+    Args:
+        config: configuration of the run.
+        data: an output folder (its latest generation) or the folder of a generation.
+        run: folder of the run; created if absent.
+        resume: continue the run in the folder; without a checkpoint it starts at step 0.
+        quiet: print nothing but warnings.
+
+    Raises:
+        CallError: the folder already contains a run and `resume` is false, or a setting is invalid.
+        GenerationError: the generation cannot be read, or the run was trained on another one.
+        RunError: the loss is not finite, a disk is full, or another process has ended.
+    """
+    started = time.monotonic()
+    check_metric(config)
+    stop, folder = StopRequest(), RunFolder(run)
+    with (
+        stop.listening(),
+        joined_processes(config.train.device) as world,
+        _torch_settings(config, world),
+        _torch_errors(world),
+    ):
+        generation = open_generation(data, verify="sizes")
+        console = Console(stderr=True, markup=False) if world.main and not quiet else None
+        with folder.lock() if world.main else nullcontext(), ProgressDisplay(console) as display:
+            world.on_main(lambda: folder.start(config, generation, resume=resume))
+            trainer = _trainer(config, generation, folder, world, display, stop)
+            try:
+                trainer.fit()
+            finally:
+                if trainer.log is not None:
+                    trainer.log.close()
+    p = trainer.progress
+    return TrainResult(
+        run=folder.path,
+        step=p.step,
+        epoch=p.epoch,
+        best_metric=p.best,
+        best_step=p.best_step,
+        metrics=p.best_metrics,
+        stopped=trainer.stopped_by,
+        seconds=time.monotonic() - started,
+        main=world.main,
+    )
+
+
+def _trainer(
+    config: Config,
+    generation: Generation,
+    folder: RunFolder,
+    world: World,
+    display: ProgressDisplay,
+    stop: StopRequest,
+) -> Trainer:
+    """A trainer in the state of the newest complete checkpoint."""
+    if config.train.sparse_tables and world.size > 1 and world.device.type == "cuda":
+        raise CallError(
+            "train.sparse_tables: NCCL does not support sparse gradients on several GPUs",
+            todo="Set it to false, or train on one GPU.",
+        )
+    checkpoint = _newest(folder, world, display)
+    table = _token_table(config, generation, folder, world)
+    model = move_to_device(build_model(config, table, generation), world.device)
+    trainer = Trainer(
+        config=config,
+        model=model,
+        loader=TrainLoader(generation, config, rank=world.rank, world=world.size),
+        world=world,
+        validate=validation(model, generation, config),
+        checkpoints=folder.checkpoints,
+        display=display,
+        stop=stop,
+        generation={
+            "id": generation.manifest.generation,
+            "content_sha256": generation.manifest.content_sha256,
+        },
+    )
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+        display.say(f"resuming at step {checkpoint.step:,}")
+    if world.main:
+        trainer.log = RunLog(
+            folder,
+            length=trainer.progress.log_bytes,
+            step=trainer.progress.step,
+            tensorboard=config.train.tensorboard,
+        )
+    return trainer
+
+
+def _newest(folder: RunFolder, world: World, display: ProgressDisplay) -> Checkpoint | None:
+    """The checkpoint to resume from, equal on every rank; newer damaged ones are removed."""
+
+    def choose() -> Checkpoint | None:
+        chosen = folder.checkpoints.newest(display.warn)
+        folder.checkpoints.rewind(chosen)
+        return chosen
+
+    checkpoint = world.on_main(choose)
+    if checkpoint is None:
+        return None
+    state = checkpoint.state
+    if state["world"] != world.size:
+        raise CallError(
+            f"{folder.path} was trained by another number of processes",
+            got=world.size,
+            expected=state["world"],
+            todo="Resume with the same number: each process has its own position in the data.",
+        )
+    now = {"threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    now["device"] = world.device.type
+    changed = [
+        f"{key} {state[key]}, now {value}" for key, value in now.items() if state[key] != value
+    ]
+    if world.main and changed:
+        display.warn(
+            f"{checkpoint.name} was trained with {'; '.join(changed)}: the run continues, but may not be bit-identical to an "
+            "uninterrupted run"
+        )
+    return checkpoint
+
+
+def _token_table(
+    config: Config, generation: Generation, folder: RunFolder, world: World
+) -> TokenTable:
+    """The token table; several processes map one copy, which rank 0 writes."""
+
+    def read(cache: Path | None) -> TokenTable:
+        return open_token_table(
+            generation,
+            features=config.model.features,
+            user_features=config.model.user_features,
+            cache=cache,
+            refit=config.train.refit_epochs > 0,
+        )
+
+    if world.size == 1:
+        return read(None)
+    world.on_main(lambda: read(folder.cache) and None)
+    return read(folder.cache)
+
+
+@contextmanager
+def _torch_settings(config: Config, world: World) -> Iterator[None]:
+    """Set threads and determinism for a run, and restore them afterwards."""
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    if world.device.type == "cpu":
+        # Otherwise several threads would add the gradients of a row in varying order. Unlike
+        # use_deterministic_algorithms, this call does not spend seconds on importing the compiler.
+        torch.set_deterministic_debug_mode("error")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_deterministic_debug_mode(mode)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _torch_errors(world: World) -> Iterator[None]:
+    """Convert the errors of PyTorch that a run can expect."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise RunError(
+            f"the GPU is out of memory: {str(error).partition('.')[0]}",
+            todo="Lower data.batch_items (and raise train.accumulate), or negatives.in_batch and negatives.uniform.",
+        ) from error
+    except RuntimeError as error:
+        if world.size > 1 and any(word in str(error).lower() for word in _LOST_PROCESS):
+            raise lost_process(error) from error
+        raise

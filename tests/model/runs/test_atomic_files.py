@@ -1,0 +1,44 @@
+"""Files that are whole or absent."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from heterrec_model.runs.atomic_files import point, remove_folder, write_text, writing
+from heterrec_schemas.errors import RunError
+
+
+def test_a_text_is_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "one")
+    write_text(tmp_path / "a", "two")
+    assert (tmp_path / "a").read_text() == "two"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_is_relative_and_can_be_turned(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        point(tmp_path / "last", name)
+        assert (tmp_path / "last").readlink() == Path(name)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last", "x", "y"]
+
+
+def test_a_folder_goes_whole(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/file").write_text("")
+    remove_folder(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("code", "todo"),
+    [(errno.ENOSPC, "Free some space"), (errno.EACCES, "may write"), (errno.EIO, "--resume")],
+)
+def test_what_cannot_be_written_is_named_with_what_helps(
+    tmp_path: Path, code: int, todo: str
+) -> None:
+    with pytest.raises(RunError, match=todo) as caught, writing(tmp_path / "x"):
+        raise OSError(code, "the reason")
+    assert str(tmp_path / "x") in caught.value.message
+    assert "the reason" in caught.value.message
