@@ -1,6 +1,6 @@
-"""The command line: `heterrec-model train | evaluate | compare | recommend`. It parses and calls; the work is elsewhere.
+"""Command line `heterrec-model train | evaluate | compare | recommend`: parses the arguments and calls the package.
 
-Exit codes: 0 done (also a run that SIGTERM ended: it is saved), 1 a failure of the run, 2 a mistake in the call, the
+Exit codes: 0 success (also for a run that SIGTERM stopped: it is saved), 1 failure of the run, 2 error in the call, the
 configuration or the data.
 """
 
@@ -20,27 +20,23 @@ from heterrec_schemas.errors import CallError, HeterrecError
 
 app = typer.Typer(
     name="heterrec-model",
-    help="Train HeterRec from a generation, evaluate it over the full catalogue, ask it for recommendations.",
+    help="Train HeterRec from a generation, evaluate it over the full catalogue, compute recommendations.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-DataOption = Annotated[
-    str,
-    typer.Option(
-        "--data", help="A generation, or an output folder (its latest), local, gs:// or s3://."
-    ),
-]
-RunOption = Annotated[str, typer.Option("--run", help="The folder of the run, on this machine.")]
+DATA_HELP = "A generation, or an output folder (its latest generation); local, gs:// or s3://."
+DataOption = Annotated[str, typer.Option("--data", help=DATA_HELP)]
+RunOption = Annotated[str, typer.Option("--run", help="Folder of the run, on this machine.")]
 CheckpointOption = Annotated[str, typer.Option("--checkpoint", help="best, last or step-N.")]
 SplitOption = Annotated[str, typer.Option("--split", help="validation or test.")]
 FilterOption = Annotated[
     bool | None,
     typer.Option(
         "--filter-seen/--no-filter-seen",
-        help="Leave a history's items out of the ranking, targets excepted; left out: as the run's config says.",
+        help="Leave items of the history out of the ranking, unless they are targets; default: the run's config.",
     ),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
@@ -49,8 +45,8 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no s
 
 
 @contextmanager
-def _guarded(debug: bool) -> Iterator[None]:
-    """Turn errors into one message and an exit code; tracebacks only with --debug."""
+def _error_messages(debug: bool) -> Iterator[None]:
+    """Convert errors to a message and an exit code, with a traceback only with --debug."""
     logging.basicConfig(
         level=logging.INFO if debug else logging.CRITICAL,
         format="%(levelname)s %(name)s: %(message)s",
@@ -63,7 +59,7 @@ def _guarded(debug: bool) -> Iterator[None]:
     except HeterrecError as error:
         _fail(error.message, error.exit_code, debug)
     except KeyboardInterrupt:
-        _fail("stopped; what a run has saved stands, and train --resume goes on from it", 1, False)
+        _fail("stopped; train --resume continues from the last checkpoint", 1, False)
     except BrokenPipeError:
         raise typer.Exit(1) from None
     except typer.Exit:
@@ -80,11 +76,11 @@ def _fail(message: str, code: int, debug: bool) -> NoReturn:
 
         traceback.print_exc()
     rank = os.environ.get("RANK") if os.environ.get("WORLD_SIZE", "1") != "1" else None
-    _tell(f"error: {message}" if rank is None else f"error (rank {rank}): {message}", "red")
+    _print_error(f"error: {message}" if rank is None else f"error (rank {rank}): {message}", "red")
     raise typer.Exit(code)
 
 
-def _tell(line: str, style: str | None = None) -> None:
+def _print_error(line: str, style: str | None = None) -> None:
     Console(stderr=True, markup=False).print(
         line, style=style, markup=False, highlight=False, soft_wrap=True
     )
@@ -98,9 +94,9 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Our own warnings in one line; libraries' are for developers."""
+    """Print warnings of this package in one line, and ignore those of libraries."""
     if category is UserWarning and "heterrec_model" in filename:
-        _tell(f"warning: {message}", "yellow")
+        _print_error(f"warning: {message}", "yellow")
 
 
 @app.command()
@@ -111,34 +107,33 @@ def train(
         str | None,
         typer.Option(
             "--config",
-            help="A YAML file, or a shipped configuration: cpu, gpu, paper. With --resume: left out, the run's own.",
+            help="A YAML file, or a shipped configuration: cpu, gpu, paper. Default with --resume: that of the run.",
         ),
     ] = None,
     settings: Annotated[
         list[str],
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Another value for a setting; may be repeated."
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
     ] = [],  # noqa: B006
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder.")
+        bool, typer.Option("--resume", help="Continue the run in the folder.")
     ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a model into a run folder; SIGTERM and Ctrl-C save it first. Under torchrun: on several processes."""
-    with _guarded(debug):
+    """Train a model into a run folder; SIGTERM and Ctrl-C save it before they stop it. torchrun starts several processes."""
+    with _error_messages(debug):
         from heterrec_model.config import load_config
         from heterrec_model.training.train import train as run_train
         from heterrec_model.training.training_display import show_result
 
-        own = Path(run) / "config.yaml"
-        if config is None and not (resume and own.is_file()):
+        saved = Path(run) / "config.yaml"
+        if config is None and not (resume and saved.is_file()):
             raise CallError(
-                "--config is needed to start a run", todo="Name a file, or one of the shipped: cpu."
+                "--config is required to start a run",
+                todo="Use a file, or a shipped configuration such as cpu.",
             )
-        parsed = load_config(config if config is not None else own, settings)
+        parsed = load_config(config if config is not None else saved, settings)
         result = run_train(parsed, data=data, run=run, resume=resume, quiet=quiet)
         if result.main and as_json:
             print(json.dumps(result.to_json()))
@@ -159,8 +154,8 @@ def evaluate(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Rank the whole catalogue for every user of a split, and measure where the targets stand."""
-    with _guarded(debug):
+    """Rank the whole catalogue for every user of a split, and compute the metrics of the targets."""
+    with _error_messages(debug):
         from heterrec_model.evaluation.evaluate import evaluate as run_evaluate
         from heterrec_model.evaluation.evaluation_display import show_evaluations
         from heterrec_model.training.training_display import ProgressDisplay
@@ -187,7 +182,8 @@ def evaluate(
 def compare(
     data: DataOption,
     run: Annotated[
-        str, typer.Option("--run", help="The run's folder; of several seeds, between commas.")
+        str,
+        typer.Option("--run", help="Folder of the run, or of several seeds separated by commas."),
     ],
     against: Annotated[
         list[str],
@@ -199,19 +195,19 @@ def compare(
     ],
     split: SplitOption = "test",
     filter_seen: FilterOption = None,
-    resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap.")] = 10_000,
+    resamples: Annotated[int, typer.Option(help="Number of resamples of the bootstrap.")] = 10_000,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Hold a run against others on the same users: their metrics, and a paired bootstrap of the differences."""
-    with _guarded(debug):
+    """Compare a run with others on the same users: metrics, and a paired bootstrap of the differences."""
+    with _error_messages(debug):
         from heterrec_model.evaluation.compare import compare_models
         from heterrec_model.evaluation.evaluation_display import show_report
         from heterrec_model.training.training_display import ProgressDisplay
 
         with ProgressDisplay(None if quiet else Console(stderr=True, markup=False)) as display:
-            found = compare_models(
+            report = compare_models(
                 data,
                 run,
                 against,
@@ -221,59 +217,59 @@ def compare(
                 on_model=lambda name: display.show(f"eval_mode {name}"),
             )
         if as_json:
-            print(json.dumps(found.to_json()))
+            print(json.dumps(report.to_json()))
         elif not quiet:
-            show_report(Console(markup=False), found)
+            show_report(Console(markup=False), report)
 
 
 @app.command()
 def recommend(
     data: DataOption,
     run: RunOption,
-    user: Annotated[str | None, typer.Option("--user", help="A user's id.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Id of a user.")] = None,
     items: Annotated[
         list[str] | None,
         typer.Option(
             "--items",
             metavar="I1,I2",
-            help="Ids of items instead of a user, oldest first; repeat it for ids with commas in them.",
+            help="Ids of items instead of a user, oldest first; repeat the option for ids that contain commas.",
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of items.")] = 10,
     checkpoint: CheckpointOption = "best",
     filter_seen: Annotated[
-        bool, typer.Option("--filter-seen/--no-filter-seen", help="Leave the history's items out.")
+        bool, typer.Option("--filter-seen/--no-filter-seen", help="Leave out items of the history.")
     ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Recommend items to a user, or to somebody who had some items, in words."""
-    with _guarded(debug):
+    """Recommend items to a user, or after a list of items, with features in words."""
+    with _error_messages(debug):
         from heterrec_model.serving.recommend import recommend as run_recommend
         from heterrec_model.serving.recommendation_display import show_recommendation
 
-        found = run_recommend(
+        recommendation = run_recommend(
             data,
             run,
             user=user,
-            items=_ids(items),
+            items=_item_ids(items),
             k=k,
             checkpoint=checkpoint,
             filter_seen=filter_seen,
         )
         if as_json:
-            print(json.dumps(found.to_json()))
+            print(json.dumps(recommendation.to_json()))
         else:
-            show_recommendation(Console(markup=False), found)
+            show_recommendation(Console(markup=False), recommendation)
 
 
-def _ids(given: list[str] | None) -> list[str] | None:
-    """The ids in `--items`: one option names several between commas, several options name one each."""
-    if not given:
+def _item_ids(values: list[str] | None) -> list[str] | None:
+    """The ids of `--items`: a single option contains ids separated by commas, several options one id each."""
+    if not values:
         return None
-    if len(given) > 1:
-        return given
-    return [name.strip() for name in given[0].split(",") if name.strip()]
+    if len(values) > 1:
+        return values
+    return [name.strip() for name in values[0].split(",") if name.strip()]
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def gradients(model: HeterRec) -> dict[str, Tensor]:
     return found
 
 
-def told(output: Any) -> dict[str, Tensor]:
+def output_values(output: Any) -> dict[str, Tensor]:
     """What a step says of itself, over all ranks: its terms and the shares of open gates."""
     shares = {n: x for n, x in output.metrics.items() if n.startswith("open_gates")}
     return {**output.terms, **shares}
@@ -81,6 +81,6 @@ def train_apart(rank: int, world: int, scenarios: Sequence[Scenario], folder: st
         together = DistributedDataParallel(model)
         output = together(scenario.part(rank, model), SEED)
         output.total.backward()
-        result = {"gradients": gradients(model), "told": told(output)}
+        result = {"gradients": gradients(model), "output": output_values(output)}
         torch.save(result, Path(folder) / f"{number}-{rank}.pt")
     dist.destroy_process_group()

@@ -139,7 +139,7 @@ def test_recommendations_for_a_user_and_for_items(data: Path, run: Path) -> None
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
-    "no config": (["train", "--data", "{data}", "--run", "{new}"], "--config is needed"),
+    "no config": (["train", "--data", "{data}", "--run", "{new}"], "--config is required"),
     "unknown config": (
         ["train", "--data", "{data}", "--run", "{new}", "--config", "cpuu"],
         "there is no configuration cpuu",
@@ -154,9 +154,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "a run stands there": (
         ["train", "--data", "{data}", "--run", "{run}", "--config", "cpu"],
-        "already holds a run",
+        "already contains a run",
     ),
-    "no run": (["evaluate", "--data", "{data}", "--run", "{new}"], "holds no run"),
+    "no run": (["evaluate", "--data", "{data}", "--run", "{new}"], "contains no run"),
     "no checkpoint": (
         ["evaluate", "--data", "{data}", "--run", "{run}", "--checkpoint", "step-7"],
         "there is no checkpoint 'step-7'",
@@ -215,7 +215,7 @@ def test_a_run_folder_that_cannot_be_written_is_named(data: Path, tmp_path: Path
     done = train(data, tmp_path / "file/run")
     assert done.exit_code == 1
     assert "cannot write" in done.stderr
-    assert "a file stands where a folder has to be" in done.stderr
+    assert "a file exists where a folder is needed" in done.stderr
 
 
 def test_a_damaged_last_checkpoint_is_named_and_the_one_before_used(

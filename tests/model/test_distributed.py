@@ -9,7 +9,7 @@ import torch
 import torch.multiprocessing
 from alike import named
 from made_up import made_up_batch
-from ranks_apart import PATIENCE, SEED, Scenario, gradients, told, train_apart
+from ranks_apart import PATIENCE, SEED, Scenario, gradients, output_values, train_apart
 
 from heterrec_model.distributed import gather_rows, rank, sum_over_ranks, world_size
 
@@ -68,12 +68,12 @@ def alone(scenario: Scenario) -> tuple[dict[str, torch.Tensor], dict[str, torch.
     model = scenario.fresh_model()
     output = model(scenario.whole(), SEED)
     output.total.backward()
-    return gradients(model), told(output)
+    return gradients(model), output_values(output)
 
 
 @pytest.mark.parametrize("name", sorted(EQUAL))
 def test_two_processes_give_the_gradient_of_one(name: str, results: dict[str, Any]) -> None:
-    want, want_told = alone(EQUAL[name])
+    want, want_output = alone(EQUAL[name])
     for got in results[name]:
         assert got["gradients"].keys() == want.keys()
         for weight, gradient in want.items():
@@ -84,7 +84,7 @@ def test_two_processes_give_the_gradient_of_one(name: str, results: dict[str, An
                 atol=1e-12,
                 msg=named(weight),
             )
-        torch.testing.assert_close(got["told"], want_told, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(got["output"], want_output, rtol=1e-6, atol=1e-9)
     assert any(float(g.abs().max()) > 1e-3 for g in want.values())
 
 

@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_weights(
     assert torch.equal(torch.rand(1), want), "building drew from the caller's random numbers"
 
 
-def test_an_unknown_model_is_told_with_near_names(
+def test_an_unknown_model_is_reported_with_similar_names(
     generation: Generation, table: TokenTable
 ) -> None:
     with pytest.raises(CallError, match=r"no model 'hetrec'.*Did you mean 'heterrec'"):

@@ -1,1 +1,1 @@
-"""Full-catalogue ranking, Recall and nDCG of it, and paired comparisons of two results."""
+"""Full-catalogue ranking, Recall and nDCG, and paired comparisons of results."""

@@ -1,4 +1,4 @@
-"""Hold a model against others on the same users: runs, several seeds of one model, or a baseline that only counts."""
+"""Comparison of a model with others on the same users: runs, several seeds of one model, or counting baselines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,7 @@ from heterrec_schemas.generation import Generation
 
 @dataclass(frozen=True, eq=False)
 class ComparedModel:
-    """One side of a comparison.
-
-    Attributes:
-        name: as it was asked for.
-        evaluations: one, or one a seed.
-    """
+    """One of the compared models: its name as given, and one evaluation per seed."""
 
     name: str
     evaluations: Sequence[Evaluation]
@@ -33,12 +28,12 @@ class ComparedModel:
 
 @dataclass(frozen=True, eq=False)
 class ComparisonReport:
-    """A model and what it was compared with.
+    """A model and its comparisons.
 
     Attributes:
-        model: the side in question.
-        others: the sides it was held against.
-        comparisons: for each of them the metrics in turn; the others are the baseline.
+        model: the candidate.
+        others: the baselines.
+        comparisons: for each baseline, one comparison per metric.
     """
 
     model: ComparedModel
@@ -46,13 +41,13 @@ class ComparisonReport:
     comparisons: Sequence[Sequence[Comparison]]
 
     def to_json(self) -> dict[str, Any]:
-        """Every evaluation, and every comparison by the name of the other side."""
-        sides = [self.model, *self.others]
+        """All evaluations, and all comparisons by the name of the baseline."""
+        models = [self.model, *self.others]
         return {
-            "evaluations": {s.name: [e.to_json() for e in s.evaluations] for s in sides},
+            "evaluations": {m.name: [e.to_json() for e in m.evaluations] for m in models},
             "comparisons": {
-                side.name: [c.to_json() for c in found]
-                for side, found in zip(self.others, self.comparisons, strict=True)
+                other.name: [c.to_json() for c in comparisons]
+                for other, comparisons in zip(self.others, self.comparisons, strict=True)
             },
         }
 
@@ -70,33 +65,36 @@ def compare_models(
     """Evaluate a model and others on one split, and compare them by a paired bootstrap over users.
 
     Args:
-        data: an output folder (its latest generation), a generation's own folder, or an open one.
-        model: a run's folder, or those of several seeds, separated by commas.
+        data: an output folder (its latest generation), the folder of a generation, or an open generation.
+        model: folder of a run, or folders of several seeds separated by commas.
         others: likewise, or a key of `registry.COUNTING`.
         split: validation or test.
-        filter_seen: whether the items of a history leave the ranking; left out: as each run's config says.
-        resamples: of the bootstrap.
+        filter_seen: whether items of the history are left out of the ranking; None uses the config of each run.
+        resamples: number of resamples of the bootstrap.
         on_model: called with the name of each run or baseline before it is evaluated.
 
     Raises:
-        CallError: there is no such run, or two sides are not about the same users.
-        GenerationError: there is no generation, or a run is another one's.
+        CallError: a run does not exist, or two models were evaluated on different users.
+        GenerationError: the generation does not exist, or is not that of a run.
     """
     generation = load_generation(data)
-
+    # Baselines use the settings of the model: the same items, and the same interactions to count.
     config = with_settings(RunFolder(model.split(",")[0]).config(), filter_seen, None)
 
-    def side(name: str) -> ComparedModel:
-        found = []
-        for part in name.split(","):
+    def evaluated(names: str) -> ComparedModel:
+        evaluations = []
+        for name in names.split(","):
             if on_model is not None:
-                on_model(part)
-            if part in COUNTING:  # as the model: the same items, the same interactions to count
-                found.append(evaluate_baseline(generation, part, split, config=config))
+                on_model(name)
+            if name in COUNTING:
+                evaluations.append(evaluate_baseline(generation, name, split, config=config))
             else:
-                found.append(evaluate_run(generation, part, split, filter_seen=filter_seen))
-        return ComparedModel(name, found)
+                evaluations.append(evaluate_run(generation, name, split, filter_seen=filter_seen))
+        return ComparedModel(names, evaluations)
 
-    chosen, beside = side(model), [side(other) for other in others]
-    comparisons = [compare(o.evaluations, chosen.evaluations, resamples=resamples) for o in beside]
-    return ComparisonReport(chosen, beside, comparisons)
+    candidate, baselines = evaluated(model), [evaluated(other) for other in others]
+    return ComparisonReport(
+        candidate,
+        baselines,
+        [compare(b.evaluations, candidate.evaluations, resamples=resamples) for b in baselines],
+    )

@@ -1,4 +1,4 @@
-"""Rank the targets of a split in the full catalogue, whatever gives the scores, with one and the same code."""
+"""Evaluation on a split: ranks the targets in the full catalogue with the same code for every model and baseline."""
 
 import time
 import warnings
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.config import Config, EvaluationConfig
+from heterrec_model.config import Config
 from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.history_length import with_whole_histories
@@ -24,27 +24,10 @@ OnProgress = Callable[[int], None]
 
 
 def evaluate(
-    data: str | Path | Generation,
-    run: str | Path,
-    split: str = "test",
-    *,
-    checkpoint: str = "best",
-    filter_seen: bool | None = None,
-    ks: Sequence[int] | None = None,
-    max_users: int | None = None,
-    on_progress: OnProgress | None = None,
+    data: str | Path | Generation, run: str | Path, split: str = "test", **options: Any
 ) -> dict[str, Any]:
-    """Evaluate a run's checkpoint: the JSON of `evaluate_run`, with the same arguments and errors."""
-    return evaluate_run(
-        data,
-        run,
-        split,
-        checkpoint=checkpoint,
-        filter_seen=filter_seen,
-        ks=ks,
-        max_users=max_users,
-        on_progress=on_progress,
-    ).to_json()
+    """Evaluate a checkpoint of a run, as JSON: see `evaluate_run` for options and errors."""
+    return evaluate_run(data, run, split, **options).to_json()
 
 
 def evaluate_run(
@@ -58,22 +41,22 @@ def evaluate_run(
     max_users: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Evaluate a run's checkpoint on a split of the generation that it was trained on.
+    """Evaluate a checkpoint of a run on a split of the generation that it was trained on.
 
     Args:
-        data: an output folder (its latest generation), a generation's own folder, or an open one.
-        run: the run's folder.
+        data: an output folder (its latest generation), the folder of a generation, or an open generation.
+        run: folder of the run.
         split: validation or test.
-        checkpoint: best, last, or a checkpoint's name.
-        filter_seen: whether the items of a history, all that its row holds, leave the ranking, targets excepted; left
-            out: as the run's config says.
-        ks: of the metrics; left out: the run's.
-        max_users: the first users only.
+        checkpoint: best, last, or the name of a checkpoint.
+        filter_seen: whether all items of the history's row are left out of the ranking, unless they are targets; None
+            uses the run's config.
+        ks: of the metrics; None uses the run's config.
+        max_users: maximum number of users.
         on_progress: called with the number of users ranked so far.
 
     Raises:
-        CallError: there is no such split, run or checkpoint, or a k is below 1.
-        GenerationError: there is no generation, it is damaged, or it is not the run's.
+        CallError: the split, run or checkpoint does not exist, or a k is below 1.
+        GenerationError: the generation does not exist, is damaged, or is not that of the run.
         RunError: a score is not finite.
     """
     check_split(split)
@@ -81,7 +64,7 @@ def evaluate_run(
     loaded = load_run(run, checkpoint=checkpoint, data=generation)
     if split == "validation" and loaded.config.train.refit_epochs:
         warnings.warn(
-            f"{run} was trained on the validation split in the end (train.refit_epochs): its figures there are no measure",
+            f"{run} was also trained on the validation split (train.refit_epochs): its metrics there are not meaningful",
             stacklevel=2,
         )
     return evaluate_model(
@@ -96,40 +79,24 @@ def evaluate_run(
 
 
 def evaluate_baseline(
-    data: str | Path | Generation,
-    name: str,
-    split: str = "test",
-    *,
-    config: Config | None = None,
-    max_users: int | None = None,
-    on_progress: OnProgress | None = None,
+    data: str | Path | Generation, name: str, split: str = "test", *, config: Config | None = None
 ) -> Evaluation:
-    """Evaluate a baseline without weights on the same users as a run.
+    """Evaluate a counting baseline on the same users as a run.
 
     Args:
         data: as for `evaluate_run`.
         name: a key of `registry.COUNTING`.
         split: validation or test.
-        config: its `evaluation`, how batches are made, and whether a refit takes the validation split in; left out: the
-            defaults.
-        max_users: the first users only.
-        on_progress: called with the number of users ranked so far.
+        config: its `evaluation`, batch sizes and `train.refit_epochs` are used; None uses the defaults.
 
     Raises:
-        CallError: there is no such baseline or split.
-        GenerationError: there is no generation, or it is damaged.
+        CallError: the baseline or the split does not exist.
+        GenerationError: the generation does not exist or is damaged.
     """
     check_split(split)
     generation, config = load_generation(data), config or Config()
-    return evaluate_scorer(
-        build_counting(name, generation, refit=config.train.refit_epochs > 0),
-        generation,
-        split,
-        config,
-        name=name,
-        max_users=max_users,
-        on_progress=on_progress,
-    )
+    scorer = build_counting(name, generation, refit=config.train.refit_epochs > 0)
+    return evaluate_scorer(scorer, generation, split, config, name=name)
 
 
 def evaluate_model(
@@ -142,19 +109,19 @@ def evaluate_model(
     on_progress: OnProgress | None = None,
     checkpoint: str | None = None,
 ) -> Evaluation:
-    """Evaluate a model as it is; it is left in the mode, training or not, that it was found in.
+    """Evaluate a model; its mode, training or evaluation, is unchanged.
 
     Args:
         model: on any device.
-        generation: whose token table the model has.
+        generation: source of the model's token table.
         split: validation or test.
-        config: its `evaluation`, and `data` and `model.max_length` for the batches.
-        max_users: the first users only.
+        config: its `evaluation`, `data` and `model.max_length` are used.
+        max_users: maximum number of users.
         on_progress: called with the number of users ranked so far.
-        checkpoint: the name that the result carries.
+        checkpoint: name of the checkpoint, for the result.
 
     Raises:
-        CallError: there is no such split.
+        CallError: the split does not exist.
         RunError: a score is not finite.
     """
     check_split(split)
@@ -184,16 +151,16 @@ def evaluate_scorer(
     checkpoint: str | None = None,
     started: float | None = None,
 ) -> Evaluation:
-    """Rank by any scorer: see `evaluate_model`; `name` is the result's."""
+    """Evaluate any scorer: see `evaluate_model`; `name` is that of the result."""
     started = time.perf_counter() if started is None else started
     settings = config.evaluation
-    wide = with_whole_histories(config, generation) if settings.filter_seen else config
-    batches = split_batches(generation, split, wide, max_users=max_users)
+    whole = with_whole_histories(config, generation) if settings.filter_seen else config
+    batches = split_batches(generation, split, whole, max_users=max_users)
     ranked = RankedUsers(scorer, settings.chunk_items)
     for users in user_blocks(scorer, batches, config):
         ranked.add(users)
         if on_progress is not None:
-            on_progress(ranked.users)
+            on_progress(len(ranked.user_ids))
     return Evaluation(
         name=name,
         split=split,
@@ -208,7 +175,7 @@ def evaluate_scorer(
 
 
 def check_split(split: str) -> None:
-    """Refuse a split without targets.
+    """Check that a split has targets.
 
     Raises:
         CallError: it is neither validation nor test.
@@ -218,15 +185,15 @@ def check_split(split: str) -> None:
 
 
 def load_generation(data: str | Path | Generation) -> Generation:
-    """The generation itself, or the one at a path; its files' sizes are checked."""
+    """An open generation as it is, or the generation at a path, with its file sizes checked."""
     return data if isinstance(data, Generation) else open_generation(data, verify="sizes")
 
 
 def with_settings(config: Config, filter_seen: bool | None, ks: Sequence[int] | None) -> Config:
-    """The config with another filter and other ks, where they are given.
+    """The config with other values of `filter_seen` and `ks`, unless they are None.
 
     Raises:
-        CallError: there is no k, or one is below 1.
+        CallError: ks is empty, or a k is below 1.
     """
     if ks is not None and (not ks or min(ks) < 1):
         raise CallError("ks", got=list(ks), expected="numbers from 1")
@@ -235,5 +202,4 @@ def with_settings(config: Config, filter_seen: bool | None, ks: Sequence[int] | 
         changes["filter_seen"] = filter_seen
     if ks is not None:
         changes["ks"] = tuple(dict.fromkeys(ks))
-    evaluation: EvaluationConfig = config.evaluation.model_copy(update=changes)
-    return config.model_copy(update={"evaluation": evaluation})
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=changes)})

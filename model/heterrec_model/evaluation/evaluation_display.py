@@ -1,4 +1,4 @@
-"""Evaluations and comparisons as tables for a person."""
+"""Evaluations and comparisons as tables on the console."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,13 +22,13 @@ def show_evaluations(
     parts: bool = True,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Print evaluations beside each other: a column each, a row a metric, in percent.
+    """Print evaluations in one table: one column each, one row per metric, in percent.
 
     Args:
-        console: where to print.
-        evaluations: JSON forms (`Evaluation.to_json()`, or what `evaluate` returns) of one split.
-        parts: a column for the warm and the cold targets too, where there are both.
-        names: of the columns; left out: the models'.
+        console: the output.
+        evaluations: JSON forms (`Evaluation.to_json()`) of evaluations of one split.
+        parts: add columns for the warm and the cold targets if both exist.
+        names: of the columns; None uses the names of the models.
     """
     first = evaluations[0]
     filtered = "left out of the ranking" if first["seen_filtered"] else "kept in the ranking"
@@ -36,31 +36,30 @@ def show_evaluations(
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("", no_wrap=True)
     columns: list[tuple[Mapping[str, Any], int]] = []
-    for place, found in enumerate(evaluations):
-        both = parts and bool(found["warm"]["users"]) and bool(found["cold"]["users"])
+    for evaluation, name in zip(
+        evaluations, names or [e["model"] for e in evaluations], strict=True
+    ):
+        both = parts and bool(evaluation["warm"]["users"]) and bool(evaluation["cold"]["users"])
         for part in PARTS if both else PARTS[:1]:
-            name = found["model"] if names is None else names[place]
             table.add_column(f"{name}, {part}" if both else name, justify="right", overflow="fold")
-            if part == "all":
-                columns.append((found["metrics"], found["users"]))
-            else:
-                columns.append((found[part], found[part]["users"]))
+            metrics = evaluation["metrics"] if part == "all" else evaluation[part]
+            columns.append((metrics, (evaluation if part == "all" else metrics)["users"]))
     for metric in first["metrics"]:
         table.add_row(_heading(metric), *(_percent(values.get(metric)) for values, _ in columns))
     table.add_row("users", *(f"{users:,}" for _, users in columns))
     console.print(Text(title), soft_wrap=True)
     console.print(table)
-    for found in evaluations:
-        if found["targets_without_row"]:
+    for evaluation in evaluations:
+        if absent := evaluation["targets_without_row"]:
             line = (
-                f"{found['model']}: {found['targets_without_row']:,} of {found['targets']:,} targets "
-                "have no row in the catalogue and count as misses"
+                f"{evaluation['model']}: {absent:,} of {evaluation['targets']:,} targets have no row in the catalogue and "
+                "count as misses"
             )
             console.print(Text(line), soft_wrap=True)
 
 
 def show_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:
-    """Print what `compare` found, metrics in percent."""
+    """Print comparisons of two models, metrics in percent."""
     first = comparisons[0]
     title = f"paired bootstrap over {first.users:,} users, {first.part} targets; in %"
     table = Table(box=box.SIMPLE, pad_edge=False)
@@ -71,22 +70,21 @@ def show_comparisons(console: Console, comparisons: Sequence[Comparison]) -> Non
         interval = ""
         if c.lift_interval is not None:
             interval = f"{c.lift_interval[0]:+.1%} to {c.lift_interval[1]:+.1%}"
-        sides = (_percent(c.baseline), _percent(c.candidate))
-        table.add_row(_heading(c.metric), *sides, lift, interval, f"{c.p:.4f}")
+        means = (_percent(c.baseline), _percent(c.candidate))
+        table.add_row(_heading(c.metric), *means, lift, interval, f"{c.p:.4f}")
     console.print(Text(title), soft_wrap=True)
     console.print(table)
 
 
-def show_report(console: Console, found: ComparisonReport) -> None:
-    """Print what `compare_models` found: everybody's metrics, then the model against each of the others."""
-    sides = (found.model, *found.others)
-    evaluations = [e.to_json() for side in sides for e in side.evaluations]
-    names = [name for side in sides for name in side.name.split(",")]
+def show_report(console: Console, report: ComparisonReport) -> None:
+    """Print the metrics of all models, then the comparison with each baseline."""
+    models = (report.model, *report.others)
+    evaluations = [e.to_json() for model in models for e in model.evaluations]
+    names = [name for model in models for name in model.name.split(",")]
     show_evaluations(console, evaluations, parts=False, names=names)
-    for side, comparisons in zip(found.others, found.comparisons, strict=True):
-        console.print(
-            Text(f"{found.model.name} (candidate) against {side.name} (baseline)"), soft_wrap=True
-        )
+    for other, comparisons in zip(report.others, report.comparisons, strict=True):
+        line = f"{report.model.name} (candidate) against {other.name} (baseline)"
+        console.print(Text(line), soft_wrap=True)
         show_comparisons(console, comparisons)
 
 

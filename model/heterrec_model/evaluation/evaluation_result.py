@@ -1,4 +1,4 @@
-"""What an evaluation found: the numbers of the JSON, and every user's ranks behind them."""
+"""Result of an evaluation: the ranks of every user, and the numbers computed from them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,18 +9,18 @@ from heterrec_model.evaluation.metrics import Floats, Part, TargetRanks, mean_me
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One model's or baseline's ranking of one split.
+    """A model's or baseline's ranking of one split.
 
     Attributes:
         name: of the model or baseline.
         split: validation or test.
-        per_user: every user's targets and their ranks.
-        catalogue: items that were ranked.
+        per_user: targets of every user and their ranks.
+        catalogue: number of items in the ranking.
         ks: of the metrics.
-        seen_filtered: whether the histories' items left the ranking, targets excepted.
-        checkpoint: which of a run; None for what is no checkpoint.
-        generation: the id of the generation.
-        seconds: that reading, scoring and ranking took.
+        seen_filtered: whether items of the histories were left out of the ranking, unless they are targets.
+        checkpoint: name of the checkpoint; None for a baseline.
+        generation: id of the generation.
+        seconds: duration of reading, scoring and ranking.
     """
 
     name: str
@@ -39,16 +39,16 @@ class Evaluation:
         return mean_metrics(self.per_user, self.ks)
 
     def part(self, part: Part) -> dict[str, float | int | None]:
-        """The metrics over the warm (or cold) targets only, with how many `users` and `targets` that are."""
+        """Metrics over the warm or cold targets, with the numbers of `users` and `targets`."""
         ranks = self.per_user.part(part)
         return {**mean_metrics(ranks, self.ks), "users": ranks.users, "targets": len(ranks.rank_P)}
 
     def user_metrics(self, part: Part = "all") -> dict[str, Floats]:
-        """The metrics of every user who has targets in a part, in the order of `per_user.part(part).user_ids`."""
+        """Metrics of every user with targets in a part, in the order of `per_user.part(part).user_ids`."""
         return user_metrics(self.per_user.part(part), self.ks)
 
     def to_json(self) -> dict[str, Any]:
-        """What `evaluate --json` prints."""
+        """The output of `evaluate --json`."""
         ranks = self.per_user
         targets = len(ranks.rank_P)
         return {

@@ -1,16 +1,16 @@
-"""Recall and nDCG of targets that are a set, from their mean ranks.
+"""Recall and nDCG of sets of targets, from their mean ranks.
 
-For a user with n targets, of which h have a rank of at most k:
+For a user with n targets, h of which have a rank of at most k:
 
     Recall@k = h / n
     nDCG@k   = sum over those h of 1 / log2(rank + 1)  /  sum over r = 1 .. min(k, n) of 1 / log2(r + 1)
 
-averaged over users. Ranks are mean ranks (see ranking.py), so with ties they may be halves: a target is a hit when its
-mean rank is at most k, and its gain is that of the mean rank. Without ties this is what every library computes. With
-ties it is the metric of the expected rank, which is not quite the expected metric: that one counts parts of hits where a
-tie straddles k, and elsewhere gives a little more gain (1 / log2 is convex). Targets of one user that tie with each other
-all stand in the middle of the tie: a perfect order then has an nDCG just below 1, and where such a tie straddles k, all of
-them are hits or none. `targets_tied` of an evaluation says how many targets this can concern.
+averaged over users. Ranks are mean ranks (see ranking.py), so ties can give half ranks: a target is a hit if its mean rank
+is at most k, and its gain is that of the mean rank. Without ties this is the usual definition. With ties it is the metric of
+the expected rank, not the expected metric, which would count partial hits for a tie across k and a slightly greater gain
+elsewhere (1 / log2 is convex). Tied targets of one user all get the rank in the middle of the tie: a perfect order then has
+an nDCG just below 1, and with a tie across k either all of them are hits or none. `targets_tied` of an evaluation is the
+number of targets this can affect.
 
 Shapes: U users, P targets of all users, sorted by user.
 """
@@ -30,18 +30,18 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Part = Literal["all", "warm", "cold"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""All targets; those with an interaction in the training sequences; those without."""
+"""All targets; targets with training interactions; targets without."""
 
 
 @dataclass(frozen=True, eq=False)
 class TargetRanks:
-    """Every user's targets and where they ranked.
+    """Targets of every user and their ranks.
 
     Attributes:
         user_ids: [U], int64 or text.
-        user_P: whose target it is, a row of `user_ids`, ascending; every user has at least one.
-        rank_P: the mean rank, inf where the item has no row in the catalogue.
-        warm_P: whether the item was trained on.
+        user_P: user of the target, a row of `user_ids`, ascending; every user has at least one target.
+        rank_P: mean rank, inf for an item without a row in the catalogue.
+        warm_P: whether the item has training interactions.
         tied_P: whether another item has the same score.
     """
 
@@ -57,12 +57,10 @@ class TargetRanks:
         return len(self.user_ids)
 
     def part(self, part: Part) -> "TargetRanks":
-        """The targets of a part, and the users who have any.
-
-        The ranks stay those in the full catalogue.
+        """The targets of a part, ranked in the full catalogue, and the users with such targets.
 
         Raises:
-            CallError: there is no such part.
+            CallError: the part does not exist.
         """
         if part == "all":
             return self
@@ -80,12 +78,12 @@ class TargetRanks:
 
 
 def metric_names(ks: Sequence[int]) -> list[str]:
-    """`recall@10`, `ndcg@10`, ... in the order of the ks."""
+    """`recall@10`, `ndcg@10`, ..., in the order of the ks."""
     return [f"{name}@{k}" for k in ks for name in ("recall", "ndcg")]
 
 
 def user_metrics(ranks: TargetRanks, ks: Sequence[int]) -> dict[str, Floats]:
-    """Every user's metrics, [U] each, by their names."""
+    """Metrics of every user by name, [U] each."""
     total_U = np.bincount(ranks.user_P, minlength=ranks.users)
     gain_P = 1 / np.log2(ranks.rank_P + 1)
     values: dict[str, Floats] = {}
@@ -100,7 +98,7 @@ def user_metrics(ranks: TargetRanks, ks: Sequence[int]) -> dict[str, Floats]:
 
 
 def mean_metrics(ranks: TargetRanks, ks: Sequence[int]) -> dict[str, float | None]:
-    """The metrics averaged over users; None where there is no user."""
+    """Metrics averaged over users; None without users."""
     if not ranks.users:
         return dict.fromkeys(metric_names(ks))
     means: dict[str, float | None] = {
@@ -111,13 +109,12 @@ def mean_metrics(ranks: TargetRanks, ks: Sequence[int]) -> dict[str, float | Non
 
 
 def check_bound(ranks: TargetRanks, metrics: Mapping[str, float | None], ks: Sequence[int]) -> None:
-    """Assert, where every user has one target, nDCG@b - nDCG@a <= (Recall@b - Recall@a) / log2(a + 2).
+    """Assert nDCG@b - nDCG@a <= (Recall@b - Recall@a) / log2(a + 2) if every user has one target.
 
-    A target that ranks after a and by b gains at most that of rank a + 1. A tied one may rank at a + 1/2; where any
-    rank is a half, the bound is that rank's.
+    The gain of a target ranked between a and b is at most that of rank a + 1, or of rank a + 1/2 with ties.
 
     Raises:
-        AssertionError: it does not hold, so the metrics are wrong.
+        AssertionError: the bound is violated, so the metrics are wrong.
     """
     if len(ranks.user_P) != ranks.users:
         return
@@ -130,5 +127,5 @@ def check_bound(ranks: TargetRanks, metrics: Mapping[str, float | None], ks: Seq
         )
         limit = hit / math.log2(a + step + 1)
         assert gained <= limit + 1e-9, (
-            f"nDCG@{b} - nDCG@{a} = {gained} is above its bound {limit}: the metrics are wrong"
+            f"nDCG@{b} - nDCG@{a} = {gained} exceeds its bound {limit}: the metrics are wrong"
         )

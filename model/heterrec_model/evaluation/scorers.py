@@ -1,6 +1,6 @@
-"""What is ranked: anything that scores the whole catalogue for a user, a model's vectors or plain counts.
+"""Scorers of the whole catalogue: the interface, and the dot products of a model.
 
-Shapes: B users, S numbers a user, N items of the catalogue, C of them in a chunk, D width.
+Shapes: B users, S numbers per user, N catalogue items, C items of a catalogue chunk, D width.
 """
 
 from collections.abc import Iterator
@@ -16,39 +16,40 @@ from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import RunError
 
 ITEMS_AT_ONCE = 4096
-"""Items whose vectors are computed at a time."""
+"""Number of items whose vectors are computed at a time."""
 
 
 class Scorer(Protocol):
-    """Scores every item of the catalogue for every user.
+    """Scores every catalogue item for every user.
 
-    A user's state is small and computed once; the scores of a chunk of the catalogue follow from it, as often as they
-    are asked for, always the same.
+    The state of a user is small and computed once; the scores of a catalogue chunk are computed from it repeatedly, with
+    equal results.
     """
 
     @property
     def table(self) -> TokenTable:
-        """Whose catalogue is scored, in the order of `catalogue_N`."""
+        """The token table, whose `catalogue_N` is scored."""
 
     def encode(self, batch: Batch) -> Tensor:
-        """What the scores of these users depend on, [B, S]; its device is where the ranking happens."""
+        """The state of the users, [B, S]; ranking runs on its device."""
 
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
         """Scores of `catalogue_N[start:stop]`, finite floats [B, stop - start] that the caller may overwrite."""
 
 
 class VectorScorer:
-    """A model's scores: the dot products of user and item vectors, the item vectors computed once.
+    """Dot products of a model's user vectors and item vectors; the item vectors are computed once.
 
-    Memory is N x D floats beside a chunk of scores.
+    Memory is N x D floats besides a chunk of scores.
+
+    Args:
+        model: on any device; left in its mode, training or evaluation.
+
+    Raises:
+        RunError: an item vector is not finite.
     """
 
     def __init__(self, model: TwoTowerModel) -> None:
-        """Compute the vectors of the whole catalogue.
-
-        Raises:
-            RunError: an item's vector is not finite.
-        """
         self.model = model
         self.table = model.table
         self.device = device_of(model)
@@ -56,7 +57,7 @@ class VectorScorer:
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Tensor:
-        """The users' vectors, [B, D] float32."""
+        """The user vectors, [B, D] float32."""
         with eval_mode(self.model):
             return self.model.user_vectors(batch.to(self.device)).float()
 
@@ -73,25 +74,29 @@ class VectorScorer:
                 for item_I in torch.split(self.table.catalogue_N, ITEMS_AT_ONCE)
             ]
         items_ND = torch.cat(parts)
-        odd_N = ~items_ND.isfinite().all(dim=1).cpu()
-        if odd_N.any():
-            ids = self.table.item_ids(self.table.catalogue_N[odd_N][:5].tolist())
+        bad_N = ~items_ND.isfinite().all(dim=1).cpu()
+        if bad_N.any():
+            ids = self.table.item_ids(self.table.catalogue_N[bad_N][:5].tolist())
             raise RunError(
-                "the vectors of items are not finite",
-                got=f"NaN or inf for {int(odd_N.sum()):,} of {len(odd_N):,} items, such as {ids}",
-                todo="The checkpoint holds a run that had diverged; take an earlier one.",
+                "item vectors are not finite",
+                got=f"NaN or inf for {int(bad_N.sum()):,} of {len(bad_N):,} items, such as {ids}",
+                todo=DIVERGED,
             )
         return items_ND
 
 
+DIVERGED = "The run had diverged at this checkpoint; use an earlier one."
+"""Advice about scores that are not finite."""
+
+
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's weights are."""
+    """The device of a model's weights."""
     return next(model.parameters()).device
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off inside the block, and back on where it was."""
+    """Switch to evaluation mode (no dropout) during the block, and then restore the previous mode."""
     training = model.training
     model.eval()
     try:

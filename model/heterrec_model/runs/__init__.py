@@ -1,1 +1,1 @@
-"""What a run keeps on the disk: its folder, its checkpoints, its logs."""
+"""Storage of runs: folder, checkpoints, log, weights."""

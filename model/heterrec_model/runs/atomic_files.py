@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whenever the machine stops."""
+"""File operations that leave a file either complete or absent, even after a crash."""
 
 import errno
 import hashlib
@@ -10,20 +10,22 @@ from pathlib import Path
 
 from heterrec_schemas.errors import RunError
 
+_NOT_WRITABLE = "Choose a folder that this user may write."
+_NOT_A_FOLDER = "Choose another folder: a file exists where a folder is needed."
 _TODO = {
-    errno.ENOSPC: "Free some space, then go on with --resume.",
-    errno.EDQUOT: "Free some of the quota, then go on with --resume.",
-    errno.EACCES: "Choose a folder that this user may write.",
-    errno.EPERM: "Choose a folder that this user may write.",
+    errno.ENOSPC: "Free some space, then continue with --resume.",
+    errno.EDQUOT: "Free some of the quota, then continue with --resume.",
+    errno.EACCES: _NOT_WRITABLE,
+    errno.EPERM: _NOT_WRITABLE,
     errno.EROFS: "Choose a folder on a file system that is not read-only.",
-    errno.EEXIST: "Choose another folder: a file stands where a folder has to be.",
-    errno.ENOTDIR: "Choose another folder: a file stands where a folder has to be.",
+    errno.EEXIST: _NOT_A_FOLDER,
+    errno.ENOTDIR: _NOT_A_FOLDER,
 }
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into one that says what could not be written and what helps.
+    """Convert operating system errors: the message names the path and a remedy.
 
     Raises:
         RunError: the disk is full, or the path cannot be written.
@@ -31,12 +33,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        todo = _TODO.get(error.errno or 0, "Mend it, then go on with --resume.")
+        todo = _TODO.get(error.errno or 0, "Fix it, then continue with --resume.")
         raise RunError(f"cannot write {path}: {error.strerror or error}", todo=todo) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's content at once: readers see the old text or the new one."""
+    """Replace the content of a file atomically: readers get the old text or the new one."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path):
         try:
@@ -49,7 +51,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def point(link: Path, target: str) -> None:
-    """Make a relative link, or let an old one point elsewhere, at once."""
+    """Create or replace a relative link atomically."""
     draft = link.with_name(f".{link.name}.{os.getpid()}")
     with writing(link):
         draft.unlink(missing_ok=True)
@@ -59,7 +61,7 @@ def point(link: Path, target: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file or a folder reach the disk."""
+    """Flush a file or a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -68,7 +70,7 @@ def sync(path: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder so that no half of it is ever seen under its name."""
+    """Remove a folder; a partly removed folder never has its name."""
     doomed = folder.with_name(f".old-{folder.name}-{os.getpid()}")
     with writing(folder):
         shutil.rmtree(doomed, ignore_errors=True)
@@ -77,6 +79,6 @@ def remove_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
+    """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

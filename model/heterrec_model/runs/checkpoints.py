@@ -1,11 +1,11 @@
-"""Checkpoints: a folder each, whole or absent, and no pickle in it.
+"""Checkpoints: one folder each, complete or absent, without pickles.
 
     checkpoints/step-00000120/model.safetensors      weights
-                              optimizer.safetensors  what the optimisers remember, as tensors
-                              state.json             everything else; the SHA-256 of the other two and of itself
+                              optimizer.safetensors  tensors of the optimiser state
+                              state.json             everything else; SHA-256 of the other two files and of itself
     checkpoints/last, best    relative links
 
-A folder is written under a name that begins with a dot, reaches the disk, and is then renamed.
+A folder is written under a name that starts with a dot, flushed to the disk, and then renamed.
 """
 
 import hashlib
@@ -29,20 +29,20 @@ FORMAT_VERSION = 1
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 LAST, BEST = "last", "best"
 KEPT = 2
-"""The newest checkpoints that are kept, besides the best."""
+"""Number of newest checkpoints that are kept besides the best."""
 _NAME = re.compile(r"step-(\d{8,})")
-_ASKED = re.compile(r"step-(\d+)")
-_AGAIN = "Choose another checkpoint, or train again."
+_WANTED = re.compile(r"step-(\d+)")
+_TODO = "Choose another checkpoint, or train again."
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A checkpoint whose files are as they were written.
+    """A checkpoint with verified files.
 
     Attributes:
         path: its folder.
         step: optimiser steps done.
-        state: the content of state.json.
+        state: content of state.json.
     """
 
     path: Path
@@ -55,24 +55,22 @@ class Checkpoint:
         return self.path.name
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's tensors, on the CPU."""
+        """The tensors of the model, on the CPU."""
         return self._tensors(MODEL)
 
     def optimizer(self) -> dict[str, Tensor]:
-        """The optimisers' tensors, on the CPU."""
+        """The tensors of the optimisers, on the CPU."""
         return self._tensors(OPTIMIZER)
 
     def _tensors(self, file: str) -> dict[str, Tensor]:
         try:
             return load_file(self.path / file)
         except (OSError, SafetensorError) as error:
-            raise CorruptCheckpointError(
-                f"{self.path / file} cannot be read: {error}", todo=_AGAIN
-            ) from None
+            raise _corrupt(f"{self.path / file} cannot be read: {error}") from None
 
 
 def step_name(step: int) -> str:
-    """The name of a step's checkpoint."""
+    """Name of the checkpoint of a step."""
     return f"step-{step:08d}"
 
 
@@ -88,19 +86,19 @@ class CheckpointFolder:
         optimizer: Mapping[str, Tensor],
         state: Mapping[str, Any],
     ) -> Checkpoint:
-        """Write the checkpoint of `state["step"]`, let `last` and `best` point where they have to, drop old ones.
+        """Write the checkpoint of `state["step"]`, update `last` and `best`, and remove old checkpoints.
 
-        `best` points at the checkpoint of `state["progress"]["best_step"]`, if there is one.
+        `best` points to the checkpoint of `state["progress"]["best_step"]`, if it exists.
 
         Raises:
-            RunError: the folder cannot be written; what stood there before still stands.
+            RunError: the folder cannot be written; its previous content is unchanged.
         """
         step, best = int(state["step"]), state["progress"]["best_step"]
         final = self.path / step_name(step)
         draft = self.path / f".writing-{final.name}-{os.getpid()}"
         with writing(final):
             try:
-                self._write(draft, weights, optimizer, state)
+                _write(draft, {MODEL: weights, OPTIMIZER: optimizer}, state)
                 if final.exists():
                     remove_folder(final)
                 draft.replace(final)
@@ -111,11 +109,13 @@ class CheckpointFolder:
                 shutil.rmtree(draft, ignore_errors=True)
         point(self.path / LAST, final.name)
         self.point_best(best)
-        self._drop_old(best)
+        for old in self.steps()[:-KEPT]:
+            if old != best:
+                remove_folder(self.path / step_name(old))
         return Checkpoint(final, step, dict(state))
 
     def point_best(self, step: int | None) -> None:
-        """Let `best` name a step's checkpoint; where that has gone, there is no `best`."""
+        """Point `best` to the checkpoint of a step, or remove the link if that does not exist."""
         link = self.path / BEST
         if step is not None and (self.path / step_name(step)).is_dir():
             point(link, step_name(step))
@@ -123,17 +123,16 @@ class CheckpointFolder:
             link.unlink(missing_ok=True)
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint that is whole; newer ones that are not are named to `warn`."""
+        """The newest checkpoint that is complete; `warn` is called for newer ones that are damaged."""
         for step in reversed(self.steps()):
-            path = self.path / step_name(step)
             try:
-                return read_checkpoint(path)
+                return read_checkpoint(self.path / step_name(step))
             except CorruptCheckpointError as error:
-                warn(f"{error.message.partition('. ' + _AGAIN)[0]}; the one before it is used")
+                warn(f"{error.message.partition('. ' + _TODO)[0]}; the previous one is used")
         return None
 
     def rewind(self, checkpoint: Checkpoint | None) -> None:
-        """Make a checkpoint the last one: newer ones and the leftovers of dead processes are removed."""
+        """Make a checkpoint the last one: remove newer ones and the leftovers of dead processes."""
         with writing(self.path):
             for leftover in self.path.glob(".*"):
                 if leftover.is_dir() and not leftover.is_symlink():
@@ -148,26 +147,25 @@ class CheckpointFolder:
             self.point_best(checkpoint.state["progress"]["best_step"])
 
     def steps(self) -> list[int]:
-        """The steps of the checkpoints, whole or not, ascending."""
+        """Steps of all checkpoints, damaged ones included, ascending."""
         if not self.path.is_dir():
             return []
-        found = (_NAME.fullmatch(p.name) for p in self.path.iterdir() if not p.is_symlink())
-        return sorted(int(match[1]) for match in found if match)
+        matches = (_NAME.fullmatch(p.name) for p in self.path.iterdir() if not p.is_symlink())
+        return sorted(int(match[1]) for match in matches if match)
 
     def find(self, wanted: str) -> Path:
-        """The folder that `best`, `last` or `step-N` means.
+        """The folder of `best`, `last` or `step-N`.
 
         Raises:
-            CallError: there is no such checkpoint.
+            CallError: the checkpoint does not exist.
         """
-        asked = _ASKED.fullmatch(wanted)
-        path = self.path / (step_name(int(asked[1])) if asked else wanted)
+        match = _WANTED.fullmatch(wanted)
+        path = self.path / (step_name(int(match[1])) if match else wanted)
         known = [step_name(step) for step in self.steps()]
         known += [link for link in (LAST, BEST) if (self.path / link).exists()]
         if not known:
             raise CallError(
-                f"{self.path.parent} holds no checkpoint yet",
-                todo="Train first, or a little longer.",
+                f"{self.path.parent} contains no checkpoint yet", todo="Train first, or longer."
             )
         if path.name not in known:
             raise CallError(
@@ -176,48 +174,22 @@ class CheckpointFolder:
             )
         return path.resolve()
 
-    def _write(
-        self,
-        draft: Path,
-        weights: Mapping[str, Tensor],
-        optimizer: Mapping[str, Tensor],
-        state: Mapping[str, Any],
-    ) -> None:
-        draft.mkdir(parents=True)
-        hashes = {}
-        for file, tensors in ((MODEL, weights), (OPTIMIZER, optimizer)):
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, draft / file)
-            sync(draft / file)
-            hashes[file] = sha256(draft / file)
-        body = {"format_version": FORMAT_VERSION, **state, "sha256": hashes}
-        text = json.dumps({**body, "state_sha256": _body_sha256(body)}, indent=1)
-        (draft / STATE).write_text(text, encoding="utf-8")
-        sync(draft / STATE)
-        sync(draft)
-
-    def _drop_old(self, best: int | None) -> None:
-        for step in self.steps()[:-KEPT]:
-            if step != best:
-                remove_folder(self.path / step_name(step))
-
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Check every file of a checkpoint.
+    """Open a checkpoint and verify all of its files.
 
     Raises:
-        CorruptCheckpointError: a file is absent or not as it was written, or the format is unknown.
+        CorruptCheckpointError: a file is absent or damaged, or the format is unknown.
     """
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         claimed = state.pop("state_sha256")
     except FileNotFoundError:
-        raise CorruptCheckpointError(
-            f"{path} is not whole: {STATE} is absent", todo=_AGAIN
-        ) from None
+        raise _corrupt(f"{path} is incomplete: {STATE} is absent") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise CorruptCheckpointError(f"{path / STATE} is damaged", todo=_AGAIN) from None
+        raise _corrupt(f"{path / STATE} is damaged") from None
     if claimed != _body_sha256(state):
-        raise CorruptCheckpointError(f"{path / STATE} is damaged", todo=_AGAIN)
+        raise _corrupt(f"{path / STATE} is damaged")
     if state["format_version"] != FORMAT_VERSION:
         raise CorruptCheckpointError(
             f"{path}: unknown format version",
@@ -227,16 +199,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     for file, expected in state["sha256"].items():
         if not (path / file).is_file():
-            raise CorruptCheckpointError(f"{path} is not whole: {file} is absent", todo=_AGAIN)
+            raise _corrupt(f"{path} is incomplete: {file} is absent")
         if (got := sha256(path / file)) != expected:
-            raise CorruptCheckpointError(
-                f"{path / file} is damaged", got=f"SHA-256 {got}", expected=expected, todo=_AGAIN
-            )
+            raise _corrupt(f"{path / file} is damaged", got=f"SHA-256 {got}", expected=expected)
     return Checkpoint(path, int(state["step"]), state)
 
 
+def _write(
+    draft: Path, files: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> None:
+    draft.mkdir(parents=True)
+    hashes = {}
+    for file, tensors in files.items():
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, draft / file)
+        sync(draft / file)
+        hashes[file] = sha256(draft / file)
+    body = {"format_version": FORMAT_VERSION, **state, "sha256": hashes}
+    text = json.dumps({**body, "state_sha256": _body_sha256(body)}, indent=1)
+    (draft / STATE).write_text(text, encoding="utf-8")
+    sync(draft / STATE)
+    sync(draft)
+
+
+def _corrupt(what: str, **values: str) -> CorruptCheckpointError:
+    return CorruptCheckpointError(what, todo=_TODO, **values)
+
+
 def _system_error(error: SafetensorError) -> OSError:
-    """The error of the operating system that safetensors hides in a text."""
+    """The operating system error in the text of a safetensors error."""
     number = re.search(r"\(os error (\d+)\)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 

@@ -1,4 +1,4 @@
-"""From a run's folder to a model that evaluates and recommends."""
+"""Loads the model of a run from its folder."""
 
 import warnings
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class LoadedRun:
     """A trained model.
 
     Attributes:
-        model: with the checkpoint's weights, in evaluation mode, on its device.
-        config: of the run.
-        step: optimiser steps that it was trained for.
+        model: with the weights of the checkpoint, in evaluation mode, on its device.
+        config: configuration of the run.
+        step: optimiser steps of the checkpoint.
         name: of the checkpoint, such as step-00000120.
     """
 
@@ -42,24 +42,24 @@ def load_run(
     data: Generation,
     device: str | torch.device | None = None,
 ) -> LoadedRun:
-    """Load a run's model from one of its checkpoints.
+    """Load the model of a run from one of its checkpoints.
 
     Args:
-        run: the run's folder.
+        run: folder of the run.
         checkpoint: best, last, or step-N.
         data: the generation that it was trained on.
-        device: where the model goes; left out: where `train.device` says.
+        device: of the model; None uses `train.device`.
 
     Raises:
-        CallError: there is no run or checkpoint.
+        CallError: the run or the checkpoint does not exist.
         GenerationError: the run was trained on another generation.
-        CorruptCheckpointError: the checkpoint is damaged. A damaged `last` is named in a warning, and the one before it
-            is used.
+        CorruptCheckpointError: the checkpoint is damaged. A damaged `last` only causes a warning, and the previous
+            checkpoint is used.
     """
     folder = RunFolder(run)
     config = folder.config()
     folder.check_generation(data)
-    found = _find(folder.checkpoints, checkpoint)
+    chosen = _find(folder.checkpoints, checkpoint)
     table = open_token_table(
         data,
         features=config.model.features,
@@ -67,9 +67,9 @@ def load_run(
         refit=config.train.refit_epochs > 0,
     )
     model = build_model(config, table, data)
-    load_weights(model, found.weights(), found.name)
-    place = torch.device(device) if device is not None else find_device(config.train.device)
-    return LoadedRun(move_to_device(model, place).eval(), config, found.step, found.name)
+    load_weights(model, chosen.weights(), chosen.name)
+    target = torch.device(device) if device is not None else find_device(config.train.device)
+    return LoadedRun(move_to_device(model, target).eval(), config, chosen.step, chosen.name)
 
 
 def _find(checkpoints: CheckpointFolder, wanted: str) -> Checkpoint:
@@ -77,9 +77,8 @@ def _find(checkpoints: CheckpointFolder, wanted: str) -> Checkpoint:
     try:
         return read_checkpoint(path)
     except CorruptCheckpointError:
-        found = (
-            checkpoints.newest(lambda m: warnings.warn(m, stacklevel=4)) if wanted == LAST else None
-        )
-        if found is None:
-            raise
-        return found
+        if wanted == LAST:
+            previous = checkpoints.newest(lambda message: warnings.warn(message, stacklevel=4))
+            if previous is not None:
+                return previous
+        raise

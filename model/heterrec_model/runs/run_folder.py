@@ -1,4 +1,4 @@
-"""A run's folder: its configuration, the generation it belongs to, its logs and checkpoints.
+"""The folder of a run: its configuration, the id of its generation, its logs and checkpoints.
 
 config.yaml  generation.json  metrics.jsonl  tensorboard/  checkpoints/
 """
@@ -35,83 +35,69 @@ MAY_CHANGE = frozenset(
         "train.validate_every",
     }
 )
-"""Settings that a resumed run may have otherwise. Another device or number of threads rounds sums otherwise, so such a
-run goes on, but no longer bit for bit."""
+"""Settings that may differ in a resumed run. With another device or number of threads sums are rounded differently, so the
+run continues but is not bit-identical."""
 ENDS = frozenset({"train.epochs", "train.max_steps"})
-"""They may change too under a constant schedule; under another one they would change the rates of steps already done."""
+"""Settings that may differ with a constant schedule only: another schedule would change the rates of steps already done."""
 
 
 class RunFolder:
-    """The names in a run's folder.
+    """The folder of a run.
 
     Attributes:
         path: the folder.
+        metrics: path of metrics.jsonl.
+        tensorboard: folder of TensorBoard's event files.
+        cache: folder of the token table that several processes share.
+        checkpoints: folder of the checkpoints.
 
     Raises:
-        CallError: it is a URI.
+        CallError: the path is a URI.
     """
 
     def __init__(self, path: str | Path) -> None:
         if "://" in str(path):
             raise CallError(
-                f"a run's folder is local, {path} is not", todo="Copy it when it is done."
+                f"the folder of a run must be local, got {path}",
+                todo="Copy the folder when the run is done.",
             )
         self.path = Path(path)
-
-    @property
-    def metrics(self) -> Path:
-        """metrics.jsonl."""
-        return self.path / METRICS
-
-    @property
-    def tensorboard(self) -> Path:
-        """The folder of TensorBoard's event files."""
-        return self.path / TENSORBOARD
-
-    @property
-    def cache(self) -> Path:
-        """Where several processes share the items' token table."""
-        return self.path / CACHE
-
-    @property
-    def checkpoints(self) -> CheckpointFolder:
-        """The run's checkpoints."""
-        return CheckpointFolder(self.path / CHECKPOINTS)
+        self.metrics, self.tensorboard = self.path / METRICS, self.path / TENSORBOARD
+        self.cache = self.path / CACHE
+        self.checkpoints = CheckpointFolder(self.path / CHECKPOINTS)
 
     def config(self) -> Config:
-        """The configuration that the run was started with.
+        """The configuration of the run.
 
         Raises:
-            CallError: there is no run in the folder, or its config.yaml is damaged.
+            CallError: the folder contains no run, or its config.yaml is damaged.
         """
         file = self.path / CONFIG
         if not file.is_file():
             raise CallError(
-                f"{self.path} holds no run: there is no {CONFIG} in it",
-                todo="Give the folder that `heterrec-model train --run` wrote.",
+                f"{self.path} contains no run: it has no {CONFIG}",
+                todo="Use a folder that `heterrec-model train --run` wrote.",
             )
         try:
             settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CallError(f"{file} is no YAML: {error}") from None
+            raise CallError(f"{file} is not valid YAML: {error}") from None
         return parse_config(settings or {}, where=str(file))
 
     def check_generation(self, generation: Generation) -> None:
-        """Refuse a generation that the run was not trained on.
-
-        What counts is the content: an equal generation that was built again is accepted.
+        """Check that the run was trained on a generation with the same content, which may have been built again.
 
         Raises:
-            CallError: the run does not say what it was trained on.
-            GenerationError: it was trained on another generation.
+            CallError: generation.json is absent or damaged.
+            GenerationError: the run was trained on another generation.
         """
         file = self.path / GENERATION
         try:
-            told = json.loads(file.read_text(encoding="utf-8"))
-            name, content = str(told["id"]), str(told["content_sha256"])
+            body = json.loads(file.read_text(encoding="utf-8"))
+            name, content = str(body["id"]), str(body["content_sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             raise CallError(
-                f"{file} does not say which generation the run was trained on"
+                f"{file} does not state which generation the run was trained on"
             ) from None
         manifest = generation.manifest
         if content != manifest.content_sha256:
@@ -119,47 +105,47 @@ class RunFolder:
                 f"{self.path} was trained on another generation",
                 got=f"{manifest.generation} (content {manifest.content_sha256[:12]})",
                 expected=f"{name} (content {content[:12]})",
-                todo="Give that generation's own folder as --data, or train anew in another --run.",
+                todo="Use the folder of that generation as --data, or train a new run in another --run.",
             )
 
-    def held(self) -> list[str]:
-        """What of a run stands in the folder."""
+    def contents(self) -> list[str]:
+        """Names of the files and folders of a run that exist."""
         known = (CONFIG, GENERATION, METRICS, TENSORBOARD, CHECKPOINTS)
         return [name for name in known if (self.path / name).exists()]
 
     def start(self, config: Config, generation: Generation, *, resume: bool) -> None:
-        """Make the folder, or take up the run in it.
+        """Create the folder, or check that its run can be resumed.
 
         Raises:
-            CallError: it holds a run and `resume` is false, or a setting differs that must not.
-            GenerationError: its run belongs to another generation.
-            RunError: it cannot be written.
+            CallError: the folder contains a run and `resume` is false, or a setting differs that must not.
+            GenerationError: its run was trained on another generation.
+            RunError: the folder cannot be written.
         """
-        held = self.held()
-        if held and not resume:
+        contents = self.contents()
+        if contents and not resume:
             raise CallError(
-                f"{self.path} already holds a run ({', '.join(held)})",
-                todo="Go on with it by --resume, or choose another --run.",
+                f"{self.path} already contains a run ({', '.join(contents)})",
+                todo="Continue it with --resume, or choose another --run.",
             )
         with writing(self.path):
             (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        if (self.path / GENERATION).exists():
+        if GENERATION in contents:
             self.check_generation(generation)
         else:
             manifest = generation.manifest
-            told = {"id": manifest.generation, "content_sha256": manifest.content_sha256}
-            write_text(self.path / GENERATION, json.dumps(told) + "\n")
-        if (self.path / CONFIG).exists():
+            body = {"id": manifest.generation, "content_sha256": manifest.content_sha256}
+            write_text(self.path / GENERATION, json.dumps(body) + "\n")
+        if CONFIG in contents:
             check_changes(self.config(), config, where=str(self.path))
         write_text(self.path / CONFIG, config.to_yaml())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training in the folder; the lock dies with the process.
+        """Keep other processes from training in the folder; the lock ends with the process.
 
         Raises:
-            CallError: another process trains in it.
-            RunError: it cannot be written.
+            CallError: another process is training in it.
+            RunError: the folder cannot be written.
         """
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -178,7 +164,7 @@ class RunFolder:
 
 
 def check_changes(before: Config, now: Config, where: str) -> None:
-    """Refuse settings that a resumed run must not change.
+    """Check that a resumed run changes no setting that it must not.
 
     Raises:
         CallError: some differ; all are named.
@@ -189,7 +175,7 @@ def check_changes(before: Config, now: Config, where: str) -> None:
     if not names:
         return
     shown = [f"{name}: got {new.get(name)!r}, expected {old.get(name)!r}" for name in names]
-    todo = "Resume with the run's own settings, or start another run in another --run."
+    todo = "Resume with the settings of the run, or start a new run in another --run."
     if ENDS & set(names):
         todo += f" The end of a run is part of its {before.train.schedule} schedule."
     raise CallError("\n  ".join([f"{where} was started with other settings", *shown]), todo=todo)

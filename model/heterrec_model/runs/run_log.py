@@ -1,9 +1,10 @@
-"""metrics.jsonl and TensorBoard: one line, and one set of points, every `train.log_every` steps and validation."""
+"""metrics.jsonl and TensorBoard: one line and its points per `train.log_every` steps and per validation."""
 
 import errno
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,19 @@ from heterrec_model.runs.run_folder import RunFolder
 
 
 class RunLog:
-    """Writes a run's logs; a resumed run's go on as if it had never stopped."""
+    """Writes the logs of a run; a resumed run continues them without a gap.
+
+    Args:
+        folder: of the run.
+        length: bytes of metrics.jsonl that belong to the steps done; the rest is removed.
+        step: steps done.
+        tensorboard: whether event files are written too.
+
+    Raises:
+        RunError: the logs cannot be written.
+    """
 
     def __init__(self, folder: RunFolder, *, length: int, step: int, tensorboard: bool) -> None:
-        """Open the logs.
-
-        Args:
-            folder: of the run.
-            length: bytes of metrics.jsonl that belong to the steps done; what stands behind them is cut off.
-            step: steps done.
-            tensorboard: write event files too.
-
-        Raises:
-            RunError: they cannot be written.
-        """
         self._path = folder.metrics
         with writing(self._path):
             _cut(self._path, length)
@@ -35,18 +35,18 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter
 
             with writing(folder.tensorboard):
-                # TensorBoard forgets what an earlier process wrote from this step on.
+                # TensorBoard discards the points of an earlier process from this step on.
                 self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
 
     @property
     def length(self) -> int:
-        """Bytes of metrics.jsonl, on the disk when this returns."""
+        """Bytes of metrics.jsonl, flushed to the disk."""
         with writing(self._path):
             os.fsync(self._file.fileno())
             return self._file.tell()
 
     def line(self, kind: str, body: dict[str, Any]) -> None:
-        """Write one line; `body` has `step`. Its numbers, also those in an inner mapping, become points.
+        """Write one line; `body` contains `step`. All numbers, also those of inner mappings, become points.
 
         Raises:
             RunError: the disk is full.
@@ -55,8 +55,7 @@ class RunLog:
         with writing(self._path):
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if self._board is not None:
-            with writing(self._path):
+            if self._board is not None:
                 for name, value in _points(body):
                     self._board.add_scalar(f"{kind}/{name}", value, body["step"])
                 self._board.flush()
@@ -70,7 +69,7 @@ class RunLog:
 
 
 def _cut(path: Path, length: int) -> None:
-    """Drop the lines behind a length, and a half-written one if the file is shorter."""
+    """Remove the lines beyond a length, and an incomplete line if the file is shorter."""
     path.touch()
     if path.stat().st_size == length:
         return
@@ -81,7 +80,7 @@ def _cut(path: Path, length: int) -> None:
 
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
+    """Replace values that JSON does not have, NaN and infinity, by None."""
     return {
         name: _plain(value)
         if isinstance(value, dict)
@@ -90,11 +89,9 @@ def _plain(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _points(body: dict[str, Any]) -> list[tuple[str, float]]:
-    points: list[tuple[str, float]] = []
+def _points(body: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in body.items():
         if isinstance(value, dict):
-            points += [(f"{name}/{inner}", number) for inner, number in _points(value)]
+            yield from ((f"{name}/{inner}", number) for inner, number in _points(value))
         elif name != "step" and isinstance(value, (int, float)):
-            points.append((name, float(value)))
-    return points
+            yield name, float(value)

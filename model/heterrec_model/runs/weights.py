@@ -1,4 +1,4 @@
-"""A model's tensors by name, each once, into a checkpoint and back."""
+"""The tensors of a model by name, for checkpoints."""
 
 from collections.abc import Mapping
 
@@ -8,15 +8,16 @@ from torch import Tensor, nn
 from heterrec_schemas.errors import CallError
 
 _SHOWN = 3
+"""Maximum number of tensors in a message."""
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name; a tensor with several names comes under its first."""
+    """Parameters and persistent buffers by name; a shared tensor is listed under its first name."""
     named: dict[str, Tensor] = dict(model.named_parameters())
-    kept = model.state_dict(keep_vars=True)
+    persistent = model.state_dict(keep_vars=True)
     seen = {id(tensor) for tensor in named.values()}
     for name, buffer in model.named_buffers():
-        if name in kept and id(buffer) not in seen:
+        if name in persistent and id(buffer) not in seen:
             named[name] = buffer
     return named
 
@@ -26,11 +27,11 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
 
     Args:
         model: of the same configuration and generation.
-        weights: what `weights_of` gave.
+        weights: from `weights_of`.
         where: their source, for messages.
 
     Raises:
-        CallError: the model has other tensors, or tensors of other shapes.
+        CallError: names or shapes differ from those of the model.
     """
     named = weights_of(model)
     wrong = [f"{name} is absent" for name in named if name not in weights]
@@ -44,7 +45,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise CallError(
             f"the weights of {where} do not fit the model: {'; '.join(wrong[:_SHOWN])}{more}",
-            todo="They are of another release of heterrec, or its config.yaml was changed.",
+            todo="They are from another release of heterrec, or config.yaml was changed.",
         )
     with torch.no_grad():
         for name, tensor in named.items():

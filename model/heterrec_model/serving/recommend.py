@@ -1,4 +1,4 @@
-"""What a run recommends to a user, or after some items, in words that a person can judge."""
+"""Recommendations of a run for a user or a list of items, with features in words."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +13,7 @@ from heterrec_model.evaluation.evaluate import load_generation
 from heterrec_model.evaluation.history_length import seen_pairs, truncated, with_whole_histories
 from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, top_items
 from heterrec_model.evaluation.scorers import VectorScorer
+from heterrec_model.runs.load_run import load_run
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
 from heterrec_schemas.generation import Generation, item_in_words, user_in_words
@@ -22,24 +23,24 @@ from heterrec_schemas.manifest import SPLITS
 from heterrec_schemas.tokens import FIRST_FREE
 
 NESTED = " > "
-"""Stands between the nodes of a path."""
+"""Separator of the nodes of a path."""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A history, and the items that a model puts first after it.
+    """A history and the recommended items.
 
     Attributes:
-        user: the user's id; None for a history of items that were given.
-        user_features: the user's features in words.
-        history: oldest first, each with item_id, item_index, features in words, and for a user time and behaviour
-            (where the generation has any); all that the generation's row holds.
-        history_used: how many of its last items the model saw.
+        user: id of the user; None for a list of items.
+        user_features: features of the user in words.
+        history: all items of the generation's row, oldest first, each with item_id, item_index, features in words, and for
+            a user time and behaviour (if the generation has behaviours).
+        history_used: number of its last items that the model read.
         items: best first, each with item_id, item_index, score, features in words.
         seen_filtered: whether items of the history were left out.
-        model: its name.
-        checkpoint: of the run.
-        generation: the id of the generation.
+        model: name of the model.
+        checkpoint: name of the checkpoint.
+        generation: id of the generation.
     """
 
     user: int | str | None
@@ -53,7 +54,7 @@ class Recommendation:
     generation: str
 
     def to_json(self) -> dict[str, Any]:
-        """The same as a plain dict."""
+        """The output of `recommend --json`."""
         return asdict(self)
 
 
@@ -68,22 +69,22 @@ def recommend(
     checkpoint: str = "best",
     filter_seen: bool = False,
 ) -> Recommendation:
-    """Recommend items to a user of the generation, or to someone who had some items in this order.
+    """Recommend items to a user of the generation, or after a list of items.
 
     Args:
-        data: an output folder (its latest generation), a generation's own folder, or an open one.
-        run: the run's folder.
-        user: a user's id.
-        items: ids of items, oldest first; they have no times, so all gaps between them are 0.
-        k: how many items, fewer where the catalogue has fewer.
-        split: whose history of the user is taken: latest (all that is known), or that of another split.
-        checkpoint: best, last, or a checkpoint's name.
-        filter_seen: leave items of the history out.
+        data: an output folder (its latest generation), the folder of a generation, or an open generation.
+        run: folder of the run.
+        user: id of a user.
+        items: ids of items, oldest first; without times, so all gaps are 0.
+        k: number of items, at most the size of the catalogue.
+        split: source of the user's history: latest (complete), or another split.
+        checkpoint: best, last, or the name of a checkpoint.
+        filter_seen: leave out items of the history.
 
     Raises:
-        CallError: neither or both of user and items are given; there is no such user or item (near ones are named),
-            split, run or checkpoint; k is below 1.
-        GenerationError: there is no generation, it is damaged, or it is not the run's.
+        CallError: neither or both of user and items are given; the user, an item, the split, run or checkpoint does not
+            exist; k is below 1.
+        GenerationError: the generation does not exist, is damaged, or is not that of the run.
         RunError: a score is not finite.
     """
     if (user is None) == (items is None):
@@ -93,25 +94,23 @@ def recommend(
         raise CallError("items", got="none", expected="at least one")
     if k < 1:
         raise CallError("k", got=k, expected="at least 1")
-    from heterrec_model.runs.load_run import load_run
-
     generation = load_generation(data)
-    known = None if items is None else [_item_index(generation, item) for item in items]
+    indices = None if items is None else [_item_index(generation, item) for item in items]
     loaded = load_run(run, checkpoint=checkpoint, data=generation)
-    wide = with_whole_histories(loaded.config, generation)
-    if known is not None:
-        batch = items_batch(known, generation, wide)
+    whole = with_whole_histories(loaded.config, generation)
+    if indices is not None:
+        batch = items_batch(indices, generation, whole)
     else:
-        batch = _batch_of_user(generation, user, split, wide)
-    seen_batch = truncated(batch, loaded.config.model.max_length)
+        batch = _batch_of_user(generation, user, split, whole)
+    model_input = truncated(batch, loaded.config.model.max_length)
     hidden = batch if filter_seen else None
-    best = _best(VectorScorer(loaded.model), seen_batch, hidden, loaded.config, k)
+    best = _best(VectorScorer(loaded.model), model_input, hidden, loaded.config, k)
     words = items_in_words(generation, {*batch.item_BT[0].tolist(), *best})
     return Recommendation(
         user=None if user is None else batch.user_ids[0],
         user_features={} if user is None else _user_features(generation, batch),
         history=_history(generation, batch, words, timed=user is not None),
-        history_used=int(seen_batch.length_B[0]),
+        history_used=int(model_input.length_B[0]),
         items=[{**words[index], "score": score} for index, score in best.items()],
         seen_filtered=filter_seen,
         model=loaded.config.model.name,
@@ -123,10 +122,10 @@ def recommend(
 def items_in_words(
     generation: Generation, item_index: Collection[int]
 ) -> dict[int, dict[str, Any]]:
-    """Items by their item_index: item_id, item_index and features in words (vectors have none).
+    """Items by item_index: item_id, item_index and features in words, except embeddings.
 
-    Of a path and its prefixes only the path is named. An item without a row has no id and no features; `words` says
-    what it is.
+    Of a path and its prefixes only the path is shown. An item without a row has no id and no features, but a description
+    in `words`.
     """
     features = [f for f in generation.spec.items.features if not isinstance(f, EmbeddingFeature)]
     names = [f.name for f in features]
@@ -151,7 +150,7 @@ def items_in_words(
 
 
 def _in_words(generation: Generation, feature: Feature, cells: Sequence[Any]) -> list[str]:
-    """The words of a feature's cells."""
+    """The cells of a feature in words."""
     decoded = decode_cells(generation, feature.name, cells)
     if not isinstance(feature, CategoricalFeature) or feature.nested != "prefixes":
         return [cell["words"] for cell in decoded]
@@ -164,7 +163,7 @@ def _in_words(generation: Generation, feature: Feature, cells: Sequence[Any]) ->
 
 
 def _item_index(generation: Generation, item: str | int) -> int:
-    """The item_index of an id; near ids are named for an unknown one."""
+    """The item_index of an id; the error for an unknown id suggests similar ones."""
     index = item_in_words(generation, str(item))["item_index"]
     assert isinstance(index, int)
     return index
@@ -173,14 +172,14 @@ def _item_index(generation: Generation, item: str | int) -> int:
 def _batch_of_user(
     generation: Generation, user: str | int | None, split: str, config: Config
 ) -> Batch:
-    assert user is not None, "a user or items"
+    assert user is not None, "either a user or items"
     batch = user_batch(generation, user, split, config)
     if batch is None:
-        # Says which ids are near, where the generation has no such user at all.
-        found = user_in_words(generation, str(user))["splits"]
+        # Raises an error that suggests similar ids if the user is in no split.
+        splits = user_in_words(generation, str(user))["splits"]
         raise CallError(
             f"user {user!r} has no row in the split {split!r}",
-            expected=f"one of {', '.join(s for s in SPLITS if s in found)}",
+            expected=f"one of {', '.join(s for s in SPLITS if s in splits)}",
         )
     return batch
 
@@ -188,24 +187,24 @@ def _batch_of_user(
 def _best(
     scorer: VectorScorer, batch: Batch, hidden: Batch | None, config: Config, k: int
 ) -> dict[int, float]:
-    """The item_index and the scores of the k best items that are not in the hidden history, best first."""
+    """Scores by item_index of the k best items that are not in the hidden history, best first."""
     catalogue_N = scorer.table.catalogue_N
     seen = None
     if hidden is not None:
         user_E, item_E = seen_pairs(hidden)
         seen = UserItemPairs(user_E, CataloguePositions(catalogue_N).of(item_E))
-        seen = seen.where(seen.place_P != NO_ROW)
+        seen = seen.where(seen.position_P != NO_ROW)
     block = UserBlock(scorer.encode(batch), batch.user_ids, seen)
-    place_BK, score_BK = top_items(scorer, block, k, chunk_items=config.evaluation.chunk_items)
-    left_K = score_BK[0].isfinite()
-    item_K = catalogue_N[place_BK[0][left_K]]
-    return dict(zip(item_K.tolist(), score_BK[0][left_K].tolist(), strict=True))
+    position_BK, score_BK = top_items(scorer, block, k, chunk_items=config.evaluation.chunk_items)
+    visible_K = score_BK[0].isfinite()
+    item_K = catalogue_N[position_BK[0][visible_K]]
+    return dict(zip(item_K.tolist(), score_BK[0][visible_K].tolist(), strict=True))
 
 
 def _history(
     generation: Generation, batch: Batch, words: dict[int, dict[str, Any]], *, timed: bool
 ) -> list[dict[str, Any]]:
-    """The items of a batch's only user, with times and behaviours where they are real."""
+    """The history of the batch's only user; `timed` adds times and behaviours."""
     events = [dict(words[index]) for index in batch.item_BT[0].tolist()]
     if not timed:
         return events
@@ -219,12 +218,12 @@ def _history(
 
 
 def _user_features(generation: Generation, batch: Batch) -> dict[str, str]:
-    """The features of a batch's only user, in words."""
-    found = {}
+    """Features of the batch's only user, in words."""
+    words = {}
     for feature in generation.spec.user_features:
         if feature.name in batch.user_features and not isinstance(feature, EmbeddingFeature):
             cell = batch.user_features[feature.name][0].tolist()
             tokens = [t for t in cell if t] if isinstance(cell, list) else cell
             decoded = decode_cells(generation, feature.name, [tokens], side="user")
-            found[feature.name] = decoded[0]["words"]
-    return found
+            words[feature.name] = decoded[0]["words"]
+    return words

@@ -1,4 +1,4 @@
-"""A recommendation as tables for a person."""
+"""A recommendation as tables on the console."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,44 +11,39 @@ from rich.text import Text
 from heterrec_model.serving.recommend import NESTED, Recommendation
 
 _GAP = 3
-"""Blanks between two columns."""
+"""Number of blanks between two columns."""
 _NARROWEST = 8
+"""Minimum width of a feature column, in characters."""
 
 
-def show_recommendation(console: Console, found: Recommendation, *, history: int = 10) -> None:
-    """Print who it is for, the end of the history, and the recommended items.
-
-    Args:
-        console: where to print.
-        found: what to print.
-        history: how many of the last interactions, at least 1.
-    """
-    if found.user is not None:
-        features = ", ".join(f"{name} {words}" for name, words in found.user_features.items())
-        line = f"User {found.user}" + (f": {features}" if features else "")
+def show_recommendation(console: Console, shown: Recommendation, *, history: int = 10) -> None:
+    """Print the user, the last `history` interactions (at least 1), and the recommended items."""
+    if shown.user is not None:
+        features = ", ".join(f"{name} {words}" for name, words in shown.user_features.items())
+        line = f"User {shown.user}" + (f": {features}" if features else "")
         console.print(Text(line), soft_wrap=True)
-    shown = found.history[-history:]
-    title = f"History: {len(found.history):,} items"
-    if len(shown) < len(found.history):
-        title += f", the last {len(shown)} shown"
-    if found.history_used < len(found.history):
-        title += f"; the model saw the last {found.history_used}"
-    first = [name for name in ("time", "behaviour") if name in shown[0]]
+    events = shown.history[-history:]
+    title = f"History: {len(shown.history):,} items"
+    if len(events) < len(shown.history):
+        title += f", the last {len(events)} shown"
+    if shown.history_used < len(shown.history):
+        title += f"; the model read the last {shown.history_used}"
+    first = [name for name in ("time", "behaviour") if name in events[0]]
     console.print(Text(title), soft_wrap=True)
-    console.print(_table(console.width, shown, [*first, "item"]))
-    title = f"Recommended by {found.model}, {found.checkpoint}"
-    if found.seen_filtered:
+    console.print(_table(console.width, events, [*first, "item"]))
+    title = f"Recommended by {shown.model}, {shown.checkpoint}"
+    if shown.seen_filtered:
         title += ", items of the history left out"
     ranked = [
         {**item, "rank": str(rank), "score": f"{item['score']:.4f}"}
-        for rank, item in enumerate(found.items, start=1)
+        for rank, item in enumerate(shown.items, start=1)
     ]
     console.print(Text(title), soft_wrap=True)
     console.print(_table(console.width, ranked, ["rank", "item", "score"]))
 
 
 def _table(width: int, items: Sequence[dict[str, Any]], first: Sequence[str]) -> Table:
-    """Items in rows: what `first` names in full, then as many features as there is room for, cut to it."""
+    """One item per row: the columns `first` in full, then as many features as fit, truncated to the width."""
     names = list(dict.fromkeys(name for item in items for name in item["features"]))
     heads = [[_head(item, column) for column in first] for item in items]
     full = [max(map(len, column)) for column in zip(first, *heads, strict=True)]
@@ -70,14 +65,14 @@ def _table(width: int, items: Sequence[dict[str, Any]], first: Sequence[str]) ->
 
 
 def _head(item: dict[str, Any], column: str) -> str:
-    """A cell before the features."""
+    """A cell of one of the first columns."""
     if column != "item":
         return str(item[column])
     return item["words"] if item["item_id"] is None else str(item["item_id"])
 
 
 def _share(room: int, wanted: Sequence[int]) -> list[int]:
-    """The widths of columns: the narrow ones get what they want, the others the rest in equal parts."""
+    """Widths of columns: narrow columns get the wanted width, the others share the rest equally."""
     widths = list(wanted)
     left = room
     for done, column in enumerate(sorted(range(len(wanted)), key=lambda c: wanted[c])):
@@ -88,7 +83,7 @@ def _share(room: int, wanted: Sequence[int]) -> list[int]:
 
 
 def _fit(text: str, width: int) -> str:
-    """A text cut to a width; of a path its end is kept."""
+    """A text truncated to a width; a path keeps its end."""
     if len(text) <= width:
         return text
     return "…" + text[1 - width :] if NESTED in text else text[: width - 1] + "…"

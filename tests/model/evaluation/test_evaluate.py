@@ -218,7 +218,7 @@ def test_vectors_that_are_not_finite_are_refused(one_target: Generation) -> None
     with torch.no_grad():
         for parameter in broken.parameters():
             parameter.fill_(math.nan)
-    with pytest.raises(RunError, match="the vectors of items are not finite"):
+    with pytest.raises(RunError, match="item vectors are not finite"):
         evaluate_model(broken, one_target, "test", config_of())
 
 

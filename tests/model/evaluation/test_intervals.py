@@ -132,7 +132,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(one, one, resamples=0)
     with pytest.raises(CallError, match="level"):
         compare(one, one, level=95)
-    with pytest.raises(CallError, match="at least one a side"):
+    with pytest.raises(CallError, match="at least one per model"):
         compare(one, [])
     few = evaluation(np.ones(1))
     with pytest.raises(CallError, match="no user with cold targets"):

@@ -93,7 +93,7 @@ def test_for_whole_ranks_the_bound_is_that_of_the_next_rank(
 
 def test_metrics_above_their_bound_are_refused() -> None:
     wrong = {"recall@1": 0.1, "ndcg@1": 0.1, "recall@10": 0.2, "ndcg@10": 0.19}
-    with pytest.raises(AssertionError, match=r"nDCG@10 - nDCG@1 .* above its bound"):
+    with pytest.raises(AssertionError, match=r"nDCG@10 - nDCG@1 .* exceeds its bound"):
         check_bound(target_ranks([[2], [3]]), wrong, [1, 10])
     # Several targets a user have no such bound.
     check_bound(target_ranks([[2, 3]]), wrong, [1, 10])

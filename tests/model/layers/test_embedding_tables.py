@@ -69,7 +69,7 @@ def test_the_id_is_the_first_token() -> None:
     assert "item_id.weight" not in weights_of(tables(item_id=False))
 
 
-def test_an_item_without_a_token_is_told() -> None:
+def test_an_item_without_a_token_is_refused() -> None:
     with pytest.raises(CallError, match="an item needs a token"):
         ItemTables(model_config(item_id=False), made_up_table(features=()), {})
 

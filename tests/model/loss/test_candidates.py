@@ -101,7 +101,7 @@ def test_the_catalogue_gives_every_item_once_without_correction() -> None:
     assert sorted(drawn(found)) == CATALOGUE.tolist()
 
 
-def test_nothing_to_draw_from_is_told() -> None:
+def test_nothing_to_draw_from_is_refused() -> None:
     config = made_up_config(negatives={"uniform_from": "trained"}).negatives
     with pytest.raises(CallError, match="no items to draw negatives from"):
         CandidateSampler(config, torch.zeros(9), CATALOGUE)

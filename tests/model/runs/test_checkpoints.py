@@ -89,7 +89,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "truncated weights": (_truncate, "model.safetensors is damaged: got SHA-256"),
     "a flipped bit": (_flip, "optimizer.safetensors is damaged: got SHA-256"),
     "no weights": (lambda p: (p / "model.safetensors").unlink(), "model.safetensors is absent"),
-    "no state": (lambda p: (p / "state.json").unlink(), "is not whole: state.json is absent"),
+    "no state": (lambda p: (p / "state.json").unlink(), "is incomplete: state.json is absent"),
     "half a state": (
         lambda p: (p / "state.json").write_text('{"step": 3'),
         "state.json is damaged",
@@ -115,7 +115,7 @@ def test_damage_is_named_and_the_one_before_is_used(folder: CheckpointFolder, da
     assert found.step == 10
     assert len(warnings) == 1
     assert "step-00000020" in warnings[0]
-    assert warnings[0].endswith("; the one before it is used")
+    assert warnings[0].endswith("; the previous one is used")
 
 
 def test_another_format_is_refused_by_its_number(folder: CheckpointFolder) -> None:
@@ -172,7 +172,7 @@ def test_finding_by_name(folder: CheckpointFolder, wanted: str) -> None:
 def test_what_is_not_there_is_refused_with_near_names(
     folder: CheckpointFolder, wanted: str
 ) -> None:
-    with pytest.raises(CallError, match="holds no checkpoint yet"):
+    with pytest.raises(CallError, match="contains no checkpoint yet"):
         folder.find(wanted)
     save(folder, 10)
     with pytest.raises(CallError, match="there is no checkpoint"):

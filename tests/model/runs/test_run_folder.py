@@ -22,9 +22,9 @@ def test_a_run_says_what_it_is(tmp_path: Path, shop_data: Path) -> None:
     config = Config.model_validate({"train": {"seed": 5}})
     folder = started(tmp_path / "deep/run", shop_data, config)
     assert folder.config() == config
-    told = json.loads((folder.path / "generation.json").read_text())
+    body = json.loads((folder.path / "generation.json").read_text())
     manifest = open_generation(shop_data).manifest
-    assert told == {"id": manifest.generation, "content_sha256": manifest.content_sha256}
+    assert body == {"id": manifest.generation, "content_sha256": manifest.content_sha256}
     folder.check_generation(open_generation(shop_data))
 
 
@@ -32,7 +32,9 @@ def test_a_folder_with_a_run_is_refused_naming_what_is_there(
     tmp_path: Path, shop_data: Path
 ) -> None:
     started(tmp_path, shop_data)
-    message = r"already holds a run \(config.yaml, generation.json, checkpoints\). Go on .*--resume"
+    message = (
+        r"already contains a run \(config.yaml, generation.json, checkpoints\). Go on .*--resume"
+    )
     with pytest.raises(CallError, match=message):
         started(tmp_path, shop_data)
     RunFolder(tmp_path).start(Config(), open_generation(shop_data), resume=True)
@@ -52,7 +54,7 @@ def test_resuming_where_nothing_is_starts(tmp_path: Path, shop_data: Path) -> No
 def test_a_run_whose_making_was_cut_short_is_taken_up(tmp_path: Path, shop_data: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     RunFolder(tmp_path).start(Config(), open_generation(shop_data), resume=True)
-    assert RunFolder(tmp_path).held() == ["config.yaml", "generation.json", "checkpoints"]
+    assert RunFolder(tmp_path).contents() == ["config.yaml", "generation.json", "checkpoints"]
 
 
 def test_another_generation_is_refused_by_name(
@@ -80,16 +82,16 @@ def test_an_equal_generation_that_was_built_again_is_accepted(
 def test_damaged_files_are_named(tmp_path: Path, shop_data: Path) -> None:
     folder = started(tmp_path, shop_data)
     (tmp_path / "generation.json").write_text("{}")
-    with pytest.raises(CallError, match=r"generation\.json does not say which generation"):
+    with pytest.raises(CallError, match=r"generation\.json does not state which generation"):
         folder.check_generation(open_generation(shop_data))
     (tmp_path / "config.yaml").write_text("train: {sed: 1}")
     with pytest.raises(CallError, match="Did you mean 'seed'"):
         folder.config()
     (tmp_path / "config.yaml").write_text("a: [")
-    with pytest.raises(CallError, match="no YAML"):
+    with pytest.raises(CallError, match="not valid YAML"):
         folder.config()
     (tmp_path / "config.yaml").unlink()
-    with pytest.raises(CallError, match=r"holds no run: there is no config\.yaml"):
+    with pytest.raises(CallError, match=r"contains no run: it has no config\.yaml"):
         folder.config()
 
 
@@ -104,7 +106,7 @@ def test_changed_settings_are_named_together() -> None:
     assert caught.value.message.splitlines()[1:4] == [
         "  data.workers: got 1, expected 0",
         "  model.width: got 32, expected 64",
-        "  train.seed: got 1, expected 0. Resume with the run's own settings, or start another run "
+        "  train.seed: got 1, expected 0. Resume with the settings of the run, or start a new run "
         "in another --run.",
     ]
 
@@ -143,11 +145,11 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_folder_elsewhere_is_refused() -> None:
-    with pytest.raises(CallError, match="a run's folder is local, gs://bucket/run is not"):
+    with pytest.raises(CallError, match="the folder of a run must be local, got gs://bucket/run"):
         RunFolder("gs://bucket/run")
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path, shop_data: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="a file stands where a folder has to be"):
+    with pytest.raises(RunError, match="a file exists where a folder is needed"):
         RunFolder(tmp_path / "file/run").lock().__enter__()

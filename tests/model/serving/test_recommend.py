@@ -53,16 +53,18 @@ def user(generation: Generation) -> str:
     return next(str(row["user_id"]) for row in rows if len(row["item_index"]) == 9)
 
 
-def test_a_users_history_is_told_as_inspect_tells_it(
+def test_a_users_history_is_described_as_inspect_does(
     generation: Generation, run: Path, user: str
 ) -> None:
     found = recommend(generation, run, user=user)
-    told = user_in_words(generation, user)
+    described = user_in_words(generation, user)
     assert found.user == user
-    assert found.user_features == {k: v["words"] for k, v in told["features"].items()}
+    assert found.user_features == {k: v["words"] for k, v in described["features"].items()}
     assert len(found.history) == 9
     assert found.history_used == SEEN
-    for event, other in zip(found.history, told["splits"]["latest"][0]["history"], strict=True):
+    for event, other in zip(
+        found.history, described["splits"]["latest"][0]["history"], strict=True
+    ):
         for key in ("time", "behaviour", "item_index", "item_id"):
             assert event[key] == other[key]
         if other["item_id"] is None:
@@ -83,10 +85,10 @@ def test_the_items_are_the_models_best(generation: Generation, run: Path, user: 
     assert [item["score"] for item in found.items] == pytest.approx(best.values.tolist(), abs=1e-5)
     assert found.items[0]["item_index"] == int(catalogue[best.indices[0]])
     for item in found.items:
-        told = item_in_words(generation, item["item_id"])
-        assert item["item_index"] == told["item_index"]
-        assert item["features"]["category"] == told["features"]["category"]["words"]
-        assert item["features"]["price"] == told["features"]["price"]["words"]
+        described = item_in_words(generation, item["item_id"])
+        assert item["item_index"] == described["item_index"]
+        assert item["features"]["category"] == described["features"]["category"]["words"]
+        assert item["features"]["price"] == described["features"]["price"]["words"]
     assert found.checkpoint == loaded.name
 
 
@@ -128,7 +130,7 @@ def test_another_splits_history(generation: Generation, run: Path, user: str) ->
     ][:-1]
 
 
-def test_of_a_path_and_its_prefixes_only_the_path_is_told(generation: Generation) -> None:
+def test_of_a_path_and_its_prefixes_only_the_path_is_shown(generation: Generation) -> None:
     items = generation.items(["item_index"])["item_index"].to_pylist()
     for index, item in items_in_words(generation, items).items():
         whole = item_in_words(generation, item["item_id"])
@@ -175,7 +177,7 @@ def test_a_person_can_read_it(generation: Generation, run: Path, user: str, widt
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
     assert f"User {user}" in text
-    assert "9 items, the last 4 shown; the model saw the last 3" in text
+    assert "9 items, the last 4 shown; the model read the last 3" in text
     assert "items of the history left out" in text
     if width == 200:
         for item in found.items:

@@ -38,7 +38,9 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_ids_mean_the_same_to_a_parent_and_its_child() -> None:
-    command = "from heterrec_model.training.dead_peers import process_namespace as scope; print(scope())"
+    command = (
+        "from heterrec_model.training.dead_peers import process_namespace as scope; print(scope())"
+    )
     child = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True)
     assert child.stdout.decode().strip() == str(dead_peers.process_namespace())
 

@@ -96,7 +96,7 @@ def test_a_mistake_ends_all_ranks_with_its_message(
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "error (rank 0): " in err
-    assert "already holds a run" in err
+    assert "already contains a run" in err
 
 
 @pytest.mark.slow

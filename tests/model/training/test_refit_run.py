@@ -36,7 +36,7 @@ def test_the_validation_split_is_no_measure_afterwards(
     tmp_path: Path, shop_data: Path, tiny: Any
 ) -> None:
     run = train(tiny(train=REFIT), data=shop_data, run=tmp_path / "run", quiet=True).run
-    with pytest.warns(UserWarning, match="was trained on the validation split"):
+    with pytest.warns(UserWarning, match="was also trained on the validation split"):
         evaluate_run(shop_data, run, "validation")
     assert evaluate_run(shop_data, run, "test").metrics["ndcg@50"] is not None
 

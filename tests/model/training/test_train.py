@@ -262,7 +262,7 @@ def test_only_broken_checkpoints_mean_step_0(
 
 
 def test_a_run_is_not_written_over(whole: TrainResult, shop_data: Path, tiny: Any) -> None:
-    with pytest.raises(CallError, match="already holds a run"):
+    with pytest.raises(CallError, match="already contains a run"):
         train(tiny(), data=shop_data, run=whole.run, quiet=True)
 
 
