@@ -1,4 +1,4 @@
-"""Makes the modules beside the tests importable (importlib mode), and provides a small shop and the settings of a tiny run."""
+"""Makes the modules beside the tests importable (importlib mode); fixtures: a small shop, settings of a tiny run."""
 
 import os
 import sys
@@ -9,8 +9,7 @@ from typing import Any
 # Set before PyTorch is imported, also for processes that tests start: several processes with several threads each would
 # spend most of their time waiting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import pytest
 

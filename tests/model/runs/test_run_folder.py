@@ -32,9 +32,7 @@ def test_a_folder_with_a_run_is_refused_naming_what_is_there(
     tmp_path: Path, shop_data: Path
 ) -> None:
     started(tmp_path, shop_data)
-    message = (
-        r"already contains a run \(config.yaml, generation.json, checkpoints\). Go on .*--resume"
-    )
+    message = r"already contains a run \(config.yaml, generation.json, checkpoints\). Continue it with --resume"
     with pytest.raises(CallError, match=message):
         started(tmp_path, shop_data)
     RunFolder(tmp_path).start(Config(), open_generation(shop_data), resume=True)
