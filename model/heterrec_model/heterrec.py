@@ -19,13 +19,7 @@ from heterrec_model.two_tower import TwoTowerModel, UserStates
 
 
 class HeterRec(TwoTowerModel):
-    """The whole model.
-
-    Args:
-        config: configuration of the run.
-        table: tokens of the items.
-        tables: embeddings of the features.
-    """
+    """The whole model."""
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
         super().__init__(config, table, tables)

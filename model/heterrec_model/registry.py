@@ -51,15 +51,10 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Tw
 
 
 def build_counting(name: str, generation: Generation, *, refit: bool = False) -> CountingBaseline:
-    """Count the interactions that a baseline without weights needs.
-
-    Args:
-        name: a key of `COUNTING`.
-        generation: whose interactions are counted.
-        refit: also count those of the validation split.
+    """Count the interactions that a baseline without weights needs, with `refit` also those of the validation split.
 
     Raises:
-        CallError: the name is unknown.
+        CallError: the name is not a key of `COUNTING`.
     """
     if name not in COUNTING:
         raise CallError(f"there is no counting baseline {name!r}", todo=suggest(name, COUNTING))

@@ -53,11 +53,6 @@ class TwoTowerModel(nn.Module):
 
     A subclass provides `tower`, which maps e_NKD to token vectors [N, K, D] or None and item vectors [N, D], and `encode`,
     whose output at a position depends on that position's item and earlier ones only.
-
-    Args:
-        config: configuration of the run.
-        table: tokens of the items.
-        tables: embeddings of the features.
     """
 
     tower: nn.Module
@@ -78,12 +73,7 @@ class TwoTowerModel(nn.Module):
         """The user tower: maps the item embeddings of histories to user states."""
 
     def forward(self, batch: Batch, seed: int) -> StepOutput:
-        """The training loss of a batch.
-
-        Args:
-            batch: histories; the items after each position are its targets.
-            seed: of the negatives; equal on all ranks.
-        """
+        """The training loss of a batch; `seed` draws its negatives and is equal on all ranks."""
         valid_BT = batch.valid_BT()
         item_N = batch.item_BT[valid_BT]
         user_N = valid_BT.nonzero()[:, 0]

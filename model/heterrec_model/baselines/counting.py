@@ -15,9 +15,7 @@ from heterrec_schemas.generation import Generation
 class CountingBaseline(ABC):
     """Scores the catalogue from interaction counts: needs no training run, and is a `Scorer` of the evaluation.
 
-    Args:
-        generation: whose training interactions are counted.
-        refit: also count the interactions of the validation split.
+    Counts the training interactions of a generation, with `refit` also those of the validation split.
     """
 
     def __init__(self, generation: Generation, *, refit: bool = False) -> None:

@@ -48,13 +48,8 @@ class NeighbourCounts:
 class Neighbours(CountingBaseline):
     """Scores an item by its co-occurrences with the user's last item; ties are broken by popularity.
 
-    An item is not its own neighbour. Items that never occur near the last item are ordered by popularity. Memory grows
-    with the number of distinct pairs.
-
-    Args:
-        generation: whose `train` sequences are read, one row group at a time.
-        window: maximum distance between two neighbours.
-        refit: also count the interactions of the validation split.
+    An item is not its own neighbour. Items that never occur near the last item are ordered by popularity. `window` is the
+    maximum distance between two neighbours. Memory grows with the number of distinct pairs.
     """
 
     def __init__(
@@ -94,13 +89,9 @@ class Neighbours(CountingBaseline):
 def count_neighbours(
     generation: Generation, ids: int, window: int, *, refit: bool = False
 ) -> NeighbourCounts:
-    """Count, for every two items, how often they occur within a window of each other.
+    """Count, for every two of the `ids` items, how often they occur within a window of each other.
 
-    Args:
-        generation: source of the sequences.
-        ids: I.
-        window: maximum distance between two neighbours.
-        refit: also read the validation rows, joined with their targets; pairs of the training row count once.
+    With `refit` the validation rows are read too, joined with their targets; pairs of the training row count once.
     """
     counts = _merge([])
     parts: list[pl.DataFrame] = []

@@ -21,10 +21,7 @@ from heterrec_model.two_tower import TwoTowerModel, UserStates
 class SASRec(TwoTowerModel):
     """`item_blocks` causal blocks over one vector per item, trained with the item-level loss.
 
-    Args:
-        config: configuration of the run; token_blocks, time_gap and token_weight are ignored.
-        table: tokens of the items.
-        tables: embeddings of the features.
+    `token_blocks`, `time_gap` and `token_weight` are ignored.
     """
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:

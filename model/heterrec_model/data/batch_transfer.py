@@ -4,6 +4,7 @@ PyTorch would send each tensor through shared memory with its own file descripto
 takes several times longer than a copy.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -16,25 +17,16 @@ from heterrec_model.data.batch import Batch
 
 def pack(batch: Batch) -> dict[str, Any]:
     """The fields of a batch, tensors as arrays."""
-    return {field.name: _packed(getattr(batch, field.name)) for field in fields(batch)}
+    return {f.name: _converted(getattr(batch, f.name), Tensor, Tensor.numpy) for f in fields(batch)}
 
 
 def unpack(packed: dict[str, Any]) -> Batch:
     """The batch from its packed fields."""
-    return Batch(**{name: _unpacked(value) for name, value in packed.items()})
+    return Batch(**_converted(packed, np.ndarray, torch.from_numpy))
 
 
-def _packed(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.numpy()
+def _converted(value: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
+    """Convert all values of a kind, also inside dicts."""
     if isinstance(value, dict):
-        return {name: _packed(x) for name, x in value.items()}
-    return value
-
-
-def _unpacked(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
-    if isinstance(value, dict):
-        return {name: _unpacked(x) for name, x in value.items()}
-    return value
+        return {name: _converted(x, kind, convert) for name, x in value.items()}
+    return convert(value) if isinstance(value, kind) else value

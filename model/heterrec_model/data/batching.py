@@ -31,12 +31,7 @@ class BatchLimits:
 
 
 def cut_batches(lengths_R: IntArray, limits: BatchLimits) -> list[IntArray]:
-    """Row numbers of each batch, shortest histories first; equal lengths keep the order of the rows.
-
-    Args:
-        lengths_R: number of items of each row, in the order that `by_length: false` keeps.
-        limits: of a batch.
-    """
+    """Row numbers of each batch, from the history lengths of the rows: shortest first; equal lengths keep their order."""
     rows_R = np.arange(len(lengths_R))
     if limits.by_length:
         rows_R = np.argsort(lengths_R, kind="stable")

@@ -8,11 +8,7 @@ NO_ROW = -1
 
 
 class CataloguePositions:
-    """Maps item_index to positions in the catalogue.
-
-    Args:
-        catalogue_N: item_index of every catalogue row, ascending.
-    """
+    """Maps item_index to positions in the catalogue, whose item_index are ascending."""
 
     def __init__(self, catalogue_N: Tensor) -> None:
         largest = int(catalogue_N[-1]) if len(catalogue_N) else 0

@@ -44,12 +44,7 @@ class FeatureInfo:
 def chosen_entries(
     generation: Generation, side: Literal["item", "user"], names: Sequence[str] | None
 ) -> tuple[FeatureEntry, ...]:
-    """Manifest entries of the chosen features of one side, in the order of the spec.
-
-    Args:
-        generation: source of the features.
-        side: `item` or `user`.
-        names: in any order; None chooses all.
+    """Manifest entries of the chosen features of one side, in the order of the spec; `names` None chooses all.
 
     Raises:
         CallError: a feature does not exist.
@@ -73,15 +68,10 @@ def shard_column(entry: FeatureEntry) -> str:
 def describe_features(
     generation: Generation, entries: Sequence[FeatureEntry], longest: Mapping[str, int]
 ) -> tuple[FeatureInfo, ...]:
-    """Sizes and columns of the chosen features.
+    """Sizes and columns of the chosen features of one side.
 
-    Args:
-        generation: source of the features.
-        entries: features of one side, from `chosen_entries`.
-        longest: length of the longest list of every multivalued feature.
-
-    Returns:
-        Item features in consecutive columns of the token table; user features, which are not in the table, start at 0.
+    Item features get consecutive columns of the token table; user features, which are not in the table, start at 0.
+    `longest` has the length of the longest list of every multivalued feature.
     """
     described: list[FeatureInfo] = []
     start = 0

@@ -10,14 +10,10 @@ _CHUNK = 65_536
 def first_equal_rows(
     tokens_IC: npt.NDArray[np.int32], *, ordered: bool = True
 ) -> npt.NDArray[np.int64]:
-    """Number of the first row that equals each row: [I].
+    """Number of the first row that equals each row: [I]; `ordered` states whether the order of the tokens matters.
 
     Rows are grouped by a 64-bit hash and then compared, so a collision costs another round but not correctness. Besides
     the result and the hashes, memory holds one chunk of rows.
-
-    Args:
-        tokens_IC: the rows, int32.
-        ordered: whether the order of the tokens in a row matters.
     """
     hashes_I = _hashes(tokens_IC, ordered)
     first_I = np.arange(len(tokens_IC))

@@ -24,16 +24,10 @@ _WITHOUT_GRADIENTS = 4
 def split_batches(
     generation: Generation, split: str, config: Config, *, max_users: int | None = None
 ) -> Iterator[Batch]:
-    """The rows of a split in batches, with targets if the split has them.
+    """The first `max_users` rows of a split, by default all, in batches, with targets if the split has them.
 
     Windows of `data.shuffle_rows` rows follow the order of the shards; within a window, batches group histories of
     similar length. Memory holds one window and one row group.
-
-    Args:
-        generation: source of the sequences.
-        split: validation, test, latest or train.
-        config: configuration of the run.
-        max_users: maximum number of rows; None reads all.
 
     Raises:
         CallError: the split does not exist.
@@ -61,13 +55,7 @@ def split_batches(
 def user_batch(
     generation: Generation, user_id: str | int, split: str, config: Config
 ) -> Batch | None:
-    """One user's row of a split as a batch; None if the user has none.
-
-    Args:
-        generation: source of the sequences.
-        user_id: as in the log, or as text.
-        split: train (the newest window), validation, test or latest.
-        config: configuration of the run.
+    """One user's row of a split (the newest window for `train`) as a batch; None if the user has none.
 
     Raises:
         CallError: the split does not exist.
@@ -89,12 +77,7 @@ def user_batch(
 
 
 def items_batch(item_index: Sequence[int], generation: Generation, config: Config) -> Batch:
-    """A list of items as a history: without times (all gaps are 0), behaviours and user features.
-
-    Args:
-        item_index: the items, oldest first.
-        generation: source of the items.
-        config: configuration of the run.
+    """A list of items as a history, oldest first: without times (all gaps are 0), behaviours and user features.
 
     Raises:
         CallError: the list is empty.

@@ -65,14 +65,7 @@ def row_group_spans(generation: Generation, split: str) -> list[RowSpan]:
 def consumer_spans(
     spans: Sequence[RowSpan], consumer: int, consumers: int, order: np.random.Generator
 ) -> list[RowSpan]:
-    """The spans of one consumer, in reading order.
-
-    Args:
-        spans: of all consumers.
-        consumer: number of the consumer, from 0.
-        consumers: number of consumers.
-        order: permutes the spans; equally seeded for all consumers.
-    """
+    """The spans of one consumer, in reading order; `order` is equally seeded for all consumers."""
     permuted = [spans[n] for n in order.permutation(len(spans))]
     rows = sum(span.rows for span in spans)
     start, stop = (rows * n // consumers for n in (consumer, consumer + 1))
@@ -100,12 +93,7 @@ def cut_spans(spans: Sequence[RowSpan], start: int, stop: int) -> list[RowSpan]:
 
 
 class RowGroupReader:
-    """Reads spans and caches the last row group, because consecutive spans often share it.
-
-    Args:
-        generation: source of the shards.
-        columns: columns to read.
-    """
+    """Reads some columns of spans and caches the last row group, because consecutive spans often share it."""
 
     def __init__(self, generation: Generation, columns: Sequence[str]) -> None:
         self._generation, self._columns = generation, list(columns)

@@ -52,13 +52,7 @@ class SequenceColumns:
 
     @classmethod
     def of(cls, generation: Generation, split: str, config: Config, *, train: bool = False) -> Self:
-        """The columns that a configuration needs.
-
-        Args:
-            generation: source of the split.
-            split: its name.
-            config: configuration of the run.
-            train: whether the rows are trained on: targets are then appended to the histories.
+        """The columns that a configuration needs; with `train`, targets are appended to the histories.
 
         Raises:
             CallError: the config names a user feature that the generation lacks.
@@ -144,13 +138,7 @@ class SequenceRows:
 def sequence_rows(
     table: pa.Table, columns: SequenceColumns, end_ms: int | None = None
 ) -> SequenceRows:
-    """The rows of a table of sequences.
-
-    Args:
-        table: of one split.
-        columns: columns to keep.
-        end_ms: with `columns.joined`: see `refit_rows.training_end`.
-    """
+    """The rows of a table of sequences; `columns.joined` needs `end_ms`, see `refit_rows.training_end`."""
     firsts_R: IntArray | None = None
     if columns.joined:
         table, firsts_R = joined_rows(table, columns.events, end_ms)

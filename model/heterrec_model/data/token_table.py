@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from heterrec_model.config import Config
 from heterrec_model.data.chosen_features import FeatureInfo, chosen_entries
 from heterrec_model.data.refit_rows import later_items
 from heterrec_model.data.token_table_arrays import read_arrays
@@ -57,10 +58,7 @@ class TokenTable:
             CallError: an item does not exist.
         """
         table = self._generation.rows(
-            self._generation.item_shards(),
-            "item_index",
-            set(item_index),
-            ["item_index", "item_id"],
+            self._generation.item_shards(), "item_index", set(item_index), ["item_index", "item_id"]
         )
         ids = dict(zip(table["item_index"].to_pylist(), table["item_id"].to_pylist(), strict=True))
         for index in item_index:
@@ -100,21 +98,34 @@ def open_token_table(
         described, arrays = read_arrays(generation, items, users)
     else:
         described, arrays = cached_table(generation, Path(cache), items, users)
-    train_count_I = arrays.train_count_I
+    train_count_I = arrays["train_count"]
     if refit:
         train_count_I = train_count_I.copy()
         for items_N in later_items(generation):
             train_count_I += np.bincount(items_N, minlength=len(train_count_I))
     behaviour = generation.spec.interactions.behaviour
     return TokenTable(
-        features=described.items,
-        tokens_IC=torch.from_numpy(arrays.tokens_IC),
-        value_IK=torch.from_numpy(arrays.value_IK),
-        catalogue_N=torch.from_numpy(arrays.catalogue_N),
+        features=described["items"],
+        tokens_IC=torch.from_numpy(arrays["tokens"]),
+        value_IK=torch.from_numpy(arrays["value"]),
+        catalogue_N=torch.from_numpy(arrays["catalogue"]),
         train_count_I=torch.from_numpy(train_count_I),
         generation_id=generation.manifest.generation,
         content_sha256=generation.manifest.content_sha256,
-        user_features=described.users,
+        user_features=described["users"],
         behaviours=0 if behaviour is None else FIRST_FREE + len(behaviour.values),
         _generation=generation,
+    )
+
+
+def configured_table(
+    config: Config, generation: Generation, cache: Path | None = None
+) -> TokenTable:
+    """The token table that a configuration needs; see `open_token_table`."""
+    return open_token_table(
+        generation,
+        features=config.model.features,
+        user_features=config.model.user_features,
+        cache=cache,
+        refit=config.train.refit_epochs > 0,
     )

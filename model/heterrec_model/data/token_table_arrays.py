@@ -4,7 +4,6 @@ Shapes: I ids of the item vocabulary, C token columns, K features, N items with 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,26 +17,15 @@ from heterrec_schemas import Generation
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tokens import MISSING
 
+ARRAYS = ("tokens", "value", "catalogue", "train_count")
 AllocateZeros = Callable[[str, tuple[int, ...], Any], npt.NDArray[Any]]
 """Allocates an array of zeros by name, shape and type: in memory, or memory-mapped."""
 
 
-@dataclass(frozen=True, eq=False)
-class TokenTableArrays:
-    """The tensors of a `TokenTable`, as arrays."""
-
-    tokens_IC: npt.NDArray[np.int32]
-    value_IK: npt.NDArray[np.int64]
-    catalogue_N: npt.NDArray[np.int64]
-    train_count_I: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class DescribedFeatures:
-    """The chosen features of both sides."""
-
-    items: tuple[FeatureInfo, ...]
-    users: tuple[FeatureInfo, ...]
+Arrays = dict[str, npt.NDArray[Any]]
+"""The arrays of a `TokenTable`: tokens [I, C] int32, value [I, K], catalogue [N], train_count [I] int64."""
+Described = dict[str, tuple[FeatureInfo, ...]]
+"""The chosen features of the sides `items` and `users`."""
 
 
 def read_arrays(
@@ -45,45 +33,44 @@ def read_arrays(
     items: Sequence[FeatureEntry],
     users: Sequence[FeatureEntry],
     allocate: AllocateZeros = lambda name, shape, dtype: np.zeros(shape, dtype),
-) -> tuple[DescribedFeatures, TokenTableArrays]:
+) -> tuple[Described, Arrays]:
     """Describe the chosen features and read the items; memory holds the arrays and one row group."""
     longest = _longest_lists(generation, generation.item_shards(), items)
     # `latest` has a row for every user.
     longest_user = _longest_lists(generation, generation.sequence_shards("latest"), users)
-    described = DescribedFeatures(
-        describe_features(generation, items, longest),
-        describe_features(generation, users, longest_user),
-    )
-    return described, _read_items(generation, described.items, allocate)
+    described = {
+        "items": describe_features(generation, items, longest),
+        "users": describe_features(generation, users, longest_user),
+    }
+    return described, _read_items(generation, described["items"], allocate)
 
 
 def _read_items(
     generation: Generation, features: Sequence[FeatureInfo], allocate: AllocateZeros
-) -> TokenTableArrays:
+) -> Arrays:
     items = generation.manifest.item_vocabulary_size
     columns = sum(feature.columns for feature in features)
     rows = sum(entry.rows or 0 for entry in generation.files("items"))
-    arrays = TokenTableArrays(
-        tokens_IC=allocate("tokens", (items, columns), np.int32),
-        value_IK=allocate("value", (items, len(features)), np.int64),
-        catalogue_N=allocate("catalogue", (rows,), np.int64),
-        train_count_I=allocate("train_count", (items,), np.int64),
-    )
+    tokens_IC = allocate("tokens", (items, columns), np.int32)
+    value_IK = allocate("value", (items, len(features)), np.int64)
+    catalogue_N = allocate("catalogue", (rows,), np.int64)
+    train_count_I = allocate("train_count", (items,), np.int64)
     for feature in features:
         # An id without an item row is missing in every feature. Row 0 stays padding.
         width = feature.groups or 1
-        arrays.tokens_IC[1:, feature.start : feature.start + width] = MISSING
-    _fill_tokens(generation, features, arrays)
+        tokens_IC[1:, feature.start : feature.start + width] = MISSING
+    _fill_tokens(generation, features, tokens_IC, catalogue_N)
     for k, feature in enumerate(features):
-        tokens_IC = arrays.tokens_IC[:, feature.start : feature.start + feature.columns]
-        arrays.value_IK[:, k] = (
-            tokens_IC[:, 0]
+        cells_IC = tokens_IC[:, feature.start : feature.start + feature.columns]
+        value_IK[:, k] = (
+            cells_IC[:, 0]
             if feature.columns == 1
             # The model averages a list, so the order of its tokens does not matter.
-            else first_equal_rows(tokens_IC, ordered=not feature.multivalued)
+            else first_equal_rows(cells_IC, ordered=not feature.multivalued)
         )
-    _fill_counts(generation, arrays.train_count_I)
-    return arrays
+    _fill_counts(generation, train_count_I)
+    arrays = (tokens_IC, value_IK, catalogue_N, train_count_I)
+    return dict(zip(ARRAYS, arrays, strict=True))
 
 
 def _longest_lists(
@@ -111,17 +98,20 @@ def _row_groups(
 
 
 def _fill_tokens(
-    generation: Generation, features: Sequence[FeatureInfo], arrays: TokenTableArrays
+    generation: Generation,
+    features: Sequence[FeatureInfo],
+    tokens_IC: npt.NDArray[np.int32],
+    catalogue_N: npt.NDArray[np.int64],
 ) -> None:
     names = [feature.name for feature in features]
     done = 0
     for group in _row_groups(generation, generation.item_shards(), ["item_index", *names]):
         index_R = as_numpy(group["item_index"].combine_chunks())
-        arrays.catalogue_N[done : done + len(group)] = index_R
+        catalogue_N[done : done + len(group)] = index_R
         done += len(group)
         for feature in features:
             cells_RC = _cells(group[feature.name].combine_chunks(), feature)
-            arrays.tokens_IC[index_R, feature.start : feature.start + feature.columns] = cells_RC
+            tokens_IC[index_R, feature.start : feature.start + feature.columns] = cells_RC
 
 
 def _cells(column: pa.Array, feature: FeatureInfo) -> npt.NDArray[Any]:

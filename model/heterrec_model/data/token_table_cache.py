@@ -19,11 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heterrec_model.data.chosen_features import FeatureInfo
-from heterrec_model.data.token_table_arrays import (
-    DescribedFeatures,
-    TokenTableArrays,
-    read_arrays,
-)
+from heterrec_model.data.token_table_arrays import ARRAYS, Arrays, Described, read_arrays
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.manifest import FeatureEntry
@@ -38,14 +34,8 @@ def cached_table(
     cache: Path,
     items: Sequence[FeatureEntry],
     users: Sequence[FeatureEntry],
-) -> tuple[DescribedFeatures, TokenTableArrays]:
-    """The arrays of a token table, mapped from the cache; they are built if absent.
-
-    Args:
-        generation: source of the items.
-        cache: folder of the cache; created if absent.
-        items: the chosen item features.
-        users: the chosen user features.
+) -> tuple[Described, Arrays]:
+    """The arrays of a token table with the chosen item and user features, mapped from the cache; they are built if absent.
 
     Raises:
         CorruptGenerationError: a shard cannot be read.
@@ -94,7 +84,8 @@ def _build(
     described, _ = read_arrays(generation, items, users, allocate)
     for array in arrays:
         array.flush()
-    text = json.dumps({**about, "described": asdict(described)}, indent=1)
+    body = {side: [asdict(feature) for feature in described[side]] for side in described}
+    text = json.dumps({**about, "described": body}, indent=1)
     (unfinished / _ABOUT).write_text(text, encoding="utf-8")
     unfinished.chmod(0o755)
     # An existing folder is unreadable, or it would have been used.
@@ -102,21 +93,19 @@ def _build(
     unfinished.rename(folder)
 
 
-def _load(folder: Path, about: dict[str, Any]) -> tuple[DescribedFeatures, TokenTableArrays] | None:
+def _load(folder: Path, about: dict[str, Any]) -> tuple[Described, Arrays] | None:
     """The table in a folder; None if it is absent, incomplete or of other sources."""
     try:
         body = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         if any(body.get(key) != value for key, value in about.items()):
             return None
-        described = DescribedFeatures(
-            *(tuple(FeatureInfo(**f) for f in body["described"][s]) for s in ("items", "users"))
-        )
+        sides = body["described"]
+        described = {s: tuple(FeatureInfo(**f) for f in sides[s]) for s in ("items", "users")}
         # Copy on write: PyTorch requires writable arrays.
-        arrays = (
-            np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-            for name in ("tokens", "value", "catalogue", "train_count")
-        )
-        return described, TokenTableArrays(*arrays)
+        return described, {
+            name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+            for name in ARRAYS
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -24,12 +24,6 @@ from heterrec_schemas.errors import CallError, RunError, from_wire
 class TrainLoader:
     """The training batches of one rank: iterates the rest of the current epoch; the next iteration is the next epoch.
 
-    Args:
-        generation: source of the sequences.
-        config: configuration of the run.
-        rank: of this process, from 0.
-        world: number of processes that share the rows.
-
     Attributes:
         epoch: the current epoch, from 0.
         rows: training rows per epoch, over all ranks; refit epochs also read the rows of the validation split.

@@ -42,14 +42,8 @@ class StreamPosition:
 class TrainStream(IterableDataset[Batch]):
     """The training rows of one rank; each worker iterates its own part.
 
-    Args:
-        generation: source of the rows.
-        config: configuration of the run.
-        spans: all row groups that an epoch may read; splits other than `train` are read in refit epochs only.
-        rank: of this process.
-        world: number of processes.
-
     Attributes:
+        spans: all row groups that an epoch may read; splits other than `train` are read in refit epochs only.
         epoch: of the next iteration.
 
     Raises:
@@ -85,16 +79,10 @@ class TrainStream(IterableDataset[Batch]):
 
 
 class EpochStream(Iterator[Batch]):
-    """The batches of one consumer in one epoch.
+    """The batches of one consumer, numbered over all ranks, in the current epoch.
 
     Rows are read one window at a time. The order depends on the seed, the epoch, the consumer and the window, so the
     position alone is enough to resume, and only one window is read for it.
-
-    Args:
-        stream: the stream at its current epoch.
-        consumer: number of the consumer, over all ranks.
-        consumers: number of consumers.
-        in_worker: whether this is a worker process.
     """
 
     def __init__(self, stream: TrainStream, consumer: int, consumers: int, in_worker: bool) -> None:

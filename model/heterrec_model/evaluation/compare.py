@@ -1,7 +1,7 @@
 """Comparison of a model with others on the same users: runs, several seeds of one model, or counting baselines."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,7 @@ class ComparedModel:
 
 @dataclass(frozen=True, eq=False)
 class ComparisonReport:
-    """A model and its comparisons.
-
-    Attributes:
-        model: the candidate.
-        others: the baselines.
-        comparisons: for each baseline, one comparison per metric.
-    """
+    """The candidate, the baselines, and for each baseline one comparison per metric."""
 
     model: ComparedModel
     others: Sequence[ComparedModel]
@@ -46,7 +40,7 @@ class ComparisonReport:
         return {
             "evaluations": {m.name: [e.to_json() for e in m.evaluations] for m in models},
             "comparisons": {
-                other.name: [c.to_json() for c in comparisons]
+                other.name: [asdict(c) for c in comparisons]
                 for other, comparisons in zip(self.others, self.comparisons, strict=True)
             },
         }

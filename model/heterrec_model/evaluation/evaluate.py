@@ -81,13 +81,9 @@ def evaluate_run(
 def evaluate_baseline(
     data: str | Path | Generation, name: str, split: str = "test", *, config: Config | None = None
 ) -> Evaluation:
-    """Evaluate a counting baseline on the same users as a run.
+    """Evaluate a counting baseline, a key of `registry.COUNTING`, on the same users as a run.
 
-    Args:
-        data: as for `evaluate_run`.
-        name: a key of `registry.COUNTING`.
-        split: validation or test.
-        config: its `evaluation`, batch sizes and `train.refit_epochs` are used; None uses the defaults.
+    The config's `evaluation`, batch sizes and `train.refit_epochs` are used; None uses the defaults.
 
     Raises:
         CallError: the baseline or the split does not exist.
@@ -109,20 +105,10 @@ def evaluate_model(
     on_progress: OnProgress | None = None,
     checkpoint: str | None = None,
 ) -> Evaluation:
-    """Evaluate a model; its mode, training or evaluation, is unchanged.
+    """Evaluate a model on any device; its mode, training or evaluation, is unchanged.
 
-    Args:
-        model: on any device.
-        generation: source of the model's token table.
-        split: validation or test.
-        config: its `evaluation`, `data` and `model.max_length` are used.
-        max_users: maximum number of users.
-        on_progress: called with the number of users ranked so far.
-        checkpoint: name of the checkpoint, for the result.
-
-    Raises:
-        CallError: the split does not exist.
-        RunError: a score is not finite.
+    The config's `evaluation`, `data` and `model.max_length` are used. `max_users`, `on_progress` and errors are those of
+    `evaluate_run`; `checkpoint` is a name for the result.
     """
     check_split(split)
     started = time.perf_counter()

@@ -22,13 +22,9 @@ def show_evaluations(
     parts: bool = True,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Print evaluations in one table: one column each, one row per metric, in percent.
+    """Print evaluations of one split, as JSON, in one table: one column each, one row per metric, in percent.
 
-    Args:
-        console: the output.
-        evaluations: JSON forms (`Evaluation.to_json()`) of evaluations of one split.
-        parts: add columns for the warm and the cold targets if both exist.
-        names: of the columns; None uses the names of the models.
+    `parts` adds columns for the warm and the cold targets if both exist. Columns have the names of the models by default.
     """
     first = evaluations[0]
     filtered = "left out of the ranking" if first["seen_filtered"] else "kept in the ranking"

@@ -6,8 +6,7 @@ Shapes: U users, M metrics, R resamples, r resamples at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,10 +45,6 @@ class Comparison:
     lift: float | None
     lift_interval: tuple[float, float] | None
     p: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
 
 
 def compare(

@@ -65,12 +65,7 @@ def user_blocks(scorer: Scorer, batches: Iterable[Batch], config: Config) -> Ite
 
 
 class RankedUsers:
-    """The target ranks of all users so far.
-
-    Args:
-        scorer: ranks the catalogue.
-        chunk_items: number of items scored at a time.
-    """
+    """The target ranks of all users so far; `chunk_items` items are scored at a time."""
 
     def __init__(self, scorer: Scorer, chunk_items: int) -> None:
         self._scorer, self._chunk_items = scorer, chunk_items

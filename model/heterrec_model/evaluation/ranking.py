@@ -252,11 +252,7 @@ def _own_scores(chunks: _ScoreChunks, grid: _TargetGrid) -> Tensor:
 
 
 def _compare(
-    scores_BC: Tensor,
-    own_BJ: Tensor,
-    users_with: Sequence[int],
-    net_BJ: Tensor,
-    unequal_BJ: Tensor,
+    scores_BC: Tensor, own_BJ: Tensor, users_with: Sequence[int], net_BJ: Tensor, unequal_BJ: Tensor
 ) -> None:
     """Add the number of greater items minus that of smaller items to `net`, and the sum of both to `unequal`."""
     if sum(users_with) > _SORT_ABOVE * len(scores_BC):

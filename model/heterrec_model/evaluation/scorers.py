@@ -40,10 +40,7 @@ class Scorer(Protocol):
 class VectorScorer:
     """Dot products of a model's user vectors and item vectors; the item vectors are computed once.
 
-    Memory is N x D floats besides a chunk of scores.
-
-    Args:
-        model: on any device; left in its mode, training or evaluation.
+    Memory is N x D floats besides a chunk of scores. The model stays in its mode, training or evaluation.
 
     Raises:
         RunError: an item vector is not finite.

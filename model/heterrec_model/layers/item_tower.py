@@ -11,14 +11,10 @@ from heterrec_model.config import ModelConfig
 
 
 class ItemTower(nn.Module):
-    """v^s = MLP_s(e^s) for every token s, then V = MLP(v^1 .. v^K); no position, type or behaviour.
+    """v^s = MLP_s(e^s) for each of K tokens s, then V = MLP(v^1 .. v^K); no position, type or behaviour.
 
     The paper has the MLPs alone. `token_skip` adds e^s to v^s and the sum of all e^s to V; `id_skip` adds the embedding
     of the item id to V.
-
-    Args:
-        config: configuration of the model.
-        tokens: K.
     """
 
     def __init__(self, config: ModelConfig, tokens: int) -> None:

@@ -94,15 +94,14 @@ class CandidateSampler:
             row = torch.randperm(len(item_N), generator=generator)[: config.in_batch].to(device)
             items.append(item_N[row])
             users.append(user_N[row])
+        pick = torch.zeros(0, dtype=torch.int64)
         if config.source in ("mixed", "uniform"):
             pick = torch.randint(len(self.pool_P), (config.uniform,), generator=generator)
-            items.append(self.pool_P[pick].to(device))
-            users.append(torch.full_like(items[-1], FROM_CATALOGUE))
-        if config.source == "catalogue":
+        elif config.source == "catalogue":
             # every item once, in random order, so that any prefix is a uniform sample
-            order = torch.randperm(len(self.pool_P), generator=generator)
-            items.append(self.pool_P[order].to(device))
-            users.append(torch.full_like(items[-1], FROM_CATALOGUE))
+            pick = torch.randperm(len(self.pool_P), generator=generator)
+        items.append(self.pool_P[pick].to(device))
+        users.append(torch.full_like(items[-1], FROM_CATALOGUE))
         item_C, user_C = torch.cat(items), torch.cat(users)
         return Candidates(item_C, self._log_q(item_C, user_C != FROM_CATALOGUE), user_C)
 

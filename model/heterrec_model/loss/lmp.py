@@ -63,12 +63,7 @@ class LossSums:
 
 
 class MultiStepLoss(nn.Module):
-    """Eq. 8 to 11 at one level: W_i for every step, positive logits, gate, InfoNCE over the open positions.
-
-    Args:
-        config: configuration of the loss.
-        width: D.
-    """
+    """Eq. 8 to 11 at one level: W_i for every step, positive logits, gate, InfoNCE over the open positions."""
 
     def __init__(self, config: LossConfig, width: int) -> None:
         super().__init__()

@@ -4,7 +4,6 @@ Positions are packed: only real items, user by user, oldest first, so the item i
 Shapes: B users, T items, N positions, R of them, C candidates, D width, U distinct items of the step.
 """
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -43,13 +42,7 @@ class PackedPositions:
 
 
 def pack_positions(batch: Batch, row_N: Tensor, listed_N: Tensor | None = None) -> PackedPositions:
-    """Pack the real items of a batch, user by user.
-
-    Args:
-        batch: the batch.
-        row_N: row of every real item among the distinct items.
-        listed_N: whether each real item is in the catalogue; None if all are.
-    """
+    """Pack the real items of a batch, user by user; `listed_N` None means that all items are in the catalogue."""
     user_N, time_N = batch.valid_BT().nonzero(as_tuple=True)
     left_N = batch.length_B[user_N] - 1 - time_N
     first_N = torch.zeros_like(time_N)
@@ -60,31 +53,8 @@ def pack_positions(batch: Batch, row_N: Tensor, listed_N: Tensor | None = None) 
     return PackedPositions(row_N, left_N, user_N, time_N, first_N, listed_N)
 
 
-class Negatives(ABC):
-    """The negatives of one level: of the items, or of one token."""
-
-    @abstractmethod
-    def logits(
-        self,
-        query_RD: Tensor,
-        vectors_UD: Tensor,
-        positions: PackedPositions,
-        at_R: Tensor,
-        step: int,
-    ) -> Tensor:
-        """l- of the queries: [R, *], -inf where a candidate is not a negative.
-
-        Args:
-            query_RD: queries, divided by tau.
-            vectors_UD: item vectors of the level.
-            positions: of the batch.
-            at_R: position of each query.
-            step: number of steps from the position to its target.
-        """
-
-
 @dataclass(frozen=True, eq=False)
-class SharedNegatives(Negatives):
+class SharedNegatives:
     """Candidates that all positions share, corrected by the log of their expected counts.
 
     Attributes:
@@ -109,7 +79,15 @@ class SharedNegatives(Negatives):
         at_R: Tensor,
         step: int,
     ) -> Tensor:
-        """[R, C]: the dot products with all candidates."""
+        """l- of the queries: [R, C], -inf where a candidate is not a negative.
+
+        Args:
+            query_RD: queries, divided by tau.
+            vectors_UD: item vectors of the level.
+            positions: of the batch.
+            at_R: position of each query.
+            step: number of steps from the position to its target.
+        """
         target_R = positions.row_N[at_R + step]
         same_RC = self.value_U[target_R][:, None] == self.value_U[self.candidate_C]
         if self.user_C is not None and self.user_N is not None:
@@ -121,7 +99,7 @@ class SharedNegatives(Negatives):
 
 
 @dataclass(frozen=True, eq=False)
-class SamePositionNegatives(Negatives):
+class SamePositionNegatives:
     """Eq. 9 as printed: the items of the other users of the batch at the target's position.
 
     Attributes:
@@ -140,9 +118,13 @@ class SamePositionNegatives(Negatives):
         at_R: Tensor,
         step: int,
     ) -> Tensor:
-        """[R, B]: one logit per user of the batch."""
+        """l- of the queries: [R, B], as `SharedNegatives.logits`, but one column per user of the batch."""
         row_RB = self.row_BT.T[positions.time_N[at_R] + step]
         logits_RB = torch.einsum("rd,rbd->rb", query_RD, vectors_UD[row_RB.clamp(min=0)])
         target_R = positions.row_N[at_R + step]
         own_RB = self.value_U[target_R][:, None] == self.value_U[row_RB.clamp(min=0)]
         return logits_RB.masked_fill(own_RB | (row_RB < 0), -torch.inf)
+
+
+Negatives = SharedNegatives | SamePositionNegatives
+"""The negatives of one level: of the items, or of one token."""

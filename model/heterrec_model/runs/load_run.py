@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from heterrec_model.config import Config
-from heterrec_model.data.token_table import open_token_table
+from heterrec_model.data.token_table import configured_table
 from heterrec_model.distributed import find_device
 from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import LAST, Checkpoint, CheckpointFolder, read_checkpoint
@@ -60,13 +60,7 @@ def load_run(
     config = folder.config()
     folder.check_generation(data)
     chosen = _find(folder.checkpoints, checkpoint)
-    table = open_token_table(
-        data,
-        features=config.model.features,
-        user_features=config.model.user_features,
-        refit=config.train.refit_epochs > 0,
-    )
-    model = build_model(config, table, data)
+    model = build_model(config, configured_table(config, data), data)
     load_weights(model, chosen.weights(), chosen.name)
     target = torch.device(device) if device is not None else find_device(config.train.device)
     return LoadedRun(move_to_device(model, target).eval(), config, chosen.step, chosen.name)

@@ -23,12 +23,7 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Copy tensors into a model.
-
-    Args:
-        model: of the same configuration and generation.
-        weights: from `weights_of`.
-        where: their source, for messages.
+    """Copy tensors from `weights_of` into a model; `where` names their source in messages.
 
     Raises:
         CallError: names or shapes differ from those of the model.

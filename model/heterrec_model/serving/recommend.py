@@ -95,7 +95,11 @@ def recommend(
     if k < 1:
         raise CallError("k", got=k, expected="at least 1")
     generation = load_generation(data)
-    indices = None if items is None else [_item_index(generation, item) for item in items]
+    indices = (
+        None
+        if items is None
+        else [item_in_words(generation, str(item))["item_index"] for item in items]
+    )
     loaded = load_run(run, checkpoint=checkpoint, data=generation)
     whole = with_whole_histories(loaded.config, generation)
     if indices is not None:
@@ -160,13 +164,6 @@ def _in_words(generation: Generation, feature: Feature, cells: Sequence[Any]) ->
         ends = [v for v in values if not any(o.startswith(v + NESTED) for o in values)]
         words.append(", ".join(ends) or cell["words"])
     return words
-
-
-def _item_index(generation: Generation, item: str | int) -> int:
-    """The item_index of an id; the error for an unknown id suggests similar ones."""
-    index = item_in_words(generation, str(item))["item_index"]
-    assert isinstance(index, int)
-    return index
 
 
 def _batch_of_user(

@@ -4,7 +4,7 @@ The state is not pickled: tensors go into a safetensors file under `<optimiser>/
 under the same name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -75,14 +75,14 @@ class Optimizers:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state of the optimisers by name: tensors, and plain values."""
-        tensors: dict[str, Tensor] = {}
-        values: dict[str, Any] = {}
-        for name, value in self._entries():
-            if isinstance(value, Tensor):
-                tensors[name] = value.detach()
-            else:
-                values[name] = value
-        return tensors, values
+        entries = {
+            f"{part_name}/{name}/{key}": value
+            for part_name, part in self.parts.items()
+            for parameter, name in self._names.items()
+            for key, value in part.state.get(parameter, {}).items()
+        }
+        tensors = {n: value.detach() for n, value in entries.items() if isinstance(value, Tensor)}
+        return tensors, {n: value for n, value in entries.items() if n not in tensors}
 
     def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Restore what `state` returned.
@@ -100,12 +100,6 @@ class Optimizers:
             if isinstance(value, Tensor):
                 value = value.to(parameter.device, copy=True)  # it may be a view of the file
             self.parts[part_name].state[parameter][key] = value
-
-    def _entries(self) -> Iterator[tuple[str, Any]]:
-        for part_name, part in self.parts.items():
-            for parameter, name in self._names.items():
-                for key, value in part.state.get(parameter, {}).items():
-                    yield f"{part_name}/{name}/{key}", value
 
 
 def _finite(gradient: Tensor) -> bool:

@@ -42,9 +42,7 @@ class Progress:
     def note_validation(self, metrics: dict[str, float], metric: str | None) -> bool:
         """Record a validation; returns whether it is the best so far.
 
-        Args:
-            metrics: by name.
-            metric: name of the deciding metric; None if nothing was validated: the newest step is then the best.
+        `metric` is the deciding one; None if nothing was validated: the newest step is then the best.
         """
         self.validated_step, self.validation_due = self.step, False
         value = None if metric is None else metrics[metric]

@@ -43,14 +43,7 @@ COMPILED = (FeedForward, TokenFusion, ItemTower)
 
 
 class Stepper:
-    """Runs optimiser steps; the random draws of a step depend on the seed and its number only.
-
-    Args:
-        model: the trained model.
-        optimizers: of its parameters.
-        train: configuration of the training.
-        world: this process and the others.
-    """
+    """Runs optimiser steps; the random draws of a step depend on the seed and its number only."""
 
     def __init__(
         self, model: TwoTowerModel, optimizers: Optimizers, train: TrainConfig, world: World

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from heterrec_model.config import Config
-from heterrec_model.data.token_table import TokenTable, open_token_table
+from heterrec_model.data.token_table import TokenTable, configured_table
 from heterrec_model.data.train_loader import TrainLoader
 from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import Checkpoint
@@ -162,20 +162,10 @@ def _token_table(
     config: Config, generation: Generation, folder: RunFolder, world: World
 ) -> TokenTable:
     """The token table; several processes map one copy, which rank 0 writes."""
-
-    def read(cache: Path | None) -> TokenTable:
-        return open_token_table(
-            generation,
-            features=config.model.features,
-            user_features=config.model.user_features,
-            cache=cache,
-            refit=config.train.refit_epochs > 0,
-        )
-
     if world.size == 1:
-        return read(None)
-    world.on_main(lambda: read(folder.cache) and None)
-    return read(folder.cache)
+        return configured_table(config, generation)
+    world.on_main(lambda: configured_table(config, generation, folder.cache) and None)
+    return configured_table(config, generation, folder.cache)
 
 
 @contextmanager

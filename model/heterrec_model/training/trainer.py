@@ -55,17 +55,10 @@ class Trainer:
     """Trains a model.
 
     Attributes:
-        config: configuration of the run.
-        model: on its device.
-        loader: of this rank.
-        world: this process and the others.
         validate: returns the validation metrics; None without validation users.
-        checkpoints: folder of the checkpoints.
         log: on rank 0, else None.
         display: without a console on the other ranks.
-        stop: whether the run should stop.
         generation: id and content hash, for the checkpoints.
-        progress: of the run.
     """
 
     config: Config

@@ -1,7 +1,6 @@
 """Console output during a run and at its end."""
 
 import time
-from types import TracebackType
 from typing import Self
 
 from rich import box
@@ -35,24 +34,12 @@ class ProgressDisplay:
             self._status.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._status is not None:
             self._status.stop()
 
     def step(self, *, step: int, share: float, loss: float, items: int) -> None:
-        """Show the progress of the run.
-
-        Args:
-            step: optimiser steps done.
-            share: share of the run that is done, 0 to 1.
-            loss: of the last step.
-            items: number of items in the last step.
-        """
+        """Show the progress of the run: `share` of it is done, 0 to 1; `loss` and `items` are those of the last step."""
         now = time.monotonic()
         if self._from is None:
             self._from, self._started = share, now

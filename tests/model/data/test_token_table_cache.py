@@ -54,7 +54,7 @@ def test_it_is_mapped_and_not_written_to(generation: Generation, tmp_path: Path)
     table = open_token_table(generation, cache=tmp_path)
     loaded = token_table_cache._load(folders(tmp_path)[0], {})
     assert loaded is not None
-    assert all(isinstance(array, np.memmap) for array in vars(loaded[1]).values())
+    assert all(isinstance(array, np.memmap) for array in loaded[1].values())
     table.tokens_IC[3] = 7
     assert not (open_token_table(generation, cache=tmp_path).tokens_IC[3] == 7).all()
 

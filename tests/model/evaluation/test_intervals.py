@@ -113,7 +113,7 @@ def test_no_lift_over_nothing() -> None:
     found = compare(evaluation(np.full(9, 50)), evaluation(np.ones(9)), resamples=20)[0]
     assert found.lift is None
     assert found.lift_interval is None
-    assert found.to_json()["difference"] == 1
+    assert found.difference == 1
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
