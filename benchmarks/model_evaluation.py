@@ -1,8 +1,8 @@
-"""Evaluation over the full catalogue, on one thread: seconds and memory.
+"""Time and memory of the evaluation over the full catalogue, on one thread.
 
     python benchmarks/model_evaluation.py [--data GENERATION] [--repeats 2]
 
-All users of the test split against all items: with a catalogue in several chunks or in one, seen items kept or filtered.
+All users of the test split and all items: the catalogue in several chunks or in one, seen items kept or filtered.
 """
 
 import os
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from measure import SAMPLE_SECONDS, Peak, machine
-from model_work import Timing, model_of, open_beauty, parser, settings, timed
+from model_shared import Timing, model_of, set_up, settings, timed
 
 from heterrec_model.config import Config
 from heterrec_model.data.inference_batches import split_batches
@@ -24,7 +24,7 @@ from heterrec_model.heterrec import HeterRec
 from heterrec_schemas import Generation
 
 CLOCKS = ("wall", "cpu")
-WAYS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "chunks of 2,048 items": {"chunk_items": 2048},
     "one chunk": {},
     "seen items filtered": {"filter_seen": True},
@@ -32,19 +32,16 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Time every way in turn and print a table."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--repeats", type=int, default=2)
-    a = arguments.parse_args()
-    generation = open_beauty(a.data)
+    """Time all variants in turn and print a table."""
+    call, generation = set_up(__doc__, repeats=2)
     table = open_token_table(generation)
     model = model_of(settings(), table, generation)
     works: dict[str, Callable[[], object]] = {"encoding alone": partial(encode, model, generation)}
-    for name, changes in WAYS.items():
+    for name, changes in VARIANTS.items():
         config = settings(evaluation=changes)
         works[name] = partial(evaluate_model, model, generation, "test", config)
     _, base = watched(lambda: None)
-    rounds = [{name: watched(work) for name, work in works.items()} for _ in range(a.repeats)]
+    rounds = [{name: watched(work) for name, work in works.items()} for _ in range(call.repeats)]
     users = sum(batch.users for batch in split_batches(generation, "test", Config()))
     print(f"{users:,} users x {len(table.catalogue_N):,} items; {machine()}, 1 thread")
     print(f"{'':>24} {'wall s':>8} {'CPU s':>8} {'peak MB':>8}")
@@ -52,18 +49,18 @@ def main() -> None:
         timings, peaks = zip(*(one[name] for one in rounds), strict=True)
         wall, cpu = (statistics.median(getattr(t, clock) for t in timings) for clock in CLOCKS)
         print(f"{name:>24} {wall:8.1f} {cpu:8.1f} {max(peaks):8,.0f}")
-    print(f"the process had {base:,.0f} MB before, with PyTorch, table and model")
+    print(f"memory before: {base:,.0f} MB, with PyTorch, table and model")
 
 
 def encode(model: HeterRec, generation: Generation) -> None:
-    """The vectors of all items and users."""
+    """Compute the vectors of all items and users."""
     scorer = VectorScorer(model)
     for batch in split_batches(generation, "test", Config()):
         scorer.encode(batch)
 
 
 def watched(work: Callable[[], object]) -> tuple[Timing, float]:
-    """The work's seconds, and the largest resident megabytes of this process meanwhile."""
+    """Timing of one call, and the peak resident megabytes of this process during it."""
     peak = Peak(os.getpid())
     peak.start()
     timing = timed(work)

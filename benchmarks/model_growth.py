@@ -1,8 +1,8 @@
-"""How the training step grows with T, K, D, N1 and N2, on one thread of a CPU: medians.
+"""Time of the training step by T, K, D, N1 and N2, on one thread of a CPU: medians.
 
     python benchmarks/model_growth.py [--data GENERATION] [--repeats 5]
 
-Histories are full, some 1,000 items a batch whatever T is. One setting at a time differs from T=50, K=6, D=64, N1=N2=2.
+Histories are full, with about 1,000 items per batch for every T. One setting at a time differs from T=50, K=6, D=64, N1=N2=2.
 """
 
 import statistics
@@ -10,14 +10,13 @@ from collections.abc import Callable
 from functools import partial
 
 from measure import machine
-from model_work import (
+from model_shared import (
     full_batch,
     interleaved,
     median_ms,
     model_of,
-    open_beauty,
-    parser,
     real_batches,
+    set_up,
     settings,
     stepper,
     table_with,
@@ -35,23 +34,21 @@ GROWTH = {
     "N2": (0, 1, 2, 4),
 }
 ITEMS = 1000
+"""Number of items per batch."""
 SEED = 5
 
 
 def main() -> None:
     """Time every setting in turn and print a table."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--repeats", type=int, default=5)
-    a = arguments.parse_args()
-    generation = open_beauty(a.data)
+    call, generation = set_up(__doc__, repeats=5)
     batches = real_batches(generation, settings(), 40)
-    print(f"{ITEMS:,} items a batch, full histories; {machine()}, 1 thread")
-    print(f"{'':>8} {'wall ms':>9} {'CPU ms':>9} {'of the base':>12}")
+    print(f"{ITEMS:,} items per batch, full histories; {machine()}, 1 thread")
+    print(f"{'':>8} {'wall ms':>9} {'CPU ms':>9} {'relative':>12}")
     for name, values in GROWTH.items():
         chosen = [BASE | {name: value} for value in values]
         steps = [one_step(generation, batches, one) for one in chosen]
         interleaved(steps, 1)
-        timings = interleaved(steps, a.repeats)
+        timings = interleaved(steps, call.repeats)
         base = statistics.median(t.cpu for t in timings[values.index(BASE[name])])
         for value, times in zip(values, timings, strict=True):
             cpu = median_ms(times, "cpu")
@@ -62,7 +59,7 @@ def main() -> None:
 def one_step(
     generation: Generation, batches: list[Batch], size: dict[str, int]
 ) -> Callable[[], None]:
-    """A training step at one setting."""
+    """A training step with the given sizes."""
     config = settings(
         model={
             "width": size["D"],

@@ -1,9 +1,9 @@
-"""The loader alone against what the training step consumes, in items a second, on one thread each.
+"""Items per second of the loader and of the training step, on one thread each.
 
     python benchmarks/model_loader.py [--data GENERATION] [--repeats 3]
 
-A round is a whole epoch of batches from the shards, rows shuffled and put together by length, and then some training steps
-on batches of that epoch, of the default model and of a small one.
+A round is one epoch of batches from the shards, shuffled and grouped by length, and then some training steps on batches of
+that epoch, with the default model and with a small one.
 """
 
 import itertools
@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from measure import machine
-from model_work import (
+from model_shared import (
     interleaved,
     median_ms,
     model_of,
-    open_beauty,
-    parser,
     real_batches,
+    set_up,
     settings,
     stepper,
     table_with,
@@ -37,11 +36,8 @@ STEPS = 12
 
 
 def main() -> None:
-    """Time both in turn and print items a second."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--repeats", type=int, default=3)
-    a = arguments.parse_args()
-    generation = open_beauty(a.data)
+    """Time both in turn and print items per second."""
+    call, generation = set_up(__doc__, repeats=3)
     config = settings()
     epoch = list(TrainLoader(generation, config))
     batches = real_batches(generation, config, len(epoch))[:: max(1, len(epoch) // STEPS)]
@@ -55,20 +51,20 @@ def main() -> None:
     }
     works = [work for work, _ in named.values()]
     interleaved(works[1:], 1)
-    timings = interleaved(works, a.repeats)
+    timings = interleaved(works, call.repeats)
     rates = {
         name: items / median_ms(times, "cpu") * 1e3
         for (name, (_, items)), times in zip(named.items(), timings, strict=True)
     }
     features = len(open_token_table(generation).features)
-    print(f"{features} features and the id; {items_of(epoch):,} items an epoch; {machine()}")
-    print(f"{'':>31} {'items a second of CPU':>22} {'loader over it':>15}")
+    print(f"{features} features and the id; {items_of(epoch):,} items per epoch; {machine()}")
+    print(f"{'':>31} {'items per CPU second':>22} {'loader relative':>15}")
     for name, rate in rates.items():
         print(f"{name:>31} {rate:22,.0f} {rates['loader'] / rate:15.1f}")
 
 
 def items_of(batches: Sequence[Batch]) -> int:
-    """Real items, padding left out."""
+    """Number of items, without padding."""
     return sum(int(batch.length_B.sum()) for batch in batches)
 
 

@@ -1,8 +1,8 @@
-"""Train HeterRec and the two SASRecs on a generation, several seeds each, and print the tables of docs/results.md.
+"""Train HeterRec and two SASRecs with several seeds on a generation, and print the tables of docs/results.md.
 
     python benchmarks/model_results.py --data beauty/loo --runs runs/loo --seeds 0 1 2
 
-Runs that stand in the folder already are evaluated, not trained again; interrupted ones are resumed.
+Finished runs in the folder are not trained again; interrupted ones are resumed.
 """
 
 import argparse
@@ -31,10 +31,10 @@ NAMES = [f"{name}@{k}" for k in KS for name in ("recall", "ndcg")]
 
 
 def main() -> int:
-    """Parse the call, train what is missing, print."""
+    """Train missing runs and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="a generation of Amazon Beauty")
-    parser.add_argument("--runs", required=True, type=Path, help="the folder for the runs")
+    parser.add_argument("--runs", required=True, type=Path, help="folder of the runs")
     parser.add_argument("--config", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
@@ -56,15 +56,15 @@ def main() -> int:
 
 
 def folder(runs: Path, model: str, seed: int) -> Path:
-    """Where a run stands."""
+    """The folder of a run."""
     return runs / f"{model.lower().replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 def report(call: argparse.Namespace, filtered: bool) -> None:
-    """The table of one protocol, and HeterRec against each other model."""
+    """Print the table of one protocol, and HeterRec compared with each other model."""
     runs, models, seeds = call.runs, call.models, call.seeds
     generation = open_generation(call.data, verify="sizes")
-    found = {
+    trained = {
         model: [
             evaluate_run(generation, folder(runs, model, seed), filter_seen=filtered)
             for seed in seeds
@@ -75,20 +75,20 @@ def report(call: argparse.Namespace, filtered: bool) -> None:
     config = load_config(call.config, [*call.settings, *settings])
     counted = {n: [evaluate_baseline(generation, n, config=config)] for n in COUNTING}
     print(f"\nseen items {'left out' if filtered else 'kept'}, {len(seeds)} seeds, in %\n")
-    table({**counted, **found})
+    table({**counted, **trained})
     for model in models:
-        if model != "HeterRec" and "HeterRec" in found:
-            print(f"\nHeterRec against {model}: lift, 95% interval, p\n")
-            lifts(compare(found[model], found["HeterRec"], metrics=NAMES))
-    print(json.dumps({m: [e.to_json() for e in es] for m, es in found.items()}), file=sys.stderr)
+        if model != "HeterRec" and "HeterRec" in trained:
+            print(f"\nHeterRec compared with {model}: lift, 95% interval, p\n")
+            lifts(compare(trained[model], trained["HeterRec"], metrics=NAMES))
+    print(json.dumps({m: [e.to_json() for e in es] for m, es in trained.items()}), file=sys.stderr)
 
 
-def table(found: Mapping[str, Sequence[Evaluation]]) -> None:
-    """Means over the seeds, with the smallest and largest nDCG@50."""
+def table(results: Mapping[str, Sequence[Evaluation]]) -> None:
+    """Print means over the seeds, and the nDCG@50 of each seed."""
     heads = [n.replace("recall", "R").replace("ndcg", "N") for n in NAMES]
     print("| model | " + " | ".join(heads) + " | N@50 of the seeds | cold R@200 |")
     print("|---|" + "---|" * (len(heads) + 2))
-    for model, evaluations in found.items():
+    for model, evaluations in results.items():
         means = [statistics.mean(e.metrics[n] or 0.0 for e in evaluations) for n in NAMES]
         seeds = [e.metrics["ndcg@50"] or 0.0 for e in evaluations]
         cold = statistics.mean(e.part("cold").get("recall@200") or 0.0 for e in evaluations)
@@ -98,7 +98,7 @@ def table(found: Mapping[str, Sequence[Evaluation]]) -> None:
 
 
 def lifts(comparisons: Sequence[Comparison]) -> None:
-    """One row: the lift of every metric."""
+    """Print one row with the lift of every metric."""
     print("| " + " | ".join(c.metric for c in comparisons) + " |")
     print("|" + "---|" * len(comparisons))
     cells = []

@@ -1,10 +1,10 @@
-"""HeterRec written down plainly from the paper: what `model_step.py` times the package against.
+"""A straightforward implementation of HeterRec from the paper, to which `model_step.py` compares the package.
 
-It takes the weights of a `HeterRec` and computes the same loss from them, as a careful first implementation would: every
-position of the padded batch is looked up, fused and scored, whatever item stands there; attention is dense, its mask and
-its time-gap bias as large as the scores; losses are computed everywhere and masked afterwards.
+It uses the weights of a `HeterRec` and computes the same loss as a careful first implementation would: it looks up, fuses and
+scores every position of the padded batch; attention is dense, with a mask and a time-gap bias of the size of the scores;
+losses are computed at all positions and masked afterwards.
 
-Shapes: B users, T items, K tokens an item, S = T * K tokens, H heads, E = D / H, D width, C candidates.
+Shapes: B users, T items, K tokens per item, S = T * K tokens, H heads, E = D / H, D width, C candidates.
 """
 
 import math
@@ -23,13 +23,10 @@ from heterrec_model.loss.lmp import MultiStepLoss
 
 
 class Straightforward(nn.Module):
-    """The loss of a `HeterRec`, the plain way.
-
-    Args:
-        model: whose weights and settings it takes; what the benchmark does not use is refused.
+    """The loss of a `HeterRec` with its weights and settings.
 
     Raises:
-        ValueError: the model has a part or a setting that is not written down here.
+        ValueError: a part or a setting of the model is not implemented here.
     """
 
     def __init__(self, model: HeterRec) -> None:
@@ -38,7 +35,7 @@ class Straightforward(nn.Module):
         self.model, self.config = model, model.config
 
     def forward(self, batch: Batch, seed: int) -> Tensor:
-        """The training loss of a batch; the candidates are those that the model draws by the same seed."""
+        """The training loss of a batch, with the candidates that the model draws for the same seed."""
         model, config = self.model, self.config
         valid_BT = batch.valid_BT()
         user_BT = torch.arange(batch.users)[:, None].expand_as(valid_BT)
@@ -68,7 +65,7 @@ class Straightforward(nn.Module):
         return total
 
     def values(self, token: int, item: Tensor) -> Tensor:
-        """Numbers that are equal where two items have the same value of a token."""
+        """Numbers that are equal if two items have the same value of a token."""
         if self.config.model.item_id:
             if token == 0:
                 return item
@@ -97,7 +94,7 @@ class Straightforward(nn.Module):
     def stack(
         self, stack: CausalStack, x_BSD: Tensor, batch: Batch, tokens: int, first_layer: int
     ) -> Tensor:
-        """A level's blocks, with the mask and the time gaps of every pair of tokens."""
+        """The blocks of a level, with a mask and time gaps for every pair of tokens."""
         item_S = torch.arange(batch.item_BT.shape[1]).repeat_interleave(tokens)
         time_BS = batch.timestamp_BT.repeat_interleave(tokens, dim=1)
         valid_BS = batch.valid_BT().repeat_interleave(tokens, dim=1)
@@ -142,7 +139,7 @@ class Straightforward(nn.Module):
         candidates: Candidates,
         batch: Batch,
     ) -> Tensor:
-        """Eq. 8 to 11 of one level, at every position; those without a target count nothing."""
+        """Eq. 8 to 11 of one level at every position; positions without a target are masked."""
         loss = self.config.loss
         time_T = torch.arange(u_BTD.shape[1])
         v_BTD, v_CD = F.normalize(v_BTD, dim=-1), F.normalize(v_CD, dim=-1)
@@ -166,17 +163,17 @@ class Straightforward(nn.Module):
         return total
 
     def drop(self, x: Tensor) -> Tensor:
-        """PyTorch's own dropout."""
+        """PyTorch's dropout."""
         return F.dropout(x, self.config.model.dropout, self.training)
 
 
 def padded(batch: Batch, length: int) -> Batch:
-    """The batch with histories padded to one length, as the loader pads them."""
-    place_BT = torch.minimum(torch.arange(length), batch.length_B[:, None] - 1)
+    """Pad the histories of a batch to one length, as the loader does."""
+    index_BT = torch.minimum(torch.arange(length), batch.length_B[:, None] - 1)
     real_BT = torch.arange(length) < batch.length_B[:, None]
     return Batch(
-        item_BT=batch.item_BT.gather(1, place_BT) * real_BT,
-        timestamp_BT=batch.timestamp_BT.gather(1, place_BT),
+        item_BT=batch.item_BT.gather(1, index_BT) * real_BT,
+        timestamp_BT=batch.timestamp_BT.gather(1, index_BT),
         length_B=batch.length_B,
         behaviour_BT=None,
         user_features={},
@@ -186,7 +183,7 @@ def padded(batch: Batch, length: int) -> Batch:
 
 
 def _check(model: HeterRec) -> None:
-    """Refuse what is not written down here."""
+    """Check that all parts and settings of the model are implemented here."""
     config: Config = model.config
     m, n = config.model, config.negatives
     missing: Sequence[tuple[str, bool]] = (
@@ -197,11 +194,11 @@ def _check(model: HeterRec) -> None:
         ("token_mask: causal", m.token_mask == "causal"),
         ("raw_skip: false", not m.raw_skip),
         ("attention dropout", bool(m.attention_dropout)),
-        ("no time gap, or one a head", not m.time_gap.enabled or m.time_gap.per_head),
+        ("no time gap, or one per head", not m.time_gap.enabled or m.time_gap.per_head),
         ("similarity: dot", config.loss.similarity != "cosine"),
         ("negatives of one position", n.source == "in_batch_same_position"),
         ("mask_same_user, gather", n.mask_same_user or n.gather),
     )
-    found = [name for name, there in missing if there]
-    if found:
-        raise ValueError(f"the straightforward implementation has no {', '.join(found)}")
+    used = [name for name, is_used in missing if is_used]
+    if used:
+        raise ValueError(f"not in the straightforward implementation: {', '.join(used)}")

@@ -15,7 +15,7 @@ from heterrec_schemas.testing import small_generation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-import model_work
+import model_shared
 from straightforward import Straightforward, padded
 
 SEED = 3
@@ -47,18 +47,18 @@ def test_it_computes_the_models_loss(token_weight: float | str, first_target: in
 def test_it_computes_the_loss_of_a_generation_with_more_features(tmp_path: Path) -> None:
     small_generation(tmp_path, 0)
     generation = open_generation(tmp_path)
-    table = model_work.table_with(generation, tokens=9)
+    table = model_shared.table_with(generation, tokens=9)
     assert len(table.features) == 8
-    config = model_work.settings(
+    config = model_shared.settings(
         model={"dropout": 0.0, "id_dropout": 0.0, "user_features": [], "max_length": 12},
         negatives={"in_batch": 20, "uniform": 20, "token": 9},
     )
     table = replace(table, user_features=(), behaviours=0)
-    model = model_work.model_of(config, table, generation)
+    model = model_shared.model_of(config, table, generation)
     scrambled(model, spread=0.1)
-    for batch in model_work.real_batches(generation, config, 2):
+    for batch in model_shared.real_batches(generation, config, 2):
         agree(model, replace(batch, behaviour_BT=None), length=12)
-    full = model_work.full_batch(model_work.real_batches(generation, config, 9), 3, 10)
+    full = model_shared.full_batch(model_shared.real_batches(generation, config, 9), 3, 10)
     agree(model, full, length=10)
 
 

@@ -1,4 +1,4 @@
-"""What the model's benchmarks share: Amazon Beauty with six tokens an item, batches, models, timing on one thread.
+"""Shared by the benchmarks of the model: Amazon Beauty with extra features, batches, models, timing on one thread.
 
 Shapes: I ids of items, C columns of tokens, B users, T items.
 """
@@ -28,33 +28,41 @@ from heterrec_schemas import Generation, open_generation
 ROOT = Path(__file__).resolve().parent.parent
 BEAUTY = ROOT / ".bench" / "beauty"
 BINS = 32
+"""Number of bins of a made-up feature."""
 MADE_UP = ("made_up_1", "made_up_2", "made_up_3", "made_up_4")
-"""Amazon Beauty has three features; further tokens are numbers drawn at random for each item, in 32 bins."""
+"""Names of random numeric features, for more tokens per item than the three features of Amazon Beauty."""
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser of arguments that knows --data."""
-    made = argparse.ArgumentParser(
+def set_up(
+    doc: str | None, *, repeats: int, **options: tuple[int, str]
+) -> tuple[argparse.Namespace, Generation]:
+    """Parse --data, --repeats and further integer options, open the generation, and set PyTorch to one thread.
+
+    Args:
+        doc: help text of the benchmark.
+        repeats: default of --repeats.
+        options: default and help text of further options.
+    """
+    parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--data", type=Path, default=BEAUTY, help="a generation of Amazon Beauty")
-    return made
-
-
-def open_beauty(data: Path) -> Generation:
-    """The generation; all that follows runs on one thread."""
-    torch.set_num_threads(1)
-    if not data.is_dir():
+    parser.add_argument("--data", type=Path, default=BEAUTY, help="a generation of Amazon Beauty")
+    parser.add_argument("--repeats", type=int, default=repeats, help="number of rounds")
+    for name, (default, text) in options.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=text)
+    call = parser.parse_args()
+    if not call.data.is_dir():
         sys.exit(
-            f"there is no generation in {data}: name one with --data, or build it:\n"
+            f"there is no generation in {call.data}: choose one with --data, or build it:\n"
             "heterrec-pipeline build --spec examples/amazon_beauty/leave_one_out.yaml "
-            f"--input ../shared/data/amazon_beauty --output {data}"
+            f"--input data --output {call.data}"
         )
-    return open_generation(data, verify="sizes")
+    torch.set_num_threads(1)
+    return call, open_generation(call.data, verify="sizes")
 
 
 def table_with(generation: Generation, tokens: int) -> TokenTable:
-    """A table whose items have so many tokens, the id among them: the generation's features first, then made-up ones."""
+    """A table with a number of tokens per item, id included: features of the generation first, then made-up ones."""
     names = [entry.name for entry in open_token_table(generation).features]
     table = open_token_table(generation, features=names[: tokens - 1])
     for name in MADE_UP[: max(0, tokens - 1 - len(names))]:
@@ -63,7 +71,7 @@ def table_with(generation: Generation, tokens: int) -> TokenTable:
 
 
 def _with_feature(table: TokenTable, name: str) -> TokenTable:
-    """The table with one more numeric feature, whose tokens are drawn at random."""
+    """The table with an additional numeric feature with random tokens."""
     random = torch.Generator().manual_seed(len(table.features))
     items, start = table.tokens_IC.shape
     drawn_I1 = torch.randint(2, 2 + BINS, (items, 1), generator=random, dtype=torch.int32)
@@ -78,22 +86,22 @@ def _with_feature(table: TokenTable, name: str) -> TokenTable:
 
 
 def settings(**sections: dict[str, Any]) -> Config:
-    """A config: the defaults, and what is given."""
+    """The default config with other values in some sections."""
     return parse_config(dict(sections), where="the benchmark")
 
 
 def model_of(config: Config, table: TokenTable, generation: Generation) -> HeterRec:
-    """A HeterRec with its starting weights, in training mode."""
+    """A HeterRec with its initial weights, in training mode."""
     return cast(HeterRec, build_model(config, table, generation).train())
 
 
 def real_batches(generation: Generation, config: Config, count: int) -> list[Batch]:
-    """The first batches of an epoch, as the loader gives them."""
+    """The first batches of an epoch."""
     return list(islice(TrainLoader(generation, config), count))
 
 
 def full_batch(batches: Sequence[Batch], users: int, length: int) -> Batch:
-    """Histories of one full length: those of the batches strung together, so that items keep their popularity."""
+    """Histories of equal length, cut from the concatenated histories of the batches: items keep their popularity."""
     items = torch.cat([b.item_BT[b.valid_BT()] for b in batches])[: users * length]
     times = torch.cat([b.timestamp_BT[b.valid_BT()] for b in batches])[: users * length]
     return Batch(
@@ -108,48 +116,43 @@ def full_batch(batches: Sequence[Batch], users: int, length: int) -> Batch:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: by the clock, and of CPU, which other processes disturb less."""
+    """Seconds of one call: wall time, and CPU time, which depends less on other processes."""
 
     wall: float
     cpu: float
 
 
 def timed(work: Callable[[], object]) -> Timing:
-    """Call it once."""
+    """Time one call."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return Timing(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def interleaved(works: Sequence[Callable[[], object]], repeats: int) -> list[list[Timing]]:
-    """Call several in turn, each `repeats` times, every second round backwards; their timings."""
-    found: list[list[Timing]] = [[] for _ in works]
+    """Time several functions in turn, `repeats` rounds, every second round in reverse order."""
+    timings: list[list[Timing]] = [[] for _ in works]
     for n in range(repeats):
         order = range(len(works)) if n % 2 == 0 else reversed(range(len(works)))
-        for side in order:
-            found[side].append(timed(works[side]))
-    return found
+        for k in order:
+            timings[k].append(timed(works[k]))
+    return timings
 
 
 def median_ms(timings: Sequence[Timing], clock: str) -> float:
-    """The median in milliseconds; `clock` is wall or cpu."""
+    """Median in milliseconds; `clock` is wall or cpu."""
     seconds: float = statistics.median(getattr(t, clock) for t in timings)
     return 1e3 * seconds
 
 
 Step = Callable[[Batch, int], None]
-"""A whole training step on a batch; the number seeds its negatives and its dropout."""
+"""A training step on a batch; the number seeds its negatives and dropout."""
 FACTOR = 0.01
-"""Of the learning rate: the weights, and with them the gates, hardly change while steps are timed."""
+"""Factor of the learning rate: weights and gates hardly change while steps are timed."""
 
 
 def stepper(model: HeterRec, loss: Callable[[Batch, int], torch.Tensor] | None = None) -> Step:
-    """Forward, backward, clipping, AdamW.
-
-    Args:
-        model: whose weights are trained.
-        loss: computed from them; left out: the model's own.
-    """
+    """A step with forward, backward, clipping and AdamW; `loss` replaces the loss of the model."""
     optimizers = Optimizers(model, model.config.train)
 
     def own(batch: Batch, seed: int) -> torch.Tensor:
