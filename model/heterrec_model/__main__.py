@@ -76,11 +76,11 @@ def _fail(message: str, code: int, debug: bool) -> NoReturn:
 
         traceback.print_exc()
     rank = os.environ.get("RANK") if os.environ.get("WORLD_SIZE", "1") != "1" else None
-    _print_error(f"error: {message}" if rank is None else f"error (rank {rank}): {message}", "red")
+    _print_stderr(f"error: {message}" if rank is None else f"error (rank {rank}): {message}", "red")
     raise typer.Exit(code)
 
 
-def _print_error(line: str, style: str | None = None) -> None:
+def _print_stderr(line: str, style: str | None = None) -> None:
     Console(stderr=True, markup=False).print(
         line, style=style, markup=False, highlight=False, soft_wrap=True
     )
@@ -91,7 +91,7 @@ def _show_warning(
 ) -> None:
     """Print warnings of this package in one line, and ignore those of libraries."""
     if category is UserWarning and "heterrec_model" in filename:
-        _print_error(f"warning: {message}", "yellow")
+        _print_stderr(f"warning: {message}", "yellow")
 
 
 @app.command()

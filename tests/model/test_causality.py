@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from alike import same_gradients, same_values
+from equality import same_gradients, same_values
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up import (

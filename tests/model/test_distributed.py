@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing
-from alike import named
+from equality import named
 from made_up import made_up_batch
-from ranks_apart import PATIENCE, SEED, Scenario, gradients, output_values, train_apart
+from separate_ranks import PATIENCE, SEED, Scenario, gradients, output_values, train_apart
 
 from heterrec_model.distributed import gather_rows, rank, sum_over_ranks, world_size
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from alike import probed, same_gradients, same_values, stacked
+from equality import probed, same_gradients, same_values, stacked
 from equations_model import Model, as_candidates, scores
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_model.layers.embedding_tables import GroupTable
-from heterrec_model.registry import TRAINED, build_model
+from heterrec_model.registry import COUNTING, MODELS, TRAINED, build_counting, build_model
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
@@ -78,6 +78,21 @@ def test_the_same_seed_gives_the_same_weights(
     assert any(not torch.equal(first[n], other[n]) for n in first)
     torch.manual_seed(4)
     assert torch.equal(torch.rand(1), want), "building drew from the caller's random numbers"
+
+
+def test_every_model_is_trained_or_counts() -> None:
+    assert {**TRAINED, **COUNTING} == MODELS
+    assert len(TRAINED) + len(COUNTING) == len(MODELS)
+
+
+@pytest.mark.parametrize("name", sorted(COUNTING))
+def test_a_counting_baseline_scores_the_catalogue(name: str, generation: Generation) -> None:
+    baseline = build_counting(name, generation)
+    users = baseline.encode(first_batch(generation, 3))
+    size = len(baseline.table.catalogue_N)
+    assert baseline.scores(users, 0, size).shape == (3, size)
+    with pytest.raises(CallError, match="no counting baseline 'sasrec'"):
+        build_counting("sasrec", generation)
 
 
 def test_an_unknown_model_is_reported_with_similar_names(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from alike import same_values
+from equality import same_values
 from made_up import FEATURES, made_up_batch, made_up_config, made_up_model, made_up_table
 
 from heterrec_model.data.chosen_features import FeatureInfo

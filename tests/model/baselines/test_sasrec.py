@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from alike import same_gradients, same_values, stacked
+from equality import same_gradients, same_values, stacked
 from equations_model import Model, as_candidates, scores
 from hypothesis import given
 from hypothesis import strategies as st

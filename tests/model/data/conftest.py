@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from loading import Cut, write_generation
+from loader_helpers import Cut, write_generation
 
 from heterrec_schemas import Generation
 from heterrec_schemas.testing import Settings, shop

@@ -1,7 +1,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from loading import MANY
+from loader_helpers import MANY
 
 from heterrec_model.data.batching import BatchLimits, cut_batches, shuffled_batches
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loading import MANY
+from loader_helpers import MANY
 
 from heterrec_model.data import distinct_rows
 from heterrec_model.data.distinct_rows import first_equal_rows

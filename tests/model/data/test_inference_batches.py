@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from loading import all_same, config, rows_of_batches, rows_of_split, same
+from loader_helpers import all_same, config, rows_of_batches, rows_of_split, same
 
 from heterrec_model.data.inference_batches import items_batch, split_batches, user_batch
 from heterrec_model.data.row_spans import windows

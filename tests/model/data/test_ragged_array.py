@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
-from loading import MANY
+from loader_helpers import MANY
 
 from heterrec_model.data.ragged_array import RaggedArray, as_numpy, concat_ragged, ragged_array
 

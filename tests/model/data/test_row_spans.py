@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loading import MANY
+from loader_helpers import MANY
 
 from heterrec_model.data.row_spans import (
     RowGroupReader,

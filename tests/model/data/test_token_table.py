@@ -4,7 +4,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from loading import write_generation
+from loader_helpers import write_generation
 
 from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable, open_token_table

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from loading import all_same, config, rows_of_batches, rows_of_split, same, write_generation
+from loader_helpers import all_same, config, rows_of_batches, rows_of_split, same, write_generation
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch

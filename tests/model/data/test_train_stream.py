@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loading import QUICK, Cut, all_same, config, rows_of_batches, rows_of_split
+from loader_helpers import QUICK, Cut, all_same, config, rows_of_batches, rows_of_split
 
 from heterrec_model.config import Config
 from heterrec_model.data import train_stream

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plainly import GivenScores
+from reference_metrics import GivenScores
 
 from heterrec_model.evaluation.metrics import TargetRanks, mean_metrics, user_metrics
 from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets

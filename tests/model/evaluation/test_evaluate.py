@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plainly import OddScores, averages, ranks_of, rows_of
+from reference_metrics import OddScores, averages, ranks_of, rows_of
 
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import open_token_table

@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from plainly import MANY
+from reference_metrics import MANY
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch

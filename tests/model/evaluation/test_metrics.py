@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plainly import MANY, averages
+from reference_metrics import MANY, averages
 
 from heterrec_model.evaluation.metrics import (
     TargetRanks,

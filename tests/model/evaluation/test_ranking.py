@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from plainly import MANY, GivenScores, mean_rank, ranks_of
+from reference_metrics import MANY, GivenScores, mean_rank, ranks_of
 from scipy.stats import rankdata
 from torch import Tensor
 

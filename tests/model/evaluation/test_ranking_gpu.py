@@ -1,6 +1,6 @@
 import pytest
 import torch
-from plainly import GivenScores
+from reference_metrics import GivenScores
 
 from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets, top_items
 

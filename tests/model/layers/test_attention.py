@@ -5,7 +5,7 @@ from typing import Any, Literal
 import equations
 import pytest
 import torch
-from alike import probed, same_gradients, same_values, stacked
+from equality import probed, same_gradients, same_values, stacked
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up import FEW, MANY

@@ -6,7 +6,7 @@ import math
 import equations
 import pytest
 import torch
-from alike import probed, same_gradients, same_values, stacked
+from equality import probed, same_gradients, same_values, stacked
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up import (

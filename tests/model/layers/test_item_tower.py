@@ -2,7 +2,7 @@
 
 import equations
 import torch
-from alike import probed, same_gradients, same_values, stacked
+from equality import probed, same_gradients, same_values, stacked
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up import QUICK, model_config, scrambled, weights_of

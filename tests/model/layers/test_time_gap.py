@@ -5,7 +5,7 @@ import math
 import equations
 import pytest
 import torch
-from alike import probed, same_gradients, same_values, stacked
+from equality import probed, same_gradients, same_values, stacked
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from made_up import MANY, QUICK, scrambled, weights_of

@@ -7,7 +7,7 @@ from typing import Any
 import equations_loss
 import pytest
 import torch
-from alike import same_gradients, same_values
+from equality import same_gradients, same_values
 from equations_loss import Candidate
 from hypothesis import given
 from hypothesis import strategies as st
