@@ -9,6 +9,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import cell_text
 from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import one_chunk, read_split
@@ -39,6 +40,23 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
     return text, seen
 
 
+def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedCell]:
+    """The rejects of the rows of a batch that are malformed, end early, or have no key; one entry per row.
+
+    Args:
+        batch: n rows.
+        key: the key column.
+        text: [n] the keys as text.
+    """
+    bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in (*batch.bad, *batch.short)]
+    short = {b.row for b in batch.short}
+    for k in text.is_null().arg_true().to_list():
+        row = int(batch.rows[k])
+        if row not in short:
+            bad.append((row, key, Reason.MISSING_KEY, cell_text(batch.table[key][k].as_py())))
+    return bad
+
+
 def read_key_splits(
     table: TableJob, split: Split, *, from_log: bool = False, place: bool = False
 ) -> Iterator[Any]:
@@ -47,14 +65,7 @@ def read_key_splits(
     for batch in prefetched(read_split(split, [key])):
         text, seen = key_text(one_chunk(batch.table, key), key, split.file.name)
         missing = text.is_null()
-        rows = pl.Series(batch.rows)
-        odd = (*batch.bad, *batch.short)
-        bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in odd]
-        short = {b.row for b in batch.short}
-        for k in missing.arg_true().to_list():
-            if int(rows[k]) not in short:
-                raw = cell_text(batch.table[key][k].as_py())
-                bad.append((int(rows[k]), key, Reason.MISSING_KEY, raw))
+        bad = unusable_rows(batch, key, text)
         yield from report_rejects(name, split.file.name, bad)
         yield report_count(f"{name}.rows", len(text) + len(batch.bad))
         yield report_count(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
@@ -63,7 +74,7 @@ def read_key_splits(
         columns = {"key": text}
         if place:
             columns["split"] = pl.repeat(split.number, len(text), dtype=pl.Int64, eager=True)
-            columns["row"] = rows
+            columns["row"] = pl.Series(batch.rows)
         kept = pl.DataFrame(columns).filter(~missing).to_arrow()
         if len(kept) == 0 and bad:
             row, _, reason, value = bad[0]
