@@ -1,4 +1,4 @@
-"""What a column's cells hold to encode: cleaned texts, paths of images, or the bytes of images."""
+"""Contents of a column's cells: cleaned texts, paths of images, or bytes of images."""
 
 import hashlib
 import io
@@ -11,26 +11,26 @@ import xxhash
 
 from heterrec_pipeline.embed.config import EmbeddedColumn
 from heterrec_pipeline.files import storage
-from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.values import column_text, is_scalar, is_text
 
 NO_FILE = "no file"
 
 
-def contents(column: EmbeddedColumn, cells: pa.Array, file: str) -> pl.Series:
+def cell_contents(column: EmbeddedColumn, cells: pa.Array, file: str) -> pl.Series:
     """The contents of n cells.
 
     Args:
-        column: which column, and of which kind.
+        column: the column.
         cells: n raw cells.
-        file: what an error calls the file.
+        file: the file's name in errors.
 
     Returns:
-        n texts (String; for images their paths) or images (Binary), null where there is nothing.
+        n texts (String; for images their paths) or images (Binary), null for empty cells.
 
     Raises:
-        SchemaMismatchError: the column's type holds neither.
+        SchemaMismatchError: the type of the column contains neither.
     """
     kind = cells.type
     if column.kind == "image":
@@ -53,27 +53,26 @@ def contents(column: EmbeddedColumn, cells: pa.Array, file: str) -> pl.Series:
     )
 
 
-def hashes(found: pl.Series) -> pl.Series:
-    """The stable hash of each content: uint64, null where there is none."""
-    if found.dtype == pl.String:
-        return hash_texts(found)
-    values = [None if b is None else xxhash.xxh3_64_intdigest(b) for b in found.to_list()]
-    return pl.Series(found.name, values, dtype=pl.UInt64)
+def content_hashes(contents: pl.Series) -> pl.Series:
+    """The stable hash of each content: uint64, null for null."""
+    if contents.dtype == pl.String:
+        return hash_texts(contents)
+    values = [None if b is None else xxhash.xxh3_64_intdigest(b) for b in contents.to_list()]
+    return pl.Series(contents.name, values, dtype=pl.UInt64)
 
 
 def image_digest(content: str | bytes, base: str) -> str:
-    """The SHA-256 of an image's bytes; of a path's file as it is now."""
+    """The SHA-256 of the bytes of an image; for a path, of its file's current bytes."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
     try:
-        with storage.open_read(storage.join(base, content)) as handle:
-            return hashlib.sha256(handle.read()).hexdigest()
+        return storage.sha256_of(storage.join(base, content))
     except OSError:
         return NO_FILE
 
 
 def open_image(content: str | bytes, base: str) -> Any | None:
-    """An image as Pillow's RGB image; None when it cannot be read."""
+    """An image as an RGB image of Pillow; None if it is missing or cannot be decoded."""
     from PIL import Image
 
     try:
@@ -83,12 +82,3 @@ def open_image(content: str | bytes, base: str) -> Any | None:
             return image.convert("RGB")
     except Exception:  # Pillow's decoders raise many kinds of errors on damaged data
         return None
-
-
-def mixed(column: EmbeddedColumn) -> DataError:
-    """The error of a column that holds paths in one place and bytes in another."""
-    return SchemaMismatchError(
-        f"column {column.name!r} holds paths in some files and image bytes in others",
-        expected="one of the two",
-        todo="Split the item table and embed the parts into two folders.",
-    )
