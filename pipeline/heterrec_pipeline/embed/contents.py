@@ -1,8 +1,9 @@
-"""Contents of a column's cells: cleaned texts, paths of images, or bytes of images."""
+"""Contents of cells, read from the item table: cleaned texts, paths of images, or bytes of images."""
 
 import hashlib
 import io
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -10,12 +11,48 @@ import pyarrow.compute as pc
 import xxhash
 
 from heterrec_pipeline.embed.config import EmbeddedColumn
+from heterrec_pipeline.embed.job import EmbedJob
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.prefetch import prefetched
+from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.hashing import hash_texts
-from heterrec_schemas.values import column_text, is_scalar, is_text
+from heterrec_schemas.values import Seen, column_text, is_scalar, is_text
 
 NO_FILE = "no file"
+
+
+class ContentBatch(NamedTuple):
+    """Some rows of the item table.
+
+    Attributes:
+        raw: n rows as read.
+        keys: [n] their keys as text.
+        kinds: the kinds of values among the keys.
+        columns: by embedded column, the rows with a key: content, hash, key, number of the file, number of the row.
+    """
+
+    raw: ReadBatch
+    keys: pl.Series
+    kinds: Seen
+    columns: dict[str, pl.DataFrame]
+
+
+def read_contents(job: EmbedJob, split: Split) -> Iterator[ContentBatch]:
+    """Read the keys and contents of a split."""
+    key, file = job.config.key, pl.lit(job.files.index(split.file), pl.Int32)
+    for batch in prefetched(read_split(split, job.read_columns)):
+        keys, kinds = key_text(one_chunk(batch.table, key), key, split.file.name)
+        columns = {}
+        for column in job.config.columns:
+            contents = cell_contents(column, one_chunk(batch.table, column.name), split.file.name)
+            rows = pl.DataFrame({"content": contents, "key": keys, "row": batch.rows})
+            rows = rows.with_columns(file=file, hash=content_hashes(contents))
+            columns[column.name] = rows.drop_nulls("key")
+        yield ContentBatch(batch, keys, kinds, columns)
 
 
 def cell_contents(column: EmbeddedColumn, cells: pa.Array, file: str) -> pl.Series:

@@ -9,7 +9,7 @@ Shapes: U distinct contents, R rows (keys), D dimensions.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def encode_shard(
     """Write a shard, or keep it; the process loads the model with the first shard that is not kept."""
     (name, number), pieces = element
     column = job.column(name)
-    rows = sort_rows((load(p) for p in pieces["rows"]), plan.integral)
+    rows = sort_rows((load(p) for p in chain(pieces["rows"], pieces["every"])), plan.integral)
     path = shard_name(column.stem, number, plan.shards[name])
     fingerprint = fingerprint_of(job, column, rows)
     shard = None if job.config.fresh else finished_shard(job, name, path, fingerprint)

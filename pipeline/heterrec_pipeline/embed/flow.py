@@ -55,17 +55,18 @@ class EmbedTable(Composite):
         splits = root | "List the items" >> ListSplits(files=job.files)
         plan = AsSingleton(splits | "Survey" >> PlanShards(job=job, ledger=ledger))
         rows = splits | "Place" >> PlaceRows(job=job, plan=plan)
+        every = (
+            root
+            | "Every shard" >> beam.Create([None])
+            | "Start" >> Step(fn=start_shards, side_inputs=(plan,), kind=PLACED)
+        )
         # Beam pickles the handle of the encoder: one model per worker process.
+        encode = partial(encode_shard, job, Shared())
+        # Not flattened: local engines keep what goes into a Flatten in memory, before it can be spilled.
         shards = (
-            {"rows": rows}
+            {"rows": rows, "every": every}
             | "By shard" >> Exchange(job=job, key=BucketKey)
-            | "Encode"
-            >> Step(
-                fn=partial(encode_shard, job, Shared()),
-                ledger=ledger,
-                side_inputs=(plan,),
-                kind=VectorShard,
-            )
+            | "Encode" >> Step(fn=encode, ledger=ledger, side_inputs=(plan,), kind=VectorShard)
         )
         return ledger.all(REJECTS) | "Publish" >> AllToOne(
             fn=partial(publish_vectors, job), side_inputs=(plan, AsIter(shards)), kind=Any
@@ -114,7 +115,7 @@ class PlanShards(Composite):
 
 @dataclass(eq=False, kw_only=True)
 class PlaceRows(Composite):
-    """Splits to ((column, shard), rows); at least one table per shard."""
+    """Splits to ((column, shard), rows)."""
 
     job: EmbedJob
     plan: AsSingleton
@@ -125,9 +126,4 @@ class PlaceRows(Composite):
             fn=partial(place_rows, self.job), side_inputs=(self.plan,), kind=NAMED, spread=True
         )
         cut = rows | "cut by shard" >> beam.ParDo(Buffered(cut_by_shard, FLUSH_BYTES))
-        empty = (
-            splits.pipeline
-            | "once" >> beam.Create([None])
-            | "every shard" >> Step(fn=start_shards, side_inputs=(self.plan,), kind=PLACED)
-        )
-        return of_type((of_type(cut, PLACED), empty) | "with every shard" >> beam.Flatten(), PLACED)
+        return of_type(cut, PLACED)

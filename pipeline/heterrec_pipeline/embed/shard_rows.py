@@ -15,13 +15,10 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.embed.config import EmbeddedColumn
-from heterrec_pipeline.embed.contents import cell_contents, content_hashes, image_digest
+from heterrec_pipeline.embed.contents import image_digest, read_contents
 from heterrec_pipeline.embed.job import EmbedJob, ShardPlan
 from heterrec_pipeline.files.parts import load
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame, cut_by_bucket
 
 SHARD_ROWS = pl.Schema({"content": pl.String, "key": pl.String, "file": pl.Int32, "row": pl.Int64})
@@ -44,21 +41,14 @@ class ShardRows:
 
 def place_rows(job: EmbedJob, split: Split, plan: ShardPlan) -> Iterator[Any]:
     """Read a split again: yields (column, rows with their shard), without the contents that lost against another."""
-    file, key, losers = split.file.name, job.config.key, as_frame(load(plan.losers))
-    file_number = job.files.index(split.file)
-    for batch in prefetched(read_split(split, job.read_columns)):
-        text, _ = key_text(one_chunk(batch.table, key), key, file)
-        for column in job.config.columns:
-            name = column.name
-            contents = cell_contents(column, one_chunk(batch.table, name), file)
-            rows = pl.DataFrame({"content": contents, "key": text, "row": batch.rows})
-            rows = rows.with_columns(
-                file=pl.lit(file_number, pl.Int32), hash=content_hashes(contents)
-            )
-            rows = rows.drop_nulls(["key", "content"])
+    losers = as_frame(load(plan.losers))
+    for batch in read_contents(job, split):
+        for name, rows in batch.columns.items():
+            rows = rows.drop_nulls("hash")
             rows = rows.join(losers.filter(column=name), on=["key", "hash"], how="anti")
-            shard = (pl.col("hash") % plan.shards[name]).alias("shard")
-            yield name, rows.select(*SHARD_ROWS, shard).to_arrow()
+            if len(rows):  # else the contents may be of another type than those of other batches
+                shard = (pl.col("hash") % plan.shards[name]).alias("shard")
+                yield name, rows.select(*SHARD_ROWS, shard).to_arrow()
 
 
 def start_shards(_: Any, plan: ShardPlan) -> Iterator[tuple[BucketKey, pa.Table]]:

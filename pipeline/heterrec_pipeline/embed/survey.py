@@ -11,17 +11,15 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.embed.config import EmbedConfig
-from heterrec_pipeline.embed.contents import cell_contents, content_hashes
+from heterrec_pipeline.embed.contents import read_contents
 from heterrec_pipeline.embed.job import EmbedJob, ShardPlan
 from heterrec_pipeline.embed.progress import ALL_TEXTS
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.job import ITEMS, TableJob
 from heterrec_pipeline.keys.duplicates import lost_rows
-from heterrec_pipeline.keys.read import SEEN, key_text, unusable_rows
+from heterrec_pipeline.keys.read import SEEN, unusable_rows
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.jsonl import parse
-from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.reading.text import lines
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count, report_rejects
@@ -36,25 +34,20 @@ Bucket = tuple[BucketKey, dict[str, Iterable[pa.Table | TableRef]]]
 
 def read_hashes(job: EmbedJob, split: Split) -> Iterator[Any]:
     """Read a split: yields (column, keys with the hash of their content and their place); tags hashes and kinds of keys."""
-    key, file, file_number = job.config.key, split.file.name, job.files.index(split.file)
-    for batch in prefetched(read_split(split, job.read_columns)):
-        text, seen = key_text(one_chunk(batch.table, key), key, file)
-        rejected = unusable_rows(batch, key, text)
-        yield from report_rejects(ITEMS, file, rejected)
-        yield report_count("items.rows", len(text) + len(batch.bad))
+    for raw, keys, kinds, columns in read_contents(job, split):
+        rejected = unusable_rows(raw, job.config.key, keys)
+        yield from report_rejects(ITEMS, split.file.name, rejected)
+        yield report_count("items.rows", len(keys) + len(raw.bad))
         yield report_count("items.rejected", len(rejected))
-        yield report_count("items.unusable", len(batch.bad) + text.null_count())
-        yield report_count("items.keyless", text.null_count())
-        yield TaggedOutput(SEEN, (ITEMS, int(seen)))
-        for column in job.config.columns:
-            contents = cell_contents(column, one_chunk(batch.table, column.name), file)
-            rows = pl.DataFrame({"key": text, "hash": content_hashes(contents), "row": batch.rows})
-            rows = rows.drop_nulls("key").with_columns(file=pl.lit(file_number, pl.Int32))
-            yield report_count(f"{column.name}.missing", rows["hash"].null_count())
+        yield report_count("items.unusable", len(raw.bad) + keys.null_count())
+        yield report_count("items.keyless", keys.null_count())
+        yield TaggedOutput(SEEN, (ITEMS, int(kinds)))
+        for name, rows in columns.items():
+            yield report_count(f"{name}.missing", rows["hash"].null_count())
             rows = rows.drop_nulls("hash")
-            yield report_count(f"{column.name}.{contents.dtype}", len(rows))
-            yield column.name, rows.to_arrow()
-            yield TaggedOutput(HASHES, (column.name, rows.select("hash").unique().to_arrow()))
+            yield report_count(f"{name}.{rows.schema['content']}", len(rows))
+            yield name, rows.select("key", "hash", "file", "row").to_arrow()
+            yield TaggedOutput(HASHES, (name, rows.select("hash").unique().to_arrow()))
 
 
 def count_distinct(element: Bucket) -> Iterator[Any]:

@@ -66,3 +66,12 @@ def test_paths_and_bytes_do_not_mix(images: EmbedConfig, tmp_path: Path) -> None
     source = Source(path=["items.parquet", "more.parquet"])
     with pytest.raises(SchemaMismatchError, match="paths in some files and image bytes in others"):
         run(replace(images, source=source, max_shard_texts=1000))
+
+
+def test_a_file_without_images_may_have_a_column_of_no_type(
+    images: EmbedConfig, tmp_path: Path
+) -> None:
+    put(tmp_path, pa.table({"item_id": [7], "photo": pa.array([picture(1)])}))
+    put(tmp_path, pa.table({"item_id": [8], "photo": pa.nulls(1)}), "more.parquet")
+    result = run(replace(images, source=Source(path=["items.parquet", "more.parquet"])))
+    assert (result.columns[0].rows, result.columns[0].missing) == (1, 1)
