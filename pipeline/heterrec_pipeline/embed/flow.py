@@ -57,8 +57,8 @@ class EmbedTable(Composite):
         rows = splits | "Place" >> PlaceRows(job=job, plan=plan)
         every = (
             root
-            | "Every shard" >> beam.Create([None])
-            | "Start" >> Step(fn=start_shards, side_inputs=(plan,), kind=PLACED)
+            | "Once" >> beam.Create([None])
+            | "Every shard" >> Step(fn=start_shards, side_inputs=(plan,), kind=PLACED)
         )
         # Beam pickles the handle of the encoder: one model per worker process.
         encode = partial(encode_shard, job, Shared())
