@@ -91,26 +91,27 @@ def _version(package: str) -> str | None:
 
 
 def delete_obsolete(config: EmbedConfig, shards: set[str]) -> None:
-    """Delete the shards of these columns that are not among the given paths."""
-    pattern = re.compile(_shard_names(config))
-    names = (n for n in _names_below(config.output) if pattern.fullmatch(n) and n not in shards)
-    storage.delete_files(storage.join(config.output, n) for n in names)
+    """Delete the shards of these columns that are not among the given names."""
+    found = _matching(config.output, _shard_pattern(config))
+    storage.delete_files(path for name, path in found if name not in shards)
 
 
 def delete_unfinished(job: EmbedJob) -> None:
     """Delete the parts of a run, and temporary files of this run or an earlier one."""
-    output, shards = job.config.output, _shard_names(job.config)
-    pattern = re.compile(rf"(\.{shards}|rejects/\.rejects-.*)\.[0-9a-f]{{32}}\.tmp")
+    output, temporary = job.config.output, r"\.[0-9a-f]{32}\.tmp"
     with suppress(HeterrecError):  # of the store, which then has ended the run already
         storage.delete_tree(job.parts)
-        names = (n for n in _names_below(output) if pattern.fullmatch(n))
-        storage.delete_files(storage.join(output, n) for n in names)
+        found = _matching(output, rf"\.{_shard_pattern(job.config)}{temporary}")
+        found += _matching(storage.join(output, "rejects"), rf"\.rejects-.*{temporary}")
+        storage.delete_files(path for _, path in found)
 
 
-def _shard_names(config: EmbedConfig) -> str:
+def _shard_pattern(config: EmbedConfig) -> str:
     stems = "|".join(re.escape(c.stem) for c in config.columns)
     return rf"({stems})-\d{{5}}-of-\d{{5}}\.parquet"
 
 
-def _names_below(folder: str) -> list[str]:
-    return [path[len(folder.rstrip("/")) + 1 :] for path in storage.files_below(folder)]
+def _matching(folder: str, pattern: str) -> list[tuple[str, str]]:
+    """The names and paths of the files in a folder whose names match a regular expression."""
+    names = (name for name in storage.files_in(folder) if re.fullmatch(pattern, name))
+    return [(name, storage.join(folder, name)) for name in names]
