@@ -1,8 +1,9 @@
 """Find the project's errors, and the stage that raised them, in the exceptions of engines."""
 
+import errno
 import re
 
-from heterrec_schemas.errors import HeterrecError, from_wire
+from heterrec_schemas.errors import HeterrecError, RunError, from_wire
 
 _STEP = re.compile(r"\[while running '[^'/]+/([^'/]+)")
 """The mark of the failing step that Beam's workers add to errors, on every engine."""
@@ -30,3 +31,32 @@ def stage_of(error: BaseException) -> str | None:
             return found.group(1)
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def was_stopped(error: BaseException) -> bool:
+    """Whether a run ended by Ctrl-C, a signal or its time limit; the local engine turns these into errors of its own."""
+    return isinstance(error, KeyboardInterrupt) or KeyboardInterrupt.__name__ in str(error)
+
+
+def reason(error: BaseException) -> str:
+    """The cause of an engine's exception, in one line."""
+    found = found_in(error)
+    text = " ".join(str(error).split())
+    return found.message if found else f"{type(error).__name__}: {text[-600:]}"
+
+
+def as_heterrec_error(error: BaseException, todo: str) -> HeterrecError:
+    """An engine's exception as an error of the project: the one it carries, or a failure of the run with advice."""
+    found = found_in(error)
+    stage = stage_of(error)
+    where = f" in the stage {stage}" if stage else ""
+    if type(found) is RunError:
+        return RunError(f"the run failed{where}: {found.message}")
+    if found is not None:
+        return found
+    if f"[Errno {errno.ENOSPC}]" in str(error):
+        return RunError(
+            f"the run failed{where}: no space left on the device",
+            todo="Free space on the disk of --output, then run the same command again.",
+        )
+    return RunError(f"the run failed{where}: {reason(error)}", todo=todo)

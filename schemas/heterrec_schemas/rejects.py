@@ -36,6 +36,8 @@ class Reason(StrEnum):
     """A behaviour that the spec does not list."""
     UNKNOWN_ITEM = "unknown_item"
     """An interaction with an item outside the catalogue, under `unknown_items: reject`."""
+    UNREADABLE_IMAGE = "unreadable_image"
+    """An image to embed that is missing or cannot be decoded."""
 
 
 REJECTS_SCHEMA = pa.schema(

@@ -6,7 +6,7 @@ import pytest
 
 from heterrec_pipeline.runtime.flags import pipeline_options
 from heterrec_pipeline.wiring.step import Each
-from heterrec_pipeline.worker_errors import found_in
+from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, stage_of, was_stopped
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 
 MISTAKE = SchemaMismatchError("column 'é' <<x>>", got="a\nb", expected=1, todo="Fix it.")
@@ -70,3 +70,20 @@ def test_the_engine_hands_it_over(workers: int) -> None:
     found = found_in(error.value)
     assert isinstance(found, HeterrecError)
     assert found.message == MISTAKE.message
+
+
+def test_a_failure_names_its_stage() -> None:
+    inside = "[while running 'Embedding/Encode/each/ParDo(encode_shard)-ptransform-7']"
+    full = as_heterrec_error(ValueError(f"[Errno 28] No space left {inside}"), "Again.")
+    other = as_heterrec_error(ValueError(f"odd {inside}"), "Again.")
+    assert stage_of(ValueError(inside)) == "Encode"
+    assert full.message.startswith("the run failed in the stage Encode: no space left")
+    assert other.message.startswith("the run failed in the stage Encode: ValueError: odd")
+    assert other.message.endswith("Again.")
+    assert as_heterrec_error(MISTAKE, "Again.") is MISTAKE
+
+
+def test_ctrl_c_is_found_in_the_error_of_an_engine() -> None:
+    assert was_stopped(KeyboardInterrupt())
+    assert was_stopped(RuntimeError("KeyboardInterrupt [while running 'a/b']"))
+    assert not was_stopped(RuntimeError("no space"))

@@ -15,6 +15,7 @@ def test_the_reasons_are_the_contracts_words() -> None:
         "time_unreadable",
         "unknown_behaviour",
         "unknown_item",
+        "unreadable_image",
         "wrong_type",
         "wrong_width",
     ]

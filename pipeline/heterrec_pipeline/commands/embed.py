@@ -25,13 +25,14 @@ def embed(
     context: typer.Context,
     input: InputOption,
     items: Annotated[
-        list[str], typer.Option("--items", help="The item table: a file or glob; may be repeated.")
+        list[str], typer.Option("--items", help="The item table: a file or glob; repeatable.")
     ],
     key: Annotated[str, typer.Option(help="The item's key column.")],
-    output: Annotated[str, typer.Option(help="The folder for the shards of vectors.")],
-    text: Annotated[list[str], typer.Option(help="A text column; may be repeated.")] = [],  # noqa: B006
+    output: Annotated[str, typer.Option(help="The output folder of the vectors.")],
+    text: Annotated[list[str], typer.Option(help="A text column; repeatable.")] = [],  # noqa: B006
     image: Annotated[
-        list[str], typer.Option(help="An image column (bytes or paths), for a CLIP model.")
+        list[str],
+        typer.Option(help="An image column (bytes or paths), for a CLIP model; repeatable."),
     ] = [],  # noqa: B006
     model: Annotated[
         str | None,
@@ -40,29 +41,36 @@ def embed(
         ),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="A revision of a model on the hub.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="Text put before every text.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text prepended to every text.")] = None,
     prompt_name: Annotated[
-        str | None, typer.Option(help="One of the model's own prompts, by name.")
+        str | None, typer.Option(help="Name of one of the model's prompts.")
     ] = None,
     normalize: Annotated[bool, typer.Option(help="Scale vectors to length 1.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Texts that go through the model at once.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Number of texts per model call.")] = 64,
     shard_texts: Annotated[
-        int, typer.Option(help="Distinct texts a shard; finished shards survive an interruption.")
+        int,
+        typer.Option(
+            help="Distinct texts per shard; an interrupted run keeps its finished shards."
+        ),
     ] = 4096,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps ...")] = None,
-    threads: Annotated[int | None, typer.Option(help="PyTorch's threads a worker.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Number of PyTorch threads per worker.")
+    ] = None,
     max_reject_ratio: Annotated[
-        float, typer.Option(help="Above this share of bad rows the run fails.")
+        float, typer.Option(help="Maximum ratio of rejected rows to all rows.")
     ] = 0.01,
     format: Annotated[
-        str | None, typer.Option(help="parquet, csv or jsonl, where the suffix does not tell.")
+        str | None, typer.Option(help="parquet, csv or jsonl, if the suffix does not determine it.")
     ] = None,
-    fresh: Annotated[bool, typer.Option(help="Encode all again, whatever stands there.")] = False,
+    fresh: Annotated[
+        bool, typer.Option(help="Encode everything again, and keep no finished shards.")
+    ] = False,
     runner: RunnerOption = None,
     time_limit: TimeLimitOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Encode text or image columns of an item table; each distinct text once, resumable."""
+    """Encode text or image columns of an item table: each distinct text once, resumable."""
     with guarded(debug, time_limit=time_limit):
         from heterrec_pipeline.embed import EmbedConfig, run_embed
         from heterrec_pipeline.embed.config import DEFAULT_MODEL

@@ -1,8 +1,9 @@
-"""Text and images of an item table to vectors: Parquet shards that a spec names as a join."""
+"""Encodes texts and images of an item table to vectors: Parquet shards that a spec uses as a join."""
 
 from heterrec_pipeline.embed.config import ColumnResult, EmbedConfig, EmbedResult
+from heterrec_pipeline.embed.console import run_embed
 from heterrec_pipeline.embed.models import EmbeddingModel, Encoder, load_encoder, resolve_model
-from heterrec_pipeline.embed.run import embed, run_embed
+from heterrec_pipeline.embed.run import embed
 
 __all__ = [
     "ColumnResult",

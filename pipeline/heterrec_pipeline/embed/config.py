@@ -1,4 +1,4 @@
-"""What to embed and with what, and what came of it."""
+"""Configuration and result of an embedding run."""
 
 import re
 from dataclasses import dataclass
@@ -7,54 +7,52 @@ from typing import Literal
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import Source
 
-Kind = Literal["text", "image"]
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
-IMAGES_A_SHARD = 8
-"""A shard holds this many times fewer images than texts: they are larger, and slower to encode."""
+TEXTS_PER_IMAGE = 8
+"""Ratio of texts to images in a shard of the same size: images are larger and slower to encode."""
 
 
 @dataclass(frozen=True)
 class EmbeddedColumn:
-    """One column to encode."""
+    """A column to encode."""
 
     name: str
-    kind: Kind
+    kind: Literal["text", "image"]
 
     @property
     def stem(self) -> str:
-        """What its shards are called: the name, without characters that a path cannot hold."""
+        """The beginning of its shards' names: its own name without characters that are not allowed in paths."""
         return re.sub(r"[^\w.-]+", "_", self.name)
 
     @property
     def vector_name(self) -> str:
-        """The column of its vectors."""
+        """The name of the column of vectors."""
         return f"{self.name}_embedding"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
-    """One call of `embed`.
+    """Configuration of an embedding run.
 
     Attributes:
-        input: the folder that relative paths start from; local, gs:// or s3://.
+        input: base folder of relative paths; local, gs:// or s3://.
         source: the item table: a file, a list of files, or a glob.
         key: the item's key column.
-        output: the folder for the shards; one folder a call's columns.
-        text_columns: columns of text; each gets shards of its own.
-        image_columns: columns of images: encoded bytes, or paths relative to `input`.
+        output: folder of the shards; one folder per set of columns.
+        text_columns: text columns, each with its own shards.
+        image_columns: image columns: encoded bytes, or paths relative to `input`.
         model: a folder, a name on the Hugging Face hub, or a packaged name (see `resolve_model`).
-        revision: a branch, tag or commit of a model on the hub.
-        prompt: text put before every text, as some models want.
-        prompt_name: the name of one of the model's own prompts, instead of `prompt`.
-        normalize: scale vectors to length 1 (many models do so anyway).
-        batch_size: how many texts or images go through the model at once.
-        max_shard_texts: about how many distinct texts a shard holds; an interrupted run keeps its
-            finished shards.
+        revision: branch, tag or commit of a model on the hub.
+        prompt: text prepended to every text, which some models require.
+        prompt_name: name of one of the model's prompts, instead of `prompt`.
+        normalize: scale vectors to length 1 (many models already do).
+        batch_size: number of texts or images per model call.
+        max_shard_texts: approximate number of distinct texts per shard; an interrupted run keeps its finished shards.
         device: cpu, cuda, mps ...; None lets sentence-transformers choose.
-        threads: how many threads PyTorch may use a worker process; None for its own choice.
-        max_reject_ratio: above this share of rows with a reject the run fails.
-        fresh: encode everything again, whatever stands in `output`.
-        pipeline_args: Beam's own flags; without a --runner Beam's FnApiRunner is used.
+        threads: number of PyTorch threads per worker process; None for PyTorch's default.
+        max_reject_ratio: the run fails if the ratio of rejected rows to all rows exceeds it.
+        fresh: encode everything again, even if `output` contains finished shards.
+        pipeline_args: Beam's flags; without --runner the local engine is used.
     """
 
     input: str
@@ -77,10 +75,10 @@ class EmbedConfig:
     pipeline_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check the options against each other.
 
         Raises:
-            CallError: the first mistake.
+            CallError: the first contradiction.
         """
         if not self.columns:
             raise CallError(
@@ -108,30 +106,30 @@ class EmbedConfig:
         return (*texts, *(EmbeddedColumn(n, "image") for n in self.image_columns))
 
     def shards_for(self, column: EmbeddedColumn, distinct: int) -> int:
-        """How many shards a column's distinct texts or images are spread over."""
+        """The number of shards for a number of distinct texts or images."""
         size = self.max_shard_texts
         if column.kind == "image":
-            size = max(1, size // IMAGES_A_SHARD)
+            size = max(1, size // TEXTS_PER_IMAGE)
         return max(1, -(-distinct // size))
 
 
 @dataclass(frozen=True)
 class ColumnResult:
-    """One embedded column.
+    """An embedded column.
 
     Attributes:
-        column: the column's name.
+        column: its name.
         kind: text or image.
         glob: its shards, relative to the output folder.
-        dim: the width of a vector.
-        shards: how many files.
-        rows: keys that have a vector.
-        texts: distinct texts or images among them.
-        missing: rows with nothing to encode.
+        dim: number of dimensions of a vector.
+        shards: number of shards.
+        rows: number of keys with a vector.
+        texts: number of distinct texts or images among them.
+        missing: number of rows without a text or image.
     """
 
     column: str
-    kind: Kind
+    kind: str
     glob: str
     dim: int
     shards: int
@@ -142,16 +140,16 @@ class ColumnResult:
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What a call of `embed` did.
+    """Result of an embedding run.
 
     Attributes:
-        output: the folder.
-        model: the model's name, as it was given.
-        columns: one entry a column.
-        rejects: rows set aside, by reason.
-        shards: how many shards stand.
-        kept_shards: those of them that stood already.
-        kept_texts: how many texts or images they spared.
+        output: the output folder.
+        model: the model as given.
+        columns: one entry per column.
+        rejects: number of rejects by reason.
+        shards: number of shards.
+        kept_shards: number of shards kept from an earlier run.
+        kept_texts: number of texts or images in them.
         seconds: wall time.
     """
 

@@ -1,8 +1,9 @@
-"""What a column's cells hold to encode: cleaned texts, paths of images, or the bytes of images."""
+"""Contents of cells, read from the item table: cleaned texts, paths of images, or bytes of images."""
 
 import hashlib
 import io
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -10,27 +11,63 @@ import pyarrow.compute as pc
 import xxhash
 
 from heterrec_pipeline.embed.config import EmbeddedColumn
+from heterrec_pipeline.embed.job import EmbedJob
 from heterrec_pipeline.files import storage
-from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.prefetch import prefetched
+from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.hashing import hash_texts
-from heterrec_schemas.values import column_text, is_scalar, is_text
+from heterrec_schemas.values import Seen, column_text, is_scalar, is_text
 
 NO_FILE = "no file"
 
 
-def contents(column: EmbeddedColumn, cells: pa.Array, file: str) -> pl.Series:
+class ContentBatch(NamedTuple):
+    """Some rows of the item table.
+
+    Attributes:
+        raw: n rows as read.
+        keys: [n] their keys as text.
+        kinds: the kinds of values among the keys.
+        columns: by embedded column, the rows with a key: content, hash, key, number of the file, number of the row.
+    """
+
+    raw: ReadBatch
+    keys: pl.Series
+    kinds: Seen
+    columns: dict[str, pl.DataFrame]
+
+
+def read_contents(job: EmbedJob, split: Split) -> Iterator[ContentBatch]:
+    """Read the keys and contents of a split."""
+    key, file = job.config.key, pl.lit(job.files.index(split.file), pl.Int32)
+    for batch in prefetched(read_split(split, job.read_columns)):
+        keys, kinds = key_text(one_chunk(batch.table, key), key, split.file.name)
+        columns = {}
+        for column in job.config.columns:
+            contents = cell_contents(column, one_chunk(batch.table, column.name), split.file.name)
+            rows = pl.DataFrame({"content": contents, "key": keys, "row": batch.rows})
+            rows = rows.with_columns(file=file, hash=content_hashes(contents))
+            columns[column.name] = rows.drop_nulls("key")
+        yield ContentBatch(batch, keys, kinds, columns)
+
+
+def cell_contents(column: EmbeddedColumn, cells: pa.Array, file: str) -> pl.Series:
     """The contents of n cells.
 
     Args:
-        column: which column, and of which kind.
+        column: the column.
         cells: n raw cells.
-        file: what an error calls the file.
+        file: the file's name in errors.
 
     Returns:
-        n texts (String; for images their paths) or images (Binary), null where there is nothing.
+        n texts (String; for images their paths) or images (Binary), null for empty cells.
 
     Raises:
-        SchemaMismatchError: the column's type holds neither.
+        SchemaMismatchError: the type of the column contains neither.
     """
     kind = cells.type
     if column.kind == "image":
@@ -53,27 +90,26 @@ def contents(column: EmbeddedColumn, cells: pa.Array, file: str) -> pl.Series:
     )
 
 
-def hashes(found: pl.Series) -> pl.Series:
-    """The stable hash of each content: uint64, null where there is none."""
-    if found.dtype == pl.String:
-        return hash_texts(found)
-    values = [None if b is None else xxhash.xxh3_64_intdigest(b) for b in found.to_list()]
-    return pl.Series(found.name, values, dtype=pl.UInt64)
+def content_hashes(contents: pl.Series) -> pl.Series:
+    """The stable hash of each content: uint64, null for null."""
+    if contents.dtype == pl.String:
+        return hash_texts(contents)
+    values = [None if b is None else xxhash.xxh3_64_intdigest(b) for b in contents.to_list()]
+    return pl.Series(contents.name, values, dtype=pl.UInt64)
 
 
 def image_digest(content: str | bytes, base: str) -> str:
-    """The SHA-256 of an image's bytes; of a path's file as it is now."""
+    """The SHA-256 of the bytes of an image; for a path, of its file's current bytes."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
     try:
-        with storage.open_read(storage.join(base, content)) as handle:
-            return hashlib.sha256(handle.read()).hexdigest()
+        return storage.sha256_of(storage.join(base, content))
     except OSError:
         return NO_FILE
 
 
 def open_image(content: str | bytes, base: str) -> Any | None:
-    """An image as Pillow's RGB image; None when it cannot be read."""
+    """An image as an RGB image of Pillow; None if it is missing or cannot be decoded."""
     from PIL import Image
 
     try:
@@ -83,12 +119,3 @@ def open_image(content: str | bytes, base: str) -> Any | None:
             return image.convert("RGB")
     except Exception:  # Pillow's decoders raise many kinds of errors on damaged data
         return None
-
-
-def mixed(column: EmbeddedColumn) -> DataError:
-    """The error of a column that holds paths in one place and bytes in another."""
-    return SchemaMismatchError(
-        f"column {column.name!r} holds paths in some files and image bytes in others",
-        expected="one of the two",
-        todo="Split the item table and embed the parts into two folders.",
-    )

@@ -1,183 +1,129 @@
-"""The graph of an embedding run.
+"""The graph of an embedding run: the item table in, shards of vectors and `embedding.json` out.
 
-First read: keys and content hashes -> plan (how many shards, which rows lose).
-Second read: rows -> by shard (content hash) -> encode and write -> rejects and embedding.json.
+The table is read twice. The first read exchanges keys and hashes only and determines the number of shards; the second sends
+each row to the shard of its content.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
-import polars as pl
 import pyarrow as pa
-from apache_beam.pvalue import AsDict, AsList, AsSingleton
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
+from apache_beam.utils.shared import Shared
 
-from heterrec_pipeline.embed.contents import contents, hashes
-from heterrec_pipeline.embed.publish import Publish
-from heterrec_pipeline.embed.shard import EncodeShard, Shard
+from heterrec_pipeline.embed.encode import VectorShard, encode_shard
+from heterrec_pipeline.embed.job import EmbedJob, ShardPlan
+from heterrec_pipeline.embed.publish import publish_vectors
+from heterrec_pipeline.embed.shard_rows import (
+    cut_by_shard,
+    place_rows,
+    start_shards,
+)
 from heterrec_pipeline.embed.survey import (
     HASHES,
-    KEYS,
-    NUMBERS,
-    EmbedJob,
-    MakePlan,
-    Plan,
-    Survey,
-    distinct,
-    keyed,
-    losers,
+    count_distinct,
+    find_losers,
+    join_losers,
+    plan_shards,
+    read_hashes,
 )
-from heterrec_pipeline.features.cells import cell_text
-from heterrec_pipeline.reading.batches import ReadBatch
-from heterrec_pipeline.reading.files import Split, split_file
-from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import one_chunk, read_split
-from heterrec_pipeline.wiring import coder
-from heterrec_pipeline.wiring.carried import carried
-from heterrec_pipeline.wiring.reports import REJECTS, report_rejects
-from heterrec_schemas.rejects import Reason
+from heterrec_pipeline.keys.read import SEEN
+from heterrec_pipeline.wiring.buffered import Buffered
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES, BucketKey, CutTables
+from heterrec_pipeline.wiring.exchange import ByReference, Exchange
+from heterrec_pipeline.wiring.reports import COUNTS, REJECTS, Ledger
+from heterrec_pipeline.wiring.splits import ListSplits
+from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, ValueKinds, of_type
 
-ROWS, SHARDS = "rows", "shards"
-_BUCKETED = beam.typehints.Tuple[beam.typehints.Tuple[str, int], pa.Table]
-
-
-def draw(pipeline: beam.Pipeline, job: EmbedJob) -> None:
-    """Draw the whole run."""
-    coder.register()
-    splits = (
-        pipeline
-        | "files" >> beam.Create(list(job.files), reshuffle=False)
-        | "splits" >> beam.ParDo(SplitFiles())
-        | "spread splits" >> beam.Reshuffle()
-    )
-    plan = AsSingleton(make_plan(pipeline, splits, job))
-    placed = splits | "place rows" >> beam.ParDo(Place(job), plan).with_outputs(REJECTS, main=ROWS)
-    # Every shard exists, one without a single text too.
-    empty = (
-        pipeline
-        | "start shards" >> beam.Create([None], reshuffle=False)
-        | "all shards" >> beam.FlatMap(all_shards, plan).with_output_types(_BUCKETED)
-    )
-    rows = placed[ROWS] | "typed rows" >> beam.Map(_same).with_output_types(_BUCKETED)
-    encoded = (
-        (rows, empty)
-        | "rows and shards" >> beam.Flatten()
-        | "rows by shard" >> beam.GroupByKey()
-        | "encode" >> beam.ParDo(EncodeShard(job), plan).with_outputs(REJECTS, main=SHARDS)
-    )
-    rejects = (placed[REJECTS], encoded[REJECTS]) | "all rejects" >> beam.Flatten()
-    # Grouped, not taken as side inputs: Beam's BundleBasedDirectRunner shows those too early.
-    ends = {"shards": encoded[SHARDS], "rejects": rejects}
-    _ = (
-        {name: _keyed(ended, name) for name, ended in ends.items()}
-        | "shards and rejects" >> beam.CoGroupByKey()
-        | "publish" >> beam.ParDo(Publish(job), plan)
-    )
+NAMED = tuple[str, pa.Table]
+"""A column and a table of it."""
+PLACED = tuple[BucketKey, pa.Table]
+"""A shard, as column and number, and a table of its rows."""
 
 
-def _keyed(ended: beam.PCollection, name: str) -> beam.PCollection:
-    """Everything under one key."""
-    kind = pa.Table if name == "rejects" else Shard
-    pairs = beam.typehints.Tuple[int, kind]
-    return ended | f"key {name}" >> beam.Map(lambda x: (0, x)).with_output_types(pairs)
+@dataclass(eq=False, kw_only=True)
+class EmbedTable(Composite):
+    """A pipeline's root to a published folder of vectors."""
+
+    job: EmbedJob
+
+    def expand(self, root: beam.Pipeline) -> PCollection:
+        """Plan the shards, send each row to its shard, encode, publish."""
+        job, ledger = self.job, Ledger()
+        splits = root | "List the items" >> ListSplits(files=job.files)
+        plan = AsSingleton(splits | "Survey" >> PlanShards(job=job, ledger=ledger))
+        rows = splits | "Place" >> PlaceRows(job=job, plan=plan)
+        every = (
+            root
+            | "Once" >> beam.Create([None])
+            | "Every shard" >> Step(fn=start_shards, side_inputs=(plan,), kind=PLACED)
+        )
+        # Beam pickles the handle of the encoder: one model per worker process.
+        encode = partial(encode_shard, job, Shared())
+        # Not flattened: local engines keep what goes into a Flatten in memory, before it can be spilled.
+        shards = (
+            {"rows": rows, "every": every}
+            | "By shard" >> Exchange(job=job, key=BucketKey)
+            | "Encode" >> Step(fn=encode, ledger=ledger, side_inputs=(plan,), kind=VectorShard)
+        )
+        return ledger.all(REJECTS) | "Publish" >> AllToOne(
+            fn=partial(publish_vectors, job), side_inputs=(plan, AsIter(shards)), kind=Any
+        )
 
 
-def make_plan(pipeline: beam.Pipeline, splits: beam.PCollection, job: EmbedJob) -> beam.PCollection:
-    """The first read, up to the plan."""
-    survey = splits | "survey" >> beam.ParDo(Survey(job)).with_outputs(KEYS, HASHES, NUMBERS)
-    counts = (
-        survey[HASHES]
-        | "typed hashes" >> beam.Map(_same).with_output_types(_BUCKETED)
-        | "hashes by bucket" >> beam.GroupByKey()
-        | "distinct" >> beam.Map(distinct)
-        | "sum distinct" >> beam.CombinePerKey(sum)
-    )
-    lost = (
-        survey[KEYS]
-        | "typed keys" >> beam.Map(_same).with_output_types(_BUCKETED)
-        | "keys by bucket" >> beam.GroupByKey()
-        | "losers" >> beam.FlatMap(losers).with_output_types(pa.Table)
-    )
-    numbers = survey[NUMBERS] | "sum numbers" >> beam.CombinePerKey(sum)
-    return (
-        pipeline
-        | "start plan" >> beam.Create([None], reshuffle=False)
-        | "plan" >> beam.ParDo(MakePlan(job), AsDict(numbers), AsDict(counts), AsList(lost))
-    )
+@dataclass(eq=False, kw_only=True)
+class PlanShards(Composite):
+    """Splits to the findings of the first read, a `ShardPlan`."""
+
+    job: EmbedJob
+    ledger: Ledger
+
+    def expand(self, splits: PCollection) -> PCollection:
+        """Exchange keys and hashes, count, plan."""
+        job, ledger = self.job, self.ledger
+        buckets = {c.name: job.buckets for c in job.config.columns}
+        keys, hashes, kinds = splits | "read" >> Step(
+            fn=partial(read_hashes, job),
+            ledger=ledger,
+            tags=(HASHES, SEEN),
+            kind=NAMED,
+            tag_kinds={HASHES: NAMED},
+            spread=True,
+        )
+        losers = (
+            {"rows": keys | "cut by key" >> CutTables(column="key", buckets=buckets)}
+            | "by key" >> Exchange(job=job, key=BucketKey)
+            | "find losers" >> Step(fn=partial(find_losers, job), ledger=ledger)
+            | "join losers" >> AllToOne(fn=join_losers)
+            | "keep losers" >> ByReference(job=job, stem="losers")
+        )
+        (
+            {"rows": hashes | "cut by hash" >> CutTables(column="hash", buckets=buckets)}
+            | "by hash" >> Exchange(job=job, key=BucketKey)
+            | "count distinct" >> Step(fn=count_distinct, ledger=ledger)
+        )
+        counts = of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
+        sides = (AsDict(counts), AsDict(kinds | "kinds" >> ValueKinds()), AsSingleton(losers))
+        return (
+            splits.pipeline
+            | "once" >> beam.Create([None])
+            | "plan" >> Step(fn=partial(plan_shards, job), side_inputs=sides, kind=ShardPlan)
+        )
 
 
-def _same(element: Any) -> Any:
-    return element
+@dataclass(eq=False, kw_only=True)
+class PlaceRows(Composite):
+    """Splits to ((column, shard), rows)."""
 
+    job: EmbedJob
+    plan: AsSingleton
 
-def all_shards(_: None, plan: Plan) -> Iterator[tuple[tuple[str, int], pa.Table]]:
-    """A table without rows for every shard."""
-    for column, shards in plan.shards.items():
-        for shard in range(shards):
-            yield (column, shard), pa.table({"content": pa.array([], pa.string())})
-
-
-class SplitFiles(beam.DoFn):
-    """Files to the pieces that are read as one."""
-
-    @carried
-    def process(self, file: Any) -> Iterator[Split]:
-        """Cut one file."""
-        yield from split_file(file)
-
-
-class Place(beam.DoFn):
-    """The second read: rows to the shard of their content; what cannot be used is set aside."""
-
-    def __init__(self, job: EmbedJob) -> None:
-        """Place for one job."""
-        self.job = job
-
-    @carried
-    def process(self, split: Split, plan: Plan) -> Iterator[Any]:
-        """Read one split."""
-        file = split.file.name
-        for batch in prefetched(read_split(split, self.job.read_columns)):
-            key, _ = keyed(self.job, split, batch)
-            bad = self._unusable(batch, key)
-            for column in self.job.config.columns:
-                found = contents(column, one_chunk(batch.table, column.name), file)
-                frame = pl.DataFrame({"content": found, "key": key, "row": batch.rows})
-                frame = frame.with_columns(file=pl.lit(file), hash=hashes(found))
-                frame = frame.filter(pl.col("key").is_not_null(), pl.col("hash").is_not_null())
-                kept, lost = without_losers(column.name, frame, plan)
-                bad += [(row, column.name, Reason.DUPLICATE_ITEM, key) for row, key in lost]
-                yield from by_shard(column.name, kept, plan.shards[column.name])
-            yield from report_rejects("items", file, bad)
-
-    def _unusable(
-        self, batch: ReadBatch, key: pl.Series
-    ) -> list[tuple[int, str, Reason, str | None]]:
-        """The rejects of rows that are no rows, or have no key."""
-        name = self.job.config.key
-        bad: list[tuple[int, str, Reason, str | None]] = []
-        bad += [(b.row, "", b.reason, b.text) for b in batch.bad]
-        for k in key.is_null().arg_true().to_list():
-            raw = cell_text(batch.table[name][k].as_py())
-            bad.append((int(batch.rows[k]), name, Reason.MISSING_KEY, raw))
-        return bad
-
-
-def without_losers(
-    column: str, frame: pl.DataFrame, plan: Plan
-) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-    """Rows that do not lose against another of their key, and (row, key) of the lost."""
-    losers = pl.DataFrame(pl.from_arrow(plan.losers))
-    mine = losers.filter(pl.col("column") == column).select("key", "hash")
-    lost = frame.join(mine, on=["key", "hash"], how="semi")
-    return frame.join(mine, on=["key", "hash"], how="anti"), lost.select("row", "key").rows()
-
-
-def by_shard(
-    column: str, frame: pl.DataFrame, shards: int
-) -> Iterator[tuple[tuple[str, int], pa.Table]]:
-    """Spread rows (content, key, row, file, hash) over a column's shards."""
-    placed = frame.with_columns(shard=pl.col("hash") % shards)
-    for (shard,), part in placed.partition_by("shard", as_dict=True).items():
-        table = part.select("content", "key", "file", "row").to_arrow()
-        yield (column, int(str(shard))), table
+    def expand(self, splits: PCollection) -> PCollection:
+        """Read again, cut by shard."""
+        rows = splits | "read" >> Step(
+            fn=partial(place_rows, self.job), side_inputs=(self.plan,), kind=NAMED, spread=True
+        )
+        cut = rows | "cut by shard" >> beam.ParDo(Buffered(cut_by_shard, FLUSH_BYTES))
+        return of_type(cut, PLACED)

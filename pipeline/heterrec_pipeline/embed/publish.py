@@ -1,61 +1,54 @@
-"""The end of a run: rejects and `embedding.json` are written, what is no longer true removed."""
+"""The end of a run: writes the rejects and `embedding.json`, and removes obsolete and incomplete files."""
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import apache_beam as beam
+import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.embed.config import EmbedConfig, EmbeddedColumn
-from heterrec_pipeline.embed.shard import SUMMARY, Shard
-from heterrec_pipeline.embed.survey import EmbedJob, Plan, refuse_rejects
+from heterrec_pipeline.embed.encode import VectorShard
+from heterrec_pipeline.embed.job import SUMMARY, EmbedJob, ShardPlan
+from heterrec_pipeline.embed.survey import check_rejects
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.files.shards import write_shard
-from heterrec_pipeline.wiring.carried import carried
-from heterrec_schemas.rejects import REJECTS_SCHEMA
-from heterrec_schemas.tables import shard_name
+from heterrec_pipeline.files.rejects import sorted_rejects, write_rejects_shard
+from heterrec_pipeline.wiring.step import tables_in
+from heterrec_schemas.errors import HeterrecError
 
 FORMAT_VERSION = 1
-REJECTS_FOLDER = "rejects"
 _LIBRARIES = ("sentence-transformers", "transformers", "torch", "pyarrow")
 
 
-class Publish(beam.DoFn):
-    """All shards stand: say so."""
+def publish_vectors(
+    job: EmbedJob,
+    element: tuple[int, Iterable[pa.Table]],
+    plan: ShardPlan,
+    shards: Iterable[VectorShard],
+) -> Iterator[None]:
+    """All rejects and all finished shards to a published folder.
 
-    def __init__(self, job: EmbedJob) -> None:
-        """Publish one job."""
-        self.job = job
-
-    @carried
-    def process(self, element: tuple[int, dict[str, Iterable[Any]]], plan: Plan) -> Iterator[None]:
-        """Write the rejects, clean up, write the summary."""
-        output = self.job.config.output
-        shards: list[Shard] = list(element[1]["shards"])
-        table = all_rejects(element[1]["rejects"])
-        bad = len(table.group_by(["file", "row"]).aggregate([]))
-        refuse_rejects(self.job.config, bad, plan.rows)
-        written = write_shard(output, f"{REJECTS_FOLDER}/{shard_name('rejects', 0, 1)}", table)
-        storage.rename([(written.temporary, storage.join(output, written.path))])
-        clean(self.job.config, {s.path for s in shards})
-        says = summary(self.job, plan, shards, table)
-        body = json.dumps(says, indent=2, ensure_ascii=False) + "\n"
-        storage.replace_bytes(storage.join(output, SUMMARY), body.encode("utf-8"), "publish")
-        yield from ()
+    Raises:
+        RejectRatioError: too many rows are rejected.
+    """
+    output, shards = job.config.output, sorted(shards, key=lambda s: s.path)
+    rejects = sorted_rejects(tables_in(element[1]))
+    check_rejects(job.config, rejects.select("file", "row").n_unique(), plan.rows)
+    written = write_rejects_shard(output, rejects)
+    storage.rename([(written.temporary, storage.join(output, written.path))])
+    delete_obsolete(job.config, {s.path for s in shards})
+    body = json.dumps(summary(job, plan, shards, rejects), indent=2, ensure_ascii=False) + "\n"
+    storage.replace_bytes(storage.join(output, SUMMARY), body.encode("utf-8"), "publish")
+    yield from ()
 
 
-def all_rejects(tables: Iterable[pa.Table]) -> pa.Table:
-    """The rejects as one table, in the order of their files and rows."""
-    whole = pa.concat_tables([REJECTS_SCHEMA.empty_table(), *tables]).combine_chunks()
-    return whole.sort_by([(n, "ascending") for n in ("file", "row", "column", "reason")])
-
-
-def summary(job: EmbedJob, plan: Plan, shards: list[Shard], rejects: pa.Table) -> dict[str, Any]:
-    """What `embedding.json` says; the same for the same input, model, options and libraries."""
+def summary(
+    job: EmbedJob, plan: ShardPlan, shards: list[VectorShard], rejects: pl.DataFrame
+) -> dict[str, Any]:
+    """The content of `embedding.json`; the same for the same input, model, options and libraries."""
     config = job.config
     return {
         "format_version": FORMAT_VERSION,
@@ -68,13 +61,13 @@ def summary(job: EmbedJob, plan: Plan, shards: list[Shard], rejects: pa.Table) -
         "key": config.key,
         "rows_read": plan.rows,
         "columns": [_column(c, plan, shards) for c in config.columns],
-        "rejects": dict(sorted(Counter(rejects["reason"].to_pylist()).items())),
+        "rejects": dict(rejects.group_by("reason").len().sort("reason").iter_rows()),
         "libraries": {name: v for name in _LIBRARIES if (v := _version(name))},
     }
 
 
-def _column(column: EmbeddedColumn, plan: Plan, shards: list[Shard]) -> dict[str, Any]:
-    mine = sorted((s for s in shards if s.column == column.name), key=lambda s: s.path)
+def _column(column: EmbeddedColumn, plan: ShardPlan, shards: list[VectorShard]) -> dict[str, Any]:
+    mine = [s for s in shards if s.column == column.name]
     return {
         "column": column.name,
         "kind": column.kind,
@@ -97,11 +90,28 @@ def _version(package: str) -> str | None:
         return None
 
 
-def clean(config: EmbedConfig, shards: set[str]) -> None:
-    """Remove shards of another count, and the half-written files of attempts that ended."""
+def delete_obsolete(config: EmbedConfig, shards: set[str]) -> None:
+    """Delete the shards of these columns that are not among the given names."""
+    found = _matching(config.output, _shard_pattern(config))
+    storage.delete_files(path for name, path in found if name not in shards)
+
+
+def delete_unfinished(job: EmbedJob) -> None:
+    """Delete the parts of a run, and temporary files of this run or an earlier one."""
+    output, temporary = job.config.output, r"\.[0-9a-f]{32}\.tmp"
+    with suppress(HeterrecError):  # of the store, which then has ended the run already
+        storage.delete_tree(job.parts)
+        found = _matching(output, rf"\.{_shard_pattern(job.config)}{temporary}")
+        found += _matching(storage.join(output, "rejects"), rf"\.rejects-.*{temporary}")
+        storage.delete_files(path for _, path in found)
+
+
+def _shard_pattern(config: EmbedConfig) -> str:
     stems = "|".join(re.escape(c.stem) for c in config.columns)
-    shard = rf"({stems})-\d{{5}}-of-\d{{5}}\.parquet"
-    ours, half = re.compile(shard), re.compile(rf"\.{shard}\.[0-9a-f]{{32}}\.tmp")
-    for name in storage.files_in(config.output):
-        if (ours.fullmatch(name) and name not in shards) or half.fullmatch(name):
-            storage.delete_tree(storage.join(config.output, name))
+    return rf"({stems})-\d{{5}}-of-\d{{5}}\.parquet"
+
+
+def _matching(folder: str, pattern: str) -> list[tuple[str, str]]:
+    """The names and paths of the files in a folder whose names match a regular expression."""
+    names = (name for name in storage.files_in(folder) if re.fullmatch(pattern, name))
+    return [(name, storage.join(folder, name)) for name in names]

@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.files.shards import write_shard
+from heterrec_pipeline.files.rejects import sorted_rejects, write_rejects_shard
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.wiring.reports import report_file
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import RejectRatioError
-from heterrec_schemas.rejects import REJECTS_SCHEMA
-from heterrec_schemas.tables import shard_name, with_metadata
 
 SAMPLES = 3
 """Number of rejects per source that a message quotes."""
@@ -53,13 +51,8 @@ def _sample(entry: dict[str, Any]) -> str:
 
 def write_rejects(job: Job, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
     """All rejects to their file and a `RejectSummary`."""
-    tables = list(tables_in(element[1]))
-    whole = pa.concat_tables(tables) if tables else REJECTS_SCHEMA.empty_table()
-    frame = pl.DataFrame(pl.from_arrow(whole)).sort("source", "file", "row", "column")
-    schema = with_metadata(REJECTS_SCHEMA, "rejects")
-    table = frame.to_arrow().cast(REJECTS_SCHEMA).replace_schema_metadata(schema.metadata)
-    path = f"rejects/{shard_name('rejects', 0, 1)}"
-    yield report_file(write_shard(job.root, path, table))
+    frame = sorted_rejects(tables_in(element[1]))
+    yield report_file(write_rejects_shard(job.root, frame))
     yield summarise(frame)
 
 

@@ -7,14 +7,13 @@ a shuffle that spills. Both give the same bytes, since nothing that is written d
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
 from heterrec_pipeline.files.parts import TableRef, load, store, write_parts
-from heterrec_pipeline.job import Job
 from heterrec_pipeline.wiring.buffered import Buffered
 from heterrec_pipeline.wiring.step import Composite, Step, of_type
 
@@ -22,6 +21,18 @@ SPILL_BYTES = 32 * 2**20
 """Bytes of tables that are buffered before they are written to a file."""
 DISTRIBUTED = ("DataflowRunner", "FlinkRunner", "SparkRunner")
 """Engines whose shuffle is not limited to one machine's memory."""
+
+
+class ExchangeFolder(Protocol):
+    """The part of a job that decides how its tables are exchanged."""
+
+    @property
+    def spill(self) -> bool:
+        """Whether tables go through files rather than through the engine's shuffle."""
+
+    @property
+    def parts(self) -> str:
+        """The folder of these files."""
 
 
 def store_table(folder: str, stem: str, table: pa.Table) -> Iterator[TableRef]:
@@ -33,7 +44,7 @@ def store_table(folder: str, stem: str, table: pa.Table) -> Iterator[TableRef]:
 class ByReference(Composite):
     """Tables to references: a side input then contains a path, and a worker loads the table once."""
 
-    job: Job
+    job: ExchangeFolder
     stem: str
 
     def expand(self, tables: PCollection) -> PCollection:
@@ -77,7 +88,7 @@ class Exchange(Composite):
         references: names of the collections that are (key, reference) already.
     """
 
-    job: Job
+    job: ExchangeFolder
     key: Any = int
     references: tuple[str, ...] = ()
 

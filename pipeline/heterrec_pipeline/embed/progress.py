@@ -1,0 +1,41 @@
+"""Progress of an embedding run, from the records of this process."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from heterrec_pipeline.telemetry.recorder import RECORDER
+
+OnProgress = Callable[[int, int], None]
+"""Called with the number of texts and images encoded or kept so far, and the number of all."""
+POLL_SECONDS = 0.2
+ALL_TEXTS, TEXTS_DONE = "texts.all", "texts.done"
+"""Counters: texts and images of the run, and those that are encoded or kept so far."""
+
+
+@contextmanager
+def text_progress(on_progress: OnProgress | None) -> Iterator[None]:
+    """Call `on_progress` from a thread while the block runs; at first with (0, all), at last with the final numbers."""
+    if on_progress is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def poll() -> None:
+        reported, over = -1, False
+        while not over:
+            over = ended.wait(POLL_SECONDS)
+            _, counters, _ = RECORDER.progress()
+            expected = counters.get(ALL_TEXTS)
+            for count in (0, counters.get(TEXTS_DONE, 0)):
+                if expected is not None and count > reported:
+                    reported = count
+                    on_progress(count, expected)
+
+    thread = threading.Thread(target=poll, name="embed progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,29 @@
+"""Contradictory options are refused."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heterrec_pipeline.embed import EmbedConfig
+from heterrec_schemas.errors import (
+    CallError,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"text_columns": ()}, "nothing to embed"),
+        ({"text_columns": ("a b", "a/b")}, "share its shards' name"),
+        ({"text_columns": ("a",), "key": "a_embedding"}, "as the vectors would be"),
+        ({"batch_size": 0}, "batch_size is too small: got 0"),
+        ({"prompt": "p", "prompt_name": "q"}, "both prompt and prompt_name"),
+        ({"image_columns": ("i",), "prompt": "p"}, "images take no prompt"),
+    ],
+)
+def test_a_config_refuses_what_cannot_be_meant(
+    config: EmbedConfig, change: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(CallError, match=says):
+        replace(config, **change)
