@@ -74,6 +74,7 @@ class Job:
         log: the files of the log.
         spill: whether tables go through files rather than through the engine's shuffle.
         sizes: estimates of rows and distinct values, and the limits of a worker.
+        lenient: whether to publish what a build refuses, as the trial build of a plan does.
     """
 
     spec: FeatureSpec
@@ -88,6 +89,7 @@ class Job:
     log: tuple[InputFile, ...]
     spill: bool = True
     sizes: Sizes = field(default_factory=Sizes)
+    lenient: bool = False
 
     @property
     def root(self) -> str:

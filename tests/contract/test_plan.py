@@ -69,14 +69,17 @@ def planned(text: str, source: Path) -> Plan:
 
 def counts_of(found: Plan) -> dict[str, Any]:
     """The counts of a plan, all of which must be exact."""
-    tables = {"items": found.items, **({"users": found.users} if found.users else {})}
-    counts = {f"{n}.{k}": e for n, c in tables.items() for k, e in vars(c).items()}
-    counts |= {f"log.{k}": e for k, e in vars(found.log).items() if k != "users"}
-    counts |= {f"sequences.{s}": e for s, e in found.sequences.items()}
-    assert [n for n, e in counts.items() if not e.exact] == []
+    figures = found.figures
+    tables = {"items": figures.items, **({"users": figures.users} if figures.users else {})}
+    counts = {f"{n}.{k}": e for n, c in tables.items() for k, e in c.items()}
+    counts |= {f"log.{k}": e for k, e in figures.log.items()}
+    counts |= {f"sequences.{s}": e for s, e in figures.sequences.items()}
+    assert [n for n, e in (counts | {"users": figures.people}).items() if not e.exact] == []
     body: dict[str, Any] = {n: e.value for n, e in counts.items()}
-    body["rejects"] = {str(r): n for r, n in found.rejects.items()}
-    for entry in found.found.entries:
+    body["rejects"] = {str(r): n for r, n in figures.rejects.items()}
+    for feature in figures.features:
+        entry = feature.entry
+        assert entry is not None
         body[f"{entry.side}/{entry.name}"] = (entry.vocabulary_size, entry.bins, entry.oov)
     body["rows"] = {f.stem: f.rows for f in found.files}
     return body

@@ -38,4 +38,5 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         log=checked.log,
         spill=config.options.view_as(StandardOptions).runner not in DISTRIBUTED,
         sizes=sizes,
+        lenient=config.lenient,
     )

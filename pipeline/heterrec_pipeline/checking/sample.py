@@ -127,15 +127,16 @@ def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Samp
             keyless.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
         bad = malformed + _beside_short(keyless, rows)
         for feature in table.features:
-            present, cells = _present(feature, one_chunk(rows, feature.column))
-            missing[feature.name] += len(rows) - present
+            valued, cells = present(feature, one_chunk(rows, feature.column))
+            missing[feature.name] += len(rows) - valued
             bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
         kept += len(rows)
         sample.add(name, len(rows) + len(malformed), bad)
     sample.missing = {f.name: missing[f.name] / kept if kept else 0.0 for f in table.features}
 
 
-def _present(feature: Feature, column: pa.Array) -> tuple[int, list[BadCell]]:
+def present(feature: Feature, column: pa.Array) -> tuple[int, list[BadCell]]:
+    """The number of raw cells that hold a value of a feature, and the cells that cannot be used."""
     if isinstance(feature, CategoricalFeature):
         long, _ = categorical.texts(feature, column)
         return long["row"].n_unique(), []

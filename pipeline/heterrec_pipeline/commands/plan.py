@@ -28,24 +28,28 @@ def plan(
     input: InputOption,
     runner: RunnerOption = None,
     full_scan: Annotated[
-        bool, typer.Option("--full-scan", help="Read everything: cardinalities are then exact.")
+        bool,
+        typer.Option(
+            "--full-scan",
+            help="Read and build everything in a temporary folder: all numbers are then exact.",
+        ),
     ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say what a build would take and give, from schemas and a sample; nothing is run or written."""
+    """Estimate the results and resources of a build from a build of a sample; nothing is published."""
     with guarded(debug):
         from heterrec_pipeline.planning.display import as_json as plan_json
         from heterrec_pipeline.planning.display import show
         from heterrec_pipeline.planning.plan import PlanConfig
-        from heterrec_pipeline.planning.plan import plan as reckon
+        from heterrec_pipeline.planning.plan import plan as make_plan
         from heterrec_pipeline.runtime.flags import use_stores, with_runner
 
         flags = with_runner(runner, context.args)
         use_stores(flags)
         text = spec_text(spec)
         parsed = parse_spec(text, where=spec)
-        found = reckon(PlanConfig(parsed, text, input, flags, full_scan))
+        found = make_plan(PlanConfig(parsed, text, input, flags, full_scan))
         if as_json:
             print(json.dumps(plan_json(found)))
         else:

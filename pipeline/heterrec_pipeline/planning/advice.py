@@ -1,42 +1,43 @@
-"""What a person should look at before a build: codes never used, features nearly always missing, skew, unknown items."""
+"""Warnings before a build: codes never used, features nearly always missing, skew, unknown items, rejects."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from heterrec_pipeline.planning.counts import LogCounts, TableCounts
-from heterrec_pipeline.planning.output import Surveys
-from heterrec_pipeline.planning.survey.features import FeatureSurvey
+from heterrec_pipeline.planning.features import FeatureFigures
+from heterrec_pipeline.planning.figures import Figures
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature
 from heterrec_schemas.tokens import VALUES_PER_SHARD
 
 NEVER_USED = 0.5
-"""So large a share of codes that nothing uses is worth a word."""
+"""Share of the codes that are never used, above which a warning is given."""
 ITEMS_A_CODE = 8
-"""Codes of a group that hold fewer items on average can hardly be learnt."""
+"""Items per code of a group, below which a warning is given: the code can hardly be learnt."""
 MISSING = 0.9
+"""Share of items without a value, above which a warning is given."""
 SKEWED_USER = 0.01
-"""Of all interactions."""
+"""Share of the interactions that one user has, above which a warning is given."""
 LOPSIDED = 2.0
-"""The largest sequence shard over an average one."""
+"""Interactions of the largest sequence shard over those of an average one, above which a warning is given."""
 UNKNOWN = 0.05
+"""Share of unknown items, or of items with a value outside the vocabulary, above which a warning is given."""
 
 
-def warnings(found: Surveys, items: TableCounts, log: LogCounts) -> Iterator[str]:
-    """Everything that is worth a word, in the order of the data."""
+def warnings(found: Figures) -> Iterator[str]:
+    """All warnings, in the order of the data."""
+    items = found.item_count
     for feature in found.features:
-        yield from _feature(feature, items.kept.value)
-    declared = found.job.spec.items.catalogue_vocabulary.shards
-    yield from _shards("the catalogue", items.kept.value, declared)
+        yield from _feature(feature, items)
+    yield from _shards("the catalogue", items, found.job.spec.items.catalogue_vocabulary.shards)
     yield from _users(found)
-    yield from _log(found, log)
-    yield from _rejects(found, items, log)
+    yield from _log(found)
+    yield from _rejects(found)
 
 
-def _feature(f: FeatureSurvey, items: int) -> Iterator[str]:
+def _feature(f: FeatureFigures, items: int) -> Iterator[str]:
     name = f"feature {f.feature.name!r}" if f.side == "item" else f"user feature {f.feature.name!r}"
-    where = "all" if f.rows and f.missing == f.rows else f"{f.missing_share:.1%}"
-    if f.rows and f.missing == f.rows:
+    where = "all" if f.rows and f.missing_share == 1.0 else f"{f.missing_share:.1%}"
+    if f.rows and f.missing_share == 1.0:
         yield (
             f"{name} is missing in {where} {f.rows:,} rows read; a build refuses a feature without any "
             "value. Check the column and missing_values."
@@ -54,7 +55,7 @@ def _feature(f: FeatureSurvey, items: int) -> Iterator[str]:
         yield from _shards(name, f.ids.value, f.feature.shards)
 
 
-def _codes(name: str, f: FeatureSurvey, feature: EmbeddingFeature, items: int) -> Iterator[str]:
+def _codes(name: str, f: FeatureFigures, feature: EmbeddingFeature, items: int) -> Iterator[str]:
     every = feature.groups * feature.codes
     if f.ids.high < (1 - NEVER_USED) * every:
         yield (
@@ -77,8 +78,9 @@ def _shards(name: str, values: int, declared: int | None) -> Iterator[str]:
         )
 
 
-def _users(found: Surveys) -> Iterator[str]:
-    rows = found.log.by_user.rows
+def _users(found: Figures) -> Iterator[str]:
+    by_user = found.read.log.by_user.rows()
+    rows = by_user["rows"].to_numpy()
     total = int(rows.sum())
     if total == 0:
         return
@@ -91,7 +93,7 @@ def _users(found: Surveys) -> Iterator[str]:
     shards = found.job.spec.output.sequence_shards
     if shards == 1:
         return
-    shard = (found.log.by_user.keys.astype(np.uint64) % np.uint64(shards)).astype(np.int64)
+    shard = (by_user["key"].to_numpy() % np.uint64(shards)).astype(np.int64)
     weights = np.bincount(shard, weights=rows, minlength=shards)
     if weights.max() > LOPSIDED * weights.mean():
         yield (
@@ -101,29 +103,29 @@ def _users(found: Surveys) -> Iterator[str]:
         )
 
 
-def _log(found: Surveys, log: LogCounts) -> Iterator[str]:
-    spec, survey = found.job.spec, found.log
-    share = survey.unknown / max(1, survey.seen)
+def _log(found: Figures) -> Iterator[str]:
+    spec, read, log = found.job.spec, found.read.log, found.log
+    share = read.unknown / max(1, read.seen)
     if share > UNKNOWN:
         yield (
             f"{share:.1%} of the interactions have an item that the catalogue lacks "
             f"(unknown_items: {spec.interactions.unknown_items})."
         )
-    if log.read.value and log.kept.value == 0:
+    if log["read"].value and log["kept"].value == 0:
         yield "no interaction is left after the checks; a build would publish nothing."
-    if not (survey.part.whole or survey.part.fair):
+    if not (read.part.whole or read.part.fair):
         yield (
-            "the log is text too large to read wholly: only the beginnings of its files were read, and what "
-            "is said of users and sequences is a guess. --full-scan reads all of it."
+            "the log is text that is too large to read completely: only the beginnings of its files were "
+            "read, and the figures of users and sequences are guesses. --full-scan reads all of it."
         )
 
 
-def _rejects(found: Surveys, items: TableCounts, log: LogCounts) -> Iterator[str]:
+def _rejects(found: Figures) -> Iterator[str]:
     limit = found.job.spec.limits.max_reject_ratio
-    for name, counts in (("items", items), ("interactions", log)):
-        share = counts.rejected.value / max(1, counts.read.value)
+    for name, counts in (("items", found.items), ("interactions", found.log)):
+        share = counts["rejected"].value / max(1, counts["read"].value)
         if share > limit:
             yield (
-                f"{name}: about {share:.1%} of the rows would be set aside, more than "
+                f"{name}: about {share:.1%} of the rows would be rejected, more than "
                 f"limits.max_reject_ratio allows ({limit:.1%}): a build would refuse."
             )

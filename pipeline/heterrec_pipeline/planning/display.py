@@ -6,11 +6,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from heterrec_pipeline.planning.output import Files
-from heterrec_pipeline.planning.paths import paths
+from heterrec_pipeline.job import INTERACTIONS
+from heterrec_pipeline.planning.estimates import CONFIDENCE, Interval
+from heterrec_pipeline.planning.features import FeatureFigures
+from heterrec_pipeline.planning.files import Files
 from heterrec_pipeline.planning.plan import Plan
-from heterrec_pipeline.planning.sampling.estimates import CONFIDENCE, Estimate
-from heterrec_pipeline.planning.survey.features import FeatureSurvey
+from heterrec_pipeline.planning.resources import paths
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, NumericFeature
 
 PLAN_VERSION = 1
@@ -18,22 +19,22 @@ PLAN_VERSION = 1
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """The layout that docs/plan.md describes."""
-    found, log = plan.found, plan.log
-    rows = {"items": plan.items, **({"users": plan.users} if plan.users else {})}
+    found = plan.figures
+    rows = {"items": found.items, **({"users": found.users} if found.users else {})}
     return {
         "plan_version": PLAN_VERSION,
         "name": found.job.spec.name,
         "confidence": CONFIDENCE,
         "read": _read(plan),
         "rows": {
-            **{n: {k: e.as_json() for k, e in vars(c).items()} for n, c in rows.items()},
-            "interactions": {k: e.as_json() for k, e in vars(log).items() if k != "users"},
-            "sequences": {s: e.as_json() for s, e in plan.sequences.items()},
+            **{n: {k: e.as_json() for k, e in c.items()} for n, c in rows.items()},
+            "interactions": {k: e.as_json() for k, e in found.log.items()},
+            "sequences": {s: e.as_json() for s, e in found.sequences.items()},
         },
-        "users": log.users.as_json(),
+        "users": found.people.as_json(),
         "features": [_feature(f) for f in found.features],
         "paths": paths(found),
-        "rejects": {str(r): n for r, n in plan.rejects.items()},
+        "rejects": {str(r): n for r, n in found.rejects.items()},
         "files": [
             {"kind": f.kind, "name": f.stem, "shards": f.shards, "rows": f.rows, "bytes": f.bytes}
             for f in plan.files
@@ -56,14 +57,13 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 
 def _read(plan: Plan) -> dict[str, dict[str, int | bool]]:
-    """What was read of each table: of its columns' blocks so many."""
-    found = plan.found
-    tables = [found.items, *found.joins, *([found.users] if found.users else [])]
-    parts = {t.table.name: t.part for t in tables} | {"interactions": found.log.part}
+    """The number of blocks read of each table, of all its blocks."""
+    read = plan.figures.read
+    parts = {n: t.part for n, t in read.tables.items()} | {INTERACTIONS: read.log.part}
     return {n: {"blocks": p.read, "of": p.total, "whole": p.whole} for n, p in parts.items()}
 
 
-def _feature(f: FeatureSurvey) -> dict[str, Any]:
+def _feature(f: FeatureFigures) -> dict[str, Any]:
     feature = f.feature
     body: dict[str, Any] = {
         "name": feature.name,
@@ -73,7 +73,7 @@ def _feature(f: FeatureSurvey) -> dict[str, Any]:
     }
     if isinstance(feature, CategoricalFeature):
         body |= {
-            "distinct": (f.distinct or Estimate.exactly(0)).as_json(),
+            "distinct": f.distinct.as_json(),
             "values": f.ids.as_json(),
             "oov_buckets": feature.oov_buckets,
             "oov_share": round(f.oov_share, 6),
@@ -96,7 +96,7 @@ def _feature(f: FeatureSurvey) -> dict[str, Any]:
 def show(console: Console, plan: Plan) -> None:
     """Tables for a person."""
     console.print(_rows(plan))
-    if plan.found.features:
+    if plan.figures.features:
         console.print(_features(plan))
     console.print(_files(plan))
     _resources(console, plan)
@@ -104,10 +104,10 @@ def show(console: Console, plan: Plan) -> None:
         console.print(
             f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
         )
-    console.print("Nothing was built or written.", highlight=False)
+    console.print("Nothing was published.", highlight=False)
 
 
-def number(estimate: Estimate) -> str:
+def number(estimate: Interval) -> str:
     """`12,101` where it is exact, else `~22,000 (20,100 to 60,500)`."""
     if estimate.exact:
         return f"{estimate.value:,}"
@@ -133,21 +133,21 @@ def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
 
 
 def _rows(plan: Plan) -> Table:
-    log = plan.log
+    found, log = plan.figures, plan.figures.log
     columns = ("", "read", "kept", "rejected", "unknown", "duplicate", "short user", "seen")
-    table = _table(f"{plan.found.job.spec.name}: expected rows", columns)
+    table = _table(f"{found.job.spec.name}: expected rows", columns)
     read = _read(plan)
-    for name, counts in (("items", plan.items), ("users", plan.users)):
+    for name, counts in (("items", found.items), ("users", found.users)):
         if counts is not None:
-            texts = [number(e) for e in (counts.read, counts.kept, counts.rejected)]
+            texts = [number(e) for e in counts.values()]
             table.add_row(name, *texts, "", "", "", _share(read[name]))
     texts = [
-        number(e)
-        for e in (log.read, log.kept, log.rejected, log.unknown_item, log.duplicate, log.short_user)
+        number(log[k])
+        for k in ("read", "kept", "rejected", "unknown_item", "duplicate", "short_user")
     ]
     table.add_row("interactions", *texts, _share(read["interactions"]))
-    table.add_row("  their users", number(log.users))
-    for split, rows in plan.sequences.items():
+    table.add_row("  their users", number(found.people))
+    for split, rows in found.sequences.items():
         table.add_row(f"  {split}", "", number(rows))
     return table
 
@@ -160,7 +160,7 @@ def _features(plan: Plan) -> Table:
     table = _table(
         "Features", ("feature", "side", "kind", "values, bins or codes", "missing", "OOV"), 3
     )
-    for f in plan.found.features:
+    for f in plan.figures.features:
         feature, what = f.feature, number(f.ids)
         oov = f"{f.oov_share:.1%}" if isinstance(feature, CategoricalFeature) else ""
         if isinstance(feature, EmbeddingFeature):
@@ -189,25 +189,15 @@ def _files(plan: Plan) -> Table:
 
 def _resources(console: Console, plan: Plan) -> None:
     way = "files" if plan.shuffle.through_files else "the engine's shuffle"
+    chosen, rejects = paths(plan.figures), plan.figures.rejects
+    joins = ", ".join(f"{v['vocabulary']} by {v['path']}" for v in chosen["vocabularies"])
     lines = [
         f"Out: {size(plan.bytes_out)}. Shuffled through {way}: {size(plan.shuffle.bytes)}. "
-        f"Disk while it runs: {size(plan.disk)}. Memory a worker: {size(plan.memory.peak)}."
+        f"Disk while it runs: {size(plan.disk)}. Memory a worker: {size(plan.memory.peak)}.",
+        f"Ways: {joins}",
+        f"Buckets of users: {chosen['user_buckets']:,}, about {chosen['rows_a_bucket']:,} rows each",
     ]
-    lines += [f"{what}: {how}" for what, how in _ways(plan)]
-    if plan.rejects:
-        aside = ", ".join(f"{reason} {count:,}" for reason, count in plan.rejects.items())
-        lines.append(f"Set aside: {aside}")
+    if rejects:
+        lines.append(f"Rejected: {', '.join(f'{r} {n:,}' for r, n in rejects.items())}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _ways(plan: Plan) -> list[tuple[str, str]]:
-    chosen = paths(plan.found)
-    joins = [f"{v['vocabulary']} by {v['path']}" for v in chosen["vocabularies"]]
-    return [
-        ("Ways", ", ".join(joins)),
-        (
-            "Buckets of users",
-            f"{chosen['user_buckets']:,}, about {chosen['rows_a_bucket']:,} rows each",
-        ),
-    ]

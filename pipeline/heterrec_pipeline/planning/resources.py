@@ -1,22 +1,49 @@
-"""What a build needs while it runs: bytes through the shuffle, and parts on disk."""
+"""Resources of a build while it runs: bytes through the shuffle, parts on disk, memory of a worker, buckets.
+
+The memory is a formula whose constants were measured on this code (docs/plan.md holds the figures).
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from heterrec_pipeline.planning.output import Surveys
-from heterrec_pipeline.planning.survey.tables import TableSurvey
+from heterrec_pipeline.fitting.quantizers import BLOCK_BYTES, PASS_BLOCKS, SLACK
+from heterrec_pipeline.interactions.join import shuffle_columns
+from heterrec_pipeline.items.place import PART_BYTES
+from heterrec_pipeline.job import ITEMS, USERS, TableJob
+from heterrec_pipeline.planning.figures import Figures
+from heterrec_pipeline.reading.parquet import BATCH_BYTES, MAX_ROWS
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES
+from heterrec_pipeline.wiring.exchange import SPILL_BYTES
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
 
 PIECE = 1024
-"""About what a piece of a table adds to an Arrow file: its message, its padding, its entry in the footer."""
+"""Bytes that a piece of a table adds to an Arrow file: its message, its padding, its entry in the footer."""
+CELLS = 4
+"""Values of a multivalued cell, about."""
+PROCESS = 345 * 2**20
+"""Bytes of an idle process: Python, Beam, Arrow and Polars."""
+KEY = 250
+"""Bytes per key of the catalogue beside its text, in a worker that holds all: the index, and what finds a key in it."""
+NUMBERING = 340
+"""Bytes per key while keys are numbered, before the index is held."""
+BATCH_ROW = 370
+"""Bytes per row of a batch of the log: raw, read ahead, parsed and joined."""
+FLUSH = 2.5
+"""Bytes per byte that waits to be cut into buckets: itself, its sorted copy, the pieces."""
+SORTED_ROW = 150
+"""Bytes per row of a bucket that is sorted into histories."""
+FIT = 1.1
+"""Bytes per byte of the blocks of dimensions that one reading fills."""
+AHEAD = 4
+"""Number of batches in work or read ahead."""
 
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Bytes that are grouped by key, by what they are, and the way they take."""
+    """Bytes that are grouped by key, by table, and whether they go through files or the engine's shuffle."""
 
     by_table: dict[str, int]
     through_files: bool
@@ -27,58 +54,151 @@ class Shuffle:
         return sum(self.by_table.values())
 
 
-def shuffle(found: Surveys, by_item_row: int = 0) -> Shuffle:
-    """What goes through the exchanges.
+@dataclass(frozen=True)
+class Memory:
+    """Resident bytes of a worker: the base of every process, and the peak that each step adds."""
 
-    Args:
-        found: what was read.
-        by_item_row: bytes a row of the log has in the shuffle by item, which a denormalised log needs.
-    """
-    job, log = found.job, found.log
-    buckets = job.spec.output.sequence_shards * job.buckets
-    pieces = buckets * max(1.0, log.shuffled * log.row_bytes / FLUSH_BYTES)
-    tables = {"log": log.shuffled * log.row_bytes + pieces * PIECE}
-    if found.users is not None:
-        tables["users"] = found.users.keys.kept.value * token_bytes(found.users) + buckets * PIECE
-    tables[ITEM_COUNTS] = _counted(found, buckets)
-    if by_item_row:
-        tables["items"] = log.read.value * by_item_row + job.sizes.item_buckets * PIECE
+    base: int
+    steps: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        """The base and the largest step."""
+        return self.base + max(self.steps.values(), default=0)
+
+
+def shuffle(found: Figures) -> Shuffle:
+    """Bytes that go through the exchanges."""
+    job, size, buckets = found.job, _log_bytes(found), _buckets(found)
+    tables = {"log": size + buckets * max(1.0, size / FLUSH_BYTES) * PIECE}
+    if job.users is not None:
+        tables["users"] = _token_bytes(found, job.users) + buckets * PIECE
+    # An item counts once per bucket that has it; a table per bucket and range of ids.
+    per_bucket = float(-np.expm1(-found.train_counts / buckets).sum()) * buckets
+    ranges = max(1, -(-found.item_count // RANGE_ITEMS))
+    tables[ITEM_COUNTS] = 16 * per_bucket + buckets * ranges * PIECE
+    if job.spec.denormalised:
+        tables["items"] = found.spilled["Items from the log"] + job.sizes.item_buckets * PIECE
     return Shuffle({k: round(v) for k, v in tables.items()}, job.spill)
 
 
-def _counted(found: Surveys, buckets: int) -> float:
-    """Train counts of items, one table a bucket and range of ids: each item once a bucket that has it."""
-    log, splits = found.log, found.splits
-    share = splits.train_rows / max(1.0, log.shuffled)
-    expected = log.by_item.rows * log.scale * share
-    a_bucket = float((-np.expm1(-expected / buckets)).sum()) * buckets
-    ranges = max(1, -(-found.items.keys.kept.value // RANGE_ITEMS))
-    return 16 * a_bucket + buckets * ranges * PIECE
-
-
-def token_bytes(table: TableSurvey) -> float:
-    """What a row of a table's tokens takes as Arrow, its key included."""
-    rows = len(table.tokens)
-    if rows == 0:
-        return 8.0
-    narrow = table.tokens.nbytes / rows
-    return float(narrow)
-
-
-def disk_for_parts(found: Surveys, moved: Shuffle) -> dict[str, int]:
-    """What lies in the folder of parts before it is deleted, by what it is."""
-    splits, items = found.splits, found.items
-    tokens = sum(t.keys.kept.value * token_bytes(t) for t in (items, *found.joins))
-    index = items.keys.kept.value * index_row(items.keys.index)
+def disk_for_parts(found: Figures, moved: Shuffle) -> dict[str, int]:
+    """Bytes in the folder of parts before it is deleted, by content."""
+    index = round(found.item_count * (20 + found.read.items.key_bytes))
     return {
         "shuffle": moved.bytes if moved.through_files else 0,
-        "item tokens": round(tokens),
-        "index": round(index),
-        "histories": round(splits.history_bytes),
-        "splits": round(sum(splits.part_bytes.values())),
+        "item tokens": max(0, found.spilled["Catalogue"] - index),
+        "index": index,
+        "histories": found.fetched["Splits"],
+        "splits": found.spilled["Splits"],
     }
 
 
-def index_row(index: pa.Table) -> float:
-    """Bytes a row of the item index takes."""
-    return index.nbytes / len(index) if len(index) else 24.0
+def memory(found: Figures) -> Memory:
+    """The memory of a worker process that runs every step once."""
+    sizes, spec, text = found.job.sizes, found.job.spec, found.read.items.key_bytes
+    shards = spec.items.catalogue_vocabulary.shards
+    keys = found.item_count / (sizes.buckets(ITEMS, shards) if sizes.is_large(ITEMS) else 1)
+    index, shuffled = keys * (KEY + text), _log_bytes(found)
+    largest = max((f.bytes for f in found.job.log), default=0)
+    batch = found.read.log.rows.value * largest / max(1, sum(f.bytes for f in found.job.log))
+    tokens = sum(_token_bytes(found, t) for t in found.job.item_tables)
+    flat = tokens if spec.output.layout == "flattened" else 0
+    steps = {
+        "numbering keys": keys * (NUMBERING + text),
+        "fitting": index + max(_fit(found, t) for t in found.job.tables),
+        "encoding": index + max(_encoding(found, t) for t in found.job.tables),
+        "reading the log": index
+        + min(MAX_ROWS, batch) * BATCH_ROW
+        + FLUSH * min(FLUSH_BYTES, shuffled)
+        + (min(SPILL_BYTES, shuffled) if found.job.spill else 0),
+        "sorting a bucket": index + _largest_bucket(found) * SORTED_ROW,
+        "writing an item shard": index + 2 * tokens / spec.output.item_shards + flat,
+    }
+    return Memory(PROCESS, {name: round(size) for name, size in steps.items()})
+
+
+def _fit(found: Figures, table: TableJob) -> float:
+    """The blocks of dimensions of one reading, and the batches that fill them."""
+    most = 0.0
+    for f in table.embeddings:
+        rows = min(_rows(found, table), f.fit_sample * SLACK)
+        blocks = min(PASS_BLOCKS * BLOCK_BYTES, rows * 4 * f.dim)
+        most = max(most, blocks * FIT + AHEAD * min(BATCH_BYTES, blocks))
+    return most
+
+
+def _encoding(found: Figures, table: TableJob) -> float:
+    """Tokens that wait for a part, their sorted copy, and the batches that they are made of."""
+    file = 4 * max((f.bytes for f in table.files), default=0)
+    return AHEAD * min(BATCH_BYTES, file) + 2 * min(PART_BYTES, _token_bytes(found, table))
+
+
+def _rows(found: Figures, table: TableJob) -> int:
+    rows = found.users if table.name == USERS else found.items
+    return rows["kept"].value if rows else 0
+
+
+def _token_bytes(found: Figures, table: TableJob) -> float:
+    """Arrow bytes of a table's tokens: per row its key, its id, and 32 bits per token."""
+    each = 12 + found.read.tables[table.name].key_bytes + 4 * sum(map(_tokens, table.features))
+    return _rows(found, table) * each
+
+
+def _tokens(feature: Feature) -> int:
+    if isinstance(feature, EmbeddingFeature):
+        return feature.groups
+    return 1 + CELLS if isinstance(feature, CategoricalFeature) and feature.multivalued else 1
+
+
+def _log_bytes(found: Figures) -> float:
+    """Arrow bytes of the log in the shuffle: the user as text with 32-bit offsets, ids of 32 bits."""
+    fixed = {"user": 4 + found.read.log.user_bytes, "item_index": 4, "behaviour": 4}
+    row = sum(fixed.get(c, 8) for c in shuffle_columns(found.job.spec))
+    return float(found.read.log.shuffled * row)
+
+
+def _buckets(found: Figures) -> int:
+    return found.job.spec.output.sequence_shards * found.job.buckets
+
+
+def _largest_bucket(found: Figures) -> float:
+    """Rows of the largest bucket of users."""
+    log, by_user = found.read.log, found.read.log.by_user.rows()
+    if by_user.is_empty():
+        return 0.0
+    hashes, shards = by_user["key"].to_numpy(), np.uint64(found.job.spec.output.sequence_shards)
+    part = (hashes >> np.uint64(32)) * np.uint64(found.job.buckets) >> np.uint64(32)
+    bucket = ((hashes % shards) * np.uint64(found.job.buckets) + part).astype(np.int64)
+    return float(np.bincount(bucket, weights=by_user["rows"].to_numpy()).max()) * log.scale
+
+
+def paths(found: Figures) -> dict[str, Any]:
+    """The build's own decisions as plain data.
+
+    Returns:
+        `vocabularies`: name, path (`broadcast`: every worker holds it; `buckets`: no worker does), buckets, the number of
+        values that the build expects and its basis; `user_buckets`, `rows_a_bucket`, and the rows of the largest.
+    """
+    sizes, spec = found.job.sizes, found.job.spec
+    shards = {ITEMS: spec.items.catalogue_vocabulary.shards}
+    for f in found.features:
+        if isinstance(f.feature, CategoricalFeature):
+            shards[f"{f.side}/{f.feature.name}"] = f.feature.shards
+    ways = [
+        {
+            "vocabulary": name,
+            "path": "buckets" if sizes.is_large(name) else "broadcast",
+            "buckets": sizes.buckets(name, shards.get(name)) if sizes.is_large(name) else 1,
+            "values": estimate.count,
+            "basis": estimate.basis,
+        }
+        for name, estimate in sorted(sizes.values.items())
+    ]
+    return {
+        "limit": sizes.limit,
+        "vocabularies": ways,
+        "user_buckets": _buckets(found),
+        "rows_a_bucket": round(found.read.log.shuffled / _buckets(found)),
+        "largest_bucket_rows": round(_largest_bucket(found)),
+    }

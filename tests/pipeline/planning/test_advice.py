@@ -101,8 +101,8 @@ def test_a_sound_input_gives_no_warning(tmp_path: Path) -> None:
         (robot, {}, "one user has 66.7% of the interactions"),
         (robot, {"SHARDS": 8}, "sequence shards are lopsided"),
         (strangers, {}, "13.3% of the interactions have an item that the catalogue lacks"),
-        (strangers, {"UNKNOWN": "reject"}, "would be set aside"),
-        (bad_times, {}, "interactions: about 3.3% of the rows would be set aside"),
+        (strangers, {"UNKNOWN": "reject"}, "would be rejected"),
+        (bad_times, {}, "interactions: about 3.3% of the rows would be rejected"),
     ],
 )
 def test_what_is_odd_is_said(

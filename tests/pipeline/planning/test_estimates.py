@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heterrec_pipeline.planning.sampling.estimates import (
-    Estimate,
+from heterrec_pipeline.planning.estimates import (
+    BlockCounts,
     Fraction,
-    Tally,
+    Interval,
     distinct,
     likely_blocks,
 )
@@ -27,15 +28,15 @@ POPULATIONS: dict[str, Callable[[np.random.Generator], Values]] = {
 }
 
 
-def estimated(values: Values, blocks: int, read: int, rng: np.random.Generator) -> Estimate:
-    """What reading some blocks of a column tells."""
+def estimated(values: Values, blocks: int, read: int, rng: np.random.Generator) -> Interval:
+    """The estimate from some blocks of a column."""
     pieces = np.array_split(values, blocks)
     chosen = set(rng.permutation(blocks)[:read].tolist())
-    tally = Tally()
+    tally = BlockCounts()
     for k in sorted(chosen):
-        tally.add(pieces[k])
+        tally.add(k, pl.Series(pieces[k]))
     unread = sum(len(p) for k, p in enumerate(pieces) if k not in chosen)
-    return distinct(*tally.incidence(), Fraction(read, blocks, unread))
+    return distinct(tally, Fraction(read, blocks, unread))
 
 
 @pytest.mark.parametrize("population", POPULATIONS)
@@ -60,7 +61,7 @@ def test_any_sample_has_a_lower_bound_and_a_whole_one_is_exact(
     rng = np.random.default_rng(seed)
     column = np.array(values, dtype=np.uint64)
     truth = len(set(values))
-    assert estimated(column, blocks, blocks, rng) == Estimate.exactly(truth)
+    assert estimated(column, blocks, blocks, rng) == Interval.exactly(truth)
     few = estimated(column, blocks, max(1, blocks // 2), rng)
     assert few.low <= truth
     assert few.low <= few.value <= few.high
@@ -69,10 +70,10 @@ def test_any_sample_has_a_lower_bound_and_a_whole_one_is_exact(
 
 
 def test_beginnings_of_files_promise_no_more_than_the_unread_rows_allow() -> None:
-    tally = Tally()
-    for block in np.array_split(np.arange(100, dtype=np.uint64), 10):
-        tally.add(block)
-    found = distinct(*tally.incidence(), Fraction(10, 50, 400, fair=False))
+    tally = BlockCounts()
+    for k, block in enumerate(np.array_split(np.arange(100, dtype=np.uint64), 10)):
+        tally.add(k, pl.Series(block))
+    found = distinct(tally, Fraction(10, 50, 400, fair=False))
     assert (found.low, found.high) == (100, 500)
     assert 400 < found.value <= 500
 

@@ -12,8 +12,8 @@ from corner_shop import heterrec
 
 from heterrec_pipeline import BuildConfig, build
 from heterrec_pipeline.planning.display import as_json, number, size
+from heterrec_pipeline.planning.estimates import Interval
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
-from heterrec_pipeline.planning.sampling.estimates import Estimate
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import parse_spec
 from heterrec_schemas.manifest import Manifest
@@ -71,7 +71,7 @@ def built(text: str, folder: Path, output: Path) -> Manifest:
     return build(BuildConfig(parse_spec(text), text, str(folder), str(output))).manifest
 
 
-def within(found: Estimate, truth: int) -> bool:
+def within(found: Interval, truth: int) -> bool:
     return found.low <= truth <= found.high
 
 
@@ -90,16 +90,18 @@ def test_a_small_input_is_told_exactly(tmp_path: Path, settings: Settings) -> No
     found = planned(text, tmp_path / "in")
     manifest = built(text, tmp_path / "in", tmp_path / "out")
     counts = manifest.counts
-    for told, real in (
-        (found.items, counts.items),
-        (found.users, counts.users),
-        (found.log, counts.interactions),
+    figures = found.figures
+    for expected, real in (
+        (figures.items, counts.items),
+        (figures.users, counts.users),
+        (figures.log, counts.interactions),
     ):
         assert real is not None
+        assert expected is not None
         for name, value in real.model_dump(exclude={"repeated"}).items():
-            assert getattr(told, name) == Estimate.exactly(value), name
-    assert {s: e.value for s, e in found.sequences.items()} == counts.sequences
-    assert found.rejects == manifest.rejects
+            assert expected[name] == Interval.exactly(value), name
+    assert {s: e.value for s, e in figures.sequences.items()} == counts.sequences
+    assert figures.rejects == manifest.rejects
     real_bytes: dict[str, int] = {}
     for file in manifest.files:
         kind = file.path.split("/")[0] if file.rows is not None else "texts"
@@ -111,9 +113,7 @@ def test_a_small_input_is_told_exactly(tmp_path: Path, settings: Settings) -> No
     told_bytes["texts"] = sum(n for name, n in found.texts.items() if name != "manifest.json")
     for kind, real_size in real_bytes.items():
         assert told_bytes[kind] == pytest.approx(real_size, rel=0.25), kind
-    for entry, real_entry in zip(found.found.entries, manifest.features, strict=True):
-        assert entry.vocabulary_size == real_entry.vocabulary_size
-        assert entry.oov == real_entry.oov
+    assert [f.entry for f in figures.features] == manifest.features
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -122,19 +122,19 @@ def test_a_part_of_the_input_bounds_the_whole(tmp_path: Path, seed: int) -> None
     manifest = built(text, tmp_path, tmp_path / "out")
     found = planned(text, tmp_path, sample_bytes=60_000)
 
-    part = found.found.log.part
+    figures = found.figures
+    part = figures.read.log.part
     assert 8 <= part.read < part.total
-    assert found.found.items.part.share < 1
+    assert figures.read.items.part.share < 1
     counts, log = manifest.counts, manifest.counts.interactions
-    assert within(found.items.kept, counts.items.kept)
-    assert found.log.read == Estimate.exactly(log.read)
-    assert found.log.kept.value == pytest.approx(log.kept, rel=0.25)
-    assert within(found.log.users, USERS)
+    assert within(figures.items["kept"], counts.items.kept)
+    assert figures.log["read"] == Interval.exactly(log.read)
+    assert figures.log["kept"].value == pytest.approx(log.kept, rel=0.25)
+    assert within(figures.people, USERS)
     for split, rows in counts.sequences.items():
-        assert found.sequences[split].value == pytest.approx(rows, rel=0.25), split
-    brand, price, look = found.found.features
+        assert figures.sequences[split].value == pytest.approx(rows, rel=0.25), split
+    brand, price, look = figures.features
     values = next(f for f in manifest.features if f.name == "brand").vocabulary_size - 2
-    assert brand.distinct is not None
     assert within(brand.distinct, values)
     assert within(price.ids, 16)
     assert within(look.ids, 32)
@@ -146,11 +146,11 @@ def test_a_full_scan_is_exact_whatever_the_budget(tmp_path: Path) -> None:
     text = write_large(tmp_path, 5)
     manifest = built(text, tmp_path, tmp_path / "out")
     found = planned(text, tmp_path, sample_bytes=10_000, full_scan=True)
-    assert found.log.users == Estimate.exactly(USERS)
-    assert found.items.kept == Estimate.exactly(manifest.counts.items.kept)
-    sizes = {f.name: f.vocabulary_size for f in manifest.features}
-    assert {e.name: e.vocabulary_size for e in found.found.entries} == sizes
-    assert all(f.ids.exact for f in found.found.features)
+    figures = found.figures
+    assert figures.people == Interval.exactly(USERS)
+    assert figures.items["kept"] == Interval.exactly(manifest.counts.items.kept)
+    assert [f.entry for f in figures.features] == manifest.features
+    assert all(f.ids.exact for f in figures.features)
 
 
 def test_equal_calls_give_equal_plans(tmp_path: Path) -> None:
@@ -198,6 +198,6 @@ def test_a_mistake_is_named_as_a_build_names_it(tmp_path: Path) -> None:
 
 
 def test_numbers_are_written_for_people() -> None:
-    assert number(Estimate.exactly(12101)) == "12,101"
-    assert number(Estimate(900, 1000, 4000)) == "~1,000 (900 to 4,000)"
+    assert number(Interval.exactly(12101)) == "12,101"
+    assert number(Interval(900, 1000, 4000)) == "~1,000 (900 to 4,000)"
     assert [size(n) for n in (12, 1500, 2_000_000, 3.2e9)] == ["12 B", "1.5 kB", "2.0 MB", "3.2 GB"]

@@ -38,13 +38,14 @@ def test_predictions_are_within_a_quarter_of_a_build(name: str, tmp_path: Path) 
     assert found.bytes_out == pytest.approx(real.bytes_out, rel=NEAR)
     log = real.manifest.counts.interactions
     for part in ("read", "kept", "duplicate", "short_user", "unknown_item", "rejected"):
-        assert getattr(found.log, part).value == getattr(log, part), part
+        assert found.figures.log[part].value == getattr(log, part), part
     sequences = real.manifest.counts.sequences
-    assert {s: e.value for s, e in found.sequences.items()} == sequences
-    assert found.rejects == real.manifest.rejects
+    assert {s: e.value for s, e in found.figures.sequences.items()} == sequences
+    assert found.figures.rejects == real.manifest.rejects
     for table, size in real.shuffle.items():
         assert found.shuffle.by_table[table] == pytest.approx(size, rel=NEAR, abs=OVERHEAD), table
     assert sum(found.parts.values()) == pytest.approx(real.parts, rel=NEAR, abs=OVERHEAD)
     assert found.memory.peak == pytest.approx(real.peak, rel=NEAR)
-    for entry, real_entry in zip(found.found.entries, real.manifest.features, strict=True):
-        assert entry.vocabulary_size == real_entry.vocabulary_size
+    for feature, entry in zip(found.figures.features, real.manifest.features, strict=True):
+        assert feature.entry is not None
+        assert feature.entry.vocabulary_size == entry.vocabulary_size

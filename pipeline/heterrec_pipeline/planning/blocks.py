@@ -1,0 +1,166 @@
+"""Chooses the blocks of a table that a plan reads: all of a small table, of a larger one those with the smallest hashes.
+
+A block is a row group of a Parquet file or a whole text file. Of text files that are too large for that, only the beginnings
+are read; there a block is some consecutive rows.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from heterrec_pipeline import sizing
+from heterrec_pipeline.planning.estimates import Fraction, Interval
+from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata
+from heterrec_pipeline.reading.prefetch import prefetched
+from heterrec_pipeline.reading.read import read_split
+from heterrec_schemas.hashing import stable_hash
+
+SAMPLE_BYTES = 64 * 2**20
+"""Bytes on disk, of the wanted columns, that a plan reads of each table."""
+FEWEST = 8
+"""Minimum number of blocks read of a table, whatever their size."""
+SPREAD = 16
+"""Maximum number of text files whose beginnings are read."""
+PIECES = 64
+"""Number of blocks that the beginnings are cut into, about."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a file; `limit` is the number of rows to read of it, in blocks of `piece` rows, or None for all."""
+
+    split: Split
+    bytes: int
+    limit: int | None = None
+    piece: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of blocks that this piece counts for."""
+        return 1 if self.limit is None else -(-self.limit // self.piece)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The part of a table that is read.
+
+    Attributes:
+        blocks: the blocks to read, in the order of the files.
+        total: number of blocks of the table.
+        rows: rows of the table, from footers or estimated from bytes.
+        fair: whether every block had the same chance to be read, and is read completely.
+    """
+
+    blocks: tuple[Block, ...]
+    total: int
+    rows: sizing.Estimate
+    fair: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole table is read."""
+        return self.fair and len(self.blocks) == self.total
+
+    @property
+    def expected(self) -> float:
+        """Expected number of rows read."""
+        if not self.fair:
+            return float(sum(b.limit or 0 for b in self.blocks))
+        return self.rows.count * len(self.blocks) / max(1, self.total)
+
+    def part(self, seen: int) -> Fraction:
+        """The sampled fraction, once `seen` rows have been read."""
+        read = sum(b.count for b in self.blocks)
+        unread = 0 if self.whole else max(0, self.rows.count - seen)
+        total = self.total
+        if not self.fair:
+            total = read + -(-unread // max(1, max(b.piece for b in self.blocks)))
+        return Fraction(read, total, unread, self.fair)
+
+    def row_count(self, seen: int) -> Interval:
+        """Number of rows of the table: counted, from footers, or within a factor of two of an estimate from bytes."""
+        if self.whole:
+            return Interval.exactly(seen)
+        if self.rows.basis == "read":
+            return Interval.exactly(self.rows.count)
+        guess = max(seen, self.rows.count)
+        return Interval.between(max(seen, guess / 2), guess, guess * 2)
+
+
+def reach(
+    files: Sequence[InputFile],
+    columns: Sequence[str],
+    rows: sizing.Estimate,
+    budget: int | None = SAMPLE_BYTES,
+) -> Reach:
+    """Choose the blocks of a table.
+
+    Args:
+        files: the table's files.
+        columns: the columns to read; in Parquet only their bytes count.
+        rows: number of rows of the table.
+        budget: bytes to read, about; None for all.
+    """
+    every = [block for file in files for block in _blocks(file, columns)]
+    if budget is None or sum(b.bytes for b in every) <= budget:
+        return Reach(tuple(every), len(every), rows)
+    order = sorted(every, key=lambda b: stable_hash(b.split.file.name, str(b.split.first_row)))
+    spent = np.cumsum([b.bytes for b in order])
+    fitting = int(np.searchsorted(spent, budget, side="right"))
+    texts = any(f.format != "parquet" for f in files)
+    if texts and fitting < FEWEST:
+        beginnings = _beginnings(order[:SPREAD], rows.count / max(1, spent[-1]), budget)
+        return Reach(tuple(sorted(beginnings, key=lambda b: b.split)), len(every), rows, False)
+    chosen = sorted(order[: max(FEWEST, fitting)], key=lambda b: b.split)
+    return Reach(tuple(chosen), len(every), rows)
+
+
+def _blocks(file: InputFile, columns: Sequence[str]) -> Iterator[Block]:
+    if file.format != "parquet":
+        yield Block(Split(file), file.bytes)
+        return
+    meta = parquet_metadata(file)
+    first = 0
+    for k in range(meta.num_row_groups):
+        group = meta.row_group(k)
+        chunks = (group.column(c) for c in range(group.num_columns))
+        wanted = (c for c in chunks if c.path_in_schema.split(".")[0] in columns)
+        yield Block(Split(file, (k,), first), sum(c.total_compressed_size for c in wanted))
+        first += group.num_rows
+
+
+def _beginnings(files: list[Block], rows_per_byte: float, budget: int) -> list[Block]:
+    """The first rows of some text files, an equal share of the budget each."""
+    each = budget / len(files)
+    limits = [max(1, round(rows_per_byte * min(b.bytes, each))) for b in files]
+    piece = max(FEWEST, sum(limits) // PIECES)
+    return [Block(b.split, b.bytes, n, piece) for b, n in zip(files, limits, strict=True)]
+
+
+def batches(got: Reach, columns: Sequence[str]) -> Iterator[tuple[int, Split, ReadBatch]]:
+    """The wanted columns of all chosen blocks: (number of the block, its split, a batch of its rows)."""
+    number = 0
+    for block in got.blocks:
+        for batch in prefetched(read_split(block.split, columns)):
+            if block.limit is None:
+                yield number, block.split, batch
+                continue
+            inside = int(np.searchsorted(batch.rows, block.limit))
+            for start in range(0, inside, block.piece):
+                first = int(batch.rows[start]) // block.piece
+                yield (
+                    number + first,
+                    block.split,
+                    _slice(batch, start, min(inside, start + block.piece)),
+                )
+            if inside < len(batch.rows):
+                break
+        number += block.count
+
+
+def _slice(batch: ReadBatch, start: int, stop: int) -> ReadBatch:
+    """Some rows of a batch; the first slice has its odd ones."""
+    bad, short = ([], []) if start else (batch.bad, batch.short)
+    return ReadBatch(batch.table.slice(start, stop - start), batch.rows[start:stop], bad, short)

@@ -1,0 +1,139 @@
+"""Scales the trial build to the whole input: rows, rejects, and bytes handed from step to step."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from heterrec_pipeline.building.config import BuildResult
+from heterrec_pipeline.job import USERS, Job
+from heterrec_pipeline.planning.estimates import Interval
+from heterrec_pipeline.planning.features import FeatureFigures, feature_figures
+from heterrec_pipeline.planning.sample import InputSample
+from heterrec_pipeline.planning.scan import TableRead
+from heterrec_schemas.generation import Generation
+from heterrec_schemas.manifest import InteractionCounts, Manifest, RowCounts
+from heterrec_schemas.rejects import Reason
+
+LOG_STAGES = ("Items from the log", "Log", "Histories", "Splits", "Sequences")
+"""Stages of a build whose work grows with the log; that of the others grows with the catalogue."""
+Rows = dict[str, Interval]
+"""Rows by what becomes of them, named as in the manifest."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of the whole build.
+
+    Attributes:
+        read: what was read of the input.
+        items, users, log: rows read, kept, rejected, ...; equal rows of a key count once.
+        people: number of users that have rows in the shuffle.
+        sequences: rows of each split.
+        features: the features in the order of the spec, the items' first.
+        rejects: expected entries by reason.
+        train_counts: expected interactions of each item in the training histories.
+        spilled, fetched: bytes handed from step to step by file, by the stage that writes or reads them.
+    """
+
+    read: InputSample
+    items: Rows
+    users: Rows | None
+    log: Rows
+    people: Interval
+    sequences: Rows
+    features: list[FeatureFigures]
+    rejects: dict[Reason, int]
+    train_counts: npt.NDArray[np.float64]
+    spilled: Counter[str]
+    fetched: Counter[str]
+
+    @property
+    def job(self) -> Job:
+        """The build."""
+        return self.read.job
+
+    @property
+    def item_count(self) -> int:
+        """Expected number of items."""
+        return self.items["kept"].value
+
+
+def scaled(read: InputSample, trial: BuildResult, generation: Generation) -> Figures:
+    """Scale the trial build to the whole input."""
+    counts, users = trial.manifest.counts, read.tables.get(USERS)
+    items = _table_rows(read, read.items, counts.items)
+    by_log = 1 / (read.share_of_log or 1.0)
+    by_items = items["kept"].value / max(1, counts.items.kept)
+    scale = {s.stage: by_log if s.stage in LOG_STAGES else by_items for s in trial.stages}
+    trained = generation.item_counts()["train_count"].to_numpy().astype(np.float64)
+    if not read.whole:
+        rows = read.log.by_item.rows()["rows"].to_numpy()
+        trained = rows * (trained.sum() * by_log / max(1, rows.sum()))
+    spread = Interval.exactly if read.whole else Interval.spread
+    return Figures(
+        read=read,
+        items=items,
+        users=_table_rows(read, users, counts.users) if users and counts.users else None,
+        log=_log_rows(read, counts.interactions),
+        people=read.log.users,
+        sequences={s: spread(round(n * by_log)) for s, n in counts.sequences.items()},
+        features=list(feature_figures(read, generation)),
+        rejects=_rejects(read, trial.manifest),
+        train_counts=trained,
+        spilled=Counter({s.stage: round(s.bytes_spilled * scale[s.stage]) for s in trial.stages}),
+        fetched=Counter({s.stage: round(s.bytes_fetched * scale[s.stage]) for s in trial.stages}),
+    )
+
+
+def _table_rows(read: InputSample, table: TableRead, trial: RowCounts) -> Rows:
+    if read.whole:
+        names = ("read", "kept", "rejected")
+        return {name: Interval.exactly(getattr(trial, name)) for name in names}
+    if table.sample is None:  # items out of the log
+        return {"read": table.keys, "kept": table.keys, "rejected": Interval.exactly(0)}
+    rows, scale = table.rows, 1 / (read.share_of(table) or 1.0)
+    copies = Interval.spread(trial.repeated * scale)
+    return {
+        "read": Interval.between(
+            rows.low - copies.high, rows.value - copies.value, rows.high - copies.low
+        ),
+        "kept": table.keys,
+        "rejected": Interval.spread(trial.rejected * scale + table.malformed * rows.value),
+    }
+
+
+def _log_rows(read: InputSample, trial: InteractionCounts) -> Rows:
+    if read.whole:
+        return {name: Interval.exactly(count) for name, count in trial.model_dump().items()}
+    log, unknown = read.log, read.job.spec.interactions.unknown_items
+    counted = Interval.exactly if log.part.whole and read.items.all_known else Interval.spread
+    rejected = log.rejected + (log.unknown if unknown == "reject" else 0)
+    dropped = log.unknown if unknown == "drop" else 0
+    share = read.share_of_log or 1.0
+    return {
+        "read": log.rows,
+        "kept": Interval.spread(trial.kept / share),
+        "unknown_item": counted(round(dropped * log.scale)),
+        "duplicate": Interval.spread(trial.duplicate / share),
+        "short_user": Interval.spread(trial.short_user / share),
+        "rejected": counted(round(rejected * log.scale)),
+    }
+
+
+def _rejects(read: InputSample, trial: Manifest) -> dict[Reason, int]:
+    """Entries of `rejects/`: those of the feature tables are the trial's, those of the log were counted in what was read."""
+    if read.whole:
+        return trial.rejects
+    total: Counter[Reason] = Counter()
+    for reason, count in trial.rejects.items():
+        total[reason] += round(count / (read.share_of(read.items) or 1.0))
+    for table in read.tables.values():
+        if table.sample is not None:
+            total[Reason.MALFORMED_ROW] += round(table.malformed * table.rows.value)
+    for reason, count in read.log.bad.items():
+        total[reason] += round(count * read.log.scale)
+    if read.job.spec.interactions.unknown_items == "reject":
+        total[Reason.UNKNOWN_ITEM] += round(read.log.unknown * read.log.scale)
+    return dict(sorted((+total).items()))

@@ -1,0 +1,213 @@
+"""Chooses the sample of the input, and writes it as an input folder of its own."""
+
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heterrec_pipeline.interactions.read import log_columns
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.planning.blocks import Reach, reach
+from heterrec_pipeline.planning.histories import BLOCK
+from heterrec_pipeline.planning.scan import (
+    KEY,
+    LogRead,
+    TableRead,
+    among,
+    below,
+    read_log,
+    read_table,
+)
+from heterrec_pipeline.reading.read import one_chunk
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    Feature,
+    FeatureSpec,
+    Source,
+    Timestamp,
+)
+from heterrec_schemas.hashing import hash_texts
+
+SAMPLE_ROWS = 125_000
+"""Number of interactions of the sample, about. An input of up to twice as many is built as it is."""
+ROWS_PER_ITEM = 5
+"""Number of interactions of the sample per row of each feature table."""
+
+
+@dataclass(frozen=True)
+class InputSample:
+    """The part of the input that was read.
+
+    Attributes:
+        job: the build.
+        whole: whether the sample is the input itself.
+        tables: the feature tables by name.
+        log: the log.
+    """
+
+    job: Job
+    whole: bool
+    tables: dict[str, TableRead]
+    log: LogRead
+
+    @property
+    def items(self) -> TableRead:
+        """The catalogue, or the items of the log."""
+        return self.tables[ITEMS]
+
+    @property
+    def share_of_log(self) -> float:
+        """Rows of the sampled log per row of the log that reaches the shuffle."""
+        if self.log.sample is None:
+            return 1.0
+        return len(self.log.sample) / max(1.0, self.log.shuffled)
+
+    def share_of(self, table: TableRead) -> float:
+        """Rows of the sample per row of a feature table; of items out of the log, the share of the log."""
+        if table.sample is None:
+            return self.share_of_log
+        return len(table.sample) / max(1, table.rows.value)
+
+
+def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
+    """Read a bounded part of every table.
+
+    Args:
+        job: the build.
+        budget: bytes to read of each table, about; None to read everything, which is then built as it is.
+        sample_rows: number of interactions of the sample, about.
+    """
+    rows, columns = job.sizes.rows, log_columns(job.spec)
+    columns += job.items.columns if job.spec.denormalised else []
+    log = reach(job.log, columns, rows[INTERACTIONS], budget)
+    got, keys, most = dict[str, Reach](), dict[str, Reach](), sample_rows // ROWS_PER_ITEM
+    for table in job.tables:
+        files, count = table.files or job.log, rows[table.name if table.files else INTERACTIONS]
+        got[table.name] = reach(files, table.columns, count, budget)
+        keys[table.name] = reach(files, [table.key], count, budget)
+    small = rows[INTERACTIONS].count <= 2 * sample_rows and all(
+        rows[t.name].count <= 2 * most for t in job.tables if t.files
+    )
+    if budget is None or (small and all(r.whole for r in (log, *got.values()))):
+        tables = {t.name: read_table(t, got[t.name], keys[t.name]) for t in job.tables}
+        return InputSample(job, True, tables, read_log(job, log, tables[ITEMS]))
+    partly = [got[j.name].expected for j in job.joins if not got[j.name].whole]
+    share = min([most, *partly]) / max(1.0, got[ITEMS].expected)
+    keep = partial(below, share=share) if job.items.files else None
+    items, substitutes = read_table(job.items, got[ITEMS], keys[ITEMS], keep), None
+    if items.sample is not None and len(items.sample) < items.rows.value:
+        substitutes = pl.Series(items.sample[KEY]).drop_nulls()
+    read = read_log(job, log, items, sample_rows, substitutes)
+    tables = {ITEMS: items} | _joined(job, got, keys, items, _keys(job, items, read))
+    if job.users is not None:
+        users = partial(below, share=sample_rows / max(1.0, log.expected))
+        tables[USERS] = read_table(job.users, got[USERS], keys[USERS], users)
+    return InputSample(job, False, tables, read)
+
+
+def _keys(job: Job, items: TableRead, log: LogRead) -> pl.Series:
+    """The keys of the sampled items."""
+    if items.sample is not None:
+        text = pl.Series(items.sample[KEY])
+    else:
+        text, _ = key_text(one_chunk(log.sample, job.items.key), job.items.key, INTERACTIONS)
+    return text.drop_nulls().unique(maintain_order=True)
+
+
+def _joined(
+    job: Job,
+    got: dict[str, Reach],
+    keys: dict[str, Reach],
+    items: TableRead,
+    sample: pl.Series,
+) -> dict[str, TableRead]:
+    """Read the joined tables: the rows of the sampled items, or rows that are paired with them."""
+    tables = {}
+    for join in job.joins:
+        known = items.known if items.all_known else None
+        if got[join.name].whole:
+            known = hash_texts(sample).sort().to_numpy()
+        read = read_table(join, got[join.name], keys[join.name], partial(among, known=known))
+        tables[join.name] = read if read.part.whole else _paired(read, sample, items)
+    return tables
+
+
+def _paired(join: TableRead, keys: pl.Series, items: TableRead) -> TableRead:
+    """A joined table whose rows have keys of the sampled items, as many as the share of items with a row.
+
+    The row groups read of it hold other items than those read of the catalogue.
+    """
+    assert join.sample is not None
+    covered = min(1.0, join.keys.value / max(1, items.keys.value))
+    count = round(covered * len(keys)) if len(join.sample) else 0
+    rows = join.sample.take(pa.array(np.arange(count) % max(1, len(join.sample))))
+    names = keys.head(count).to_arrow().cast(pa.string())
+    for name in dict.fromkeys([KEY, join.table.key]):
+        rows = rows.set_column(rows.column_names.index(name), name, names)
+    return replace(join, sample=rows)
+
+
+def write(folder: Path, found: InputSample) -> FeatureSpec:
+    """Write the sample as the input of a build; returns the spec that reads it.
+
+    Values that are rare in the sample need not be rare in the whole table, so `min_count` is 1. The number of shards shrinks
+    with the sample, so that a shard holds as many rows as one of the whole build, if the sample has as many.
+    """
+    spec, source = found.job.spec, dict[str, Source]()
+    samples = {n: t.sample for n, t in found.tables.items()} | {INTERACTIONS: found.log.sample}
+    for number, (name, rows) in enumerate(samples.items()):
+        if rows is not None:
+            rows = rows.select([c for c in rows.column_names if c not in (BLOCK, KEY)])
+            source[name] = Source(path=_written(folder, f"table-{number}", rows))
+    joins = [
+        j.model_copy(update={"source": source[t.name]})
+        for j, t in zip(spec.items.joins, found.job.joins, strict=True)
+    ]
+    items = {"source": source.get(ITEMS, "interactions"), "joins": joins}
+    output = {
+        "item_shards": max(1, round(spec.output.item_shards * found.share_of(found.items))),
+        "sequence_shards": max(1, round(spec.output.sequence_shards * found.share_of_log)),
+    }
+    log = spec.interactions
+    log_parts = {
+        "source": source[INTERACTIONS],
+        "timestamp": Timestamp(column=log.timestamp.column, unit="ms"),
+    }
+    parts = {
+        "items": spec.items.model_copy(update=items | _loose(spec.items.features)),
+        "interactions": log.model_copy(update=log_parts),
+        "output": spec.output.model_copy(update=output),
+    }
+    if spec.users is not None:
+        users = {"source": source[USERS]} | _loose(spec.users.features)
+        parts["users"] = spec.users.model_copy(update=users)
+    return spec.model_copy(update=parts)
+
+
+def _loose(features: list[Feature]) -> dict[str, list[Feature]]:
+    once = {"min_count": 1}
+    return {
+        "features": [
+            f.model_copy(update=once) if isinstance(f, CategoricalFeature) else f for f in features
+        ]
+    }
+
+
+def _written(folder: Path, stem: str, rows: pa.Table) -> str:
+    """Write a table as Parquet, or as JSON lines if a column mixes lists and values; returns the file's name."""
+    mixed = [f.name for f in rows.schema if pa.types.is_binary(f.type)]
+    if not mixed:
+        pq.write_table(rows, folder / f"{stem}.parquet")
+        return f"{stem}.parquet"
+    with (folder / f"{stem}.jsonl").open("wb") as out:
+        for row in rows.to_pylist():
+            row |= {c: json.loads(row[c]) for c in mixed if row[c] is not None}
+            out.write(orjson.dumps(row) + b"\n")
+    return f"{stem}.jsonl"

@@ -1,1 +1,0 @@
-"""What of a table is read, and what can be said of the rest."""

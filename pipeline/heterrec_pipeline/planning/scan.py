@@ -1,0 +1,297 @@
+"""Reads a bounded part of each table: counts rows, distinct keys and values, and keeps the raw rows of the sample."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from heterrec_pipeline.checking.sample import present
+from heterrec_pipeline.features import categorical
+from heterrec_pipeline.interactions.read import LOG_SEEN, log_columns, parse_rows
+from heterrec_pipeline.items.from_log import concatenated
+from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.planning.blocks import Reach, batches
+from heterrec_pipeline.planning.estimates import (
+    BlockCounts,
+    Fraction,
+    Hashes,
+    Interval,
+    Mask,
+    distinct,
+)
+from heterrec_pipeline.planning.histories import BLOCK, TIME, USER, whole_histories
+from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import ROW, located, one_chunk, short_rows
+from heterrec_schemas.feature_spec import CategoricalFeature
+from heterrec_schemas.hashing import hash_texts
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.values import Seen
+
+SLICES = 64
+"""Number of blocks that the sampled rows count for where they were chosen by hash among all rows of the table."""
+KEY = "__key"
+"""A column of a feature table's sample beside the raw ones and BLOCK: the text of the key."""
+Keep = Callable[[Hashes], Mask]
+
+
+@dataclass(frozen=True)
+class TableRead:
+    """The part of a feature table that was read.
+
+    Attributes:
+        table: the table.
+        part: the fraction of its blocks.
+        rows, keys: number of rows and of distinct keys of the table.
+        known: hashes of the keys found, ascending.
+        all_known: whether these are all keys of the table.
+        key_bytes: mean length of a key's text.
+        distinct: number of distinct values by categorical feature.
+        frequent: by categorical feature, the number of values read that `min_count` rows of the whole table have, about.
+        valued: the features that have any value.
+        malformed: share of the rows that are no rows, or end early.
+        sample: raw rows with BLOCK and KEY; None if none are kept.
+    """
+
+    table: TableJob
+    part: Fraction
+    rows: Interval
+    keys: Interval
+    known: Hashes
+    all_known: bool
+    key_bytes: float
+    distinct: dict[str, Interval]
+    frequent: dict[str, int]
+    valued: set[str]
+    malformed: float
+    sample: pa.Table | None
+
+    @property
+    def sliced(self) -> bool:
+        """Whether the sampled rows were chosen by hash among all rows."""
+        return self.sample is None or self.part.whole
+
+
+def read_table(table: TableJob, got: Reach, keys: Reach, keep: Keep | None = None) -> TableRead:
+    """Read the chosen blocks of a feature table.
+
+    Args:
+        table: the table.
+        got: the blocks to read, of the log if items come out of it.
+        keys: the blocks whose key column can be read; used where they are all of them.
+        keep: chooses the rows of the sample by hash of their key; None to keep no rows.
+    """
+    tally, kept, valued = BlockCounts(), list[pa.Table](), set[str]()
+    listed = [f for f in table.features if isinstance(f, CategoricalFeature)]
+    values = {f.name: BlockCounts() for f in listed}
+    rows = odd = size = texts = 0
+    widest = 1
+    for number, split, batch in batches(got, table.columns):
+        key, _ = key_text(one_chunk(batch.table, table.key), table.key, split.file.name)
+        tally.add(number, hash_texts(key.drop_nulls()))
+        rows, odd = rows + len(key) + len(batch.bad), odd + len(batch.bad) + len(batch.short)
+        size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
+        part = batch.table
+        if keep is not None:
+            part = _kept(part, key, number, got.whole, keep)
+            kept.append(part)
+        for f in table.features:
+            if f.name not in valued and present(f, one_chunk(part, f.column))[0]:
+                valued.add(f.name)
+        for f in listed:
+            long, _ = categorical.texts(f, one_chunk(batch.table, f.column))
+            cells = long.unique() if f.multivalued else long
+            values[f.name].add(number, hash_texts(cells["value"]))
+            widest = max([widest, *cells["row"].value_counts()["count"].top_k(1)])
+    part = got.part(rows)
+    found = TableRead(
+        table=table,
+        part=part,
+        rows=got.row_count(rows),
+        keys=distinct(tally, part),
+        known=tally.rows()["key"].to_numpy(),
+        all_known=got.whole,
+        key_bytes=size / max(1, texts),
+        distinct={n: distinct(t, part, part.unread_rows * widest) for n, t in values.items()},
+        frequent={
+            f.name: int((values[f.name].rows()["rows"] / part.share >= f.min_count).sum())
+            for f in listed
+        },
+        valued=valued,
+        malformed=odd / max(1, rows),
+        sample=None if keep is None else concatenated(kept or [_nothing(table.columns, KEY)]),
+    )
+    if got.whole or not keys.whole:
+        return found
+    all_keys = read_table(replace(table, features=()), keys, keys)
+    return replace(
+        found, rows=all_keys.rows, keys=all_keys.keys, known=all_keys.known, all_known=True
+    )
+
+
+def _kept(rows: pa.Table, key: pl.Series, number: int, sliced: bool, keep: Keep) -> pa.Table:
+    """The rows of the chosen keys, with BLOCK and KEY; rows without a key are chosen by a hash of their own."""
+    own = pl.int_range(len(key), eager=True).cast(pl.String)
+    hashes: Hashes = hash_texts(pl.select(pl.coalesce(key, own)).to_series()).to_numpy()
+    blocks = hashes % np.uint64(SLICES) if sliced else np.full(len(key), number)
+    rows = rows.append_column(KEY, key.to_arrow().cast(pa.string()))
+    rows = rows.append_column(BLOCK, pa.array(blocks.astype(np.int64)))
+    return rows.filter(pa.array(keep(hashes)))
+
+
+def _nothing(columns: list[str], *more: str) -> pa.Table:
+    return pa.table({c: pa.nulls(0) for c in [*columns, *more, BLOCK]})
+
+
+def below(hashes: Hashes, share: float) -> Mask:
+    """Which hashes belong to a share of all keys: the same keys in every table."""
+    chosen: Mask = hashes <= np.uint64(min(2**64 - 1, int(share * 2**64)))
+    return chosen
+
+
+def among(hashes: Hashes, known: Hashes | None) -> Mask:
+    """Which hashes are among the known ones, which are ascending; all of them without known ones."""
+    if known is None or len(known) == 0:
+        return np.full(len(hashes), known is None)
+    found: Mask = known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes
+    return found
+
+
+@dataclass
+class LogRead:
+    """The part of the log that was read.
+
+    Attributes:
+        part: the fraction of its blocks.
+        rows: number of rows of the log.
+        users: number of users that have rows in the shuffle.
+        seen, rejected, unknown, good: rows read, and of them those that cannot be used, those with an item that the
+            catalogue lacks, and those that reach the shuffle.
+        bad: entries in `rejects/` by reason.
+        by_user, by_item: rows that reach the shuffle, by hash of the user and of the item.
+        user_bytes: mean length of a user's text in these rows.
+        kinds: the kinds of values that users are.
+        sample: raw rows of whole users that reach the shuffle; None if none are kept.
+    """
+
+    part: Fraction
+    rows: Interval
+    users: Interval
+    seen: int = 0
+    rejected: int = 0
+    unknown: float = 0.0
+    good: float = 0.0
+    bad: Counter[Reason] = field(default_factory=Counter)
+    by_user: BlockCounts = field(default_factory=BlockCounts)
+    by_item: BlockCounts = field(default_factory=BlockCounts)
+    user_bytes: float = 0.0
+    kinds: Seen = Seen.NOTHING
+    sample: pa.Table | None = None
+
+    @property
+    def scale(self) -> float:
+        """Rows of the log per row read."""
+        return self.rows.value / self.seen if self.seen else 1.0
+
+    @property
+    def shuffled(self) -> float:
+        """Rows of the whole log that reach the shuffle."""
+        return self.good * self.scale
+
+
+def read_log(
+    job: Job,
+    got: Reach,
+    items: TableRead,
+    limit: int | None = None,
+    substitutes: pl.Series | None = None,
+) -> LogRead:
+    """Read the chosen blocks of the log.
+
+    Args:
+        job: the build.
+        got: the blocks to read.
+        items: the catalogue.
+        limit: number of rows of the sample, about; None to keep no rows.
+        substitutes: keys of the sampled items; every row of a known item gets one of them, by hash of its own.
+    """
+    nothing = Interval.exactly(0)
+    read, kept = LogRead(got.part(0), nothing, nothing), list[pa.Table]()
+    columns, shuffled = log_columns(job.spec), 0
+    if limit is not None and job.spec.denormalised:
+        columns = list(dict.fromkeys([*columns, *job.items.columns]))
+    share = min(1.0, (limit or 0) / max(1.0, got.expected))
+    for number, split, batch in batches(got, columns):
+        rows, frame = _good_rows(job, read, split, batch)
+        frame = _known_rows(job, read, items, frame)
+        shuffled += len(frame)
+        read.by_user.add(number, frame["user_hash"])
+        read.by_item.add(0, frame["item_hash"])
+        read.user_bytes += int(frame["user"].str.len_bytes().sum())
+        if limit is not None:
+            chosen = pl.Series(below(frame["user_hash"].to_numpy(), share))
+            kept.append(_raw(job, rows, number, frame.filter(chosen), substitutes))
+    read.part, read.rows = got.part(read.seen), got.row_count(read.seen)
+    read.users = distinct(read.by_user, read.part)
+    read.user_bytes /= max(1, shuffled)
+    if limit is not None:
+        whole = concatenated(kept or [_nothing(columns, USER, TIME)])
+        if read.kinds.integral:
+            whole = whole.set_column(
+                whole.column_names.index(USER), USER, whole[USER].cast(pa.int64())
+            )
+        read.sample = whole_histories(job.spec, whole, read.part, limit)
+    return read
+
+
+def _good_rows(
+    job: Job, read: LogRead, split: Split, batch: ReadBatch
+) -> tuple[pa.Table, pl.DataFrame]:
+    """The batch as a located table, and its readable rows; counts the others."""
+    rows = located(batch, split)
+    short = short_rows(rows)
+    frame, odd, flags = parse_rows(job.spec, rows)
+    read.kinds |= Seen(flags[LOG_SEEN])
+    read.seen += len(rows) + len(batch.bad)
+    read.rejected += len(odd) + len(batch.bad)
+    read.bad.update(b[2] for b in odd if b[0] not in short)
+    read.bad[Reason.MALFORMED_ROW] += len(short) + len(batch.bad)
+    hashes = {f"{c}_hash": hash_texts(frame[c]) for c in ("user", "item")}
+    return rows, frame.with_columns(**hashes)
+
+
+def _known_rows(job: Job, read: LogRead, items: TableRead, frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows that reach the shuffle, with the column `known`; counts unknown items.
+
+    Where only some keys of the catalogue were read, their share gives the number of unknown items, and all rows are kept.
+    """
+    known = among(frame["item_hash"].to_numpy(), None if job.spec.denormalised else items.known)
+    unknown = float(len(known) - known.sum())
+    if not (items.all_known or job.spec.denormalised):
+        share = float(known.sum()) * items.keys.value / max(1, len(items.known))
+        known, unknown = np.full(len(known), True), max(0.0, len(known) - share)
+    read.unknown += unknown
+    oov = job.spec.interactions.unknown_items == "oov"
+    read.good += len(frame) if oov else len(frame) - unknown
+    frame = frame.with_columns(known=pl.Series(known, dtype=pl.Boolean))
+    return frame if oov else frame.filter("known")
+
+
+def _raw(
+    job: Job, rows: pa.Table, number: int, frame: pl.DataFrame, substitutes: pl.Series | None
+) -> pa.Table:
+    """The raw rows of `frame`, with USER, TIME and BLOCK, their items replaced by substitutes."""
+    raw = rows.filter(pa.array(np.isin(rows[ROW].to_numpy(), frame["row"].to_numpy())))
+    raw = raw.drop_columns([ROW]).replace_schema_metadata(None)
+    if substitutes is not None and len(substitutes):
+        item = job.spec.interactions.item
+        other = substitutes.gather(frame["item_hash"] % len(substitutes))
+        text = pl.select(pl.when(frame["known"]).then(other).otherwise(frame["item"])).to_series()
+        raw = raw.set_column(raw.column_names.index(item), item, text.to_arrow().cast(pa.string()))
+    raw = raw.append_column(USER, frame["user"].to_arrow().cast(pa.string()))
+    raw = raw.append_column(TIME, frame["time"].to_arrow())
+    return raw.append_column(BLOCK, pa.array(np.full(len(raw), number, np.int64)))

@@ -1,0 +1,81 @@
+"""Builds the sample, or the whole input, into a temporary folder."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from heterrec_pipeline.building.config import BuildConfig, BuildResult
+from heterrec_pipeline.building.run import build
+from heterrec_pipeline.planning.sample import InputSample, write
+from heterrec_pipeline.runtime.flags import LOCAL_RUNNER
+from heterrec_schemas.errors import RunError
+from heterrec_schemas.feature_spec import FeatureSpec
+
+
+@contextmanager
+def trial(config: BuildConfig, found: InputSample) -> Iterator[BuildResult]:
+    """Build the sample; the result is deleted when the context ends.
+
+    Args:
+        config: the build that is planned.
+        found: the sample.
+
+    Raises:
+        HeterrecError: whatever a build raises, except for too many rejects, a log of which nothing is left, and a feature
+            without any value, which the trial leaves out.
+        RunError: the temporary folder has too little space.
+    """
+    with tempfile.TemporaryDirectory(prefix="heterrec-plan-", ignore_cleanup_errors=True) as name:
+        folder, spec, source = Path(name), config.spec, config.input
+        if found.whole:
+            files = [*found.job.log, *(f for t in found.job.tables for f in t.files)]
+            _check_space(folder, sum(f.bytes for f in files))
+        else:
+            source = str(folder / "input")
+            Path(source).mkdir()
+            spec = write(Path(source), found)
+        yield build(
+            replace(
+                config,
+                spec=_with_values(spec, found),
+                input=source,
+                output=str(folder / "output"),
+                pipeline_args=[*config.pipeline_args, f"--runner={LOCAL_RUNNER}"],
+                options=None,
+                workers=1,
+                lenient=True,
+            )
+        )
+
+
+def _with_values(spec: FeatureSpec, found: InputSample) -> FeatureSpec:
+    """The spec without the features that have no value."""
+    valued = {(t.table.side, name) for t in found.tables.values() for name in t.valued}
+    sides = {"items": ("item", spec.items), "users": ("user", spec.users)}
+    parts = {
+        name: side.model_copy(
+            update={"features": [f for f in side.features if (word, f.name) in valued]}
+        )
+        for name, (word, side) in sides.items()
+        if side is not None
+    }
+    return spec.model_copy(update=parts)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Refuse a trial of a whole input that is larger than the space left for it.
+
+    Raises:
+        RunError: it is.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RunError(
+            "the temporary folder has too little space to build the whole input",
+            got=f"{free:,} bytes free",
+            expected=f"at least {needed:,} bytes, the size of the input",
+            todo="Name another folder by TMPDIR, or leave out --full-scan.",
+        )
