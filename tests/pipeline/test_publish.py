@@ -182,7 +182,7 @@ def test_an_output_below_a_file_is_refused(shop: Shop) -> None:
         done = heterrec("build", *shop.arguments()[:-1], output)
         assert done.code == 2
         assert done.message.startswith(f"error: the output {output} cannot be written: ")
-        assert "Name a folder that you may write to" in done.message
+        assert "Name a writable folder" in done.message
         assert "Traceback" not in done.err
     assert file.read_text() == "mine"
 
@@ -196,7 +196,7 @@ def test_a_latest_that_cannot_be_replaced_is_told(shop: Shop) -> None:
     done = shop.build()
     (made,) = set(shop.generations()) - set(before)
     assert done.code == 1
-    assert f"its generation {_folder(shop, made)} stands" in done.message
+    assert f"its generation {_folder(shop, made)} is complete" in done.message
     assert "latest.json cannot be written: Is a directory" in done.message
     assert "Traceback" not in done.err
     assert open_generation(_folder(shop, made), verify="hashes")

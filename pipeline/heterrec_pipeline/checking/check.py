@@ -1,6 +1,8 @@
 """Check a spec and a call against the schemas of the data; all errors are collected."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 
@@ -150,18 +152,29 @@ def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchErro
 
 
 def _check_key(where: str, column: str, schema: TableSchema, problems: list[HeterrecError]) -> None:
+    message = f"{where}: column {column!r} cannot be a key"
+    expected = "text, integers, whole floats, booleans, dates or times"
+    _check_column(where, column, schema, is_scalar, message, expected, problems)
+
+
+def _check_column(
+    where: str,
+    column: str,
+    schema: TableSchema,
+    fits: Callable[[pa.DataType], bool],
+    message: str,
+    expected: str,
+    problems: list[HeterrecError],
+    todo: str | None = None,
+) -> None:
+    """Check that a column exists and that its type fits."""
     absent = _missing(where, column, schema)
     kind = schema.types.get(column)
     if absent is not None:
         problems.append(absent)
-    elif kind is not None and not is_scalar(kind):
-        problems.append(
-            SchemaMismatchError(
-                f"{where}: column {column!r} cannot be a key",
-                got=schema.odd.get(column, kind),
-                expected="text, integers, whole floats, booleans, dates or times",
-            )
-        )
+    elif kind is not None and not fits(kind):
+        got = schema.odd.get(column, kind)
+        problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=todo))
 
 
 def _check_feature(
@@ -221,27 +234,18 @@ def _check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecEr
     _check_key(INTERACTIONS, log.user, schema, problems)
     if not spec.denormalised:  # else the items' key is this column
         _check_key(INTERACTIONS, log.item, schema, problems)
-    fits = {
-        ("timestamp", log.timestamp.column): lambda kind: _time_fits(spec, kind),
-        ("behaviour", log.behaviour.column if log.behaviour else None): is_scalar,
-        ("order", log.order): _is_order,
-    }
-    for (role, column), fit in fits.items():
-        if column is None:
-            continue
-        absent = _missing(INTERACTIONS, column, schema)
-        kind = schema.types.get(column)
-        if absent is not None:
-            problems.append(absent)
-        elif kind is not None and not fit(kind):
-            how = f" with {describe(log.timestamp)}" if role == "timestamp" else ""
-            problems.append(
-                SchemaMismatchError(
-                    f"interactions.{role}: column {column!r}{how}",
-                    got=schema.odd.get(column, kind),
-                    expected=_LOG_TYPES[role],
-                    todo=_TIME_HINT if role == "timestamp" else None,
-                )
+    for role, column, fits in (
+        ("timestamp", log.timestamp.column, partial(_time_fits, spec)),
+        ("behaviour", log.behaviour.column if log.behaviour else None, is_scalar),
+        ("order", log.order, _is_order),
+    ):
+        if column is not None:
+            timed = role == "timestamp"
+            how = f" with {describe(log.timestamp)}" if timed else ""
+            message = f"interactions.{role}: column {column!r}{how}"
+            todo = _TIME_HINT if timed else None
+            _check_column(
+                INTERACTIONS, column, schema, fits, message, _LOG_TYPES[role], problems, todo
             )
 
 
