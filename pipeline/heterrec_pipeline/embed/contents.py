@@ -17,7 +17,7 @@ from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_pipeline.reading.read import read_split
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.values import Seen, column_text, is_scalar, is_text
@@ -45,10 +45,10 @@ def read_contents(job: EmbedJob, split: Split) -> Iterator[ContentBatch]:
     """Read the keys and contents of a split."""
     key, file = job.config.key, pl.lit(job.files.index(split.file), pl.Int32)
     for batch in prefetched(read_split(split, job.read_columns)):
-        keys, kinds = key_text(one_chunk(batch.table, key), key, split.file.name)
+        keys, kinds = key_text(batch.table[key], key, split.file.name)
         columns = {}
         for column in job.config.columns:
-            contents = cell_contents(column, one_chunk(batch.table, column.name), split.file.name)
+            contents = cell_contents(column, batch.table[column.name], split.file.name)
             rows = pl.DataFrame({"content": contents, "key": keys, "row": batch.rows})
             rows = rows.with_columns(file=file, hash=content_hashes(contents))
             columns[column.name] = rows.drop_nulls("key")
