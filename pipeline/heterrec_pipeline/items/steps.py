@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -72,9 +72,9 @@ class Catalogue(Composite):
         fits = by_table | "fit" >> Fit(
             job=job, tables=tables, rows=keyed.rows, ledger=ledger, kinds=self.kinds
         )
-        encoded = {
-            t.name: self._encode(t, by_table[t.name], keyed.rows, fits, index) for t in tables
-        }
+        ids = (index.in_memory, fits.ids.in_memory) | "ids in memory" >> beam.Flatten()
+        side_inputs = (*keyed.rows.side_inputs, AsDict(fits.fitted), AsIter(of_type(ids, STORED)))
+        encoded = {t.name: self._encode(t, by_table[t.name], side_inputs) for t in tables}
         files = (
             self._parts(tables, encoded, keyed.rows, fits, index)
             | "all parts" >> beam.Flatten()
@@ -91,22 +91,16 @@ class Catalogue(Composite):
         return CatalogueOutput(of_items, fits.fitted, files)
 
     def _encode(
-        self,
-        table: TableJob,
-        splits: PCollection,
-        rows: RowFilter,
-        fits: Fits,
-        index: Numbered,
+        self, table: TableJob, splits: PCollection, side_inputs: tuple[Any, ...]
     ) -> EncodedTable:
         """Encode one table."""
         job = self.job
         from_log = self.kinds is not None and not table.joined
         large = [f.name for f in large_features(job, job.item_tables)]
-        ids = (index.in_memory, fits.ids.in_memory) | f"ids of {table.name}" >> beam.Flatten()
         encoded = splits | f"encode {table.name}" >> Step(
             fn=partial(encode_items, job, table, report=not from_log, large=large),
             ledger=self.ledger,
-            side_inputs=(*rows.side_inputs, AsDict(fits.fitted), AsIter(of_type(ids, STORED))),
+            side_inputs=side_inputs,
             tags=(TOKENS, CELLS),
             tag_kinds={TOKENS: PAIR, CELLS: PAIR},
             kind=tuple[int, TableRef],

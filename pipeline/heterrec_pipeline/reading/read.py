@@ -55,6 +55,8 @@ def file_of(table: pa.RecordBatch | pa.Table) -> str:
 def one_chunk(table: pa.RecordBatch | pa.Table, column: str) -> pa.Array:
     """A column of a table as one array."""
     cells = table[column]
+    if isinstance(cells, pa.ChunkedArray) and cells.num_chunks == 1:
+        return cells.chunk(0)  # `combine_chunks` would copy it
     while isinstance(cells, pa.ChunkedArray):
         cells = cells.combine_chunks()
     return cells

@@ -70,7 +70,7 @@ SIDES = [
     Side(r"fit/fitted", "paths of fitted features", "400 bytes a feature"),
     Side(r"vocabularies/no ids/Map\(decode\)", "no ids: no feature has a vocabulary", "nothing"),
     Side(
-        r"(ids of [^/]*|vocabularies/number/number|number keys/number)",
+        r"(ids in memory|vocabularies/number/number|number keys/number)",
         "paths of the ids that workers hold",
         "400 bytes a file, whose size `limits.broadcast_values` bounds",
     ),
