@@ -66,6 +66,15 @@ class _Thread(threading.local):
 _THREAD = _Thread()
 
 
+class Snapshot(NamedTuple):
+    """What a process has recorded so far: see `Recorder`; of the stages only the names, in the order of their begin."""
+
+    activity: str
+    counters: Numbers
+    written: Numbers
+    stages: list[str]
+
+
 @dataclass
 class Recorder:
     """The records of one build in this process. Thread-safe.
@@ -77,6 +86,7 @@ class Recorder:
         stages: numbers by stage.
         written: rows of the generation by table.
         span_file: takes the spans, if a trace was requested.
+        workers: the last snapshot of each worker process on this machine, by process id.
     """
 
     began_ns: int = 0
@@ -85,6 +95,8 @@ class Recorder:
     stages: dict[str, Numbers] = field(default_factory=dict)
     written: Numbers = field(default_factory=dict)
     span_file: SpanFile | None = None
+    workers: dict[int, Snapshot] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
     _on_stage: Callable[[str], None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -104,20 +116,41 @@ class Recorder:
         self.activity = ""
         self.counters, self.stages, self.written = {}, {}, {}
         self.span_file = SpanFile(folder, began_ns) if folder else None
+        self.workers, self._begun = {}, set()
         self._on_stage = None
 
     def enter(self, info: StepInfo) -> None:
         """Record that a step is called. A worker's first call of a build begins that build."""
-        on_stage = None
         with self._lock:
             if info.began_ns != self.began_ns:
                 self._renew(info.began_ns, info.folder)
             self.activity = info.step
-            if info.stage not in self.stages:
-                self.stages[info.stage] = {}
-                on_stage = self._on_stage
+            self.stages.setdefault(info.stage, {})
+        self._begin_stages([info.stage])
+
+    def _begin_stages(self, stages: list[str]) -> None:
+        """Report stages that begin, once each."""
+        with self._lock:
+            begun = [stage for stage in stages if stage not in self._begun]
+            self._begun.update(begun)
+            on_stage = self._on_stage
         if on_stage is not None:
-            on_stage(info.stage)
+            for stage in begun:
+                on_stage(stage)
+
+    def update_worker(self, process: int, snapshot: Snapshot) -> None:
+        """Take over what a worker process on this machine has recorded."""
+        with self._lock:
+            self.workers[process] = snapshot
+            self.activity = snapshot.activity or self.activity
+        self._begin_stages(snapshot.stages)
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the records of this process alone."""
+        with self._lock:
+            return Snapshot(
+                self.activity, dict(self.counters), dict(self.written), list(self.stages)
+            )
 
     def show(self, activity: str) -> None:
         """Set what the progress line says until the next step or phase."""
@@ -162,9 +195,14 @@ class Recorder:
             self.span_file.add(lane, name, kind, start_ns, now_ns(), args)
 
     def progress(self) -> tuple[str, Numbers, Numbers]:
-        """Copies of the activity, the counters, and the rows written by table."""
-        with self._lock:
-            return self.activity, dict(self.counters), dict(self.written)
+        """The activity, the counters, and the rows written by table, of this process and its workers together."""
+        mine = self.snapshot()
+        counters, written = mine.counters, mine.written
+        for worker in list(self.workers.values()):
+            for total, part in ((counters, worker.counters), (written, worker.written)):
+                for name, value in part.items():
+                    total[name] = total.get(name, 0) + value
+        return mine.activity, counters, written
 
 
 RECORDER = Recorder()

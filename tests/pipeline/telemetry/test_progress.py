@@ -1,9 +1,23 @@
+import json
+import os
+import shutil
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from heterrec_pipeline.telemetry import worker_progress
 from heterrec_pipeline.telemetry.progress import progress_line
-from heterrec_pipeline.telemetry.recorder import RECORDER, WRITTEN, StepInfo, moving, record_call
+from heterrec_pipeline.telemetry.recorder import (
+    RECORDER,
+    WRITTEN,
+    Snapshot,
+    StepInfo,
+    moving,
+    record_call,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +51,42 @@ def test_the_line_shows_the_last_activity_and_the_rows_by_table() -> None:
     )
     RECORDER.begin(2)
     assert progress_line() == "starting"
+
+
+def test_workers_on_this_machine_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_progress, "SECONDS", 0.01)
+    begun: list[str] = []
+    RECORDER.begin(1, on_stage=begun.append)
+    RECORDER.count("items.rows", 10)
+    workers = {
+        11: Snapshot("Log/read", {"interactions.read": 5}, {}, ["Catalogue", "Log"]),
+        12: Snapshot(
+            "Log/read", {"interactions.read": 6, "items.rows": 1}, {"rejects": 2}, ["Log"]
+        ),
+    }
+    with worker_progress.read_snapshots(str(tmp_path)):
+        for process, snapshot in workers.items():
+            (tmp_path / f"{process}.json").write_text(json.dumps(snapshot))
+        (tmp_path / "13.tmp").write_text("half a sn")
+        while len(RECORDER.workers) < 2:
+            time.sleep(0.01)
+    assert RECORDER.workers == workers
+    assert progress_line() == ("Log/read  (items 11 read, interactions 11 read, rejects 2 written)")
+    assert sorted(begun) == ["Catalogue", "Log"]
+
+
+def test_a_worker_writes_what_it_has_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_progress, "SECONDS", 0.01)
+    folder = tmp_path / "progress"
+    folder.mkdir()
+    worker_progress.write_snapshots(str(folder))
+    RECORDER.count("items.rows", 3)
+    target = folder / f"{os.getpid()}.json"
+    while not target.exists() or json.loads(target.read_text())[1] != {"items.rows": 3}:
+        time.sleep(0.01)
+    shutil.rmtree(folder)
+    while any(t.name == "progress" for t in threading.enumerate()):
+        time.sleep(0.01)  # it ends with its folder
+        RECORDER.count("items.rows", 1)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import weakref
+from contextlib import ExitStack
 from typing import IO, Any, ClassVar, NamedTuple
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
@@ -23,6 +24,7 @@ from heterrec_pipeline.runtime.engines import worker
 from heterrec_pipeline.runtime.engines.engine import Engine
 from heterrec_pipeline.runtime.engines.processes import end, ended
 from heterrec_pipeline.runtime.workers import cores
+from heterrec_pipeline.telemetry.worker_progress import read_snapshots
 from heterrec_schemas.errors import HeterrecError, RunError
 
 TELL_SECONDS = 0.2
@@ -37,6 +39,7 @@ class LocalProcesses(Engine):
     def __init__(self, options: PipelineOptions) -> None:
         """The workers follow these options, as far as they are plain values."""
         self._options = options
+        self._open = ExitStack()
 
     def start(self) -> None:
         """Put the watched worker in the place of Beam's own."""
@@ -44,6 +47,10 @@ class LocalProcesses(Engine):
         WatchedWorker.deaths.clear()
         WatchedWorker.options = json.dumps({"options": given}, default=str)
         WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(WatchedWorker)
+        WatchedWorker.progress = self._open.enter_context(
+            tempfile.TemporaryDirectory(prefix="heterrec-progress-", ignore_cleanup_errors=True)
+        )
+        self._open.enter_context(read_snapshots(WatchedWorker.progress))
         count = self._options.view_as(DirectOptions).direct_num_workers
         WatchedWorker.waiting.extend(start_process(count) for _ in range(count))
 
@@ -54,6 +61,7 @@ class LocalProcesses(Engine):
             waiting.process.kill()
             waiting.process.wait()
             waiting.close()
+        self._open.close()
 
     def cause(self, error: Exception) -> HeterrecError | None:
         """The worker that has died first."""
@@ -93,6 +101,8 @@ class WatchedWorker(GrpcWorkerHandler):
 
     options: ClassVar[str] = "{}"
     """Beam's options as JSON, for the file systems of the workers; Beam would give them none."""
+    progress: ClassVar[str] = ""
+    """Folder for snapshots of the progress of this run's workers."""
     waiting: ClassVar[list[WorkerProcess]] = []
     """Processes that were started ahead and that no worker has taken yet."""
     deaths: ClassVar[list[RunError]] = []
@@ -113,6 +123,7 @@ class WatchedWorker(GrpcWorkerHandler):
             "PIPELINE_OPTIONS": self.options,
             "CONTROL_API_SERVICE_DESCRIPTOR": str(self.control_api_service_descriptor()),
             "LOGGING_API_SERVICE_DESCRIPTOR": str(self.logging_api_service_descriptor()),
+            worker.PROGRESS_VARIABLE: self.progress,
         }
         started = self.waiting.pop() if self.waiting else start_process(1)
         self._process, self._output = started

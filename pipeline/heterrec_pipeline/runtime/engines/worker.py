@@ -9,6 +9,9 @@ import sys
 
 from heterrec_pipeline.runtime.startup import fast_imports
 
+PROGRESS_VARIABLE = "HETERREC_PROGRESS"
+"""Environment variable that names the folder for snapshots of the worker's progress."""
+
 
 def main() -> None:
     """Run Beam's worker with the environment variables that one line of JSON on standard input sets."""
@@ -18,9 +21,12 @@ def main() -> None:
         import pyarrow.parquet  # noqa: F401
         from apache_beam.runners.worker import sdk_worker_main
 
+        from heterrec_pipeline.telemetry.worker_progress import write_snapshots
+
     settings = sys.stdin.readline()
     if settings:  # else the command has ended without needing this worker
         os.environ.update(json.loads(settings))
+        write_snapshots(os.environ[PROGRESS_VARIABLE])
         sdk_worker_main.main([])
 
 
