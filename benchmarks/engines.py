@@ -21,7 +21,7 @@ from measure import Run, machine, run
 
 from heterrec_pipeline.runtime.engines.choose import engines_folder
 
-PROCESSES = ["--", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+PROCESSES = ["--workers", "2"]
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
 def engines(endpoint: str) -> dict[str, list[str]]:
     """Flags by the engine's name."""
     found = {
-        "local": [],
+        "local": ["--workers", "1"],
         "two worker processes": PROCESSES,
         "job service": ["--runner", "portable", "--", f"--job_endpoint={endpoint}"],
     }
