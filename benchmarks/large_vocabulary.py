@@ -102,7 +102,8 @@ def build(work: Path, way: str) -> tuple[Run, str]:
     shutil.rmtree(output, ignore_errors=True)
     where = {"--spec": work / "spec.yaml", "--input": work / "input", "--output": output}
     options = [str(x) for pair in where.items() for x in pair]
-    done = run([sys.executable, "-m", "heterrec_pipeline", "build", "--quiet", *options])
+    command = [sys.executable, "-m", "heterrec_pipeline", "build", "--quiet", "--workers=1"]
+    done = run([*command, *options])
     (manifest,) = output.glob("generations/*/manifest.json")
     return done, json.loads(manifest.read_text())["content_sha256"]
 

@@ -55,7 +55,7 @@ def builds(a: argparse.Namespace, size: int) -> list[Run]:
 def build(shop: Path, out: Path) -> Run:
     """One build, from nothing."""
     shutil.rmtree(out, ignore_errors=True)
-    pipeline = [sys.executable, "-m", "heterrec_pipeline", "build", "--quiet"]
+    pipeline = [sys.executable, "-m", "heterrec_pipeline", "build", "--quiet", "--workers=1"]
     files = ["--spec", str(shop / "spec.yaml"), "--input", str(shop), "--output", str(out)]
     return run([*pipeline, *files])
 
