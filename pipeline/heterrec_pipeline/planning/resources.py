@@ -3,6 +3,7 @@
 The memory is a formula whose constants were measured on this code (docs/plan.md holds the figures).
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, 
 
 PIECE = 1024
 """Bytes that a piece of a table adds to an Arrow file: its message, its padding, its entry in the footer."""
+KEY_ROW = 24
+"""Bytes per key in the exchange of keys, beside its text: offset, split and row."""
+VALUE_ROW = 32
+"""Bytes per distinct value in the exchange of counts, about: a text of 16 bytes, offset and count."""
 CELLS = 4
 """Values of a multivalued cell, about."""
 PROCESS = 345 * 2**20
@@ -79,15 +84,39 @@ def shuffle(found: Figures) -> Shuffle:
     tables[ITEM_COUNTS] = 16 * per_bucket + buckets * ranges * PIECE
     if job.spec.denormalised:
         tables["items"] = found.spilled["Items from the log"] + job.sizes.item_buckets * PIECE
-    return Shuffle({k: round(v) for k, v in tables.items()}, job.spill)
+    keyed = _catalogue_bytes(found)
+    if job.users is not None:
+        keyed += Counter({"keys-0": _key_bytes(found, job.users)})
+        keyed += Counter({"values": _value_bytes(found, "user")})
+    return Shuffle({k: round(v) for k, v in (tables | keyed).items()}, job.spill)
+
+
+def _catalogue_bytes(found: Figures) -> Counter[str]:
+    """Bytes of the exchanges in which the keys and values of the catalogue are counted."""
+    keys = {f"keys-{k}": _key_bytes(found, t) for k, t in enumerate(found.job.item_tables)}
+    return Counter(keys | {"values": _value_bytes(found, "item")})
+
+
+def _key_bytes(found: Figures, table: TableJob) -> int:
+    """The keys of a table: text, offset, split and row."""
+    read = found.read.tables[table.name]
+    rows = found.item_count if found.job.spec.denormalised and not table.joined else read.rows.value
+    return round(rows * (KEY_ROW + read.key_bytes)) + PIECE
+
+
+def _value_bytes(found: Figures, side: str) -> int:
+    """The distinct values of the categorical features of a side: text, offset and count."""
+    counted = [f for f in found.features if f.side == side and f.distinct.value]
+    return sum(f.distinct.value * VALUE_ROW + PIECE for f in counted)
 
 
 def disk_for_parts(found: Figures, moved: Shuffle) -> dict[str, int]:
     """Bytes in the folder of parts before it is deleted, by content."""
     index = round(found.item_count * (20 + found.read.items.key_bytes))
+    counted = _catalogue_bytes(found).total()
     return {
         "shuffle": moved.bytes if moved.through_files else 0,
-        "item tokens": max(0, found.spilled["Catalogue"] - index),
+        "item tokens": max(0, found.spilled["Catalogue"] - index - counted),
         "index": index,
         "histories": found.fetched["Splits"],
         "splits": found.spilled["Splits"],
