@@ -157,6 +157,3 @@ def distinct_bound(sampled: int, distinct: int, once: int, total: int) -> int:
     if sampled == 0:
         return total
     return min(total, distinct + -(-once * max(0, total - sampled) // sampled))
-
-
-__all__ = ["Estimate", "Sizes", "bucket_count", "check_layout", "distinct_bound"]

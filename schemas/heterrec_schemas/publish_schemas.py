@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from heterrec_schemas.feature_spec import FeatureSpec, parse_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, Manifest
+from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     BOUNDARIES_SCHEMA,
     ITEM_COUNTS_SCHEMA,
     QUANTIZERS_SCHEMA,
-    REJECTS_SCHEMA,
     items_schema,
     sequences_schema,
     vocabulary_schema,

@@ -7,23 +7,6 @@ import pyarrow as pa
 
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import FORMAT_VERSION, FeatureEntry
-from heterrec_schemas.rejects import REJECTS_SCHEMA
-
-__all__ = [
-    "BOUNDARIES_SCHEMA",
-    "ITEM_COUNTS_SCHEMA",
-    "METADATA_KEY",
-    "QUANTIZERS_SCHEMA",
-    "REJECTS_SCHEMA",
-    "ROW_GROUP",
-    "WIDE_ROW_GROUP",
-    "items_schema",
-    "key_type",
-    "sequences_schema",
-    "shard_name",
-    "vocabulary_schema",
-    "with_metadata",
-]
 
 METADATA_KEY = b"heterrec"
 ROW_GROUP = 65_536

@@ -47,7 +47,7 @@ def test_the_runner_stands_before_or_behind() -> None:
 def test_the_local_engine_needs_no_watch(mode: str) -> None:
     found = engine_of(pipeline_options([f"--direct_running_mode={mode}"]))
     assert type(found) is Engine
-    assert not found.apart
+    assert not found.remote_workers
     assert found.path("some/folder") == "some/folder"
 
 
@@ -60,13 +60,13 @@ def test_prism_runs_steps_on_threads_of_the_command(binaries: Path) -> None:
     options = pipeline_options(["--runner=prism"])
     found = engine_of(options)
     assert isinstance(found, Prism)
-    assert not found.apart
+    assert not found.remote_workers
     assert options.view_as(PortableOptions).environment_type == "LOOPBACK"
 
 
 def test_prism_with_processes_gets_their_command(binaries: Path) -> None:
     options = pipeline_options(["--runner=prism", "--environment_type=process"])
-    assert engine_of(options).apart
+    assert engine_of(options).remote_workers
     portable = options.view_as(PortableOptions)
     assert portable.lookup_environment_option("process_command") == str(binaries / "boot.sh")
     variables = portable.lookup_environment_option("process_variables")
@@ -88,7 +88,7 @@ def test_a_local_service_gets_threads_of_the_command(service: JobService) -> Non
     options = pipeline_options(["--runner=portable", f"--job_endpoint={service.endpoint}"])
     found = engine_of(options)
     assert isinstance(found, WatchedService)
-    assert not found.apart
+    assert not found.remote_workers
     assert options.view_as(PortableOptions).environment_type == "LOOPBACK"
     process = listener(service.endpoint)
     assert process is not None
@@ -98,11 +98,14 @@ def test_a_local_service_gets_threads_of_the_command(service: JobService) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--runner=portable"], "needs the address of a job service. Name it behind --: --job_end"),
+        (["--runner=portable"], "needs the address of a job service. Pass it after --: --job_end"),
         (["--runner=portable", "--job_endpoint=localhost:1"], "answers at localhost:1. Start it"),
         (["--runner=portable", "--job_endpoint=nowhere"], "answers at nowhere"),
-        (["--runner=prism"], "Run `make engines` in the checkout, or name one behind --: --prism_"),
-        (["--runner=prism", "--prism_location=/no/prism"], "/no/prism is no program that can be"),
+        (["--runner=prism"], "Run `make engines` in the checkout, or pass one after --: --prism_"),
+        (
+            ["--runner=prism", "--prism_location=/no/prism"],
+            "/no/prism is not an executable program",
+        ),
         (["--runner=prism", "--environment_type=PROCESS"], "there is no boot.sh in "),
     ],
 )

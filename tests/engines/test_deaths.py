@@ -14,7 +14,7 @@ import pytest
 from corner_shop import Shop, start
 from services import JobService, below, named, wait_until
 
-from heterrec_pipeline.runtime.engines.processes import alive
+from heterrec_pipeline.runtime.engines.processes import is_running
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 SOON = 30.0
@@ -55,7 +55,7 @@ def failed(process: subprocess.Popen[str], shop: Shop, others: list[psutil.Proce
     assert time.monotonic() - began < SOON
     assert (process.returncode, out) == (1, ""), err
     assert "Traceback" not in err
-    assert [p for p in others if alive(p)] == []
+    assert [p for p in others if is_running(p)] == []
     assert shop.generations() == []
     assert not (shop.output / "latest.json").exists()
     return err.splitlines()[-1]
@@ -128,7 +128,7 @@ def test_a_process_of_prism_dies(shop: Shop, word: str, words: str) -> None:
     [
         ("#!/bin/sh\nexit 3\n", 1, "no worker process could be started: process failed while run"),
         ("#!/bin/sh\n", 1, "no worker process could be started"),
-        (None, 2, "is no program that can be run"),
+        (None, 2, "is not an executable program"),
     ],
     ids=["broken", "idle", "absent"],
 )

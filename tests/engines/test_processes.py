@@ -21,13 +21,16 @@ DEAF = [sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN);
         (0, "ended with exit code 0"),
         (3, "ended with exit code 3"),
         (-15, "was killed by signal 15 (SIGTERM)"),
-        (-9, "was killed by signal 9 (SIGKILL), which is also how a system out of memory ends one"),
+        (
+            -9,
+            "was killed by signal 9 (SIGKILL); the system also does this when it is out of memory",
+        ),
         (-99, "was killed by signal 99"),
         (None, "is gone"),
     ],
 )
 def test_how_it_ended(code: int | None, words: str) -> None:
-    assert processes.ended(code) == words
+    assert processes.describe_exit(code) == words
 
 
 @pytest.mark.parametrize(("command", "code"), [(SLEEP, -signal.SIGTERM), (DEAF, -signal.SIGKILL)])
@@ -38,7 +41,7 @@ def test_the_deaf_are_killed(
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        processes.end(child)
+        processes.stop_process(child)
         assert child.returncode == code
 
 
@@ -57,9 +60,9 @@ def test_a_session_is_killed_with_its_orphans() -> None:
     ) as leader:
         assert leader.stdout is not None
         orphan = psutil.Process(int(leader.stdout.readline()))
-    assert processes.in_session(leader.pid) == [orphan]
+    assert processes.session_processes(leader.pid) == [orphan]
     processes.kill_session(leader.pid)
-    assert not processes.alive(orphan)
+    assert not processes.is_running(orphan)
     processes.kill_session(leader.pid)
 
 

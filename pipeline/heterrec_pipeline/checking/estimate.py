@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.checking.check import Checked
 from heterrec_pipeline.features import categorical
-from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata, split_file
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.reading.text import Blocks
@@ -55,7 +55,7 @@ def estimate_sizes(spec: FeatureSpec, checked: Checked) -> Sizes:
         for feature in table.features:
             if isinstance(feature, CategoricalFeature) and population is not None:
                 name = f"{table.side}/{feature.name}"
-                values[name] = value_estimate(table, feature, files, population.count, limit)
+                values[name] = value_estimate(feature, files, population.count, limit)
     return Sizes(limit, rows, values)
 
 
@@ -91,7 +91,6 @@ def _text_rows(files: list[InputFile]) -> int:
 
 
 def value_estimate(
-    table: TableJob,
     feature: CategoricalFeature,
     files: tuple[InputFile, ...],
     population: int,
@@ -100,7 +99,6 @@ def value_estimate(
     """How many distinct values a categorical feature has.
 
     Args:
-        table: whose feature it is.
         feature: the feature.
         files: where its column is read.
         population: rows of the table; of item rows that come out of a log, how many they will be.

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,7 @@ from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.building.dataflow import Submission
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import table_of
+from heterrec_pipeline.telemetry.background import in_background
 from heterrec_pipeline.telemetry.progress import progress_line
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
 
@@ -30,15 +32,8 @@ def show_progress(console: Console, *, quiet: bool = False) -> Iterator[None]:
     if quiet:
         yield
         return
-    done = threading.Event()
-    target = _live if console.is_terminal else _lines
-    thread = threading.Thread(target=target, args=(console, done), daemon=True)
-    thread.start()
-    try:
+    with in_background(partial(_live if console.is_terminal else _lines, console), "progress"):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _live(console: Console, done: threading.Event) -> None:

@@ -4,11 +4,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from heterrec_pipeline.telemetry.background import in_background
 from heterrec_pipeline.telemetry.recorder import RECORDER
 
 OnProgress = Callable[[int, int], None]
-"""Called with the number of texts and images encoded or kept so far, and the number of all."""
+"""Called with the number of texts and images encoded or kept so far, and their total number."""
 POLL_SECONDS = 0.2
+"""Time in seconds between two calls."""
 ALL_TEXTS, TEXTS_DONE = "texts.all", "texts.done"
 """Counters: texts and images of the run, and those that are encoded or kept so far."""
 
@@ -19,9 +21,8 @@ def text_progress(on_progress: OnProgress | None) -> Iterator[None]:
     if on_progress is None:
         yield
         return
-    ended = threading.Event()
 
-    def poll() -> None:
+    def poll(ended: threading.Event) -> None:
         reported, over = -1, False
         while not over:
             over = ended.wait(POLL_SECONDS)
@@ -32,10 +33,5 @@ def text_progress(on_progress: OnProgress | None) -> Iterator[None]:
                     reported = count
                     on_progress(count, expected)
 
-    thread = threading.Thread(target=poll, name="embed progress", daemon=True)
-    thread.start()
-    try:
+    with in_background(poll, "embed progress"):
         yield
-    finally:
-        ended.set()
-        thread.join()

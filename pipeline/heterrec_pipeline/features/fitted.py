@@ -1,4 +1,4 @@
-"""Fitted features: reference to the fitted table, number of ids, manifest entry."""
+"""Fitted features: reference to the fitted table, number of ids, metadata of its files."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,6 @@ import pyarrow as pa
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import TableJob
 from heterrec_schemas.feature_spec import Feature
-from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tokens import ITEM_VOCABULARY
 
 
@@ -23,18 +22,6 @@ class Fitted(NamedTuple):
     size: int
 
 
-def feature_entry(
-    feature: Feature, side: str, size: int, missing: int = 0, oov: int = 0
-) -> FeatureEntry:
-    """The entry of a fitted feature in the manifest and the shards' metadata; `size` is that of `Fitted`."""
-    return feature.entry(side, size, missing, oov)
-
-
-def missing_token(feature: Feature) -> pa.Array:
-    """The tokens of one item that lacks the feature."""
-    return pa.array([feature.missing_tokens], feature.token_type)
-
-
 def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[str, dict[str, Any]]:
     """The stem of a fit's files, and the metadata that describe it.
 
@@ -45,6 +32,5 @@ def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[st
     """
     if feature is None:
         return ITEM_VOCABULARY, {"kind": "item"}
-    entry = feature_entry(feature, table.side, size)
     stem = feature.name if table.side == "item" else f"user_{feature.name}"
-    return stem, entry.details()
+    return stem, feature.entry(table.side, size).details()

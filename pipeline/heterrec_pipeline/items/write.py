@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features.cells import missing_rows
-from heterrec_pipeline.features.fitted import Fitted, feature_entry, missing_token
+from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.items.place import item_cells, item_cuts
@@ -33,7 +33,7 @@ def write_item_shard(
     shards = spec.output.item_shards
     low, high = item_cuts(population, shards)[shard : shard + 2] + spec.first_item_index
     integral = Seen(seen.get(ITEMS, 0)).integral
-    entries = [feature_entry(f, "item", fitted[f.name].size) for f in spec.items.features]
+    entries = [f.entry("item", fitted[f.name].size) for f in spec.items.features]
     schema = items_schema(spec, integral=integral, entries=entries)
     mine = [p for p in parts if p is not None]
     columns = {}
@@ -103,10 +103,9 @@ def _whole_keys(field: pa.Field) -> bool:
 
 
 def _all_missing(feature: Feature, rows: int) -> pa.Array:
-    one = missing_token(feature)
-    return pa.concat_arrays([one] * rows) if rows else one.slice(0, 0)
+    return pa.array([feature.missing_tokens] * rows, feature.token_type)
 
 
 def _missing_row(table: TableJob, names: list[str]) -> pa.Table:
-    tokens = {f.name: missing_token(f) for f in table.features}
-    return pa.table({n: tokens[n] for n in names})
+    features = {f.name: f for f in table.features}
+    return pa.table({n: _all_missing(features[n], 1) for n in names})

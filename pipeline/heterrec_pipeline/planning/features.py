@@ -93,7 +93,7 @@ def _counted(
         return replace(figures, ids=ids, used=used)
     if isinstance(feature, CategoricalFeature):
         values = table.distinct[feature.name]
-        ids = _values(read, trial, table, figures, feature)
+        ids = _values(trial, table, figures, feature)
         if read.whole:
             ids = Interval.exactly(entry.vocabulary_size - FIRST_FREE - feature.oov_buckets)
         return replace(figures, distinct=values, ids=ids)
@@ -104,7 +104,6 @@ def _counted(
 
 
 def _values(
-    read: InputSample,
     trial: Generation,
     table: TableRead,
     figures: FeatureFigures,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from heterrec_pipeline.features.fitted import Fitted, feature_entry
+from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
@@ -207,8 +207,7 @@ def feature_entries(
         ("user", job.spec.user_features, user_fitted),
     )
     return [
-        feature_entry(
-            feature,
+        feature.entry(
             side,
             fitted[feature.name].size,
             counts.get(f"{side}/{feature.name}.missing", 0),

@@ -49,7 +49,7 @@ def use_workers(options: PipelineOptions, workers: int | None, rows: int) -> int
             f"--workers {workers}",
             got="another engine" if not local else "Beam's own --direct_* flags as well",
             expected="the local engine, without --direct_num_workers and --direct_running_mode",
-            todo="Leave --workers out, or the flags behind --.",
+            todo="Leave --workers out, or the flags after --.",
         )
     if not local or named:
         return int(direct.direct_num_workers)

@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.features.fitted import missing_token
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.interactions.times import day_of
 from heterrec_pipeline.job import Job
@@ -128,7 +127,9 @@ def missing_user(spec: FeatureSpec) -> pa.Table | None:
     """One row with the tokens of a user that the user table lacks; None if the spec declares no user features."""
     if not spec.user_features:
         return None
-    return pa.table({f"user_{f.name}": missing_token(f) for f in spec.user_features})
+    return pa.table(
+        {f"user_{f.name}": pa.array([f.missing_tokens], f.token_type) for f in spec.user_features}
+    )
 
 
 def build_histories(

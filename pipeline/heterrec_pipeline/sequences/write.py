@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heterrec_pipeline.features.fitted import Fitted, feature_entry
+from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
@@ -67,10 +67,8 @@ def _entries(
     """The features whose tokens the shard contains."""
     entries = []
     if spec.output.layout == "flattened":
-        entries += [feature_entry(f, "item", item_fitted[f.name].size) for f in spec.items.features]
-    return entries + [
-        feature_entry(f, "user", user_fitted[f.name].size) for f in spec.user_features
-    ]
+        entries += [f.entry("item", item_fitted[f.name].size) for f in spec.items.features]
+    return entries + [f.entry("user", user_fitted[f.name].size) for f in spec.user_features]
 
 
 def finished(rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: int) -> pa.Table:

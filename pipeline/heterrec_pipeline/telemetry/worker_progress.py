@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from heterrec_pipeline.telemetry.background import in_background
 from heterrec_pipeline.telemetry.recorder import RECORDER, Snapshot
 
 SECONDS = 0.5
@@ -34,9 +35,8 @@ def _write(folder: Path) -> None:
 @contextlib.contextmanager
 def read_snapshots(folder: str) -> Iterator[None]:
     """Update this process's recorder from the snapshots in a folder while the block runs."""
-    ended = threading.Event()
 
-    def poll() -> None:
+    def poll(ended: threading.Event) -> None:
         seen: dict[Path, int] = {}
         while not ended.wait(SECONDS):
             for path in sorted(Path(folder).glob("*.json")):
@@ -48,10 +48,5 @@ def read_snapshots(folder: str) -> Iterator[None]:
                             int(path.stem), Snapshot(*json.loads(path.read_text("utf-8")))
                         )
 
-    thread = threading.Thread(target=poll, name="worker progress", daemon=True)
-    thread.start()
-    try:
+    with in_background(poll, "worker progress"):
         yield
-    finally:
-        ended.set()
-        thread.join()

@@ -20,11 +20,11 @@ from heterrec_schemas.manifest import (
     content_sha256,
 )
 from heterrec_schemas.publish_schemas import schema_files
+from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     BOUNDARIES_SCHEMA,
     ITEM_COUNTS_SCHEMA,
     QUANTIZERS_SCHEMA,
-    REJECTS_SCHEMA,
     ROW_GROUP,
     WIDE_ROW_GROUP,
     items_schema,

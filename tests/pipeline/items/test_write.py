@@ -8,7 +8,7 @@ import pytest
 from pieces import categorical, embedding, job_of, numeric, sorted_out, spec_of, table_job
 
 from heterrec_pipeline.features.embedding import quantizer_table
-from heterrec_pipeline.features.fitted import Fitted, feature_entry, missing_token
+from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import TableRef, write_parts
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.items.write import assemble_items, write_item_shard
@@ -100,18 +100,19 @@ def test_a_shard_without_items_has_its_columns(job: Job, integral: bool) -> None
 
 
 def test_the_tokens_of_what_is_missing() -> None:
-    found = [missing_token(f).to_pylist() for f in (categorical(), KIND, numeric(), LOOK)]
+    features = categorical(), KIND, numeric(), LOOK
+    found = [pa.array([f.missing_tokens], f.token_type).to_pylist() for f in features]
     assert found == [[1], [[1]], [1], [[1, 1]]]
 
 
 def test_what_a_feature_became() -> None:
-    kind = feature_entry(KIND, "item", FITTED["kind"].size, missing=3, oov=2)
+    kind = KIND.entry("item", FITTED["kind"].size, missing=3, oov=2)
     assert (kind.vocabulary_size, kind.multivalued, kind.missing, kind.oov) == (5, True, 3, 2)
-    empty = feature_entry(categorical(oov_buckets=7), "user", 0)
+    empty = categorical(oov_buckets=7).entry("user", 0)
     assert (empty.vocabulary_size, empty.side) == (9, "user")
-    price = feature_entry(numeric(), "item", FITTED["price"].size)
+    price = numeric().entry("item", FITTED["price"].size)
     assert (price.vocabulary_size, price.bins, price.boundary_version) == (5, 3, 1)
-    look = feature_entry(LOOK, "item", FITTED["look"].size)
+    look = LOOK.entry("item", FITTED["look"].size)
     assert (look.vocabulary_size, look.groups, look.quantiles, look.bins) == (4, 2, 2, None)
 
 

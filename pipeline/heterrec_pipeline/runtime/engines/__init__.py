@@ -1,4 +1,4 @@
-"""The engines that run a graph: what each needs, how it is started, watched and ended."""
+"""The engines that run a graph: each is checked, started, watched and stopped here."""
 
 from heterrec_pipeline.runtime.engines.choose import engine_of
 from heterrec_pipeline.runtime.engines.engine import Engine

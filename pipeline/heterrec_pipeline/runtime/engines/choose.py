@@ -1,4 +1,4 @@
-"""Which engine the options name, with the defaults that spare a caller most flags, or a refusal of what is missing."""
+"""Chooses the engine that the options name, fills in default options, and rejects a call that lacks a requirement."""
 
 import os
 import shutil
@@ -16,20 +16,20 @@ from apache_beam.options.pipeline_options import (
 from heterrec_pipeline.runtime.engines.engine import Engine
 from heterrec_pipeline.runtime.engines.local import LocalProcesses
 from heterrec_pipeline.runtime.engines.portable import JobService, is_local
-from heterrec_pipeline.runtime.engines.prism import Prism, answers
+from heterrec_pipeline.runtime.engines.prism import Prism, accepts_connections
 from heterrec_schemas.errors import CallError
 
 FOLDER_VARIABLE = "HETERREC_ENGINES"
-"""An environment variable that names the folder of the binaries; by default `.engines` of the checkout."""
+"""Environment variable that names the folder of the binaries; the default is `.engines` in the checkout."""
 PYTHON_VARIABLE = "HETERREC_WORKER_PATH"
-"""Tells boot.sh the folder of this Python."""
+"""Environment variable that passes the folder of this Python to boot.sh."""
 
 
 def engine_of(options: PipelineOptions) -> Engine:
-    """The engine that the options name; completes the options.
+    """The engine that the options name; adds missing options.
 
     Raises:
-        CallError: something that the engine needs is missing.
+        CallError: a program, service or option that the engine needs is missing.
     """
     runner = str(options.view_as(StandardOptions).runner).rpartition(".")[2]
     if runner == "PrismRunner":
@@ -47,11 +47,11 @@ def _prism(options: PipelineOptions) -> Engine:
     portable.environment_type = (portable.environment_type or "LOOPBACK").upper()
     processes = portable.environment_type == "PROCESS"
     if processes:
-        _complete_command(portable)
+        _add_worker_command(portable)
     if portable.job_endpoint:
         return _portable(options)
     location = options.view_as(PrismRunnerOptions).prism_location
-    if location and "://" in location:  # Beam fetches it, and looks after it
+    if location and "://" in location:  # Beam downloads, starts and stops it
         return Engine()
     return Prism(options, _executable(location, "prism", "--prism_location"), processes)
 
@@ -62,12 +62,12 @@ def _portable(options: PipelineOptions) -> Engine:
     if not endpoint:
         raise CallError(
             "the portable engine needs the address of a job service",
-            todo="Name it behind --: --job_endpoint=localhost:8099.",
+            todo="Pass it after --: --job_endpoint=localhost:8099.",
         )
     if endpoint == "embed":
         return Engine()
     host, _, port = endpoint.rpartition(":")
-    if not port.isdigit() or not answers(host.strip("[]"), int(port)):
+    if not port.isdigit() or not accepts_connections(host.strip("[]"), int(port)):
         raise CallError(
             f"no job service answers at {endpoint}",
             todo="Start it, or correct --job_endpoint (host:port).",
@@ -75,12 +75,13 @@ def _portable(options: PipelineOptions) -> Engine:
     if is_local(host) and not portable.environment_type:
         portable.environment_type = "LOOPBACK"
     if str(portable.environment_type).upper() == "PROCESS":
-        _complete_command(portable)
-    return JobService(endpoint, apart=str(portable.environment_type).upper() != "LOOPBACK")
+        _add_worker_command(portable)
+    remote = str(portable.environment_type).upper() != "LOOPBACK"
+    return JobService(endpoint, remote_workers=remote)
 
 
-def _complete_command(portable: PortableOptions) -> None:
-    """The command that starts a worker process: boot.sh of `make engines` unless one is named."""
+def _add_worker_command(portable: PortableOptions) -> None:
+    """Set the command that starts a worker process: boot.sh of `make engines`, unless the call names one."""
     if portable.environment_config:
         return
     named = portable.lookup_environment_option("process_command")
@@ -93,27 +94,27 @@ def _complete_command(portable: PortableOptions) -> None:
 
 
 def _executable(named: str | None, name: str, flag: str) -> str:
-    """The path of a program: as named, in the folder of engines, or (not named) on the PATH.
+    """The path of a program: the one that the call names, else one in the folder of engines, else Prism on the PATH.
 
     Raises:
-        CallError: there is none that can be run.
+        CallError: no executable program is found.
     """
     if named:
         found = shutil.which(named)
         if found is None:
-            raise CallError(f"{flag}: {named} is no program that can be run")
+            raise CallError(f"{flag}: {named} is not an executable program")
         return os.path.abspath(found)
     folder = engines_folder()
     found = shutil.which(str(folder / name)) or (shutil.which(name) if name == "prism" else None)
     if found is None:
         raise CallError(
             f"there is no {name} in {folder}",
-            todo=f"Run `make engines` in the checkout, or name one behind --: {flag}=PATH.",
+            todo=f"Run `make engines` in the checkout, or pass one after --: {flag}=PATH.",
         )
     return os.path.abspath(found)
 
 
 def engines_folder() -> Path:
-    """Where `make engines` puts its binaries."""
+    """The folder in which `make engines` puts its binaries."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else Path(__file__).resolve().parents[4] / ".engines"

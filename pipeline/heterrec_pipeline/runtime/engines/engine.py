@@ -1,4 +1,4 @@
-"""One run on an engine: started, waited for, and ended with nothing left behind."""
+"""Base class of the engines: starts an engine, waits for a run, and cleans up after it."""
 
 import contextlib
 import logging
@@ -18,31 +18,31 @@ from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import HeterrecError
 
 LOG = logging.getLogger(__name__)
-SETTLE_SECONDS = 30.0
-"""How long the end of a failed run waits for bundles that still run on threads of this process."""
-BURY_SECONDS = 5.0
-"""How long a process may take to be gone after its connections are."""
+BUNDLE_SECONDS = 30.0
+"""Maximum time in seconds to wait, after a failed run, for bundles that still run on threads of this process."""
+EXIT_SECONDS = 5.0
+"""Maximum time in seconds between the loss of a process's connections and its exit."""
 _BUNDLES = "bundle_processor.py"
 
 
 class Engine:
-    """An engine that Beam starts and ends by itself; others build upon it. To be used as a context.
+    """An engine that Beam starts and stops by itself, and the base class of the others; a context manager.
 
-    Leaving the context ends what the engine has started. Where a run has failed because a process died, it raises
-    an error that names the process instead of the engine's own exception.
+    Leaving the context stops every process that the engine started. If a run failed because a process died, an error that
+    names the process replaces the engine's exception.
     """
 
-    apart = False
-    """Whether steps run in processes that do not share this one's working folder."""
+    remote_workers = False
+    """Whether steps run in processes with other working folders."""
 
     def __enter__(self) -> Self:
-        """Start what is needed.
+        """Start the engine.
 
         Raises:
             HeterrecError: it cannot be started.
         """
         self.start()
-        self._quiet()
+        self._mute()
         return self
 
     def __exit__(
@@ -51,7 +51,7 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the engine; a failure gets the cause that the engine itself does not tell."""
+        """Stop the engine; if a process died, raise an error that names it."""
         cause: HeterrecError | None = None
         try:
             if isinstance(error, Exception) and found_in(error) is None:
@@ -59,43 +59,43 @@ class Engine:
         finally:
             self.stop()
             if error is not None:
-                _settle()
-            self._loud()
+                _wait_for_bundles()
+            self._unmute()
         if cause is not None:
             raise cause from error
 
-    def _quiet(self) -> None:
-        """Keep tracebacks off the terminal: a failed run says why by its exception, and --debug shows the rest."""
+    def _mute(self) -> None:
+        """Log tracebacks of threads and workers: the exception of a failed run is enough, and --debug shows the log."""
         self._excepthook = threading.excepthook
         threading.excepthook = _log_failed_thread
         sdk_worker.print = _log_printed
 
-    def _loud(self) -> None:
+    def _unmute(self) -> None:
         threading.excepthook = self._excepthook
         del sdk_worker.print
 
     def start(self) -> None:
-        """Start what the engine needs beside Beam: nothing here."""
+        """Start the engine's processes; none by default."""
 
     def stop(self) -> None:
-        """End what was started."""
+        """Stop the engine's processes."""
 
     def cause(self, error: Exception) -> HeterrecError | None:
-        """The death of a process behind an engine's exception, if that is what it was."""
+        """The error for a dead process that caused an engine's exception; None if there is none."""
         return None
 
     def submitted(self) -> None:
-        """The engine has taken the job."""
+        """Called when the engine has accepted the job."""
 
     def path(self, path: str) -> str:
         """A path of this process as its workers see it."""
-        return os.path.abspath(path) if self.apart and "://" not in path else path
+        return os.path.abspath(path) if self.remote_workers and "://" not in path else path
 
     def run(self, pipeline: beam.Pipeline) -> Any:
-        """Run a graph to its end; Beam's result.
+        """Run a graph to completion and return Beam's result.
 
         Raises:
-            KeyboardInterrupt: stopped; the job was cancelled where the engine can do that.
+            KeyboardInterrupt: interrupted; the job is cancelled if the engine supports it.
         """
         result = pipeline.run()
         self.submitted()
@@ -108,10 +108,10 @@ class Engine:
         return result
 
 
-def gone_with(error: Exception, gone: Callable[[], bool]) -> bool:
-    """Whether the other end of a broken connection has died: its connections end a little before itself."""
-    until = time.monotonic() + (BURY_SECONDS if isinstance(error, grpc.RpcError) else 0)
-    while not gone():
+def died(error: Exception, exited: Callable[[], bool]) -> bool:
+    """Whether a process has exited. After a connection error it waits: connections close shortly before the exit."""
+    until = time.monotonic() + (EXIT_SECONDS if isinstance(error, grpc.RpcError) else 0)
+    while not exited():
         if time.monotonic() > until:
             return False
         time.sleep(0.05)
@@ -119,17 +119,17 @@ def gone_with(error: Exception, gone: Callable[[], bool]) -> bool:
 
 
 def _log_failed_thread(thrown: threading.ExceptHookArgs) -> None:
-    LOG.info("a thread has failed: %r", thrown.thread, exc_info=thrown.exc_value)
+    LOG.info("a thread failed: %r", thrown.thread, exc_info=thrown.exc_value)
 
 
 def _log_printed(*words: object, **_how: object) -> None:
-    """Beam's worker prints what has failed, beside raising it."""
+    """Log the output of Beam's worker, which prints each error and also raises it."""
     LOG.info("%s", " ".join(map(str, words)))
 
 
-def _settle() -> None:
-    """Wait until no thread of this process is inside a bundle: it could write files that are about to be swept."""
-    until = time.monotonic() + SETTLE_SECONDS
+def _wait_for_bundles() -> None:
+    """Wait until no thread of this process runs a bundle, which could write files that are about to be deleted."""
+    until = time.monotonic() + BUNDLE_SECONDS
     while time.monotonic() < until and _in_a_bundle():
         time.sleep(0.1)
 

@@ -1,4 +1,4 @@
-"""Worker processes of Beam's local engine, watched: Beam itself waits for ever for one that has died."""
+"""Watched worker processes of Beam's local engine: Beam itself waits forever for one that died."""
 
 import contextlib
 import json
@@ -22,27 +22,27 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 
 from heterrec_pipeline.runtime.engines import worker
 from heterrec_pipeline.runtime.engines.engine import Engine
-from heterrec_pipeline.runtime.engines.processes import end, ended
+from heterrec_pipeline.runtime.engines.processes import describe_exit, stop_process
 from heterrec_pipeline.runtime.workers import cores
 from heterrec_pipeline.telemetry.worker_progress import read_snapshots
 from heterrec_schemas.errors import HeterrecError, RunError
 
-TELL_SECONDS = 0.2
-"""How often a worker's death is told to whoever asks that worker for something."""
-LEAVE_SECONDS = 0.1
-"""Time in seconds for a worker to exit by itself at the end of a run. Nothing is lost when it is ended: all is reported."""
+REPORT_SECONDS = 0.2
+"""Time in seconds between two answers to the pending requests of a dead worker."""
+EXIT_SECONDS = 0.1
+"""Time in seconds for a worker to exit by itself at the end of a run; all its results have been reported by then."""
 
 
 class LocalProcesses(Engine):
     """FnApiRunner with `--direct_running_mode=multi_processing`."""
 
     def __init__(self, options: PipelineOptions) -> None:
-        """The workers follow these options, as far as they are plain values."""
+        """Pass these options to the workers, as far as they are plain values."""
         self._options = options
         self._open = ExitStack()
 
     def start(self) -> None:
-        """Put the watched worker in the place of Beam's own."""
+        """Register the watched worker in place of Beam's, and start the processes."""
         given = self._options.get_all_options(drop_default=True)
         WatchedWorker.deaths.clear()
         WatchedWorker.options = json.dumps({"options": given}, default=str)
@@ -55,7 +55,7 @@ class LocalProcesses(Engine):
         WatchedWorker.waiting.extend(start_process(count) for _ in range(count))
 
     def stop(self) -> None:
-        """End the processes that no worker has taken."""
+        """Kill the processes that no worker uses."""
         while WatchedWorker.waiting:
             waiting = WatchedWorker.waiting.pop()
             waiting.process.kill()
@@ -64,12 +64,12 @@ class LocalProcesses(Engine):
         self._open.close()
 
     def cause(self, error: Exception) -> HeterrecError | None:
-        """The worker that has died first."""
+        """The death of the first worker that died."""
         return next(iter(WatchedWorker.deaths), None)
 
 
 class WorkerProcess(NamedTuple):
-    """A worker process, and the file that takes its output; None where it goes to the terminal."""
+    """A worker process, and the file that takes its output; None if the terminal does."""
 
     process: subprocess.Popen[bytes]
     output: IO[bytes] | None
@@ -81,7 +81,7 @@ class WorkerProcess(NamedTuple):
 
 
 def start_process(workers: int) -> WorkerProcess:
-    """Start one of several worker processes; it imports, and waits for its settings on standard input."""
+    """Start one of several worker processes; it imports modules, then waits for its settings on standard input."""
     threads = str(max(1, cores() // workers))
     quiet = not logging.getLogger().isEnabledFor(logging.INFO)
     output = tempfile.TemporaryFile() if quiet else None
@@ -91,22 +91,22 @@ def start_process(workers: int) -> WorkerProcess:
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
-        start_new_session=True,  # Ctrl-C is for the command, which ends its workers
+        start_new_session=True,  # Ctrl-C reaches the command only, which stops its workers
     )
     return WorkerProcess(process, output)
 
 
 class WatchedWorker(GrpcWorkerHandler):
-    """A worker process. When it ends before its time, its siblings are ended and the run fails with the reason."""
+    """A worker process. If it exits during a run, the other workers are killed and the run fails with the reason."""
 
     options: ClassVar[str] = "{}"
-    """Beam's options as JSON, for the file systems of the workers; Beam would give them none."""
+    """Beam's options as JSON, which the workers need for file systems; Beam itself passes none."""
     progress: ClassVar[str] = ""
     """Folder for snapshots of the progress of this run's workers."""
     waiting: ClassVar[list[WorkerProcess]] = []
     """Processes that were started ahead and that no worker has taken yet."""
     deaths: ClassVar[list[RunError]] = []
-    """The workers of this run that have ended before their time, in that order."""
+    """The workers of this run that died, in that order."""
     _all: ClassVar[weakref.WeakSet["WatchedWorker"]] = weakref.WeakSet()
 
     def __init__(self, command: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
@@ -117,7 +117,7 @@ class WatchedWorker(GrpcWorkerHandler):
         self._all.add(self)
 
     def start_worker(self) -> None:
-        """Start the process, and a thread that waits for its end."""
+        """Start the process, and a thread that waits for its exit."""
         settings = {
             "WORKER_ID": self.worker_id,
             "PIPELINE_OPTIONS": self.options,
@@ -128,24 +128,24 @@ class WatchedWorker(GrpcWorkerHandler):
         started = self.waiting.pop() if self.waiting else start_process(1)
         self._process, self._output = started
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died: the watcher says how
+        with contextlib.suppress(BrokenPipeError):  # the worker died, which `_watch` reports
             self._process.stdin.write(json.dumps(settings).encode() + b"\n")
             self._process.stdin.close()
         self._watcher = threading.Thread(target=self._watch, name=f"watch {self.worker_id}")
         self._watcher.start()
 
     def close(self) -> None:
-        """The run is over: from now on the worker may end."""
+        """Mark the run as over: from now on the worker may exit."""
         self._closed.set()
         super().close()
 
     def stop_worker(self) -> None:
-        """See the process end."""
+        """Wait for the process to exit; kill it after EXIT_SECONDS."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(LEAVE_SECONDS)
+            self._process.wait(EXIT_SECONDS)
         if self._process.poll() is None:
             self._killed = True
-            end(self._process)
+            stop_process(self._process)
         self._watcher.join()
         if self._output is not None:
             self._output.close()
@@ -155,7 +155,7 @@ class WatchedWorker(GrpcWorkerHandler):
         if self._killed or (self._closed.is_set() and code == 0):
             return
         death = RunError(
-            f"worker process {self._process.pid} ({self.worker_id}) {ended(code)}{self._last_words()}",
+            f"worker process {self._process.pid} ({self.worker_id}) {describe_exit(code)}{self._last_line()}",
             todo="Nothing was published. Run again, with fewer workers if memory was short.",
         )
         self.deaths.append(death)
@@ -163,20 +163,20 @@ class WatchedWorker(GrpcWorkerHandler):
             if other._grpc_server is self._grpc_server:
                 other._killed = True
                 other._process.kill()
-                threading.Thread(target=other._tell, args=(death,), daemon=True).start()
+                threading.Thread(target=other._report_death, args=(death,), daemon=True).start()
 
-    def _tell(self, death: RunError) -> None:
-        """Answer all that is asked of this worker with the death, until the run has closed it."""
+    def _report_death(self, death: RunError) -> None:
+        """Answer every request to this worker with the death, until the run closes it."""
         text = f"{death.message} {death.to_wire()}"
-        while not self._closed.wait(TELL_SECONDS):
+        while not self._closed.wait(REPORT_SECONDS):
             for key, future in list(self.control_conn._futures_by_id.items()):
                 if not future.is_done():
                     future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=key, error=text))
 
-    def _last_words(self) -> str:
-        """The last line that the worker has printed: the reason, where it could not even start."""
+    def _last_line(self) -> str:
+        """The last line of the worker's output, which is the reason if it could not start."""
         if self._output is None:
             return ""
         self._output.seek(0)
         lines = self._output.read()[-4000:].decode(errors="replace").strip().splitlines()
-        return f"; its last words: {lines[-1].strip()}" if lines else ""
+        return f"; the last line of its output: {lines[-1].strip()}" if lines else ""

@@ -1,39 +1,39 @@
-"""A job service that somebody else has started, on this machine or another one."""
+"""A job service that the user started, on this machine or another one."""
 
 import contextlib
 
 import psutil
 
-from heterrec_pipeline.runtime.engines.engine import Engine, gone_with
-from heterrec_pipeline.runtime.engines.processes import alive
+from heterrec_pipeline.runtime.engines.engine import Engine, died
+from heterrec_pipeline.runtime.engines.processes import is_running
 from heterrec_schemas.errors import RunError
 
 
 class JobService(Engine):
-    """Beam's PortableRunner: told apart is whether the service has died, or the job has failed."""
+    """Beam's PortableRunner; its errors distinguish a dead service from a failed job."""
 
-    def __init__(self, endpoint: str, apart: bool) -> None:
-        """Watch the service at `host:port`; `apart`: workers are other processes than this one."""
-        self.apart = apart
+    def __init__(self, endpoint: str, remote_workers: bool) -> None:
+        """Use the service at `host:port`; `remote_workers`: see `Engine`."""
+        self.remote_workers = remote_workers
         self._endpoint = endpoint
 
     def start(self) -> None:
-        """Remember who listens there."""
+        """Find the process of the service."""
         self._process = listener(self._endpoint)
 
     def cause(self, error: Exception) -> RunError | None:
-        """Whether the service is gone."""
+        """The error for a dead service; None if it still runs."""
         process = self._process
-        if process is None or not gone_with(error, lambda: not alive(process)):
+        if process is None or not died(error, lambda: not is_running(process)):
             return None
         return RunError(
-            f"the job service at {self._endpoint} (process {process.pid}) died in the middle of the job",
+            f"the job service at {self._endpoint} (process {process.pid}) died during the job",
             todo="Nothing was published. Start the service again, then run the same command.",
         )
 
 
 def listener(endpoint: str) -> psutil.Process | None:
-    """The process of this machine that listens at a local endpoint; None where it cannot be told."""
+    """The process of this machine that listens at a local endpoint; None if it cannot be determined."""
     host, _, port = endpoint.rpartition(":")
     if not is_local(host):
         return None
@@ -46,5 +46,5 @@ def listener(endpoint: str) -> psutil.Process | None:
 
 
 def is_local(host: str) -> bool:
-    """Whether a host's name stands for this machine."""
+    """Whether a host name is this machine's loopback."""
     return host.strip("[]") in ("localhost", "127.0.0.1", "::1")

@@ -1,4 +1,4 @@
-"""Prism as a child of this process: started on a free port, watched, and ended with all its workers."""
+"""Prism as a child process: started on a free port, watched, and stopped with all its workers."""
 
 import contextlib
 import json
@@ -15,17 +15,24 @@ from typing import Any
 import psutil
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 
-from heterrec_pipeline.runtime.engines.engine import Engine, gone_with
-from heterrec_pipeline.runtime.engines.processes import alive, end, ended, in_session, kill_session
+from heterrec_pipeline.runtime.engines.engine import Engine, died
+from heterrec_pipeline.runtime.engines.processes import (
+    describe_exit,
+    is_running,
+    kill_session,
+    session_processes,
+    stop_process,
+)
 from heterrec_schemas.errors import RunError
 
 START_SECONDS = 30.0
-"""Within which Prism must answer."""
+"""Maximum time in seconds until Prism accepts connections."""
 WORKERLESS_SECONDS = 15.0
-"""How long a job of worker processes may be without one before it is given up."""
+"""Maximum time in seconds that a job may be without worker processes before it is aborted."""
 WATCH_SECONDS = 0.5
+"""Time in seconds between two checks for worker processes."""
 IDLE_SHUTDOWN = "60s"
-"""After which Prism ends by itself, should this process be killed."""
+"""Idle time after which Prism exits by itself, in case this process is killed."""
 WORKER, BOOT = "worker process", "boot process"
 _EXITED = re.compile(r"Python \(worker \S+\) exited \d+ times: (.+)")
 TODO = (
@@ -34,11 +41,11 @@ TODO = (
 
 
 class Prism(Engine):
-    """A Prism of our own, in a session of its own, and a temporary folder for its log and its workers' files."""
+    """A Prism process in a new session, with a temporary folder for its log and the files of its workers."""
 
     def __init__(self, options: PipelineOptions, binary: str, processes: bool) -> None:
-        """Run `binary`; with `processes` it starts the workers, otherwise they are threads of this process."""
-        self.apart = processes
+        """Run `binary`; with `processes`, workers are processes that it starts, else threads of this process."""
+        self.remote_workers = processes
         self._options = options
         self._binary = binary
         self._processes = processes
@@ -47,10 +54,10 @@ class Prism(Engine):
         self._workers: dict[psutil.Process, str] = {}
 
     def start(self) -> None:
-        """Start Prism and wait until it answers.
+        """Start Prism and wait until it accepts connections.
 
         Raises:
-            RunError: it does not.
+            RunError: it cannot be started, exits, or accepts none in time.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="heterrec-prism-"))
         port = _free_port()
@@ -77,25 +84,25 @@ class Prism(Engine):
 
     def _wait_for(self, port: int) -> None:
         until = time.monotonic() + START_SECONDS
-        while not answers("localhost", port):
+        while not accepts_connections("localhost", port):
             code = self._process.poll()
             if code is not None or time.monotonic() > until:
-                what = "does not answer" if code is None else ended(code)
+                what = "does not answer" if code is None else describe_exit(code)
                 raise RunError(f"Prism (process {self._process.pid}, {self._binary}) {what}")
             time.sleep(0.05)
 
     def submitted(self) -> None:
-        """From now on there should be workers."""
+        """Watch the worker processes from now on."""
         if self._processes:
             threading.Thread(target=self._watch, name="watch Prism", daemon=True).start()
 
     def _watch(self) -> None:
-        """End Prism when its job is without workers: it would wait for them for ever."""
+        """Kill Prism if its job has no workers for too long: Prism would wait for them forever."""
         last = time.monotonic()
         while not self._over.wait(WATCH_SECONDS):
-            there = in_session(self._process.pid)
-            self._workers.update((process, _role(process)) for process in there)
-            if there:
+            found = session_processes(self._process.pid)
+            self._workers.update((process, _role(process)) for process in found)
+            if found:
                 last = time.monotonic()
             elif time.monotonic() - last > WORKERLESS_SECONDS:
                 self._workerless = True
@@ -103,41 +110,44 @@ class Prism(Engine):
                 return
 
     def stop(self) -> None:
-        """End Prism and whatever it has started."""
+        """Stop Prism and all processes that it started."""
         self._over.set()
-        end(self._process)
+        stop_process(self._process)
         kill_session(self._process.pid)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def cause(self, error: Exception) -> RunError | None:
-        """What has died: Prism, or a process that it has started; None where a step has failed."""
-        if not self._workerless and gone_with(error, lambda: self._process.poll() is not None):
+        """The error for a dead Prism or a dead process that it started; None if a step failed."""
+        if not self._workerless and died(error, lambda: self._process.poll() is not None):
             return RunError(
-                f"Prism (process {self._process.pid}) {ended(self._process.poll())}", todo=TODO
+                f"Prism (process {self._process.pid}) {describe_exit(self._process.poll())}",
+                todo=TODO,
             )
         if not self._processes or "Traceback" in str(error):
             return None
         if WORKER not in self._workers.values():
             return RunError(
-                f"no worker process could be started{self._last_words()}",
-                todo="Nothing was published. Look at the worker's command (process_command).",
+                f"no worker process could be started{self._start_error()}",
+                todo="Nothing was published. Check the worker's command (process_command).",
             )
         how = self._exit_of_worker()
         role = BOOT if how is None else WORKER
         for process in self._workers:
-            if self._workers[process] == role and not alive(process):
-                return RunError(f"{role} {process.pid} of Prism {how or ended(None)}", todo=TODO)
+            if self._workers[process] == role and not is_running(process):
+                return RunError(
+                    f"{role} {process.pid} of Prism {how or describe_exit(None)}", todo=TODO
+                )
         return None
 
     def _exit_of_worker(self) -> str | None:
-        """How a worker process has ended, as its parent has logged it."""
+        """The end of a worker process, from the log of its parent."""
         for line in self._log():
             if exited := _EXITED.search(str(line.get("msg"))):
                 return f"ended early ({exited[1]})"
         return None
 
-    def _last_words(self) -> str:
-        """What Prism has logged about the program that should have become a worker."""
+    def _start_error(self) -> str:
+        """The error that Prism logged for the program that starts a worker."""
         for line in self._log():
             if str(line.get("msg", "")).startswith("process failed"):
                 return f": {line['msg']}: {str(line.get('error', ''))[:200]}"
@@ -153,15 +163,15 @@ class Prism(Engine):
 
 
 def _role(process: psutil.Process) -> str:
-    """What a process of Prism's session is for."""
+    """The role of a process in Prism's session."""
     try:
         return WORKER if "sdk_worker_main" in " ".join(process.cmdline()) else BOOT
     except psutil.Error:
         return BOOT
 
 
-def answers(host: str, port: int) -> bool:
-    """Whether something listens there."""
+def accepts_connections(host: str, port: int) -> bool:
+    """Whether a process listens at a port."""
     try:
         socket.create_connection((host, port), timeout=2).close()
     except OSError:

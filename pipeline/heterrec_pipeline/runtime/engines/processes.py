@@ -1,4 +1,4 @@
-"""How processes end, in words, and how to end them."""
+"""Describe how a process ended; stop processes and sessions."""
 
 import contextlib
 import os
@@ -8,11 +8,11 @@ import subprocess
 import psutil
 
 STOP_SECONDS = 5.0
-"""What a process gets to end by itself before it is killed."""
+"""Time in seconds for a process to exit by itself before it is killed."""
 
 
-def ended(code: int | None) -> str:
-    """What became of a process, by its return code as `subprocess` tells it; None where nobody can know."""
+def describe_exit(code: int | None) -> str:
+    """The end of a process in words, from its `subprocess` return code; None if the code is unknown."""
     if code is None:
         return "is gone"
     if code >= 0:
@@ -21,12 +21,12 @@ def ended(code: int | None) -> str:
         name = f" ({signal.Signals(-code).name})"
     except ValueError:
         name = ""
-    hint = ", which is also how a system out of memory ends one" if -code == signal.SIGKILL else ""
+    hint = "; the system also does this when it is out of memory" if -code == signal.SIGKILL else ""
     return f"was killed by signal {-code}{name}{hint}"
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a child: politely, then for sure."""
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    """Terminate a child process; kill it after STOP_SECONDS."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -35,28 +35,28 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def alive(process: psutil.Process) -> bool:
-    """Whether a process still runs; one that nobody has buried is dead."""
+def is_running(process: psutil.Process) -> bool:
+    """Whether a process runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
 
-def in_session(leader: int) -> list[psutil.Process]:
-    """The living processes of a session but its leader, wherever their parents have gone."""
+def session_processes(leader: int) -> list[psutil.Process]:
+    """The running processes of a session except its leader, orphans included."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
-            if process.pid != leader and os.getsid(process.pid) == leader and alive(process):
+            if process.pid != leader and os.getsid(process.pid) == leader and is_running(process):
                 found.append(process)
     return found
 
 
 def kill_session(leader: int) -> None:
-    """Kill every process of a session but its leader, those too that are born meanwhile."""
+    """Kill every process of a session except its leader, including those started meanwhile."""
     for _ in range(50):
-        processes = in_session(leader)
+        processes = session_processes(leader)
         if not processes:
             return
         for process in processes:

@@ -1,6 +1,6 @@
 """A worker process of the local engine: imports what every worker needs, then waits on standard input for its settings.
 
-The imports take over a second. A worker that is started before the graph is drawn has finished them when it is needed.
+The imports take over a second. A worker that is started before the graph is built has finished them by the time it is needed.
 """
 
 import json
@@ -24,7 +24,7 @@ def main() -> None:
         from heterrec_pipeline.telemetry.worker_progress import write_snapshots
 
     settings = sys.stdin.readline()
-    if settings:  # else the command has ended without needing this worker
+    if settings:  # empty if the command ended without this worker
         os.environ.update(json.loads(settings))
         write_snapshots(os.environ[PROGRESS_VARIABLE])
         sdk_worker_main.main([])
