@@ -20,19 +20,17 @@ import numpy as np
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
-from heterrec_pipeline.items.steps import Catalogue
+from heterrec_pipeline.items.catalogue_graph import Catalogue
 from heterrec_pipeline.job import ITEMS
-from heterrec_pipeline.keys import duplicates
-from heterrec_pipeline.keys import steps as key_steps
+from heterrec_pipeline.keys import duplicates, key_graph
 from heterrec_pipeline.runtime.flags import pipeline_options
-from heterrec_pipeline.vocabularies import number
-from heterrec_pipeline.vocabularies import steps as vocabulary_steps
+from heterrec_pipeline.vocabularies import number, numbering_graph
 from heterrec_pipeline.wiring import coder
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
 from heterrec_schemas.feature_spec import parse_spec
 
-NUMBERING = (("find_keys", duplicates, key_steps), ("number_group", number, vocabulary_steps))
+NUMBERING = (("find_keys", duplicates, key_graph), ("number_group", number, numbering_graph))
 """Functions that number keys, the modules that define them (where pickle finds them) and those that use them."""
 
 

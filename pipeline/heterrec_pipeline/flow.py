@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from heterrec_pipeline.interactions.steps import IndexedLog
-from heterrec_pipeline.items.steps import Catalogue, ItemsFromLog
-from heterrec_pipeline.items.users import UserFeatures
+from heterrec_pipeline.interactions.log_graph import IndexedLog
+from heterrec_pipeline.items.catalogue_graph import Catalogue, ItemsFromLog
+from heterrec_pipeline.items.user_graph import UserFeatures
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.steps import PublishGeneration
-from heterrec_pipeline.sequences.steps import Histories, Splits, WriteSequences
+from heterrec_pipeline.publishing.publish_graph import PublishGeneration
+from heterrec_pipeline.sequences.sequence_graph import Histories, Splits, WriteSequences
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
 from heterrec_pipeline.wiring.step import Composite

@@ -23,7 +23,7 @@ from heterrec_pipeline import BuildConfig, build
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing import lease, steps
+from heterrec_pipeline.publishing import lease, publish_graph
 from heterrec_pipeline.publishing.publish import publish_generation
 from heterrec_schemas import open_generation
 from heterrec_schemas.errors import CallError, GenerationError, RunError
@@ -301,7 +301,7 @@ def test_publishing_goes_on_where_an_earlier_try_stopped(
                 list(publish(job, *arguments))
         yield from publish(job, *arguments)
 
-    monkeypatch.setattr(steps, "publish_generation", process)
+    monkeypatch.setattr(publish_graph, "publish_generation", process)
     text = shop.spec_path.read_text()
     result = build(BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output)))
     assert whole(shop) == result.manifest.generation

@@ -20,12 +20,7 @@ from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.runtime.dataflow.options import is_detached, on_dataflow
 from heterrec_pipeline.runtime.engines import engine_of
 from heterrec_pipeline.runtime.workers import use_workers
-from heterrec_pipeline.telemetry.monitor import (
-    BuildMonitor,
-    OnEvent,
-    ignore_event,
-    monitor_build,
-)
+from heterrec_pipeline.telemetry.monitor import BuildMonitor, OnEvent, ignore_event, monitor_build
 from heterrec_pipeline.telemetry.recorder import phase
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError

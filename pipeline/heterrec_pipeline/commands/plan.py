@@ -39,10 +39,10 @@ def plan(
 ) -> None:
     """Estimate the results and resources of a build from a build of a sample; nothing is published."""
     with guarded(debug):
-        from heterrec_pipeline.planning.display import as_json as plan_json
-        from heterrec_pipeline.planning.display import show
         from heterrec_pipeline.planning.plan import PlanConfig
         from heterrec_pipeline.planning.plan import plan as make_plan
+        from heterrec_pipeline.planning.plan_display import as_json as plan_json
+        from heterrec_pipeline.planning.plan_display import show
         from heterrec_pipeline.runtime.flags import use_stores, with_runner
 
         flags = with_runner(runner, context.args)

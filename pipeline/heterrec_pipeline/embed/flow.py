@@ -16,11 +16,7 @@ from apache_beam.utils.shared import Shared
 from heterrec_pipeline.embed.encode import VectorShard, encode_shard
 from heterrec_pipeline.embed.job import EmbedJob, ShardPlan
 from heterrec_pipeline.embed.publish import publish_vectors
-from heterrec_pipeline.embed.shard_rows import (
-    cut_by_shard,
-    place_rows,
-    start_shards,
-)
+from heterrec_pipeline.embed.shard_rows import cut_by_shard, place_rows, start_shards
 from heterrec_pipeline.embed.survey import (
     HASHES,
     count_distinct,

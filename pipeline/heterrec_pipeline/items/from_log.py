@@ -25,11 +25,7 @@ from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
 from heterrec_pipeline.wiring.cut import range_numbers
 from heterrec_pipeline.wiring.reports import report_rejects
-from heterrec_schemas.feature_spec import (
-    Feature,
-    FeatureSpec,
-    NumericFeature,
-)
+from heterrec_schemas.feature_spec import Feature, FeatureSpec, NumericFeature
 from heterrec_schemas.values import column_text
 
 # Columns added to the raw ones, which keep their names.

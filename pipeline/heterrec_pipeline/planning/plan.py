@@ -9,13 +9,7 @@ from heterrec_pipeline.planning.advice import warnings
 from heterrec_pipeline.planning.blocks import SAMPLE_BYTES
 from heterrec_pipeline.planning.figures import Figures, scaled
 from heterrec_pipeline.planning.files import Files, expected_files
-from heterrec_pipeline.planning.resources import (
-    Memory,
-    Shuffle,
-    disk_for_parts,
-    memory,
-    shuffle,
-)
+from heterrec_pipeline.planning.resources import Memory, Shuffle, disk_for_parts, memory, shuffle
 from heterrec_pipeline.planning.sample import SAMPLE_ROWS, take_sample
 from heterrec_pipeline.planning.trial import trial
 from heterrec_schemas.feature_spec import FeatureSpec

@@ -12,9 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from heterrec_pipeline.embed import EmbedConfig, embed, models
-from heterrec_schemas.errors import (
-    RunError,
-)
+from heterrec_schemas.errors import RunError
 
 DIM = 4
 

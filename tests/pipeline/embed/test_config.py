@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 
 from heterrec_pipeline.embed import EmbedConfig
-from heterrec_schemas.errors import (
-    CallError,
-)
+from heterrec_schemas.errors import CallError
 
 
 @pytest.mark.parametrize(

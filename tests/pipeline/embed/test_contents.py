@@ -8,10 +8,7 @@ import pytest
 from stand_in_encoder import Stand, contents_of, picture, put, rejects, run, vectors
 
 from heterrec_pipeline.embed import EmbedConfig
-from heterrec_schemas.errors import (
-    RejectRatioError,
-    SchemaMismatchError,
-)
+from heterrec_schemas.errors import RejectRatioError, SchemaMismatchError
 from heterrec_schemas.feature_spec import Source
 
 

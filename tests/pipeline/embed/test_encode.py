@@ -10,10 +10,7 @@ import pytest
 from stand_in_encoder import Stand, contents_of, items, put, run, vector_of, vectors
 
 from heterrec_pipeline.embed import EmbedConfig
-from heterrec_schemas.errors import (
-    DataError,
-    RunError,
-)
+from heterrec_schemas.errors import DataError, RunError
 
 
 def test_a_shard_without_texts_exists_all_the_same(tmp_path: Path, config: EmbedConfig) -> None:

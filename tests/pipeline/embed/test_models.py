@@ -15,11 +15,7 @@ import pytest
 from stand_in_encoder import contents_of, items, pictures, put, vectors
 
 from heterrec_pipeline.embed import EmbedConfig, embed, models, resolve_model
-from heterrec_schemas.errors import (
-    CallError,
-    HeterrecError,
-    RunError,
-)
+from heterrec_schemas.errors import CallError, HeterrecError, RunError
 from heterrec_schemas.feature_spec import Source
 
 TEXTS = ["Apple sauce", "a much longer text about garden tools", "https://x.example/a.jpg", "ß"]

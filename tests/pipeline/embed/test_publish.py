@@ -9,9 +9,7 @@ import pytest
 from stand_in_encoder import DIM, Stand, contents_of, items, put, run
 
 from heterrec_pipeline.embed import EmbedConfig
-from heterrec_schemas.errors import (
-    RunError,
-)
+from heterrec_schemas.errors import RunError
 
 
 def test_the_summary_is_written_last_and_says_what_stands(

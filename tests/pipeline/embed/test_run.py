@@ -12,25 +12,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from stand_in_encoder import (
-    DIM,
-    Stand,
-    contents_of,
-    items,
-    put,
-    run,
-    vector_of,
-    vectors,
-)
+from stand_in_encoder import DIM, Stand, contents_of, items, put, run, vector_of, vectors
 
 from heterrec_pipeline.embed import EmbedConfig
 from heterrec_pipeline.runtime.flags import LOCAL_RUNNER
-from heterrec_schemas.errors import (
-    CallError,
-    DataError,
-    RunError,
-    SchemaMismatchError,
-)
+from heterrec_schemas.errors import CallError, DataError, RunError, SchemaMismatchError
 from heterrec_schemas.feature_spec import Source
 
 

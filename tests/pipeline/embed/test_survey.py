@@ -9,11 +9,7 @@ import pytest
 from stand_in_encoder import Stand, items, put, rejects, run, vector_of, vectors
 
 from heterrec_pipeline.embed import EmbedConfig
-from heterrec_schemas.errors import (
-    DataError,
-    RejectRatioError,
-    SchemaMismatchError,
-)
+from heterrec_schemas.errors import DataError, RejectRatioError, SchemaMismatchError
 from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.hashing import stable_hash
 

@@ -11,14 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import MANY, QUICK, cut, numeric
 
-from heterrec_pipeline.features.numeric import (
-    edges,
-    encode,
-    is_number_like,
-    merge,
-    numbers,
-    sample,
-)
+from heterrec_pipeline.features.numeric import edges, encode, is_number_like, merge, numbers, sample
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.rejects import Reason

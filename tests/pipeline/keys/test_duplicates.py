@@ -48,7 +48,7 @@ from heterrec_pipeline.vocabularies.count import FIGURES_TAG
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.lookup import lookups
 from heterrec_pipeline.vocabularies.number import IN_MEMORY, lay_out_keys, number_group
-from heterrec_pipeline.vocabularies.steps import key_rules
+from heterrec_pipeline.vocabularies.numbering_graph import key_rules
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import stable_hash

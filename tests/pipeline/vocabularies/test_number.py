@@ -36,7 +36,7 @@ from heterrec_pipeline.vocabularies.number import (
     to_group,
     vocabulary_rows,
 )
-from heterrec_pipeline.vocabularies.steps import key_rules
+from heterrec_pipeline.vocabularies.numbering_graph import key_rules
 from heterrec_pipeline.wiring.cut import as_frame, cut_by_hash
 from heterrec_pipeline.wiring.reports import FILES
 from heterrec_schemas.errors import DataError

@@ -10,19 +10,19 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.files.shards import Written
-from heterrec_pipeline.fitting.steps import Fit, Fits
+from heterrec_pipeline.fitting.fit_graph import Fit, Fits
 from heterrec_pipeline.interactions.read import read_log
 from heterrec_pipeline.items.encode import TOKENS, encode_items
 from heterrec_pipeline.items.from_log import aggregate_columns, aggregate_items, derived, to_items
-from heterrec_pipeline.items.place_steps import PlaceByItem
+from heterrec_pipeline.items.place_graph import PlaceByItem
 from heterrec_pipeline.items.write import write_item_shard
 from heterrec_pipeline.job import ITEMS, Job, TableJob
+from heterrec_pipeline.keys.key_graph import Keys, RowFilter
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.steps import Keys, RowFilter
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.vocabularies.cell_steps import LookUpCells
 from heterrec_pipeline.vocabularies.cells import CELLS, large_features
-from heterrec_pipeline.vocabularies.steps import STORED, Numbered, NumberValues, key_rules
+from heterrec_pipeline.vocabularies.lookup_graph import LookUpCells
+from heterrec_pipeline.vocabularies.numbering_graph import STORED, Numbered, NumberValues, key_rules
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits

@@ -18,12 +18,7 @@ from heterrec_pipeline.vocabularies.count import (
     measure_bucket,
 )
 from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
-from heterrec_pipeline.vocabularies.number import (
-    IN_MEMORY,
-    lay_out_values,
-    number_group,
-    to_group,
-)
+from heterrec_pipeline.vocabularies.number import IN_MEMORY, lay_out_values, number_group, to_group
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger

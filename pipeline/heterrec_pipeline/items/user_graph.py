@@ -8,13 +8,13 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, PCollection
 
-from heterrec_pipeline.fitting.steps import Fit
+from heterrec_pipeline.fitting.fit_graph import Fit
 from heterrec_pipeline.items.encode import encode_users
-from heterrec_pipeline.items.place_steps import PlaceByUser
+from heterrec_pipeline.items.place_graph import PlaceByUser
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.keys.steps import Keys
-from heterrec_pipeline.vocabularies.cell_steps import LookUpCells
+from heterrec_pipeline.keys.key_graph import Keys
 from heterrec_pipeline.vocabularies.cells import CELLS, large_features
+from heterrec_pipeline.vocabularies.lookup_graph import LookUpCells
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
 from heterrec_pipeline.wiring.step import Composite, Step

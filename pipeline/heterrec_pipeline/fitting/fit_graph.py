@@ -15,10 +15,10 @@ from heterrec_pipeline.fitting.collect import COUNTS, CollectValues, fit_sample
 from heterrec_pipeline.fitting.quantizers import Pass, fit_blocks, join_blocks, plan_passes
 from heterrec_pipeline.fitting.write import write_fit
 from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.keys.key_graph import RowFilter
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.steps import RowFilter
 from heterrec_pipeline.vocabularies.number import fitted_vocabulary
-from heterrec_pipeline.vocabularies.steps import (
+from heterrec_pipeline.vocabularies.numbering_graph import (
     STORED,
     CountValues,
     LayOut,

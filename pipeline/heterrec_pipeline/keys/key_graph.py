@@ -23,7 +23,7 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.count import FIGURES_TAG
 from heterrec_pipeline.vocabularies.layout import Layout, Rules
 from heterrec_pipeline.vocabularies.number import lay_out_keys
-from heterrec_pipeline.vocabularies.steps import STORED, LaidOut, key_rules
+from heterrec_pipeline.vocabularies.numbering_graph import STORED, LaidOut, key_rules
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger

@@ -11,16 +11,11 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.files.shards import Written
-from heterrec_pipeline.items.steps import CatalogueOutput
-from heterrec_pipeline.items.users import UsersOutput
+from heterrec_pipeline.items.catalogue_graph import CatalogueOutput
+from heterrec_pipeline.items.user_graph import UsersOutput
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.cuts import find_cuts
-from heterrec_pipeline.sequences.histories import (
-    DAYS,
-    build_histories,
-    cut_by_user,
-    missing_user,
-)
+from heterrec_pipeline.sequences.histories import DAYS, build_histories, cut_by_user, missing_user
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, split_histories_part
 from heterrec_pipeline.sequences.write import sum_counts, write_item_counts, write_sequence_shard
 from heterrec_pipeline.wiring.buffered import Buffered

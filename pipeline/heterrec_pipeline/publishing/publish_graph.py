@@ -8,8 +8,8 @@ import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.items.steps import CatalogueOutput
-from heterrec_pipeline.items.users import UsersOutput
+from heterrec_pipeline.items.catalogue_graph import CatalogueOutput
+from heterrec_pipeline.items.user_graph import UsersOutput
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.publish import hash_inputs, publish_generation
 from heterrec_pipeline.publishing.rejects import write_rejects
