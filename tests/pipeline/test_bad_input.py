@@ -243,7 +243,7 @@ def missing_input_folder(shop: Shop) -> None:
     "4 mistakes",
     "items.csv is empty: got no header line, expected a first line with the column names",
     "vectors.parquet cannot be read",
-    "got 0 bytes, expected a whole Parquet file",
+    "got 0 bytes, expected a complete Parquet file",
     "log.csv.gz cannot be read: it is empty: got 0 bytes",
     "users.csv.gz is empty: got no header line",
 )
@@ -285,9 +285,9 @@ def log_of_no_lines(shop: Shop) -> None:
     "vectors.parquet cannot be read",
     "items.csv.gz cannot be read: it is truncated",
     "more.csv.zst cannot be read: it is truncated",
-    "log.jsonl.gz cannot be read: it is no gzip file, or a damaged one",
+    "log.jsonl.gz cannot be read: it is not a gzip file, or it is damaged",
     "users.parquet cannot be read",
-    "Fetch or write the file again",
+    "Download or write the file again",
 )
 def broken_files(shop: Shop) -> None:
     vectors = shop.input / "vectors.parquet"
@@ -300,7 +300,7 @@ def broken_files(shop: Shop) -> None:
     shop.replace("users", "parquet", shop.data("users"))
 
 
-@refused("vectors.parquet cannot be read", "a whole Parquet file")
+@refused("vectors.parquet cannot be read", "a complete Parquet file")
 def parquet_with_damaged_pages(shop: Shop) -> None:
     path = shop.input / "vectors.parquet"
     data = bytearray(path.read_bytes())
@@ -314,23 +314,23 @@ def _long_log(shop: Shop) -> bytes:
     return head + b"".join(rows) * 600
 
 
-@refused("log.csv.gz cannot be read: it is truncated", "a whole CSV file, gzip")
+@refused("log.csv.gz cannot be read: it is truncated", "a complete CSV file, gzip")
 def gzip_truncated_far_behind(shop: Shop) -> None:
     path = shop.replace("interactions", "csv.gz", _long_log(shop))
     path.write_bytes(path.read_bytes()[:-9])
 
 
-@refused("log.csv.zst cannot be read: it is truncated", "a whole CSV file, zstd")
+@refused("log.csv.zst cannot be read: it is truncated", "a complete CSV file, zstd")
 def zstd_truncated_far_behind(shop: Shop) -> None:
     shop.replace("interactions", "csv.zst", zstandard.compress(_long_log(shop))[:-9])
 
 
-@refused("log.csv cannot be read: a quote is never closed: all behind it is one cell")
+@refused("log.csv cannot be read: a quote is never closed: everything after it is one cell")
 def quote_that_is_never_closed(shop: Shop) -> None:
     (shop.input / "log.csv").write_bytes(shop.data("interactions") + b'u1,"i01' + _long_log(shop))
 
 
-@refused("log.csv.gz cannot be read: it is no gzip file, or a damaged one", "CRC")
+@refused("log.csv.gz cannot be read: it is not a gzip file, or it is damaged", "CRC")
 def gzip_with_a_wrong_checksum(shop: Shop) -> None:
     path = shop.replace("interactions", "csv.gz", _long_log(shop))
     data = path.read_bytes()
@@ -338,9 +338,9 @@ def gzip_with_a_wrong_checksum(shop: Shop) -> None:
 
 
 @refused(
-    "items.csv cannot be read: it is no UTF-8 text",
+    "items.csv cannot be read: it is not UTF-8 text",
     "byte 0xe9 in line 3",
-    "log.jsonl cannot be read: it is no UTF-8 text",
+    "log.jsonl cannot be read: it is not UTF-8 text",
     "byte 0xff in line 201",
 )
 def text_that_is_no_utf8(shop: Shop) -> None:
@@ -350,7 +350,7 @@ def text_that_is_no_utf8(shop: Shop) -> None:
     path.write_bytes(path.read_bytes() + b'{"user_id": "\xff"}\n')
 
 
-@refused("log.csv cannot be read: it is no UTF-8 text", "byte 0xff in line 120002")
+@refused("log.csv cannot be read: it is not UTF-8 text", "byte 0xff in line 120002")
 def no_utf8_far_behind(shop: Shop) -> None:
     (shop.input / "log.csv").write_bytes(_long_log(shop) + b"u1,i01,\xff,view,7\n")
 

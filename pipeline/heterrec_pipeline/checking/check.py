@@ -1,4 +1,4 @@
-"""Check a spec and a call against the schemas of the data; all errors are collected."""
+"""Checks a spec and a call against the schemas of the data; all errors are collected."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -96,8 +96,10 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     tables = _with_features(tables, spec.items.features, schemas, problems)
     users = None
     if spec.users is not None:
-        alone = [TableJob(USERS, "user", spec.users.key, (), files_of(USERS, spec.users.source))]
-        users = _with_features(alone, spec.users.features, schemas, problems)[0]
+        user_tables = [
+            TableJob(USERS, "user", spec.users.key, (), files_of(USERS, spec.users.source))
+        ]
+        users = _with_features(user_tables, spec.users.features, schemas, problems)[0]
     for table in [*tables, *([users] if users else [])]:
         _check_key(table.name, table.key, schemas[table.name], problems)
         for feature in table.features:
@@ -173,7 +175,7 @@ def _check_column(
     if absent is not None:
         problems.append(absent)
     elif kind is not None and not fits(kind):
-        got = schema.odd.get(column, kind)
+        got = schema.mixed_cells.get(column, kind)
         problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=todo))
 
 
@@ -184,7 +186,7 @@ def _check_feature(
     if kind is None or pa.types.is_null(kind):
         return
     expected = None
-    mixed = feature.column in schema.odd and pa.types.is_binary(kind)
+    mixed = feature.column in schema.mixed_cells and pa.types.is_binary(kind)
     if isinstance(feature, CategoricalFeature):
         expected = _categorical_mismatch(feature, kind, mixed)
     elif isinstance(feature, NumericFeature):
@@ -195,7 +197,7 @@ def _check_feature(
         problems.append(
             SchemaMismatchError(
                 f"feature {feature.name!r}: column {feature.column!r} in {where}",
-                got=schema.odd.get(feature.column, kind),
+                got=schema.mixed_cells.get(feature.column, kind),
                 expected=expected,
             )
         )
@@ -220,7 +222,7 @@ def _categorical_mismatch(
 
 
 def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType, mixed: bool) -> str | None:
-    if mixed:  # JSON lines with odd cells, which are rejected one by one
+    if mixed:  # JSON lines with cells of several shapes, which are rejected one by one
         return None
     if not is_vector_like(kind):
         return f"lists of {feature.dim} numbers"
@@ -232,7 +234,7 @@ def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType, mixed: boo
 def _check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecError]) -> None:
     log = spec.interactions
     _check_key(INTERACTIONS, log.user, schema, problems)
-    if not spec.denormalised:  # else the items' key is this column
+    if not spec.denormalised:  # else this column is the items' key, which is checked
         _check_key(INTERACTIONS, log.item, schema, problems)
     for role, column, fits in (
         ("timestamp", log.timestamp.column, partial(_time_fits, spec)),

@@ -1,4 +1,7 @@
-"""Reckon rows and distinct values before a build: by footers, beginnings of text files, and samples where these decide."""
+"""Estimates the number of rows and of distinct values before a build.
+
+The sources are Parquet footers, the beginnings of text files, and samples of values where the number of rows does not decide.
+"""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,25 +15,30 @@ from heterrec_pipeline.features import categorical
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata, split_file
 from heterrec_pipeline.reading.read import one_chunk, read_split
-from heterrec_pipeline.reading.text import Blocks
+from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.sizing import Basis, Estimate, Sizes, distinct_bound
 from heterrec_schemas.feature_spec import CategoricalFeature, FeatureSpec
 from heterrec_schemas.values import column_text
 
 MAX_FOOTERS = 256
-"""So many footers are read; the rows of more Parquet files are reckoned by their bytes."""
+"""Maximum number of footers read per table; the rows of further Parquet files are estimated from their bytes."""
 BEGINNINGS = 8
-"""So many text files of a table are looked into."""
+"""Maximum number of text files sampled per table."""
 BEGINNING_BYTES = 4 * 2**20
+"""Bytes read of each sampled text file."""
 SAMPLE_FILES = 8
+"""Maximum number of files, and of splits, in a sample of values."""
 SAMPLE_ROWS = 2**18
+"""Maximum number of rows in a sample of values."""
+CELL_VALUES = 16
+"""Assumed maximum mean number of values per multivalued cell."""
 T = TypeVar("T")
 
 
 def estimate_sizes(spec: FeatureSpec, checked: Checked) -> Sizes:
-    """How much every table and vocabulary holds, and the limit that they are compared with.
+    """Estimate the number of rows of every table and of distinct values of every vocabulary.
 
-    Samples are read only of what the number of rows does not settle: most builds read footers and no more.
+    Values are sampled only where the number of rows does not decide: most builds read only footers.
 
     Raises:
         HeterrecError: a file cannot be read.
@@ -60,12 +68,12 @@ def estimate_sizes(spec: FeatureSpec, checked: Checked) -> Sizes:
 
 
 def _of_keys(basis: Basis) -> Basis:
-    """Rows are a bound of keys, whether they were counted or reckoned."""
+    """The basis of a number of keys, which the number of rows bounds."""
     return "bound" if basis == "read" else basis
 
 
 def row_estimate(files: tuple[InputFile, ...]) -> Estimate:
-    """How many rows some files hold: exact for Parquet, by the bytes of their beginnings for text."""
+    """Number of rows of some files: exact for Parquet, estimated from beginnings and bytes for text."""
     packed = [f for f in files if f.format == "parquet"]
     texts = [f for f in files if f.format != "parquet"]
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -83,7 +91,7 @@ def _text_rows(files: list[InputFile]) -> int:
     for file in _evenly(files, BEGINNINGS):
         if file.bytes == 0:
             continue
-        with Blocks(file) as stream:
+        with TextStream(file) as stream:
             block = stream.read(BEGINNING_BYTES)
             lines += max(1, block.count(b"\n"))
             taken += file.bytes if len(block) < BEGINNING_BYTES else max(1, stream.consumed)
@@ -96,22 +104,22 @@ def value_estimate(
     population: int,
     limit: int,
 ) -> Estimate:
-    """How many distinct values a categorical feature has.
+    """Number of distinct values of a categorical feature.
 
     Args:
         feature: the feature.
-        files: where its column is read.
-        population: rows of the table; of item rows that come out of a log, how many they will be.
-        limit: a bound at or below it needs no sample.
+        files: the files that have its column.
+        population: number of rows of the table; for items from a log, their expected number.
+        limit: a population at or below it needs no sample.
     """
     if not feature.multivalued and population <= limit:
         return Estimate(population, "bound")
-    if feature.multivalued and 16 * population <= limit:  # hardly any cell holds more
-        return Estimate(16 * population, "bound")
+    if feature.multivalued and CELL_VALUES * population <= limit:
+        return Estimate(CELL_VALUES * population, "bound")
 
     def texts(column: pa.Array) -> pl.Series:
-        long, _ = categorical.texts(feature, column)
-        return long.unique(["row", "value"])["value"]
+        cells, _ = categorical.texts(feature, column)
+        return cells.unique(["row", "value"])["value"]
 
     found, rows = sample(files, feature.column, texts)
     cells = -(-len(found) * population // rows) if rows else population
@@ -119,7 +127,7 @@ def value_estimate(
 
 
 def _item_estimate(spec: FeatureSpec, checked: Checked, rows: Estimate, limit: int) -> Estimate:
-    """How many items a denormalised log has."""
+    """Number of items of a denormalised log."""
     if rows.count <= limit:
         return Estimate(rows.count, "bound")
     name = spec.interactions.item
@@ -139,7 +147,7 @@ def sample(
     """The texts of some rows of a column, from the beginnings of several files or splits.
 
     Returns:
-        The texts, and how many rows they were taken from.
+        The texts, and the number of rows that they were taken from.
     """
     splits = [s for f in _evenly(list(files), SAMPLE_FILES) for s in split_file(f)]
     chosen = _evenly(splits, SAMPLE_FILES)
@@ -161,7 +169,7 @@ def _first(split: Split, column: str, rows: int) -> Iterator[pa.Array]:
 
 
 def _evenly(things: list[T], most: int) -> list[T]:
-    """Some of them, spread over the whole."""
+    """At most `most` elements, evenly spread over the list."""
     if len(things) <= most:
         return things
     return [things[k * len(things) // most] for k in range(most)]

@@ -1,4 +1,4 @@
-"""Read a sample of every table as a build would, and count what it would set aside."""
+"""Reads a sample of every table as a build does, and counts the rows that a build would reject."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,25 +17,27 @@ from heterrec_pipeline.job import INTERACTIONS, TableJob
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import InputFile, split_file
-from heterrec_pipeline.reading.read import file_of, located, one_chunk, read_split, short_rows
+from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, read_split, short_rows
 from heterrec_pipeline.wiring.reports import RejectedCell
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, FeatureSpec, NumericFeature
 from heterrec_schemas.rejects import Reason
 
 SAMPLE_ROWS = 20_000
+"""Maximum number of rows sampled per table."""
 
 
 @dataclass
 class Sample:
-    """What a sample of a table shows.
+    """A sample of a table.
 
     Attributes:
         table: the table's name.
-        files: how many files the table has, and their bytes.
-        rows: rows sampled.
-        aside: rows that a build would set aside, wholly or in a cell.
-        reasons: how often each reason occurs, with an example in words.
+        files, bytes: number of files of the table, and their size.
+        rows: number of rows sampled.
+        rejected: number of them that a build would reject, wholly or in a cell.
+        reasons: number of rejects by reason.
+        examples: text of the first reject by reason.
         missing: share of missing values by feature.
     """
 
@@ -43,7 +45,7 @@ class Sample:
     files: int
     bytes: int
     rows: int = 0
-    aside: int = 0
+    rejected: int = 0
     reasons: Counter[Reason] = field(default_factory=Counter)
     examples: dict[Reason, str] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
@@ -51,7 +53,7 @@ class Sample:
     def add(self, file: str, rows: int, bad: list[RejectedCell]) -> None:
         """Count a batch."""
         self.rows += rows
-        self.aside += len({b[0] for b in bad})
+        self.rejected += len({b[0] for b in bad})
         for row, column, reason, value in bad:
             self.reasons[reason] += 1
             where = f"{file} row {row}" + (f", column {column!r}" if column else "")
@@ -61,11 +63,11 @@ class Sample:
 def sample_tables(
     spec: FeatureSpec, checked: Checked, problems: list[HeterrecError]
 ) -> list[Sample]:
-    """Sample every table; what cannot be read at all is added to `problems`."""
+    """Sample every table; errors of tables that cannot be read are added to `problems`."""
     samples = []
     tables = [t for t in (checked.items, *checked.joins, checked.users) if t is not None]
     for table in tables:
-        # Item rows out of the log are sampled by the log's own columns.
+        # Items of a denormalised log are sampled from the log.
         files = table.files or checked.log
         sample = Sample(table.name, len(files), sum(f.bytes for f in files))
         try:
@@ -77,7 +79,9 @@ def sample_tables(
     try:
         for rows, malformed in _batches(checked.log, log_columns(spec)):
             _, odd, _ = parse_rows(spec, rows)
-            log.add(file_of(rows), len(rows) + len(malformed), malformed + _beside_short(odd, rows))
+            log.add(
+                file_of(rows), len(rows) + len(malformed), malformed + _malformed_first(odd, rows)
+            )
     except HeterrecError as error:
         problems.append(error)
     return [*samples, log]
@@ -97,18 +101,18 @@ def _batches(
                     return
 
 
-def _head(batch: ReadBatch, rows: int) -> ReadBatch:
-    """The first rows of a batch, and of its odd ones those among them."""
-    if len(batch.rows) <= rows:
+def _head(batch: ReadBatch, count: int) -> ReadBatch:
+    """The first rows of a batch, and the bad and short ones among them."""
+    if len(batch.rows) <= count:
         return batch
-    last = np.sort(batch.rows)[rows - 1]
+    last = np.sort(batch.rows)[count - 1]
     keep = batch.rows <= last
-    bad, short = ([b for b in odd if b.row <= last] for odd in (batch.bad, batch.short))
+    bad, short = ([b for b in rows if b.row <= last] for rows in (batch.bad, batch.short))
     return ReadBatch(batch.table.filter(pa.array(keep)), batch.rows[keep], bad, short)
 
 
-def _beside_short(bad: list[RejectedCell], rows: pa.Table) -> list[RejectedCell]:
-    """Rows that ended early are listed as such, as a build lists them, and other bad ones."""
+def _malformed_first(bad: list[RejectedCell], rows: pa.Table) -> list[RejectedCell]:
+    """The bad rows as a build lists them: a row with too few fields is listed once, as malformed."""
     short = short_rows(rows)
     listed = [(row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()]
     return [*listed, *(b for b in bad if b[0] not in short)]
@@ -121,11 +125,11 @@ def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Samp
         name = file_of(rows)
         keyless: list[RejectedCell] = []
         text, _ = key_text(one_chunk(rows, table.key), table.key, name)
-        numbers = rows["__row"].to_numpy()
+        numbers = rows[ROW].to_numpy()
         for k in text.is_null().arg_true().to_list():
             raw = cell_text(rows[table.key][k].as_py())
             keyless.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
-        bad = malformed + _beside_short(keyless, rows)
+        bad = malformed + _malformed_first(keyless, rows)
         for feature in table.features:
             valued, cells = present(feature, one_chunk(rows, feature.column))
             missing[feature.name] += len(rows) - valued
@@ -136,12 +140,12 @@ def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Samp
 
 
 def present(feature: Feature, column: pa.Array) -> tuple[int, list[BadCell]]:
-    """The number of raw cells that hold a value of a feature, and the cells that cannot be used."""
+    """The number of raw cells with a value of a feature, and the unusable cells."""
     if isinstance(feature, CategoricalFeature):
-        long, _ = categorical.texts(feature, column)
-        return long["row"].n_unique(), []
+        cells, _ = categorical.texts(feature, column)
+        return cells["row"].n_unique(), []
     if isinstance(feature, NumericFeature):
-        values, cells = numeric.numbers(feature, column)
-        return int((~pl.Series(values).is_nan()).sum()), cells
-    positions, _, cells = embedding.vectors(feature, column)
-    return len(positions), cells
+        values, bad = numeric.numbers(feature, column)
+        return int((~pl.Series(values).is_nan()).sum()), bad
+    positions, _, bad = embedding.vectors(feature, column)
+    return len(positions), bad

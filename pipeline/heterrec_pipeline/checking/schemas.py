@@ -1,4 +1,4 @@
-"""The columns of a table's files, as far as they can be determined without reading the files whole."""
+"""Finds the columns of a table's files without reading all of their rows."""
 
 import json
 from collections import Counter
@@ -16,9 +16,9 @@ from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.values import is_scalar
 
 SAMPLE_LINES = 10_000
-"""Number of lines of a JSON lines file that are sampled for its columns."""
+"""Maximum number of lines sampled of a JSON lines file."""
 MAX_FILES = 64
-"""Number of files whose schemas are compared before the build; readers compare the rest."""
+"""Maximum number of files compared before the build; readers check the rest."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class TableSchema:
 
     Attributes:
         types: column to Arrow type; CSV columns are text, JSON lines columns have the type of a sample.
-        sampled: JSON lines files of which only a sample was read: the rest may have further columns.
+        sampled: JSON lines files of which only a sample was read; other rows may have further columns.
         lacking: columns that only some files have, each with a file that lacks it.
-        odd: JSON lines columns whose cells have several shapes, or are objects, each with a cell of the rarest shape.
+        mixed_cells: JSON lines columns with objects or cells of several shapes, each with a cell of the rarest shape.
     """
 
     types: dict[str, pa.DataType]
     sampled: tuple[InputFile, ...]
     lacking: dict[str, str] = field(default_factory=dict)
-    odd: dict[str, str] = field(default_factory=dict)
+    mixed_cells: dict[str, str] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
-        """Whether the column exists; searches the rest of sampled files for its name if necessary."""
+        """Whether the column exists; searches the unsampled rows for its name if necessary."""
         return column in self.types or any(_mentions(f, column) for f in self.sampled)
 
 
@@ -47,22 +47,22 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     types: dict[str, pa.DataType] | None = None
     sampled = []
     lacking: dict[str, str] = {}
-    odd: dict[str, str] = {}
+    mixed: dict[str, str] = {}
     for file in files[:MAX_FILES]:
         try:
-            found, whole = _file_types(file, odd)
+            found, whole = _file_types(file, mixed)
         except HeterrecError as error:
             problems.append(error)
             continue
         if not whole:
             sampled.append(file)
         if types is None or file.format == "jsonl":
-            types = _mixed(types or {}, found, file, odd)
+            types = _mixed(types or {}, found, file, mixed)
             continue
         lacking |= {c: file.name for c in types if c not in found}
         lacking |= {c: files[0].name for c in found if c not in types and c not in lacking}
         for column, kind in found.items():
-            if column in types and not _together(types[column], kind):
+            if column in types and not _compatible(types[column], kind):
                 problems.append(
                     SchemaMismatchError(
                         f"column {column!r} has different types: {files[0].name} and {file.name}",
@@ -75,10 +75,10 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
             for c, t in types.items()
             if c not in lacking
         }
-    return TableSchema(types or {}, tuple(sampled), lacking, odd)
+    return TableSchema(types or {}, tuple(sampled), lacking, mixed)
 
 
-def _file_types(file: InputFile, odd: dict[str, str]) -> tuple[dict[str, pa.DataType], bool]:
+def _file_types(file: InputFile, mixed: dict[str, str]) -> tuple[dict[str, pa.DataType], bool]:
     if file.format == "parquet":
         schema = parquet.schema(Split(file))
         return {f.name: f.type for f in schema}, True
@@ -96,12 +96,12 @@ def _file_types(file: InputFile, odd: dict[str, str]) -> tuple[dict[str, pa.Data
         except SchemaMismatchError:
             types[name] = pa.struct([])  # objects: an error if the spec uses the column
         if pa.types.is_binary(types[name]) or pa.types.is_struct(types[name]):
-            odd.setdefault(name, f"{file.name} row {_odd_cell(cells)}")
+            mixed.setdefault(name, f"{file.name} row {_rarest_cell(cells)}")
     return types, whole
 
 
-def _odd_cell(cells: dict[int, object]) -> str:
-    """The first cell of the rarest shape (object, list or value): its row and text."""
+def _rarest_cell(cells: dict[int, object]) -> str:
+    """Row and text of the first cell of the rarest shape (object, list or value)."""
     shapes = {
         number: type(cell) if isinstance(cell, dict | list) else object
         for number, cell in cells.items()
@@ -114,7 +114,7 @@ def _odd_cell(cells: dict[int, object]) -> str:
 
 @cache
 def _mentions(file: InputFile, column: str) -> bool:
-    """Whether a JSON lines file contains the column's name anywhere; assumed for names that JSON may escape."""
+    """Whether a JSON lines file contains the column's name; always True for names that JSON may escape."""
     if not column.isascii():
         return True
     name = json.dumps(column).encode()
@@ -132,31 +132,31 @@ def _mixed(
     types: dict[str, pa.DataType],
     found: dict[str, pa.DataType],
     file: InputFile,
-    odd: dict[str, str],
+    mixed: dict[str, str],
 ) -> dict[str, pa.DataType]:
-    """The types of a single JSON lines file with all rows of both."""
+    """The types of one JSON lines file that would contain the rows of both."""
     whole = dict(types)
     for column, kind in found.items():
         known = whole.get(column, pa.null())
         if pa.types.is_null(known) or pa.types.is_struct(kind):
             whole[column] = kind
-        elif not _together(known, kind) and not pa.types.is_struct(known):
+        elif not _compatible(known, kind) and not pa.types.is_struct(known):
             scalars = is_scalar(known) and is_scalar(kind)
             whole[column] = pa.string() if scalars else pa.binary()
             if not scalars:
-                odd.setdefault(column, f"{known}, and in {file.name} {kind}")
+                mixed.setdefault(column, f"{known}, and in {file.name} {kind}")
     return whole
 
 
-def _together(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether files with these types of a column can be read as one table."""
+def _compatible(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether a column may have these types in two files of a table."""
     if pa.types.is_null(one) or pa.types.is_null(other):
         return True
     return _family(one) == _family(other)
 
 
 def _family(kind: pa.DataType) -> str:
-    """The name shared by the types that can be combined in one column."""
+    """The name of a group of types that can be combined in one column."""
     t = pa.types
     if t.is_dictionary(kind):
         return _family(kind.value_type)

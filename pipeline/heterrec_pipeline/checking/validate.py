@@ -40,7 +40,7 @@ class Validation:
                     "files": s.files,
                     "bytes": s.bytes,
                     "sampled_rows": s.rows,
-                    "set_aside": s.aside,
+                    "set_aside": s.rejected,
                     "reasons": {str(r): n for r, n in s.reasons.items()},
                     "missing_share": {k: round(v, 6) for k, v in s.missing.items()},
                 }
@@ -50,7 +50,7 @@ class Validation:
 
 
 def validate(text: str, base: str, where: str = "spec") -> Validation:
-    """Check a spec against its data; of a faulty spec, the part that can be read.
+    """Check a spec against its data; only the readable part of a faulty spec is checked.
 
     Args:
         text: the spec's YAML.
@@ -75,11 +75,11 @@ def validate(text: str, base: str, where: str = "spec") -> Validation:
 
 
 def _too_many_rejects(sample: Sample, limit: float) -> list[HeterrecError]:
-    if not sample.rows or sample.aside / sample.rows <= limit:
+    if not sample.rows or sample.rejected / sample.rows <= limit:
         return []
     return [
         DataError(
-            f"{sample.table}: {sample.aside:,} of {sample.rows:,} sampled rows would be rejected, "
+            f"{sample.table}: {sample.rejected:,} of {sample.rows:,} sampled rows would be rejected, "
             f"more than limits.max_reject_ratio allows ({limit:.1%})",
             todo="Fix the input or the spec, or raise the limit.",
         )

@@ -64,5 +64,7 @@ def _table(samples: "list[Sample]") -> Table:
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "missing")
     for s in samples:
         missing = ", ".join(f"{k} {v:.1%}" for k, v in s.missing.items())
-        table.add_row(s.table, str(s.files), f"{s.bytes:,}", f"{s.rows:,}", f"{s.aside:,}", missing)
+        table.add_row(
+            s.table, str(s.files), f"{s.bytes:,}", f"{s.rows:,}", f"{s.rejected:,}", missing
+        )
     return table

@@ -1,7 +1,7 @@
-"""Files by path or URI: the pipeline's access to the stores, whatever the scheme.
+"""Files by path or URI: the pipeline's access to local disks and object stores.
 
-Every function may raise CallError (the store refuses, or does not exist) and RunError (the store
-does not answer, or the file cannot be written). See `heterrec_schemas.stores.Store`.
+Every function may raise CallError (the store denies access, or does not exist) and RunError (the store does not respond, or
+the file cannot be written). See `heterrec_schemas.stores.Store`.
 """
 
 import hashlib
@@ -24,30 +24,30 @@ def _store(path: str) -> stores.Store:
 
 
 def join(base: str, *parts: str) -> str:
-    """Join path parts; an absolute path or a URI starts anew."""
+    """Join path parts; an absolute path or a URI replaces the parts before it."""
     for part in parts:
         base = part if "://" in part else posixpath.join(base, part)
     return base
 
 
 def open_read(path: str) -> IO[bytes]:
-    """Open for reading, bytes as they are stored; FileNotFoundError if there is no such file."""
+    """Open for reading, without decompression; FileNotFoundError if there is no such file."""
     return _store(path).open(path)
 
 
 def open_arrow(path: str) -> pa.NativeFile:
-    """Open for random access by Arrow: mapped on local disks; errors as in `open_read`."""
+    """Open for random access by Arrow, memory-mapped on local disks; errors as in `open_read`."""
     return _store(path).open_arrow(path, mapped=True)
 
 
 def path_or_content(path: str) -> str | IO[bytes]:
-    """The argument for libraries that open files themselves: a local path, else the content."""
+    """The argument for libraries that open files: a local path, or the content of a remote file."""
     return _store(path).path_or_content(path)
 
 
 @contextmanager
 def open_write(path: str) -> Iterator["HashedFile"]:
-    """Open a new file for writing, counting and hashing its bytes; its folder is made."""
+    """Open a new file for writing; counts and hashes its bytes, and creates its folder."""
     with _store(path).create(path) as raw:
         yield HashedFile(raw)
 
@@ -63,12 +63,12 @@ class HashedFile(io.RawIOBase):
         self.size = 0
 
     def unhashed(self) -> "HashedFile":
-        """The same file without a SHA-256, for content that is never compared."""
+        """Turn hashing off, for content that is never compared; returns the file."""
         self._hashing = False
         return self
 
     def writable(self) -> bool:
-        """Yes."""
+        """Always True."""
         return True
 
     def write(self, data: Any) -> int:
@@ -86,7 +86,7 @@ class HashedFile(io.RawIOBase):
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of the bytes written so far, in hex."""
+        """SHA-256 of the bytes written so far, in hex."""
         assert self._hashing
         return self._sha256.hexdigest()
 
@@ -116,14 +116,14 @@ def write_bytes(path: str, data: bytes) -> str:
 
 
 def replace_bytes(path: str, data: bytes, attempt: str) -> None:
-    """Write a whole small file such that readers see the old content or the new one."""
+    """Replace a whole small file atomically: readers see the old content or the new one."""
     _store(path).replace(path, data, attempt)
 
 
 def create_bytes(path: str, data: bytes, attempt: str) -> None:
     """Write a whole small file unless it exists with the same content.
 
-    Of several concurrent writers one wins, and the others fail if their content differs.
+    Of several concurrent writers, one succeeds; the others fail if their content differs.
 
     Raises:
         RunError: the file exists with other content.
@@ -132,7 +132,8 @@ def create_bytes(path: str, data: bytes, attempt: str) -> None:
     def only_once(held: bytes | None) -> bytes | None:
         if held is not None and held != data:
             raise RunError(
-                f"{path} was written by another run", todo="It stays; this run published nothing."
+                f"{path} was written by another run",
+                todo="It was kept; this run published nothing.",
             )
         return data if held is None else None
 
@@ -140,7 +141,7 @@ def create_bytes(path: str, data: bytes, attempt: str) -> None:
 
 
 def update_bytes(path: str, change: Callable[[bytes | None], bytes | None], attempt: str) -> None:
-    """Change a small file without losing the change of any other writer: see `Store.update`."""
+    """Change a small file without losing the changes of concurrent writers: see `Store.update`."""
     _store(path).update(path, change, attempt)
 
 
@@ -150,47 +151,47 @@ def exists(path: str) -> bool:
 
 
 def folder_missing(path: str) -> bool:
-    """Whether there is no such folder; never in an object store, whose folders are mere prefixes."""
+    """Whether a local folder is missing; always False in an object store, where folders are only prefixes."""
     return _store(path).folder_missing(path)
 
 
 def describe_missing(pattern: str) -> str:
-    """What is found instead of a path or glob that matches no file, for an error message."""
+    """For an error message: what exists near a path or glob that matches no file."""
     return _store(pattern).describe_missing(pattern)
 
 
 def rename(pairs: Sequence[tuple[str, str]]) -> None:
-    """Rename files of one store, (old, new) each; a pair that an earlier try has renamed is ignored."""
+    """Rename files of one store, (old, new) each; pairs renamed by an earlier attempt are ignored."""
     if pairs:
         _store(pairs[0][0]).rename(pairs)
 
 
 def delete_files(paths: Iterable[str]) -> None:
-    """Delete files of one store; absent ones are ignored, and one that cannot be deleted stays."""
+    """Delete files of one store; missing files, and files that cannot be deleted, are ignored."""
     if every := list(paths):
         _store(every[0]).delete(every)
 
 
 def delete_tree(path: str) -> None:
-    """Delete a file, or a folder with everything below it; an absent one is ignored."""
+    """Delete a file, or a folder with everything below it, if it exists."""
     _store(path).delete_tree(path)
 
 
 def folders(path: str, holding: str | None = None) -> list[str]:
-    """The paths of the folders right inside a folder: see `Store.folders`."""
+    """Paths of the folders directly inside a folder: see `Store.folders`."""
     return [join(path, name) for name in _store(path).folders(path, holding)]
 
 
 def files_in(folder: str) -> list[str]:
-    """The names of the files right inside a folder, sorted; none where it is absent."""
+    """Names of the files directly inside a folder, sorted; empty if the folder is missing."""
     return _store(folder).files_in(folder)
 
 
 def files_below(folder: str) -> list[str]:
-    """The paths of all files below a folder, sorted; none where it is absent."""
+    """Paths of all files below a folder, sorted; empty if the folder is missing."""
     return _store(folder).files_below(folder)
 
 
 def matched(pattern: str) -> list[tuple[str, int]]:
-    """The files that a glob matches: (path, bytes), sorted by path; see `Store.matched`."""
+    """The files that match a glob: (path, bytes), sorted by path; see `Store.matched`."""
     return _store(pattern).matched(pattern)

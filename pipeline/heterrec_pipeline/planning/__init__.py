@@ -1,1 +1,1 @@
-"""What a build will take and give, told from schemas, footers and a sample, without running it."""
+"""Estimates the resources and results of a build from a sample, which is built into a temporary folder."""

@@ -1,4 +1,4 @@
-"""Warnings before a build: codes never used, features nearly always missing, skew, unknown items, rejects."""
+"""Warnings of a plan: unused codes, features that are nearly always missing, skew, unknown items, rejects."""
 
 from collections.abc import Iterator
 
@@ -10,21 +10,21 @@ from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature
 from heterrec_schemas.tokens import VALUES_PER_SHARD
 
 NEVER_USED = 0.5
-"""Share of the codes that are never used, above which a warning is given."""
-ITEMS_A_CODE = 8
-"""Items per code of a group, below which a warning is given: the code can hardly be learnt."""
+"""Share of unused codes above which a plan warns."""
+ITEMS_PER_CODE = 8
+"""Number of items per code of a group below which a plan warns: the code can hardly be learnt."""
 MISSING = 0.9
-"""Share of items without a value, above which a warning is given."""
+"""Share of items without a value above which a plan warns."""
 SKEWED_USER = 0.01
-"""Share of the interactions that one user has, above which a warning is given."""
-LOPSIDED = 2.0
-"""Interactions of the largest sequence shard over those of an average one, above which a warning is given."""
+"""Share of one user in all interactions above which a plan warns."""
+UNBALANCED = 2.0
+"""Ratio of the largest sequence shard to the mean one, in interactions, above which a plan warns."""
 UNKNOWN = 0.05
-"""Share of unknown items, or of items with a value outside the vocabulary, above which a warning is given."""
+"""Share of unknown items, or of items with a value outside the vocabulary, above which a plan warns."""
 
 
 def warnings(found: Figures) -> Iterator[str]:
-    """All warnings, in the order of the data."""
+    """All warnings: features, catalogue, users, log, rejects."""
     items = found.item_count
     for feature in found.features:
         yield from _feature(feature, items)
@@ -39,7 +39,7 @@ def _feature(f: FeatureFigures, items: int) -> Iterator[str]:
     where = "all" if f.rows and f.missing_share == 1.0 else f"{f.missing_share:.1%}"
     if f.rows and f.missing_share == 1.0:
         yield (
-            f"{name} is missing in {where} {f.rows:,} rows read; a build refuses a feature without any "
+            f"{name} is missing in {where} {f.rows:,} rows read; a build rejects a feature without any "
             "value. Check the column and missing_values."
         )
     elif f.missing_share > MISSING:
@@ -49,8 +49,8 @@ def _feature(f: FeatureFigures, items: int) -> Iterator[str]:
     if isinstance(f.feature, CategoricalFeature):
         if f.rows and f.oov_share > UNKNOWN and f.feature.oov_buckets == 0:
             yield (
-                f"{name}: {f.oov_share:.1%} of the rows hold a value outside the vocabulary, and without "
-                "oov_buckets they count as missing."
+                f"{name}: {f.oov_share:.1%} of the rows have a value outside the vocabulary; without "
+                "oov_buckets these count as missing."
             )
         yield from _shards(name, f.ids.value, f.feature.shards)
 
@@ -60,13 +60,13 @@ def _codes(name: str, f: FeatureFigures, feature: EmbeddingFeature, items: int) 
     if f.ids.high < (1 - NEVER_USED) * every:
         yield (
             f"{name}: {1 - f.ids.value / every:.0%} of its codes are never used ({f.ids.value:,} of "
-            f"{every:,} are). Fewer quantiles or more groups give denser codes."
+            f"{every:,} are used). Fewer quantiles or more groups give denser codes."
         )
-    if feature.codes * ITEMS_A_CODE > max(1, items):
+    if feature.codes * ITEMS_PER_CODE > max(1, items):
         yield (
             f"{name}: a group has {feature.codes:,} codes for {items:,} items, "
-            f"{items / feature.codes:.1f} items a code. Fewer quantiles or more groups leave more to learn "
-            "from."
+            f"{items / feature.codes:.1f} items per code. Fewer quantiles or more groups give more "
+            "items per code."
         )
 
 
@@ -87,7 +87,7 @@ def _users(found: Figures) -> Iterator[str]:
     top = int(rows.max())
     if len(rows) >= 1 / SKEWED_USER and top / total > SKEWED_USER:
         yield (
-            f"one user has {top / total:.1%} of the interactions ({top:,} of {total:,} read). A robot? "
+            f"one user has {top / total:.1%} of the interactions ({top:,} of {total:,} read). A bot? "
             "All of a user's rows are sorted by one worker."
         )
     shards = found.job.spec.output.sequence_shards
@@ -95,11 +95,11 @@ def _users(found: Figures) -> Iterator[str]:
         return
     shard = (by_user["key"].to_numpy() % np.uint64(shards)).astype(np.int64)
     weights = np.bincount(shard, weights=rows, minlength=shards)
-    if weights.max() > LOPSIDED * weights.mean():
+    if weights.max() > UNBALANCED * weights.mean():
         yield (
-            f"sequence shards are lopsided: the largest holds {weights.max() / weights.mean():.1f} times the "
-            f"interactions of an average one, {int((weights == 0).sum())} of {shards} hold none. Fewer "
-            "shards, or a look at the heaviest users."
+            f"sequence shards are unbalanced: the largest has {weights.max() / weights.mean():.1f} times the "
+            f"interactions of the mean one, and {int((weights == 0).sum())} of {shards} are empty. Use fewer "
+            "shards, or check the users with the most interactions."
         )
 
 
@@ -108,7 +108,7 @@ def _log(found: Figures) -> Iterator[str]:
     share = read.unknown / max(1, read.seen)
     if share > UNKNOWN:
         yield (
-            f"{share:.1%} of the interactions have an item that the catalogue lacks "
+            f"{share:.1%} of the interactions have an item that is not in the catalogue "
             f"(unknown_items: {spec.interactions.unknown_items})."
         )
     if log["read"].value and log["kept"].value == 0:
@@ -116,7 +116,7 @@ def _log(found: Figures) -> Iterator[str]:
     if not (read.part.whole or read.part.fair):
         yield (
             "the log is text that is too large to read completely: only the beginnings of its files were "
-            "read, and the figures of users and sequences are guesses. --full-scan reads all of it."
+            "read, and the figures for users and sequences are rough. --full-scan reads all of it."
         )
 
 
@@ -127,5 +127,5 @@ def _rejects(found: Figures) -> Iterator[str]:
         if share > limit:
             yield (
                 f"{name}: about {share:.1%} of the rows would be rejected, more than "
-                f"limits.max_reject_ratio allows ({limit:.1%}): a build would refuse."
+                f"limits.max_reject_ratio allows ({limit:.1%}): a build would fail."
             )

@@ -1,1 +1,1 @@
-"""Files to Arrow batches: input files, their splits, and one reader per format."""
+"""Read input files as Arrow batches: files, their splits, and one reader per format."""

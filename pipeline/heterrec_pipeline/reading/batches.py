@@ -1,4 +1,4 @@
-"""Batches of rows as all readers yield them: raw columns, row numbers, and malformed rows."""
+"""The batches that every reader yields: raw columns, row numbers, and malformed rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,13 +20,13 @@ class BadRow(NamedTuple):
 
 
 class ReadBatch(NamedTuple):
-    """Some rows of one file.
+    """A batch of rows of one file.
 
     Attributes:
         table: n rows of raw columns, each a single array (readers may yield a table; `read_split` converts it).
-        rows: [n] int64, each row's number from 0 within its file.
+        rows: [n] int64, the number of each row in its file, from 0.
         bad: malformed rows, which are not in the table.
-        short: rows of the table that end early; their missing cells are null.
+        short: rows of the table with too few fields; their missing cells are null.
     """
 
     table: pa.RecordBatch | pa.Table
@@ -36,22 +36,19 @@ class ReadBatch(NamedTuple):
 
 
 def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:
-    """Check the wanted columns against those of a file.
+    """Check that a file has each requested column once.
 
     Raises:
-        SchemaMismatchError: the file lacks a wanted column, or has it twice.
+        SchemaMismatchError: the file lacks a requested column, or has it twice.
     """
     for column in columns:
         if column not in names:
-            raise missing_column(column, names, file)
+            raise SchemaMismatchError(
+                f"{file} has no column {column!r}", todo=suggest(column, names)
+            )
         if names.count(column) > 1:
             raise SchemaMismatchError(
                 f"{file} has the column {column!r} {names.count(column)} times",
                 expected="each column once",
                 todo="Rename or drop one of them.",
             )
-
-
-def missing_column(column: str, known: Sequence[str], file: str) -> SchemaMismatchError:
-    """The error of a column that a file lacks."""
-    return SchemaMismatchError(f"{file} has no column {column!r}", todo=suggest(column, known))

@@ -1,4 +1,4 @@
-"""CSV: every cell is text. A row with too many fields is rejected; in one with too few the last cells are null."""
+"""CSV: every cell is text. A row with too many fields is rejected; a row with too few gets nulls at its end."""
 
 import csv
 import io
@@ -12,12 +12,12 @@ import pyarrow.csv as pacsv
 
 from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns
 from heterrec_pipeline.reading.files import InputFile, unreadable
-from heterrec_pipeline.reading.text import BLOCK, BOM, Blocks, bad_utf8
+from heterrec_pipeline.reading.text import BLOCK, BOM, TextStream, bad_utf8
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import Reason
 
 _STRADDLING = f"a row is longer than {BLOCK // 2**20} MB; is there a quote that is never closed?"
-_UNCLOSED = "a quote is never closed: all behind it is one cell"
+_UNCLOSED = "a quote is never closed: everything after it is one cell"
 Rows = npt.NDArray[np.int64]
 
 
@@ -25,9 +25,9 @@ def header(file: InputFile) -> list[str]:
     """The column names of a CSV file.
 
     Raises:
-        DataError: the file is empty or no text.
+        DataError: the file is empty or not text.
     """
-    with Blocks(file) as stream:
+    with TextStream(file) as stream:
         start = stream.read(2**20).removeprefix(BOM)
     try:
         text = start.decode("utf-8", errors="strict" if len(start) < 2**20 else "ignore")
@@ -42,13 +42,13 @@ def header(file: InputFile) -> list[str]:
             f"{file.name} is empty",
             got="no header line",
             expected="a first line with the column names",
-            todo="Write the header, or take the file out of source.path.",
+            todo="Write the header, or exclude the file from source.path.",
         )
     return names
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The wanted columns of a CSV file as text, in batches.
+    """The requested columns of a CSV file as text, in batches.
 
     Raises:
         SchemaMismatchError: the header lacks a column, or has it twice.
@@ -56,17 +56,17 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """
     names = header(file)
     check_columns(columns, names, file.name)
-    odd = _OddRows(names, columns)
-    with Blocks(file) as stream:
-        yield from _batches(file, _Ended(stream, names, columns), columns, odd)
+    ragged = _RaggedRows(names, columns)
+    with TextStream(file) as stream:
+        yield from _batches(file, _WithMark(stream, names, columns), columns, ragged)
 
 
-class _Ended(io.RawIOBase):
-    """A CSV stream with an extra last row; a parser that does not find this row is inside a quote."""
+class _WithMark(io.RawIOBase):
+    """A CSV stream with an extra last row; if the parser does not return this row, a quote is not closed."""
 
     MARK = "\x1c\x1f"
 
-    def __init__(self, stream: Blocks, names: Sequence[str], columns: Sequence[str]) -> None:
+    def __init__(self, stream: TextStream, names: Sequence[str], columns: Sequence[str]) -> None:
         self._stream = stream
         cells = [self.MARK if name == columns[0] else "" for name in names]
         self._tail = f"\n{','.join(cells)}\n".encode()
@@ -86,10 +86,10 @@ class _Ended(io.RawIOBase):
         return record.slice(0, last) if record.column(0)[last].as_py() == self.MARK else record
 
 
-class _OddRows:
-    """Collects the rows with a wrong number of fields, which the parser drops.
+class _RaggedRows:
+    """Collects the rows with a wrong number of fields, which the parser skips.
 
-    The parser reads ahead and calls this object from its own thread.
+    The parser reads ahead and calls this object from another thread.
     """
 
     def __init__(self, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -98,26 +98,26 @@ class _OddRows:
         self.bad: list[BadRow] = []
         self.short: list[BadRow] = []
         self.ahead: list[int] = []
-        """The numbers of odd rows from the next row of the table on; the parser is some blocks ahead."""
+        """Numbers of the collected rows after the last row returned; the parser is some blocks ahead."""
         self._cells: list[list[str | None]] = []
         self._lock = threading.Lock()
 
     def __call__(self, row: pacsv.InvalidRow) -> str:
         # The header is physical row 1.
         text = f"{row.actual_columns} fields, expected {row.expected_columns}: {row.text}"
-        odd = BadRow(row.number - 2, Reason.MALFORMED_ROW, text)
+        bad = BadRow(row.number - 2, Reason.MALFORMED_ROW, text)
         with self._lock:
-            self.ahead.append(odd.row)
+            self.ahead.append(bad.row)
             if row.actual_columns > row.expected_columns:
-                self.bad.append(odd)
+                self.bad.append(bad)
             else:
                 cells = _cells(row.text)
-                self.short.append(odd)
+                self.short.append(bad)
                 self._cells.append([cells[k] if k < len(cells) else None for k in self._at])
         return "skip"
 
     def numbers(self, count: int, first: int) -> tuple[Rows, int]:
-        """The numbers of the table's next `count` rows from `first` on, without the odd ones; then the next first."""
+        """Numbers of the next `count` rows of the table, from `first` on, and the `first` of the next call."""
         with self._lock:
             rows = np.arange(first, first + count + len(self.ahead), dtype=np.int64)
             rows = rows[~np.isin(rows, np.array(self.ahead, dtype=np.int64))][:count]
@@ -138,16 +138,16 @@ class _OddRows:
 
 
 def _batches(
-    file: InputFile, stream: _Ended, columns: Sequence[str], odd: _OddRows
+    file: InputFile, stream: _WithMark, columns: Sequence[str], ragged: _RaggedRows
 ) -> Iterator[ReadBatch]:
     next_row = 0
-    ended = False
+    complete = False
     try:
         reader = pacsv.open_csv(
             pa.PythonFile(stream, mode="r"),
-            # Row numbers are known only to a reader of one thread.
+            # Rows have numbers only with a single thread.
             read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=odd),
+            parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=ragged),
             convert_options=pacsv.ConvertOptions(
                 column_types={c: pa.string() for c in columns},
                 include_columns=list(columns),
@@ -156,22 +156,22 @@ def _batches(
         )
         for parsed in reader:
             record = stream.without(parsed) if parsed.num_rows else parsed
-            ended = record.num_rows < parsed.num_rows
-            rows, next_row = odd.numbers(record.num_rows, next_row)
-            yield odd.take(pa.Table.from_batches([record]), rows)
+            complete = record.num_rows < parsed.num_rows
+            rows, next_row = ragged.numbers(record.num_rows, next_row)
+            yield ragged.take(pa.Table.from_batches([record]), rows)
     except pa.ArrowInvalid as error:
         if "straddling" in str(error):
             raise unreadable(file, _STRADDLING) from None
         if "Empty CSV" not in str(error):
             raise bad_utf8(file) or unreadable(file, error) from None
-    if not ended:
+    if not complete:
         raise unreadable(file, _UNCLOSED)
-    if odd.bad or odd.short:
-        yield odd.take(empty(columns), np.empty(0, np.int64))
+    if ragged.bad or ragged.short:
+        yield ragged.take(empty(columns), np.empty(0, np.int64))
 
 
 def empty(columns: Sequence[str]) -> pa.Table:
-    """No rows of text."""
+    """A table of text columns without rows."""
     return pa.table({c: pa.array([], pa.string()) for c in columns})
 
 

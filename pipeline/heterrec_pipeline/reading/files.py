@@ -1,4 +1,4 @@
-"""The input files of a table, and their splits, which workers read."""
+"""The input files of a table, and their splits: the units that workers read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SPLIT_BYTES = 128 * 2**20
 
 @dataclass(frozen=True, order=True)
 class InputFile:
-    """One file: path, name in messages and rejects, size and format."""
+    """An input file: its path, its name in messages and rejects, its size in bytes and its format."""
 
     path: str
     name: str
@@ -33,7 +33,7 @@ class InputFile:
 
 @dataclass(frozen=True, order=True)
 class Split:
-    """A piece of one file: the whole file, or some row groups and the number of their first row."""
+    """A part of one file: the whole file, or some row groups and the number of their first row."""
 
     file: InputFile
     row_groups: tuple[int, ...] | None = None
@@ -74,13 +74,13 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
 
 
 def _short(path: str, base: str) -> str:
-    """A path relative to the input folder, if it is below it."""
+    """The path relative to the input folder, if the file is below it."""
     prefix = base.rstrip("/") + "/"
     return path[len(prefix) :] if path.startswith(prefix) else path
 
 
 def split_file(file: InputFile) -> Iterator[Split]:
-    """Cut a file into splits: Parquet at row groups; a text file is one split.
+    """Cut a Parquet file into splits at row groups; a text file is one split.
 
     Raises:
         DataError: a Parquet file cannot be read.
@@ -117,13 +117,13 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
 
 
 def unreadable(file: InputFile, error: object, what: str | None = None) -> DataError:
-    """The error of a file that cannot be read in its format."""
+    """The error for a file that cannot be read in its format."""
     kind = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines"}[file.format]
     packed = f", {file.compression}" if file.compression else ""
     detail = " ".join(str(error).split())
     return DataError(
         f"{file.name} cannot be read: {what or detail}",
         got=f"{file.bytes:,} bytes" + (f" ({detail})" if what else ""),
-        expected=f"a whole {kind} file{packed}",
-        todo="Fetch or write the file again, or name its format in the spec.",
+        expected=f"a complete {kind} file{packed}",
+        todo="Download or write the file again, or set its format in the spec.",
     )

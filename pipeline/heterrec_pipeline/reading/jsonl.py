@@ -16,15 +16,17 @@ from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import value_text
 
 _EXACT = 2**53
+"""Largest absolute value below which float64 holds every integer."""
 _EDGE = 2**63
+"""Integers from -_EDGE up to below _EDGE fit into int64."""
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The wanted columns of a JSON lines file, in batches; an absent key is null.
+    """The requested columns of a JSON lines file, in batches; an absent key is null.
 
     Raises:
-        DataError: the file cannot be read, or is no UTF-8.
-        SchemaMismatchError: a cell of a wanted column is an object.
+        DataError: the file cannot be read, or is not UTF-8.
+        SchemaMismatchError: a cell of a requested column is an object.
     """
     next_row = 0
     for block in lines(file):
@@ -50,7 +52,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
 
 
 def _cells(line: bytes, columns: Sequence[str], file: InputFile) -> list[Any] | None:
-    """The wanted cells of a line; None if it is not a JSON object."""
+    """The cells of a line in the requested columns; None if it is not a JSON object."""
     parsed = parse(line, file)
     if not isinstance(parsed, dict):
         return None
@@ -66,7 +68,7 @@ def _beyond(cell: Any) -> bool:
     if isinstance(cell, list):
         try:
             return bool(cell) and not (-_EDGE < min(cell) and max(cell) < _EDGE)
-        except TypeError:  # texts, nulls or lists among them
+        except TypeError:  # it contains texts, nulls or lists
             return any(map(_beyond, cell))
     return isinstance(cell, float) and not -_EDGE < cell < _EDGE
 
@@ -75,7 +77,7 @@ def parse(line: bytes, file: InputFile) -> Any:
     """One line as Python values; None if it is not JSON.
 
     Raises:
-        DataError: the line is no UTF-8.
+        DataError: the line is not UTF-8.
     """
     try:
         return orjson.loads(line)
@@ -84,7 +86,7 @@ def parse(line: bytes, file: InputFile) -> Any:
 
 
 def _parse_slowly(line: bytes, file: InputFile) -> Any:
-    """The standard library also reads NaN, Infinity and integers beyond 64 bits."""
+    """Parse by the standard library, which also reads NaN, Infinity and integers beyond 64 bits."""
     try:
         value = json.loads(line.decode("utf-8"))
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is not text
@@ -102,17 +104,17 @@ def _shown(line: bytes) -> str:
 def typed(cells: list[Any], column: str, file: str) -> pa.Array:
     """The narrowest Arrow column that holds the cells exactly; text where types mix.
 
-    Whatever the cut into batches, their texts are the same, and so is whether all of them are whole numbers.
+    The texts of the cells, and whether all of them are whole numbers, do not depend on how rows are cut into batches.
     """
     kinds = {type(c) for c in cells if c is not None}
-    if len(kinds) > 1:  # blank text and NaN are missing values, which do not make types mix
+    if len(kinds) > 1:  # blank text and NaN are missing values: they do not count as a type
         cells = [None if _is_missing(c) else c for c in cells]
         kinds = {type(c) for c in cells if c is not None}
     if dict in kinds:
         raise SchemaMismatchError(
             f"{file}: column {column!r} holds objects",
             got=next(str(c)[:80] for c in cells if isinstance(c, dict)),
-            expected="texts, numbers, booleans, or lists of them",
+            expected="text, numbers, booleans, or lists of them",
         )
     if not kinds:
         return pa.nulls(len(cells))
@@ -131,7 +133,7 @@ def _is_missing(cell: Any) -> bool:
 
 
 def _typed_numbers(cells: list[Any]) -> pa.Array | None:
-    """Integers and floats as float64 or int64; None if neither represents all of them exactly."""
+    """Integers and floats as float64 or int64; None if neither type holds all of them exactly."""
     present = [c for c in cells if c is not None]
     floats = [c for c in present if isinstance(c, float)]
     if floats and all(isinstance(c, float) or abs(c) <= _EXACT for c in present):

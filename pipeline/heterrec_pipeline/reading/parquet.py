@@ -1,4 +1,4 @@
-"""Parquet: the wanted columns of some row groups, in batches of bounded size."""
+"""Parquet: the requested columns of some row groups, in batches of bounded size."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,11 @@ from heterrec_pipeline.reading.batches import ReadBatch, check_columns
 from heterrec_pipeline.reading.files import Split, unreadable
 
 BATCH_BYTES = 16 * 2**20
+"""Approximate uncompressed bytes per batch."""
 MAX_ROWS = 262_144
+"""Maximum number of rows per batch."""
+_NULL_VECTORS = "Expected all lists to be of size"
+"""Arrow's error for fixed-size lists with nulls."""
 
 
 def schema(split: Split) -> pa.Schema:
@@ -29,7 +33,7 @@ def schema(split: Split) -> pa.Schema:
 
 
 def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The wanted columns of a split, in batches of about 16 MB.
+    """The requested columns of a split, in batches of about 16 MB.
 
     Raises:
         SchemaMismatchError: the file lacks a column, or has it twice.
@@ -56,11 +60,8 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         yield from _by_polars(split, columns, row)
 
 
-_NULL_VECTORS = "Expected all lists to be of size"
-
-
 def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[ReadBatch]:
-    """The rows from `row` on: Arrow's reader fails on fixed-size lists with nulls, which polars reads."""
+    """The rows from `row` on, read by polars, since Arrow's reader fails on fixed-size lists with nulls."""
     path = split.file.path
     source = storage.path_or_content(path)
     with storage.open_arrow(path) as handle:
@@ -76,7 +77,7 @@ def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[ReadB
 
 
 def _batch_rows(file: pq.ParquetFile, columns: Sequence[str]) -> int:
-    """As many rows as fit into a batch by the uncompressed size of the columns."""
+    """Number of rows per batch, from the uncompressed size of the columns."""
     meta = file.metadata
     wanted = set(columns)
     size = rows = 0

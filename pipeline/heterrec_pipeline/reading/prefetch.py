@@ -1,4 +1,4 @@
-"""Read ahead on a second thread."""
+"""Reads ahead on a second thread."""
 
 import queue
 import threading
@@ -17,7 +17,7 @@ class _End:
 
 
 def prefetched(source: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """Yield the same elements, while a thread reads the next ones ahead."""
+    """Yield the elements of `source`; a second thread reads up to `depth` of them ahead."""
     made: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
     of = lane()
     stopped = threading.Event()

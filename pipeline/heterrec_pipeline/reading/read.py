@@ -1,4 +1,4 @@
-"""Read splits in any format: Arrow batches whose rows are numbered and whose metadata name the file."""
+"""Reads splits of any format as Arrow batches with row numbers; the schema's metadata names the file."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,14 @@ from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 
 ROW = "__row"
-FILE = b"heterrec_file"
-SHORT = b"heterrec_short"
+"""Column of row numbers in a located batch."""
+FILE, SHORT = b"heterrec_file", b"heterrec_short"
+"""Metadata keys of a located batch: the name of its file, and its short rows as JSON."""
 T = TypeVar("T")
 
 
 def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """Read the wanted columns of a split, each batch as a `pa.RecordBatch`; see the readers for errors."""
+    """Read the requested columns of a split, each batch as a `pa.RecordBatch`; see the readers for errors."""
     wanted = list(dict.fromkeys(columns))
     if split.file.format == "parquet":
         batches = parquet.read(split, wanted)
@@ -42,13 +43,13 @@ def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:
 
 
 def short_rows(table: pa.RecordBatch | pa.Table) -> dict[int, str]:
-    """The rows of a located batch that end early: row number to text."""
+    """The rows of a located batch with too few fields: row number to text."""
     found = table.schema.metadata.get(SHORT)
     return {int(k): v for k, v in json.loads(found).items()} if found else {}
 
 
 def file_of(table: pa.RecordBatch | pa.Table) -> str:
-    """The file of the rows of a located batch."""
+    """The file name of a located batch."""
     return str(table.schema.metadata[FILE].decode())
 
 
@@ -63,7 +64,7 @@ def one_chunk(table: pa.RecordBatch | pa.Table, column: str) -> pa.Array:
 
 
 def without_rows(table: pa.RecordBatch, rows: pl.Series) -> pa.RecordBatch:
-    """A located batch without the rows of the given numbers."""
+    """A located batch without the rows with these numbers."""
     if rows.is_empty():
         return table
     keep = ~np.isin(table[ROW].to_numpy(), rows.to_numpy())

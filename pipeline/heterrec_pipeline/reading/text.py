@@ -1,4 +1,4 @@
-"""Text files as streams of bytes: unpacked, without a byte order mark, with named errors."""
+"""Text files as streams of bytes: decompressed, without a byte order mark; errors name the file."""
 
 import gzip
 import io
@@ -13,43 +13,45 @@ from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_schemas.errors import DataError
 
 BLOCK = 8 * 2**20
+"""Bytes of decompressed text that are read at a time."""
 BOM = b"\xef\xbb\xbf"
+"""Byte order mark of UTF-8."""
 
 
-def unpacked(file: InputFile, raw: IO[bytes]) -> IO[bytes]:
-    """The unpacked bytes of a text file; closing them leaves `raw` open."""
+def decompressed(file: InputFile, raw: IO[bytes]) -> IO[bytes]:
+    """The decompressed bytes of a text file; closing the result leaves `raw` open."""
     if file.compression == "gzip":
         return cast(IO[bytes], gzip.open(raw, "rb"))
     if file.compression == "zstd":
-        # Arrow's reader: that of zstandard accepts a truncated file.
+        # By Arrow, since the zstandard package accepts a truncated file.
         return cast(IO[bytes], pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
     return raw
 
 
-class Blocks(io.RawIOBase):
-    """A readable stream over a text file; its errors are `DataError`s that name the file."""
+class TextStream(io.RawIOBase):
+    """The decompressed bytes of a text file; its errors are `DataError`s that name the file."""
 
     def __init__(self, file: InputFile) -> None:
         """Open the file.
 
         Raises:
-            DataError: it cannot be opened, or claims to be packed and holds nothing.
+            DataError: the file cannot be opened, or is an empty compressed file.
         """
         if file.compression and file.bytes == 0:
-            raise unreadable(file, "nothing to unpack", "it is empty")
+            raise unreadable(file, "nothing to decompress", "it is empty")
         self._file = file
         try:
             self._file_below = storage.open_read(file.path)
-            self._raw = unpacked(file, self._file_below)
+            self._raw = decompressed(file, self._file_below)
         except OSError as error:
             raise unreadable(file, error.strerror or error) from None
 
     def readable(self) -> bool:
-        """Always true."""
+        """Always True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; fewer only at the end.
+        """Read `size` bytes; fewer only at the end of the file.
 
         Raises:
             DataError: truncated or corrupt compression.
@@ -67,17 +69,17 @@ class Blocks(io.RawIOBase):
 
     @property
     def consumed(self) -> int:
-        """Number of bytes of the file, packed or not, read so far."""
+        """Number of bytes of the stored file (compressed or not) read so far."""
         return self._file_below.tell()
 
     def _broken(self, error: Exception) -> DataError:
-        what = f"it is no {self._file.compression} file, or a damaged one"
+        what = f"it is not a {self._file.compression} file, or it is damaged"
         if isinstance(error, EOFError) or str(error).startswith("Truncated"):
             what = "it is truncated"
         return unreadable(self._file, error, what if self._file.compression else None)
 
     def close(self) -> None:
-        """Close the stream and the file below."""
+        """Close the stream and its file."""
         self._raw.close()
         self._file_below.close()
         super().close()
@@ -89,7 +91,7 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
     Raises:
         DataError: truncated or corrupt compression.
     """
-    with Blocks(file) as stream:
+    with TextStream(file) as stream:
         rest = b""
         first = True
         while block := stream.read(BLOCK):
@@ -105,7 +107,7 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
 
 
 def bad_utf8(file: InputFile) -> DataError | None:
-    """The error of a file that is not UTF-8, which names the line; None if it is UTF-8."""
+    """The error for a file that is not UTF-8, which names the line; None if it is UTF-8."""
     number = 0
     for block in lines(file):
         try:
@@ -118,7 +120,7 @@ def bad_utf8(file: InputFile) -> DataError | None:
                     return unreadable(
                         file,
                         f"byte 0x{line[error.start]:02x} in line {number + offset + 1}",
-                        "it is no UTF-8 text",
+                        "it is not UTF-8 text",
                     )
         number += len(block)
     return None

@@ -36,7 +36,7 @@ def tables(folder: Path) -> None:
 def sizes_of(folder: Path, limit: int, **changes: Any) -> Sizes:
     spec: dict[str, Any] = {
         "version": 1,
-        "name": "reckoned",
+        "name": "estimated",
         "items": {"source": {"path": "items.parquet"}, "key": "item", "features": [BRAND, TAGS]},
         "interactions": {
             "source": {"path": "log.csv"},

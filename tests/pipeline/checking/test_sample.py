@@ -32,15 +32,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_sample_counts_what_a_build_would_set_aside(folder: Path) -> None:
+def test_a_sample_counts_what_a_build_would_reject(folder: Path) -> None:
     found, problems = samples_of(spec_of(items={"features": FEATURES}), folder)
     assert problems == []
     items = found["items"]
-    assert (items.rows, items.aside, items.files) == (6, 4, 1)
+    assert (items.rows, items.rejected, items.files) == (6, 4, 1)
     assert reasons(items) == {"not_a_number": 1, "missing_key": 1, "malformed_row": 2}
     assert items.missing == {"kind": 2 / 5, "price": 3 / 5}, "of the rows that are rows"
     log = found["interactions"]
-    assert (log.rows, log.aside) == (6, 4)
+    assert (log.rows, log.rejected) == (6, 4)
     assert reasons(log) == {"time_unreadable": 1, "missing_key": 1, "malformed_row": 2}
     examples = {str(k): v for k, v in log.examples.items()}
     assert examples["time_unreadable"] == "log.csv row 1, column 'time': got 'z'"
@@ -57,10 +57,10 @@ def test_only_odd_rows_among_the_sampled_ones_count(
     # The table has the rows 0, 1, 2, 3 (short) and 5; row 4 is too long.
     last = [0, 1, 2, 3, 5][min(rows, 5) - 1]
     assert found["items"].rows == last + 1
-    assert found["items"].aside == sum(k <= last for k in (1, 2, 3, 4))
+    assert found["items"].rejected == sum(k <= last for k in (1, 2, 3, 4))
     tall = [0, 1, 2, 4, 5][min(rows, 5) - 1]
     assert found["interactions"].rows == tall + 1
-    assert found["interactions"].aside == sum(k <= tall for k in (1, 2, 3, 4))
+    assert found["interactions"].rejected == sum(k <= tall for k in (1, 2, 3, 4))
 
 
 def test_a_sample_goes_on_in_the_next_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_a_sample_goes_on_in_the_next_file(tmp_path: Path, monkeypatch: pytest.M
     items = {"source": {"path": "items*.csv"}, "features": FEATURES}
     found, _ = samples_of(spec_of(items=items), tmp_path)
     assert (found["items"].rows, found["items"].files) == (5, 4)
-    assert (found["interactions"].rows, found["interactions"].aside) == (0, 0)
+    assert (found["interactions"].rows, found["interactions"].rejected) == (0, 0)
 
 
 def test_every_table_is_sampled_and_what_cannot_be_read_is_a_problem(tmp_path: Path) -> None:

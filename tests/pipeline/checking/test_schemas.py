@@ -90,7 +90,7 @@ def test_json_lines_have_the_columns_of_any_row(tmp_path: Path) -> None:
 def test_odd_cells_of_json_lines_are_pointed_at(tmp_path: Path) -> None:
     rows = [{"a": [1.0], "b": 1}, {"a": [2.0], "b": {"x": "é"}}, {"a": "odd", "b": None}]
     schema, _ = of_files(jsonl(tmp_path, "1.jsonl", *rows))
-    assert schema.odd == {"a": '1.jsonl row 2: "odd"', "b": "1.jsonl row 0: 1"}
+    assert schema.mixed_cells == {"a": '1.jsonl row 2: "odd"', "b": "1.jsonl row 0: 1"}
     assert pa.types.is_struct(schema.types["b"])
 
 

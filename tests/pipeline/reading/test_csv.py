@@ -167,9 +167,9 @@ def test_packed_files_read_as_plain_ones(tmp_path: Path, name: str, packed: byte
     ("name", "packed", "what"),
     [
         ("a.csv.gz", gzip.compress(PLAIN)[:-9], "truncated"),
-        ("a.csv.gz", PLAIN, "no gzip file, or a damaged one"),
+        ("a.csv.gz", PLAIN, "not a gzip file, or it is damaged"),
         ("a.csv.zst", zstandard.compress(PLAIN)[:-5], "truncated"),
-        ("a.csv.zst", PLAIN, "no zstd file, or a damaged one"),
+        ("a.csv.zst", PLAIN, "not a zstd file, or it is damaged"),
         ("a.csv.zst", b"", "empty"),
         ("a.csv", b"", "empty"),
         ("a.csv", b"a,b\n1,\xff\n", "byte 0xff in line 2"),
@@ -202,7 +202,7 @@ def test_an_empty_table_has_the_columns() -> None:
 
 def test_the_parser_may_report_odd_rows_at_any_moment() -> None:
     """Arrow's parser reads ahead on a thread of its own: no odd row is lost or counted twice while batches are taken."""
-    odd, total = reader._OddRows(["a", "b"], ["a", "b"]), 20_000
+    odd, total = reader._RaggedRows(["a", "b"], ["a", "b"]), 20_000
 
     def parse() -> None:
         for number in range(2, total + 2):

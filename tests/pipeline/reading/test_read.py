@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import written_file
 
-from heterrec_pipeline.reading.batches import BadRow, ReadBatch, missing_column
+from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import (
@@ -23,6 +23,7 @@ from heterrec_pipeline.reading.read import (
     short_rows,
     without_rows,
 )
+from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
 SPLIT = Split(InputFile("/in/ä.csv", "ä.csv", 1, "csv"))
@@ -70,8 +71,9 @@ def test_a_column_of_many_chunks_becomes_one() -> None:
 
 
 def test_a_missing_column_suggests_near_ones() -> None:
-    error = missing_column("brnad", ["brand", "price"], "items.csv")
-    assert error.message == "items.csv has no column 'brnad'. Did you mean 'brand'?"
+    with pytest.raises(SchemaMismatchError) as error:
+        check_columns(["brnad"], ["brand", "price"], "items.csv")
+    assert error.value.message == "items.csv has no column 'brnad'. Did you mean 'brand'?"
 
 
 def threads() -> int:

@@ -31,7 +31,7 @@ def test_a_byte_order_mark_is_dropped_once(tmp_path: Path) -> None:
 def test_a_read_is_short_only_at_the_end(tmp_path: Path) -> None:
     members = [gzip.compress(b"abc"), gzip.compress(b"defg"), gzip.compress(b"h")]
     file = written_file(tmp_path / "a.csv.gz", b"".join(members))
-    with text.Blocks(file) as stream:
+    with text.TextStream(file) as stream:
         assert [stream.read(5), stream.read(5), stream.read(5)] == [b"abcde", b"fgh", b""]
 
 
