@@ -109,7 +109,8 @@ def test_prism_dies(shop: Shop, flags: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("word", "words"),
     [
-        ("sdk_worker_main", "worker process {pid} of Prism ended early (signal: killed)"),
+        # Prism may end before it has logged the signal.
+        ("sdk_worker_main", "worker process {pid} of Prism ended early"),
         ("--semi_persist_dir", "boot process {pid} of Prism is gone"),
     ],
 )

@@ -31,9 +31,12 @@ WORKERLESS_SECONDS = 15.0
 """Maximum time in seconds that a job may be without worker processes before it is aborted."""
 WATCH_SECONDS = 0.5
 """Time in seconds between two checks for worker processes."""
+LOG_SECONDS = 1.0
+"""Maximum time in seconds to wait for the log line about a worker that has exited."""
 IDLE_SHUTDOWN = "60s"
 """Idle time after which Prism exits by itself, in case this process is killed."""
 WORKER, BOOT = "worker process", "boot process"
+_PARENT_ENDED, _WORKER_GONE = "process failed while running", "SDK worker disconnected"
 _EXITED = re.compile(r"Python \(worker \S+\) exited \d+ times: (.+)")
 TODO = (
     "Nothing was published. Run again; if memory was short, use the local engine, which needs less."
@@ -140,11 +143,22 @@ class Prism(Engine):
         return None
 
     def _exit_of_worker(self) -> str | None:
-        """The end of a worker process, from the log of its parent."""
-        for line in self._log():
-            if exited := _EXITED.search(str(line.get("msg"))):
-                return f"ended early ({exited[1]})"
-        return None
+        """The end of a worker process, by Prism's log; None if its parent ended before it.
+
+        Prism ends the parent of a worker with the job, at times before the parent has logged how the worker ended.
+        """
+        until = time.monotonic() + LOG_SECONDS
+        while True:
+            messages = [f"{line.get('msg')} {line.get('error', '')}" for line in self._log()]
+            for message in messages:
+                if exited := _EXITED.search(message):
+                    return f"ended early ({exited[1]})"
+            first = next((m for m in messages if _PARENT_ENDED in m or _WORKER_GONE in m), "")
+            if _PARENT_ENDED in first:
+                return None
+            if time.monotonic() > until:
+                return "ended early" if first else None
+            time.sleep(0.1)
 
     def _start_error(self) -> str:
         """The error that Prism logged for the program that starts a worker."""
