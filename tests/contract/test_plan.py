@@ -58,7 +58,7 @@ def assert_refused(text: str, source: Path, why: HeterrecError) -> None:
     else:
         exit_code = why.exit_code
         if isinstance(why, RejectRatioError):
-            assert any("a build would refuse" in w for w in said.warnings), why
+            assert any("a build would fail" in w for w in said.warnings), why
     assert exit_code == why.exit_code
 
 
@@ -74,7 +74,7 @@ def counts_of(found: Plan) -> dict[str, Any]:
     counts = {f"{n}.{k}": e for n, c in tables.items() for k, e in c.items()}
     counts |= {f"log.{k}": e for k, e in figures.log.items()}
     counts |= {f"sequences.{s}": e for s, e in figures.sequences.items()}
-    assert [n for n, e in (counts | {"users": figures.people}).items() if not e.exact] == []
+    assert [n for n, e in (counts | {"users": figures.user_count}).items() if not e.exact] == []
     body: dict[str, Any] = {n: e.value for n, e in counts.items()}
     body["rejects"] = {str(r): n for r, n in figures.rejects.items()}
     for feature in figures.features:

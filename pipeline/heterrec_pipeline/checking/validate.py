@@ -94,7 +94,7 @@ def _sample_warnings(sample: Sample) -> list[str]:
     ]
     return warnings + [
         f"{sample.table}: feature {name!r} is missing in all {sample.rows:,} sampled rows; "
-        "a build refuses a feature without any value"
+        "a build rejects a feature without any value"
         for name, share in sample.missing.items()
         if share == 1.0 and sample.rows
     ]

@@ -42,7 +42,7 @@ def plan(
         from heterrec_pipeline.planning.plan import PlanConfig
         from heterrec_pipeline.planning.plan import plan as make_plan
         from heterrec_pipeline.planning.plan_display import as_json as plan_json
-        from heterrec_pipeline.planning.plan_display import show
+        from heterrec_pipeline.planning.plan_display import print_plan
         from heterrec_pipeline.runtime.flags import use_stores, with_runner
 
         flags = with_runner(runner, context.args)
@@ -53,4 +53,4 @@ def plan(
         if as_json:
             print(json.dumps(plan_json(found)))
         else:
-            show(Console(markup=False), found)
+            print_plan(Console(markup=False), found)

@@ -1,1 +1,1 @@
-"""One module a feature kind: parse a raw column, fit, encode."""
+"""Feature kinds, one module each: parse a raw column, fit, encode."""

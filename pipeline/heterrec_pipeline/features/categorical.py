@@ -1,6 +1,6 @@
-"""Categorical features: the texts of a cell, their counts, their ids.
+"""Categorical features: texts of the cells, their counts, and their ids.
 
-The values of a batch are a frame of row position and cleaned text, in the order of the cells.
+The values of a batch are a frame of row positions and cleaned texts, in the order of the cells.
 """
 
 import json
@@ -19,9 +19,10 @@ from heterrec_schemas.tokens import MISSING, oov_ids
 from heterrec_schemas.values import Seen, column_text, is_text
 
 PATH_SEPARATOR = " > "
+"""Joins the nodes of a path prefix."""
 FOLDER = "vocabularies"
 FindIds = Callable[[pl.Series], pl.Series]
-"""The id of each of some texts (int64), null where the vocabulary lacks the text."""
+"""Maps texts to ids (int64); null for a text that is not in the vocabulary."""
 
 
 def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, Seen]:
@@ -35,7 +36,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
         Columns `row` (int64 position) and `value` (text) in the order of the cells, and the kinds of values.
 
     Raises:
-        SchemaMismatchError: lists in a feature that is not multivalued, or a type that is no category.
+        SchemaMismatchError: lists in a feature that is not multivalued, or a type that cannot be read as text.
     """
     if not feature.multivalued:
         if _is_list(column.type) or pa.types.is_binary(column.type):
@@ -43,7 +44,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
                 f"feature {feature.name!r}: column {feature.column!r} holds lists",
                 got=str(column.type),
                 expected="one value per cell",
-                todo="Set multivalued: true, or name another column.",
+                todo="Set multivalued: true, or choose another column.",
             )
         value, seen = column_text(column, feature.column)
         return _present(
@@ -62,7 +63,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
 
 
 def _lists_from_json(column: pa.Array, separator: str | None) -> pa.Array:
-    """Cells of mixed shapes as lists of paths: a single value is a path of one node."""
+    """Convert cells of several shapes to lists of paths; a single value is a path of one node."""
     leaves: list[Any] = []
     path_ends, cell_ends = [0], [0]
     for cell in column.to_pylist():
@@ -101,7 +102,7 @@ def _present(feature: CategoricalFeature, values: pl.DataFrame) -> pl.DataFrame:
 
 
 def _exploded(column: pa.Array) -> tuple[pl.Series, pa.Array]:
-    """The row position of each element of a list column, and the elements."""
+    """Row position of each element of a list column, and the elements."""
     series = pl.DataFrame({"row": _positions(len(column))}).with_columns(
         length=pl.Series(pc.list_value_length(column)).fill_null(0)
     )
@@ -145,10 +146,9 @@ def _prefixes(paths: pl.DataFrame) -> pl.DataFrame:
 
 
 def count(values: pl.DataFrame) -> pa.Table:
-    """Count the rows that hold each text: columns value (text), count (int64)."""
-    if values["row"].n_unique() < len(
-        values
-    ):  # a list may hold a text twice, a single value cannot
+    """Count the rows with each text: columns value (text), count (int64)."""
+    # A list may contain a text twice, a single value cannot.
+    if values["row"].n_unique() < len(values):
         values = values.unique(["row", "value"])
     counts = values.group_by("value").len("count")
     return counts.select("value", pl.col("count").cast(pl.Int64)).to_arrow()
@@ -157,7 +157,7 @@ def count(values: pl.DataFrame) -> pa.Table:
 def collect(
     feature: CategoricalFeature, column: pa.Array, keys: pl.Series, population: int
 ) -> tuple[pa.Table, Seen]:
-    """Count the texts of a batch; returns the kinds of values too."""
+    """Count the texts of a batch; also returns the kinds of values."""
     values, seen = texts(feature, column)
     return count(values), seen
 
@@ -168,7 +168,7 @@ def check(feature: CategoricalFeature, column: pa.Array) -> tuple[Seen, list[Bad
 
 
 def merge(feature: CategoricalFeature, parts: list[pa.Table]) -> pa.Table:
-    """Add up partial counts."""
+    """Sum partial counts."""
     counts = pl.concat([pl.DataFrame(pl.from_arrow(p)) for p in parts])
     return counts.group_by("value").agg(pl.col("count").sum()).to_arrow()
 
@@ -179,7 +179,7 @@ def encode(feature: CategoricalFeature, column: pa.Array, fitted: FindIds) -> En
     Args:
         feature: the feature.
         column: n raw cells.
-        fitted: the id of each of some texts, null where the vocabulary lacks the text.
+        fitted: finds the ids of texts.
     """
     values, _ = texts(feature, column)
     ids = value_ids(feature, values["value"], fitted)
@@ -187,7 +187,7 @@ def encode(feature: CategoricalFeature, column: pa.Array, fitted: FindIds) -> En
 
 
 def value_ids(feature: CategoricalFeature, values: pl.Series, find: FindIds) -> pl.DataFrame:
-    """The id of each text (int32), and whether it is `outside` the vocabulary."""
+    """Columns id (int32) of each text, and `outside`: whether it is not in the vocabulary."""
     ids = find(values)
     outside = ids.is_null()
     if outside.any():
@@ -197,11 +197,11 @@ def value_ids(feature: CategoricalFeature, values: pl.Series, find: FindIds) -> 
 
 
 def cells_of(feature: CategoricalFeature, values: pl.DataFrame, owners: pl.Series) -> EncodedColumn:
-    """The cells of some owners (rows, items or users).
+    """Token cells of some owners (rows, items or users).
 
     Args:
         feature: the feature.
-        values: the owner of a value, then `id` and `outside`; the values of an owner in the order of its cell.
+        values: columns owner, `id` and `outside`; the values of an owner are in the order of its cell.
         owners: n distinct owners, one per cell; an owner without values has a missing cell.
     """
     owner = values.columns[0]

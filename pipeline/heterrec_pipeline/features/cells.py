@@ -1,4 +1,4 @@
-"""Shared by the feature kinds: encoded columns, bad cells and their text."""
+"""Encoded columns and bad cells, used by all feature kinds."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class EncodedColumn:
 
 
 def cell_text(value: object) -> str | None:
-    """A raw cell as the text that `rejects/` records, cut to 200 characters."""
+    """Text of a raw cell for `rejects/`, cut to 200 characters."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -51,7 +51,7 @@ def cell_at(column: pa.Array | pa.ChunkedArray, position: int) -> str | None:
 
 
 def missing_rows(tokens: pa.Array) -> int:
-    """Number of rows of a token column that are missing: their first token is 1."""
+    """Number of missing rows of a token column: those with first token 1."""
     if pa.types.is_list(tokens.type):
         firsts = pl.Series(tokens).list.first()
     elif pa.types.is_fixed_size_list(tokens.type):
@@ -63,9 +63,9 @@ def missing_rows(tokens: pa.Array) -> int:
 
 
 def all_missing(name: str, column: str, where: str, detail: str = "") -> DataError:
-    """The error of a feature without a single usable value."""
+    """The error for a feature without any usable value."""
     return DataError(
         f"feature {name!r}: every value of column {column!r} in {where} is missing{detail}",
         expected="at least one usable value",
-        todo="Check the column and missing_values, or leave the feature out of the spec.",
+        todo="Check the column and missing_values, or remove the feature from the spec.",
     )

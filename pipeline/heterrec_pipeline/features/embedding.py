@@ -1,4 +1,4 @@
-"""Embedding features: vectors of a list column, quantizer edges per dimension, Z grouped quantile tokens."""
+"""Embedding features: vectors of a list column, quantizer edges per dimension, Z group tokens."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def vectors(
 
     Args:
         feature: its `dim` is the width D.
-        column: n raw cells: lists of numbers, or (from JSON lines with odd cells) JSON as binary.
+        column: n raw cells: lists of numbers, or JSON as binary (from JSON lines with cells of several shapes).
 
     Returns:
         The positions of the M usable cells [M], their vectors [M, D] float32, and the bad cells. Null and empty cells are
@@ -44,8 +44,8 @@ def vectors(
     """
     kind = column.type
     if not is_vector_like(kind) and not pa.types.is_binary(kind):
-        # JSON lines: a batch may hold no cells, or only odd ones. Other formats were rejected before.
-        return np.empty(0, np.int64), np.empty((0, feature.dim), np.float32), _odd_cells(column)
+        # JSON lines: a batch may have no cells, or none with a vector. Other formats were rejected before.
+        return np.empty(0, np.int64), np.empty((0, feature.dim), np.float32), _wrong_types(column)
     bad: list[BadCell] = []
     if pa.types.is_binary(kind):
         column, bad = _from_json(column)
@@ -57,16 +57,15 @@ def vectors(
     whole = column if right.all() else column.take(pa.array(positions))
     flat = whole.flatten()
     values = _float32(flat).reshape(-1, feature.dim)
-    # One pass over the sum is enough: an infinity or NaN anywhere survives it.
+    # One sum per row is enough: it is not finite if any value is not.
     with np.errstate(over="ignore", invalid="ignore"):
         sums = values.sum(axis=1, dtype=np.float64)
-    odd = np.flatnonzero(~np.isfinite(sums))
-    if len(odd):
-        for k in odd.tolist():
+    finite = np.isfinite(sums)
+    if not finite.all():
+        for k in np.flatnonzero(~finite).tolist():
             at = int(positions[k])
-            bad.append(_bad(column, at, Reason.NON_FINITE, _first_odd(values[k])))
-        keep = np.isfinite(sums)
-        positions, values = positions[keep], values[keep]
+            bad.append(_bad(column, at, Reason.NON_FINITE, _not_finite(values[k])))
+        positions, values = positions[finite], values[finite]
     return positions, values, sorted(bad)
 
 
@@ -81,18 +80,18 @@ def _float32(flat: pa.Array) -> Vectors:
     return values
 
 
-def _bad(column: pa.Array, position: int, reason: Reason, what: str) -> BadCell:
+def _bad(column: pa.Array, position: int, reason: Reason, problem: str) -> BadCell:
     start = column[position].as_py()[:4]
-    return BadCell(position, reason, f"{what}: {start}"[:-1] + ", ...]")
+    return BadCell(position, reason, f"{problem}: {start}"[:-1] + ", ...]")
 
 
-def _first_odd(vector: Vectors) -> str:
+def _not_finite(vector: Vectors) -> str:
     d = int(np.flatnonzero(~np.isfinite(vector))[0])
     return f"{vector[d]} in dimension {d}"
 
 
-def _odd_cells(column: pa.Array) -> list[BadCell]:
-    """The bad cells of a column that holds no vectors; missing cells are not bad."""
+def _wrong_types(column: pa.Array) -> list[BadCell]:
+    """The bad cells of a column without vectors; missing cells are not bad."""
     return [
         BadCell(position, Reason.WRONG_TYPE, cell_text(json.dumps(cell, default=str)))
         for position, cell in enumerate(column.to_pylist())
@@ -126,7 +125,7 @@ def _from_json(column: pa.Array) -> tuple[pa.Array, list[BadCell]]:
 
 
 def as_float(value: float | None) -> float:
-    """A number of a vector as float64: null is NaN, an integer beyond the floats infinite."""
+    """A number of a vector as float64: null is NaN, an integer beyond the range of float64 is infinite."""
     try:
         return math.nan if value is None else float(value)
     except OverflowError:
@@ -164,5 +163,5 @@ def encode(feature: EmbeddingFeature, column: pa.Array, fitted: pa.Table) -> Enc
 
 
 def check(feature: EmbeddingFeature, column: pa.Array) -> tuple[Seen, list[BadCell]]:
-    """The cells that are not usable vectors."""
+    """The bad cells: those without a usable vector."""
     return Seen.NOTHING, vectors(feature, column)[2]

@@ -14,8 +14,8 @@ class Fitted(NamedTuple):
     """A fitted feature.
 
     Attributes:
-        table: the boundaries or the quantizer, as a rule by reference; None for a vocabulary, whose ids are stored by bucket.
-        size: the largest id + 1 of a vocabulary (0 when it is empty), else the number of rows of the table.
+        table: the boundaries or the quantizer, usually by reference; None for a vocabulary, whose ids are stored by bucket.
+        size: the largest id + 1 of a vocabulary (0 if it is empty), else the number of rows of the table.
     """
 
     table: pa.Table | TableRef | None
@@ -28,7 +28,7 @@ def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[st
     Args:
         table: the feature's table.
         feature: the feature; None for the items' keys.
-        size: that of `Fitted`.
+        size: see `Fitted`.
     """
     if feature is None:
         return ITEM_VOCABULARY, {"kind": "item"}

@@ -1,4 +1,4 @@
-"""The kinds of features: a kind is a module of this package and one line of `KINDS`."""
+"""The feature kinds: each is a module of this package and one line of `KINDS`."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +18,7 @@ class FeatureKind(Protocol):
     """Folder of the generation that holds the fitted tables."""
 
     def check(self, feature: Any, column: pa.Array) -> tuple[Seen, list[BadCell]]:
-        """The kinds of the values (of a vocabulary), and the bad cells."""
+        """The kinds of the values (categorical features only), and the bad cells."""
 
     def encode(self, feature: Any, column: pa.Array, fitted: Any) -> EncodedColumn:
         """The tokens of every cell. `fitted` is the fitted table, or `Lookup.find` of a vocabulary."""

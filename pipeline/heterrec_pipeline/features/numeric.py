@@ -1,4 +1,4 @@
-"""Numeric features: numbers of a column of any type, quantile edges, bins."""
+"""Numeric features: numbers from a column of any type, quantile edges, bins."""
 
 import math
 
@@ -38,15 +38,15 @@ def numbers(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
     """The numbers of a column: float64, NaN where missing or unreadable, and the unreadable cells.
 
     Raises:
-        SchemaMismatchError: the column's type holds no numbers.
+        SchemaMismatchError: the column's type cannot be read as numbers.
     """
     if pa.types.is_boolean(column.type):  # JSON lines: alone in a batch, or text beside numbers
         column = pa.array(column_text(column, feature.column)[0].to_list(), pa.string())
     if not is_number_like(column.type):
         raise SchemaMismatchError(
-            f"feature {feature.name!r}: column {feature.column!r} holds no numbers",
+            f"feature {feature.name!r}: column {feature.column!r} has no numbers",
             got=str(column.type),
-            expected="numbers, or text that is numbers",
+            expected="numbers, or text that contains numbers",
         )
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -67,7 +67,7 @@ def _parsed(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
     if feature.missing_values:
         text = text.set(text.is_in(feature.missing_values).fill_null(False), None)
     quick = text.cast(pl.Float64, strict=False)
-    # Python's own reading decides where the quick one gives up or may differ (inf, nan, 1_000).
+    # Python's float decides where polars fails or may differ (inf, nan, 1_000).
     doubtful = (text.is_not_null() & (quick.is_null() | ~quick.is_finite())).fill_null(False)
     values = quick.fill_null(math.nan).to_numpy().astype(np.float64)
     bad: list[BadCell] = []
@@ -104,7 +104,7 @@ def sample(feature: NumericFeature, column: pa.Array, keys: pl.Series, populatio
 
 
 def bottom_k(table: pl.DataFrame, k: int) -> pl.DataFrame:
-    """The k rows of the smallest (hash, key)."""
+    """The k rows with the smallest (hash, key)."""
     return table if len(table) <= k else table.sort("hash", "key").head(k)
 
 
@@ -143,7 +143,7 @@ def check(feature: NumericFeature, column: pa.Array) -> tuple[Seen, list[BadCell
 
 
 def fit(feature: NumericFeature, parts: list[pa.Table], where: str) -> pa.Table:
-    """All samples of a feature to the rows of `boundaries/`."""
+    """The rows of `boundaries/`, from all samples of a feature."""
     whole = merge(feature, parts) if parts else None
     return pa.table([pa.array(edges(feature, whole, where))], schema=BOUNDARIES_SCHEMA)
 

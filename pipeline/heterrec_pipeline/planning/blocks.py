@@ -1,7 +1,7 @@
-"""Chooses the blocks of a table that a plan reads: all of a small table, of a larger one those with the smallest hashes.
+"""Chooses the blocks of a table that a plan reads: all of a small table, or those with the smallest hashes.
 
-A block is a row group of a Parquet file or a whole text file. Of text files that are too large for that, only the beginnings
-are read; there a block is some consecutive rows.
+A block is a row group of a Parquet file or a whole text file. If text files are too large for that, only their beginnings are
+read, and a block is a run of consecutive rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,18 +18,18 @@ from heterrec_pipeline.reading.read import read_split
 from heterrec_schemas.hashing import stable_hash
 
 SAMPLE_BYTES = 64 * 2**20
-"""Bytes on disk, of the wanted columns, that a plan reads of each table."""
-FEWEST = 8
+"""Bytes on disk, of the requested columns, that a plan reads of each table."""
+MIN_BLOCKS = 8
 """Minimum number of blocks read of a table, whatever their size."""
-SPREAD = 16
+MAX_BEGINNINGS = 16
 """Maximum number of text files whose beginnings are read."""
 PIECES = 64
-"""Number of blocks that the beginnings are cut into, about."""
+"""Approximate number of blocks in the beginnings."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a file; `limit` is the number of rows to read of it, in blocks of `piece` rows, or None for all."""
+    """A part of a file; `limit` is the number of rows to read, in blocks of `piece` rows, or None for all."""
 
     split: Split
     bytes: int
@@ -38,19 +38,19 @@ class Block:
 
     @property
     def count(self) -> int:
-        """Number of blocks that this piece counts for."""
+        """Number of blocks that this part counts for."""
         return 1 if self.limit is None else -(-self.limit // self.piece)
 
 
 @dataclass(frozen=True)
-class Reach:
-    """The part of a table that is read.
+class BlockSample:
+    """The chosen blocks of a table.
 
     Attributes:
         blocks: the blocks to read, in the order of the files.
         total: number of blocks of the table.
         rows: rows of the table, from footers or estimated from bytes.
-        fair: whether every block had the same chance to be read, and is read completely.
+        fair: whether every block had the same chance to be read, and the chosen ones are read completely.
     """
 
     blocks: tuple[Block, ...]
@@ -89,32 +89,34 @@ class Reach:
         return Interval.between(max(seen, guess / 2), guess, guess * 2)
 
 
-def reach(
+def choose_blocks(
     files: Sequence[InputFile],
     columns: Sequence[str],
     rows: sizing.Estimate,
     budget: int | None = SAMPLE_BYTES,
-) -> Reach:
+) -> BlockSample:
     """Choose the blocks of a table.
 
     Args:
         files: the table's files.
         columns: the columns to read; in Parquet only their bytes count.
         rows: number of rows of the table.
-        budget: bytes to read, about; None for all.
+        budget: approximate number of bytes to read; None for all.
     """
     every = [block for file in files for block in _blocks(file, columns)]
     if budget is None or sum(b.bytes for b in every) <= budget:
-        return Reach(tuple(every), len(every), rows)
+        return BlockSample(tuple(every), len(every), rows)
     order = sorted(every, key=lambda b: stable_hash(b.split.file.name, str(b.split.first_row)))
     spent = np.cumsum([b.bytes for b in order])
     fitting = int(np.searchsorted(spent, budget, side="right"))
     texts = any(f.format != "parquet" for f in files)
-    if texts and fitting < FEWEST:
-        beginnings = _beginnings(order[:SPREAD], rows.count / max(1, spent[-1]), budget)
-        return Reach(tuple(sorted(beginnings, key=lambda b: b.split)), len(every), rows, False)
-    chosen = sorted(order[: max(FEWEST, fitting)], key=lambda b: b.split)
-    return Reach(tuple(chosen), len(every), rows)
+    if texts and fitting < MIN_BLOCKS:
+        beginnings = _beginnings(order[:MAX_BEGINNINGS], rows.count / max(1, spent[-1]), budget)
+        return BlockSample(
+            tuple(sorted(beginnings, key=lambda b: b.split)), len(every), rows, False
+        )
+    chosen = sorted(order[: max(MIN_BLOCKS, fitting)], key=lambda b: b.split)
+    return BlockSample(tuple(chosen), len(every), rows)
 
 
 def _blocks(file: InputFile, columns: Sequence[str]) -> Iterator[Block]:
@@ -132,15 +134,15 @@ def _blocks(file: InputFile, columns: Sequence[str]) -> Iterator[Block]:
 
 
 def _beginnings(files: list[Block], rows_per_byte: float, budget: int) -> list[Block]:
-    """The first rows of some text files, an equal share of the budget each."""
+    """The first rows of some text files, each with an equal share of the budget."""
     each = budget / len(files)
     limits = [max(1, round(rows_per_byte * min(b.bytes, each))) for b in files]
-    piece = max(FEWEST, sum(limits) // PIECES)
+    piece = max(MIN_BLOCKS, sum(limits) // PIECES)
     return [Block(b.split, b.bytes, n, piece) for b, n in zip(files, limits, strict=True)]
 
 
-def batches(got: Reach, columns: Sequence[str]) -> Iterator[tuple[int, Split, ReadBatch]]:
-    """The wanted columns of all chosen blocks: (number of the block, its split, a batch of its rows)."""
+def batches(got: BlockSample, columns: Sequence[str]) -> Iterator[tuple[int, Split, ReadBatch]]:
+    """Read the requested columns of all chosen blocks: (number of the block, its split, a batch of its rows)."""
     number = 0
     for block in got.blocks:
         for batch in prefetched(read_split(block.split, columns)):
@@ -161,6 +163,6 @@ def batches(got: Reach, columns: Sequence[str]) -> Iterator[tuple[int, Split, Re
 
 
 def _slice(batch: ReadBatch, start: int, stop: int) -> ReadBatch:
-    """Some rows of a batch; the first slice has its odd ones."""
+    """A slice of a batch; the first one has its bad and short rows."""
     bad, short = ([], []) if start else (batch.bad, batch.short)
     return ReadBatch(batch.table.slice(start, stop - start), batch.rows[start:stop], bad, short)

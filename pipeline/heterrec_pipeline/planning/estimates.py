@@ -1,7 +1,7 @@
-"""Numbers with an interval, and the number of distinct values of a table of which only some blocks were read.
+"""Intervals, and estimates of the number of distinct values of a table from some of its blocks.
 
 The unit of the sample is the block, not the row, because rows of one block are alike (a log may be sorted by user); blocks
-are chosen by hash. Of M blocks m were read; a value that occurs in K of the M blocks was found in x of the m. Values with
+are chosen by hash. Of M blocks, m were read; a value that occurs in K of the M blocks was found in x of the m. Values with
 x = 1 give the number of values still unseen (Charikar and others, 2000; Chao, 1987): with q = m / M,
 
     E[unseen] = sum (1 - q)^K <= (1 - q) / q * sum K q (1 - q)^(K - 1) = (1 - q) / q * E[values with x = 1]
@@ -18,8 +18,8 @@ CONFIDENCE = 0.99
 """Probability that an interval holds the true number, for blocks that are alike."""
 SIGMAS = 3.0
 """Width of an interval in standard errors: a little more than the confidence needs."""
-ENOUGH = 8
-"""Minimum number of blocks for an estimate of the unread ones."""
+MIN_BLOCKS = 8
+"""Minimum number of read blocks for a statistical bound of the unread ones."""
 MERGE_AT = 16
 """Number of partial counts that are merged at a time."""
 GRID = 48
@@ -48,28 +48,28 @@ class Interval:
 
     @classmethod
     def between(cls, low: float, value: float, high: float) -> "Interval":
-        """An interval, and a guess that is moved into it."""
+        """An interval, and a guess that is clipped to it."""
         first, last = max(0, math.floor(low)), max(0, math.ceil(high))
         return cls(first, min(max(round(value), first), max(first, last)), max(first, last))
 
     @classmethod
     def spread(cls, value: float) -> "Interval":
-        """A number scaled from a sample, with a quarter of it to both sides."""
+        """A number scaled from a sample, with an interval of 25% to both sides."""
         return cls.between(value * 0.75, value, value * 1.25)
 
     @property
     def exact(self) -> bool:
-        """Whether it was counted."""
+        """Whether the number was counted."""
         return self.low == self.high
 
     def as_json(self) -> dict[str, int | bool]:
-        """As plain data."""
+        """The interval as plain data."""
         return {"low": self.low, "value": self.value, "high": self.high, "exact": self.exact}
 
 
 @dataclass(frozen=True)
 class Fraction:
-    """The part of a table that was read: m of M blocks, the rows not read, and whether all blocks had the same chance."""
+    """The part of a table that was read: m of M blocks, the number of unread rows, whether all blocks were equally likely."""
 
     read: int
     total: int
@@ -78,7 +78,7 @@ class Fraction:
 
     @property
     def whole(self) -> bool:
-        """Whether all was read."""
+        """Whether the whole table was read."""
         return self.fair and self.read == self.total
 
     @property
@@ -91,7 +91,7 @@ class BlockCounts:
     """The distinct values of each block read, as 64-bit hashes, and the number of rows that hold each."""
 
     def __init__(self) -> None:
-        """Nothing found."""
+        """Start without values."""
         self._parts = [
             pl.DataFrame(schema={"block": pl.Int64, "key": pl.UInt64, "rows": pl.UInt32})
         ]
@@ -107,7 +107,7 @@ class BlockCounts:
         return pl.concat(self._parts).group_by("block", "key").agg(pl.col("rows").sum())
 
     def rows(self) -> pl.DataFrame:
-        """Columns key and rows, ascending by key."""
+        """Columns key and rows, sorted by key."""
         return self._table().group_by("key").agg(pl.col("rows").sum()).sort("key")
 
     def incidence(self) -> tuple[Ints, Ints]:
@@ -132,7 +132,7 @@ def distinct(tally: BlockCounts, part: Fraction, most: int | None = None) -> Int
         return Interval.exactly(seen)
     ceiling = seen + (part.unread_rows if most is None else most)
     guess = min(seen + unseen(found, part), ceiling)
-    if part.read < ENOUGH or len(alone) < 2 or not part.fair:
+    if part.read < MIN_BLOCKS or len(alone) < 2 or not part.fair:
         return Interval.between(seen, guess, ceiling)
     ratio = (1 - part.share) / part.share
     spread = float(np.std(alone, ddof=1)) * math.sqrt(part.read)
@@ -170,7 +170,7 @@ def likely_blocks(found: Ints, part: Fraction) -> tuple[Ints, Ints]:
 def _mixture(found: Ints, part: Fraction) -> tuple[Ints, Floats]:
     """The distribution of K among the values found: K on a grid, and the share of each.
 
-    x is taken for a mixture of binomial distributions of K trials, each given x > 0; EM finds the mixture.
+    x is modelled as a mixture of binomial distributions of K trials, each given x > 0, which EM fits.
     """
     K = np.unique(np.geomspace(1, part.total, GRID).round().astype(np.int64))
     x, count = np.unique(found, return_counts=True)

@@ -1,4 +1,4 @@
-"""Cardinalities of the features: values, bins and codes, from the trial build and the values read."""
+"""Estimates the cardinalities of features: values, bins and codes, from the trial build and the values read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -109,11 +109,11 @@ def _values(
     figures: FeatureFigures,
     feature: CategoricalFeature,
 ) -> Interval:
-    """Number of values that are frequent enough for an id, by those of a sample that gives each value one."""
+    """Number of values with at least `min_count` rows, from a trial build with `min_count` 1."""
     values, frequent = table.distinct[feature.name], table.frequent[feature.name]
     counts = pl.Series(trial.vocabulary(figures.stem)["count"])
     sure, most = int((counts >= feature.min_count).sum()), values.high
-    if table.sample is None:  # rows of the log do not say in how many items a value is
+    if table.sample is None:  # rows of the log do not give the number of items per value
         grown = counts * (table.keys.value / max(1, figures.rows))
         frequent = int((grown.round() >= feature.min_count).sum())
     elif table.part.whole:
@@ -130,7 +130,7 @@ def _codes(
     figures: FeatureFigures,
     feature: EmbeddingFeature,
 ) -> tuple[tuple[int, ...], Interval]:
-    """Number of codes used by group, and in all groups: a code is a value that some of the blocks have."""
+    """Number of codes used, by group and in all groups; a code is counted like a value of the blocks."""
     every = feature.groups * feature.codes
     first = np.arange(feature.groups) * feature.codes - FIRST_FREE
     used, tally = np.zeros(every, np.bool_), BlockCounts()
@@ -149,7 +149,7 @@ def _codes(
 
 
 def _part(read: InputSample, table: TableRead, rows: int) -> Fraction:
-    """The fraction of a table that the trial build has: as many blocks of fewer rows."""
+    """The fraction of a table in the trial build: the same number of blocks, with fewer rows."""
     blocks, total = SLICES if table.sliced else table.part.read, table.keys.value
     if table.sample is not None:
         rows, total = len(table.sample), table.rows.value
@@ -159,7 +159,7 @@ def _part(read: InputSample, table: TableRead, rows: int) -> Fraction:
 
 
 def _tokens(trial: Generation, figures: FeatureFigures) -> Iterator[tuple[pl.Series, Ints]]:
-    """Keys and tokens of the items, or of the users that have a history, a shard at a time."""
+    """Keys and tokens of the items, or of the users with a history, one shard at a time."""
     key, paths = "item_id", trial.item_shards()
     if figures.side == "user":
         key, paths = "user_id", trial.sequence_shards("latest")
@@ -170,7 +170,7 @@ def _tokens(trial: Generation, figures: FeatureFigures) -> Iterator[tuple[pl.Ser
 
 
 def _blocks(keys: pl.Series, table: TableRead) -> Ints:
-    """The block of the row of each key."""
+    """Number of the block that contains the row of each key."""
     if table.sliced or table.sample is None:
         return (hash_texts(keys).to_numpy() % np.uint64(SLICES)).astype(np.int64)
     owners = pl.DataFrame(pl.from_arrow(table.sample.select([KEY, BLOCK]))).unique(KEY)

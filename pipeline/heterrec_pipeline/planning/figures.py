@@ -17,9 +17,9 @@ from heterrec_schemas.manifest import InteractionCounts, Manifest, RowCounts
 from heterrec_schemas.rejects import Reason
 
 LOG_STAGES = ("Items from the log", "Log", "Histories", "Splits", "Sequences")
-"""Stages of a build whose work grows with the log; that of the others grows with the catalogue."""
+"""Stages whose work grows with the log; that of the others grows with the catalogue."""
 Rows = dict[str, Interval]
-"""Rows by what becomes of them, named as in the manifest."""
+"""Number of rows by outcome (read, kept, rejected, ...), named as in the manifest."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Figures:
     """The figures of the whole build.
 
     Attributes:
-        read: what was read of the input.
-        items, users, log: rows read, kept, rejected, ...; equal rows of a key count once.
-        people: number of users that have rows in the shuffle.
+        read: the part of the input that was read.
+        items, users, log: rows read, kept, rejected, ...; identical rows of a key count once.
+        user_count: number of users that have rows in the shuffle.
         sequences: rows of each split.
         features: the features in the order of the spec, the items' first.
         rejects: expected entries by reason.
@@ -41,7 +41,7 @@ class Figures:
     items: Rows
     users: Rows | None
     log: Rows
-    people: Interval
+    user_count: Interval
     sequences: Rows
     features: list[FeatureFigures]
     rejects: dict[Reason, int]
@@ -77,7 +77,7 @@ def scaled(read: InputSample, trial: BuildResult, generation: Generation) -> Fig
         items=items,
         users=_table_rows(read, users, counts.users) if users and counts.users else None,
         log=_log_rows(read, counts.interactions),
-        people=read.log.users,
+        user_count=read.log.users,
         sequences={s: spread(round(n * by_log)) for s, n in counts.sequences.items()},
         features=list(feature_figures(read, generation)),
         rejects=_rejects(read, trial.manifest),
@@ -91,7 +91,7 @@ def _table_rows(read: InputSample, table: TableRead, trial: RowCounts) -> Rows:
     if read.whole:
         names = ("read", "kept", "rejected")
         return {name: Interval.exactly(getattr(trial, name)) for name in names}
-    if table.sample is None:  # items out of the log
+    if table.sample is None:  # items of a denormalised log
         return {"read": table.keys, "kept": table.keys, "rejected": Interval.exactly(0)}
     rows, scale = table.rows, 1 / (read.share_of(table) or 1.0)
     copies = Interval.spread(trial.repeated * scale)
@@ -123,7 +123,7 @@ def _log_rows(read: InputSample, trial: InteractionCounts) -> Rows:
 
 
 def _rejects(read: InputSample, trial: Manifest) -> dict[Reason, int]:
-    """Entries of `rejects/`: those of the feature tables are the trial's, those of the log were counted in what was read."""
+    """Expected entries of `rejects/`: those of feature tables from the trial, those of the log from the rows read."""
     if read.whole:
         return trial.rejects
     total: Counter[Reason] = Counter()

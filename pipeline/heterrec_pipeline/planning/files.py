@@ -1,4 +1,4 @@
-"""The files of the generation: their number, rows and bytes."""
+"""Estimates the files of the generation: their number, rows and bytes."""
 
 from dataclasses import dataclass
 
@@ -30,8 +30,8 @@ class Files:
 
     Attributes:
         kind: items, sequences/train, vocabularies, ...
-        stem: the start of their names, below the generation's folder.
-        shards, rows, bytes: of all of them.
+        stem: common start of their paths, below the generation's folder.
+        shards, rows, bytes: number and total size.
     """
 
     kind: str
@@ -56,7 +56,7 @@ def expected_files(found: Figures, trial: Generation) -> tuple[list[Files], dict
 
 
 def _scaled(found: Figures, trial: Generation, stem: str, shards: list[FileEntry]) -> Files:
-    """The shards of a table of the whole build: data grows with the rows, footers with the number of row groups."""
+    """Scale a table of the trial: data grows with the rows, footers with the number of row groups."""
     folder, _, name = stem.partition("/")
     kind = stem if folder == "sequences" else folder
     rows, size = sum(f.rows or 0 for f in shards), sum(f.bytes for f in shards)
@@ -98,6 +98,6 @@ def _expected(found: Figures, folder: str, name: str, rows: int, shards: int) ->
 
 
 def _id_bytes(count: int) -> int:
-    """Compressed bytes of some ids below `count`."""
+    """Compressed bytes of a row group of random ids below `count`."""
     ids = np.random.default_rng(0).integers(0, max(2, count), ROW_GROUP)
     return int(pa.compress(ids.tobytes(), "zstd").size)

@@ -1,7 +1,7 @@
-"""Whole histories of users of whom only some rows were read.
+"""Reconstructs whole histories of users from a part of their rows.
 
 A user found in x of the blocks read occurs in about K of all blocks (`likely_blocks`) and has K / x times as many rows. Users
-that occur in no block read are taken to be like those found in one.
+that occur in no block read are assumed to be like those found in one.
 """
 
 import numpy as np
@@ -20,13 +20,13 @@ independent, as shares of the variance of all times."""
 
 
 def whole_histories(spec: FeatureSpec, rows: pa.Table, part: Fraction, limit: int) -> pa.Table:
-    """Raw rows of whole users, their users as integers or texts and their times in milliseconds.
+    """Raw rows of whole users, with users as integers or texts and times in milliseconds.
 
     Args:
         spec: names the columns of user and time.
         rows: the rows read of some users, with USER, TIME and BLOCK; USER holds integers or texts.
         part: the fraction of the log that was read.
-        limit: maximum number of rows, about, where histories are extended.
+        limit: approximate maximum number of rows if histories are extended.
     """
     log, user, time = spec.interactions, pl.Series(rows[USER]), rows[TIME]
     raw = rows.drop_columns([USER, TIME, BLOCK])
@@ -47,19 +47,19 @@ def whole_histories(spec: FeatureSpec, rows: pa.Table, part: Fraction, limit: in
 
 
 def extended(rows: pl.DataFrame, part: Fraction, limit: int) -> tuple[Ints, Ints, Ints, Ints]:
-    """Whole histories out of parts.
+    """Extend parts of histories to whole ones by repeating rows.
 
-    Repeated rows have the items of other rows, and times between the user's own. Where a user has one row, where the log is
-    sorted by time, and where a user's times are as far apart as any, they are times between those of all rows instead.
+    A repeated row has the item of another row, and a time between two times of the user. If the user has one row, the log is
+    sorted by time, or the times of users are as far apart as those of all rows, the time is between two times of all rows.
 
     Args:
         rows: the rows read of some users: USER, TIME, BLOCK.
         part: the fraction of the log that was read.
-        limit: maximum number of rows returned, about; users beyond it are left out.
+        limit: approximate maximum number of rows returned; further users are omitted.
 
     Returns:
         For each row of the result: the number of the copy of its user (0 for the user itself), the position of its user in
-        `rows`, its time, and the position of everything else.
+        `rows`, its time, and the position of the row that gives all other columns.
     """
     if rows.is_empty():
         nothing = np.zeros(0, np.int64)

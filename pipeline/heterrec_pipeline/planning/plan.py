@@ -1,4 +1,4 @@
-"""Plans a build: a spec and its input in, the resources and the results of the build out; nothing is published."""
+"""Plans a build: estimates its resources and results from a sample of the input; nothing is published."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,11 +22,11 @@ class PlanConfig:
     Attributes:
         spec: the feature spec.
         spec_text: its text.
-        input: the folder (or store) that relative paths of the spec start from.
-        pipeline_args: Beam's own flags, which name the engine.
+        input: the folder (or store) to which paths of the spec are relative.
+        pipeline_args: Beam's flags, which name the engine.
         full_scan: read everything and build it, so that cardinalities are exact.
-        sample_bytes: bytes to read of each table otherwise, about.
-        sample_rows: number of interactions to build otherwise, about.
+        sample_bytes: approximate number of bytes to read of each table otherwise.
+        sample_rows: approximate number of interactions to build otherwise.
     """
 
     spec: FeatureSpec
@@ -43,9 +43,9 @@ class Plan:
     """The expected results and resources of a build.
 
     Attributes:
-        figures: rows and cardinalities, and what was read.
+        figures: rows and cardinalities, and the sample.
         files: the generation's tables.
-        texts: bytes of its text files, by name.
+        texts: bytes of the text files, by name.
         shuffle: bytes that are grouped by key.
         parts: bytes on disk while the build runs, by content.
         memory: memory of a worker.
@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Parts and the generation's own files together, just before the parts are deleted."""
+        """Bytes of the parts and the generation together, just before the parts are deleted."""
         return self.bytes_out + sum(self.parts.values())
 
 
@@ -75,8 +75,8 @@ def plan(config: PlanConfig) -> Plan:
     """Read a sample of the input, build it into a temporary folder, and scale the result.
 
     Raises:
-        HeterrecError: every mistake that a build reports, except for too many rejects, a feature without any value, and a
-            log of which nothing is left, which are warnings; the temporary folder has too little space.
+        HeterrecError: any error of a build, except for three that become warnings: too many rejects, a feature without any
+            value, and no interactions left. Also if the temporary folder has too little space.
     """
     build = BuildConfig(
         config.spec, config.spec_text, config.input, "plan", list(config.pipeline_args)

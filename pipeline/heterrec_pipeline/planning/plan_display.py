@@ -1,4 +1,4 @@
-"""A plan as one JSON object, and as tables for a person."""
+"""Shows a plan as a JSON object or as tables on a console."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ PLAN_VERSION = 1
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """The layout that docs/plan.md describes."""
+    """The plan as plain data, as documented in docs/plan.md."""
     found = plan.figures
     rows = {"items": found.items, **({"users": found.users} if found.users else {})}
     return {
@@ -31,7 +31,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             "interactions": {k: e.as_json() for k, e in found.log.items()},
             "sequences": {s: e.as_json() for s, e in found.sequences.items()},
         },
-        "users": found.people.as_json(),
+        "users": found.user_count.as_json(),
         "features": [_feature(f) for f in found.features],
         "paths": paths(found),
         "rejects": {str(r): n for r, n in found.rejects.items()},
@@ -57,7 +57,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 
 def _read(plan: Plan) -> dict[str, dict[str, int | bool]]:
-    """The number of blocks read of each table, of all its blocks."""
+    """Number of blocks read, and of all blocks, by table."""
     read = plan.figures.read
     parts = {n: t.part for n, t in read.tables.items()} | {INTERACTIONS: read.log.part}
     return {n: {"blocks": p.read, "of": p.total, "whole": p.whole} for n, p in parts.items()}
@@ -93,8 +93,8 @@ def _feature(f: FeatureFigures) -> dict[str, Any]:
     return body
 
 
-def show(console: Console, plan: Plan) -> None:
-    """Tables for a person."""
+def print_plan(console: Console, plan: Plan) -> None:
+    """Print the plan as tables, with its warnings."""
     console.print(_rows(plan))
     if plan.figures.features:
         console.print(_features(plan))
@@ -108,14 +108,14 @@ def show(console: Console, plan: Plan) -> None:
 
 
 def number(estimate: Interval) -> str:
-    """`12,101` where it is exact, else `~22,000 (20,100 to 60,500)`."""
+    """`12,101` if exact, else `~22,000 (20,100 to 60,500)`."""
     if estimate.exact:
         return f"{estimate.value:,}"
     return f"~{estimate.value:,} ({estimate.low:,} to {estimate.high:,})"
 
 
 def size(count: float) -> str:
-    """Bytes in a unit that suits them."""
+    """A number of bytes in B, kB, MB or GB."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -146,7 +146,7 @@ def _rows(plan: Plan) -> Table:
         for k in ("read", "kept", "rejected", "unknown_item", "duplicate", "short_user")
     ]
     table.add_row("interactions", *texts, _share(read["interactions"]))
-    table.add_row("  their users", number(found.people))
+    table.add_row("  their users", number(found.user_count))
     for split, rows in found.sequences.items():
         table.add_row(f"  {split}", "", number(rows))
     return table
@@ -161,19 +161,19 @@ def _features(plan: Plan) -> Table:
         "Features", ("feature", "side", "kind", "values, bins or codes", "missing", "OOV"), 3
     )
     for f in plan.figures.features:
-        feature, what = f.feature, number(f.ids)
+        feature, ids = f.feature, number(f.ids)
         oov = f"{f.oov_share:.1%}" if isinstance(feature, CategoricalFeature) else ""
         if isinstance(feature, EmbeddingFeature):
             every = feature.groups * feature.codes
-            what += f" of {every:,}; {1 - f.ids.value / every:.0%} never used"
+            ids += f" of {every:,}; {1 - f.ids.value / every:.0%} never used"
         elif isinstance(feature, CategoricalFeature) and f.shards > 1:
-            what += f" in {f.shards:,} shards"
-        table.add_row(feature.name, f.side, feature.kind, what, f"{f.missing_share:.1%}", oov)
+            ids += f" in {f.shards:,} shards"
+        table.add_row(feature.name, f.side, feature.kind, ids, f"{f.missing_share:.1%}", oov)
     return table
 
 
 def _files(plan: Plan) -> Table:
-    table = _table("Files", ("kind", "shards", "rows", "rows a shard", "size"))
+    table = _table("Files", ("kind", "shards", "rows", "rows per shard", "size"))
     kinds: dict[str, list[Files]] = {}
     for file in plan.files:
         kinds.setdefault(file.kind, []).append(file)
@@ -188,13 +188,13 @@ def _files(plan: Plan) -> Table:
 
 
 def _resources(console: Console, plan: Plan) -> None:
-    way = "files" if plan.shuffle.through_files else "the engine's shuffle"
+    channel = "files" if plan.shuffle.through_files else "the engine's shuffle"
     chosen, rejects = paths(plan.figures), plan.figures.rejects
     joins = ", ".join(f"{v['vocabulary']} by {v['path']}" for v in chosen["vocabularies"])
     lines = [
-        f"Out: {size(plan.bytes_out)}. Shuffled through {way}: {size(plan.shuffle.bytes)}. "
-        f"Disk while it runs: {size(plan.disk)}. Memory a worker: {size(plan.memory.peak)}.",
-        f"Ways: {joins}",
+        f"Output: {size(plan.bytes_out)}. Shuffled through {channel}: {size(plan.shuffle.bytes)}. "
+        f"Disk during the build: {size(plan.disk)}. Memory per worker: {size(plan.memory.peak)}.",
+        f"Vocabularies: {joins}",
         f"Buckets of users: {chosen['user_buckets']:,}, about {chosen['rows_a_bucket']:,} rows each",
     ]
     if rejects:

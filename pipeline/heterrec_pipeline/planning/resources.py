@@ -1,6 +1,6 @@
-"""Resources of a build while it runs: bytes through the shuffle, parts on disk, memory of a worker, buckets.
+"""Estimates the resources of a running build: bytes through the shuffle, parts on disk, memory per worker, buckets.
 
-The memory is a formula whose constants were measured on this code (docs/plan.md holds the figures).
+Memory is a formula with constants measured on this code (see docs/plan.md).
 """
 
 from collections import Counter
@@ -21,41 +21,41 @@ from heterrec_pipeline.wiring.exchange import SPILL_BYTES
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
 
 PIECE = 1024
-"""Bytes that a piece of a table adds to an Arrow file: its message, its padding, its entry in the footer."""
+"""Bytes that each piece of a table adds to an Arrow file: message, padding and footer entry."""
 KEY_ROW = 24
 """Bytes per key in the exchange of keys, beside its text: offset, split and row."""
 VALUE_ROW = 32
 """Bytes per distinct value in the exchange of counts, about: a text of 16 bytes, offset and count."""
 CELLS = 4
-"""Values of a multivalued cell, about."""
+"""Approximate number of values per multivalued cell."""
 PROCESS = 345 * 2**20
 """Bytes of an idle process: Python, Beam, Arrow and Polars."""
 KEY = 250
-"""Bytes per key of the catalogue beside its text, in a worker that holds all: the index, and what finds a key in it."""
+"""Bytes per key of the catalogue, without its text, in a worker that holds the whole index."""
 NUMBERING = 340
-"""Bytes per key while keys are numbered, before the index is held."""
+"""Bytes per key, without its text, while keys are numbered."""
 BATCH_ROW = 370
-"""Bytes per row of a batch of the log: raw, read ahead, parsed and joined."""
+"""Bytes per row of a batch of the log: raw, prefetched, parsed and joined."""
 FLUSH = 2.5
-"""Bytes per byte that waits to be cut into buckets: itself, its sorted copy, the pieces."""
+"""Bytes of memory per byte buffered for buckets: the byte, its sorted copy, the pieces."""
 SORTED_ROW = 150
-"""Bytes per row of a bucket that is sorted into histories."""
+"""Bytes per row while a bucket is sorted into histories."""
 FIT = 1.1
-"""Bytes per byte of the blocks of dimensions that one reading fills."""
-AHEAD = 4
-"""Number of batches in work or read ahead."""
+"""Bytes of memory per byte of the dimension blocks that one reading of a table fills."""
+BATCHES = 4
+"""Number of batches in memory: in work or prefetched."""
 
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Bytes that are grouped by key, by table, and whether they go through files or the engine's shuffle."""
+    """Bytes grouped by key, by table, and whether they go through files or the engine's shuffle."""
 
     by_table: dict[str, int]
     through_files: bool
 
     @property
     def bytes(self) -> int:
-        """All of them."""
+        """Bytes of all tables."""
         return sum(self.by_table.values())
 
 
@@ -68,12 +68,12 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The base and the largest step."""
+        """Bytes of the base and the largest step."""
         return self.base + max(self.steps.values(), default=0)
 
 
 def shuffle(found: Figures) -> Shuffle:
-    """Bytes that go through the exchanges."""
+    """Estimate the bytes that go through the exchanges."""
     job, size, buckets = found.job, _log_bytes(found), _buckets(found)
     tables = {"log": size + buckets * max(1.0, size / FLUSH_BYTES) * PIECE}
     if job.users is not None:
@@ -111,7 +111,7 @@ def _value_bytes(found: Figures, side: str) -> int:
 
 
 def disk_for_parts(found: Figures, moved: Shuffle) -> dict[str, int]:
-    """Bytes in the folder of parts before it is deleted, by content."""
+    """Estimate the bytes in the folder of parts before it is deleted, by content."""
     index = round(found.item_count * (20 + found.read.items.key_bytes))
     counted = _catalogue_bytes(found).total()
     return {
@@ -124,7 +124,7 @@ def disk_for_parts(found: Figures, moved: Shuffle) -> dict[str, int]:
 
 
 def memory(found: Figures) -> Memory:
-    """The memory of a worker process that runs every step once."""
+    """Estimate the memory of a worker process that runs every step once."""
     sizes, spec, text = found.job.sizes, found.job.spec, found.read.items.key_bytes
     shards = spec.items.catalogue_vocabulary.shards
     keys = found.item_count / (sizes.buckets(ITEMS, shards) if sizes.is_large(ITEMS) else 1)
@@ -148,19 +148,19 @@ def memory(found: Figures) -> Memory:
 
 
 def _fit(found: Figures, table: TableJob) -> float:
-    """The blocks of dimensions of one reading, and the batches that fill them."""
+    """Bytes of the dimension blocks of one reading, and of the batches that fill them."""
     most = 0.0
     for f in table.embeddings:
         rows = min(_rows(found, table), f.fit_sample * SLACK)
         blocks = min(PASS_BLOCKS * BLOCK_BYTES, rows * 4 * f.dim)
-        most = max(most, blocks * FIT + AHEAD * min(BATCH_BYTES, blocks))
+        most = max(most, blocks * FIT + BATCHES * min(BATCH_BYTES, blocks))
     return most
 
 
 def _encoding(found: Figures, table: TableJob) -> float:
-    """Tokens that wait for a part, their sorted copy, and the batches that they are made of."""
+    """Bytes of the buffered tokens of a part, their sorted copy, and the batches that they come from."""
     file = 4 * max((f.bytes for f in table.files), default=0)
-    return AHEAD * min(BATCH_BYTES, file) + 2 * min(PART_BYTES, _token_bytes(found, table))
+    return BATCHES * min(BATCH_BYTES, file) + 2 * min(PART_BYTES, _token_bytes(found, table))
 
 
 def _rows(found: Figures, table: TableJob) -> int:
@@ -203,10 +203,10 @@ def _largest_bucket(found: Figures) -> float:
 
 
 def paths(found: Figures) -> dict[str, Any]:
-    """The build's own decisions as plain data.
+    """The decisions of the build as plain data.
 
     Returns:
-        `vocabularies`: name, path (`broadcast`: every worker holds it; `buckets`: no worker does), buckets, the number of
+        `vocabularies`: name, path (`broadcast`: every worker loads it; `buckets`: none does), buckets, the number of
         values that the build expects and its basis; `user_buckets`, `rows_a_bucket`, and the rows of the largest.
     """
     sizes, spec = found.job.sizes, found.job.spec
@@ -214,7 +214,7 @@ def paths(found: Figures) -> dict[str, Any]:
     for f in found.features:
         if isinstance(f.feature, CategoricalFeature):
             shards[f"{f.side}/{f.feature.name}"] = f.feature.shards
-    ways = [
+    vocabularies = [
         {
             "vocabulary": name,
             "path": "buckets" if sizes.is_large(name) else "broadcast",
@@ -226,7 +226,7 @@ def paths(found: Figures) -> dict[str, Any]:
     ]
     return {
         "limit": sizes.limit,
-        "vocabularies": ways,
+        "vocabularies": vocabularies,
         "user_buckets": _buckets(found),
         "rows_a_bucket": round(found.read.log.shuffled / _buckets(found)),
         "largest_bucket_rows": round(_largest_bucket(found)),

@@ -1,4 +1,4 @@
-"""Chooses the sample of the input, and writes it as an input folder of its own."""
+"""Chooses the sample of the input, and writes it as the input folder of a build."""
 
 import json
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from heterrec_pipeline.interactions.read import log_columns
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
 from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.planning.blocks import Reach, reach
+from heterrec_pipeline.planning.blocks import BlockSample, choose_blocks
 from heterrec_pipeline.planning.histories import BLOCK
 from heterrec_pipeline.planning.scan import (
     KEY,
@@ -36,7 +36,7 @@ from heterrec_schemas.feature_spec import (
 from heterrec_schemas.hashing import hash_texts
 
 SAMPLE_ROWS = 125_000
-"""Number of interactions of the sample, about. An input of up to twice as many is built as it is."""
+"""Approximate number of interactions of the sample. An input of up to twice as many is built as a whole."""
 ROWS_PER_ITEM = 5
 """Number of interactions of the sample per row of each feature table."""
 
@@ -59,7 +59,7 @@ class InputSample:
 
     @property
     def items(self) -> TableRead:
-        """The catalogue, or the items of the log."""
+        """The catalogue, or the items of a denormalised log."""
         return self.tables[ITEMS]
 
     @property
@@ -70,7 +70,7 @@ class InputSample:
         return len(self.log.sample) / max(1.0, self.log.shuffled)
 
     def share_of(self, table: TableRead) -> float:
-        """Rows of the sample per row of a feature table; of items out of the log, the share of the log."""
+        """Rows of the sample per row of a feature table; for items of a denormalised log, the share of the log."""
         if table.sample is None:
             return self.share_of_log
         return len(table.sample) / max(1, table.rows.value)
@@ -81,17 +81,21 @@ def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
 
     Args:
         job: the build.
-        budget: bytes to read of each table, about; None to read everything, which is then built as it is.
-        sample_rows: number of interactions of the sample, about.
+        budget: approximate number of bytes to read of each table; None to read everything, which is then built as a whole.
+        sample_rows: approximate number of interactions of the sample.
     """
     rows, columns = job.sizes.rows, log_columns(job.spec)
     columns += job.items.columns if job.spec.denormalised else []
-    log = reach(job.log, columns, rows[INTERACTIONS], budget)
-    got, keys, most = dict[str, Reach](), dict[str, Reach](), sample_rows // ROWS_PER_ITEM
+    log = choose_blocks(job.log, columns, rows[INTERACTIONS], budget)
+    got, keys, most = (
+        dict[str, BlockSample](),
+        dict[str, BlockSample](),
+        sample_rows // ROWS_PER_ITEM,
+    )
     for table in job.tables:
         files, count = table.files or job.log, rows[table.name if table.files else INTERACTIONS]
-        got[table.name] = reach(files, table.columns, count, budget)
-        keys[table.name] = reach(files, [table.key], count, budget)
+        got[table.name] = choose_blocks(files, table.columns, count, budget)
+        keys[table.name] = choose_blocks(files, [table.key], count, budget)
     small = rows[INTERACTIONS].count <= 2 * sample_rows and all(
         rows[t.name].count <= 2 * most for t in job.tables if t.files
     )
@@ -123,12 +127,12 @@ def _keys(job: Job, items: TableRead, log: LogRead) -> pl.Series:
 
 def _joined(
     job: Job,
-    got: dict[str, Reach],
-    keys: dict[str, Reach],
+    got: dict[str, BlockSample],
+    keys: dict[str, BlockSample],
     items: TableRead,
     sample: pl.Series,
 ) -> dict[str, TableRead]:
-    """Read the joined tables: the rows of the sampled items, or rows that are paired with them."""
+    """Read the joined tables: the rows of the sampled items, or other rows that get their keys."""
     tables = {}
     for join in job.joins:
         known = items.known if items.all_known else None
@@ -140,9 +144,9 @@ def _joined(
 
 
 def _paired(join: TableRead, keys: pl.Series, items: TableRead) -> TableRead:
-    """A joined table whose rows have keys of the sampled items, as many as the share of items with a row.
+    """A joined table whose rows get keys of the sampled items, for the share of items that have a row.
 
-    The row groups read of it hold other items than those read of the catalogue.
+    The row groups read of it contain other items than those read of the catalogue.
     """
     assert join.sample is not None
     covered = min(1.0, join.keys.value / max(1, items.keys.value))

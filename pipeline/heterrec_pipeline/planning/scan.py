@@ -14,7 +14,7 @@ from heterrec_pipeline.interactions.read import LOG_SEEN, log_columns, parse_row
 from heterrec_pipeline.items.from_log import concatenated
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.planning.blocks import Reach, batches
+from heterrec_pipeline.planning.blocks import BlockSample, batches
 from heterrec_pipeline.planning.estimates import (
     BlockCounts,
     Fraction,
@@ -33,9 +33,9 @@ from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import Seen
 
 SLICES = 64
-"""Number of blocks that the sampled rows count for where they were chosen by hash among all rows of the table."""
+"""Number of blocks that the sampled rows count as if they were chosen by hash among all rows of the table."""
 KEY = "__key"
-"""A column of a feature table's sample beside the raw ones and BLOCK: the text of the key."""
+"""Column of a feature table's sample, in addition to the raw ones and BLOCK: the text of the key."""
 Keep = Callable[[Hashes], Mask]
 
 
@@ -51,9 +51,9 @@ class TableRead:
         all_known: whether these are all keys of the table.
         key_bytes: mean length of a key's text.
         distinct: number of distinct values by categorical feature.
-        frequent: by categorical feature, the number of values read that `min_count` rows of the whole table have, about.
+        frequent: by categorical feature, the approximate number of values that occur in `min_count` rows of the whole table.
         valued: the features that have any value.
-        malformed: share of the rows that are no rows, or end early.
+        malformed: share of the rows that are malformed or have too few fields.
         sample: raw rows with BLOCK and KEY; None if none are kept.
     """
 
@@ -76,13 +76,15 @@ class TableRead:
         return self.sample is None or self.part.whole
 
 
-def read_table(table: TableJob, got: Reach, keys: Reach, keep: Keep | None = None) -> TableRead:
+def read_table(
+    table: TableJob, got: BlockSample, keys: BlockSample, keep: Keep | None = None
+) -> TableRead:
     """Read the chosen blocks of a feature table.
 
     Args:
         table: the table.
-        got: the blocks to read, of the log if items come out of it.
-        keys: the blocks whose key column can be read; used where they are all of them.
+        got: the blocks to read; those of the log if it is denormalised.
+        keys: the blocks whose key column can be read; used if they are the whole table.
         keep: chooses the rows of the sample by hash of their key; None to keep no rows.
     """
     tally, kept, valued = BlockCounts(), list[pa.Table](), set[str]()
@@ -103,8 +105,8 @@ def read_table(table: TableJob, got: Reach, keys: Reach, keep: Keep | None = Non
             if f.name not in valued and present(f, one_chunk(part, f.column))[0]:
                 valued.add(f.name)
         for f in listed:
-            long, _ = categorical.texts(f, one_chunk(batch.table, f.column))
-            cells = long.unique() if f.multivalued else long
+            cells, _ = categorical.texts(f, one_chunk(batch.table, f.column))
+            cells = cells.unique() if f.multivalued else cells
             values[f.name].add(number, hash_texts(cells["value"]))
             widest = max([widest, *cells["row"].value_counts()["count"].top_k(1)])
     part = got.part(rows)
@@ -134,7 +136,7 @@ def read_table(table: TableJob, got: Reach, keys: Reach, keep: Keep | None = Non
 
 
 def _kept(rows: pa.Table, key: pl.Series, number: int, sliced: bool, keep: Keep) -> pa.Table:
-    """The rows of the chosen keys, with BLOCK and KEY; rows without a key are chosen by a hash of their own."""
+    """The rows of the chosen keys, with BLOCK and KEY; rows without a key are chosen by the hash of their position."""
     own = pl.int_range(len(key), eager=True).cast(pl.String)
     hashes: Hashes = hash_texts(pl.select(pl.coalesce(key, own)).to_series()).to_numpy()
     blocks = hashes % np.uint64(SLICES) if sliced else np.full(len(key), number)
@@ -148,13 +150,13 @@ def _nothing(columns: list[str], *more: str) -> pa.Table:
 
 
 def below(hashes: Hashes, share: float) -> Mask:
-    """Which hashes belong to a share of all keys: the same keys in every table."""
+    """Whether each hash belongs to a share of all keys: the same keys in every table."""
     chosen: Mask = hashes <= np.uint64(min(2**64 - 1, int(share * 2**64)))
     return chosen
 
 
 def among(hashes: Hashes, known: Hashes | None) -> Mask:
-    """Which hashes are among the known ones, which are ascending; all of them without known ones."""
+    """Whether each hash is among the known ones, which are sorted; True for all if `known` is None."""
     if known is None or len(known) == 0:
         return np.full(len(hashes), known is None)
     found: Mask = known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes
@@ -169,8 +171,8 @@ class LogRead:
         part: the fraction of its blocks.
         rows: number of rows of the log.
         users: number of users that have rows in the shuffle.
-        seen, rejected, unknown, good: rows read, and of them those that cannot be used, those with an item that the
-            catalogue lacks, and those that reach the shuffle.
+        seen, rejected, unknown, good: rows read, unusable rows, rows with an item that is not in the catalogue, and rows that
+            reach the shuffle.
         bad: entries in `rejects/` by reason.
         by_user, by_item: rows that reach the shuffle, by hash of the user and of the item.
         user_bytes: mean length of a user's text in these rows.
@@ -205,7 +207,7 @@ class LogRead:
 
 def read_log(
     job: Job,
-    got: Reach,
+    got: BlockSample,
     items: TableRead,
     limit: int | None = None,
     substitutes: pl.Series | None = None,
@@ -216,8 +218,8 @@ def read_log(
         job: the build.
         got: the blocks to read.
         items: the catalogue.
-        limit: number of rows of the sample, about; None to keep no rows.
-        substitutes: keys of the sampled items; every row of a known item gets one of them, by hash of its own.
+        limit: approximate number of rows of the sample; None to keep no rows.
+        substitutes: keys of the sampled items; every row of a known item gets one of them, by the hash of its item.
     """
     nothing = Interval.exactly(0)
     read, kept = LogRead(got.part(0), nothing, nothing), list[pa.Table]()
@@ -251,7 +253,7 @@ def read_log(
 def _good_rows(
     job: Job, read: LogRead, split: Split, batch: ReadBatch
 ) -> tuple[pa.Table, pl.DataFrame]:
-    """The batch as a located table, and its readable rows; counts the others."""
+    """The batch as a located table, and its readable rows; counts the unreadable ones."""
     rows = located(batch, split)
     short = short_rows(rows)
     frame, odd, flags = parse_rows(job.spec, rows)

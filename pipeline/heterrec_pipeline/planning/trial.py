@@ -24,8 +24,8 @@ def trial(config: BuildConfig, found: InputSample) -> Iterator[BuildResult]:
         found: the sample.
 
     Raises:
-        HeterrecError: whatever a build raises, except for too many rejects, a log of which nothing is left, and a feature
-            without any value, which the trial leaves out.
+        HeterrecError: any error of a build, except for too many rejects, no interactions left, and a feature without any
+            value, which the trial omits.
         RunError: the temporary folder has too little space.
     """
     with tempfile.TemporaryDirectory(prefix="heterrec-plan-", ignore_cleanup_errors=True) as name:
@@ -52,7 +52,7 @@ def trial(config: BuildConfig, found: InputSample) -> Iterator[BuildResult]:
 
 
 def _with_values(spec: FeatureSpec, found: InputSample) -> FeatureSpec:
-    """The spec without the features that have no value."""
+    """The spec without the features that have no values."""
     valued = {(t.table.side, name) for t in found.tables.values() for name in t.valued}
     sides = {"items": ("item", spec.items), "users": ("user", spec.users)}
     parts = {
@@ -66,10 +66,10 @@ def _with_values(spec: FeatureSpec, found: InputSample) -> FeatureSpec:
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    """Refuse a trial of a whole input that is larger than the space left for it.
+    """Check that the temporary folder has space for the trial of a whole input.
 
     Raises:
-        RunError: it is.
+        RunError: the input is larger than the free space.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -77,5 +77,5 @@ def _check_space(folder: Path, needed: int) -> None:
             "the temporary folder has too little space to build the whole input",
             got=f"{free:,} bytes free",
             expected=f"at least {needed:,} bytes, the size of the input",
-            todo="Name another folder by TMPDIR, or leave out --full-scan.",
+            todo="Set TMPDIR to another folder, or omit --full-scan.",
         )

@@ -107,7 +107,7 @@ def test_other_types_are_refused_by_name(column: pa.Array) -> None:
     assert not is_number_like(column.type)
     with pytest.raises(SchemaMismatchError) as error:
         numbers(numeric(), column)
-    assert f"'price' holds no numbers: got {column.type}, expected numbers" in error.value.message
+    assert f"'price' has no numbers: got {column.type}, expected numbers" in error.value.message
 
 
 # --- fit

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from heterrec_pipeline.checking.estimate import row_estimate
-from heterrec_pipeline.planning.blocks import FEWEST, batches, reach
+from heterrec_pipeline.planning.blocks import MIN_BLOCKS, batches, choose_blocks
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Estimate as Rows
 
@@ -33,7 +33,7 @@ def csv(folder: Path, name: str, first: int, rows: int, suffix: str = "") -> Inp
 
 
 def test_a_small_table_is_read_wholly_and_counted(tmp_path: Path) -> None:
-    got = reach([parquet(tmp_path, 10)], ["a"], READ)
+    got = choose_blocks([parquet(tmp_path, 10)], ["a"], READ)
     assert got.whole
     assert got.row_count(ROWS).value == ROWS
     assert len(got.blocks) == 10
@@ -41,26 +41,26 @@ def test_a_small_table_is_read_wholly_and_counted(tmp_path: Path) -> None:
 
 def test_the_budget_counts_the_wanted_columns_only(tmp_path: Path) -> None:
     file = parquet(tmp_path, 40)
-    narrow = reach([file], ["a"], READ, 12_000)
-    wide = reach([file], ["a", "b"], READ, 12_000)
-    assert FEWEST <= len(wide.blocks) < len(narrow.blocks) < 40
+    narrow = choose_blocks([file], ["a"], READ, 12_000)
+    wide = choose_blocks([file], ["a", "b"], READ, 12_000)
+    assert MIN_BLOCKS <= len(wide.blocks) < len(narrow.blocks) < 40
     assert sum(b.bytes for b in narrow.blocks) <= 12_000
     assert narrow.row_count(0).exact
     assert narrow.row_count(0).value == ROWS
 
 
 def test_the_same_blocks_are_chosen_wherever_the_files_lie(tmp_path: Path) -> None:
-    one, two = (reach([parquet(tmp_path / n, 40)], ["a"], READ, 1) for n in "xy")
+    one, two = (choose_blocks([parquet(tmp_path / n, 40)], ["a"], READ, 1) for n in "xy")
     assert [b.split.row_groups for b in one.blocks] == [b.split.row_groups for b in two.blocks]
-    assert len(one.blocks) == FEWEST
+    assert len(one.blocks) == MIN_BLOCKS
     assert one.part(800).unread_rows == ROWS - 800
 
 
 def test_whole_text_files_are_chosen_where_enough_of_them_fit(tmp_path: Path) -> None:
     files = [csv(tmp_path, f"f{k:02d}", 100 * k, 100) for k in range(30)]
-    got = reach(files, ["a"], Rows(3000, "bytes"), sum(f.bytes for f in files) // 2)
+    got = choose_blocks(files, ["a"], Rows(3000, "bytes"), sum(f.bytes for f in files) // 2)
     assert got.fair
-    assert FEWEST <= len(got.blocks) < 30
+    assert MIN_BLOCKS <= len(got.blocks) < 30
     assert 0.8 < got.expected / (100 * len(got.blocks)) < 1.2
 
 
@@ -68,7 +68,7 @@ def test_whole_text_files_are_chosen_where_enough_of_them_fit(tmp_path: Path) ->
 def test_of_large_text_files_the_beginnings_are_read(tmp_path: Path, suffix: str) -> None:
     rows = 2_000_000
     file = csv(tmp_path, "big", 10**6, rows, suffix)
-    got = reach([file], ["a"], row_estimate((file,)), file.bytes // 4)
+    got = choose_blocks([file], ["a"], row_estimate((file,)), file.bytes // 4)
     assert not got.fair
     assert not got.whole
     read = list(batches(got, ["a"]))
@@ -84,6 +84,6 @@ def test_of_large_text_files_the_beginnings_are_read(tmp_path: Path, suffix: str
 
 
 def test_without_a_budget_everything_is_read(tmp_path: Path) -> None:
-    got = reach([csv(tmp_path, "some", 0, 500)], ["a"], Rows(400, "bytes"), None)
+    got = choose_blocks([csv(tmp_path, "some", 0, 500)], ["a"], Rows(400, "bytes"), None)
     assert got.whole
     assert got.row_count(500).value == 500

@@ -130,7 +130,7 @@ def test_a_part_of_the_input_bounds_the_whole(tmp_path: Path, seed: int) -> None
     assert within(figures.items["kept"], counts.items.kept)
     assert figures.log["read"] == Interval.exactly(log.read)
     assert figures.log["kept"].value == pytest.approx(log.kept, rel=0.25)
-    assert within(figures.people, USERS)
+    assert within(figures.user_count, USERS)
     for split, rows in counts.sequences.items():
         assert figures.sequences[split].value == pytest.approx(rows, rel=0.25), split
     brand, price, look = figures.features
@@ -147,7 +147,7 @@ def test_a_full_scan_is_exact_whatever_the_budget(tmp_path: Path) -> None:
     manifest = built(text, tmp_path, tmp_path / "out")
     found = planned(text, tmp_path, sample_bytes=10_000, full_scan=True)
     figures = found.figures
-    assert figures.people == Interval.exactly(USERS)
+    assert figures.user_count == Interval.exactly(USERS)
     assert figures.items["kept"] == Interval.exactly(manifest.counts.items.kept)
     assert [f.entry for f in figures.features] == manifest.features
     assert all(f.ids.exact for f in figures.features)
@@ -186,7 +186,7 @@ def test_a_plan_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
     before = sorted(p.name for p in tmp_path.iterdir())
     done = heterrec("plan", "--spec", str(spec), "--input", str(tmp_path))
     assert done.code == 0, done.err
-    for word in ("expected rows", "Features", "sequences/train", "Memory a worker", "never used"):
+    for word in ("expected rows", "Features", "sequences/train", "Memory per worker", "never used"):
         assert word in done.out
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 

@@ -156,7 +156,7 @@ def test_whole_users_of_a_log_that_is_read_completely(
     assert_near(found, manifest)
     figures = found.figures
     assert figures.read.log.part.whole
-    assert figures.people.exact
+    assert figures.user_count.exact
     assert figures.log["rejected"].value == manifest.counts.interactions.rejected
     assert figures.rejects == manifest.rejects
 
@@ -169,7 +169,7 @@ def test_blocks_of_every_table(tmp_path: Path) -> None:
     assert_near(found, manifest)
     parts = [t.part for t in found.figures.read.tables.values()]
     assert all(part.read < part.total for part in parts[:2])
-    assert within(found.figures.people, USERS)
+    assert within(found.figures.user_count, USERS)
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_beginnings_of_text_files_give_a_warning(tmp_path: Path) -> None:
     found, manifest = compared(text, tmp_path, sample_bytes=60_000)
     assert any("only the beginnings" in line for line in found.warnings)
     assert within(found.figures.items["kept"], manifest.counts.items.kept)
-    assert within(found.figures.people, USERS)
+    assert within(found.figures.user_count, USERS)
 
 
 @pytest.mark.slow

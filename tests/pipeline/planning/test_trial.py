@@ -87,7 +87,7 @@ def test_a_log_of_which_nothing_is_left_is_a_warning(folder: Path) -> None:
     write_log(folder, "unknown")
     found = planned(folder)
     assert found.figures.log["unknown_item"].value == 3
-    assert found.figures.people.value == 0
+    assert found.figures.user_count.value == 0
     assert any("no interaction is left after the checks" in w for w in found.warnings)
 
 
