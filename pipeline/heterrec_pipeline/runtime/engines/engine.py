@@ -67,12 +67,18 @@ class Engine:
     def _mute(self) -> None:
         """Log tracebacks of threads and workers: the exception of a failed run is enough, and --debug shows the log."""
         self._excepthook = threading.excepthook
+        self._earlier = set(threading.enumerate())
         threading.excepthook = _log_failed_thread
         sdk_worker.print = _log_printed
 
     def _unmute(self) -> None:
-        threading.excepthook = self._excepthook
-        del sdk_worker.print
+        """Restore the hook, except for threads of the run that are still alive: those of a failed run fail later."""
+        previous, left = self._excepthook, set(threading.enumerate()) - self._earlier
+
+        def hook(failed: threading.ExceptHookArgs) -> None:
+            (_log_failed_thread if failed.thread in left else previous)(failed)
+
+        threading.excepthook = hook if left else previous
 
     def start(self) -> None:
         """Start the engine's processes; none by default."""
