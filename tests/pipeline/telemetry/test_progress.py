@@ -3,7 +3,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,14 @@ def fresh() -> Iterator[None]:
     RECORDER.begin(1)
     yield
     RECORDER.begin(0)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether a condition becomes true in time."""
+    end = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return holds
 
 
 def write(table: str, rows: int) -> None:
@@ -68,8 +76,7 @@ def test_workers_on_this_machine_count_too(tmp_path: Path, monkeypatch: pytest.M
         for process, snapshot in workers.items():
             (tmp_path / f"{process}.json").write_text(json.dumps(snapshot))
         (tmp_path / "13.tmp").write_text("half a sn")
-        while len(RECORDER.workers) < 2:
-            time.sleep(0.01)
+        assert until(lambda: len(RECORDER.workers) == 2)
     assert RECORDER.workers == workers
     assert progress_line() == ("Log/read  (items 11 read, interactions 11 read, rejects 2 written)")
     assert sorted(begun) == ["Catalogue", "Log"]
@@ -84,9 +91,11 @@ def test_a_worker_writes_what_it_has_recorded(
     worker_progress.write_snapshots(str(folder))
     RECORDER.count("items.rows", 3)
     target = folder / f"{os.getpid()}.json"
-    while not target.exists() or json.loads(target.read_text())[1] != {"items.rows": 3}:
-        time.sleep(0.01)
+    assert until(lambda: target.exists() and json.loads(target.read_text())[1] == {"items.rows": 3})
     shutil.rmtree(folder)
-    while any(t.name == "progress" for t in threading.enumerate()):
-        time.sleep(0.01)  # it ends with its folder
-        RECORDER.count("items.rows", 1)
+
+    def ended() -> bool:
+        RECORDER.count("items.rows", 1)  # a change that it cannot write
+        return all(t.name != "progress" for t in threading.enumerate())
+
+    assert until(ended)
