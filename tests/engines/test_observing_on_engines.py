@@ -27,7 +27,8 @@ def test_metrics_of_the_job_service(service: JobService, tmp_path: Path) -> None
 @prism
 @pytest.mark.parametrize("flags", [PRISM, PRISM_PROCESSES], ids=["threads", "processes"])
 def test_metrics_of_prism(flags: tuple[str, ...], tmp_path: Path) -> None:
-    check(catalogue(), tmp_path, *flags, files=2)
+    # Prism keeps one bundle of those that end before it knows a metric's name, and loses the others.
+    check(catalogue(), tmp_path, *flags, files=2, exact=False)
 
 
 @pytest.fixture

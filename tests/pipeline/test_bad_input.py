@@ -201,7 +201,7 @@ def number_time_with_format(shop: Shop) -> None:
     shop.spec["interactions"]["timestamp"] = {"column": "time", "format": "%Y"}
 
 
-@refused("feature 'brand': every value of column 'brand' in items is missing", "leave the feature")
+@refused("feature 'brand': every value of column 'brand' in items is missing", "remove the feature")
 def categorical_column_all_missing(shop: Shop) -> None:
     shop.feature("brand")["missing_values"] = ["Kiwi", "Lime", "Plum"]
 
