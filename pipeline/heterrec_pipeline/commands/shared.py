@@ -123,7 +123,7 @@ def spec_text(path: str) -> str:
         return read_spec_text(path)
     from heterrec_pipeline.files import storage
 
-    if not storage.matched(path):
+    if not storage.exists(path):
         raise SpecError(f"there is no spec {path}", todo="Check --spec.")
     try:
         return storage.read_bytes(path).decode("utf-8")

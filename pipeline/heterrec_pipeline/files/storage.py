@@ -192,6 +192,11 @@ def files_below(folder: str) -> list[str]:
     return _store(folder).files_below(folder)
 
 
-def matched(pattern: str) -> list[tuple[str, int]]:
-    """The files that match a glob: (path, bytes), sorted by path; see `Store.matched`."""
-    return _store(pattern).matched(pattern)
+def matched(folder: str, pattern: str) -> list[tuple[str, int]]:
+    """The files that match a glob in a folder: (path, bytes), sorted by path; see `Store.matched`.
+
+    The folder is never a pattern. An absolute path or a URI as pattern replaces it, as in `join`.
+    """
+    if join(folder, pattern) == pattern:
+        folder = ""
+    return _store(folder or pattern).matched(folder, pattern)

@@ -59,12 +59,11 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     """
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
-        path = storage.join(base, pattern)
-        matches = storage.matched(path)
+        matches = storage.matched(base, pattern)
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",
-                got=storage.describe_missing(path),
+                got=storage.describe_missing(storage.join(base, pattern)),
                 expected="at least one file",
                 todo="Check source.path in the spec and --input.",
             )

@@ -71,10 +71,13 @@ class LocalStore(Store):
         tree = os.walk(folder)
         return sorted(os.path.join(top, name) for top, _, names in tree for name in names)
 
-    def matched(self, pattern: str) -> list[tuple[str, int]]:
+    def matched(self, folder: str, pattern: str) -> list[tuple[str, int]]:
         """As Python's glob; hidden files match only an explicit dot."""
-        names = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-        return [(n, os.path.getsize(n)) for n in sorted(names) if os.path.isfile(n)]
+        names = [pattern]
+        if not os.path.isfile(os.path.join(folder, pattern)):
+            names = glob.glob(pattern, root_dir=folder or None, recursive=True)
+        paths = sorted(os.path.join(folder, name) for name in names)
+        return [(path, os.path.getsize(path)) for path in paths if os.path.isfile(path)]
 
     def open(self, path: str) -> IO[bytes]:
         """A buffered file."""

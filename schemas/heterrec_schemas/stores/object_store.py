@@ -3,6 +3,7 @@
 import io
 import itertools
 import os
+import posixpath
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -173,16 +174,18 @@ class ObjectStore(Store):
         found = self.below(_base(folder))
         return sorted(info.path for info in found if not info.path.endswith("/"))
 
-    def matched(self, pattern: str) -> list[tuple[str, int]]:
-        """One request per thousand objects that begin with the pattern's fixed part."""
-        exact = [info for info in self.below(pattern, limit=1) if info.path == pattern]
+    def matched(self, folder: str, pattern: str) -> list[tuple[str, int]]:
+        """One request per thousand objects that begin with the folder and the pattern's fixed part."""
+        base = posixpath.join(folder, "")
+        path = base + pattern
+        exact = [info for info in self.below(path, limit=1) if info.path == path]
         fixed = "".join(itertools.takewhile(lambda c: c not in "*?[", pattern))
         if exact or fixed == pattern:
             return [(info.path, info.bytes) for info in exact]
-        wanted = re.compile(glob_as_regex(pattern))
+        wanted = re.compile(re.escape(base) + glob_as_regex(pattern))
         return sorted(
             (info.path, info.bytes)
-            for info in self.below(fixed)
+            for info in self.below(base + fixed)
             if wanted.fullmatch(info.path) and not info.path.endswith("/")
         )
 

@@ -69,11 +69,15 @@ class Store(ABC):
         """The paths of all files below a folder, sorted; none where it is absent."""
 
     @abstractmethod
-    def matched(self, pattern: str) -> list[tuple[str, int]]:
+    def matched(self, folder: str, pattern: str) -> list[tuple[str, int]]:
         """The files that a glob matches: (path, bytes), sorted by path.
 
         `*` and `?` match anything but a slash, `**/` folders at any depth, `[abc]` and `[!abc]` one
         character. A file whose path equals the pattern takes precedence.
+
+        Args:
+            folder: the folder that the pattern starts from, taken literally; empty for a whole path.
+            pattern: the glob, relative to the folder.
         """
 
     @abstractmethod

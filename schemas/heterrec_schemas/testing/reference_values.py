@@ -173,7 +173,8 @@ class RawTable:
 def read_table(source: Row, folder: Path) -> RawTable:
     """Every row of the files of a source, file after file."""
     patterns = source["path"] if isinstance(source["path"], list) else [source["path"]]
-    files = sorted({f for p in patterns for f in glob(str(Path(folder) / p))})
+    names = {name for pattern in patterns for name in glob(pattern, root_dir=folder)}
+    files = sorted(str(Path(folder) / name) for name in names)
     if not files:
         raise RefusedError(f"no file matches {patterns}")
     table = RawTable()

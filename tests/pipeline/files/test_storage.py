@@ -137,8 +137,9 @@ def test_a_local_file_is_identified_by_its_hash(tmp_path: Path) -> None:
 def test_files_are_found_and_deleted(tmp_path: Path) -> None:
     for name in ("a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"):
         storage.write_bytes(str(tmp_path / name), name.encode())
-    assert storage.matched(str(tmp_path / "*.txt")) == [(str(tmp_path / "a.txt"), 5)]
-    assert storage.matched(str(tmp_path / "*.none")) == []
+    assert storage.matched(str(tmp_path), "*.txt") == [(str(tmp_path / "a.txt"), 5)]
+    assert storage.matched("", str(tmp_path / "*.txt")) == [(str(tmp_path / "a.txt"), 5)]
+    assert storage.matched(str(tmp_path), "*.none") == []
     below = [str(Path(p).relative_to(tmp_path)) for p in storage.files_below(str(tmp_path))]
     assert below == ["a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"]
     assert storage.files_below(str(tmp_path / "absent")) == []

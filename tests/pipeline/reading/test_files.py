@@ -43,6 +43,18 @@ def test_files_are_sorted_and_named_below_the_input(folder: Path) -> None:
     assert names(folder, str(folder / "sub/*.csv")) == ["sub/d.csv"], "absolute ones too"
 
 
+@pytest.mark.parametrize("name", ["raw [v1]", "q*", "a?b", "[!x]", "**"])
+def test_the_input_folder_is_never_a_pattern(tmp_path: Path, name: str) -> None:
+    for sibling in (name, "raw v", "qq", "a-b", "y"):
+        (tmp_path / sibling / "log").mkdir(parents=True)
+        for file in ("a.csv", "log/b.csv"):
+            (tmp_path / sibling / file).write_text(sibling)
+    folder = tmp_path / name
+    assert names(folder, ["a.csv", "?.csv", "**/*.csv", "log/*"]) == ["a.csv", "log/b.csv"]
+    (found,) = input_files(Source(path="*/b.csv"), f"{folder}/", "items")
+    assert Path(found.path).read_text() == name
+
+
 def test_a_file_knows_its_size_format_and_compression(folder: Path) -> None:
     (packed,) = input_files(Source(path="c.jsonl.gz"), str(folder), "items")
     assert packed == InputFile(str(folder / "c.jsonl.gz"), "c.jsonl.gz", 10, "jsonl")

@@ -46,7 +46,11 @@ def test_a_large_object_goes_in_parts(
     assert storage.sha256_of(path) == hashlib.sha256(data).hexdigest() == out.sha256
     with storage.open_write(path) as out:  # of exactly two parts
         out.write(data[: 2 * writer.PART])
-    assert storage.matched(path) == [(path, 2 * writer.PART)]
+    assert (
+        storage.matched(folder, "large.bin")
+        == storage.matched("", path)
+        == [(path, 2 * writer.PART)]
+    )
     assert storage.sha256_of(path) == out.sha256
 
 
@@ -141,12 +145,14 @@ def test_a_packed_object_comes_as_it_is(store: Emulator, folder: str) -> None:
 
 
 def test_objects_are_found_by_globs(store: Emulator, folder: str) -> None:
+    folder = f"{folder}/raw [v1] q*?"
     names = ["a.csv", "b.csv", "c.txt", "x/a.csv", "x/y/a.csv", "x[1].csv", "d é+%.csv"]
+    storage.write_bytes(f"{folder.removesuffix('*?')}x1/a.csv", b"of a sibling")
     for name in names:
         storage.write_bytes(f"{folder}/{name}", name.encode())
 
     def found(pattern: str) -> list[str]:
-        paths = storage.matched(f"{folder}/{pattern}")
+        paths = storage.matched(folder, pattern)
         assert all(len(storage.read_bytes(p)) == size for p, size in paths)
         return [path.removeprefix(f"{folder}/") for path, _ in paths]
 

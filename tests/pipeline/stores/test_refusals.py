@@ -17,7 +17,7 @@ from heterrec_schemas.errors import CallError, DataError
 from heterrec_schemas.generation import open_generation
 
 CALLS: dict[str, Callable[[str], object]] = {
-    "read": lambda folder: storage.matched(f"{folder}/items.csv"),
+    "read": lambda folder: storage.matched(folder, "items.csv"),
     "write": lambda folder: storage.write_bytes(f"{folder}/x", b"1"),
     "list": lambda folder: storage.files_below(folder),
     "update": lambda folder: storage.update_bytes(f"{folder}/x", lambda _: b"1", "x"),
