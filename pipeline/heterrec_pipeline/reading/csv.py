@@ -62,7 +62,11 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
 
 
 class _WithMark(io.RawIOBase):
-    """A CSV stream with an extra last row; if the parser does not return this row, a quote is not closed."""
+    """A CSV stream with an extra last row; if the parser does not return this row, a quote is not closed.
+
+    No block ends between the two characters of a line end: the parser drops a line feed at the beginning of a block if the
+    block before ends with a carriage return, even inside quotes.
+    """
 
     MARK = "\x1c\x1f"
 
@@ -70,15 +74,18 @@ class _WithMark(io.RawIOBase):
         self._stream = stream
         cells = [self.MARK if name == columns[0] else "" for name in names]
         self._tail = f"\n{','.join(cells)}\n".encode()
+        self._held = b""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        got = self._stream.read(size)
-        room = len(self._tail) if size < 0 else size - len(got)
+        assert size > 0, "the parser reads blocks"
+        got = self._held + self._stream.read(size - len(self._held))
+        room = size - len(got)
         got, self._tail = got + self._tail[:room], self._tail[room:]
-        return got
+        self._held = b"\r" if got.endswith(b"\r") and size > 1 else b""
+        return got.removesuffix(self._held)
 
     def without(self, record: pa.RecordBatch) -> pa.RecordBatch:
         """The record without the extra row, if it ends with it."""

@@ -98,6 +98,27 @@ def test_numbers_hold_across_blocks_with_odd_rows_at_their_ends(
     assert read(file, "a", "b") == by_hand(f"a,b\n{body}", "a", "b")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_cells_are_exact_wherever_a_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    lines = [
+        "k,v",
+        '1,"A\r\nB"',
+        '2,"\r\n\r\n"',
+        '3,"x\r"',
+        '"4\r\n"',
+        '5,"\n\ré""\r\n"',
+        '6,"\r\n,\n"',
+    ]
+    text = end.join(lines)
+    file = written_file(tmp_path / "t.csv", text.encode())
+    whole = by_hand(text, "v", "k")
+    for block in range(24, len(text.encode()) + 3):
+        monkeypatch.setattr(reader, "BLOCK", block)
+        assert read(file, "v", "k") == whole, block
+
+
 def test_blocks_cut_a_file_into_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "BLOCK", 64)
     file = written_file(tmp_path / "a.csv", b"a,b\n" + b"1,2\n" * 100)
