@@ -1,0 +1,203 @@
+"""Aggregates the rows of a denormalised log by item: partially, before they are grouped by item, and finally."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from heterrec_pipeline.features import numeric
+from heterrec_pipeline.items.cell_texts import cell_texts, present_cells
+from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.reading.read import one_chunk
+from heterrec_schemas.feature_spec import Feature, NumericFeature
+
+ITEM, TIME, ORDER = "__item", "__time", "__order"
+"""Columns added to the raw ones, which keep their names."""
+LAST = 2**63 - 1
+"""The rank of a missing order, which sorts last among interactions of one time."""
+Ints = npt.NDArray[np.int64]
+
+
+def is_averaged(feature: Feature) -> bool:
+    """Whether all values of an item count (`mean`, `median`), not only the latest one."""
+    return feature.aggregate in ("mean", "median")
+
+
+def values_column(feature: Feature) -> str:
+    """The column of the values of an averaged feature: lists of numbers."""
+    return f"__values_{feature.name}"
+
+
+def item_rows(table: TableJob, rows: pa.Table) -> pa.Table:
+    """The columns that decide the items: ITEM, TIME, ORDER, raw ones of `latest` features, values of averaged features.
+
+    Args:
+        table: the items, whose features name raw columns.
+        rows: rows with ITEM, TIME, ORDER and the raw columns.
+    """
+    raw = list(dict.fromkeys(f.column for f in table.features if not is_averaged(f)))
+    kept = rows.select([ITEM, TIME, ORDER, *raw])
+    for feature in table.features:
+        if is_averaged(feature):
+            assert isinstance(feature, NumericFeature)
+            values, _ = numeric.numbers(feature, one_chunk(rows, feature.column))
+            present = ~np.isnan(values)
+            ends = np.append(0, np.cumsum(present)).astype(np.int32)
+            lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(values[present]))
+            kept = kept.append_column(values_column(feature), lists)
+    return kept
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Rows by item, latest first.
+
+    Attributes:
+        rows: n rows with ITEM, TIME and ORDER.
+        at: [n] positions of the rows, sorted by item, then descending time and order.
+        item: [n] number of the item of each sorted row.
+        moment: [n] number of its run of equal item, time and order.
+    """
+
+    rows: pa.Table
+    at: Ints
+    item: Ints
+    moment: Ints
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> "_Sorted":
+        """Sort rows."""
+        item = pc.dictionary_encode(one_chunk(rows, ITEM)).indices
+        keys = pl.DataFrame(
+            {
+                "item": pl.Series(item),
+                "time": pl.Series(rows[TIME]),
+                "order": pl.Series(rows[ORDER]).fill_null(LAST),
+            }
+        ).with_row_index("at")
+        keys = keys.sort("item", "time", "order", descending=[False, True, True])
+        changed = np.zeros(len(rows), np.bool_)
+        for name in ("item", "time", "order"):
+            changed[1:] |= np.diff(keys[name].to_numpy()) != 0
+        at, number = (keys[name].cast(pl.Int64).to_numpy() for name in ("at", "item"))
+        return cls(rows, at, number, np.cumsum(changed))
+
+    @cached_property
+    def first(self) -> Ints:
+        """Positions in the sorted order of the first row of each item."""
+        return _starts(self.item)
+
+    def latest(self, feature: Feature) -> Ints:
+        """The row of each item with the feature's latest value, by number of the item; -1 where it has none."""
+        column = one_chunk(self.rows, feature.column)
+        found = np.flatnonzero(present_cells(feature, column)[self.at])
+        start = _starts(self.item[found])
+        latest = self.moment[found[start]]
+        length = np.diff(np.append(start, len(found)))
+        found = found[self.moment[found] == np.repeat(latest, length)]
+        if len(found) > len(start):
+            found = self._smallest(feature, column, found)
+        winner = np.full(len(self.first), -1)
+        winner[self.item[found]] = self.at[found]
+        return winner
+
+    def _smallest(self, feature: Feature, column: pa.Array, found: Ints) -> Ints:
+        """Of rows with the latest value of their items, the ones with the smallest text: one per item."""
+        item = self.item[found]
+        tied = np.bincount(item)[item] > 1
+        several = found[tied]
+        texts = cell_texts(feature, column.take(pa.array(self.at[several])))
+        frame = pl.DataFrame({"item": self.item[several], "text": texts, "at": several})
+        best = frame.sort("item", "text", "at").unique("item", keep="first")["at"].to_numpy()
+        return np.append(found[~tied], best)
+
+    def lists(self, feature: Feature) -> pl.Series:
+        """All values of an averaged feature by number of the item, ascending; null where it has none."""
+        lists = pl.Series(one_chunk(self.rows, values_column(feature)))
+        frame = pl.DataFrame({"item": self.item, "value": lists.gather(self.at)})
+        values = frame.explode("value").drop_nulls().sort("item", "value")
+        by_item = values.group_by("item").agg("value")
+        items = pl.DataFrame({"item": np.arange(len(self.first))})
+        return items.join(by_item, on="item", how="left", maintain_order="left")["value"]
+
+
+def _starts(numbers: Ints) -> Ints:
+    """Positions at which runs of equal numbers start."""
+    return np.flatnonzero(np.diff(numbers, prepend=-1))
+
+
+def reduce_rows(table: TableJob, rows: pa.Table) -> pa.Table:
+    """The rows of `item_rows` that can decide a value of their item: a few per item, whose first has all averaged values.
+
+    Reducing parts of a table, then their rows together, gives the same items as all rows at once.
+    """
+    by_item = _Sorted.of(rows)
+    first = by_item.at[by_item.first]
+    keep = np.zeros(len(rows), np.bool_)
+    keep[first] = True
+    for feature in table.features:
+        if not is_averaged(feature):
+            winner = by_item.latest(feature)
+            keep[winner[winner >= 0]] = True
+    at = np.flatnonzero(keep)
+    kept = rows.take(pa.array(at))
+    for feature in table.features:
+        if is_averaged(feature):
+            name = values_column(feature)
+            lists = pl.DataFrame({"at": first, "value": by_item.lists(feature)})
+            placed = pl.DataFrame({"at": at}).join(
+                lists, on="at", how="left", maintain_order="left"
+            )
+            column = placed["value"].to_arrow().cast(pa.list_(pa.float64()))
+            kept = kept.set_column(kept.column_names.index(name), name, column)
+    return kept
+
+
+def aggregate(table: TableJob, rows: pa.Table) -> pa.Table:
+    """Aggregate the rows of items: the key, and one value per feature by its `aggregate`.
+
+    Args:
+        table: the items, whose features name raw columns.
+        rows: all rows of some items, as `item_rows` or `reduce_rows` has them.
+
+    Returns:
+        Columns: ITEM (text), then one per feature with the name of the feature; rows by ITEM.
+    """
+    by_item = _Sorted.of(rows)
+    keys = pl.Series(one_chunk(rows, ITEM).take(pa.array(by_item.at[by_item.first])))
+    order = keys.cast(pl.String).arg_sort().to_numpy()
+    columns = {ITEM: keys.gather(order).to_arrow().cast(pa.string())}
+    for feature in table.features:
+        if is_averaged(feature):
+            lists = by_item.lists(feature).gather(order)
+            averaged = _means(lists) if feature.aggregate == "mean" else _medians(lists)
+            columns[feature.name] = averaged.to_arrow()
+        else:
+            at = by_item.latest(feature)[order]
+            chosen = pa.array(at, mask=at < 0)
+            columns[feature.name] = one_chunk(rows, feature.column).take(chosen)
+    return pa.table(columns)
+
+
+def _means(lists: pl.Series) -> pl.Series:
+    return pl.Series([None if v is None else _mean(v) for v in lists.to_list()], dtype=pl.Float64)
+
+
+def _mean(ascending: list[float]) -> float:
+    """math.fsum over the values / n."""
+    try:
+        return math.fsum(ascending) / len(ascending)
+    except (OverflowError, ValueError):  # infinities of both signs, or a sum beyond float64
+        return sum(ascending) / len(ascending)
+
+
+def _medians(lists: pl.Series) -> pl.Series:
+    """The means of the middle two of ascending values."""
+    count = lists.list.len().cast(pl.Int64)
+    low, high = (lists.list.get(at, null_on_oob=True) for at in ((count - 1) // 2, count // 2))
+    return (low + high) / 2
