@@ -2,7 +2,7 @@
 
     python benchmarks/denormalised_log.py [--rows 500000 1000000 2000000 --items 150000 --dim 32] [--repeats 3]
 
-Both shops contain the same items and interactions. In the first one, the items are a table; in the other, every row of the log
+Both shops contain the same items and interactions. In the first one, the items are a table; in the other, each row of the log
 repeats the columns of its item. The two builds alternate and must publish the same content.
 """
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +48,7 @@ def item_rows(table: TableJob, rows: pa.Table) -> pa.Table:
             assert isinstance(feature, NumericFeature)
             values, _ = numeric.numbers(feature, one_chunk(rows, feature.column))
             present = ~np.isnan(values)
-            ends = np.append(0, np.cumsum(present)).astype(np.int32)
-            lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(values[present]))
+            lists = pa.ListArray.from_arrays(_ends(present), pa.array(values[present]))
             kept = kept.append_column(values_column(feature), lists)
     return kept
 
@@ -116,14 +116,11 @@ class _Sorted:
         best = frame.sort("item", "text", "at").unique("item", keep="first")["at"].to_numpy()
         return np.append(found[~tied], best)
 
-    def lists(self, feature: Feature) -> pl.Series:
-        """All values of an averaged feature by number of the item, ascending; null where it has none."""
-        lists = pl.Series(one_chunk(self.rows, values_column(feature)))
-        frame = pl.DataFrame({"item": self.item, "value": lists.gather(self.at)})
-        values = frame.explode("value").drop_nulls().sort("item", "value")
-        by_item = values.group_by("item").agg("value")
-        items = pl.DataFrame({"item": np.arange(len(self.first))})
-        return items.join(by_item, on="item", how="left", maintain_order="left")["value"]
+    def values(self, feature: Feature) -> tuple[pa.Array, Ints]:
+        """All values of an averaged feature by item, and how many each item has."""
+        lists = one_chunk(self.rows, values_column(feature)).take(pa.array(self.at))
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+        return lists.flatten(), np.add.reduceat(lengths, self.first) if len(lengths) else lengths
 
 
 def _starts(numbers: Ints) -> Ints:
@@ -134,28 +131,32 @@ def _starts(numbers: Ints) -> Ints:
 def reduce_rows(table: TableJob, rows: pa.Table) -> pa.Table:
     """The rows of `item_rows` that can decide a value of their item: a few per item, whose first has all averaged values.
 
-    Reducing parts of a table, then their rows together, gives the same items as all rows at once.
+    Reducing parts of a table, then their rows together, gives the same items as all rows at once. Rows are in no
+    particular order.
     """
     by_item = _Sorted.of(rows)
-    first = by_item.at[by_item.first]
     keep = np.zeros(len(rows), np.bool_)
-    keep[first] = True
+    keep[by_item.at[by_item.first]] = True
     for feature in table.features:
         if not is_averaged(feature):
             winner = by_item.latest(feature)
             keep[winner[winner >= 0]] = True
-    at = np.flatnonzero(keep)
-    kept = rows.take(pa.array(at))
+    chosen = keep[by_item.at]
+    kept = rows.take(pa.array(by_item.at[chosen]))
     for feature in table.features:
         if is_averaged(feature):
+            values, counts = by_item.values(feature)
+            lengths = np.zeros(len(rows), np.int64)
+            lengths[by_item.first] = counts
+            lists = pa.ListArray.from_arrays(_ends(lengths[chosen]), values)
             name = values_column(feature)
-            lists = pl.DataFrame({"at": first, "value": by_item.lists(feature)})
-            placed = pl.DataFrame({"at": at}).join(
-                lists, on="at", how="left", maintain_order="left"
-            )
-            column = placed["value"].to_arrow().cast(pa.list_(pa.float64()))
-            kept = kept.set_column(kept.column_names.index(name), name, column)
+            kept = kept.set_column(kept.column_names.index(name), name, lists)
     return kept
+
+
+def _ends(lengths: npt.NDArray[np.integer[Any] | np.bool_]) -> pa.Array:
+    """Offsets of lists with these lengths."""
+    return pa.array(np.append(0, np.cumsum(lengths)).astype(np.int32))
 
 
 def aggregate(table: TableJob, rows: pa.Table) -> pa.Table:
@@ -174,9 +175,8 @@ def aggregate(table: TableJob, rows: pa.Table) -> pa.Table:
     columns = {ITEM: keys.gather(order).to_arrow().cast(pa.string())}
     for feature in table.features:
         if is_averaged(feature):
-            lists = by_item.lists(feature).gather(order)
-            averaged = _means(lists) if feature.aggregate == "mean" else _medians(lists)
-            columns[feature.name] = averaged.to_arrow()
+            averaged = _averaged(feature, *by_item.values(feature))
+            columns[feature.name] = averaged.gather(order).to_arrow()
         else:
             at = by_item.latest(feature)[order]
             chosen = pa.array(at, mask=at < 0)
@@ -184,8 +184,22 @@ def aggregate(table: TableJob, rows: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _means(lists: pl.Series) -> pl.Series:
-    return pl.Series([None if v is None else _mean(v) for v in lists.to_list()], dtype=pl.Float64)
+def _averaged(feature: Feature, values: pa.Array, counts: Ints) -> pl.Series:
+    """`mean` or `median` of each item, null without values; see `_Sorted.values`."""
+    item = np.repeat(np.arange(len(counts)), counts)
+    numbers = values.to_numpy()
+    ascending = numbers[np.lexsort((numbers, item))]
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    if feature.aggregate == "mean":
+        spans = zip(starts.tolist(), ends.tolist(), strict=True)
+        every = ascending.tolist()
+        return pl.Series([_mean(every[a:b]) if a < b else None for a, b in spans], dtype=pl.Float64)
+    some = counts > 0
+    low, high = (starts + (counts - 1) // 2)[some], (starts + counts // 2)[some]
+    medians = np.full(len(counts), np.nan)
+    medians[some] = (ascending[low] + ascending[high]) / 2
+    return pl.Series(medians)
 
 
 def _mean(ascending: list[float]) -> float:
@@ -194,10 +208,3 @@ def _mean(ascending: list[float]) -> float:
         return math.fsum(ascending) / len(ascending)
     except (OverflowError, ValueError):  # infinities of both signs, or a sum beyond float64
         return sum(ascending) / len(ascending)
-
-
-def _medians(lists: pl.Series) -> pl.Series:
-    """The means of the middle two of ascending values."""
-    count = lists.list.len().cast(pl.Int64)
-    low, high = (lists.list.get(at, null_on_oob=True) for at in ((count - 1) // 2, count // 2))
-    return (low + high) / 2

@@ -123,7 +123,7 @@ def reduce_to_buckets(
     table: TableJob, buckets: int, tables: list[pa.Table]
 ) -> Iterator[tuple[int, pa.Table]]:
     """Reduce tables of `to_items`, and cut them by the hash of the item: (bucket, rows)."""
-    rows = reduce_rows(table, concatenated(tables))
+    rows = reduce_rows(table, concatenated(tables).combine_chunks())
     numbers = range_numbers(pl.Series(rows[ITEM]).cast(pl.String), 1, buckets)
     rows = rows.take(pa.array(np.argsort(numbers, kind="stable")))
     ends = np.cumsum(np.bincount(numbers, minlength=buckets))
@@ -137,7 +137,7 @@ def aggregate_items(
 ) -> Iterator[Any]:
     """All rows of a bucket of items to a Parquet part of item rows: a split like any other."""
     bucket, pieces = element
-    rows = concatenated([load(p) for p in pieces["items"]])
+    rows = concatenated([load(p) for p in pieces["items"]]).combine_chunks()
     table = aggregate(job.items, rows)
     path = storage.join(job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet")
     with storage.open_write(path) as out:
