@@ -16,11 +16,17 @@ from heterrec_pipeline.items.cell_texts import cell_texts, present_cells
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_schemas.feature_spec import Feature, NumericFeature
+from heterrec_schemas.hashing import hash_texts
 
 ITEM, TIME, ORDER = "__item", "__time", "__order"
 """Columns added to the raw ones, which keep their names."""
 LAST = 2**63 - 1
 """The rank of a missing order, which sorts last among interactions of one time."""
+TIME_BITS = np.uint64(43)
+"""Bits of a time in milliseconds: times are before the year 2200."""
+TIME_MASK = np.uint64(2**43 - 1)
+MAX_PACKED = 2**21
+"""Number of items whose numbers fit beside a time into 64 bits."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -60,7 +66,7 @@ class _Sorted:
     Attributes:
         rows: n rows with ITEM, TIME and ORDER.
         at: [n] positions of the rows, sorted by item, then descending time and order.
-        item: [n] number of the item of each sorted row.
+        item: [n] number of the item of each sorted row; items are numbered in the order of their hashes.
         moment: [n] number of its run of equal item, time and order.
     """
 
@@ -72,20 +78,24 @@ class _Sorted:
     @classmethod
     def of(cls, rows: pa.Table) -> "_Sorted":
         """Sort rows."""
-        item = pc.dictionary_encode(one_chunk(rows, ITEM)).indices
-        keys = pl.DataFrame(
-            {
-                "item": pl.Series(item),
-                "time": pl.Series(rows[TIME]),
-                "order": pl.Series(rows[ORDER]).fill_null(LAST),
-            }
-        ).with_row_index("at")
-        keys = keys.sort("item", "time", "order", descending=[False, True, True])
+        coded = pc.dictionary_encode(one_chunk(rows, ITEM))
+        rank = np.argsort(np.argsort(hash_texts(pl.Series(coded.dictionary)).to_numpy()))
+        item = rank[coded.indices.to_numpy()]
+        time = rows[TIME].to_numpy()
+        order = pl.Series(rows[ORDER]).fill_null(LAST).to_numpy()
+        if len(rank) < MAX_PACKED and rows[ORDER].null_count == len(rows):
+            key = pl.Series(
+                (item.astype(np.uint64) << TIME_BITS) | (TIME_MASK - time.astype(np.uint64))
+            )
+            at = (
+                key.arg_sort().to_numpy().astype(np.int64)
+            )  # several times faster than sorting by columns
+        else:
+            at = np.lexsort((~order, ~time, item))
         changed = np.zeros(len(rows), np.bool_)
-        for name in ("item", "time", "order"):
-            changed[1:] |= np.diff(keys[name].to_numpy()) != 0
-        at, number = (keys[name].cast(pl.Int64).to_numpy() for name in ("at", "item"))
-        return cls(rows, at, number, np.cumsum(changed))
+        for column in (item, time, order):
+            changed[1:] |= np.diff(column[at]) != 0
+        return cls(rows, at, item[at], np.cumsum(changed))
 
     @cached_property
     def first(self) -> Ints:
@@ -131,8 +141,8 @@ def _starts(numbers: Ints) -> Ints:
 def reduce_rows(table: TableJob, rows: pa.Table) -> pa.Table:
     """The rows of `item_rows` that can decide a value of their item: a few per item, whose first has all averaged values.
 
-    Reducing parts of a table, then their rows together, gives the same items as all rows at once. Rows are in no
-    particular order.
+    Reducing parts of a table, then their rows together, gives the same items as all rows at once. Rows are
+    ordered by the hash of their item.
     """
     by_item = _Sorted.of(rows)
     keep = np.zeros(len(rows), np.bool_)

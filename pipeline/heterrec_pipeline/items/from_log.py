@@ -125,9 +125,8 @@ def reduce_to_buckets(
     """Reduce tables of `to_items`, and cut them by the hash of the item: (bucket, rows)."""
     rows = reduce_rows(table, concatenated(tables).combine_chunks())
     numbers = range_numbers(pl.Series(rows[ITEM]).cast(pl.String), 1, buckets)
-    rows = rows.take(pa.array(np.argsort(numbers, kind="stable")))
-    ends = np.cumsum(np.bincount(numbers, minlength=buckets))
-    for bucket, (start, end) in enumerate(pairwise([0, *ends.tolist()])):
+    ends = np.searchsorted(numbers, np.arange(buckets), side="right").tolist()
+    for bucket, (start, end) in enumerate(pairwise([0, *ends])):
         if start < end:
             yield bucket, rows.slice(start, end - start)
 
