@@ -56,7 +56,7 @@ def vectors(
     positions = np.flatnonzero(right).astype(np.int64)
     whole = column if right.all() else column.take(pa.array(positions))
     flat = whole.flatten()
-    values = _float32(flat).reshape(-1, feature.dim)
+    values = float32_values(flat).reshape(-1, feature.dim)
     # One sum per row is enough: it is not finite if any value is not.
     with np.errstate(over="ignore", invalid="ignore"):
         sums = values.sum(axis=1, dtype=np.float64)
@@ -69,7 +69,7 @@ def vectors(
     return positions, values, sorted(bad)
 
 
-def _float32(flat: pa.Array) -> Vectors:
+def float32_values(flat: pa.Array) -> Vectors:
     """Numbers as float32, nulls as NaN; float64 beyond float32's range becomes infinite."""
     if flat.null_count or not pa.types.is_float32(flat.type):
         with np.errstate(over="ignore"):

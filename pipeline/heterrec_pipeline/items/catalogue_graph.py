@@ -13,7 +13,13 @@ from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.fitting.fit_graph import Fit, Fits
 from heterrec_pipeline.interactions.read import read_log
 from heterrec_pipeline.items.encode import TOKENS, encode_items
-from heterrec_pipeline.items.from_log import aggregate_columns, aggregate_items, derived, to_items
+from heterrec_pipeline.items.from_log import (
+    aggregate_columns,
+    aggregate_items,
+    derived,
+    reduce_to_buckets,
+    to_items,
+)
 from heterrec_pipeline.items.place_graph import PlaceByItem
 from heterrec_pipeline.items.write import write_item_shard
 from heterrec_pipeline.job import ITEMS, Job, TableJob
@@ -23,6 +29,8 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.cells import CELLS, large_features
 from heterrec_pipeline.vocabularies.lookup_graph import LookUpCells
 from heterrec_pipeline.vocabularies.numbering_graph import STORED, Numbered, NumberValues, key_rules
+from heterrec_pipeline.wiring.buffered import Buffered
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
@@ -179,7 +187,7 @@ class FromLog(NamedTuple):
 
 @dataclass(eq=False, kw_only=True)
 class ItemsFromLog(Composite):
-    """Splits of a denormalised log to splits of item rows, by a second shuffle of the log, by item."""
+    """Splits of a denormalised log to splits of item rows; the rows are reduced before they are shuffled by item."""
 
     job: Job
     ledger: Ledger
@@ -190,14 +198,13 @@ class ItemsFromLog(Composite):
         rows = splits | "read again" >> Step(
             fn=partial(read_log, aggregate_columns(job.spec, job.items), report=False), spread=True
         )
-        keyed, seen = rows | "to items" >> Step(
-            fn=partial(to_items, job, job.sizes.item_buckets),
-            ledger=self.ledger,
-            tags=(SEEN,),
-            kind=tuple[int, pa.Table],
+        raw, seen = rows | "to items" >> Step(
+            fn=partial(to_items, job), ledger=self.ledger, tags=(SEEN,)
         )
+        reduce = partial(reduce_to_buckets, job.items, job.sizes.item_buckets)
+        reduced = raw | "reduce" >> beam.ParDo(Buffered(reduce, FLUSH_BYTES))
         items = (
-            {"items": keyed}
+            {"items": of_type(reduced, tuple[int, pa.Table])}
             | "by item" >> Exchange(job=job)
             | "aggregate" >> Step(fn=partial(aggregate_items, job), kind=Split)
         )

@@ -1,35 +1,39 @@
 """Items of a denormalised log: one row per item, aggregated from the interactions."""
 
 import json
-import math
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import TaggedOutput
 
-from heterrec_pipeline.features import numeric
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.read import orders
 from heterrec_pipeline.interactions.times import milliseconds
+from heterrec_pipeline.items.aggregate import (
+    ITEM,
+    ORDER,
+    TIME,
+    aggregate,
+    item_rows,
+    reduce_rows,
+)
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
-from heterrec_pipeline.keys.duplicates import canonical_text
 from heterrec_pipeline.keys.read import SEEN, key_text
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
 from heterrec_pipeline.wiring.cut import range_numbers
 from heterrec_pipeline.wiring.reports import report_rejects
-from heterrec_schemas.feature_spec import Feature, FeatureSpec, NumericFeature
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.values import column_text
-
-# Columns added to the raw ones, which keep their names.
-ITEM, TIME, ORDER = "__item", "__time", "__order"
 
 
 def aggregate_columns(spec: FeatureSpec, table: TableJob) -> list[str]:
@@ -99,8 +103,8 @@ def _json_cells(cells: pa.Array) -> pa.Array:
     return pa.array(texts, pa.binary())
 
 
-def to_items(job: Job, buckets: int, rows: pa.Table) -> Iterator[Any]:
-    """Located tables of the log to (item bucket, rows), for the second shuffle of a denormalised log."""
+def to_items(job: Job, rows: pa.Table) -> Iterator[Any]:
+    """Located tables of the log to the columns that decide the items."""
     table = job.items
     kept, seen = readable_rows(job.spec, table, rows)
     yield TaggedOutput(SEEN, (ITEMS, seen))
@@ -111,88 +115,20 @@ def to_items(job: Job, buckets: int, rows: pa.Table) -> Iterator[Any]:
             yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
         bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
     yield from report_rejects(INTERACTIONS, file_of(rows), bad)
-    kept = kept.drop_columns([ROW])
-    of_row = pl.Series(range_numbers(pl.Series(kept[ITEM]).cast(pl.String), 1, buckets))
-    for bucket in of_row.unique().to_list():
-        yield bucket, kept.filter((of_row == bucket).to_arrow())
+    if len(kept):
+        yield item_rows(table, kept).replace_schema_metadata(None)
 
 
-def aggregate(table: TableJob, rows: pa.Table) -> pa.Table:
-    """Aggregate the rows of items: the key, and one value per feature by its `aggregate`.
-
-    Args:
-        table: the items, whose features name raw columns.
-        rows: all rows of some items.
-
-    Returns:
-        Columns: ITEM (text), then one per feature with the name of the feature.
-    """
-    items = pl.DataFrame({ITEM: pl.Series(rows[ITEM]).cast(pl.String)}).unique().sort(ITEM)
-    columns = {ITEM: items[ITEM].to_arrow().cast(pa.string())}
-    for feature in table.features:
-        if feature.aggregate in ("mean", "median"):
-            assert isinstance(feature, NumericFeature)
-            columns[feature.name] = _averaged(feature, rows, items)
-        else:
-            columns[feature.name] = _latest(feature, rows, items)
-    return pa.table(columns)
-
-
-def _averaged(feature: NumericFeature, rows: pa.Table, items: pl.DataFrame) -> pa.Array:
-    """`mean`: math.fsum over the values / n; `median`: the mean of the middle two."""
-    values, _ = numeric.numbers(feature, one_chunk(rows, feature.column))
-    frame = pl.DataFrame({ITEM: pl.Series(rows[ITEM]).cast(pl.String), "value": values})
-    lists = frame.filter(pl.col("value").is_not_nan()).sort("value").group_by(ITEM).agg("value")
-    rule = _mean if feature.aggregate == "mean" else _median
-    made = [rule(v) for v in lists["value"].to_list()]
-    found = lists.select(ITEM, value=pl.Series(made, dtype=pl.Float64))
-    return items.join(found, on=ITEM, how="left", maintain_order="left")["value"].to_arrow()
-
-
-def _mean(values: list[float]) -> float:
-    try:
-        return math.fsum(sorted(values)) / len(values)
-    except (OverflowError, ValueError):  # infinities of both signs, or a sum beyond float64
-        return sum(values) / len(values)
-
-
-def _median(ordered: list[float]) -> float:
-    ordered = sorted(ordered)
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return (low + high) / 2
-
-
-def _latest(feature: Feature, rows: pa.Table, items: pl.DataFrame) -> pa.Array:
-    """The non-missing value of the latest time; ties: the largest order, then the smallest text."""
-    column = one_chunk(rows, feature.column)
-    text = _cell_texts(feature, column)
-    frame = pl.DataFrame(
-        {
-            ITEM: pl.Series(rows[ITEM]).cast(pl.String),
-            "time": pl.Series(rows[TIME]),
-            # A missing order sorts last among interactions of one time, so it is the largest.
-            "order": pl.Series(rows[ORDER]).fill_null(2**63 - 1),
-            "text": text,
-        }
-    ).with_row_index("at")
-    best = (
-        frame.filter(pl.col("text").is_not_null())
-        .sort([ITEM, "time", "order", "text", "at"], descending=[False, True, True, False, False])
-        .unique(ITEM, keep="first", maintain_order=True)
-    )
-    at = items.join(best.select(ITEM, "at"), on=ITEM, how="left", maintain_order="left")["at"]
-    return column.take(at.to_arrow())
-
-
-def _cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
-    """The text of each cell, null where missing; of a list, that of `canonical_text`."""
-    if _is_shaped(column.type) or pa.types.is_decimal(column.type):
-        cells = [canonical_text(feature, c) for c in column.to_pylist()]
-        text = pl.Series([None if c in ("", "[]") else c for c in cells], dtype=pl.String)
-    else:
-        text, _ = column_text(column, feature.column)
-    missing = getattr(feature, "missing_values", [])
-    return text.set(text.is_in(missing).fill_null(False), None) if missing else text
+def reduce_to_buckets(
+    table: TableJob, buckets: int, tables: list[pa.Table]
+) -> Iterator[tuple[int, pa.Table]]:
+    """Reduce tables of `to_items`, and cut them by the hash of the item: (bucket, rows)."""
+    rows = reduce_rows(table, concatenated(tables).combine_chunks())
+    numbers = range_numbers(pl.Series(rows[ITEM]).cast(pl.String), 1, buckets)
+    ends = np.searchsorted(numbers, np.arange(buckets), side="right").tolist()
+    for bucket, (start, end) in enumerate(pairwise([0, *ends])):
+        if start < end:
+            yield bucket, rows.slice(start, end - start)
 
 
 def aggregate_items(
@@ -200,7 +136,7 @@ def aggregate_items(
 ) -> Iterator[Any]:
     """All rows of a bucket of items to a Parquet part of item rows: a split like any other."""
     bucket, pieces = element
-    rows = concatenated([load(p) for p in pieces["items"]])
+    rows = concatenated([load(p) for p in pieces["items"]]).combine_chunks()
     table = aggregate(job.items, rows)
     path = storage.join(job.parts, f"items-from-log-{bucket:05d}-{uuid.uuid4().hex}.parquet")
     with storage.open_write(path) as out:

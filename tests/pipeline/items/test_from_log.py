@@ -25,16 +25,21 @@ from pieces import (
     written_file,
 )
 
-from heterrec_pipeline.items.from_log import (
+from heterrec_pipeline.items.aggregate import (
     ITEM,
     ORDER,
     TIME,
     aggregate,
+    item_rows,
+    reduce_rows,
+)
+from heterrec_pipeline.items.from_log import (
     aggregate_columns,
     aggregate_items,
     concatenated,
     derived,
     readable_rows,
+    reduce_to_buckets,
     to_items,
 )
 from heterrec_pipeline.keys.read import SEEN
@@ -67,6 +72,21 @@ def events_of(cells: Any) -> Any:
     )
 
 
+def aggregated(features: list[Any], pieces: list[pa.Table]) -> pa.Table:
+    """The items of all rows, which must also be those of reduced pieces."""
+    table = table_job(*features)
+    rows = [item_rows(table, p) for p in pieces]
+    found = aggregate(table, concatenated(rows))
+    once = aggregate(table, concatenated([reduce_rows(table, r) for r in rows]))
+    twice = aggregate(table, reduce_rows(table, reduce_rows(table, concatenated(rows))))
+    for other in (once, twice):
+        assert found[ITEM].to_pylist() == other[ITEM].to_pylist()
+        for feature in features:
+            cells = [[repr(c) for c in t[feature.name].to_pylist()] for t in (found, other)]
+            assert cells[0] == cells[1] or feature.kind == "categorical"  # texts decide, not types
+    return once
+
+
 def latest(events: list[Event], item: str, text: Any) -> Any:
     """The text of the non-missing value of the latest time; ties: largest order, smallest text."""
     found = [
@@ -93,7 +113,7 @@ def test_the_latest_value_whatever_the_types_and_batches(
     at = [0, *sorted(min(p, len(events)) for p in points), len(events)]
     pieces = [shuffled[a:b] for a, b in itertools.pairwise(at)]
     tables = [rows_of(p, typed([e[3] for e in p], "kind", "f"), "kind") for p in pieces]
-    found = aggregate(table_job(feature), concatenated(tables))
+    found = aggregated([feature], tables)
 
     def text(cell: Any) -> str | None:
         made = value_text(cell)
@@ -116,7 +136,7 @@ def test_the_latest_list_whatever_the_shapes_and_batches(
     at = [0, *sorted(min(p, len(events)) for p in points), len(events)]
     pieces = [events[a:b] for a, b in itertools.pairwise(at)]
     tables = [rows_of(p, typed([e[3] for e in p], "kind", "f"), "kind") for p in pieces]
-    found = aggregate(table_job(categorical(multivalued=True)), concatenated(tables))
+    found = aggregated([categorical(multivalued=True)], tables)
 
     def text(cell: Any) -> str | None:
         if not isinstance(cell, list):
@@ -134,7 +154,7 @@ def test_the_latest_list_whatever_the_shapes_and_batches(
 def test_the_latest_vector_ties_by_its_bytes(events: list[Event]) -> None:
     column = pa.array([e[3] for e in events], pa.list_(pa.float32()))
     feature = embedding(dim=2, groups=1)
-    found = aggregate(table_job(feature), rows_of(events, column, "look"))
+    found = aggregated([feature], [rows_of(events, column, "look")])
 
     def text(cell: Any) -> str | None:
         return b"".join(struct.pack("<f", x + 0.0) for x in cell).hex() if cell else None
@@ -156,7 +176,10 @@ def test_means_and_medians_are_exact(events: list[Event], how: str, as_text: boo
         else pa.array(cells, pa.float64())
     )
     feature = numeric(aggregate=how)
-    found = aggregate(table_job(feature), rows_of(events, column, "price"))
+    found = aggregated(
+        [feature],
+        [rows_of(events[:4], column[:4], "price"), rows_of(events[4:], column[4:], "price")],
+    )
     for item, value in zip(found[ITEM].to_pylist(), found["price"].to_pylist(), strict=True):
         mine = [c for name, _, _, c in events if name == item and c is not None]
         numbers = sorted(c for c in mine if not math.isnan(c))
@@ -172,7 +195,7 @@ def test_means_and_medians_are_exact(events: list[Event], how: str, as_text: boo
 def one(feature: Any, cells: pa.Array) -> Any:
     """The value of one item over rows of ascending time."""
     events: list[Event] = [("a", k, None, None) for k in range(len(cells))]
-    return aggregate(table_job(feature), rows_of(events, cells, "price"))["price"].to_pylist()[0]
+    return aggregated([feature], [rows_of(events, cells, "price")])["price"].to_pylist()[0]
 
 
 def test_a_mean_loses_no_small_values_beside_large_ones() -> None:
@@ -262,7 +285,8 @@ def test_every_row_with_a_readable_item_and_time_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("buckets", [1, 7])
 def test_a_log_becomes_splits_of_item_rows(tmp_path: Path, buckets: int) -> None:
     job = job_of(SPEC, tmp_path)
-    pieces, tagged = sorted_out(to_items(job, buckets, log_rows(tmp_path)))
+    made, tagged = sorted_out(to_items(job, log_rows(tmp_path)))
+    pieces = list(reduce_to_buckets(job.items, buckets, made))
     assert sorted(tagged[SEEN]) == [("item/kind", Seen.TEXT), ("items", Seen.TEXT)]
     rejects = [r for t in tagged[REJECTS] for r in t.to_pylist()]
     assert [(r["source"], r["row"], r["column"], r["reason"]) for r in rejects] == [
@@ -288,6 +312,6 @@ def test_two_features_of_one_column_are_aggregated_apart() -> None:
     features = numeric("low", column="price", aggregate="mean"), numeric("high", column="price")
     events: list[Event] = [("a", 0, None, None), ("a", 1, None, None)]
     rows = rows_of(events, pa.array([1.0, 2.0]), "price")
-    found = aggregate(table_job(*features), rows)
+    found = aggregated(list(features), [rows])
     assert found.to_pydict() == {ITEM: ["a"], "low": [1.5], "high": [2.0]}
     assert cut(found, []) == [found]
