@@ -64,7 +64,7 @@ def embed(
 def _run(config: EmbedConfig, load: EncoderLoader, monitor: BuildMonitor) -> str:
     """Run to the end; the output folder as the workers see it."""
     options = use_stores(config.pipeline_args)
-    engine = engine_of(options)
+    engine = engine_of(options, config.allow_open_ports)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     files = input_files(config.source, config.input, "the item table")
     _check_output(config)
