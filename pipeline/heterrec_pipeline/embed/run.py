@@ -27,6 +27,7 @@ from heterrec_pipeline.telemetry.monitor import BuildMonitor, monitor_build
 from heterrec_pipeline.wiring import coder
 from heterrec_pipeline.wiring.exchange import DISTRIBUTED
 from heterrec_pipeline.worker_errors import as_heterrec_error, was_stopped
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError
 
 
@@ -99,7 +100,7 @@ def _check_output(config: EmbedConfig) -> None:
     before = storage.join(config.output, SUMMARY)
     if storage.exists(before):
         try:
-            held = [c["column"] for c in json.loads(storage.read_bytes(before))["columns"]]
+            held = [c["column"] for c in parse_json(storage.read_bytes(before))["columns"]]
         except (ValueError, KeyError, TypeError):
             held = []  # damaged, or another program's: replaced at the end
         others = [c for c in held if c not in [*config.text_columns, *config.image_columns]]
