@@ -22,7 +22,6 @@ MANIFESTS := setup.cfg pyproject.toml $(LOCK)
 ENGINES := .engines
 # Beam's Go programs, in the pinned version of Beam.
 BEAM := $(shell sed -n 's/^apache-beam==//p' $(LOCK))
-BEAM_GO := github.com/apache/beam/sdks/v2
 EXTRAS_env := pipeline,model,dev
 EXTRAS_demo := pipeline,model,embed,demo
 EXTRAS_all := pipeline,gcp,model,embed,demo,dev
@@ -94,15 +93,12 @@ images: ## build the images of Dataflow's workers and the flex template's launch
 
 engines: $(ENGINES)/beam-$(BEAM) $(ENGINES)/boot.sh ## build Prism and the worker's boot program for the tests marked engine (needs Go)
 
-$(ENGINES)/beam-$(BEAM):
+$(ENGINES)/beam-$(BEAM): engines/build.sh
 	@command -v go >/dev/null || { \
 		echo "Go was not found. It is needed to build Prism and the boot program of workers. Install Go 1.26 or newer:"; \
 		echo "https://go.dev/doc/install. Without them the tests that need Prism are skipped."; exit 1; }
 	@echo "== building Prism and the boot program of Beam $(BEAM) in $(ENGINES)"
-	mkdir -p $(ENGINES)
-	GOBIN=$(CURDIR)/$(ENGINES) go install \
-		$(BEAM_GO)/go/cmd/prism@v$(BEAM) $(BEAM_GO)/python/container@v$(BEAM)
-	mv $(ENGINES)/container $(ENGINES)/boot
+	$< $(BEAM) $(ENGINES)
 	@touch $@
 
 $(ENGINES)/boot.sh: engines/boot.sh

@@ -1,10 +1,11 @@
 """The manifest of a generation. It is written last: its presence is the commit."""
 
 import hashlib
-from collections.abc import Iterable
-from typing import Any, Literal
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from heterrec_schemas.rejects import Reason
 
@@ -20,18 +21,22 @@ CONTENT_FOLDERS = (
     "item_counts",
 )
 SPLITS = ("train", "validation", "test", "latest")
+OWN_HASH = "manifest_sha256"
+"""Key of the manifest's own hash."""
+Size = Annotated[int, Field(ge=0)]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Later releases add keys, which this one ignores; the manifest's own hash covers them.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class FileEntry(_Entry):
     """One file of the generation; `rows` is None unless the file is a table."""
 
     path: str
-    rows: int | None
-    bytes: int
+    rows: Size | None
+    bytes: Size
     sha256: str
 
 
@@ -39,7 +44,7 @@ class InputEntry(_Entry):
     """One input file, identified by its SHA-256 on local disks, by its ETag or generation number in object stores."""
 
     path: str
-    bytes: int
+    bytes: Size
     sha256: str | None = None
     etag: str | None = None
 
@@ -54,14 +59,14 @@ class FeatureEntry(_Entry):
     name: str
     kind: Literal["categorical", "numeric", "embedding"]
     side: Literal["item", "user"]
-    vocabulary_size: int
+    vocabulary_size: Size
     multivalued: bool = False
-    groups: int | None = None
-    quantiles: int | None = None
-    bins: int | None = None
+    groups: Size | None = None
+    quantiles: Size | None = None
+    bins: Size | None = None
     boundary_version: int | None = None
-    missing: int
-    oov: int
+    missing: Size
+    oov: Size
 
     def details(self) -> dict[str, Any]:
         """The fields that the metadata of the feature's tables repeats; the name is not one of them."""
@@ -72,22 +77,22 @@ class FeatureEntry(_Entry):
 class RowCounts(_Entry):
     """Rows of a table; equal rows of one key count as one: read = kept + rejected."""
 
-    read: int
-    kept: int
-    rejected: int
-    repeated: int = 0
+    read: Size
+    kept: Size
+    rejected: Size
+    repeated: Size = 0
     """Further copies of the kept rows; not part of `read`."""
 
 
 class InteractionCounts(_Entry):
     """Rows of the log; `read` is the sum of the others."""
 
-    read: int
-    kept: int
-    unknown_item: int
-    duplicate: int
-    short_user: int
-    rejected: int
+    read: Size
+    kept: Size
+    unknown_item: Size
+    duplicate: Size
+    short_user: Size
+    rejected: Size
 
 
 class Counts(_Entry):
@@ -96,7 +101,7 @@ class Counts(_Entry):
     items: RowCounts
     users: RowCounts | None = None
     interactions: InteractionCounts
-    sequences: dict[str, int]
+    sequences: dict[str, Size]
 
 
 class Manifest(_Entry):
@@ -111,17 +116,31 @@ class Manifest(_Entry):
     content_sha256: str
     files: list[FileEntry]
     features: list[FeatureEntry]
-    item_vocabulary_size: int
+    item_vocabulary_size: Size
     """The largest item_index + 1."""
     counts: Counts
     rejects: dict[Reason, int]
     cuts: dict[str, int]
     inputs: list[InputEntry]
     libraries: dict[str, str]
+    manifest_sha256: str | None = None
+    """SHA-256 of the other keys (see `manifest_sha256`); None in a manifest that has not been written yet, or was written
+    by a release without it."""
 
     def to_json(self) -> str:
-        """The manifest as indented JSON text."""
-        return self.model_dump_json(indent=1, exclude_none=False) + "\n"
+        """The manifest as indented JSON text with its own hash."""
+        digest = manifest_sha256(self.model_dump(mode="json"))
+        return self.model_copy(update={OWN_HASH: digest}).model_dump_json(indent=1) + "\n"
+
+
+def manifest_sha256(data: Mapping[str, Any]) -> str:
+    """The SHA-256 of a manifest as plain data: of its JSON without `manifest_sha256`.
+
+    The JSON has sorted keys, no blanks, and escapes all characters outside ASCII.
+    """
+    body = {key: value for key, value in data.items() if key != OWN_HASH}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def content_sha256(files: Iterable[FileEntry]) -> str:

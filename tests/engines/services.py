@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import psutil
 
+LOOPBACK = "heterrec_pipeline.runtime.loopback"
 MODULE = "apache_beam.runners.portability.local_job_service_main"
 
 
@@ -21,7 +22,7 @@ class JobService:
         self._folder = tempfile.TemporaryDirectory()
         port = Path(self._folder.name) / "port"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, "--port_file", str(port)],
+            [sys.executable, "-m", LOOPBACK, MODULE, "--port_file", str(port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -106,6 +106,10 @@ def test_a_local_service_gets_threads_of_the_command(service: JobService) -> Non
             ["--runner=prism", "--prism_location=/no/prism"],
             "/no/prism is not an executable program",
         ),
+        (
+            ["--runner=prism", "--prism_location=https://nowhere/prism"],
+            "accepts connections of other machines, got https://nowhere/prism. Use the Prism of",
+        ),
         (["--runner=prism", "--environment_type=PROCESS"], "there is no boot.sh in "),
     ],
 )

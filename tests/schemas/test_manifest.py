@@ -6,7 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from heterrec_schemas import Generation
-from heterrec_schemas.manifest import CONTENT_FOLDERS, FileEntry, Manifest, content_sha256
+from heterrec_schemas.manifest import (
+    CONTENT_FOLDERS,
+    FileEntry,
+    Manifest,
+    content_sha256,
+    manifest_sha256,
+)
 
 
 def entry(path: str, sha256: str) -> FileEntry:
@@ -36,7 +42,7 @@ def changed(generation: Generation, values: dict[str, Any]) -> dict[str, Any]:
     [
         {"format_version": 2},
         {"rejects": {"bad_luck": 1}},
-        {"colour": "red"},
+        {"item_vocabulary_size": -1},
         {"files": [{"path": "x"}]},
         {"generation": None},
     ],
@@ -44,6 +50,20 @@ def changed(generation: Generation, values: dict[str, Any]) -> dict[str, Any]:
 def test_what_is_no_manifest_is_refused(generation: Generation, values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(values))):
         Manifest.model_validate(changed(generation, values))
+
+
+def test_unknown_keys_are_passed_over(generation: Generation) -> None:
+    values = changed(generation, {"colour": "red"})
+    values["files"][0]["colour"] = "red"
+    assert Manifest.model_validate(values) == generation.manifest
+
+
+def test_the_manifest_carries_its_own_hash(generation: Generation) -> None:
+    data = json.loads(generation.manifest.to_json())
+    claimed = data.pop("manifest_sha256")
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    assert claimed == hashlib.sha256(text.encode()).hexdigest()
+    assert claimed == manifest_sha256(data) == manifest_sha256({**data, "manifest_sha256": "x"})
 
 
 def test_known_reasons_are_counted(generation: Generation) -> None:

@@ -25,6 +25,7 @@ class BuildConfig:
         pipeline_args: Beam's flags.
         profile: a local file for a trace of the build, or None.
         options: Beam's options; parsed from `pipeline_args` unless given.
+        allow_open_ports: accept an engine with ports that other machines can connect to.
         lenient: publish even what a build refuses: too many rejects, or no interaction left.
         workers: number of worker processes of the local engine; None to choose by cores and input size.
 
@@ -40,6 +41,7 @@ class BuildConfig:
     profile: str | None = None
     options: PipelineOptions = None
     workers: int | None = None
+    allow_open_ports: bool = False
     lenient: bool = False
 
     def __post_init__(self) -> None:

@@ -55,12 +55,12 @@ def build(
 def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
     """Build on an engine that this process starts, or waits for."""
     now = datetime.now(UTC)
-    engine = engine_of(config.options)
+    engine = engine_of(config.options, config.allow_open_ports)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     with phase("check the spec and the input"):
         job = make_job(config, now)
     if use_workers(config.options, config.workers, job.sizes.all_rows) > 1:
-        engine = engine_of(config.options)
+        engine = engine_of(config.options, config.allow_open_ports)
     _begin(monitor, job, config)
     swept = lease.sweep(job.output, now)
     for generation in swept:

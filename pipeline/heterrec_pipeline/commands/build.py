@@ -13,6 +13,7 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     InputOption,
     JsonOption,
+    OpenPortsOption,
     QuietOption,
     RunnerOption,
     SpecOption,
@@ -49,6 +50,7 @@ def build(
             help="Worker processes of the local engine: a number, or auto (by cores and input size).",
         ),
     ] = "auto",
+    allow_open_ports: OpenPortsOption = False,
     no_wait: Annotated[
         bool,
         typer.Option(
@@ -90,6 +92,7 @@ def build(
             profile=profile,
             options=options,
             workers=parse_workers(workers),
+            allow_open_ports=allow_open_ports,
         )
         errors = Console(stderr=True, markup=False)
         for warning in config.spec.warnings():

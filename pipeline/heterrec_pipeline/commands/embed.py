@@ -11,6 +11,7 @@ from heterrec_pipeline.commands.shared import (
     BEAM_FLAGS,
     DebugOption,
     InputOption,
+    OpenPortsOption,
     RunnerOption,
     TimeLimitOption,
     app,
@@ -67,6 +68,7 @@ def embed(
         bool, typer.Option(help="Encode everything again, and keep no finished shards.")
     ] = False,
     runner: RunnerOption = None,
+    allow_open_ports: OpenPortsOption = False,
     time_limit: TimeLimitOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -98,6 +100,7 @@ def embed(
             threads=threads,
             max_reject_ratio=max_reject_ratio,
             fresh=fresh,
+            allow_open_ports=allow_open_ports,
             pipeline_args=tuple(with_runner(runner, context.args)),
         )
         run_embed(config, Console(stderr=True, markup=False))

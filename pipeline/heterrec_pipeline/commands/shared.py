@@ -43,6 +43,13 @@ RunnerOption = Annotated[
         "--runner", help="The engine: local (default), prism, portable, dataflow, or Beam's name."
     ),
 ]
+OpenPortsOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-open-ports",
+        help="Accept an engine whose ports other machines can connect to (see docs/engines.md).",
+    ),
+]
 TimeLimitOption = Annotated[
     float | None,
     typer.Option("--time-limit", help="Seconds after which the run ends as by Ctrl-C.", min=0.001),

@@ -52,6 +52,7 @@ class EmbedConfig:
         threads: number of PyTorch threads per worker process; None for PyTorch's default.
         max_reject_ratio: the run fails if the ratio of rejected rows to all rows exceeds it.
         fresh: encode everything again, even if `output` contains finished shards.
+        allow_open_ports: accept an engine with ports that other machines can connect to.
         pipeline_args: Beam's flags; without --runner the local engine is used.
     """
 
@@ -72,6 +73,7 @@ class EmbedConfig:
     threads: int | None = None
     max_reject_ratio: float = 0.01
     fresh: bool = False
+    allow_open_ports: bool = False
     pipeline_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

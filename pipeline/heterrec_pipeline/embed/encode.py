@@ -6,7 +6,6 @@ fingerprint is kept: this is how an interrupted run continues.
 Shapes: U distinct contents, R rows (keys), D dimensions.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -32,6 +31,7 @@ from heterrec_pipeline.job import ITEMS
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import report_count, report_rejects
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import (
@@ -95,13 +95,13 @@ def finished_shard(job: EmbedJob, column: str, path: str, fingerprint: str) -> V
     try:
         with storage.open_arrow(full) as handle:
             file = pq.ParquetFile(handle)
-            body = json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+            body = parse_json((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
             rows = file.metadata.num_rows
-    except (pa.ArrowException, OSError, ValueError):
+        if body.get("fingerprint") != fingerprint:
+            return None
+        same = {name: body[name] for name in ("texts", "dim", "fingerprint", "unreadable")}
+    except (pa.ArrowException, OSError, ValueError, AttributeError, KeyError):
         return None  # damaged
-    if body.get("fingerprint") != fingerprint:
-        return None
-    same = {name: body[name] for name in ("texts", "dim", "fingerprint", "unreadable")}
     return VectorShard(column=column, path=path, rows=rows, **same)
 
 

@@ -27,6 +27,7 @@ from heterrec_pipeline.telemetry.monitor import BuildMonitor, monitor_build
 from heterrec_pipeline.wiring import coder
 from heterrec_pipeline.wiring.exchange import DISTRIBUTED
 from heterrec_pipeline.worker_errors import as_heterrec_error, was_stopped
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError
 
 
@@ -64,7 +65,7 @@ def embed(
 def _run(config: EmbedConfig, load: EncoderLoader, monitor: BuildMonitor) -> str:
     """Run to the end; the output folder as the workers see it."""
     options = use_stores(config.pipeline_args)
-    engine = engine_of(options)
+    engine = engine_of(options, config.allow_open_ports)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     files = input_files(config.source, config.input, "the item table")
     _check_output(config)
@@ -99,7 +100,7 @@ def _check_output(config: EmbedConfig) -> None:
     before = storage.join(config.output, SUMMARY)
     if storage.exists(before):
         try:
-            held = [c["column"] for c in json.loads(storage.read_bytes(before))["columns"]]
+            held = [c["column"] for c in parse_json(storage.read_bytes(before))["columns"]]
         except (ValueError, KeyError, TypeError):
             held = []  # damaged, or another program's: replaced at the end
         others = [c for c in held if c not in [*config.text_columns, *config.image_columns]]

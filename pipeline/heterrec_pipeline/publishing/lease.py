@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from heterrec_pipeline.files import storage
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError, HeterrecError, RunError
 from heterrec_schemas.manifest import MANIFEST_NAME
 
@@ -98,7 +99,7 @@ def _leases(output: str) -> Iterator[tuple[str, dict[str, object]]]:
     # Object stores list a thousand objects per request: no request per generation.
     for folder in storage.folders(storage.join(output, "generations"), holding=LEASE_NAME):
         try:
-            lease = json.loads(storage.read_bytes(storage.join(folder, LEASE_NAME)))
+            lease = parse_json(storage.read_bytes(storage.join(folder, LEASE_NAME)))
         except (OSError, ValueError):
             lease = None  # being written, or just deleted
         yield folder, lease if isinstance(lease, dict) else {}
@@ -114,7 +115,7 @@ def _dead(lease: dict[str, object], folder: str, now: datetime) -> bool:
         return now - started.astimezone(UTC) > DEAD_AFTER
     except psutil.NoSuchProcess:
         return True
-    except (KeyError, ValueError, OSError, psutil.Error):
+    except (KeyError, ValueError, OverflowError, OSError, psutil.Error):
         return False
 
 

@@ -19,6 +19,7 @@ from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import spec_sha256
 from heterrec_schemas.manifest import (
@@ -129,7 +130,7 @@ def point_latest(output: str, generation: str, attempt: str) -> None:
 def _named(held: bytes | None) -> str:
     """The generation named by the content of `latest.json`; empty if there is none."""
     try:
-        named = json.loads(held or b"")["generation"]
+        named = parse_json(held or b"")["generation"]
     except (ValueError, TypeError, KeyError):
         return ""
     return named if isinstance(named, str) and _ID.fullmatch(named) else ""

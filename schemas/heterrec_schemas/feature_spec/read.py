@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from heterrec_schemas.documents import parse_yaml
 from heterrec_schemas.errors import SpecError, suggest
 from heterrec_schemas.feature_spec.features import FEATURES
 from heterrec_schemas.feature_spec.model import FeatureSpec, LeaveOneOut, Temporal
@@ -102,8 +103,8 @@ def _plain_data(text: str, where: str) -> dict[str, Any]:
     """The spec as plain data, of a known version."""
     try:
         # A subclass of SafeLoader, which makes plain data only.
-        data = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
+        data = parse_yaml(text, _UniqueKeyLoader)
+    except ValueError as error:
         raise SpecError(f"{where} is not YAML: {error}") from None
     except SpecError as error:
         raise SpecError(f"{where}: {error.message}") from None

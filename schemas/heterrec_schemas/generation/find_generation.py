@@ -1,8 +1,8 @@
 """Find a generation by path: the latest one of an output folder, or a generation's own folder."""
 
-import json
 from pathlib import Path
 
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import (
     CorruptGenerationError,
     GenerationError,
@@ -39,7 +39,7 @@ def _latest(output: Folder) -> Folder:
     """The generation in the `latest.json` of an output."""
     shown = output.locate(LATEST_NAME)
     try:
-        name = json.loads(output.read_bytes(LATEST_NAME))["generation"]
+        name = parse_json(output.read_bytes(LATEST_NAME))["generation"]
     except (ValueError, TypeError, KeyError):
         name = None
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:

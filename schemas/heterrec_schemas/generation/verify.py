@@ -1,22 +1,24 @@
 """Check a manifest, then the files of a generation against it."""
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CorruptGenerationError, FormatVersionError
 from heterrec_schemas.feature_spec import FeatureSpec, parse_spec, spec_sha256
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
+    OWN_HASH,
     FileEntry,
     Manifest,
     content_sha256,
+    manifest_sha256,
 )
 
 Verify = Literal["hashes", "sizes"]
@@ -33,11 +35,11 @@ def read_manifest(folder: Folder) -> Manifest:
 
     Raises:
         FormatVersionError: its format version is unknown to this release.
-        CorruptGenerationError: it is not a manifest, or contradicts itself.
+        CorruptGenerationError: it is not a manifest, was changed after it was written, or contradicts itself.
     """
     shown = folder.locate(MANIFEST_NAME)
     try:
-        data = json.loads(folder.read_bytes(MANIFEST_NAME))
+        data = parse_json(folder.read_bytes(MANIFEST_NAME))
     except ValueError as error:
         raise CorruptGenerationError(f"{shown} is not JSON: {error}", todo=_AGAIN) from None
     if not isinstance(data, dict) or "format_version" not in data:
@@ -51,6 +53,7 @@ def read_manifest(folder: Folder) -> Manifest:
             expected=FORMAT_VERSION,
             todo="Install the release of heterrec that wrote it, or build the generation again.",
         )
+    _check_own_hash(shown, data)
     try:
         manifest = Manifest.model_validate(data)
     except ValidationError as error:
@@ -116,6 +119,24 @@ def _other_hashes(folder: Folder, files: list[FileEntry]) -> Iterator[str]:
         for entry, got in zip(files, hashes, strict=True):
             if got != entry.sha256:
                 yield f"{entry.path}: got SHA-256 {got}, expected {entry.sha256}"
+
+
+def _check_own_hash(shown: str, data: dict[str, Any]) -> None:
+    """Compare a manifest with its own hash; one of an earlier release has none, and only keys that are known here."""
+    if OWN_HASH in data:
+        if (got := manifest_sha256(data)) != data[OWN_HASH]:
+            raise CorruptGenerationError(
+                f"{shown} was changed after it was written",
+                got=f"SHA-256 {got}",
+                expected=data[OWN_HASH],
+                todo=_AGAIN,
+            )
+        return
+    unknown = sorted(set(data) - set(Manifest.model_fields))
+    if unknown:
+        raise CorruptGenerationError(
+            f"{shown} has no {OWN_HASH}, but the unknown key {unknown[0]!r}", todo=_AGAIN
+        )
 
 
 def _check_content(shown: str, manifest: Manifest) -> None:

@@ -8,14 +8,19 @@ import pytest
 from heterrec_schemas import open_generation
 from heterrec_schemas.errors import CorruptGenerationError, FormatVersionError, SpecError
 from heterrec_schemas.feature_spec import spec_sha256
+from heterrec_schemas.generation import open_folder
+from heterrec_schemas.generation.verify import read_manifest
+from heterrec_schemas.manifest import manifest_sha256
 
 Copy = Callable[[], Path]
 
 
 def edit_manifest(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest of a generation, its own hash included."""
     path = root / "manifest.json"
     data = json.loads(path.read_text(encoding="utf-8"))
     edit(data)
+    data["manifest_sha256"] = manifest_sha256(data)
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
@@ -75,6 +80,44 @@ def test_many_damaged_files_are_counted_and_three_named(copied: Copy) -> None:
     assert "; and 9 more" in caught.value.message
 
 
+def test_every_changed_digit_of_the_manifest_is_found(copied: Copy) -> None:
+    root = copied()
+    path = root / "manifest.json"
+    text = path.read_text(encoding="utf-8")
+    digits = [k for k, letter in enumerate(text) if letter.isdigit()]
+    folder, passed = open_folder(root), []
+    for k in digits:
+        path.write_text(text[:k] + str((int(text[k]) + 1) % 10) + text[k + 1 :], encoding="utf-8")
+        try:
+            read_manifest(folder)
+        except (CorruptGenerationError, FormatVersionError):
+            continue
+        passed.append(text[k - 20 : k + 20])
+    assert len(digits) > 1000
+    assert passed == []
+
+
+def test_the_hash_covers_keys_of_later_releases(copied: Copy) -> None:
+    root = copied()
+    edit_manifest(root, lambda m: (m.update(later={"x": [1]}), m["counts"].update(later=1)))
+    assert open_generation(root).manifest.name == "shop"
+    path = root / "manifest.json"
+    path.write_text(path.read_text().replace('"x": [1]', '"x": [2]'))
+    with pytest.raises(CorruptGenerationError, match="was changed after it was written: got SHA"):
+        open_generation(root)
+
+
+def test_a_manifest_of_an_earlier_release_has_no_hash(copied: Copy) -> None:
+    path = copied() / "manifest.json"
+    data = json.loads(path.read_text())
+    del data["manifest_sha256"]
+    path.write_text(json.dumps(data))
+    assert open_generation(path.parent).manifest.name == "shop"
+    path.write_text(json.dumps({**data, "manifest_sha257": "x"}))
+    with pytest.raises(CorruptGenerationError, match="but the unknown key 'manifest_sha257'"):
+        open_generation(path.parent)
+
+
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_another_format_version_is_refused(copied: Copy, version: object) -> None:
     root = copied()
@@ -85,7 +128,9 @@ def test_another_format_version_is_refused(copied: Copy, version: object) -> Non
         open_generation(root)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"generation": "x"}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"generation": "x"}', "\xff", "[" * 100_000]
+)
 def test_what_is_no_manifest_is_refused(copied: Copy, text: str) -> None:
     root = copied()
     (root / "manifest.json").write_text(text, encoding="latin-1")

@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import (
 from heterrec_pipeline.runtime.engines.engine import Engine
 from heterrec_pipeline.runtime.engines.local import LocalProcesses
 from heterrec_pipeline.runtime.engines.portable import JobService, is_local
-from heterrec_pipeline.runtime.engines.prism import Prism, accepts_connections
+from heterrec_pipeline.runtime.engines.prism import ALLOW_OPEN_PORTS, Prism, accepts_connections
 from heterrec_schemas.errors import CallError
 
 FOLDER_VARIABLE = "HETERREC_ENGINES"
@@ -25,15 +25,19 @@ PYTHON_VARIABLE = "HETERREC_WORKER_PATH"
 """Environment variable that passes the folder of this Python to boot.sh."""
 
 
-def engine_of(options: PipelineOptions) -> Engine:
+def engine_of(options: PipelineOptions, allow_open_ports: bool = False) -> Engine:
     """The engine that the options name; adds missing options.
 
+    Args:
+        options: completed in place.
+        allow_open_ports: accept an engine with ports that other machines can connect to.
+
     Raises:
-        CallError: a program, service or option that the engine needs is missing.
+        CallError: a program, service or option that the engine needs is missing, or it opens ports to other machines.
     """
     runner = str(options.view_as(StandardOptions).runner).rpartition(".")[2]
     if runner == "PrismRunner":
-        return _prism(options)
+        return _prism(options, allow_open_ports)
     if runner == "PortableRunner":
         return _portable(options)
     direct = options.view_as(DirectOptions)
@@ -42,7 +46,7 @@ def engine_of(options: PipelineOptions) -> Engine:
     return Engine()
 
 
-def _prism(options: PipelineOptions) -> Engine:
+def _prism(options: PipelineOptions, allow_open_ports: bool) -> Engine:
     portable = options.view_as(PortableOptions)
     portable.environment_type = (portable.environment_type or "LOOPBACK").upper()
     processes = portable.environment_type == "PROCESS"
@@ -52,8 +56,14 @@ def _prism(options: PipelineOptions) -> Engine:
         return _portable(options)
     location = options.view_as(PrismRunnerOptions).prism_location
     if location and "://" in location:  # Beam downloads, starts and stops it
+        if not allow_open_ports:
+            raise CallError(
+                f"--prism_location: a downloaded Prism accepts connections of other machines, got {location}",
+                todo=ALLOW_OPEN_PORTS,
+            )
         return Engine()
-    return Prism(options, _executable(location, "prism", "--prism_location"), processes)
+    binary = _executable(location, "prism", "--prism_location")
+    return Prism(options, binary, processes, allow_open_ports)
 
 
 def _portable(options: PipelineOptions) -> Engine:

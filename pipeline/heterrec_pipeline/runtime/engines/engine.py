@@ -14,6 +14,7 @@ import apache_beam as beam
 import grpc
 from apache_beam.runners.worker import sdk_worker
 
+from heterrec_pipeline.runtime.loopback import bind_to_loopback
 from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import HeterrecError
 
@@ -41,6 +42,7 @@ class Engine:
         Raises:
             HeterrecError: it cannot be started.
         """
+        bind_to_loopback()
         self.start()
         self._mute()
         return self

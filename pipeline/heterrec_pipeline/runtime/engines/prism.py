@@ -23,7 +23,8 @@ from heterrec_pipeline.runtime.engines.processes import (
     session_processes,
     stop_process,
 )
-from heterrec_schemas.errors import RunError
+from heterrec_pipeline.runtime.loopback import open_ports
+from heterrec_schemas.errors import CallError, RunError
 
 START_SECONDS = 30.0
 """Maximum time in seconds until Prism accepts connections."""
@@ -35,6 +36,7 @@ LOG_SECONDS = 1.0
 """Maximum time in seconds to wait for the log line about a worker that has exited."""
 IDLE_SHUTDOWN = "60s"
 """Idle time after which Prism exits by itself, in case this process is killed."""
+ALLOW_OPEN_PORTS = "Use the Prism of `make engines`, or accept open ports with --allow-open-ports."
 WORKER, BOOT = "worker process", "boot process"
 _PARENT_ENDED, _WORKER_GONE = "process failed while running", "SDK worker disconnected"
 _EXITED = re.compile(r"Python \(worker \S+\) exited \d+ times: (.+)")
@@ -46,12 +48,22 @@ TODO = (
 class Prism(Engine):
     """A Prism process in a new session, with a temporary folder for its log and the files of its workers."""
 
-    def __init__(self, options: PipelineOptions, binary: str, processes: bool) -> None:
-        """Run `binary`; with `processes`, workers are processes that it starts, else threads of this process."""
+    def __init__(
+        self, options: PipelineOptions, binary: str, processes: bool, allow_open_ports: bool
+    ) -> None:
+        """Run a Prism.
+
+        Args:
+            options: Beam's options; completed by `start`.
+            binary: Prism's program.
+            processes: whether workers are processes that it starts; else they are threads of this process.
+            allow_open_ports: accept a program that listens on other interfaces than the loopback one.
+        """
         self.remote_workers = processes
         self._options = options
         self._binary = binary
         self._processes = processes
+        self._allow_open_ports = allow_open_ports
         self._over = threading.Event()
         self._workerless = False
         self._workers: dict[psutil.Process, str] = {}
@@ -61,6 +73,7 @@ class Prism(Engine):
 
         Raises:
             RunError: it cannot be started, exits, or accepts none in time.
+            CallError: it accepts connections of other machines.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="heterrec-prism-"))
         port = _free_port()
@@ -81,6 +94,7 @@ class Prism(Engine):
         self._options.view_as(PortableOptions).job_endpoint = f"localhost:{port}"
         try:
             self._wait_for(port)
+            self._check_ports()
         except BaseException:
             self.stop()
             raise
@@ -93,6 +107,14 @@ class Prism(Engine):
                 what = "does not answer" if code is None else describe_exit(code)
                 raise RunError(f"Prism (process {self._process.pid}, {self._binary}) {what}")
             time.sleep(0.05)
+
+    def _check_ports(self) -> None:
+        found = open_ports([psutil.Process(self._process.pid)])
+        if found and not self._allow_open_ports:
+            raise CallError(
+                f"{self._binary} accepts connections of other machines, without authentication, at {found[0]}",
+                todo=ALLOW_OPEN_PORTS,
+            )
 
     def submitted(self) -> None:
         """Watch the worker processes from now on."""
