@@ -60,7 +60,8 @@ class Figures:
         """Expected interactions of each item that the item counts contain: with a temporal split, of all histories."""
         if isinstance(self.job.spec.split, LeaveOneOut):
             return self.train_counts
-        return self.train_counts * (self.log["kept"].value / max(1.0, self.train_counts.sum()))
+        scale = self.log["kept"].value / max(1.0, float(self.train_counts.sum()))
+        return np.multiply(self.train_counts, scale)
 
     @property
     def item_count(self) -> int:

@@ -61,7 +61,7 @@ class Items(SpecModel):
     catalogue_vocabulary: CatalogueVocabulary = CatalogueVocabulary()
     available_from: Timestamp | None = Field(
         default=None,
-        description="since when each item is listed: a column of the item table (not of a joined one), without effect on tokens",
+        description="since when each item is listed: a column of the item table (not of a joined one)",
     )
 
     @field_validator("features")

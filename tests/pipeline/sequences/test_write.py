@@ -182,7 +182,7 @@ def test_a_temporal_split_has_the_first_time_of_every_item(tmp_path: Path) -> No
         "item_counts/item_counts": [(4, 3)],
         "item_times/first_interaction": [(4, 49), (5, 0), (7, 8)],
     }
-    for references, wanted in ((parts, want), ([], dict.fromkeys(want, []))):
+    for references, wanted in ((parts, want), ([], {name: [] for name in want})):
         _, tagged = sorted_out(write_item_counts(job, (0, [None, *references])))
         found = {
             file.path.removesuffix("-00000-of-00001.parquet"): list(
