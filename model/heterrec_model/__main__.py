@@ -20,7 +20,7 @@ from heterrec_schemas.errors import CallError, HeterrecError
 
 app = typer.Typer(
     name="heterrec-model",
-    help="Train HeterRec from a generation, evaluate it over the full catalogue, compute recommendations.",
+    help="Train HeterRec from a generation, evaluate it over the catalogue, compute recommendations.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,6 +37,15 @@ FilterOption = Annotated[
     typer.Option(
         "--filter-seen/--no-filter-seen",
         help="Leave items of the history out of the ranking, unless they are targets; default: the run's config.",
+    ),
+]
+CandidatesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--candidates",
+        metavar="known|all",
+        help="Items that are ranked. known: with a temporal split, those known at its cut; all: the whole catalogue, items "
+        "of the future included. Default: the run's config.",
     ),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
@@ -145,11 +154,12 @@ def evaluate(
     split: SplitOption = "test",
     checkpoint: CheckpointOption = "best",
     filter_seen: FilterOption = None,
+    candidates: CandidatesOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Rank the whole catalogue for every user of a split, and compute the metrics of the targets."""
+    """Rank the catalogue for every user of a split, and compute the metrics of the targets."""
     with _error_messages(debug):
         from heterrec_model.evaluation.evaluate import evaluate as run_evaluate
         from heterrec_model.evaluation.evaluation_display import show_evaluations
@@ -162,13 +172,14 @@ def evaluate(
                 split,
                 checkpoint=checkpoint,
                 filter_seen=filter_seen,
+                candidates=candidates,
                 on_progress=lambda users: display.show(f"{users:,} users ranked"),
             )
         if as_json:
             print(json.dumps(result))
         elif not quiet:
             console = Console(markup=False)
-            show_evaluations(console, [result])
+            show_evaluations(console, [e for e in (result, result["unseen_first"]) if e])
             line = f"{run}, {result['checkpoint']}; generation {result['generation']}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -190,6 +201,7 @@ def compare(
     ],
     split: SplitOption = "test",
     filter_seen: FilterOption = None,
+    candidates: CandidatesOption = None,
     resamples: Annotated[int, typer.Option(help="Number of resamples of the bootstrap.")] = 10_000,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -208,6 +220,7 @@ def compare(
                 against,
                 split,
                 filter_seen=filter_seen,
+                candidates=candidates,
                 resamples=resamples,
                 on_model=lambda name: display.show(f"eval_mode {name}"),
             )

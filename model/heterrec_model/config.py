@@ -234,9 +234,12 @@ class TrainConfig(_Section):
 
 
 class EvaluationConfig(_Section):
-    """Ranking over the full catalogue."""
+    """Ranking of the candidates."""
 
     ks: tuple[Count, ...] = (10, 50, 100, 200)
+    candidates: Literal["known", "all"] = "known"
+    """Items that are ranked. known: with a temporal split those known at the cut, by an interaction of any user or by
+    `items.available_from`; with leave_one_out all. all: the whole catalogue, which includes items of the future."""
     filter_seen: bool = False
     """Whether items of the history are left out of the ranking, unless they are targets."""
     batch_users: Count = 256

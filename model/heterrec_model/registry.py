@@ -6,6 +6,7 @@ from heterrec_model.baselines.counting import CountingBaseline
 from heterrec_model.baselines.neighbours import Neighbours
 from heterrec_model.baselines.popular import Popular
 from heterrec_model.baselines.sasrec import SASRec
+from heterrec_model.baselines.unseen_first import UnseenFirst
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
@@ -19,6 +20,7 @@ MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "sasrec": SASRec,
     "popular": Popular,
     "neighbours": Neighbours,
+    "unseen-first": UnseenFirst,
 }
 TRAINED = {name: kind for name, kind in MODELS.items() if issubclass(kind, TwoTowerModel)}
 """Values of `model.name`."""

@@ -16,7 +16,9 @@ from heterrec_schemas.feature_spec import FeatureSpec, parse_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, Manifest
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
+    AVAILABLE_FROM_SCHEMA,
     BOUNDARIES_SCHEMA,
+    FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
     QUANTIZERS_SCHEMA,
     items_schema,
@@ -58,6 +60,8 @@ _WHEN = {
     "behaviour": "interactions.behaviour is declared",
     "target_behaviour": "interactions.behaviour is declared",
     "window": "sequences.train_windows is all",
+    "first_ms": "split.method is temporal",
+    "available_from_ms": "items.available_from is declared",
 }
 
 
@@ -83,6 +87,8 @@ def arrow_fields() -> dict[str, Any]:
         "items": items_schema(spec, integral=False),
         **{f"sequences/{s}": sequences_schema(spec, s, integral=False) for s in SPLITS},
         "item_counts": ITEM_COUNTS_SCHEMA,
+        "item_times/first_interaction": FIRST_INTERACTION_SCHEMA,
+        "item_times/available_from": AVAILABLE_FROM_SCHEMA,
         "rejects": REJECTS_SCHEMA,
     }
     kinds = [feature.name for feature in spec.items.features]

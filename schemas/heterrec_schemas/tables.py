@@ -28,6 +28,20 @@ ITEM_COUNTS_SCHEMA = pa.schema(
         pa.field("train_count", pa.int64(), nullable=False),
     ]
 )
+ITEM_TIMES = "item_times"
+"""Folder of the items' times; not part of the content hash, because models are not trained on them."""
+FIRST_INTERACTION_SCHEMA = pa.schema(
+    [
+        pa.field("item_index", pa.int64(), nullable=False),
+        pa.field("first_ms", pa.int64(), nullable=False),
+    ]
+)
+AVAILABLE_FROM_SCHEMA = pa.schema(
+    [
+        pa.field("item_index", pa.int64(), nullable=False),
+        pa.field("available_from_ms", pa.int64(), nullable=False),
+    ]
+)
 
 
 def shard_name(stem: str, shard: int, shards: int) -> str:

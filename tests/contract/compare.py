@@ -164,6 +164,15 @@ def sequences(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
     bad, got = split_up(read(path, types))
     yield from bad
     yield from unlike("item counts", [tuple(r.values()) for r in got], found.item_counts)
+    path = folder / "item_times" / "first_interaction-00000-of-00001.parquet"
+    if spec["split"]["method"] == "leave_one_out":
+        yield from unlike("first interactions", path.exists(), False)
+        return
+    bad, got = split_up(read(path, {"item_index": pa.int64(), "first_ms": pa.int64()}))
+    yield from bad
+    yield from unlike(
+        "first interactions", [tuple(r.values()) for r in got], found.first_interactions
+    )
 
 
 def rejects(found: Reference, spec: Row, folder: Path) -> Iterator[str]:

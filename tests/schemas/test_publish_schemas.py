@@ -44,6 +44,8 @@ def test_every_table_is_described() -> None:
         "quantizers",
         "items",
         "item_counts",
+        "item_times/first_interaction",
+        "item_times/available_from",
         "rejects",
         *(f"sequences/{split}" for split in SPLITS),
     }

@@ -1,1 +1,1 @@
-"""Full-catalogue ranking, Recall and nDCG, and paired comparisons of results."""
+"""Ranking of the candidates, Recall and nDCG, and paired comparisons of results."""

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from heterrec_model.evaluation.candidates import is_temporal
 from heterrec_model.evaluation.evaluate import (
+    UNSEEN_FIRST,
     evaluate_baseline,
     evaluate_run,
     load_generation,
@@ -53,6 +55,7 @@ def compare_models(
     split: str = "test",
     *,
     filter_seen: bool | None = None,
+    candidates: str | None = None,
     resamples: int = 10_000,
     on_model: Callable[[str], None] | None = None,
 ) -> ComparisonReport:
@@ -61,9 +64,10 @@ def compare_models(
     Args:
         data: an output folder (its latest generation), the folder of a generation, or an open generation.
         model: folder of a run, or folders of several seeds separated by commas.
-        others: likewise, or a key of `registry.COUNTING`.
+        others: likewise, or a key of `registry.COUNTING`; with a temporal split unseen-first is added.
         split: validation or test.
         filter_seen: whether items of the history are left out of the ranking; None uses the config of each run.
+        candidates: known (at the cut of a temporal split) or all items; None uses the config of each run.
         resamples: number of resamples of the bootstrap.
         on_model: called with the name of each run or baseline before it is evaluated.
 
@@ -73,7 +77,9 @@ def compare_models(
     """
     generation = load_generation(data)
     # Baselines use the settings of the model: the same items, and the same interactions to count.
-    config = with_settings(RunFolder(model.split(",")[0]).config(), filter_seen, None)
+    config = with_settings(RunFolder(model.split(",")[0]).config(), filter_seen, None, candidates)
+    if is_temporal(generation) and UNSEEN_FIRST not in others:
+        others = [*others, UNSEEN_FIRST]
 
     def evaluated(names: str) -> ComparedModel:
         evaluations = []
@@ -83,7 +89,11 @@ def compare_models(
             if name in COUNTING:
                 evaluations.append(evaluate_baseline(generation, name, split, config=config))
             else:
-                evaluations.append(evaluate_run(generation, name, split, filter_seen=filter_seen))
+                evaluations.append(
+                    evaluate_run(
+                        generation, name, split, filter_seen=filter_seen, candidates=candidates
+                    )
+                )
         return ComparedModel(names, evaluations)
 
     candidate, baselines = evaluated(model), [evaluated(other) for other in others]

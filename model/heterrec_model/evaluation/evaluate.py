@@ -1,4 +1,4 @@
-"""Evaluation on a split: ranks the targets in the full catalogue with the same code for every model and baseline."""
+"""Evaluation on a split: ranks the targets among the candidates with the same code for every model and baseline."""
 
 import time
 import warnings
@@ -8,17 +8,21 @@ from typing import Any
 
 from heterrec_model.config import Config
 from heterrec_model.data.inference_batches import split_batches
+from heterrec_model.evaluation.candidates import CANDIDATE_SETS, candidate_mask, is_temporal
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.history_length import with_whole_histories
 from heterrec_model.evaluation.per_user import RankedUsers, user_blocks
 from heterrec_model.evaluation.scorers import Scorer, VectorScorer
 from heterrec_model.registry import build_counting
 from heterrec_model.runs.load_run import load_run
+from heterrec_model.runs.run_folder import RunFolder
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.generation import Generation, open_generation
 
 SPLITS = ("validation", "test")
+UNSEEN_FIRST = "unseen-first"
+"""The baseline that every table of a temporal split contains."""
 OnProgress = Callable[[int], None]
 """Called with the number of users ranked so far."""
 
@@ -26,8 +30,20 @@ OnProgress = Callable[[int], None]
 def evaluate(
     data: str | Path | Generation, run: str | Path, split: str = "test", **options: Any
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint of a run, as JSON: see `evaluate_run` for options and errors."""
-    return evaluate_run(data, run, split, **options).to_json()
+    """Evaluate a checkpoint of a run, as JSON: see `evaluate_run` for options and errors.
+
+    With a temporal split, `unseen_first` is the evaluation of the baseline of this name, else None.
+    """
+    generation = load_generation(data)
+    result = evaluate_run(generation, run, split, **options)
+    unseen_first = None
+    if is_temporal(generation):
+        settings = {name: options.get(name) for name in ("filter_seen", "ks", "candidates")}
+        config = with_settings(RunFolder(run).config(), **settings)
+        unseen_first = evaluate_baseline(
+            generation, UNSEEN_FIRST, split, config=config, max_users=options.get("max_users")
+        ).to_json()
+    return {**result.to_json(), "unseen_first": unseen_first}
 
 
 def evaluate_run(
@@ -38,6 +54,7 @@ def evaluate_run(
     checkpoint: str = "best",
     filter_seen: bool | None = None,
     ks: Sequence[int] | None = None,
+    candidates: str | None = None,
     max_users: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
@@ -51,11 +68,12 @@ def evaluate_run(
         filter_seen: whether all items of the history's row are left out of the ranking, unless they are targets; None
             uses the run's config.
         ks: of the metrics; None uses the run's config.
+        candidates: known (at the cut of a temporal split) or all items; None uses the run's config.
         max_users: maximum number of users.
         on_progress: called with the number of users ranked so far.
 
     Raises:
-        CallError: the split, run or checkpoint does not exist, or a k is below 1.
+        CallError: the split, run or checkpoint does not exist, a k is below 1, or `candidates` is unknown.
         GenerationError: the generation does not exist, is damaged, or is not that of the run.
         RunError: a score is not finite.
     """
@@ -71,7 +89,7 @@ def evaluate_run(
         loaded.model,
         generation,
         split,
-        with_settings(loaded.config, filter_seen, ks),
+        with_settings(loaded.config, filter_seen, ks, candidates),
         max_users=max_users,
         on_progress=on_progress,
         checkpoint=loaded.name,
@@ -79,11 +97,17 @@ def evaluate_run(
 
 
 def evaluate_baseline(
-    data: str | Path | Generation, name: str, split: str = "test", *, config: Config | None = None
+    data: str | Path | Generation,
+    name: str,
+    split: str = "test",
+    *,
+    config: Config | None = None,
+    max_users: int | None = None,
 ) -> Evaluation:
     """Evaluate a counting baseline, a key of `registry.COUNTING`, on the same users as a run.
 
-    The config's `evaluation`, batch sizes and `train.refit_epochs` are used; None uses the defaults.
+    The config's `evaluation`, batch sizes and `train.refit_epochs` are used; None uses the defaults. `max_users` is the
+    maximum number of users.
 
     Raises:
         CallError: the baseline or the split does not exist.
@@ -92,7 +116,7 @@ def evaluate_baseline(
     check_split(split)
     generation, config = load_generation(data), config or Config()
     scorer = build_counting(name, generation, refit=config.train.refit_epochs > 0)
-    return evaluate_scorer(scorer, generation, split, config, name=name)
+    return evaluate_scorer(scorer, generation, split, config, name=name, max_users=max_users)
 
 
 def evaluate_model(
@@ -142,16 +166,24 @@ def evaluate_scorer(
     settings = config.evaluation
     whole = with_whole_histories(config, generation) if settings.filter_seen else config
     batches = split_batches(generation, split, whole, max_users=max_users)
-    ranked = RankedUsers(scorer, settings.chunk_items)
+    catalogue_N = scorer.table.catalogue_N
+    candidates_N = candidate_mask(generation, split, config, catalogue_N)
+    ranked = RankedUsers(scorer, settings.chunk_items, candidates_N)
     for users in user_blocks(scorer, batches, config):
         ranked.add(users)
         if on_progress is not None:
             on_progress(len(ranked.user_ids))
+    cold_N = scorer.table.train_count_I[catalogue_N] == 0
+    if candidates_N is not None:
+        cold_N &= candidates_N
     return Evaluation(
         name=name,
         split=split,
         per_user=ranked.result(),
-        catalogue=len(scorer.table.catalogue_N),
+        catalogue=len(catalogue_N),
+        candidate_set="all" if candidates_N is None else "known",
+        candidates=len(catalogue_N) if candidates_N is None else int(candidates_N.sum()),
+        cold_candidates=int(cold_N.sum()),
         ks=settings.ks,
         seen_filtered=settings.filter_seen,
         checkpoint=checkpoint,
@@ -175,15 +207,26 @@ def load_generation(data: str | Path | Generation) -> Generation:
     return data if isinstance(data, Generation) else open_generation(data, verify="sizes")
 
 
-def with_settings(config: Config, filter_seen: bool | None, ks: Sequence[int] | None) -> Config:
-    """The config with other values of `filter_seen` and `ks`, unless they are None.
+def with_settings(
+    config: Config,
+    filter_seen: bool | None,
+    ks: Sequence[int] | None,
+    candidates: str | None,
+) -> Config:
+    """The config with other values of `filter_seen`, `ks` and `candidates`, unless they are None.
 
     Raises:
-        CallError: ks is empty, or a k is below 1.
+        CallError: ks is empty, a k is below 1, or `candidates` is neither known nor all.
     """
     if ks is not None and (not ks or min(ks) < 1):
         raise CallError("ks", got=list(ks), expected="numbers from 1")
+    if candidates not in (None, *CANDIDATE_SETS):
+        raise CallError(
+            "candidates", got=repr(candidates), expected=f"one of {', '.join(CANDIDATE_SETS)}"
+        )
     changes: dict[str, Any] = {}
+    if candidates is not None:
+        changes["candidates"] = candidates
     if filter_seen is not None:
         changes["filter_seen"] = filter_seen
     if ks is not None:

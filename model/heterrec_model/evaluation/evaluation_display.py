@@ -1,6 +1,6 @@
 """Evaluations and comparisons as tables on the console."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -28,7 +28,7 @@ def show_evaluations(
     """
     first = evaluations[0]
     filtered = "left out of the ranking" if first["seen_filtered"] else "kept in the ranking"
-    title = f"{first['split']}, {first['catalogue']:,} items, seen ones {filtered}; in %"
+    title = f"{first['split']}, {_candidates(first)}, seen ones {filtered}; in %"
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("", no_wrap=True)
     columns: list[tuple[Mapping[str, Any], int]] = []
@@ -45,13 +45,28 @@ def show_evaluations(
     table.add_row("users", *(f"{users:,}" for _, users in columns))
     console.print(Text(title), soft_wrap=True)
     console.print(table)
-    for evaluation in evaluations:
-        if absent := evaluation["targets_without_row"]:
-            line = (
-                f"{evaluation['model']}: {absent:,} of {evaluation['targets']:,} targets have no row in the catalogue and "
-                "count as misses"
-            )
-            console.print(Text(line), soft_wrap=True)
+    for line in dict.fromkeys(line for e in evaluations for line in _misses(e)):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _candidates(evaluation: Mapping[str, Any]) -> str:
+    """The ranked items in words."""
+    ranked, cold = (f"{evaluation[name]:,}" for name in ("candidates", "cold_candidates"))
+    if evaluation["candidate_set"] == "all":
+        return f"all {ranked} items ({cold} cold)"
+    return f"{ranked} of {evaluation['catalogue']:,} items, those known at the cut ({cold} cold)"
+
+
+def _misses(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """Lines about targets that no ranking can find; they are equal for all models on the same users."""
+    targets = evaluation["targets"]
+    for name, what in (
+        ("targets_unknown", "were not known at the cut"),
+        ("targets_without_row", "have no row in the catalogue"),
+    ):
+        if count := evaluation[name]:
+            share = f"{count:,} of {targets:,} targets ({count / targets:.1%})"
+            yield f"{share} {what}: they are not ranked and count as misses"
 
 
 def show_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:

@@ -15,7 +15,10 @@ class Evaluation:
         name: of the model or baseline.
         split: validation or test.
         per_user: targets of every user and their ranks.
-        catalogue: number of items in the ranking.
+        catalogue: number of items of the catalogue.
+        candidate_set: known or all, the items that are ranked: see `candidates.candidate_mask`.
+        candidates: their number.
+        cold_candidates: number of candidates without training interactions.
         ks: of the metrics.
         seen_filtered: whether items of the histories were left out of the ranking, unless they are targets.
         checkpoint: name of the checkpoint; None for a baseline.
@@ -27,6 +30,9 @@ class Evaluation:
     split: str
     per_user: TargetRanks
     catalogue: int
+    candidate_set: str
+    candidates: int
+    cold_candidates: int
     ks: tuple[int, ...]
     seen_filtered: bool
     checkpoint: str | None
@@ -35,13 +41,16 @@ class Evaluation:
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
-        """`recall@10`, `ndcg@10`, ... over all targets, averaged over users; None without users."""
+        """`recall@10`, `ndcg@10`, ... over all targets, averaged over users; None without users.
+
+        A target that is no candidate is a miss.
+        """
         return mean_metrics(self.per_user, self.ks)
 
     def part(self, part: Part) -> dict[str, float | int | None]:
         """Metrics over the warm or cold targets, with the numbers of `users` and `targets`."""
         ranks = self.per_user.part(part)
-        return {**mean_metrics(ranks, self.ks), "users": ranks.users, "targets": len(ranks.rank_P)}
+        return {**mean_metrics(ranks, self.ks), "users": ranks.users, "targets": len(ranks.user_P)}
 
     def user_metrics(self, part: Part = "all") -> dict[str, Floats]:
         """Metrics of every user with targets in a part, in the order of `per_user.part(part).user_ids`."""
@@ -50,19 +59,23 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """The output of `evaluate --json`."""
         ranks = self.per_user
-        targets = len(ranks.rank_P)
+        targets = len(ranks.user_P)
         return {
             "model": self.name,
             "split": self.split,
             "users": ranks.users,
             "catalogue": self.catalogue,
+            "candidate_set": self.candidate_set,
+            "candidates": self.candidates,
+            "cold_candidates": self.cold_candidates,
             "metrics": self.metrics,
             "warm": self.part("warm"),
             "cold": self.part("cold"),
             "targets_per_user": targets / ranks.users if ranks.users else None,
             "targets": targets,
-            "targets_without_row": int((~(ranks.rank_P < float("inf"))).sum()),
-            "targets_tied": int(ranks.tied_P.sum()),
+            "targets_unknown": int((ranks.row_P & ~ranks.ranked_P).sum()),
+            "targets_without_row": int((~ranks.row_P).sum()),
+            "targets_tied": int((ranks.tied_P > 1).sum()),
             "seen_filtered": self.seen_filtered,
             "checkpoint": self.checkpoint,
             "generation": self.generation,

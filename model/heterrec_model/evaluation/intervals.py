@@ -122,7 +122,7 @@ def _check(models: Sequence[Sequence[Evaluation]], resamples: int, level: float)
         raise CallError("level", got=level, expected="a number between 0 and 1")
     first, *others = [evaluation for model in models for evaluation in model]
     for other in others:
-        for what in ("generation", "split", "seen_filtered"):
+        for what in ("generation", "split", "seen_filtered", "candidate_set"):
             if getattr(first, what) != getattr(other, what):
                 raise CallError(
                     f"evaluations of different {what} cannot be compared",

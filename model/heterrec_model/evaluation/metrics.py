@@ -1,16 +1,13 @@
-"""Recall and nDCG of sets of targets, from their mean ranks.
+"""Recall and nDCG of sets of targets: their means over all orders of items with equal scores.
 
-For a user with n targets, h of which have a rank of at most k:
+For a user with n targets at ranks r_1 .. r_n:
 
-    Recall@k = h / n
-    nDCG@k   = sum over those h of 1 / log2(rank + 1)  /  sum over r = 1 .. min(k, n) of 1 / log2(r + 1)
+    Recall@k = number of r_i <= k / n
+    nDCG@k   = sum over r_i <= k of 1 / log2(r_i + 1)  /  sum over r = 1 .. min(k, n) of 1 / log2(r + 1)
 
-averaged over users. Ranks are mean ranks (see ranking.py), so ties can give half ranks: a target is a hit if its mean rank
-is at most k, and its gain is that of the mean rank. Without ties this is the usual definition. With ties it is the metric of
-the expected rank, not the expected metric, which would count partial hits for a tie across k and a slightly greater gain
-elsewhere (1 / log2 is convex). Tied targets of one user all get the rank in the middle of the tie: a perfect order then has
-an nDCG just below 1, and with a tie across k either all of them are hits or none. `targets_tied` of an evaluation is the
-number of targets this can affect.
+averaged over users. A target that shares the ranks f .. f + m - 1 with m - 1 items of equal score has each of them with the
+probability 1 / m: it counts by the share of these ranks up to k, and by the mean of their gains. Both metrics are sums over
+targets, so this is their exact mean over all orders of the ties, also if several targets of a user are tied.
 
 Shapes: U users, P targets of all users, sorted by user.
 """
@@ -30,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Part = Literal["all", "warm", "cold"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""All targets; targets with training interactions; targets without."""
+"""All targets; targets among the candidates with training interactions; targets among the candidates without."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,24 +37,36 @@ class TargetRanks:
     Attributes:
         user_ids: [U], int64 or text.
         user_P: user of the target, a row of `user_ids`, ascending; every user has at least one target.
-        rank_P: mean rank, inf for an item without a row in the catalogue.
+        first_P: first rank of the items with the target's score, inf for an item that is no candidate.
+        tied_P: number of these items, the target included, int64.
         warm_P: whether the item has training interactions.
-        tied_P: whether another item has the same score.
+        row_P: whether the item has a row in the catalogue.
     """
 
     user_ids: npt.NDArray[np.int64] | npt.NDArray[np.str_]
     user_P: npt.NDArray[np.int64]
-    rank_P: Floats
+    first_P: Floats
+    tied_P: npt.NDArray[np.int64]
     warm_P: Bools
-    tied_P: Bools
+    row_P: Bools
 
     @property
     def users(self) -> int:
         """U."""
         return len(self.user_ids)
 
+    @property
+    def ranked_P(self) -> Bools:
+        """Whether the item is a candidate, [P]."""
+        return np.isfinite(self.first_P)
+
+    @property
+    def mean_rank_P(self) -> Floats:
+        """The mean rank over all orders of the ties, [P]; inf for an item that is no candidate."""
+        return self.first_P + (self.tied_P - 1) / 2
+
     def part(self, part: Part) -> "TargetRanks":
-        """The targets of a part, ranked in the full catalogue, and the users with such targets.
+        """The targets of a part, ranked among all candidates, and the users with such targets.
 
         Raises:
             CallError: the part does not exist.
@@ -66,14 +75,15 @@ class TargetRanks:
             return self
         if part not in PARTS:
             raise CallError(f"there is no part {part!r}", todo=suggest(part, PARTS))
-        chosen_P = self.warm_P if part == "warm" else ~self.warm_P
+        chosen_P = self.ranked_P & (self.warm_P if part == "warm" else ~self.warm_P)
         kept_V, user_P = np.unique(self.user_P[chosen_P], return_inverse=True)
         return TargetRanks(
             self.user_ids[kept_V],
             user_P.astype(np.int64),
-            self.rank_P[chosen_P],
-            self.warm_P[chosen_P],
+            self.first_P[chosen_P],
             self.tied_P[chosen_P],
+            self.warm_P[chosen_P],
+            self.row_P[chosen_P],
         )
 
 
@@ -85,15 +95,21 @@ def metric_names(ks: Sequence[int]) -> list[str]:
 def user_metrics(ranks: TargetRanks, ks: Sequence[int]) -> dict[str, Floats]:
     """Metrics of every user by name, [U] each."""
     total_U = np.bincount(ranks.user_P, minlength=ranks.users)
-    gain_P = 1 / np.log2(ranks.rank_P + 1)
+    deepest = max(ks, default=0)
+    # The gain of the first 0, 1, 2, .. ranks.
+    gain_K = np.append(0, np.cumsum(1 / np.log2(np.arange(1, deepest + 1) + 1)))
+    above_P = np.minimum(ranks.first_P - 1, deepest).astype(np.int64)
     values: dict[str, Floats] = {}
     for k in ks:
-        ideal_K = np.cumsum(1 / np.log2(np.arange(1, k + 1) + 1))
-        hit_P = ranks.rank_P <= k
-        user_H = ranks.user_P[hit_P]
-        values[f"recall@{k}"] = np.bincount(user_H, minlength=ranks.users) / total_U
-        gain_U = np.bincount(user_H, weights=gain_P[hit_P], minlength=ranks.users)
-        values[f"ndcg@{k}"] = gain_U / ideal_K[np.minimum(total_U, k) - 1]
+        low_P, high_P = np.minimum(above_P, k), np.minimum(above_P + ranks.tied_P, k)
+        hit_P = (high_P - low_P) / ranks.tied_P
+        gained_P = (gain_K[high_P] - gain_K[low_P]) / ranks.tied_P
+        hit_U, gained_U = (
+            np.bincount(ranks.user_P, weights=x_P, minlength=ranks.users)
+            for x_P in (hit_P, gained_P)
+        )
+        values[f"recall@{k}"] = hit_U / total_U
+        values[f"ndcg@{k}"] = gained_U / gain_K[np.minimum(total_U, k)]
     return values
 
 
@@ -111,21 +127,19 @@ def mean_metrics(ranks: TargetRanks, ks: Sequence[int]) -> dict[str, float | Non
 def check_bound(ranks: TargetRanks, metrics: Mapping[str, float | None], ks: Sequence[int]) -> None:
     """Assert nDCG@b - nDCG@a <= (Recall@b - Recall@a) / log2(a + 2) if every user has one target.
 
-    The gain of a target ranked between a and b is at most that of rank a + 1, or of rank a + 1/2 with ties.
+    The gain of a target ranked between a and b is at most that of rank a + 1, so this also holds for means over ties.
 
     Raises:
         AssertionError: the bound is violated, so the metrics are wrong.
     """
     if len(ranks.user_P) != ranks.users:
         return
-    finite_P = ranks.rank_P[np.isfinite(ranks.rank_P)]
-    step = 1.0 if np.array_equal(finite_P, np.floor(finite_P)) else 0.5
     for a, b in pairwise(sorted(ks)):
         gained, hit = (
             (metrics[f"{name}@{b}"] or 0.0) - (metrics[f"{name}@{a}"] or 0.0)
             for name in ("ndcg", "recall")
         )
-        limit = hit / math.log2(a + step + 1)
+        limit = hit / math.log2(a + 2)
         assert gained <= limit + 1e-9, (
             f"nDCG@{b} - nDCG@{a} = {gained} exceeds its bound {limit}: the metrics are wrong"
         )

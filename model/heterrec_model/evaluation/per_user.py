@@ -11,7 +11,7 @@ from torch import Tensor
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.catalogue_positions import CataloguePositions
+from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.evaluation.history_length import seen_pairs, truncated
 from heterrec_model.evaluation.metrics import TargetRanks
@@ -65,13 +65,18 @@ def user_blocks(scorer: Scorer, batches: Iterable[Batch], config: Config) -> Ite
 
 
 class RankedUsers:
-    """The target ranks of all users so far; `chunk_items` items are scored at a time."""
+    """The target ranks of all users so far.
 
-    def __init__(self, scorer: Scorer, chunk_items: int) -> None:
-        self._scorer, self._chunk_items = scorer, chunk_items
+    `chunk_items` items are scored at a time; `candidates_N` selects the items of the catalogue that are ranked, None all.
+    """
+
+    def __init__(
+        self, scorer: Scorer, chunk_items: int, candidates_N: Tensor | None = None
+    ) -> None:
+        self._scorer, self._chunk_items, self._candidates_N = scorer, chunk_items, candidates_N
         self._positions = CataloguePositions(scorer.table.catalogue_N)
         self.user_ids: list[str | int] = []
-        empty = (torch.int64, torch.float64, torch.bool, torch.bool)
+        empty = (torch.int64, torch.float64, torch.int64, torch.bool, torch.bool)
         self._columns = [tuple(torch.zeros(0, dtype=dtype) for dtype in empty)]
 
     def add(self, encoded: EncodedUsers) -> None:
@@ -82,9 +87,16 @@ class RankedUsers:
             seen = UserItemPairs(pairs[0], self._positions.of(pairs[1]))
         block = UserBlock(torch.cat(encoded.states), encoded.user_ids, seen)
         targets = UserItemPairs(user_P, self._positions.of(item_P))
-        rank_P, tied_P = rank_targets(self._scorer, block, targets, chunk_items=self._chunk_items)
+        first_P, tied_P = rank_targets(
+            self._scorer,
+            block,
+            targets,
+            chunk_items=self._chunk_items,
+            candidates_N=self._candidates_N,
+        )
         warm_P = _trained_on(self._scorer.table, item_P)
-        self._columns.append((user_P + len(self.user_ids), rank_P, warm_P, tied_P))
+        row_P = targets.position_P != NO_ROW
+        self._columns.append((user_P + len(self.user_ids), first_P, tied_P, warm_P, row_P))
         self.user_ids.extend(encoded.user_ids)
 
     def result(self) -> TargetRanks:

@@ -1,12 +1,12 @@
-"""Ranks of targets in the full catalogue, for a block of users and a chunk of items at a time.
+"""Ranks of targets among the candidates, for a block of users and a chunk of items at a time.
 
-The rank of a target is 1 + the number of items with a greater score + half the number of other items with an equal score:
-the mean over all orders of the ties. The score of a target comes from the same matrix product as all others, so it cannot
-differ from itself by rounding. Memory is a few times block x chunk, whatever the size of the catalogue; a catalogue of
-several chunks is scored twice, first for the scores of the targets, then to compare.
+Items with equal scores share a range of ranks: its first is 1 + the number of items with a greater score, its length is their
+number. metrics.py averages over their orders. The score of a target comes from the same matrix product as all others, so
+it cannot differ from itself by rounding. Memory is a few times block x chunk, whatever the size of the catalogue; a catalogue
+of several chunks is scored twice, first for the scores of the targets, then to compare.
 
 (A matrix product may treat the last columns of a chunk differently, so that the scores of two items with equal vectors
-differ in the last bit. Rounding then breaks the tie, and the rank differs by a half.)
+differ in the last bit. Rounding then breaks the tie.)
 
 Shapes: B users of a block, S numbers per user, N catalogue items, C items of a chunk, P targets of the block, J maximum
 number of targets per user, E seen pairs.
@@ -73,42 +73,52 @@ class UserBlock:
 
 @torch.no_grad()
 def rank_targets(
-    scorer: Scorer, block: UserBlock, targets: UserItemPairs, *, chunk_items: int
+    scorer: Scorer,
+    block: UserBlock,
+    targets: UserItemPairs,
+    *,
+    chunk_items: int,
+    candidates_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The mean rank of every target among all items of the catalogue.
+    """The ranks of every target among the candidates.
 
     Args:
         scorer: computes the scores.
         block: the users; their seen pairs, except targets, are left out of the ranking.
         targets: distinct targets of the users, sorted by user.
         chunk_items: number of items scored at a time.
+        candidates_N: whether each item of the catalogue is ranked, bool on the CPU; None ranks all.
 
     Returns:
-        The ranks [P] float64, best 1, inf for an item without a row; and whether another item in the ranking has an equal
-        score [P] bool. Both on the CPU.
+        The first of the ranks that a target shares with the items of equal score, [P] float64, best 1, inf for an item
+        that is no candidate; and their number, the target included, [P] int64. Both on the CPU.
 
     Raises:
         RunError: a score is not finite.
     """
-    rank_P = torch.full((len(targets),), torch.inf, dtype=torch.float64)
-    tied_P = torch.zeros(len(targets), dtype=torch.bool)
+    first_P = torch.full((len(targets),), torch.inf, dtype=torch.float64)
+    tied_P = torch.ones(len(targets), dtype=torch.int64)
     listed_P = targets.position_P != NO_ROW
+    if candidates_N is not None:
+        listed_P &= candidates_N[targets.position_P.clamp(min=0)]
     if not listed_P.any():
-        return rank_P, tied_P
+        return first_P, tied_P
     device = block.users_BS.device
     grid = _TargetGrid.of(targets.where(listed_P), len(block.user_ids), device)
     hidden = _without(block.seen, targets.where(listed_P), device)
-    chunks = _ScoreChunks(scorer, grid.sort(block), grid.sort_pairs(hidden), chunk_items)
+    chunks = _ScoreChunks(
+        scorer, grid.sort(block), grid.sort_pairs(hidden), chunk_items, candidates_N
+    )
     own_BJ = _own_scores(chunks, grid)
     net_BJ = torch.zeros(own_BJ.shape, dtype=torch.float64, device=device)
     unequal_BJ = torch.zeros_like(net_BJ)
     for _, _, scores_BC in chunks:
         _compare(scores_BC, own_BJ, grid.users_with, net_BJ, unequal_BJ)
-    # net = greater - less, and greater + less + equal + 1 = N; hidden items are less than all others.
+    # net = greater - less, unequal = greater + less; hidden items are less than all others.
     items = len(scorer.table.catalogue_N)
-    rank_P[listed_P] = grid.flat((items + 1 + net_BJ) / 2).cpu()
-    tied_P[listed_P] = grid.flat(unequal_BJ < items - 1).cpu()
-    return rank_P, tied_P
+    first_P[listed_P] = grid.flat(1 + (unequal_BJ + net_BJ) / 2).cpu()
+    tied_P[listed_P] = grid.flat(items - unequal_BJ).long().cpu()
+    return first_P, tied_P
 
 
 @torch.no_grad()
@@ -189,12 +199,18 @@ class _TargetGrid:
 
 
 class _ScoreChunks:
-    """The scores of a block, one catalogue chunk at a time, -inf for hidden pairs; a single chunk is cached."""
+    """The scores of a block by catalogue chunk, -inf for hidden pairs and non-candidates; a single chunk is cached."""
 
     def __init__(
-        self, scorer: Scorer, block: UserBlock, hidden: UserItemPairs | None, items: int
+        self,
+        scorer: Scorer,
+        block: UserBlock,
+        hidden: UserItemPairs | None,
+        items: int,
+        candidates_N: Tensor | None = None,
     ) -> None:
         self._scorer, self._block, self._hidden = scorer, block, hidden
+        self._excluded_N = None if candidates_N is None else ~candidates_N
         total = len(scorer.table.catalogue_N)
         edges = [*range(0, total, min(items, _EXACT)), total]
         self._bounds = list(pairwise(edges))
@@ -218,6 +234,9 @@ class _ScoreChunks:
                 got=f"NaN or inf for {len(bad):,} of {len(bad_B):,} users, such as {bad[:5]}",
                 todo=DIVERGED,
             )
+        if self._excluded_N is not None:
+            excluded_C = self._excluded_N[start:stop].to(scores_BC.device)
+            scores_BC.masked_fill_(excluded_C, -torch.inf)
         if self._hidden is not None:
             position_E = self._hidden.position_P
             inside = self._hidden.where((position_E >= start) & (position_E < stop))

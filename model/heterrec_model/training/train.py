@@ -11,6 +11,7 @@ from rich.console import Console
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import TokenTable, configured_table
 from heterrec_model.data.train_loader import TrainLoader
+from heterrec_model.evaluation.candidates import check_candidates
 from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import Checkpoint
 from heterrec_model.runs.run_folder import RunFolder
@@ -59,6 +60,7 @@ def train(
         _torch_errors(world),
     ):
         generation = open_generation(data, verify="sizes")
+        check_candidates(generation, config)
         console = Console(stderr=True, markup=False) if world.main and not quiet else None
         with folder.lock() if world.main else nullcontext(), ProgressDisplay(console) as display:
             world.on_main(lambda: folder.start(config, generation, resume=resume))

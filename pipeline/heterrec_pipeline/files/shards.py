@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.telemetry.recorder import WRITTEN, moving
-from heterrec_schemas.tables import ROW_GROUP
+from heterrec_schemas.tables import ITEM_TIMES, ROW_GROUP
 
 
 class Written(NamedTuple):
@@ -137,9 +137,9 @@ def write_text(root: str, path: str, text: str) -> Written:
 
 
 def table_of(path: str) -> str:
-    """The table that a file of a generation belongs to: its folder, or `sequences/<split>`."""
+    """The table that a file of a generation belongs to: its folder, `sequences/<split>` or `item_times/<name>`."""
     folder, name = posixpath.split(path)
-    return f"{folder}/{name.split('-')[0]}" if folder == "sequences" else folder
+    return f"{folder}/{name.split('-')[0]}" if folder in ("sequences", ITEM_TIMES) else folder
 
 
 def _temporary(root: str, path: str) -> str:

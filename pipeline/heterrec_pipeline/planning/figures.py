@@ -12,6 +12,7 @@ from heterrec_pipeline.planning.estimates import Interval
 from heterrec_pipeline.planning.features import FeatureFigures, feature_figures
 from heterrec_pipeline.planning.sample import InputSample
 from heterrec_pipeline.planning.scan import TableRead
+from heterrec_schemas.feature_spec import LeaveOneOut
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.manifest import InteractionCounts, Manifest, RowCounts
 from heterrec_schemas.rejects import Reason
@@ -53,6 +54,14 @@ class Figures:
     def job(self) -> Job:
         """The build."""
         return self.read.job
+
+    @property
+    def counted_items(self) -> npt.NDArray[np.float64]:
+        """Expected interactions of each item that the item counts contain: with a temporal split, of all histories."""
+        if isinstance(self.job.spec.split, LeaveOneOut):
+            return self.train_counts
+        scale = self.log["kept"].value / max(1.0, float(self.train_counts.sum()))
+        return np.multiply(self.train_counts, scale)
 
     @property
     def item_count(self) -> int:

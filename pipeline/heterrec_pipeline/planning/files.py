@@ -6,16 +6,16 @@ import numpy as np
 import pyarrow as pa
 
 from heterrec_pipeline.planning.figures import Figures
-from heterrec_pipeline.sequences.split import ITEM_COUNTS
+from heterrec_pipeline.sequences.split import FIRST_INTERACTION, ITEM_COUNTS
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, FileEntry
-from heterrec_schemas.tables import ROW_GROUP, WIDE_ROW_GROUP
+from heterrec_schemas.tables import ITEM_TIMES, ROW_GROUP, WIDE_ROW_GROUP
 from heterrec_schemas.tokens import ITEM_VOCABULARY, vocabulary_shards
 
 KINDS = (
     *("vocabularies", "boundaries", "quantizers", "items"),
     *(f"sequences/{split}" for split in SPLITS),
-    *(ITEM_COUNTS, "rejects"),
+    *(ITEM_COUNTS, ITEM_TIMES, "rejects"),
 )
 """All kinds of tables, in the order in which they are shown."""
 ENTRY_BYTES = 190
@@ -94,6 +94,10 @@ def _expected(found: Figures, folder: str, name: str, rows: int, shards: int) ->
         return feature.ids.value, feature.shards
     if folder == ITEM_COUNTS:
         return round(float(-np.expm1(-found.train_counts).sum())), shards
+    if (folder, name) == (ITEM_TIMES, FIRST_INTERACTION):
+        return round(float(-np.expm1(-found.counted_items).sum())), shards
+    if folder == ITEM_TIMES:
+        return items, spec.output.item_shards
     return (sum(found.rejects.values()) if folder == "rejects" else rows), shards
 
 

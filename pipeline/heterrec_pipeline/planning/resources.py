@@ -18,7 +18,7 @@ from heterrec_pipeline.reading.parquet import BATCH_BYTES, MAX_ROWS
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 from heterrec_pipeline.wiring.exchange import SPILL_BYTES
-from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature, LeaveOneOut
 
 PIECE = 1024
 """Bytes that each piece of a table adds to an Arrow file: message, padding and footer entry."""
@@ -79,9 +79,10 @@ def shuffle(found: Figures) -> Shuffle:
     if job.users is not None:
         tables["users"] = _token_bytes(found, job.users) + buckets * PIECE
     # An item counts once per bucket that has it; a table per bucket and range of ids.
-    per_bucket = float(-np.expm1(-found.train_counts / buckets).sum()) * buckets
+    per_bucket = float(-np.expm1(-found.counted_items / buckets).sum()) * buckets
     ranges = max(1, -(-found.item_count // RANGE_ITEMS))
-    tables[ITEM_COUNTS] = 16 * per_bucket + buckets * ranges * PIECE
+    columns = 2 if isinstance(job.spec.split, LeaveOneOut) else 3
+    tables[ITEM_COUNTS] = 8 * columns * per_bucket + buckets * ranges * PIECE
     if job.spec.denormalised:
         tables["items"] = found.spilled["Items from the log"] + job.sizes.item_buckets * PIECE
     keyed = _catalogue_bytes(found)

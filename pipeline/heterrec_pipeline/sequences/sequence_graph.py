@@ -68,7 +68,7 @@ class Histories(Composite):
 
 
 class SplitsOutput(NamedTuple):
-    """The rows of each split as ((split, shard), part), and the train counts of items."""
+    """The rows of each split as ((split, shard), part), and the train counts and first times of items."""
 
     parts: PCollection
     item_counts: PCollection
@@ -96,7 +96,7 @@ class Splits(Composite):
 
 @dataclass(eq=False, kw_only=True)
 class WriteSequences(Composite):
-    """Rows of the splits to shards, empty ones included, and the item counts."""
+    """Rows of the splits to shards, empty ones included, the item counts and the items' first times."""
 
     job: Job
     catalogue: CatalogueOutput

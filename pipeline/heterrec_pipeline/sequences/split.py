@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
@@ -21,6 +22,7 @@ from heterrec_schemas.feature_spec import FeatureSpec, LeaveOneOut, Temporal
 from heterrec_schemas.manifest import SPLITS
 
 ITEM_COUNTS = "item_counts"
+FIRST_INTERACTION = "first_interaction"
 RANGE_ITEMS = 2**20
 """Number of consecutive items that one worker counts."""
 Ints = npt.NDArray[np.int64]
@@ -168,11 +170,26 @@ def rows_of(spec: FeatureSpec, split: str, kept: pa.Table, ranges: Ranges) -> pa
 
 def train_counts(ranges: Ranges, item_E: Ints) -> pa.Table:
     """Number of occurrences of each item in whole training histories: item_index, train_count."""
-    inside = np.zeros(len(item_E) + 1, dtype=np.int64)
+    items, counts = np.unique(item_E[_covered(ranges, len(item_E))], return_counts=True)
+    return pa.table({"item_index": items.astype(np.int64), "train_count": counts.astype(np.int64)})
+
+
+def counts_and_times(ranges: Ranges, item_E: Ints, time_E: Ints) -> pa.Table:
+    """Of every item that occurs: item_index, train_count (0 without training interactions), first_ms."""
+    trained_E = _covered(ranges, len(item_E))
+    rows = pl.DataFrame({"item_index": item_E, "time": time_E, "trained": trained_E})
+    found = rows.group_by("item_index").agg(
+        train_count=pl.col("trained").sum().cast(pl.Int64), first_ms=pl.col("time").min()
+    )
+    return found.sort("item_index").to_arrow()
+
+
+def _covered(ranges: Ranges, events: int) -> npt.NDArray[np.bool_]:
+    """Whether each of E interactions is in a range: [E]."""
+    inside = np.zeros(events + 1, dtype=np.int64)
     np.add.at(inside, ranges.start_R, 1)
     np.add.at(inside, ranges.end_R, -1)
-    items, counts = np.unique(item_E[np.cumsum(inside[:-1]) > 0], return_counts=True)
-    return pa.table({"item_index": items.astype(np.int64), "train_count": counts.astype(np.int64)})
+    return np.cumsum(inside[:-1]) > 0
 
 
 def by_range(counts: pa.Table) -> Iterator[tuple[int, pa.Table]]:
@@ -195,7 +212,11 @@ def split_histories_part(job: Job, element: tuple[int, TableRef], cuts: Cuts) ->
     for split in SPLITS:
         ranges = split_ranges(spec, split, start_U, time_E, item_E, cuts)
         if split == "train":
-            for piece in by_range(train_counts(ranges, item_E)):
+            timed = isinstance(spec.split, Temporal)
+            counts = (
+                counts_and_times(ranges, item_E, time_E) if timed else train_counts(ranges, item_E)
+            )
+            for piece in by_range(counts):
                 yield TaggedOutput(ITEM_COUNTS, piece)
         rows = rows_of(spec, split, kept, truncate(spec, split, ranges))
         if len(rows):

@@ -1,10 +1,11 @@
-"""Write the sequence shards and the item counts."""
+"""Write the sequence shards, the item counts and the items' first times."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,12 +16,14 @@ from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.interactions.read import LOG_SEEN
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
+from heterrec_pipeline.sequences.split import FIRST_INTERACTION, ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.wiring.reports import report_count, report_file
-from heterrec_schemas.feature_spec import FeatureSpec
+from heterrec_schemas.feature_spec import FeatureSpec, Temporal
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tables import (
+    FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
+    ITEM_TIMES,
     WIDE_ROW_GROUP,
     sequences_schema,
     shard_name,
@@ -31,6 +34,8 @@ from heterrec_schemas.values import Seen
 
 PLAIN = ("user_id", "timestamp_ms", "target_timestamp_ms")
 """Columns written without a dictionary: their values hardly repeat within a page."""
+NEVER = np.iinfo(np.int64).max
+"""Time in ms of an item that does not occur."""
 
 
 def write_sequence_shard(
@@ -131,35 +136,62 @@ def _missing(kind: pa.DataType) -> int | list[int]:
 def sum_counts(
     job: Job, element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]]
 ) -> Iterator[tuple[int, TableRef]]:
-    """All train counts of a range of items to a part with each item once, ascending."""
+    """All train counts and times of a range of items to parts with each item once, ascending.
+
+    Yields:
+        A part of train counts and, of a temporal split, one of first times; `TableRef.table` names which.
+    """
     items, pieces = element
-    table = added_up(items * RANGE_ITEMS, (load(p) for p in pieces[ITEM_COUNTS]))
-    yield 0, TableRef(items, ITEM_COUNTS, write_parts(job.parts, ITEM_COUNTS, [table]), 0)
+    counts, times = added_up(items * RANGE_ITEMS, (load(p) for p in pieces[ITEM_COUNTS]))
+    yield 0, TableRef(items, ITEM_COUNTS, write_parts(job.parts, ITEM_COUNTS, [counts]), 0)
+    if times is not None:
+        path = write_parts(job.parts, FIRST_INTERACTION, [times])
+        yield 0, TableRef(items, FIRST_INTERACTION, path, 0)
 
 
-def added_up(first: int, pieces: Iterable[pa.Table]) -> pa.Table:
-    """The sums of counts, ascending by item.
+def added_up(first: int, pieces: Iterable[pa.Table]) -> tuple[pa.Table, pa.Table | None]:
+    """The sums of counts, and the first times, ascending by item.
 
     Args:
         first: the first of RANGE_ITEMS consecutive items.
-        pieces: tables of counts, each item at most once per table; one table is in memory at a time.
+        pieces: tables of counts and, of a temporal split, times, each item at most once per table; one table is in memory
+            at a time.
+
+    Returns:
+        item_index, train_count of the items with a count; item_index, first_ms of all items, None without times.
     """
     totals = np.zeros(RANGE_ITEMS, dtype=np.int64)
+    earliest: npt.NDArray[np.int64] | None = None
     for piece in pieces:
-        totals[piece["item_index"].to_numpy() - first] += piece["train_count"].to_numpy()
-    (counted_items,) = np.nonzero(totals)
-    return pa.table(
-        {"item_index": counted_items + first, "train_count": totals[counted_items]},
-        schema=ITEM_COUNTS_SCHEMA,
+        at = piece["item_index"].to_numpy() - first
+        totals[at] += piece["train_count"].to_numpy()
+        if "first_ms" in piece.column_names:
+            if earliest is None:
+                earliest = np.full(RANGE_ITEMS, NEVER, dtype=np.int64)
+            earliest[at] = np.minimum(earliest[at], piece["first_ms"].to_numpy())
+    (counted,) = np.nonzero(totals)
+    counts = pa.table(
+        {"item_index": counted + first, "train_count": totals[counted]}, schema=ITEM_COUNTS_SCHEMA
     )
+    if earliest is None:
+        return counts, None
+    (timed,) = np.nonzero(earliest < NEVER)
+    times = {"item_index": timed + first, "first_ms": earliest[timed]}
+    return counts, pa.table(times, schema=FIRST_INTERACTION_SCHEMA)
 
 
 def write_item_counts(job: Job, element: tuple[int, Iterable[TableRef | None]]) -> Iterator[Any]:
-    """The train counts of all ranges to one file."""
-    schema = with_metadata(ITEM_COUNTS_SCHEMA, ITEM_COUNTS)
-    path = f"item_counts/{shard_name(ITEM_COUNTS, 0, 1)}"
-    done: list[Written] = []
-    with new_shard(job.root, path, schema, plain=("item_index",), done=done) as sink:
-        for part in sorted(p for p in element[1] if p is not None):
-            sink.write(load(part).cast(schema))
-    yield report_file(done[0])
+    """The train counts of all ranges to one file and, of a temporal split, the first times to another."""
+    tables = [("item_counts", ITEM_COUNTS, ITEM_COUNTS_SCHEMA)]
+    if isinstance(job.spec.split, Temporal):
+        tables.append((ITEM_TIMES, FIRST_INTERACTION, FIRST_INTERACTION_SCHEMA))
+    parts = sorted(p for p in element[1] if p is not None)
+    for folder, name, plain in tables:
+        schema = with_metadata(plain, name)
+        path = f"{folder}/{shard_name(name, 0, 1)}"
+        done: list[Written] = []
+        with new_shard(job.root, path, schema, plain=("item_index",), done=done) as sink:
+            for part in parts:
+                if part.table == name:
+                    sink.write(load(part).cast(schema))
+        yield report_file(done[0])

@@ -37,35 +37,8 @@ class CatalogueVocabulary(SpecModel):
     shards: int | None = Field(default=None, ge=1)
 
 
-class Items(SpecModel):
-    """The catalogue."""
-
-    source: Source | Literal["interactions"]
-    key: Column
-    joins: list[Join] = Field(default=[])
-    features: list[Feature] = Field(default=[])
-    catalogue_vocabulary: CatalogueVocabulary = CatalogueVocabulary()
-
-    @field_validator("features")
-    @classmethod
-    def _names(cls, features: list[Feature]) -> list[Feature]:
-        _unique_names(features, RESERVED_NAMES)
-        return features
-
-    @model_validator(mode="after")
-    def _aggregates(self) -> Self:
-        if self.source != "interactions":
-            for feature in self.features:
-                if feature.aggregate is not None:
-                    raise ValueError(
-                        f"feature {feature.name!r}: aggregate needs items.source: interactions; "
-                        "a table of items has one row per item"
-                    )
-        return self
-
-
 class Timestamp(SpecModel):
-    """The column of an interaction's time, and its unit or format."""
+    """A column of times, and its unit or format."""
 
     column: Column
     unit: Literal["s", "ms", "us", "ns", "day", "iso"] | None = None
@@ -75,6 +48,42 @@ class Timestamp(SpecModel):
     def _one_of(self) -> Self:
         if self.unit is not None and self.format is not None:
             raise ValueError("give unit or format, not both")
+        return self
+
+
+class Items(SpecModel):
+    """The catalogue."""
+
+    source: Source | Literal["interactions"]
+    key: Column
+    joins: list[Join] = Field(default=[])
+    features: list[Feature] = Field(default=[])
+    catalogue_vocabulary: CatalogueVocabulary = CatalogueVocabulary()
+    available_from: Timestamp | None = Field(
+        default=None,
+        description="since when each item is listed: a column of the item table (not of a joined one)",
+    )
+
+    @field_validator("features")
+    @classmethod
+    def _names(cls, features: list[Feature]) -> list[Feature]:
+        _unique_names(features, RESERVED_NAMES)
+        return features
+
+    @model_validator(mode="after")
+    def _aggregates(self) -> Self:
+        if self.source == "interactions" and self.available_from is not None:
+            raise ValueError(
+                "available_from needs a table of items; with items.source: interactions an item is known from its "
+                "first interaction on"
+            )
+        if self.source != "interactions":
+            for feature in self.features:
+                if feature.aggregate is not None:
+                    raise ValueError(
+                        f"feature {feature.name!r}: aggregate needs items.source: interactions; "
+                        "a table of items has one row per item"
+                    )
         return self
 
 

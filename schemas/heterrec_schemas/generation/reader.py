@@ -20,7 +20,7 @@ from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.generation.verify import Verify, check_files, read_manifest, read_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
-from heterrec_schemas.tables import METADATA_KEY
+from heterrec_schemas.tables import ITEM_TIMES, METADATA_KEY
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
 
@@ -173,6 +173,20 @@ class Generation:
     def item_counts(self) -> pa.Table:
         """item_index, train_count: number of training interactions of each item that has any."""
         return self.read(self._paths("item_counts"))
+
+    def first_interactions(self) -> pa.Table:
+        """item_index, first_ms: time of the first kept interaction of each item that has any, whatever its split.
+
+        Raises:
+            CallError: the generation has none: its split is not temporal, or it was built by an earlier version.
+        """
+        return self.read(self._named(ITEM_TIMES, "first_interaction", "table of times"))
+
+    def available_from(self) -> pa.Table | None:
+        """item_index, available_from_ms of each item that has it; None if the spec declares no `items.available_from`."""
+        if self.spec.items.available_from is None:
+            return None
+        return self.read(self._named(ITEM_TIMES, "available_from", "table of times"))
 
     def rejects(self) -> pa.Table:
         """The rejected rows and cells with their reasons."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from heterrec_schemas.feature_spec import FeatureSpec, parse_spec, spec_sha256
+from heterrec_schemas.feature_spec import FeatureSpec, Temporal, parse_spec, spec_sha256
 from heterrec_schemas.manifest import (
     LATEST_NAME,
     MANIFEST_NAME,
@@ -23,7 +23,9 @@ from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     BOUNDARIES_SCHEMA,
+    FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
+    ITEM_TIMES,
     QUANTIZERS_SCHEMA,
     ROW_GROUP,
     WIDE_ROW_GROUP,
@@ -153,6 +155,10 @@ def _tables(spec: FeatureSpec, found: Reference, entries: list[FeatureEntry]) ->
     tables |= _shards(
         "item_counts/item_counts", [counted], with_metadata(ITEM_COUNTS_SCHEMA, "item_counts")
     )
+    if isinstance(spec.split, Temporal):
+        schema = with_metadata(FIRST_INTERACTION_SCHEMA, "first_interaction")
+        first = [dict(zip(schema.names, row, strict=True)) for row in found.first_interactions]
+        tables |= _shards(f"{ITEM_TIMES}/first_interaction", [first], schema)
     return tables | _shards("rejects/rejects", [[]], with_metadata(REJECTS_SCHEMA, "rejects"))
 
 

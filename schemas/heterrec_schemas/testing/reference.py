@@ -62,6 +62,8 @@ class Reference:
     sequences: dict[str, list[list[Row]]] = field(default_factory=dict)
     """Split -> shards -> rows."""
     item_counts: list[tuple[int, int]] = field(default_factory=list)
+    first_interactions: list[tuple[int, int]] = field(default_factory=list)
+    """item_index and time of its first kept interaction, of a temporal split; ascending."""
     counts: dict[str, Any] = field(default_factory=dict)
     cuts: dict[str, int] = field(default_factory=dict)
     rejects: Counter[Reject] = field(default_factory=Counter)

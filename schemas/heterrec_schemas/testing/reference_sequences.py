@@ -99,6 +99,11 @@ def _split_users(spec: Row, log: Log, kept: dict[str, list[Event]], out: Any) ->
             user_id = int(user) if log.integral_user else user
             shard.extend(rows_of(spec, user_id, split, history, targets))
     out.item_counts = sorted(trained.items())
+    if out.cuts:
+        first: dict[int, int] = {}
+        for event in (event for events in kept.values() for event in events):
+            first[event.index] = min(event.time, first.get(event.index, event.time))
+        out.first_interactions = sorted(first.items())
     out.counts["sequences"] = {split: sum(map(len, rows)) for split, rows in out.sequences.items()}
 
 

@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import permutations, product
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,33 +18,59 @@ SOAK = int(os.environ.get("HETERREC_EXAMPLES", "0"))
 MANY = settings(deadline=None, derandomize=not SOAK, database=None, max_examples=SOAK or 200)
 
 
-def mean_rank(scores: Mapping[int, float], target: int) -> float:
-    """1 + how many are better + half of the others that are equal; inf for what has no score."""
+Ranks = tuple[float, int]
+"""The first rank of the items with a target's score, and their number: (inf, 1) for what has no score."""
+
+
+def shared_ranks(scores: Mapping[int, float], target: int) -> Ranks:
+    """1 + how many are better, and how many are equal, the target included."""
     if target not in scores:
-        return math.inf
+        return math.inf, 1
     own = scores[target]
-    better = sum(s > own for s in scores.values())
-    equal = sum(s == own for item, s in scores.items() if item != target)
-    return 1 + better + equal / 2
+    return 1 + sum(s > own for s in scores.values()), sum(s == own for s in scores.values())
 
 
 def ranks_of(
     scores: Mapping[int, float], targets: Collection[int], seen: Collection[int] = ()
-) -> dict[int, float]:
-    """The mean ranks of a user's targets among all items but the seen ones that are no targets."""
+) -> dict[int, Ranks]:
+    """The ranks of a user's targets among all items but the seen ones that are no targets."""
     left = {item: s for item, s in scores.items() if item in targets or item not in seen}
-    return {target: mean_rank(left, target) for target in targets}
+    return {target: shared_ranks(left, target) for target in targets}
 
 
-def metrics_of(ranks: Sequence[float], k: int) -> tuple[float, float]:
-    """Recall@k and nDCG@k of one user."""
-    hits = [rank for rank in ranks if rank <= k]
-    gain = sum(1 / math.log2(rank + 1) for rank in hits)
+def metrics_of(ranks: Sequence[Ranks], k: int) -> tuple[float, float]:
+    """Recall@k and nDCG@k of one user: means over the ranks that each target can have."""
+    hits = gain = 0.0
+    for first, tied in ranks:
+        for rank in (first + n for n in range(tied)):
+            hits += (rank <= k) / tied
+            gain += (1 / math.log2(rank + 1) if rank <= k else 0) / tied
     ideal = sum(1 / math.log2(place + 1) for place in range(1, min(k, len(ranks)) + 1))
-    return len(hits) / len(ranks), gain / ideal
+    return hits / len(ranks), gain / ideal
 
 
-def averages(users: Sequence[Sequence[float]], ks: Sequence[int]) -> dict[str, float]:
+def orders_of(scores: Mapping[int, float]) -> Iterator[list[int]]:
+    """Every order of the items, best first, that the scores allow."""
+    groups = [
+        [item for item, s in scores.items() if s == value]
+        for value in sorted(set(scores.values()), reverse=True)
+    ]
+    for chosen in product(*(permutations(group) for group in groups)):
+        yield [item for group in chosen for item in group]
+
+
+def over_all_orders(
+    scores: Mapping[int, float], targets: Collection[int], k: int
+) -> tuple[float, float]:
+    """Recall@k and nDCG@k of one user, averaged over every order that the scores allow."""
+    each = [
+        metrics_of([(order.index(t) + 1 if t in scores else math.inf, 1) for t in targets], k)
+        for order in orders_of(scores)
+    ]
+    return sum(r for r, _ in each) / len(each), sum(n for _, n in each) / len(each)
+
+
+def averages(users: Sequence[Sequence[Ranks]], ks: Sequence[int]) -> dict[str, float]:
     """The metrics over users, each given by the ranks of its targets."""
     found: dict[str, float] = {}
     for k in ks:

@@ -1,12 +1,16 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
-from reference_metrics import OddScores, averages, ranks_of, rows_of
+from reference_metrics import OddScores, Ranks, averages, ranks_of, rows_of
 
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import open_token_table
@@ -20,8 +24,9 @@ from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_model.registry import build_model
 from heterrec_model.two_tower import TwoTowerModel
-from heterrec_schemas import Generation
-from heterrec_schemas.errors import CallError, RunError
+from heterrec_schemas import Generation, open_generation
+from heterrec_schemas.errors import CallError, GenerationError, RunError
+from heterrec_schemas.testing import Settings, shop, small_generation
 
 KS = (1, 5, 20)
 
@@ -40,18 +45,27 @@ def scored(generation: Generation, split: str = "test", **evaluation: Any) -> Ev
     return evaluate_scorer(scorer, generation, split, config_of(**evaluation), name="odd")
 
 
+def known_at_the_cut(generation: Generation, split: str) -> set[int]:
+    """The items with an interaction before the cut."""
+    cut = generation.manifest.cuts[f"{split}_at_ms"]
+    rows = generation.first_interactions().to_pylist()
+    return {row["item_index"] for row in rows if row["first_ms"] < cut}
+
+
 def plainly(
-    generation: Generation, split: str, filter_seen: bool
-) -> dict[str | int, dict[int, float]]:
+    generation: Generation, split: str, filter_seen: bool, *, everything: bool = False
+) -> dict[str | int, dict[int, Ranks]]:
     """Every user's targets and their ranks, from the rows as they stand in the shards."""
     table = open_token_table(generation, features=(), user_features=())
     scorer = OddScores(table)
+    items = table.catalogue_N.tolist()
+    if not everything:
+        known = known_at_the_cut(generation, split)
+        items = [item for item in items if item in known]
     found = {}
     for row in rows_of(generation, split):
         seen = row["item_index"]
-        scores = {
-            i: scorer.score(min(len(seen), 3), seen[-1], i) for i in table.catalogue_N.tolist()
-        }
+        scores = {i: scorer.score(min(len(seen), 3), seen[-1], i) for i in items}
         targets = set(row["target_item_index"])
         found[row["user_id"]] = ranks_of(scores, targets, seen if filter_seen else ())
     return found
@@ -68,9 +82,14 @@ def test_the_generation_has_what_the_tests_are_about(many_targets: Generation) -
 @pytest.mark.parametrize("filter_seen", [False, True])
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize("batch_users", [3, 256])
-@pytest.mark.parametrize("chunk_items", [11, 65536])
+@pytest.mark.parametrize(("chunk_items", "ranked"), [(11, "known"), (65536, "known"), (30, "all")])
 def test_an_evaluation_is_the_one_worked_out_plainly(
-    many_targets: Generation, split: str, filter_seen: bool, batch_users: int, chunk_items: int
+    many_targets: Generation,
+    split: str,
+    filter_seen: bool,
+    batch_users: int,
+    chunk_items: int,
+    ranked: str,
 ) -> None:
     """Targets twice in a row count once; all of a row's history is seen, though a model sees three items of it."""
     found = scored(
@@ -79,14 +98,90 @@ def test_an_evaluation_is_the_one_worked_out_plainly(
         filter_seen=filter_seen,
         batch_users=batch_users,
         chunk_items=chunk_items,
+        candidates=ranked,
     )
-    expected = plainly(many_targets, split, filter_seen)
+    expected = plainly(many_targets, split, filter_seen, everything=ranked == "all")
     ranks = found.per_user
     assert sorted(ranks.user_ids.tolist()) == sorted(expected)
     for row, user in enumerate(ranks.user_ids.tolist()):
-        assert sorted(ranks.rank_P[ranks.user_P == row]) == sorted(expected[user].values())
+        mine = ranks.user_P == row
+        pairs = zip(ranks.first_P[mine].tolist(), ranks.tied_P[mine].tolist(), strict=True)
+        assert sorted(pairs) == sorted(expected[user].values())
     users = [list(expected[user].values()) for user in expected]
     assert found.metrics == pytest.approx(averages(users, KS))
+
+
+def test_the_candidates_are_those_known_at_the_cut(many_targets: Generation) -> None:
+    """By an interaction of any user: also of one without a training row, whose items are cold candidates."""
+    items = open_token_table(many_targets, features=(), user_features=()).catalogue_N.tolist()
+    trained = set(many_targets.item_counts()["item_index"].to_pylist())
+    for split in ("validation", "test"):
+        body = scored(many_targets, split).to_json()
+        known = known_at_the_cut(many_targets, split) & set(items)
+        assert body["candidate_set"] == "known"
+        assert body["candidates"] == len(known)
+        assert body["cold_candidates"] == len(known - trained)
+        targets = [set(row["target_item_index"]) for row in rows_of(many_targets, split)]
+        assert body["targets_unknown"] == sum(len(of_user - known) for of_user in targets)
+        whole = scored(many_targets, split, candidates="all").to_json()
+        assert whole["candidate_set"] == "all"
+        assert whole["candidates"] == whole["catalogue"] == len(items)
+        assert whole["targets_unknown"] == 0
+        # a target that is not ranked is a miss, so both are means over the same users and targets
+        assert (whole["users"], whole["targets"]) == (body["users"], body["targets"])
+    assert body["cold_candidates"] > 0
+
+
+def test_leave_one_out_ranks_the_whole_catalogue(one_target: Generation) -> None:
+    """It has no cut that holds for all users."""
+    body = scored(one_target).to_json()
+    assert body["candidate_set"] == "all"
+    assert body["candidates"] == body["catalogue"]
+
+
+@pytest.fixture(scope="module")
+def with_new_items(tmp_path_factory: pytest.TempPathFactory) -> Generation:
+    """Temporal; a quarter of the items has interactions in the last days only."""
+    goods = shop(3)
+    log, item_ids = goods.interactions, goods.items["item_id"].to_pylist()
+    late = int(np.quantile(log["timestamp"].to_numpy(), 0.9))
+    new = pc.is_in(log["item_id"], value_set=pa.array(item_ids[::4]))
+    goods = replace(
+        goods, interactions=log.filter(pc.or_(pc.invert(new), pc.greater(log["timestamp"], late)))
+    )
+    folder = tmp_path_factory.mktemp("new")
+    small_generation(folder, 3, settings=Settings(split="temporal"), goods=goods)
+    return open_generation(folder)
+
+
+def test_unseen_first_finds_the_future_in_the_whole_catalogue_only(
+    with_new_items: Generation,
+) -> None:
+    known, whole = (
+        evaluate_baseline(with_new_items, "unseen-first", config=config_of(candidates=ranked))
+        for ranked in ("known", "all")
+    )
+    assert whole.cold_candidates > known.cold_candidates
+    assert whole.part("cold")["recall@20"] == 1  # without knowing anything
+    assert (whole.metrics["recall@20"] or 0) > (known.metrics["recall@20"] or 0)
+    unknown = known.to_json()["targets_unknown"]
+    assert unknown == whole.to_json()["cold"]["targets"] - known.to_json()["cold"]["targets"] > 0
+    assert known.to_json()["warm"]["targets"] == whole.to_json()["warm"]["targets"]
+
+
+def test_a_generation_without_times_is_refused_unless_all_items_are_ranked(
+    tmp_path: Path,
+) -> None:
+    """One of an earlier version."""
+    root = small_generation(tmp_path, 3, settings=Settings(split="temporal"))
+    manifest = json.loads((root / "manifest.json").read_text())
+    manifest["files"] = [f for f in manifest["files"] if "item_times" not in f["path"]]
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    old = open_generation(tmp_path)
+    with pytest.raises(GenerationError, match=r"no item_times/.*Build it again, or set .*: all"):
+        evaluate_baseline(old, "popular")
+    found = evaluate_baseline(old, "popular", config=config_of(candidates="all"))
+    assert found.candidate_set == "all"
 
 
 def test_warm_and_cold_targets_apart(many_targets: Generation) -> None:
@@ -95,7 +190,7 @@ def test_warm_and_cold_targets_apart(many_targets: Generation) -> None:
     counts = {c["item_index"]: c["train_count"] for c in many_targets.item_counts().to_pylist()}
     for part, cold in (("warm", False), ("cold", True)):
         users = [
-            [rank for item, rank in ranks.items() if (item not in counts) == cold]
+            [r for item, r in ranks.items() if (item not in counts) == cold and r[0] < math.inf]
             for ranks in expected.values()
         ]
         users = [ranks for ranks in users if ranks]
@@ -111,9 +206,10 @@ def test_the_json(one_target: Generation) -> None:
     body = json.loads(json.dumps(found.to_json(), allow_nan=False))
     rows = rows_of(one_target, "test")
     assert list(body) == [
-        *("model", "split", "users", "catalogue", "metrics", "warm", "cold", "targets_per_user"),
-        *("targets", "targets_without_row", "targets_tied", "seen_filtered", "checkpoint"),
-        *("generation", "seconds"),
+        *("model", "split", "users", "catalogue", "candidate_set", "candidates"),
+        *("cold_candidates", "metrics", "warm", "cold", "targets_per_user", "targets"),
+        *("targets_unknown", "targets_without_row", "targets_tied", "seen_filtered"),
+        *("checkpoint", "generation", "seconds"),
     ]
     assert body["users"] == body["targets"] == len(rows)
     assert body["catalogue"] == one_target.manifest.counts.items.kept
@@ -138,7 +234,7 @@ def test_a_target_without_a_row_is_a_miss_and_counted(
     without = sum(gone in row["target_item_index"] for row in rows)
     assert found.to_json()["targets_without_row"] == without >= 1
     assert found.per_user.users == whole.per_user.users
-    assert np.isinf(found.per_user.rank_P).sum() == without
+    assert np.isinf(found.per_user.first_P).sum() == without
 
 
 def test_the_model_sees_the_same_whether_seen_items_are_filtered_or_not(
@@ -209,7 +305,7 @@ def test_a_model_is_ranked_by_its_vectors(one_target: Generation, model: TwoTowe
 def test_evaluating_twice_gives_the_same(one_target: Generation, model: TwoTowerModel) -> None:
     one, two = (evaluate_model(model, one_target, "validation", config_of()) for _ in range(2))
     assert one.metrics == two.metrics
-    assert np.array_equal(one.per_user.rank_P, two.per_user.rank_P)
+    assert np.array_equal(one.per_user.first_P, two.per_user.first_P)
 
 
 def test_vectors_that_are_not_finite_are_refused(one_target: Generation) -> None:
@@ -233,14 +329,17 @@ def test_mistakes_in_the_call(one_target: Generation, model: TwoTowerModel) -> N
         evaluate_baseline(one_target, "popluar")
     for ks in ([], [0, 3]):
         with pytest.raises(CallError, match="ks"):
-            with_settings(config_of(), None, ks)
+            with_settings(config_of(), None, ks, None)
+    with pytest.raises(CallError, match=r"candidates: got 'some', expected one of known, all"):
+        with_settings(config_of(), None, None, "some")
 
 
 def test_settings_of_a_call_go_before_the_runs() -> None:
     config = config_of(filter_seen=True)
-    assert with_settings(config, None, None) == config
-    changed = with_settings(config, False, [3, 3, 9]).evaluation
+    assert with_settings(config, None, None, None) == config
+    changed = with_settings(config, False, [3, 3, 9], "all").evaluation
     assert (changed.filter_seen, changed.ks) == (False, (3, 9))
+    assert changed.candidates == "all"
     assert changed.batch_users == config.evaluation.batch_users
 
 

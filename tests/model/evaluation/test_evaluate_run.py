@@ -1,11 +1,13 @@
 """From a run's folder: what `heterrec-model evaluate` prints."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import heterrec_model.evaluation.evaluate as evaluation
 from heterrec_model.config import Config
+from heterrec_model.evaluation.compare import compare_models
 from heterrec_model.evaluation.intervals import compare
 from heterrec_model.training.train import train
 from heterrec_schemas import Generation
@@ -15,7 +17,10 @@ from heterrec_schemas.errors import CallError, GenerationError
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, one_target: Generation) -> Path:
     """A model after three steps."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
+    return trained(one_target, tmp_path_factory.mktemp("runs") / "run")
+
+
+def trained(generation: Generation, folder: Path) -> Path:
     config = Config.model_validate(
         {
             "model": {
@@ -33,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, one_target: Generation) -> Pat
     config = config.model_copy(
         update={"train": config.train.model_copy(update={"metric": "ndcg@5"})}
     )
-    train(config, data=one_target.root, run=folder, quiet=True)
+    train(config, data=generation.root, run=folder, quiet=True)
     return folder
 
 
@@ -66,6 +71,37 @@ def test_a_run_is_compared_with_a_baseline(one_target: Generation, run: Path) ->
     found = compare(base, ours, resamples=100)
     assert [c.metric for c in found] == list(ours.metrics)
     assert [c.candidate for c in found] == pytest.approx(list(ours.metrics.values()))
+
+
+def test_every_table_of_a_temporal_split_has_unseen_first(
+    many_targets: Generation, tmp_path: Path
+) -> None:
+    """With the settings of the call; and none under leave one out."""
+    run = trained(many_targets, tmp_path / "run")
+    settings: dict[str, Any] = {"filter_seen": True, "ks": [3], "candidates": "all", "max_users": 9}
+    for options in ({}, settings):
+        found = evaluation.evaluate(many_targets, run, **options)
+        other = found.pop("unseen_first")
+        assert other["model"] == "unseen-first"
+        for name in ("users", "candidates", "candidate_set", "seen_filtered", "targets"):
+            assert other[name] == found[name]
+        assert list(other["metrics"]) == list(found["metrics"])
+        assert found["candidate_set"] == options.get("candidates", "known")
+    for others in (["popular"], ["unseen-first", "popular"]):
+        report = compare_models(many_targets, str(run), others, resamples=10)
+        assert {m.name for m in report.others} == {"popular", "unseen-first"}
+        assert len(report.comparisons) == 2
+    with pytest.raises(CallError, match="candidates: got 'som'"):
+        compare_models(many_targets, str(run), ["popular"], candidates="som")
+    one, two = (evaluation.evaluate_run(many_targets, run, candidates=c) for c in ("all", "known"))
+    with pytest.raises(CallError, match="evaluations of different candidate_set"):
+        compare(one, two)
+
+
+def test_leave_one_out_needs_no_unseen_first(one_target: Generation, run: Path) -> None:
+    assert evaluation.evaluate(one_target, run)["unseen_first"] is None
+    report = compare_models(one_target, str(run), ["popular"], resamples=10)
+    assert [m.name for m in report.others] == ["popular"]
 
 
 def test_mistakes(one_target: Generation, many_targets: Generation, run: Path) -> None:

@@ -21,10 +21,14 @@ def found(name: str, **changes: Any) -> dict[str, Any]:
         "split": "test",
         "users": 1234,
         "catalogue": 12101,
+        "candidate_set": "all",
+        "candidates": 12101,
+        "cold_candidates": 17,
         "metrics": {"recall@10": 0.0716, "ndcg@10": 0.031},
         "warm": {**part, "users": 1200, "targets": 1200},
         "cold": {"recall@10": 0.0, "ndcg@10": 0.0, "users": 34, "targets": 34},
         "targets": 1234,
+        "targets_unknown": 0,
         "targets_without_row": 0,
         "seen_filtered": False,
     }
@@ -33,13 +37,21 @@ def found(name: str, **changes: Any) -> dict[str, Any]:
 
 def test_evaluations_stand_beside_each_other() -> None:
     text = shown(show_evaluations, [found("popular"), found("heterrec", targets_without_row=7)])
-    assert "test, 12,101 items, seen ones kept in the ranking" in text
+    assert "test, all 12,101 items (17 cold), seen ones kept in the ranking" in text
     assert "R@10" in text
     assert "N@10" in text
     assert "7.16" in text
     assert [word for word in ("warm", "cold", "1,200") if word not in text] == []
-    assert "heterrec: 7 of 1,234 targets have no row in the catalogue and count as misses" in text
-    assert "popular: " not in text
+    assert "7 of 1,234 targets (0.6%) have no row in the catalogue: they are not ranked" in text
+
+
+def test_candidates_and_targets_that_were_not_known_at_the_cut() -> None:
+    changes = {"candidate_set": "known", "candidates": 11000, "targets_unknown": 185}
+    text = shown(show_evaluations, [found(name, **changes) for name in ("heterrec", "popular")])
+    assert "test, 11,000 of 12,101 items, those known at the cut (17 cold), seen" in text
+    line = "185 of 1,234 targets (15.0%) were not known at the cut: they are not ranked"
+    assert text.count(line) == 1  # equal for all models
+    assert "misses" in text
 
 
 def test_a_part_without_users_has_no_line() -> None:

@@ -18,12 +18,16 @@ def evaluation(ranks: np.ndarray, *, name: str = "a", **changes: object) -> Eval
         np.asarray(ids),
         np.arange(users),
         ranks.astype(np.float64),
+        np.asarray(changes.pop("tied", np.ones(users, np.int64))),
         np.arange(users) % 2 == 0,
-        np.zeros(users, bool),
+        np.ones(users, bool),
     )
     settings = {
         "split": "test",
         "catalogue": 100,
+        "candidate_set": "known",
+        "candidates": 90,
+        "cold_candidates": 5,
         "ks": (1, 10),
         "seen_filtered": False,
         "checkpoint": None,
@@ -137,3 +141,15 @@ def test_what_cannot_be_compared_is_refused() -> None:
     few = evaluation(np.ones(1))
     with pytest.raises(CallError, match="no user with cold targets"):
         compare(few, few, part="cold")
+
+
+def test_fractional_hits_are_resampled_as_values() -> None:
+    """Targets in ties across k: the means are those of the expected hits."""
+    ranks = random_ranks(8)
+    one, two = evaluation(ranks, tied=np.full(300, 4)), evaluation(ranks)
+    found = compare(two, one, metrics=["recall@10"], resamples=200)[0]
+    hits = np.clip(11 - ranks, 0, 4) / 4
+    assert set(hits) > {0.0, 1.0}
+    assert found.candidate == pytest.approx(hits.mean())
+    low, high = found.difference_interval
+    assert low < found.difference < high < 0

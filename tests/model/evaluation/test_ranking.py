@@ -3,12 +3,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_metrics import MANY, GivenScores, mean_rank, ranks_of
+from reference_metrics import MANY, GivenScores, over_all_orders, shared_ranks
 from scipy.stats import rankdata
 from torch import Tensor
 
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.evaluation import ranking
+from heterrec_model.evaluation.metrics import TargetRanks, user_metrics
 from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets, top_items
 from heterrec_schemas.errors import RunError
 
@@ -39,40 +40,82 @@ def cases(
 
 
 @MANY
-@given(cases(), st.sampled_from([0, 6, 100]), st.sampled_from([1, 4, 2**20]))
+@given(cases(), st.sampled_from([0, 6, 100]), st.sampled_from([1, 4, 2**20]), st.data())
 def test_ranks_are_those_of_a_plain_count(
     case: tuple[Tensor, list[tuple[int, int]], list[tuple[int, int]] | None, int],
     sort_above: int,
     tile: int,
+    data: st.DataObject,
 ) -> None:
     scores, targets, seen, chunk = case
+    items = scores.shape[1]
+    candidates = data.draw(st.none() | st.lists(st.booleans(), min_size=items, max_size=items))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_SORT_ABOVE", sort_above)
         patch.setattr(ranking, "_TILE", tile)
-        ranks, tied = rank_targets(
+        first, tied = rank_targets(
             GivenScores(scores),
             block_of(len(scores), None if seen is None else pairs_of(seen)),
             pairs_of(targets),
             chunk_items=chunk,
+            candidates_N=None if candidates is None else torch.tensor(candidates),
         )
-    for (user, place), rank, is_tied in zip(targets, ranks.tolist(), tied.tolist(), strict=True):
-        of_user = {p for u, p in targets if u == user}
-        hidden = {p for u, p in seen or () if u == user} - of_user
-        left = {p: s for p, s in enumerate(scores[user].tolist()) if p not in hidden}
-        assert rank == ranks_of(left, [place])[place]
-        others = [s for p, s in left.items() if p != place]
-        assert is_tied == (place in left and left[place] in others)
+    for (user, place), *found in zip(targets, first.tolist(), tied.tolist(), strict=True):
+        assert tuple(found) == shared_ranks(left_of(scores, user, targets, seen, candidates), place)
+
+
+def left_of(
+    scores: Tensor,
+    user: int,
+    targets: list[tuple[int, int]],
+    seen: list[tuple[int, int]] | None,
+    candidates: list[bool] | None,
+) -> dict[int, float]:
+    """The scores of the items that are ranked for a user."""
+    of_user = {p for u, p in targets if u == user}
+    hidden = {p for u, p in seen or () if u == user} - of_user
+    hidden |= {p for p, known in enumerate(candidates or ()) if not known}
+    return {p: s for p, s in enumerate(scores[user].tolist()) if p not in hidden}
+
+
+@MANY
+@given(st.data(), st.integers(1, 7), st.integers(1, 7), st.sampled_from([0, 6]))
+def test_metrics_are_the_means_over_all_orders_of_the_ties(
+    data: st.DataObject, items: int, k: int, sort_above: int
+) -> None:
+    """Several targets of one tie, some seen, some no candidates, some without a row."""
+    scores = torch.tensor([data.draw(st.lists(st.integers(0, 2), min_size=items, max_size=items))])
+    places = st.integers(NO_ROW, items - 1)
+    targets = [(0, p) for p in sorted(data.draw(st.sets(places, min_size=1)))]
+    seen = [(0, p) for p in data.draw(st.lists(places, max_size=4))]
+    candidates = data.draw(st.none() | st.lists(st.booleans(), min_size=items, max_size=items))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_SORT_ABOVE", sort_above)
+        first, tied = rank_targets(
+            GivenScores(scores.float()),
+            block_of(1, pairs_of(seen)),
+            pairs_of(targets),
+            chunk_items=3,
+            candidates_N=None if candidates is None else torch.tensor(candidates),
+        )
+    flags = np.ones(len(targets), bool)
+    user_P = np.zeros(len(targets), np.int64)
+    ranks = TargetRanks(np.arange(1), user_P, first.numpy(), tied.numpy(), flags, flags)
+    values = user_metrics(ranks, [k])
+    left = left_of(scores, 0, targets, seen, candidates)
+    expected = over_all_orders(left, [p for _, p in targets], k)
+    assert (values[f"recall@{k}"][0], values[f"ndcg@{k}"][0]) == pytest.approx(expected)
 
 
 def test_ranks_are_those_of_scipy() -> None:
     random = torch.Generator().manual_seed(1)
     scores = torch.randint(0, 40, (20, 300), generator=random).float()
     places = torch.randint(0, 300, (20,), generator=random)
-    ranks, _ = rank_targets(
+    first, tied = rank_targets(
         GivenScores(scores), block_of(20), UserItemPairs(torch.arange(20), places), chunk_items=77
     )
     expected = rankdata(-scores.numpy(), method="average", axis=1)[np.arange(20), places.numpy()]
-    assert np.array_equal(ranks.numpy(), expected)
+    assert np.array_equal(first.numpy() + (tied.numpy() - 1) / 2, expected)
 
 
 def test_a_product_of_vectors_ranks_as_its_own_scores_do() -> None:
@@ -91,23 +134,23 @@ def test_a_product_of_vectors_ranks_as_its_own_scores_do() -> None:
     for chunk in (500, 128):
         edges = range(0, 500, chunk)
         scores = torch.cat([users @ items[e : e + chunk].T for e in edges], dim=1)
-        ranks, _ = rank_targets(
+        first, tied = rank_targets(
             scorer, UserBlock(users, list(range(40))), targets, chunk_items=chunk
         )
         for user, place in enumerate(places.tolist()):
             plain = dict(enumerate(scores[user].tolist()))
-            assert ranks[user] == mean_rank(plain, place)
+            assert (first[user], tied[user]) == shared_ranks(plain, place)
 
 
-def test_one_score_for_all_gives_the_middle() -> None:
-    ranks, tied = rank_targets(
+def test_one_score_for_all_is_one_tie() -> None:
+    first, tied = rank_targets(
         GivenScores(torch.full((3, 101), 0.25)),
         block_of(3),
         pairs_of([(0, 0), (1, 50), (2, 100)]),
         chunk_items=10,
     )
-    assert ranks.tolist() == [51.0] * 3
-    assert tied.all()
+    assert first.tolist() == [1.0] * 3
+    assert tied.tolist() == [101] * 3
 
 
 def test_seen_items_leave_the_ranking_unless_they_are_targets() -> None:
@@ -153,7 +196,7 @@ def test_targets_without_a_row_only() -> None:
         GivenScores(torch.rand(1, 3)), block_of(1), pairs_of([(0, NO_ROW)]), chunk_items=2
     )
     assert ranks.tolist() == [float("inf")]
-    assert not tied.any()
+    assert tied.tolist() == [1]
 
 
 def test_places_of_items() -> None:

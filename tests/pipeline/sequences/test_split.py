@@ -284,11 +284,15 @@ def test_a_bucket_becomes_a_part_a_split(tmp_path: Path, cuts: tuple[int, int]) 
     want = {s: by_hand(spec, s, histories, cuts)[0] for s in SPLITS}
     assert found == {s: rows for s, rows in want.items() if rows}
     want_counts = by_hand(spec, "train", histories, cuts)[1]
-    pieces = tagged.get(ITEM_COUNTS, [])
-    assert [number for number, _ in pieces] == [0] * bool(want_counts)
-    assert {
-        i: n for _, t in pieces for i, n in zip(*t.to_pydict().values(), strict=True)
-    } == want_counts
+    first: dict[int, int] = {}
+    for event in (event for events in histories for event in events):
+        first[event.item] = min(event.time, first.get(event.item, event.time))
+    want_pieces = {item: (want_counts.get(item, 0), time) for item, time in first.items()}
+    ((number, piece),) = tagged[ITEM_COUNTS]
+    assert number == 0
+    assert piece.column_names == ["item_index", "train_count", "first_ms"]
+    assert {i: (n, t) for i, n, t in zip(*piece.to_pydict().values(), strict=True)} == want_pieces
+    assert piece["item_index"].to_pylist() == sorted(first)
 
 
 def test_counts_are_cut_into_ranges_of_ids() -> None:

@@ -19,6 +19,7 @@ from heterrec_pipeline.sequences.write import (
     write_sequence_shard,
 )
 from heterrec_pipeline.wiring.reports import COUNTS, FILES
+from heterrec_schemas.feature_spec import Temporal
 from heterrec_schemas.tables import ITEM_COUNTS_SCHEMA, METADATA_KEY, sequences_schema
 
 KIND = categorical(multivalued=True)
@@ -157,6 +158,7 @@ def test_the_train_counts_of_all_buckets_are_added_up(tmp_path: Path) -> None:
     parts = [p for k, t in groups for p in sum_counts(job, (k, {"item_counts": t}))]
     assert [k for k, _ in parts] == [0, 0]
     every = {4: 2, 5: 1, 7: 11, 2**20: 3, 2**20 + 2: 4}
+    assert {p.table for _, p in parts} == {"item_counts"}
     for references, want in (([p for _, p in parts], every), ([], {})):
         _, tagged = sorted_out(write_item_counts(job, (0, [None, *references])))
         (file,) = tagged[FILES]
@@ -164,3 +166,28 @@ def test_the_train_counts_of_all_buckets_are_added_up(tmp_path: Path) -> None:
         table = pq.read_table(file.temporary)
         assert list(zip(*table.to_pydict().values(), strict=True)) == sorted(want.items())
         assert table.schema.remove_metadata().equals(ITEM_COUNTS_SCHEMA)
+
+
+def test_a_temporal_split_has_the_first_time_of_every_item(tmp_path: Path) -> None:
+    """Also of items without training interactions, which the counts leave out."""
+    split = Temporal(method="temporal", validation_at=0.5, test_at=0.8)
+    job = job_of(spec_of().model_copy(update={"split": split}), tmp_path)
+    names = ("item_index", "train_count", "first_ms")
+    pieces = [
+        pa.table(dict(zip(names, columns, strict=True)))
+        for columns in (([4, 7], [2, 0], [50, 9]), ([5, 7], [0, 0], [0, 8]), ([4], [1], [49]))
+    ]
+    parts = [p for _, p in sum_counts(job, (0, {"item_counts": pieces}))]
+    want = {
+        "item_counts/item_counts": [(4, 3)],
+        "item_times/first_interaction": [(4, 49), (5, 0), (7, 8)],
+    }
+    for references, wanted in ((parts, want), ([], {name: [] for name in want})):
+        _, tagged = sorted_out(write_item_counts(job, (0, [None, *references])))
+        found = {
+            file.path.removesuffix("-00000-of-00001.parquet"): list(
+                zip(*pq.read_table(file.temporary).to_pydict().values(), strict=True)
+            )
+            for file in tagged[FILES]
+        }
+        assert found == wanted

@@ -1,0 +1,26 @@
+"""Items without training interactions first: the part of a result that the catalogue alone gives away.
+
+Shapes: B users, C items of a catalogue chunk.
+"""
+
+import torch
+from torch import Tensor
+
+from heterrec_model.baselines.counting import CountingBaseline
+from heterrec_model.data.batch import Batch
+
+
+class UnseenFirst(CountingBaseline):
+    """Scores items without training interactions 1 and all others 0.
+
+    It knows nothing of users or items. What it finds beyond chance shows that the candidates contain items only because they
+    are targets.
+    """
+
+    def encode(self, batch: Batch) -> Tensor:
+        """[B, 0]: scores do not depend on the user."""
+        return torch.zeros((batch.users, 0))
+
+    def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
+        """The scores, [B, C] float64."""
+        return (self._popularity_N[start:stop] == 0).double().repeat(len(users_BS), 1)
