@@ -122,6 +122,9 @@ class LossConfig(_Section):
     """lambda_m: margin of Eq. 11."""
     token_weight: Weight | Literal["sum"] = 1.0
     """w: each token-level loss has the weight w / K; `sum` is w = K, as in the paper; 0 disables them."""
+    normalise: Literal["possible", "open", "sum"] = "possible"
+    """Divisor of a step's sum of losses: the number of positions that have a target at this step, the number of those whose
+    gate is open, or 1 (the sum of Eq. 10 and 11)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
