@@ -65,7 +65,8 @@ class ModelConfig(_Section):
     norm: Literal["post", "pre"] = "post"
     """Position of LayerNorm: post is Eq. 7, pre suits deep stacks."""
     max_length: Count = 50
-    """T: maximum number of items of a history; longer histories keep their last items."""
+    """T: maximum number of items of a history; longer histories keep their last items. Training on a generation with
+    `train_windows: all` cuts its rows into pieces of this length instead."""
     features: tuple[str, ...] | None = None
     """Item features that become tokens; null: all features of the generation."""
     item_id: bool = True
