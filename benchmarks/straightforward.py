@@ -153,13 +153,14 @@ class Straightforward(nn.Module):
             open_BT = time_T + i < batch.length_B[:, None]
             if batch.first_target_B is not None:
                 open_BT = open_BT & (time_T + i >= batch.first_target_B[:, None])
+            possible = open_BT.sum().clamp(min=1)
             if before_BT is not None and loss.gate:
                 margin = positive_BT.new_tensor(loss.margin).log()
                 open_BT = open_BT & (before_BT > torch.logaddexp(positive_BT.detach(), margin))
             before_BT = positive_BT.detach()
             below = [positive_BT[:, :, None], torch.zeros_like(positive_BT)[:, :, None]]
             loss_BT = torch.logsumexp(torch.cat([*below, negative_BTC], dim=-1), -1) - positive_BT
-            total = total + weight * (loss_BT * open_BT).sum() / open_BT.sum().clamp(min=1)
+            total = total + weight * (loss_BT * open_BT).sum() / possible
         return total
 
     def drop(self, x: Tensor) -> Tensor:
@@ -197,6 +198,7 @@ def _check(model: HeterRec) -> None:
         ("no time gap, or one per head", not m.time_gap.enabled or m.time_gap.per_head),
         ("similarity: dot", config.loss.similarity != "cosine"),
         ("negatives of one position", n.source == "in_batch_same_position"),
+        ("normalise: open, sum", config.loss.normalise != "possible"),
         ("mask_same_user, gather", n.mask_same_user or n.gather),
     )
     used = [name for name, is_used in missing if is_used]

@@ -65,7 +65,8 @@ class ModelConfig(_Section):
     norm: Literal["post", "pre"] = "post"
     """Position of LayerNorm: post is Eq. 7, pre suits deep stacks."""
     max_length: Count = 50
-    """T: maximum number of items of a history; longer histories keep their last items."""
+    """T: maximum number of items of a history; longer histories keep their last items. Training on a generation with
+    `train_windows: all` cuts its rows into pieces of this length instead."""
     features: tuple[str, ...] | None = None
     """Item features that become tokens; null: all features of the generation."""
     item_id: bool = True
@@ -122,6 +123,9 @@ class LossConfig(_Section):
     """lambda_m: margin of Eq. 11."""
     token_weight: Weight | Literal["sum"] = 1.0
     """w: each token-level loss has the weight w / K; `sum` is w = K, as in the paper; 0 disables them."""
+    normalise: Literal["possible", "open", "sum"] = "possible"
+    """Divisor of a step's sum of losses: the number of positions that have a target at this step, the number of those whose
+    gate is open, or 1 (the sum of Eq. 10 and 11)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

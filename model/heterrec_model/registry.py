@@ -52,15 +52,19 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Tw
         return TRAINED[name](config, table, tables)
 
 
-def build_counting(name: str, generation: Generation, *, refit: bool = False) -> CountingBaseline:
+def build_counting(
+    name: str, generation: Generation, *, refit: bool = False, config: Config | None = None
+) -> CountingBaseline:
     """Count the interactions that a baseline without weights needs, with `refit` also those of the validation split.
+
+    With a `config`, items are warm or cold as for a model of that configuration.
 
     Raises:
         CallError: the name is not a key of `COUNTING`.
     """
     if name not in COUNTING:
         raise CallError(f"there is no counting baseline {name!r}", todo=suggest(name, COUNTING))
-    return COUNTING[name](generation, refit=refit)
+    return COUNTING[name](generation, refit=refit, config=config)
 
 
 def move_to_device(model: TwoTowerModel, device: torch.device) -> TwoTowerModel:

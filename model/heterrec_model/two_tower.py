@@ -24,6 +24,9 @@ from heterrec_model.loss.negative_logits import (
     pack_positions,
 )
 
+OPEN_GATES = "open_gates/"
+"""Prefix of the metrics of a step that are shares of open gates."""
+
 
 @dataclass(frozen=True, eq=False)
 class StepOutput:
@@ -103,8 +106,10 @@ class TwoTowerModel(nn.Module):
         if len(self.token_lmp):
             assert encoded.h_BTKD is not None
             self._token_losses(_full(_packed(encoded.h_BTKD, positions)), _full(v_UKD), step, sums)
-        total, terms, shares = reduce_losses(sums)
-        metrics = {f"open_gates/{n}": s for n, s in shares.items() if not n.endswith("_step1")}
+        total, terms, shares = reduce_losses(sums, self.config.loss.normalise)
+        metrics = {}
+        if self.config.loss.gate:
+            metrics = {OPEN_GATES + n: s for n, s in shares.items() if not n.endswith("_step1")}
         metrics["positions"] = sums.possible["item_step1"]
         return StepOutput(total, terms, metrics)
 

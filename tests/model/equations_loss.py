@@ -121,10 +121,14 @@ def level_terms(
     return terms
 
 
-def settled(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
-    """Eq. 12: every step's mean over its open positions, weighted."""
+def settled(terms: Sequence[Term], weights: Sequence[float], normalise: str) -> Tensor:
+    """Eq. 12: every step's sum, weighted, over the places that have a target, over the open ones among them, or as it is."""
+
+    def divisor(term: Term) -> int:
+        return {"possible": term.possible, "open": term.open, "sum": 1}[normalise] or 1
+
     zero = torch.zeros((), dtype=torch.float64)
-    return sum((w * t.total / max(t.open, 1) for t, w in zip(terms, weights, strict=True)), zero)
+    return sum((w * t.total / divisor(t) for t, w in zip(terms, weights, strict=True)), zero)
 
 
 def log_expected(

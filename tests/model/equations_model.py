@@ -107,7 +107,7 @@ class Model:
                 None if same_position else shared,
                 mask_same_user=negatives.mask_same_user,
             )
-            return settled(terms, loss.step_weights or [1.0] * loss.steps)
+            return settled(terms, loss.step_weights or [1.0] * loss.steps, loss.normalise)
 
         whole = {item: vectors[1] for item, vectors in items.items()}
         found = total("item_lmp", encoded.users, whole, lambda item: item, candidates)

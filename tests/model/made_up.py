@@ -124,6 +124,7 @@ LOSS = {
     "gate": True,
     "margin": 0.2,
     "token_weight": 1.0,
+    "normalise": "possible",
 }
 NEGATIVES = {
     "source": "mixed",

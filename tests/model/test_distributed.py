@@ -28,6 +28,8 @@ EQUAL = {
     "dot product, pre-LN": Scenario(
         UNEVEN, GATED | {"similarity": "dot"}, MIXED, {"norm": "pre", "item_blocks": 2}
     ),
+    "mixed, over open positions": Scenario(UNEVEN, GATED | {"normalise": "open"}, MIXED),
+    "mixed, sums": Scenario(UNEVEN, GATED | {"normalise": "sum"}, MIXED),
     "mixed, sparse id table": Scenario(UNEVEN, GATED, MIXED, train={"sparse_tables": True}),
 }
 APART = {

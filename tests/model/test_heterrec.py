@@ -95,6 +95,7 @@ def test_encodings_and_gradients_are_those_of_the_equations(
     token_weight=st.sampled_from([0.0, 0.5, "sum"]),
     source=st.sampled_from(["mixed", "in_batch", "uniform", "in_batch_same_position", "catalogue"]),
     rule=st.sampled_from(["mixture", "source", "none"]),
+    normalise=st.sampled_from(["possible", "open", "sum"]),
     mask_same_user=st.booleans(),
     item_id=st.booleans(),
     seed=st.integers(0, 99),
@@ -106,6 +107,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_equations(
     token_weight: float | str,
     source: str,
     rule: str,
+    normalise: str,
     mask_same_user: bool,
     item_id: bool,
     seed: int,
@@ -118,6 +120,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_equations(
             "gate": gated,
             "token_weight": token_weight,
             "step_weights": [1.0, 0.3],
+            "normalise": normalise,
         },
         negatives={"source": source, "logq": rule, "mask_same_user": mask_same_user},
     )

@@ -7,20 +7,25 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.token_table import TokenTable, open_token_table
+from heterrec_model.data.token_table import TokenTable, open_token_table, with_delivered_counts
 from heterrec_schemas.generation import Generation
 
 
 class CountingBaseline(ABC):
     """Scores the catalogue from interaction counts: needs no training run, and is a `Scorer` of the evaluation.
 
-    Counts the training interactions of a generation, with `refit` also those of the validation split.
+    Counts the training interactions of a generation, with `refit` also those of the validation split. With a `config`, items
+    are warm or cold as for a model of that configuration.
     """
 
-    def __init__(self, generation: Generation, *, refit: bool = False) -> None:
-        self._table = open_token_table(generation, features=(), user_features=(), refit=refit)
-        self._popularity_N = self._table.train_count_I[self._table.catalogue_N].double()
+    def __init__(
+        self, generation: Generation, *, refit: bool = False, config: Config | None = None
+    ) -> None:
+        table = open_token_table(generation, features=(), user_features=(), refit=refit)
+        self._popularity_N = table.train_count_I[table.catalogue_N].double()
+        self._table = table if config is None else with_delivered_counts(table, config, generation)
 
     @property
     def table(self) -> TokenTable:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from heterrec_model.baselines.counting import CountingBaseline
+from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.data.ragged_array import one_array
@@ -53,9 +54,14 @@ class Neighbours(CountingBaseline):
     """
 
     def __init__(
-        self, generation: Generation, *, window: int = WINDOW, refit: bool = False
+        self,
+        generation: Generation,
+        *,
+        window: int = WINDOW,
+        refit: bool = False,
+        config: Config | None = None,
     ) -> None:
-        super().__init__(generation, refit=refit)
+        super().__init__(generation, refit=refit, config=config)
         ids = len(self.table.train_count_I)
         self._neighbours = count_neighbours(generation, ids, window, refit=refit)
         self._position_P = CataloguePositions(self.table.catalogue_N).of(self._neighbours.item_P)

@@ -37,6 +37,28 @@ class ListExtents:
         lengths_R = np.minimum(self.lengths_R, longest)
         return type(self)(self.starts_R + (self.lengths_R - lengths_R), lengths_R)
 
+    def pieces(self, longest: int) -> tuple[Self, IntArray]:
+        """Cut the lists into pieces from their ends; the flat arrays do not change.
+
+        A list's pieces follow each other, the last values first. A remainder of one value is omitted, unless it is the whole
+        list. With `longest` 1 a list has one piece, its last value.
+
+        Returns:
+            The P pieces, and the number of the list of each piece, [P].
+        """
+        whole_R, rest_R = np.divmod(self.lengths_R, longest)
+        counts_R = np.maximum(whole_R + (rest_R > 1), 1) if longest > 1 else np.ones_like(whole_R)
+        row_P = np.repeat(np.arange(len(counts_R)), counts_R)
+        before_R = np.cumsum(counts_R) - counts_R
+        later_P = (np.arange(len(row_P)) - before_R[row_P]) * longest
+        lengths_P = np.minimum(self.lengths_R[row_P] - later_P, longest)
+        starts_P = self.starts_R[row_P] + self.lengths_R[row_P] - later_P - lengths_P
+        return type(self)(starts_P, lengths_P), row_P
+
+    def rows(self, chosen_R: npt.NDArray[np.bool_]) -> Self:
+        """Some of the lists; the flat arrays do not change."""
+        return type(self)(self.starts_R[chosen_R], self.lengths_R[chosen_R])
+
     def indices(self) -> IntArray:
         """Indices of all values, list after list: [N]."""
         ends_R = np.cumsum(self.lengths_R, dtype=np.int64)

@@ -28,7 +28,7 @@ from heterrec_model.data.ragged_array import (
 from heterrec_model.data.refit_rows import TARGET, joined_rows
 from heterrec_schemas import Generation
 
-_USER, _ITEM, _TIME, _BEHAVIOUR = "user_id", "item_index", "timestamp_ms", "behaviour"
+_USER, ITEM, _TIME, _BEHAVIOUR = "user_id", "item_index", "timestamp_ms", "behaviour"
 _TARGET = "target_item_index"
 
 
@@ -37,7 +37,8 @@ class SequenceColumns:
     """Columns to read from the rows of a split.
 
     Attributes:
-        max_length: number of items to which histories are truncated.
+        max_length: maximum number of items of a history.
+        pieces: whether longer histories become several rows; else they are truncated to their last items.
         behaviour: whether behaviours are read.
         targets: whether targets are read.
         joined: whether targets are appended to the histories, as rows to train on.
@@ -45,6 +46,7 @@ class SequenceColumns:
     """
 
     max_length: int
+    pieces: bool
     behaviour: bool
     targets: bool
     joined: bool
@@ -52,7 +54,10 @@ class SequenceColumns:
 
     @classmethod
     def of(cls, generation: Generation, split: str, config: Config, *, train: bool = False) -> Self:
-        """The columns that a configuration needs; with `train`, targets are appended to the histories.
+        """The columns that a configuration needs; with `train`, for the rows to train on.
+
+        To train on a validation row, its targets are appended to its history. Under `train_windows: all`, training rows that
+        are longer than `model.max_length` are cut into pieces, as the generation cut the histories into rows.
 
         Raises:
             CallError: the config names a user feature that the generation lacks.
@@ -60,6 +65,7 @@ class SequenceColumns:
         entries = chosen_entries(generation, "user", config.model.user_features)
         return cls(
             max_length=config.model.max_length,
+            pieces=train and generation.spec.sequences.train_windows == "all",
             behaviour=config.model.behaviour and generation.spec.interactions.behaviour is not None,
             targets=split in ("validation", "test") and not train,
             joined=split == "validation" and train,
@@ -76,7 +82,7 @@ class SequenceColumns:
     @property
     def events(self) -> list[str]:
         """Columns with one value per interaction."""
-        return [_ITEM, _TIME] + [_BEHAVIOUR] * self.behaviour
+        return [ITEM, _TIME] + [_BEHAVIOUR] * self.behaviour
 
 
 UserCells = npt.NDArray[Any] | RaggedArray
@@ -85,7 +91,7 @@ UserCells = npt.NDArray[Any] | RaggedArray
 
 @dataclass(eq=False)
 class SequenceRows:
-    """Rows of one split with truncated histories.
+    """Rows of one split, with histories of at most `max_length` items.
 
     Attributes:
         user_ids: an Arrow array.
@@ -104,7 +110,7 @@ class SequenceRows:
     firsts_R: IntArray | None = None
 
     def __len__(self) -> int:
-        return len(self.user_ids)
+        return len(self.extents.lengths_R)
 
     def batch(self, rows_B: IntArray) -> Batch:
         """Some of the rows as a batch."""
@@ -117,7 +123,7 @@ class SequenceRows:
             behaviour_BT = behaviour_BT.long().masked_fill_(blank_BT, 0)
         targets, firsts_R = self.targets, self.firsts_R
         return Batch(
-            item_BT=padded[_ITEM].masked_fill_(blank_BT, 0),
+            item_BT=padded[ITEM].masked_fill_(blank_BT, 0),
             timestamp_BT=padded[_TIME],
             length_B=torch.from_numpy(self.extents.lengths_R[rows_B]),
             behaviour_BT=behaviour_BT,
@@ -143,15 +149,25 @@ def sequence_rows(
     if columns.joined:
         table, firsts_R = joined_rows(table, columns.events, end_ms)
     arrays = {name: one_array(table[name]) for name in table.column_names}
-    full_R = list_lengths(arrays[_ITEM])
-    extents = ListExtents.of(full_R).last(columns.max_length)
-    indices_N = extents.indices()
+    whole = ListExtents.of(list_lengths(arrays[ITEM]))
+    extents, row_P = whole.last(columns.max_length), np.arange(len(table))
+    if columns.pieces:
+        extents, row_P = whole.pieces(columns.max_length)
     if firsts_R is not None:
-        firsts_R = np.maximum(firsts_R - (full_R - extents.lengths_R), 0)
+        firsts_R = np.maximum(firsts_R[row_P] - (extents.starts_R - whole.starts_R[row_P]), 0)
+        if columns.pieces:
+            # a piece of context alone is a piece of the training split
+            aimed_P = firsts_R < extents.lengths_R
+            extents, row_P, firsts_R = extents.rows(aimed_P), row_P[aimed_P], firsts_R[aimed_P]
+    indices_N = extents.indices()
+    events = {name: ragged_array(arrays[name]).values_N[indices_N] for name in columns.events}
+    if not np.array_equal(row_P, np.arange(len(table))):
+        for name in (_USER, *columns.user_features.values()):
+            arrays[name] = arrays[name].take(_arrow(row_P))
     return SequenceRows(
         user_ids=arrays[_USER],
         extents=ListExtents.of(extents.lengths_R),
-        events={name: ragged_array(arrays[name]).values_N[indices_N] for name in columns.events},
+        events=events,
         user_features={
             name: _cells(arrays[column]) for name, column in columns.user_features.items()
         },

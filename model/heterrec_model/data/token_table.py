@@ -4,7 +4,7 @@ Shapes: I ids of the item vocabulary, C token columns, K features, N items with 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from heterrec_model.config import Config
 from heterrec_model.data.chosen_features import FeatureInfo, chosen_entries
+from heterrec_model.data.delivered_rows import delivered_counts
 from heterrec_model.data.refit_rows import later_items
 from heterrec_model.data.token_table_arrays import read_arrays
 from heterrec_model.data.token_table_cache import cached_table
@@ -33,7 +34,8 @@ class TokenTable:
         value_IK: int64: two items have equal numbers for a feature if and only if their cells are equal; lists are
             compared as sets.
         catalogue_N: int64, ascending: item_index of every item with a row.
-        train_count_I: int64: number of training interactions per item.
+        train_count_I: int64: number of training interactions per item; in the table of a run, occurrences in the rows of an
+            epoch.
         generation_id: id of the generation.
         content_sha256: hash of its content.
         user_features: the chosen user features, in the order of the spec.
@@ -121,11 +123,23 @@ def open_token_table(
 def configured_table(
     config: Config, generation: Generation, cache: Path | None = None
 ) -> TokenTable:
-    """The token table that a configuration needs; see `open_token_table`."""
-    return open_token_table(
+    """The token table that a configuration needs; see `open_token_table`.
+
+    Trained items, the correction of negatives, and warm and cold items follow from its counts, which are those of the
+    training loader.
+    """
+    table = open_token_table(
         generation,
         features=config.model.features,
         user_features=config.model.user_features,
         cache=cache,
-        refit=config.train.refit_epochs > 0,
     )
+    return with_delivered_counts(table, config, generation)
+
+
+def with_delivered_counts(table: TokenTable, config: Config, generation: Generation) -> TokenTable:
+    """The table with the number of times that every catalogue item occurs in the training rows of an epoch."""
+    counts_I = torch.from_numpy(delivered_counts(generation, config, len(table.train_count_I)))
+    listed_I = torch.zeros_like(counts_I)
+    listed_I[table.catalogue_N] = counts_I[table.catalogue_N]
+    return replace(table, train_count_I=listed_I)

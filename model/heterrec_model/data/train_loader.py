@@ -15,7 +15,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.batch_transfer import pack, unpack
-from heterrec_model.data.row_spans import row_group_spans
+from heterrec_model.data.delivered_rows import count_rows
 from heterrec_model.data.train_stream import TrainStream
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, RunError, from_wire
@@ -26,7 +26,8 @@ class TrainLoader:
 
     Attributes:
         epoch: the current epoch, from 0.
-        rows: training rows per epoch, over all ranks; refit epochs also read the rows of the validation split.
+        rows: rows per epoch, over all ranks, as the batches have them: a row of the generation may be cut into several. Refit
+            epochs also read the rows of the validation split.
         run_rows: rows of all epochs.
 
     Raises:
@@ -41,14 +42,13 @@ class TrainLoader:
             raise CallError("rank", got=rank, expected=f"0 .. {world - 1}, world being {world}")
         self._generation, self._config = generation, config
         self._rank, self._world = rank, world
-        spans = row_group_spans(generation, "train")
-        self.rows = sum(span.rows for span in spans)
-        refit = row_group_spans(generation, "validation") if config.train.refit_epochs else []
-        both = self.rows + sum(span.rows for span in refit)
-        self.run_rows = config.train.epochs * self.rows + config.train.refit_epochs * both
-        spans += refit
+        splits = ("train", "validation") if config.train.refit_epochs else ("train",)
+        rows = {split: count_rows(generation, split, config) for split in splits}
+        self.rows = rows["train"]
+        self.run_rows = config.train.epochs * self.rows
+        self.run_rows += config.train.refit_epochs * sum(rows.values())
         self.epoch = 0
-        self._stream = TrainStream(generation, config, spans, rank, world)
+        self._stream = TrainStream(generation, config, rows, rank, world)
         self._loader = self._open()
         self._running: Iterator[dict[str, Any]] | None = None
         self._resume_at: dict[str, Any] | None = None

@@ -1,6 +1,6 @@
 """The training rows of one consumer as a stream of batches that resumes at any batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from heterrec_model.data.row_spans import (
     RowSpan,
     consumer_spans,
     cut_spans,
+    row_group_spans,
     windows,
 )
 from heterrec_model.data.sequence_rows import (
@@ -44,6 +45,7 @@ class TrainStream(IterableDataset[Batch]):
 
     Attributes:
         spans: all row groups that an epoch may read; splits other than `train` are read in refit epochs only.
+        rows: number of rows that the batches of an epoch have, by split.
         epoch: of the next iteration.
 
     Raises:
@@ -54,22 +56,32 @@ class TrainStream(IterableDataset[Batch]):
         self,
         generation: Generation,
         config: Config,
-        spans: Sequence[RowSpan],
+        rows: Mapping[str, int],
         rank: int,
         world: int,
     ) -> None:
-        self.generation, self.config, self.spans = generation, config, spans
+        self.generation, self.config, self.rows = generation, config, rows
+        self.spans = [span for split in rows for span in row_group_spans(generation, split)]
         self.columns = {
-            split: SequenceColumns.of(generation, split, config, train=True)
-            for split in {span.split for span in spans}
+            split: SequenceColumns.of(generation, split, config, train=True) for split in rows
         }
         self.rank, self.world = rank, world
         self.epoch = 0
 
     def epoch_spans(self) -> list[RowSpan]:
         """The spans of the current epoch."""
+        return [span for span in self.spans if span.split in self._splits()]
+
+    def window_rows(self) -> int:
+        """Number of the generation's rows per window in the current epoch, so that about `data.shuffle_rows` are shuffled."""
+        most = self.config.data.shuffle_rows
+        read = sum(span.rows for span in self.epoch_spans())
+        delivered = sum(self.rows[split] for split in self._splits())
+        return max(1, most * read // max(delivered, read, 1))
+
+    def _splits(self) -> tuple[str, ...]:
         refit = self.epoch >= self.config.train.epochs
-        return [span for span in self.spans if refit or span.split == "train"]
+        return tuple(split for split in self.rows if refit or split == "train")
 
     def __iter__(self) -> "EpochStream":
         worker = get_worker_info()
@@ -91,7 +103,7 @@ class EpochStream(Iterator[Batch]):
         spans = stream.epoch_spans()
         self._spans = consumer_spans(spans, consumer, consumers, self._random(_SPANS))
         rows = sum(span.rows for span in self._spans)
-        self._borders = windows(rows, stream.config.data.shuffle_rows)
+        self._borders = windows(rows, stream.window_rows())
         self._columns, self._end_ms = stream.columns, training_end(stream.generation)
         self._readers = {
             split: RowGroupReader(stream.generation, columns.names)

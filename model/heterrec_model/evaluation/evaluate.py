@@ -115,7 +115,8 @@ def evaluate_baseline(
     """
     check_split(split)
     generation, config = load_generation(data), config or Config()
-    scorer = build_counting(name, generation, refit=config.train.refit_epochs > 0)
+    refit = config.train.refit_epochs > 0
+    scorer = build_counting(name, generation, refit=refit, config=config)
     return evaluate_scorer(scorer, generation, split, config, name=name, max_users=max_users)
 
 

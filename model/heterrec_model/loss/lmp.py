@@ -8,6 +8,7 @@ Shapes: N positions, C candidates, K tokens, D width, U distinct items of the st
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -137,22 +138,37 @@ def for_similarity(x: Tensor, config: LossConfig) -> Tensor:
     return F.normalize(x, dim=-1, eps=MIN_NORM) if config.similarity == "cosine" else x
 
 
-def reduce_losses(sums: LossSums) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """Eq. 12 from the sums: each term is divided by the number of its open positions over all ranks.
+Normalise = Literal["possible", "open", "sum"]
+
+
+def reduce_losses(
+    sums: LossSums, normalise: Normalise
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Eq. 12 from the sums, each divided by the number of its positions over all ranks.
+
+    With `possible`, a term keeps its proportion to the other terms of Eq. 12 whatever its gate does. With `open`, each open
+    position weighs more the fewer there are.
 
     DDP averages gradients over ranks, so the total is multiplied by their number: the gradient then equals that of one
     process with the users of all ranks in its batch.
 
+    Args:
+        sums: of this rank.
+        normalise: `loss.normalise`.
+
     Returns:
-        The total, the weighted terms (over all ranks, detached), and the share of open gates by term.
+        The total, the weighted terms (over all ranks, detached), and the share of open gates by term, NaN for a term
+        without possible positions.
     """
     names = list(sums.sums)
     local = torch.stack([sums.sums[name] for name in names])
     counts = torch.stack([torch.stack([sums.open[n], sums.possible[n]]) for n in names])
     weights = local.new_tensor([sums.weights[name] for name in names])
     summed = sum_over_ranks(torch.cat([local.detach()[:, None], counts], dim=1))
-    divisor = summed[:, 1].clamp(min=1)
-    total = (local * weights / divisor).sum() * world_size()
-    values, shares = summed[:, 0] * weights / divisor, summed[:, 1] / summed[:, 2].clamp(min=1)
+    open_, possible = summed[:, 1], summed[:, 2]
+    divisor = {"possible": possible, "open": open_, "sum": torch.ones_like(open_)}[normalise]
+    weights = weights / divisor.clamp(min=1)
+    total = (local * weights).sum() * world_size()
+    values, shares = summed[:, 0] * weights, open_ / possible
     terms, gates = (dict(zip(names, x.unbind(), strict=True)) for x in (values, shares))
     return total, terms, gates

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heterrec_model.training.gate_watch import GateWatch
+
 
 @dataclass
 class Progress:
@@ -23,6 +25,7 @@ class Progress:
         validation_due: a validation was due and has not finished.
         log_bytes: length of metrics.jsonl.
         refit: the last step was in a refit epoch, which trains on the validation split.
+        gates: the gates of Eq. 11.
     """
 
     step: int = 0
@@ -38,6 +41,11 @@ class Progress:
     validation_due: bool = False
     log_bytes: int = 0
     refit: bool = False
+    gates: GateWatch = field(default_factory=GateWatch)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.gates, dict):  # of a checkpoint
+            self.gates = GateWatch(**self.gates)
 
     def note_validation(self, metrics: dict[str, float], metric: str | None) -> bool:
         """Record a validation; returns whether it is the best so far.
@@ -66,6 +74,7 @@ class TrainResult:
         best_metric: best value of `train.metric`; None without a validation.
         best_step: step at which it was reached.
         metrics: all metrics of the best validation, by name.
+        stuck_gates: by gate, `closed` or `open`: gates that were nearly always so in the last steps, see `gate_watch`.
         stopped: name of the signal that stopped the run early, or None.
         seconds: duration of the call.
         main: whether this process is the one that writes and prints.
@@ -77,6 +86,7 @@ class TrainResult:
     best_metric: float | None
     best_step: int | None
     metrics: dict[str, float]
+    stuck_gates: dict[str, str]
     stopped: str | None
     seconds: float
     main: bool = True

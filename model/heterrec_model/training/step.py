@@ -28,7 +28,7 @@ class StepResult:
     Attributes:
         loss: mean over the batches of the step.
         terms: means of the loss terms.
-        metrics: means of the model's further metrics.
+        metrics: means of the model's further metrics, without NaN.
         norm: norm of the gradients before clipping.
     """
 
@@ -150,4 +150,6 @@ def _numbers(output: StepOutput) -> tuple[float, dict[str, float], dict[str, flo
 def _mean(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for part in parts for name in part)
     by_name = {name: [part[name] for part in parts if name in part] for name in names}
-    return {name: sum(values) / len(values) for name, values in by_name.items()}
+    # a share of no positions is NaN
+    known = {name: [v for v in values if v == v] for name, values in by_name.items()}
+    return {name: sum(v) / len(v) if v else float("nan") for name, v in known.items()}

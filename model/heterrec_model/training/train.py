@@ -78,6 +78,7 @@ def train(
         best_metric=p.best,
         best_step=p.best_step,
         metrics=p.best_metrics,
+        stuck_gates=p.gates.stuck,
         stopped=trainer.stopped_by,
         seconds=time.monotonic() - started,
         main=world.main,

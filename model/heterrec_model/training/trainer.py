@@ -180,6 +180,7 @@ class Trainer:
         p.terms = p.terms or list(result.terms)
         self._dirty = True
         self._record(result, group, train.learning_rate * factor)
+        self._watch_gates(result)
         if self.world.size == 1:
             self.stopped = self.stop.name is not None
         if train.validate_every and p.step % train.validate_every == 0:
@@ -217,6 +218,13 @@ class Trainer:
             if self.log is not None:
                 head = {"step": p.step, "epoch": p.epoch, "learning_rate": rate}
                 self.log.line("train", {**head, **log_line(parts)})
+
+    def _watch_gates(self, result: StepResult) -> None:
+        """Warn once when gates become stuck, and when they recover."""
+        message = self.progress.gates.add(result.metrics)
+        if message is not None and self.log is not None:
+            self.display.warn(f"step {self.progress.step:,}: {message}")
+            self.log.line("warning", {"step": self.progress.step, "message": message})
 
     def _validate(self) -> None:
         """Validate on rank 0 while the others wait; a new best is saved immediately."""

@@ -93,6 +93,10 @@ def show_result(console: Console, result: TrainResult) -> None:
         for name in ("recall", "ndcg"):
             table.add_row(name, *(f"{100 * result.metrics[f'{name}@{k}']:.2f}" for k in ks))
         console.print(table)
+    for state in ("closed", "open"):
+        if gates := [gate for gate, now in result.stuck_gates.items() if now == state]:
+            line = f"Gates nearly always {state}: {', '.join(gates)}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     at = f"step {result.step:,}, epochs done: {result.epoch}, {result.seconds:,.1f} s"
     if result.stopped is not None:
         line = f"{result.stopped}: saved and stopped at {at}. Continue with --resume: {result.run}"

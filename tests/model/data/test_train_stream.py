@@ -11,7 +11,7 @@ from loader_helpers import QUICK, Cut, all_same, config, rows_of_batches, rows_o
 from heterrec_model.config import Config
 from heterrec_model.data import train_stream
 from heterrec_model.data.batch import Batch
-from heterrec_model.data.row_spans import row_group_spans
+from heterrec_model.data.delivered_rows import count_rows
 from heterrec_model.data.sequence_rows import SequenceRows
 from heterrec_model.data.train_stream import EpochStream, TrainStream
 from heterrec_schemas import Generation
@@ -27,7 +27,8 @@ def stream_of(
     consumer: int = 0,
     consumers: int = 1,
 ) -> EpochStream:
-    whole = TrainStream(generation, settings, row_group_spans(generation, "train"), rank=0, world=1)
+    rows = {"train": count_rows(generation, "train", settings)}
+    whole = TrainStream(generation, settings, rows, rank=0, world=1)
     whole.epoch = epoch
     return EpochStream(whole, consumer, consumers, in_worker=False)
 

@@ -19,6 +19,7 @@ from heterrec_model.loss.lmp import (
     MIN_NORM,
     LossSums,
     MultiStepLoss,
+    Normalise,
     for_similarity,
     gate,
     info_nce,
@@ -34,6 +35,7 @@ from heterrec_model.loss.negative_logits import (
 TABLE = made_up_table(user_features=(), behaviours=0)
 WIDTH, DISTINCT = 3, 7
 LOGITS = st.floats(-6, 6)
+NORMALISE: list[Normalise] = ["possible", "open", "sum"]
 
 
 # Eq. 10
@@ -214,6 +216,7 @@ class Level:
     candidates=st.integers(0, 4),
     same_position=st.booleans(),
     mask_same_user=st.booleans(),
+    normalise=st.sampled_from(NORMALISE),
     seed=st.integers(0, 99),
 )
 def test_values_and_gradients_are_those_of_the_equations(
@@ -225,6 +228,7 @@ def test_values_and_gradients_are_those_of_the_equations(
     candidates: int,
     same_position: bool,
     mask_same_user: bool,
+    normalise: Normalise,
     seed: int,
 ) -> None:
     weights = [1.0, 0.5, 0.25][:steps]
@@ -240,11 +244,13 @@ def test_values_and_gradients_are_those_of_the_equations(
         assert (sums.open[name], sums.possible[name]) == (term.open, term.possible)
         assert sums.weights[name] == pytest.approx(0.7 * weight)
         same_values(sums.sums[name].detach(), term.total.detach())
-    total, parts, shares = reduce_losses(sums)
-    same_gradients(total, 0.7 * equations_loss.settled(terms, weights), level.leaves())
+    total, parts, shares = reduce_losses(sums, normalise)
+    want = 0.7 * equations_loss.settled(terms, weights, normalise)
+    same_gradients(total, want, level.leaves())
     assert sum(parts.values()).item() == pytest.approx(total.item(), rel=1e-6, abs=1e-9)
     for name, term in zip(names, terms, strict=True):
-        assert shares[name].item() == pytest.approx(term.open / max(term.possible, 1))
+        share = term.open / term.possible if term.possible else math.nan
+        assert shares[name].item() == pytest.approx(share, nan_ok=True)
 
 
 def test_gates_of_both_kinds_are_among_the_examples() -> None:
@@ -295,17 +301,29 @@ def test_steps_and_gates_by_hand() -> None:
     e = math.exp
     step1 = -math.log(e(2) / (1 + e(2) + 1)) - math.log(e(0.5) / (1 + e(0.5) + 1))
     step2 = -math.log(e(1) / (1 + e(1) + 1))
-    total, terms, shares = reduce_losses(open_)
+    total, terms, shares = reduce_losses(open_, "possible")
     assert total.item() == pytest.approx(step1 / 2 + step2)
     assert terms["item_step1"].item() == pytest.approx(step1 / 2)
     assert terms["item_step2"].item() == pytest.approx(step2)
     assert shares["item_step2"] == 1
     _, closed = by_hand(margin=4.7)
-    total, _, shares = reduce_losses(closed)
+    total, _, shares = reduce_losses(closed, "possible")
     assert total.item() == pytest.approx(step1 / 2)
     assert shares["item_step2"] == 0
     _, ungated = by_hand(margin=4.7, gated=False)
-    assert reduce_losses(ungated)[0].item() == pytest.approx(step1 / 2 + step2)
+    assert reduce_losses(ungated, "possible")[0].item() == pytest.approx(step1 / 2 + step2)
+
+
+@pytest.mark.parametrize(("normalise", "divisor"), [("possible", 9), ("open", 3), ("sum", 1)])
+def test_few_open_gates_weigh_as_much_as_their_positions(
+    normalise: Normalise, divisor: int
+) -> None:
+    sums = LossSums()
+    loss_N = torch.tensor([2.0, 3.0, 4.0])
+    sums.add("x", 0.5, loss_N, 3, 9)
+    total, terms, shares = reduce_losses(sums, normalise)
+    assert total.item() == terms["x"].item() == pytest.approx(0.5 * 9 / divisor)
+    assert shares["x"].item() == pytest.approx(3 / 9)
 
 
 def test_a_gated_step_teaches_only_its_own_map() -> None:
@@ -319,7 +337,7 @@ def test_a_gated_step_teaches_only_its_own_map() -> None:
 
 def test_closed_gates_and_short_histories_give_zero_with_a_gradient_of_zero() -> None:
     lmp, sums = by_hand(margin=100.0)
-    reduce_losses(sums)[0].backward()
+    reduce_losses(sums, "open")[0].backward()
     assert all(w.grad is not None and w.grad.isfinite().all() for w in lmp.parameters())
     assert lmp.steps[1].weight.grad is not None
     assert lmp.steps[1].weight.grad.abs().sum() == 0
@@ -329,9 +347,9 @@ def test_closed_gates_and_short_histories_give_zero_with_a_gradient_of_zero() ->
 @given(weights=st.lists(st.sampled_from([0.0, 0.3, 1.0, 2.5]), min_size=2, max_size=2))
 def test_step_weights_weigh_the_steps(weights: list[float]) -> None:
     plain = Level(loss_config(steps=2, gate=False), [4, 3], 3, 0, 1.0)
-    _, terms, _ = reduce_losses(plain.fast(same_position=False, mask_same_user=False))
+    _, terms, _ = reduce_losses(plain.fast(same_position=False, mask_same_user=False), "sum")
     config = loss_config(steps=2, gate=False, step_weights=weights)
     weighted = Level(config, [4, 3], 3, 0, 1.0)
-    total, _, _ = reduce_losses(weighted.fast(same_position=False, mask_same_user=False))
+    total, _, _ = reduce_losses(weighted.fast(same_position=False, mask_same_user=False), "sum")
     want = sum(w * float(t) for w, t in zip(weights, terms.values(), strict=True))
     assert total.item() == pytest.approx(want, rel=1e-6, abs=1e-9)

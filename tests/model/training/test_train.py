@@ -10,6 +10,7 @@ import torch
 import heterrec_model.training.train as train_module
 from heterrec_model.runs.checkpoints import CheckpointFolder, read_checkpoint
 from heterrec_model.runs.load_run import load_run
+from heterrec_model.training import gate_watch
 from heterrec_model.training.progress import TrainResult
 from heterrec_model.training.train import train
 from heterrec_model.training.trainer import Trainer
@@ -377,3 +378,22 @@ def test_nothing_is_pickled(
     )
     suffixes = {p.suffix for p in whole.run.rglob("*") if p.is_file() and p.name != ".lock"}
     assert suffixes == {".yaml", ".json", ".jsonl", ".safetensors"}
+
+
+def test_stuck_gates_are_reported_in_the_log_the_console_and_the_result(
+    shop_data: Path,
+    tmp_path: Path,
+    tiny: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(gate_watch, "WINDOW", 3)
+    config = tiny(loss={"margin": 1e9}, train={"max_steps": 7})
+    result = train(config, data=shop_data, run=tmp_path, quiet=True)
+    assert result.stuck_gates["item_step2"] == "closed"
+    (warning,) = lines(tmp_path, "warning")
+    assert warning["step"] == 3
+    assert "item_step2" in warning["message"]
+    assert capsys.readouterr().err == f"warning: step 3: {warning['message']}\n"
+    ungated = tiny(loss={"gate": False}, train={"max_steps": 7})
+    assert train(ungated, data=shop_data, run=tmp_path / "2", quiet=True).stuck_gates == {}
