@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from heterrec_model.config import load_config
+from heterrec_model.evaluation.candidates import CANDIDATE_SETS
 from heterrec_model.evaluation.evaluate import evaluate_baseline, evaluate_run
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.intervals import Comparison, compare
+from heterrec_model.evaluation.metrics import Part
 from heterrec_model.registry import COUNTING
 from heterrec_model.training.train import train
 from heterrec_schemas import open_generation
@@ -38,6 +40,12 @@ def main() -> int:
     parser.add_argument("--config", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument(
+        "--candidates",
+        choices=CANDIDATE_SETS,
+        default="known",
+        help="items that are ranked; all is the whole catalogue, items of the future included",
+    )
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     call = parser.parse_args()
     for model in call.models:
@@ -66,15 +74,24 @@ def report(call: argparse.Namespace, filtered: bool) -> None:
     generation = open_generation(call.data, verify="sizes")
     trained = {
         model: [
-            evaluate_run(generation, folder(runs, model, seed), filter_seen=filtered)
+            evaluate_run(
+                generation,
+                folder(runs, model, seed),
+                filter_seen=filtered,
+                candidates=call.candidates,
+            )
             for seed in seeds
         ]
         for model in models
     }
-    settings = [f"evaluation.filter_seen={str(filtered).lower()}"]
+    settings = [
+        f"evaluation.filter_seen={str(filtered).lower()}",
+        f"evaluation.candidates={call.candidates}",
+    ]
     config = load_config(call.config, [*call.settings, *settings])
     counted = {n: [evaluate_baseline(generation, n, config=config)] for n in COUNTING}
     print(f"\nseen items {'left out' if filtered else 'kept'}, {len(seeds)} seeds, in %\n")
+    about(next(iter(trained.values()))[0])
     table({**counted, **trained})
     for model in models:
         if model != "HeterRec" and "HeterRec" in trained:
@@ -83,18 +100,42 @@ def report(call: argparse.Namespace, filtered: bool) -> None:
     print(json.dumps({m: [e.to_json() for e in es] for m, es in trained.items()}), file=sys.stderr)
 
 
+def about(evaluation: Evaluation) -> None:
+    """Print the numbers of candidates and of targets, warm, cold and not ranked, which are equal for all models."""
+    body = evaluation.to_json()
+    targets = body["targets"]
+    parts = {
+        "warm": body["warm"]["targets"],
+        "cold": body["cold"]["targets"],
+        "not known at the cut, misses": body["targets_unknown"],
+        "without a row, misses": body["targets_without_row"],
+    }
+    shares = ", ".join(f"{n:,} {what} ({n / targets:.1%})" for what, n in parts.items() if n)
+    print(
+        f"Candidates ({body['candidate_set']}): {body['candidates']:,} of {body['catalogue']:,} items,"
+    )
+    print(f"{body['cold_candidates']:,} of them cold. Targets: {targets:,}: {shares}.\n")
+
+
 def table(results: Mapping[str, Sequence[Evaluation]]) -> None:
     """Print means over the seeds, and the nDCG@50 of each seed."""
     heads = [n.replace("recall", "R").replace("ndcg", "N") for n in NAMES]
-    print("| model | " + " | ".join(heads) + " | N@50 of the seeds | cold R@200 |")
-    print("|---|" + "---|" * (len(heads) + 2))
+    print("| model | " + " | ".join(heads) + " | N@50 of the seeds | warm R@200 | cold R@200 |")
+    print("|---|" + "---|" * (len(heads) + 3))
     for model, evaluations in results.items():
         means = [statistics.mean(e.metrics[n] or 0.0 for e in evaluations) for n in NAMES]
         seeds = [e.metrics["ndcg@50"] or 0.0 for e in evaluations]
-        cold = statistics.mean(e.part("cold").get("recall@200") or 0.0 for e in evaluations)
+        warm, cold = (_part_recall(evaluations, part) for part in ("warm", "cold"))
         cells = [f"{100 * m:.2f}" for m in means]
         spread = " ".join(f"{100 * s:.2f}" for s in seeds)
-        print(f"| {model} | " + " | ".join(cells) + f" | {spread} | {100 * cold:.1f} |")
+        print(f"| {model} | " + " | ".join(cells) + f" | {spread} | {warm} | {cold} |")
+
+
+def _part_recall(evaluations: Sequence[Evaluation], part: Part) -> str:
+    """Recall@200 of a part in percent; empty if it has no targets."""
+    found = [e.part(part)["recall@200"] for e in evaluations]
+    known = [value for value in found if value is not None]
+    return f"{100 * statistics.mean(known):.1f}" if known else ""
 
 
 def lifts(comparisons: Sequence[Comparison]) -> None:

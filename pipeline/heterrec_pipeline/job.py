@@ -6,7 +6,7 @@ from functools import cached_property
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
-from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
+from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec, Timestamp
 from heterrec_schemas.rejects import Reason
 
 ITEMS = "items"
@@ -30,6 +30,7 @@ class TableJob:
         features: the features with their column in this table, in the spec's order.
         files: its files; none if the rows come from the log.
         joined: whether only rows with a key of the catalogue count.
+        available_from: the column of times since when the items are listed, if declared.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TableJob:
     features: tuple[Feature, ...]
     files: tuple[InputFile, ...]
     joined: bool = False
+    available_from: Timestamp | None = None
 
     @property
     def duplicate(self) -> Reason:
@@ -48,8 +50,14 @@ class TableJob:
 
     @property
     def columns(self) -> list[str]:
-        """The key column and the features' columns, each once."""
-        return list(dict.fromkeys([self.key, *(f.column for f in self.features)]))
+        """The key column and the columns besides it, each once."""
+        return list(dict.fromkeys([self.key, *self.value_columns]))
+
+    @property
+    def value_columns(self) -> list[str]:
+        """The features' columns, and that of `available_from`."""
+        more = [self.available_from.column] if self.available_from else []
+        return [*(f.column for f in self.features), *more]
 
     @property
     def embeddings(self) -> tuple[EmbeddingFeature, ...]:

@@ -1,4 +1,4 @@
-"""Items without training interactions first: the part of a result that the catalogue alone gives away.
+"""Items without training interactions first: how well the list of candidates alone predicts the targets.
 
 Shapes: B users, C items of a catalogue chunk.
 """
@@ -13,8 +13,8 @@ from heterrec_model.data.batch import Batch
 class UnseenFirst(CountingBaseline):
     """Scores items without training interactions 1 and all others 0.
 
-    It knows nothing of users or items. What it finds beyond chance shows that the candidates contain items only because they
-    are targets.
+    It uses no other information. Metrics above chance show that candidates without training interactions are more often
+    targets than others, for example because they are in the catalogue only as targets.
     """
 
     def encode(self, batch: Batch) -> Tensor:

@@ -1,8 +1,8 @@
 """The items that a split's targets are ranked among.
 
-With a temporal split the catalogue knows the future: in a data set of frequently bought items, an item without interactions
-before the cut is listed only because somebody buys it later. A scorer that ranks such items first then finds targets without
-any knowledge (`baselines/unseen_first.py`). Candidates are therefore the items known at the cut.
+With a temporal split the catalogue contains items of the future: in a data set of frequently bought items, an item without
+interactions before the cut is listed only because somebody buys it later. Ranking such items first finds targets without any
+other information (`baselines/unseen_first.py`). Candidates are therefore the items known at the cut.
 
 Shapes: N catalogue items.
 """

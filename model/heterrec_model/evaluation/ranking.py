@@ -210,7 +210,11 @@ class _ScoreChunks:
         candidates_N: Tensor | None = None,
     ) -> None:
         self._scorer, self._block, self._hidden = scorer, block, hidden
-        self._excluded_N = None if candidates_N is None else ~candidates_N
+        # Added to the scores: several times as fast as a mask.
+        self._penalty_N = None
+        if candidates_N is not None:
+            excluded_N = torch.zeros(len(candidates_N)).masked_fill_(~candidates_N, -torch.inf)
+            self._penalty_N = excluded_N.to(block.users_BS.device)
         total = len(scorer.table.catalogue_N)
         edges = [*range(0, total, min(items, _EXACT)), total]
         self._bounds = list(pairwise(edges))
@@ -234,9 +238,8 @@ class _ScoreChunks:
                 got=f"NaN or inf for {len(bad):,} of {len(bad_B):,} users, such as {bad[:5]}",
                 todo=DIVERGED,
             )
-        if self._excluded_N is not None:
-            excluded_C = self._excluded_N[start:stop].to(scores_BC.device)
-            scores_BC.masked_fill_(excluded_C, -torch.inf)
+        if self._penalty_N is not None:
+            scores_BC += self._penalty_N[start:stop]
         if self._hidden is not None:
             position_E = self._hidden.position_P
             inside = self._hidden.where((position_E >= start) & (position_E < stop))

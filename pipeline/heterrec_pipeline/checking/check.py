@@ -1,7 +1,7 @@
 """Checks a spec and a call against the schemas of the data; all errors are collected."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from heterrec_schemas.feature_spec import (
     FeatureSpec,
     NumericFeature,
     Source,
+    Timestamp,
 )
 from heterrec_schemas.values import is_scalar, is_text
 
@@ -51,9 +52,8 @@ class Checked:
 
 _NUMBERS = "numbers, or text that contains numbers (for booleans: kind: categorical)"
 _ONE_VALUE = "one value per cell; set multivalued: true for lists"
-_TIME_HINT = "Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format."
+_TIMES = "numbers or text with a unit, text with a format, or a timestamp type"
 _LOG_TYPES = {
-    "timestamp": "numbers or text with a unit, text with a format, or a timestamp type",
     "behaviour": "text, integers or booleans",
     "order": "integers",
 }
@@ -84,7 +84,9 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
 
     log = files_of(INTERACTIONS, spec.interactions.source)
     if isinstance(spec.items.source, Source):
-        tables = [TableJob(ITEMS, "item", spec.items.key, (), files_of(ITEMS, spec.items.source))]
+        files = files_of(ITEMS, spec.items.source)
+        listed = spec.items.available_from
+        tables = [TableJob(ITEMS, "item", spec.items.key, (), files, available_from=listed)]
     else:
         tables = [TableJob(ITEMS, "item", spec.items.key, (), ())]
         schemas[ITEMS] = schemas[INTERACTIONS]
@@ -104,6 +106,10 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         _check_key(table.name, table.key, schemas[table.name], problems)
         for feature in table.features:
             _check_feature(table.name, feature, schemas[table.name], problems)
+    if spec.items.available_from is not None:
+        _check_times(
+            "items.available_from", ITEMS, spec.items.available_from, schemas[ITEMS], problems
+        )
     _check_log(spec, schemas[INTERACTIONS], problems)
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems)
 
@@ -135,9 +141,7 @@ def _with_features(
                     todo=suggest(feature.column, known),
                 )
             )
-    return [
-        TableJob(t.name, t.side, t.key, tuple(owned[t.name]), t.files, t.joined) for t in tables
-    ]
+    return [replace(t, features=tuple(owned[t.name])) for t in tables]
 
 
 def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchError | None:
@@ -236,19 +240,28 @@ def _check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecEr
     _check_key(INTERACTIONS, log.user, schema, problems)
     if not spec.denormalised:  # else this column is the items' key, which is checked
         _check_key(INTERACTIONS, log.item, schema, problems)
+    _check_times("interactions.timestamp", INTERACTIONS, log.timestamp, schema, problems)
     for role, column, fits in (
-        ("timestamp", log.timestamp.column, partial(_time_fits, spec)),
         ("behaviour", log.behaviour.column if log.behaviour else None, is_scalar),
         ("order", log.order, _is_order),
     ):
         if column is not None:
-            timed = role == "timestamp"
-            how = f" with {describe(log.timestamp)}" if timed else ""
-            message = f"interactions.{role}: column {column!r}{how}"
-            todo = _TIME_HINT if timed else None
-            _check_column(
-                INTERACTIONS, column, schema, fits, message, _LOG_TYPES[role], problems, todo
-            )
+            message = f"interactions.{role}: column {column!r}"
+            _check_column(INTERACTIONS, column, schema, fits, message, _LOG_TYPES[role], problems)
+
+
+def _check_times(
+    setting: str,
+    table: str,
+    timestamp: Timestamp,
+    schema: TableSchema,
+    problems: list[HeterrecError],
+) -> None:
+    """Check that a column exists and can be read as times."""
+    message = f"{setting}: column {timestamp.column!r} with {describe(timestamp)}"
+    todo = f"Set {setting}.unit (s, ms, us, ns, day, iso) or format."
+    fits = partial(_time_fits, timestamp)
+    _check_column(table, timestamp.column, schema, fits, message, _TIMES, problems, todo)
 
 
 def _is_order(kind: pa.DataType) -> bool:
@@ -256,8 +269,8 @@ def _is_order(kind: pa.DataType) -> bool:
     return bool(is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_null(kind))
 
 
-def _time_fits(spec: FeatureSpec, kind: pa.DataType) -> bool:
-    t, time = pa.types, spec.interactions.timestamp
+def _time_fits(time: Timestamp, kind: pa.DataType) -> bool:
+    t = pa.types
     if t.is_dictionary(kind):
         kind = kind.value_type
     if t.is_timestamp(kind) or t.is_date(kind) or t.is_null(kind):

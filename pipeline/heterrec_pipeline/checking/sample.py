@@ -13,6 +13,7 @@ from heterrec_pipeline.checking.check import Checked
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import BadCell, cell_text
 from heterrec_pipeline.interactions.read import log_columns, parse_rows
+from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
 from heterrec_pipeline.job import INTERACTIONS, TableJob
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
@@ -134,6 +135,10 @@ def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Samp
             valued, cells = present(feature, one_chunk(rows, feature.column))
             missing[feature.name] += len(rows) - valued
             bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
+        if table.available_from is not None:
+            column = table.available_from.column
+            _, cells = optional_times(one_chunk(rows, column), table.available_from, AVAILABLE_FROM)
+            bad += [(int(numbers[c.position]), column, c.reason, c.value) for c in cells]
         kept += len(rows)
         sample.add(name, len(rows) + len(malformed), bad)
     sample.missing = {f.name: missing[f.name] / kept if kept else 0.0 for f in table.features}

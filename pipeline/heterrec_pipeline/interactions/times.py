@@ -8,9 +8,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.features.cells import BadCell, cell_at
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import Timestamp
-from heterrec_schemas.values import BLANKS, is_text
+from heterrec_schemas.rejects import Reason
+from heterrec_schemas.values import BLANKS, column_text, is_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 END_MS = 7_258_118_400_000
@@ -22,18 +24,23 @@ _PER_UNIT = {
     "ns": Decimal("1e-6"),
     "day": Decimal(86_400_000),
 }
+AVAILABLE_FROM = "items.available_from"
+"""The setting of the items' times."""
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 Parser = Callable[[str], int | None]
 _OUT = -1
 """Represents all times that are out of range, which unreadable ones are not."""
 
 
-def milliseconds(column: pa.Array, timestamp: Timestamp) -> pl.Series:
+def milliseconds(
+    column: pa.Array, timestamp: Timestamp, setting: str = "interactions.timestamp"
+) -> pl.Series:
     """The times of a column.
 
     Args:
         column: n raw cells.
         timestamp: the unit or the format.
+        setting: of the spec, for messages.
 
     Returns:
         n int64: milliseconds, -1 where out of range, null where missing or unreadable.
@@ -58,11 +65,32 @@ def milliseconds(column: pa.Array, timestamp: Timestamp) -> pl.Series:
     if numeric and timestamp.unit in _PER_UNIT:
         return _in_range(_numbers(pl.Series(column), timestamp.unit))
     raise SchemaMismatchError(
-        f"interactions.timestamp: column {timestamp.column!r} cannot be read as times",
+        f"{setting}: column {timestamp.column!r} cannot be read as times",
         got=f"{kind} with {describe(timestamp)}",
         expected="text or numbers with a unit, text with a format, or a timestamp-typed column",
-        todo="Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format.",
+        todo=f"Set {setting}.unit (s, ms, us, ns, day, iso) or format.",
     )
+
+
+def optional_times(
+    column: pa.Array, timestamp: Timestamp, setting: str
+) -> tuple[pl.Series, list[BadCell]]:
+    """The times of a column in which cells may be missing: n int64, null where there is no usable time; the bad cells."""
+    times = milliseconds(column, timestamp, setting)
+    outside = (times < 0).fill_null(False)
+    unreadable = times.is_null()
+    if unreadable.any():
+        text, _ = column_text(column, timestamp.column)
+        unreadable &= text.is_not_null()
+    bad = [
+        BadCell(at, reason, cell_at(column, at))
+        for reason, rows in (
+            (Reason.TIME_UNREADABLE, unreadable),
+            (Reason.TIME_OUT_OF_RANGE, outside),
+        )
+        for at in rows.arg_true().to_list()
+    ]
+    return times.set(outside, None), bad
 
 
 def describe(timestamp: Timestamp) -> str:

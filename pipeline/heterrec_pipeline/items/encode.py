@@ -11,6 +11,7 @@ from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files.parts import TableRef, load
+from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
 from heterrec_pipeline.items.place import PartBuffer
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
@@ -22,6 +23,8 @@ from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 
 ID = "__id"
+AVAILABLE = "__available_from"
+"""Column of a part: time in ms since when an item is listed, null if unknown; if the spec declares it."""
 TOKENS = "tokens"
 StoredIds = Iterable[tuple[BucketKey, TableRef]]
 """The stored ids of the vocabularies that each worker holds in memory."""
@@ -96,10 +99,16 @@ def encode_items(
     rest = large_cells.rest
     ids = lookups(stored)
     tables = encoders(rest, fitted, ids)
-    names = [f.name for f in rest.features]
+    listed = table.available_from
+    names = [f.name for f in rest.features] + ([AVAILABLE] if listed else [])
     buffer = PartBuffer(job, table.name, population)
-    for rows in kept_rows(table, split, [f.column for f in table.features], excluded):
+    for rows in kept_rows(table, split, table.value_columns, excluded):
         tokens, oov, bad = encode_rows(rest, rows, tables)
+        if listed is not None:
+            times, cells = optional_times(rows[listed.column], listed, AVAILABLE_FROM)
+            tokens.append(times.to_arrow())
+            numbers = rows[ROW].to_numpy()
+            bad += [(int(numbers[c.position]), listed.column, c.reason, c.value) for c in cells]
         if report:
             yield from report_rejects(table.name, split.file.name, bad)
         for name, count in oov.items():

@@ -11,12 +11,20 @@ from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.files.shards import write_shard
+from heterrec_pipeline.items.encode import AVAILABLE
 from heterrec_pipeline.items.place import item_cells, item_cuts
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.vocabularies.cells import large_features
 from heterrec_pipeline.wiring.reports import report_count, report_file
 from heterrec_schemas.feature_spec import Feature
-from heterrec_schemas.tables import WIDE_ROW_GROUP, items_schema, shard_name
+from heterrec_schemas.tables import (
+    AVAILABLE_FROM_SCHEMA,
+    ITEM_TIMES,
+    WIDE_ROW_GROUP,
+    items_schema,
+    shard_name,
+    with_metadata,
+)
 from heterrec_schemas.values import Seen
 
 
@@ -52,6 +60,18 @@ def write_item_shard(
     )
     yield report_file(file)
     yield file
+    if job.items.available_from is not None:
+        times = available_from([load(p) for p in mine if p.table == ITEMS])
+        path = f"{ITEM_TIMES}/{shard_name('available_from', shard, shards)}"
+        yield report_file(write_shard(job.root, path, times, plain=("item_index",)))
+
+
+def available_from(parts: list[pa.Table]) -> pa.Table:
+    """Of each item that has it, the time since when it is listed, ascending by item."""
+    schema = with_metadata(AVAILABLE_FROM_SCHEMA, "available_from")
+    listed = (p.select(["item_index", AVAILABLE]).filter(p[AVAILABLE].is_valid()) for p in parts)
+    tables = [p.rename_columns(schema.names).cast(schema) for p in listed]
+    return pa.concat_tables([schema.empty_table(), *tables]).sort_by("item_index")
 
 
 def assemble_items(

@@ -113,12 +113,12 @@ def store_excluded(
     yield key, store(job.parts, "excluded", rows.to_arrow())
 
 
-def row_hash(key: str, cells: Iterable[tuple[Feature, object]]) -> int:
-    """The hash that decides between rows of one key: of the key and the feature cells as text."""
+def row_hash(key: str, cells: Iterable[tuple[Feature | None, object]]) -> int:
+    """The hash that decides between rows of one key: of the key and its cells as text; see `canonical_text`."""
     return stable_hash(key, *(canonical_text(feature, cell) for feature, cell in cells))
 
 
-def canonical_text(feature: Feature, cell: object) -> str:
+def canonical_text(feature: Feature | None, cell: object) -> str:
     """A raw cell as text: the float32 bytes of a vector in hex, any other list as JSON, a missing cell as empty text."""
     if isinstance(cell, bytes):  # JSON lines with cells of mixed shapes
         cell = json.loads(cell)
@@ -157,8 +157,11 @@ def hashed_rows(table: TableJob, split: Split, batch: ReadBatch, at: pl.Series) 
     taken = batch.table.take(at.to_arrow())
     keys, _ = key_text(taken[table.key], table.key, split.file.name)
     rows = _with_times_as_text(taken).to_pylist()
+    columns: list[tuple[Feature | None, str]] = [(f, f.column) for f in table.features]
+    if table.available_from is not None:
+        columns.append((None, table.available_from.column))
     hashes = [
-        row_hash(key, [(f, row[f.column]) for f in table.features])
+        row_hash(key, [(feature, row[column]) for feature, column in columns])
         for key, row in zip(keys, rows, strict=True)
     ]
     return pl.DataFrame(
