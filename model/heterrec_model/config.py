@@ -47,7 +47,7 @@ class ItemTowerConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """The network. The defaults had the best metrics; `paper.yaml` follows the paper exactly."""
+    """The network. The defaults had the best metrics; `paper.yaml` follows the paper."""
 
     name: str = DEFAULT_MODEL
     """heterrec, or the name of a trained baseline (see heterrec_model.registry)."""
