@@ -1,8 +1,9 @@
-"""Train HeterRec and two SASRecs with several seeds on a generation, and print the tables of docs/results.md.
+"""Train HeterRec and the baselines with several seeds on a generation, and print the tables of docs/results.md.
 
     python benchmarks/model_results.py --data beauty/loo --runs runs/loo --seeds 0 1 2
 
-Finished runs in the folder are not trained again; interrupted ones are resumed.
+Finished runs in the folder are not trained again; interrupted ones are resumed. A setting of --set applies to the models that
+read it.
 """
 
 import argparse
@@ -18,16 +19,20 @@ from heterrec_model.evaluation.evaluate import evaluate_baseline, evaluate_run
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.intervals import Comparison, compare
 from heterrec_model.evaluation.metrics import Part
+from heterrec_model.model_settings import DEFAULT_MODEL, is_read
 from heterrec_model.registry import COUNTING
 from heterrec_model.training.train import train
 from heterrec_schemas import open_generation
 
 SASREC = ["model.name=sasrec", "model.item_blocks=2"]
+IDS = ["model.features=[]", "model.user_features=[]", "model.behaviour=false", "model.id_dropout=0"]
 MODELS: dict[str, list[str]] = {
-    "SASRec, ids": [*SASREC, "model.features=[]", "model.id_dropout=0"],
+    "SASRec, ids": [*SASREC, *IDS],
     "SASRec, all features": SASREC,
+    "SASRec, all inputs": ["model.name=sasrec_time", "model.item_blocks=2"],
     "HeterRec": [],
 }
+"""Settings by the name in the tables; the table of a model states the inputs that it lacks."""
 KS = (10, 50, 100, 200)
 NAMES = [f"{name}@{k}" for k in KS for name in ("recall", "ndcg")]
 
@@ -50,7 +55,7 @@ def main() -> int:
     call = parser.parse_args()
     for model in call.models:
         for seed in call.seeds:
-            settings = [*MODELS[model], *call.settings, f"train.seed={seed}"]
+            settings = [*settings_of(model, call.settings), f"train.seed={seed}"]
             run = folder(call.runs, model, seed)
             if not (run / "done").exists():
                 config = load_config(call.config, settings)
@@ -61,6 +66,13 @@ def main() -> int:
     for filtered in (False, True):
         report(call, filtered)
     return 0
+
+
+def settings_of(model: str, shared: Sequence[str]) -> list[str]:
+    """The settings of a model: its own, and those of the shared ones that it reads."""
+    own = MODELS[model]
+    name = next((s.partition("=")[2] for s in own if s.startswith("model.name=")), DEFAULT_MODEL)
+    return [*own, *(s for s in shared if is_read(name, s.partition("=")[0].strip()))]
 
 
 def folder(runs: Path, model: str, seed: int) -> Path:
@@ -118,17 +130,19 @@ def about(evaluation: Evaluation) -> None:
 
 
 def table(results: Mapping[str, Sequence[Evaluation]]) -> None:
-    """Print means over the seeds, and the nDCG@50 of each seed."""
+    """Print means over the seeds, the nDCG@50 of each seed, and the inputs that a model lacks."""
     heads = [n.replace("recall", "R").replace("ndcg", "N") for n in NAMES]
-    print("| model | " + " | ".join(heads) + " | N@50 of the seeds | warm R@200 | cold R@200 |")
-    print("|---|" + "---|" * (len(heads) + 3))
+    more = ["N@50 of the seeds", "warm R@200", "cold R@200", "lacks"]
+    print("| model | " + " | ".join([*heads, *more]) + " |")
+    print("|---|" + "---|" * (len(heads) + len(more)))
     for model, evaluations in results.items():
         means = [statistics.mean(e.metrics[n] or 0.0 for e in evaluations) for n in NAMES]
         seeds = [e.metrics["ndcg@50"] or 0.0 for e in evaluations]
         warm, cold = (_part_recall(evaluations, part) for part in ("warm", "cold"))
         cells = [f"{100 * m:.2f}" for m in means]
         spread = " ".join(f"{100 * s:.2f}" for s in seeds)
-        print(f"| {model} | " + " | ".join(cells) + f" | {spread} | {warm} | {cold} |")
+        lacks = "; ".join(evaluations[0].lacks)
+        print(f"| {model} | " + " | ".join([*cells, spread, warm, cold, lacks]) + " |")
 
 
 def _part_recall(evaluations: Sequence[Evaluation], part: Part) -> str:

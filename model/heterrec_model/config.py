@@ -4,6 +4,7 @@ Every setting and its default is defined once, here. `load_config` reads a file 
 `gpu`) and applies `key=value` overrides; from then on a config is trusted.
 """
 
+import copy
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from heterrec_model.model_settings import DEFAULT_MODEL, flat_settings, is_read, only_read
 from heterrec_schemas.errors import CallError, suggest
 
 Count = Annotated[int, Field(ge=1)]
@@ -45,9 +47,9 @@ class ItemTowerConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """The network. The defaults had the best metrics; `paper.yaml` follows the paper exactly."""
+    """The network. The defaults had the best metrics; `paper.yaml` follows the paper."""
 
-    name: str = "heterrec"
+    name: str = DEFAULT_MODEL
     """heterrec, or the name of a trained baseline (see heterrec_model.registry)."""
     width: Count = 64
     """D: width of token, user and item vectors."""
@@ -77,14 +79,19 @@ class ModelConfig(_Section):
     """Whether the behaviour of an interaction, if the generation has behaviours, is a token of the user tower."""
     literal: bool = False
     """HTFL as in the paper: neither position nor feature-type embeddings."""
-    embedding_width: Count = 256
-    """Minimum d_f of an embedding feature: rounded up to a multiple of its groups Z, then projected to D."""
+    embedding_width: Count | Literal["width"] = 256
+    """Minimum d_f of an embedding feature: rounded up to a multiple of its groups Z, then projected to D. `width` is d_f = D
+    without a projection, as in the paper; Z must divide D."""
+    group_tables: Literal["each", "shared"] = "each"
+    """Whether each group of an embedding feature has its own table, or all share the table E_v, as in the paper."""
     embedding_init: Literal["quantizer", "random"] = "quantizer"
     """Initial group tables: the centres of their bins, or random like all other tables."""
     table_std: Positive = 0.02
     """Standard deviation of the tables' normal initialisation."""
     id_dropout: Share = 0.1
     """Share of item ids that training replaces by the id for missing, in both towers."""
+    share_missing: bool = True
+    """Whether items without training interactions have the embedding of the id for missing; false: their own initial one."""
     token_mask: Literal["item", "causal"] = "item"
     """A token attends to all tokens of its own item, or only up to itself (Eq. 3)."""
     time_gap: TimeGapConfig = TimeGapConfig()
@@ -100,6 +107,10 @@ class ModelConfig(_Section):
             raise ValueError(f"width: {self.width} is not divisible by heads: {self.heads}")
         if not self.item_id and self.features == ():
             raise ValueError("an item needs a token: name features, or set item_id: true")
+        if self.group_tables == "shared" and self.embedding_init == "quantizer":
+            raise ValueError(
+                "group_tables: shared has no bins of its own to start from: set embedding_init: random"
+            )
         if self.attention == "flex" and self.attention_dropout:
             raise ValueError(
                 "attention: flex does not support attention_dropout: set it to 0, or use auto"
@@ -117,6 +128,8 @@ class LossConfig(_Section):
     """N_step: number of steps ahead that are predicted."""
     step_weights: tuple[Weight, ...] | None = None
     """Weight of each step; null: 1 for all."""
+    step_init: Literal["identity", "random"] = "identity"
+    """Initial W_i of every step."""
     gate: bool = True
     """Whether the indicator of Eq. 11 is applied; false: plain multi-step prediction."""
     margin: Positive = 1.0
@@ -278,6 +291,9 @@ def shipped_configs() -> list[str]:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration and apply overrides.
 
+    If the overrides select another model than the file is written for (heterrec unless it says otherwise), the file's
+    settings that this model does not read are left at their defaults.
+
     Args:
         path: a YAML file, or the name of a shipped configuration, such as `cpu`.
         overrides: `section.key=value`, the value in YAML.
@@ -286,9 +302,43 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         CallError: the file or a setting does not exist, or a value is invalid; all errors are reported together.
     """
     settings = _read(path)
+    written_for = _model_name(settings)
+    changed = copy.deepcopy(settings)
     for override in overrides:
-        _apply(settings, override)
-    return parse_config(settings, where=str(path))
+        _apply(changed, override)
+    if (model := _model_name(changed)) != written_for:
+        settings = only_read(settings, model)
+        for override in overrides:
+            _apply(settings, override)
+        changed = settings
+    return parse_config(changed, where=str(path))
+
+
+def check_read(config: Config) -> None:
+    """Check that a model reads all settings that differ from their defaults.
+
+    Raises:
+        CallError: it does not; all of them are named.
+    """
+    model = config.model.name
+    default = flat_settings(Config().model_dump(mode="json"))
+    found = flat_settings(config.model_dump(mode="json"))
+    unread = [
+        f"{name}: got {value!r}, the default is {default[name]!r}"
+        for name, value in found.items()
+        if value != default[name] and not is_read(model, name)
+    ]
+    if unread:
+        raise CallError(
+            "\n  ".join([f"the model {model} does not read {len(unread)} setting(s)", *unread]),
+            todo="Remove them from the configuration and from --set.",
+        )
+
+
+def _model_name(settings: dict[str, Any]) -> str:
+    """`model.name` of plain settings."""
+    section = settings.get("model")
+    return str(section.get("name", DEFAULT_MODEL)) if isinstance(section, dict) else DEFAULT_MODEL
 
 
 def parse_config(settings: dict[str, Any], where: str) -> Config:

@@ -26,7 +26,6 @@ class HeterRec(TwoTowerModel):
         model = config.model
         self.htfl = HTFL(model, tables.tokens, table.behaviours)
         layers = model.token_blocks + model.item_blocks
-        self.time_gap: TimeGap | None = None
         if model.time_gap.enabled and layers:
             self.time_gap = TimeGap(model.time_gap, layers, model.heads)
         self.layers = layers
@@ -47,6 +46,7 @@ class HeterRec(TwoTowerModel):
         biases: list[Tensor | None] = [None] * self.layers
         if self.time_gap is not None:
             biases = list(self.time_gap(batch.timestamp_BT))
+        assert self.user_tokens is not None
         prefix_BPD = self.user_tokens(batch.user_features)
         h_BTKD, u_BTD = self.hct(h_BSD, raw_BTD, prefix_BPD, biases)
         return UserStates(u_BTD, h_BTKD)

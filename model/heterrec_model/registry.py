@@ -6,6 +6,7 @@ from heterrec_model.baselines.counting import CountingBaseline
 from heterrec_model.baselines.neighbours import Neighbours
 from heterrec_model.baselines.popular import Popular
 from heterrec_model.baselines.sasrec import SASRec
+from heterrec_model.baselines.sasrec_time import SASRecTime
 from heterrec_model.baselines.unseen_first import UnseenFirst
 from heterrec_model.config import Config
 from heterrec_model.data.token_table import TokenTable
@@ -18,6 +19,7 @@ from heterrec_schemas.errors import CallError, suggest
 MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "heterrec": HeterRec,
     "sasrec": SASRec,
+    "sasrec_time": SASRecTime,
     "popular": Popular,
     "neighbours": Neighbours,
     "unseen-first": UnseenFirst,
@@ -39,9 +41,7 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Tw
     Raises:
         CallError: `model.name` is unknown.
     """
-    name = config.model.name
-    if name not in TRAINED:
-        raise CallError(f"there is no model {name!r}", todo=suggest(name, TRAINED))
+    check_name(config)
     edges = {}
     if config.model.embedding_init == "quantizer":
         embeddings = [f.name for f in table.features if f.kind == "embedding"]
@@ -49,7 +49,18 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Tw
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         tables = ItemTables(config.model, table, edges, sparse=config.train.sparse_tables)
-        return TRAINED[name](config, table, tables)
+        return TRAINED[config.model.name](config, table, tables)
+
+
+def check_name(config: Config) -> None:
+    """Check that `model.name` is a trained model.
+
+    Raises:
+        CallError: it is not.
+    """
+    name = config.model.name
+    if name not in TRAINED:
+        raise CallError(f"there is no model {name!r}", todo=suggest(name, TRAINED))
 
 
 def build_counting(

@@ -12,8 +12,19 @@ from torch import Tensor, nn
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
+from heterrec_model.data.inputs import (
+    BEHAVIOURS,
+    EARLIER_ITEMS,
+    ITEM_FEATURE,
+    ITEM_IDS,
+    LAST_ITEM,
+    TIME_GAPS,
+    USER_FEATURE,
+)
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.layers.embedding_tables import ITEM_ID, ItemTables, module_name
+from heterrec_model.layers.time_gap import TimeGap
+from heterrec_model.layers.user_tokens import UserTokens
 from heterrec_model.loss.candidates import Candidates, CandidateSampler, globally_unique
 from heterrec_model.loss.lmp import LossSums, MultiStepLoss, for_similarity, reduce_losses
 from heterrec_model.loss.negative_logits import (
@@ -55,10 +66,13 @@ class TwoTowerModel(nn.Module):
     """A user tower and an item tower on the same embedding tables.
 
     A subclass provides `tower`, which maps e_NKD to token vectors [N, K, D] or None and item vectors [N, D], and `encode`,
-    whose output at a position depends on that position's item and earlier ones only.
+    whose output at a position depends on that position's item and earlier ones only. It sets `user_tokens` and `time_gap` if
+    it has such inputs. `model_settings` lists the settings that it does not read.
     """
 
     tower: nn.Module
+    user_tokens: UserTokens | None
+    time_gap: TimeGap | None
     listed_I: Tensor
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
@@ -67,9 +81,20 @@ class TwoTowerModel(nn.Module):
         self.sampler = CandidateSampler(config.negatives, table.train_count_I, table.catalogue_N)
         self.item_lmp = MultiStepLoss(config.loss, config.model.width)
         self.token_lmp = nn.ModuleDict()
+        self.user_tokens, self.time_gap = None, None
         listed_I = torch.zeros(len(table.train_count_I), dtype=torch.bool)
         listed_I[table.catalogue_N] = True
         self.register_buffer("listed_I", listed_I, persistent=False)
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The inputs that the model reads, by the names of `data.inputs`."""
+        names = [LAST_ITEM, EARLIER_ITEMS, *(ITEM_FEATURE + f.name for f in self.table.features)]
+        names += [ITEM_IDS] * self.config.model.item_id
+        names += [BEHAVIOURS] * (self.config.model.behaviour and self.table.behaviours > 0)
+        names += [TIME_GAPS] * (self.time_gap is not None)
+        users = self.user_tokens.names if self.user_tokens is not None else []
+        return frozenset([*names, *(USER_FEATURE + name for name in users)])
 
     @abstractmethod
     def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:

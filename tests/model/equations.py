@@ -56,7 +56,7 @@ def item_embeddings(tables: Weights, info: Any, trained: Sequence[bool], item: i
     Args:
         tables: `item_id.weight` if the id is a token, `tables.feature_<name>.weight`, `tables.feature_<name>.project.weight`.
         info: has `features` (name, kind, size, start, columns) and `tokens_IC`.
-        trained: whether each item has training interactions; those without share the id row 1.
+        trained: whether each item has a row of its own in the id table; the others share row 1.
         item: the item.
     """
     found = []
@@ -66,10 +66,9 @@ def item_embeddings(tables: Weights, info: Any, trained: Sequence[bool], item: i
         row = info.tokens_IC[item].tolist()[feature.start : feature.start + feature.columns]
         table = tables[f"tables.feature_{feature.name}.weight"]
         if feature.kind == "embedding":
-            # Z tables, below one another
-            found.append(
-                torch.cat([table[z * feature.size + token] for z, token in enumerate(row)])
-            )
+            # Z tables, below one another, or one
+            own = 0 if len(table) == feature.size else feature.size
+            found.append(torch.cat([table[z * own + token] for z, token in enumerate(row)]))
             project = f"tables.feature_{feature.name}.project.weight"
             if project in tables:
                 found[-1] = tables[project] @ found[-1]

@@ -30,6 +30,8 @@ class Model:
     def __init__(self, weights: eq.Weights, config: Any, table: Any) -> None:
         self.weights, self.config, self.table = weights, config, table
         self.trained = (table.train_count_I > 0).tolist()
+        if not config.model.share_missing:
+            self.trained = [True] * len(self.trained)
         self.names = ["item_id"] * config.model.item_id + [f.name for f in table.features]
 
     def embeddings(self, item: int) -> eq.Vectors:
@@ -43,7 +45,7 @@ class Model:
 
     def encode(self, batch: Any) -> Encoded:
         """Every user by itself, without padding."""
-        encode_one = self.sasrec if self.config.model.name == "sasrec" else self.heterrec
+        encode_one = self.heterrec if self.config.model.name == "heterrec" else self.sasrec
         pairs = [encode_one(batch, b) for b in range(batch.users)]
         return Encoded([tokens for tokens, _ in pairs], [users for _, users in pairs])
 
@@ -51,32 +53,49 @@ class Model:
         weights, settings = self.weights, self.config.model
         length = int(batch.length_B[b])
         e = [self.embeddings(item) for item in batch.item_BT[b, :length].tolist()]
-        behaviours = None
-        if batch.behaviour_BT is not None:
-            behaviours = batch.behaviour_BT[b, :length].tolist()
-        tokens, raw = eq.flatten(eq.below(weights, "htfl"), e, behaviours)
-        gaps = None
-        layers = settings.token_blocks + settings.item_blocks
-        if settings.time_gap.enabled and layers:
-            times = batch.timestamp_BT[b, :length].tolist()
-            gaps = eq.time_gaps(weights["time_gap.table"], times, layers)
+        tokens, raw = eq.flatten(eq.below(weights, "htfl"), e, self.behaviours(batch, b))
+        gaps = self.gaps(batch, b, settings.token_blocks + settings.item_blocks)
+        return eq.hierarchical(
+            eq.below(weights, "hct"), tokens, raw, self.prefix(batch, b), gaps, settings
+        )
+
+    def sasrec(self, batch: Any, b: int) -> tuple[list[eq.Vectors], eq.Vectors]:
+        weights, settings = self.weights, self.config.model
+        behaviours = self.behaviours(batch, b)
+        x = []
+        for t, item in enumerate(batch.item_BT[b, : int(batch.length_B[b])].tolist()):
+            placed = eq.plain_sum(self.embeddings(item)) + weights["positions"][t]
+            if behaviours is not None:
+                placed = placed + weights["behaviour.weight"][behaviours[t]]
+            x.append(eq.layer_norm(weights, "norm", placed))
+        gaps, prefix = self.gaps(batch, b, settings.item_blocks), self.prefix(batch, b)
+        if gaps is not None:
+            gaps = [[eq.behind(p, len(prefix)) for p in layer] for layer in gaps]
+        outputs = eq.stack(eq.below(weights, "blocks"), [*prefix, *x], gaps, 1, settings)
+        return [], outputs[len(prefix) :]
+
+    def behaviours(self, batch: Any, b: int) -> list[int] | None:
+        if batch.behaviour_BT is None or not self.config.model.behaviour:
+            return None
+        found: list[int] = batch.behaviour_BT[b, : int(batch.length_B[b])].tolist()
+        return found
+
+    def gaps(self, batch: Any, b: int, layers: int) -> list[list[eq.Gaps]] | None:
+        settings = self.config.model
+        if not (settings.time_gap.enabled and layers) or settings.name == "sasrec":
+            return None
+        times = batch.timestamp_BT[b, : int(batch.length_B[b])].tolist()
+        return eq.time_gaps(self.weights["time_gap.table"], times, layers)
+
+    def prefix(self, batch: Any, b: int) -> eq.Vectors:
+        """The user's tokens, which enter at the item level, if there is one."""
+        if not self.config.model.item_blocks:
+            return []
         own = {}
         for feature in self.table.user_features:
             cell = batch.user_features[feature.name][b].reshape(-1).tolist()
             own[feature.name] = [token for token in cell if token] or cell[:1]
-        # they enter at the item level, if there is one
-        prefix = (
-            eq.user_tokens(eq.below(weights, "user_tokens"), own) if settings.item_blocks else []
-        )
-        return eq.hierarchical(eq.below(weights, "hct"), tokens, raw, prefix, gaps, settings)
-
-    def sasrec(self, batch: Any, b: int) -> tuple[list[eq.Vectors], eq.Vectors]:
-        weights, settings = self.weights, self.config.model
-        x = []
-        for t, item in enumerate(batch.item_BT[b, : int(batch.length_B[b])].tolist()):
-            placed = eq.plain_sum(self.embeddings(item)) + weights["positions"][t]
-            x.append(eq.layer_norm(weights, "norm", placed))
-        return [], eq.stack(eq.below(weights, "blocks"), x, None, 1, settings)
+        return eq.user_tokens(eq.below(self.weights, "user_tokens"), own)
 
     def loss(
         self, batch: Any, candidates: Sequence[Candidate], fewer: Sequence[Candidate]
@@ -111,7 +130,7 @@ class Model:
 
         whole = {item: vectors[1] for item, vectors in items.items()}
         found = total("item_lmp", encoded.users, whole, lambda item: item, candidates)
-        if self.config.model.name == "sasrec" or loss.token_weight == 0:
+        if self.config.model.name != "heterrec" or loss.token_weight == 0:
             return found
         for s, name in enumerate(self.names):
             outputs = [[tokens[s] for tokens in user] for user in encoded.tokens]

@@ -108,6 +108,8 @@ MODEL = {
     "literal": False,
     "embedding_width": 6,
     "embedding_init": "random",
+    "group_tables": "each",
+    "share_missing": True,
     "table_std": 0.5,
     "id_dropout": 0.0,
     "token_mask": "item",
@@ -148,6 +150,9 @@ MODELS = st.fixed_dictionaries(
         "token_mask": st.sampled_from(["item", "causal"]),
         "item_id": st.booleans(),
         "behaviour": st.booleans(),
+        "share_missing": st.booleans(),
+        "group_tables": st.sampled_from(["each", "shared"]),
+        "embedding_width": st.sampled_from([6, "width"]),
         "time_gap": st.fixed_dictionaries(
             {"enabled": st.booleans(), "buckets": st.just(8), "per_head": st.booleans()}
         ),

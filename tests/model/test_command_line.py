@@ -138,6 +138,7 @@ def test_recommendations_for_a_user_and_for_items(data: Path, run: Path) -> None
         assert len(body["items"]) == 4
 
 
+NEW_RUN = ["train", "--data", "{data}", "--run", "{new}", "--config", "cpu"]
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "no config": (["train", "--data", "{data}", "--run", "{new}"], "--config is required"),
     "unknown config": (
@@ -147,6 +148,15 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown setting": (
         ["train", "--data", "{data}", "--run", "{new}", "--config", "cpu", "--set", "train.sed=1"],
         "Did you mean 'seed'?",
+    ),
+    "unknown model": (
+        [*NEW_RUN, "--set", "model.name=sasrek"],
+        "no model 'sasrek'. Did you mean 'sasrec'",
+    ),
+    "unknown feature": ([*NEW_RUN, "--set", "model.features=[brnad]"], "no item feature 'brnad'"),
+    "a setting that the model does not read": (
+        [*NEW_RUN, "--set", "model.name=sasrec", "--set", "model.time_gap.per_head=true"],
+        "model.time_gap.per_head: got True, the default is False",
     ),
     "no generation": (
         ["train", "--data", "{new}", "--run", "{new}", "--config", "cpu"],
@@ -188,6 +198,7 @@ def test_a_mistake_in_the_call_is_one_message_and_code_2(
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.output
     assert done.stdout == ""
+    assert not (tmp_path / "new").exists()
 
 
 def test_debug_shows_the_traceback(data: Path, run: Path) -> None:

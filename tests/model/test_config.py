@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from made_up import MANY
 from pydantic import BaseModel
 
-from heterrec_model.config import Config, load_config, parse_config, shipped_configs
+from heterrec_model.config import Config, check_read, load_config, parse_config, shipped_configs
+from heterrec_model.model_settings import UNREAD
 from heterrec_schemas.errors import CallError
 
 
@@ -173,6 +174,44 @@ def test_tags_that_would_run_code_are_refused(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Config().model.width = 3
+
+
+def test_a_file_for_another_model_leaves_out_what_this_one_does_not_read() -> None:
+    for name in shipped_configs():
+        for model in UNREAD:
+            config = load_config(name, [f"model.name={model}", "train.epochs=3"])
+            check_read(config)
+            assert (config.model.name, config.train.epochs) == (model, 3)
+    config = load_config("cpu", ["model.name=sasrec"])
+    assert config.model.token_blocks == Config().model.token_blocks
+    assert config.model.item_blocks == load_config("cpu").model.item_blocks != 2
+    # a run's own configuration, which states all settings
+    check_read(parse_config(yaml.safe_load(config.to_yaml()), "here"))
+
+
+def test_settings_that_the_model_does_not_read_are_refused_by_name(file: Path) -> None:
+    overrides = [
+        "model.name=sasrec",
+        "model.time_gap.per_head=true",
+        "loss.token_weight=sum",
+        "model.item_blocks=3",
+    ]
+    with pytest.raises(CallError) as caught:
+        check_read(load_config("cpu", overrides))
+    message = caught.value.message
+    assert "the model sasrec does not read 2 setting(s)" in message
+    assert "model.time_gap.per_head: got True, the default is False" in message
+    assert "loss.token_weight: got 'sum', the default is 1.0" in message
+    file.write_text("model: {name: sasrec, token_blocks: 1}\n", encoding="utf-8")
+    with pytest.raises(CallError, match=r"model\.token_blocks: got 1, the default is 2"):
+        check_read(load_config(file))
+    check_read(load_config(file, ["model.name=heterrec", "model.time_gap.per_head=true"]))
+
+
+def test_the_papers_tables_need_no_bins(file: Path) -> None:
+    overrides = ["model.group_tables=shared"]
+    assert "set embedding_init: random" in message_of(overrides, file)
+    load_config(file, [*overrides, "model.embedding_init=random"])
 
 
 CHANGES = st.fixed_dictionaries(

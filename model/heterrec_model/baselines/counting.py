@@ -4,11 +4,13 @@ Shapes: B users, S numbers per user, C items of a catalogue chunk.
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
+from heterrec_model.data.inputs import ITEM_IDS
 from heterrec_model.data.token_table import TokenTable, open_token_table, with_delivered_counts
 from heterrec_schemas.generation import Generation
 
@@ -19,6 +21,9 @@ class CountingBaseline(ABC):
     Counts the training interactions of a generation, with `refit` also those of the validation split. With a `config`, items
     are warm or cold as for a model of that configuration.
     """
+
+    inputs: ClassVar[frozenset[str]] = frozenset({ITEM_IDS})
+    """The inputs that the scores depend on, by the names of `data.inputs`."""
 
     def __init__(
         self, generation: Generation, *, refit: bool = False, config: Config | None = None

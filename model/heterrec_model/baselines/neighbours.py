@@ -18,6 +18,7 @@ from heterrec_model.baselines.counting import CountingBaseline
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
+from heterrec_model.data.inputs import ITEM_IDS, LAST_ITEM
 from heterrec_model.data.ragged_array import one_array
 from heterrec_model.data.refit_rows import validation_rows
 from heterrec_model.data.row_spans import RowGroupReader, row_group_spans
@@ -52,6 +53,8 @@ class Neighbours(CountingBaseline):
     An item is not its own neighbour. Items that never occur near the last item are ordered by popularity. `window` is the
     maximum distance between two neighbours. Memory grows with the number of distinct pairs.
     """
+
+    inputs = frozenset({ITEM_IDS, LAST_ITEM})
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """SASRec (Kang and McAuley, 2018): one vector per item, causal self-attention over items.
 
 `model.features: []` is the original, with ids alone. With features it is the homogeneous model of Figure 1 (c): an item is
-the sum of its embeddings; tables and item tower are those of HeterRec.
-Shapes: B users, T items, K tokens per item, D width.
+the sum of its embeddings; tables, item tower, behaviours and user tokens are those of HeterRec.
+Shapes: B users, T items, K tokens per item, P prefix tokens, D width.
 """
 
 import torch
@@ -13,16 +13,22 @@ from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.layers.dropout import dropout
 from heterrec_model.layers.embedding_tables import ItemTables
-from heterrec_model.layers.hct import CausalStack
+from heterrec_model.layers.hct import CausalStack, after_prefix
+from heterrec_model.layers.htfl import behaviour_table
 from heterrec_model.layers.item_tower import ItemTower
+from heterrec_model.layers.time_gap import TimeGap
+from heterrec_model.layers.user_tokens import UserTokens
 from heterrec_model.two_tower import TwoTowerModel, UserStates
 
 
 class SASRec(TwoTowerModel):
     """`item_blocks` causal blocks over one vector per item, trained with the item-level loss.
 
-    `token_blocks`, `time_gap` and `token_weight` are ignored.
+    It has every input of HeterRec except time gaps, which `SASRecTime` adds. `model_settings` lists the settings that it does
+    not read.
     """
+
+    with_time_gaps = False
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
         super().__init__(config, table, tables)
@@ -32,12 +38,24 @@ class SASRec(TwoTowerModel):
         self.dropout = model.dropout
         self.blocks = CausalStack(model, model.item_blocks, 1)
         self.tower = ItemTower(model, tables.tokens) if tables.tokens > 1 else IdOnlyTower()
+        self.behaviour = behaviour_table(model, table.behaviours)
+        self.user_tokens = UserTokens(model, table.user_features if model.item_blocks else ())
+        if self.with_time_gaps and model.time_gap.enabled and model.item_blocks:
+            self.time_gap = TimeGap(model.time_gap, model.item_blocks, model.heads)
 
     def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
-        """LN(sum of the item's embeddings + position), dropout, causal blocks."""
+        """LN(sum of the item's embeddings, its behaviour's and its position's), dropout, causal blocks."""
         x_BTD = e_BTKD.sum(2) + self.positions[: e_BTKD.shape[1]]
+        if self.behaviour is not None:
+            assert batch.behaviour_BT is not None
+            x_BTD = x_BTD + self.behaviour(batch.behaviour_BT)
         x_BTD = dropout(self.norm(x_BTD), self.dropout, self.training)
-        return UserStates(self.blocks(x_BTD, [None] * len(self.blocks.blocks)))
+        biases: list[Tensor | None] = [None] * len(self.blocks.blocks)
+        if self.time_gap is not None:
+            biases = list(self.time_gap(batch.timestamp_BT))
+        assert self.user_tokens is not None
+        prefix_BPD = self.user_tokens(batch.user_features)
+        return UserStates(after_prefix(self.blocks, x_BTD, prefix_BPD, biases))
 
 
 class IdOnlyTower(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 
 from heterrec_model.config import Config
 from heterrec_model.data.inference_batches import split_batches
+from heterrec_model.data.inputs import lacking
 from heterrec_model.evaluation.candidates import CANDIDATE_SETS, candidate_mask, is_temporal
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.history_length import with_whole_histories
@@ -117,7 +118,10 @@ def evaluate_baseline(
     generation, config = load_generation(data), config or Config()
     refit = config.train.refit_epochs > 0
     scorer = build_counting(name, generation, refit=refit, config=config)
-    return evaluate_scorer(scorer, generation, split, config, name=name, max_users=max_users)
+    lacks = lacking(generation, scorer.inputs)
+    return evaluate_scorer(
+        scorer, generation, split, config, name=name, max_users=max_users, lacks=lacks
+    )
 
 
 def evaluate_model(
@@ -147,6 +151,7 @@ def evaluate_model(
         on_progress=on_progress,
         checkpoint=checkpoint,
         started=started,
+        lacks=lacking(generation, model.inputs),
     )
 
 
@@ -161,8 +166,9 @@ def evaluate_scorer(
     on_progress: OnProgress | None = None,
     checkpoint: str | None = None,
     started: float | None = None,
+    lacks: tuple[str, ...] = (),
 ) -> Evaluation:
-    """Evaluate any scorer: see `evaluate_model`; `name` is that of the result."""
+    """Evaluate any scorer: see `evaluate_model`; `name` and `lacks` are those of the result."""
     started = time.perf_counter() if started is None else started
     settings = config.evaluation
     whole = with_whole_histories(config, generation) if settings.filter_seen else config
@@ -190,6 +196,7 @@ def evaluate_scorer(
         checkpoint=checkpoint,
         generation=generation.manifest.generation,
         seconds=time.perf_counter() - started,
+        lacks=lacks,
     )
 
 

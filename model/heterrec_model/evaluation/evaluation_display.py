@@ -45,6 +45,7 @@ def show_evaluations(
     table.add_row("users", *(f"{users:,}" for _, users in columns))
     console.print(Text(title), soft_wrap=True)
     console.print(table)
+    show_lacks(console, evaluations, names)
     for line in dict.fromkeys(line for e in evaluations for line in _misses(e)):
         console.print(Text(line), soft_wrap=True)
 
@@ -67,6 +68,23 @@ def _misses(evaluation: Mapping[str, Any]) -> Iterator[str]:
         if count := evaluation[name]:
             share = f"{count:,} of {targets:,} targets ({count / targets:.1%})"
             yield f"{share} {what}: they are not ranked and count as misses"
+
+
+def show_lacks(
+    console: Console,
+    evaluations: Sequence[Mapping[str, Any]],
+    names: Sequence[str] | None = None,
+) -> None:
+    """Print which inputs of the generation each model lacks; models that lack the same share a line."""
+    by_lacks: dict[str, list[str]] = {}
+    for evaluation, name in zip(
+        evaluations, names or [e["model"] for e in evaluations], strict=True
+    ):
+        by_lacks.setdefault("; ".join(evaluation["lacks"]), []).append(name)
+    for lacks, models in by_lacks.items():
+        if lacks:
+            verb = "lacks" if len(models) == 1 else "lack"
+            console.print(Text(f"{', '.join(models)} {verb}: {lacks}"), soft_wrap=True)
 
 
 def show_comparisons(console: Console, comparisons: Sequence[Comparison]) -> None:

@@ -24,6 +24,7 @@ class Evaluation:
         checkpoint: name of the checkpoint; None for a baseline.
         generation: id of the generation.
         seconds: duration of reading, scoring and ranking.
+        lacks: inputs of the generation that the model does not read, see `data.inputs`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Evaluation:
     checkpoint: str | None
     generation: str
     seconds: float
+    lacks: tuple[str, ...] = ()
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
@@ -80,4 +82,5 @@ class Evaluation:
             "checkpoint": self.checkpoint,
             "generation": self.generation,
             "seconds": round(self.seconds, 3),
+            "lacks": list(self.lacks),
         }

@@ -48,13 +48,8 @@ class ItemTables(nn.Module):
         super().__init__()
         self.features = table.features
         self.names = ((ITEM_ID,) if config.item_id else ()) + tuple(f.name for f in table.features)
-        if not self.names:
-            raise CallError(
-                "an item needs a token",
-                got="model.item_id: false and no item feature",
-                todo="Set model.item_id: true, or use a generation with item features.",
-            )
-        self.id_dropout = config.id_dropout
+        check_tokens(config, len(table.features))
+        self.id_dropout, self.share_missing = config.id_dropout, config.share_missing
         self.register_buffer("tokens_IC", table.tokens_IC, persistent=False)
         self.register_buffer("trained_I", table.train_count_I > 0, persistent=False)
         if config.item_id:
@@ -77,11 +72,13 @@ class ItemTables(nn.Module):
         self.tokens_IC = tokens_IC  # no buffer any more
 
     def known_ids(self, item_N: Tensor) -> Tensor:
-        """Rows of the id table: items without training interactions share the row for missing.
+        """Rows of the id table: with `share_missing`, items without training interactions share the row for missing.
 
         In training this row randomly replaces other ids, so its embedding is trained too.
         """
-        known_N = torch.where(self.trained_I[item_N], item_N, MISSING)
+        known_N = item_N
+        if self.share_missing:
+            known_N = torch.where(self.trained_I[item_N], item_N, MISSING)
         if self.training and self.id_dropout:
             dropped_N = torch.rand(len(item_N), device=item_N.device) < self.id_dropout
             known_N = torch.where(dropped_N, MISSING, known_N)
@@ -113,21 +110,30 @@ class CategoryTable(nn.Module):
 
 
 class GroupTable(nn.Module):
-    """Table of an embedding feature: Z lookups of width F / Z, concatenated, then projected to D unless F is D."""
+    """Table of an embedding feature: Z lookups of width F / Z, concatenated, then projected to D unless F is D.
+
+    Each group has its own rows, or all groups share theirs.
+
+    Raises:
+        CallError: F has to be D, and Z does not divide it.
+    """
 
     offsets_Z: Tensor
 
     def __init__(self, feature: FeatureInfo, config: ModelConfig, edges: Tensor | None) -> None:
         super().__init__()
-        groups = feature.groups
-        group_width = math.ceil(max(config.embedding_width, groups) / groups)
+        groups, shared = feature.groups, config.group_tables == "shared"
+        check_group_width(feature.name, groups, feature.dim, config)
+        least = config.width if config.embedding_width == "width" else config.embedding_width
+        group_width = math.ceil(max(least, groups) / groups)
         composed = group_width * groups
         if edges is None:
-            weight = torch.randn(groups, feature.size, group_width) * config.table_std
+            tables = 1 if shared else groups
+            weight = torch.randn(tables, feature.size, group_width) * config.table_std
         else:
             weight = bin_centres(feature, edges, group_width, config.table_std)
         self.weight = nn.Parameter(weight.flatten(0, 1))
-        offsets = torch.arange(groups) * feature.size
+        offsets = torch.arange(groups) * (0 if shared else feature.size)
         self.register_buffer("offsets_Z", offsets, persistent=False)
         self.project: nn.Module = nn.Identity()
         if composed != config.width:
@@ -140,6 +146,48 @@ class GroupTable(nn.Module):
             narrow_lookup(tokens_NZ + self.offsets_Z, self.weight).flatten(1)
         )
         return composed
+
+
+def check_tokens(config: ModelConfig, features: int) -> None:
+    """Check that an item with some number of features has a token.
+
+    Raises:
+        CallError: it has none.
+    """
+    if not (features or config.item_id):
+        raise CallError(
+            "an item needs a token",
+            got="model.item_id: false and no item feature",
+            todo="Set model.item_id: true, or use a generation with item features.",
+        )
+
+
+def check_group_width(name: str, groups: int, dim: int, config: ModelConfig) -> None:
+    """Check that an embedding feature of `groups` groups fits `embedding_width: width`.
+
+    Args:
+        name: of the feature.
+        groups: Z.
+        dim: width of the vectors, which other numbers of groups have to divide too.
+        config: of the model.
+
+    Raises:
+        CallError: Z does not divide D.
+    """
+    width = config.width
+    if config.embedding_width != "width" or width % groups == 0:
+        return
+    most = math.gcd(width, dim)
+    nearest = min(
+        (z for z in range(1, most + 1) if most % z == 0), key=lambda z: (abs(z - groups), z)
+    )
+    raise CallError(
+        f"model.embedding_width: width: the groups of feature {name!r} do not divide model.width",
+        got=f"{groups} groups and model.width: {width}",
+        expected=f"a divisor of {width}: the nearest that its {dim} dimensions allow is {nearest}",
+        todo=f"Build the generation with groups: {nearest}, set model.width to a multiple of {groups}, or set "
+        "model.embedding_width to a number, which adds a projection.",
+    )
 
 
 def bin_centres(feature: FeatureInfo, edges: Tensor, width: int, std: float) -> Tensor:

@@ -154,16 +154,27 @@ class HCT(nn.Module):
         h_BSD = self.token_level(h_BSD, biases[:layers])
         h_BTKD = h_BSD.view(len(h_BSD), -1, self.tokens, h_BSD.shape[-1])
         x_BTD = dropout(self.fuse(h_BTKD, raw_BTD), self.dropout, self.training)
-        return h_BTKD, self._items(x_BTD, prefix_BPD, biases[layers:])
+        return h_BTKD, after_prefix(self.item_level, x_BTD, prefix_BPD, biases[layers:])
 
-    def _items(
-        self, x_BTD: Tensor, prefix_BPD: Tensor | None, biases: Sequence[Tensor | None]
-    ) -> Tensor:
-        if prefix_BPD is None:
-            from_items: Tensor = self.item_level(x_BTD, biases)
-            return from_items
-        # prefix tokens precede the first item: every item attends to them, without a time gap
-        prefix = prefix_BPD.shape[1]
-        padded = [None if p is None else F.pad(p, (prefix, 0, prefix, 0)) for p in biases]
-        joined: Tensor = self.item_level(torch.cat([prefix_BPD, x_BTD], dim=1), padded)
-        return joined[:, prefix:]
+
+def after_prefix(
+    stack: CausalStack,
+    x_BTD: Tensor,
+    prefix_BPD: Tensor | None,
+    biases: Sequence[Tensor | None],
+) -> Tensor:
+    """The output of a stack at the items, [B, T, D]: every item attends to the prefix tokens too, without a time gap.
+
+    Args:
+        stack: with one token per item.
+        x_BTD: the items.
+        prefix_BPD: tokens before the first item, or None.
+        biases: P of every layer between the items.
+    """
+    if prefix_BPD is None:
+        from_items: Tensor = stack(x_BTD, biases)
+        return from_items
+    prefix = prefix_BPD.shape[1]
+    padded = [None if p is None else F.pad(p, (prefix, 0, prefix, 0)) for p in biases]
+    joined: Tensor = stack(torch.cat([prefix_BPD, x_BTD], dim=1), padded)
+    return joined[:, prefix:]

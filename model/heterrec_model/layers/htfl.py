@@ -24,10 +24,7 @@ class HTFL(nn.Module):
 
     def __init__(self, config: ModelConfig, item_tokens: int, behaviours: int) -> None:
         super().__init__()
-        self.behaviour: nn.Embedding | None = None
-        if behaviours and config.behaviour:
-            self.behaviour = nn.Embedding(behaviours, config.width)
-            nn.init.normal_(self.behaviour.weight, std=config.table_std)
+        self.behaviour = behaviour_table(config, behaviours)
         self.tokens = item_tokens + (self.behaviour is not None)
         self.positions: nn.Parameter | None = None
         self.types: nn.Parameter | None = None
@@ -59,3 +56,12 @@ class HTFL(nn.Module):
             e_BTKD = self.norm(e_BTKD + position_TD[:, None] + self.types)
         h_BSD = dropout(e_BTKD.flatten(1, 2), self.dropout, self.training)
         return h_BSD, raw_BTD
+
+
+def behaviour_table(config: ModelConfig, behaviours: int) -> nn.Embedding | None:
+    """The embeddings of the behaviours; None if the generation has none or the config does not use them."""
+    if not (behaviours and config.behaviour):
+        return None
+    table = nn.Embedding(behaviours, config.width)
+    nn.init.normal_(table.weight, std=config.table_std)
+    return table

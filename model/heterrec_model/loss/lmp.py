@@ -8,6 +8,7 @@ Shapes: N positions, C candidates, K tokens, D width, U distinct items of the st
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -69,7 +70,9 @@ class MultiStepLoss(nn.Module):
     def __init__(self, config: LossConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        self.steps = nn.ModuleList(_identity(width) for _ in range(config.steps))
+        identity = config.step_init == "identity"
+        first = _identity if identity else partial(nn.Linear, width)
+        self.steps = nn.ModuleList(first(width) for _ in range(config.steps))
 
     def query(self, u_ND: Tensor, step: int) -> Tensor:
         """W_i u / tau, where W_i u is normalised for the cosine; `step` starts at 1."""

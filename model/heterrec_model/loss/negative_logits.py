@@ -1,7 +1,7 @@
 """Negative logits of InfoNCE: over candidates that all positions share, or over the same position of other users (Eq. 9).
 
 Positions are packed: only real items, user by user, oldest first, so the item i steps after position n is at n + i.
-Shapes: B users, T items, N positions, R of them, C candidates, D width, U distinct items of the step.
+Shapes: B users, T items, P = T * B, N positions, R of them, C candidates, D width, U distinct items of the step.
 """
 
 from dataclasses import dataclass
@@ -119,9 +119,17 @@ class SamePositionNegatives:
         step: int,
     ) -> Tensor:
         """l- of the queries: [R, B], as `SharedNegatives.logits`, but one column per user of the batch."""
-        row_RB = self.row_BT.T[positions.time_N[at_R] + step]
-        logits_RB = torch.einsum("rd,rbd->rb", query_RD, vectors_UD[row_RB.clamp(min=0)])
-        target_R = positions.row_N[at_R + step]
+        users, width = len(self.row_BT), query_RD.shape[1]
+        row_TB = self.row_BT.T
+        time_R = positions.time_N[at_R] + step
+        # one product per time: gathering the vectors of all users for each query would take B times the memory
+        place_R = time_R * users + positions.user_N[at_R]
+        query_PD = query_RD.new_zeros(row_TB.numel(), width).index_copy(0, place_R, query_RD)
+        vectors_PD = vectors_UD.index_select(0, row_TB.clamp(min=0).flatten())
+        query_TBD, vectors_TBD = (x.view(-1, users, width) for x in (query_PD, vectors_PD))
+        logits_TBB = query_TBD @ vectors_TBD.transpose(1, 2)
+        logits_RB = logits_TBB.flatten(0, 1).index_select(0, place_R)
+        row_RB, target_R = row_TB[time_R], positions.row_N[at_R + step]
         own_RB = self.value_U[target_R][:, None] == self.value_U[row_RB.clamp(min=0)]
         return logits_RB.masked_fill(own_RB | (row_RB < 0), -torch.inf)
 

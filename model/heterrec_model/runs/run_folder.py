@@ -5,14 +5,15 @@ config.yaml  generation.json  metrics.jsonl  tensorboard/  checkpoints/
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from heterrec_model.config import Config, parse_config
+from heterrec_model.model_settings import flat_settings
 from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_model.runs.checkpoints import CheckpointFolder
 from heterrec_schemas.errors import CallError, GenerationError
@@ -113,13 +114,12 @@ class RunFolder:
         known = (CONFIG, GENERATION, METRICS, TENSORBOARD, CHECKPOINTS)
         return [name for name in known if (self.path / name).exists()]
 
-    def start(self, config: Config, generation: Generation, *, resume: bool) -> None:
-        """Create the folder, or check that its run can be resumed.
+    def check(self, config: Config, generation: Generation, *, resume: bool) -> None:
+        """Check that a run can be started or resumed in the folder; writes nothing.
 
         Raises:
             CallError: the folder contains a run and `resume` is false, or a setting differs that must not.
             GenerationError: its run was trained on another generation.
-            RunError: the folder cannot be written.
         """
         contents = self.contents()
         if contents and not resume:
@@ -127,26 +127,36 @@ class RunFolder:
                 f"{self.path} already contains a run ({', '.join(contents)})",
                 todo="Continue it with --resume, or choose another --run.",
             )
-        with writing(self.path):
-            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         if GENERATION in contents:
             self.check_generation(generation)
-        else:
+        if CONFIG in contents:
+            check_changes(self.config(), config, where=str(self.path))
+
+    def start(self, config: Config, generation: Generation) -> None:
+        """Create the folder, or adopt the changed settings of a resumed run, after `check`.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        with writing(self.path):
+            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        if not (self.path / GENERATION).exists():
             manifest = generation.manifest
             body = {"id": manifest.generation, "content_sha256": manifest.content_sha256}
             write_text(self.path / GENERATION, json.dumps(body) + "\n")
-        if CONFIG in contents:
-            check_changes(self.config(), config, where=str(self.path))
         write_text(self.path / CONFIG, config.to_yaml())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from training in the folder; the lock ends with the process.
 
+        A folder that was created for the lock is removed if no run was started in it.
+
         Raises:
             CallError: another process is training in it.
             RunError: the folder cannot be written.
         """
+        new = not self.path.exists()
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / LOCK).open("w")
@@ -160,7 +170,14 @@ class RunFolder:
                 ) from None
             except OSError:
                 pass  # a file system without locks
-            yield
+            try:
+                yield
+            finally:
+                if new and not self.contents():
+                    shutil.rmtree(self.cache, ignore_errors=True)
+                    (self.path / LOCK).unlink(missing_ok=True)
+                    with suppress(OSError):  # not empty
+                        self.path.rmdir()
 
 
 def check_changes(before: Config, now: Config, where: str) -> None:
@@ -169,7 +186,10 @@ def check_changes(before: Config, now: Config, where: str) -> None:
     Raises:
         CallError: some differ; all are named.
     """
-    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    old, new = (
+        flat_settings(before.model_dump(mode="json")),
+        flat_settings(now.model_dump(mode="json")),
+    )
     allowed = MAY_CHANGE | (ENDS if before.train.schedule == "constant" else frozenset())
     names = sorted(n for n in {*old, *new} - allowed if old.get(n) != new.get(n))
     if not names:
@@ -179,14 +199,3 @@ def check_changes(before: Config, now: Config, where: str) -> None:
     if ENDS & set(names):
         todo += f" The end of a run is part of its {before.train.schedule} schedule."
     raise CallError("\n  ".join([f"{where} was started with other settings", *shown]), todo=todo)
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `section.key`."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

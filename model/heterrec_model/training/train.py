@@ -16,12 +16,17 @@ from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import Checkpoint
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_model.runs.run_log import RunLog
+from heterrec_model.training.check_config import (
+    check_for_device,
+    check_for_generation,
+    check_settings,
+)
 from heterrec_model.training.processes import World, joined_processes, lost_process
 from heterrec_model.training.progress import TrainResult
 from heterrec_model.training.stop_request import StopRequest
 from heterrec_model.training.trainer import Trainer
 from heterrec_model.training.training_display import ProgressDisplay
-from heterrec_model.training.validation import check_metric, validation
+from heterrec_model.training.validation import validation
 from heterrec_schemas.errors import CallError, RunError
 from heterrec_schemas.generation import Generation, open_generation
 
@@ -51,7 +56,7 @@ def train(
         RunError: the loss is not finite, a disk is full, or another process has ended.
     """
     started = time.monotonic()
-    check_metric(config)
+    check_settings(config)
     stop, folder = StopRequest(), RunFolder(run)
     with (
         stop.listening(),
@@ -59,11 +64,15 @@ def train(
         _torch_settings(config, world),
         _torch_errors(world),
     ):
+        check_for_device(config, world.device, world.size)
         generation = open_generation(data, verify="sizes")
         check_candidates(generation, config)
+        check_for_generation(config, generation)
+        # before the folder exists: what is refused leaves nothing behind
+        world.on_main(lambda: folder.check(config, generation, resume=resume))
         console = Console(stderr=True, markup=False) if world.main and not quiet else None
         with folder.lock() if world.main else nullcontext(), ProgressDisplay(console) as display:
-            world.on_main(lambda: folder.start(config, generation, resume=resume))
+            world.on_main(lambda: folder.check(config, generation, resume=resume))
             trainer = _trainer(config, generation, folder, world, display, stop)
             try:
                 trainer.fit()
@@ -94,11 +103,6 @@ def _trainer(
     stop: StopRequest,
 ) -> Trainer:
     """A trainer in the state of the newest complete checkpoint."""
-    if config.train.sparse_tables and world.size > 1 and world.device.type == "cuda":
-        raise CallError(
-            "train.sparse_tables: NCCL does not support sparse gradients on several GPUs",
-            todo="Set it to false, or train on one GPU.",
-        )
     checkpoint = _newest(folder, world, display)
     table = _token_table(config, generation, folder, world)
     model = move_to_device(build_model(config, table, generation), world.device)
@@ -119,6 +123,7 @@ def _trainer(
     if checkpoint is not None:
         trainer.restore(checkpoint)
         display.say(f"resuming at step {checkpoint.step:,}")
+    world.on_main(lambda: folder.start(config, generation))
     if world.main:
         trainer.log = RunLog(
             folder,

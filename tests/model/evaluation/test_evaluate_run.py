@@ -7,8 +7,10 @@ import pytest
 
 import heterrec_model.evaluation.evaluate as evaluation
 from heterrec_model.config import Config
+from heterrec_model.data.token_table import configured_table
 from heterrec_model.evaluation.compare import compare_models
 from heterrec_model.evaluation.intervals import compare
+from heterrec_model.registry import build_model
 from heterrec_model.training.train import train
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, GenerationError
@@ -111,3 +113,31 @@ def test_mistakes(one_target: Generation, many_targets: Generation, run: Path) -
         evaluation.evaluate(one_target, run, checkpoint="beste")
     with pytest.raises(GenerationError):
         evaluation.evaluate(many_targets, run)
+
+
+def test_an_evaluation_states_which_inputs_the_model_lacks(
+    one_target: Generation, run: Path
+) -> None:
+    entries = one_target.manifest.features
+    features = [e.name for e in entries if e.side == "item"]
+    sides = ["item features", *["user features"] * any(e.side == "user" for e in entries)]
+    rest = [*sides, "behaviours", "time gaps"]
+    popular = evaluation.evaluate_baseline(one_target, "popular")
+    assert list(popular.lacks) == ["last items", "earlier items", *rest]
+    neighbours = evaluation.evaluate_baseline(one_target, "neighbours")
+    assert list(neighbours.lacks) == ["earlier items", *rest]
+    assert popular.to_json()["lacks"] == list(popular.lacks)
+
+    def lacks(**model: Any) -> list[str]:
+        settings = {"width": 4, "heads": 1, "token_blocks": 0, "item_blocks": 1, **model}
+        config = Config.model_validate({"model": settings})
+        made = build_model(config, configured_table(config, one_target), one_target)
+        return list(evaluation.evaluate_model(made, one_target, "test", config, max_users=3).lacks)
+
+    assert lacks() == lacks(name="sasrec_time") == []
+    assert lacks(name="sasrec") == ["time gaps"]
+    assert lacks(features=(), behaviour=False) == ["item features", "behaviours"]
+    assert lacks(features=features[1:], item_id=False) == [
+        "item ids",
+        f"item features {features[0]}",
+    ]

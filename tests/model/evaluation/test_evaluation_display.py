@@ -18,6 +18,7 @@ def found(name: str, **changes: Any) -> dict[str, Any]:
     part = {"recall@10": 0.5, "ndcg@10": 0.25}
     body = {
         "model": name,
+        "lacks": [],
         "split": "test",
         "users": 1234,
         "catalogue": 12101,
@@ -78,3 +79,14 @@ def test_comparisons() -> None:
     assert "+10.0%" in text
     assert "+2.0% to +18.0%" in text
     assert "0.0120" in text
+
+
+def test_what_a_model_lacks_is_stated() -> None:
+    gaps = {"lacks": ["item features title", "time gaps"]}
+    models = [found("heterrec"), found("sasrec", **gaps), found("other", **gaps)]
+    text = shown(show_evaluations, models)
+    assert "sasrec, other lack: item features title; time gaps" in text
+    assert "heterrec lack" not in text
+    assert "sasrec lacks: time gaps" in shown(
+        show_evaluations, [found("sasrec", lacks=["time gaps"])]
+    )

@@ -143,6 +143,39 @@ def test_groups_share_the_composed_width_and_are_projected_where_it_is_not_d(
     assert table(torch.tensor([[2, 3, 2]])).shape == (1, 6)
 
 
+def test_the_papers_tables_have_width_d_and_are_shared() -> None:
+    config = model_config(width=6, embedding_width="width", group_tables="shared")
+    table = GroupTable(look(3, 1, 2), config, None)
+    assert table.weight.shape == (4, 2)
+    assert isinstance(table.project, torch.nn.Identity)
+    assert table(torch.tensor([[2, 3, 2]])).tolist() == [
+        [*table.weight[2].tolist(), *table.weight[3].tolist(), *table.weight[2].tolist()]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("groups", "dims", "width", "nearest"),
+    [(128, 3, 64, 64), (48, 8, 64, 32), (20, 3, 64, 4), (6, 16, 64, 4), (5, 1, 16, 1)],
+)
+def test_groups_that_do_not_divide_the_width_are_refused_with_the_nearest(
+    groups: int, dims: int, width: int, nearest: int
+) -> None:
+    assert (groups * dims) % nearest == width % nearest == 0
+    config = model_config(width=width, embedding_width="width")
+    with pytest.raises(CallError) as caught:
+        GroupTable(look(groups, dims, 2), config, None)
+    message = caught.value.message
+    assert f"got {groups} groups and model.width: {width}" in message
+    assert f"the nearest that its {groups * dims} dimensions allow is {nearest}" in message
+    assert f"set model.width to a multiple of {groups}" in message
+
+
+def test_items_without_interactions_may_have_their_own_embeddings() -> None:
+    made = tables(share_missing=False)
+    every = torch.tensor(EVERY_ITEM)
+    assert made.known_ids(every).tolist() == EVERY_ITEM
+
+
 def test_equal_tokens_of_different_groups_are_different_rows() -> None:
     table = GroupTable(look(2, 1, 2), model_config(width=2, embedding_width=2), None)
     with torch.no_grad():

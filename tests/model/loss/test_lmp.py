@@ -353,3 +353,11 @@ def test_step_weights_weigh_the_steps(weights: list[float]) -> None:
     total, _, _ = reduce_losses(weighted.fast(same_position=False, mask_same_user=False), "sum")
     want = sum(w * float(t) for w, t in zip(weights, terms.values(), strict=True))
     assert total.item() == pytest.approx(want, rel=1e-6, abs=1e-9)
+
+
+def test_the_maps_of_the_steps_start_at_the_identity_or_at_random() -> None:
+    same = MultiStepLoss(loss_config(step_init="identity"), 4)
+    assert all(torch.equal(step.weight, torch.eye(4)) for step in same.steps)
+    first, second = MultiStepLoss(loss_config(step_init="random"), 4).steps
+    assert not torch.allclose(first.weight, torch.eye(4))
+    assert not torch.allclose(first.weight, second.weight)

@@ -12,9 +12,12 @@ from heterrec_schemas.errors import CallError, GenerationError, RunError
 from heterrec_schemas.generation import open_generation
 
 
-def started(path: Path, data: Path, config: Config | None = None) -> RunFolder:
-    folder = RunFolder(path)
-    folder.start(config or Config(), open_generation(data), resume=False)
+def started(
+    path: Path, data: Path, config: Config | None = None, *, resume: bool = False
+) -> RunFolder:
+    folder, config, generation = RunFolder(path), config or Config(), open_generation(data)
+    folder.check(config, generation, resume=resume)
+    folder.start(config, generation)
     return folder
 
 
@@ -35,7 +38,7 @@ def test_a_folder_with_a_run_is_refused_naming_what_is_there(
     message = r"already contains a run \(config.yaml, generation.json, checkpoints\). Continue it with --resume"
     with pytest.raises(CallError, match=message):
         started(tmp_path, shop_data)
-    RunFolder(tmp_path).start(Config(), open_generation(shop_data), resume=True)
+    started(tmp_path, shop_data, resume=True)
 
 
 def test_other_files_do_not_make_a_run(tmp_path: Path, shop_data: Path) -> None:
@@ -45,13 +48,13 @@ def test_other_files_do_not_make_a_run(tmp_path: Path, shop_data: Path) -> None:
 
 
 def test_resuming_where_nothing_is_starts(tmp_path: Path, shop_data: Path) -> None:
-    RunFolder(tmp_path / "run").start(Config(), open_generation(shop_data), resume=True)
+    started(tmp_path / "run", shop_data, resume=True)
     assert RunFolder(tmp_path / "run").config() == Config()
 
 
 def test_a_run_whose_making_was_cut_short_is_taken_up(tmp_path: Path, shop_data: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    RunFolder(tmp_path).start(Config(), open_generation(shop_data), resume=True)
+    started(tmp_path, shop_data, resume=True)
     assert RunFolder(tmp_path).contents() == ["config.yaml", "generation.json", "checkpoints"]
 
 
@@ -61,7 +64,7 @@ def test_another_generation_is_refused_by_name(
     folder = started(tmp_path, shop_data)
     got, expected = (open_generation(d).manifest for d in (other_data, shop_data))
     with pytest.raises(GenerationError) as caught:
-        folder.start(Config(), open_generation(other_data), resume=True)
+        folder.check(Config(), open_generation(other_data), resume=True)
     message = caught.value.message
     assert f"got {got.generation}" in message
     assert f"expected {expected.generation}" in message
@@ -151,3 +154,26 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, shop_data: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="a file exists where a folder is needed"):
         RunFolder(tmp_path / "file/run").lock().__enter__()
+
+
+def test_a_check_writes_nothing(tmp_path: Path, shop_data: Path) -> None:
+    for resume in (False, True):
+        RunFolder(tmp_path / "run").check(Config(), open_generation(shop_data), resume=resume)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_leaves_no_folder_unless_a_run_was_started(tmp_path: Path, shop_data: Path) -> None:
+    with RunFolder(tmp_path / "run").lock():
+        (tmp_path / "run/cache").mkdir()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with RunFolder(tmp_path / "mine").lock():
+        pass
+    assert (tmp_path / "mine").is_dir()
+    with RunFolder(tmp_path / "run").lock():
+        started(tmp_path / "run", shop_data)
+    assert RunFolder(tmp_path / "run").contents() == [
+        "config.yaml",
+        "generation.json",
+        "checkpoints",
+    ]

@@ -11,6 +11,7 @@ import heterrec_model.training.train as train_module
 from heterrec_model.runs.checkpoints import CheckpointFolder, read_checkpoint
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.training import gate_watch
+from heterrec_model.training.check_config import check_for_generation
 from heterrec_model.training.progress import TrainResult
 from heterrec_model.training.train import train
 from heterrec_model.training.trainer import Trainer
@@ -397,3 +398,58 @@ def test_stuck_gates_are_reported_in_the_log_the_console_and_the_result(
     assert capsys.readouterr().err == f"warning: step 3: {warning['message']}\n"
     ungated = tiny(loss={"gate": False}, train={"max_steps": 7})
     assert train(ungated, data=shop_data, run=tmp_path / "2", quiet=True).stuck_gates == {}
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"model": {"name": "hetrec"}}, "no model 'hetrec'. Did you mean 'heterrec'"),
+        ({"model": {"features": ["brnad"]}}, "no item feature 'brnad'"),
+        ({"model": {"user_features": ["aeg"]}}, "no user feature 'aeg'"),
+        (
+            {"model": {"name": "sasrec", "time_gap": {"per_head": True}}},
+            "model.time_gap.per_head: got True, the default is False",
+        ),
+        ({"model": {"name": "sasrec", "raw_skip": False}}, "model.raw_skip"),
+        ({"model": {"embedding_width": "width", "width": 6}}, "got 4 groups and model.width: 6"),
+        ({"model": {"attention": "flex"}}, "flex cannot train on a CPU"),
+        ({"train": {"metric": "ndcg@51"}}, "train.metric"),
+        ({"train": {"device": "gpu"}}, "train.device"),
+    ],
+)
+def test_a_mistake_leaves_no_folder_behind(
+    sections: dict[str, dict[str, Any]], words: str, shop_data: Path, tmp_path: Path, tiny: Any
+) -> None:
+    run = tmp_path / "runs/one"
+    if sections.get("model", {}).get("name") == "sasrec":
+        sections["model"] |= {"token_blocks": 2}
+        sections["negatives"] = {"token": 256}
+    with pytest.raises(CallError) as caught:
+        train(tiny(**sections), data=shop_data, run=run, quiet=True)
+    assert words in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+    # the corrected call is not in the way of the first one
+    assert train(tiny(train={"max_steps": 1}), data=shop_data, run=run, quiet=True).step == 1
+
+
+def test_a_failure_before_the_first_step_leaves_no_run(
+    shop_data: Path, tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise CallError("something else")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "build_model", fail)
+        with pytest.raises(CallError, match="something else"):
+            train(tiny(), data=shop_data, run=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_generation_without_training_rows_is_refused_at_once(
+    shop_data: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = open_generation(shop_data)
+    check_for_generation(tiny(), generation)
+    monkeypatch.setitem(generation.manifest.counts.sequences, "train", 0)
+    with pytest.raises(DataError, match="no row to train on"):
+        check_for_generation(tiny(), generation)
