@@ -49,7 +49,7 @@ class Checked:
             raise DataError(f"{len(self.problems)} mistakes:\n{listed}")
 
 
-_NUMBERS = "numbers, or text that contains numbers (for booleans: kind: categorical)"
+_NUMBERS = "numbers, booleans, or text that contains numbers"
 _ONE_VALUE = "one value per cell; set multivalued: true for lists"
 _TIME_HINT = "Set interactions.timestamp.unit (s, ms, us, ns, day, iso) or format."
 _LOG_TYPES = {

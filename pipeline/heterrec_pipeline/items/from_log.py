@@ -192,7 +192,12 @@ def _cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
     else:
         text, _ = column_text(column, feature.column)
     missing = getattr(feature, "missing_values", [])
-    return text.set(text.is_in(missing).fill_null(False), None) if missing else text
+    if not missing:
+        return text
+    listed = text.is_in(missing).fill_null(False)
+    if isinstance(feature, NumericFeature):
+        listed |= pl.Series(numeric.equals_missing(feature, column))
+    return text.set(listed, None)
 
 
 def aggregate_items(
