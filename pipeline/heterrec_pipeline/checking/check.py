@@ -10,6 +10,7 @@ from heterrec_pipeline.checking.schemas import TableSchema, table_schema
 from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.interactions.read import log_columns
 from heterrec_pipeline.interactions.times import describe
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
 from heterrec_pipeline.reading.files import InputFile, input_files
@@ -104,7 +105,11 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         _check_key(table.name, table.key, schemas[table.name], problems)
         for feature in table.features:
             _check_feature(table.name, feature, schemas[table.name], problems)
+        if table.files:
+            _check_files_agree(table.columns, schemas[table.name], problems)
     _check_log(spec, schemas[INTERACTIONS], problems)
+    own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
+    _check_files_agree(own, schemas[INTERACTIONS], problems)
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems)
 
 
@@ -177,6 +182,13 @@ def _check_column(
     elif kind is not None and not fits(kind):
         got = schema.mixed_cells.get(column, kind)
         problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=todo))
+
+
+def _check_files_agree(
+    columns: list[str], schema: TableSchema, problems: list[HeterrecError]
+) -> None:
+    """Check that the used columns have one type in all files; other columns may differ."""
+    problems += [schema.differing[c] for c in dict.fromkeys(columns) if c in schema.differing]
 
 
 def _check_feature(

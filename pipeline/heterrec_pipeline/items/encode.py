@@ -15,7 +15,7 @@ from heterrec_pipeline.items.place import PartBuffer
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import ROW
+from heterrec_pipeline.reading.read import ROW, bad_text_cells
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
 from heterrec_pipeline.vocabularies.lookup import Lookup, lookups
 from heterrec_pipeline.wiring.cut import BucketKey
@@ -98,8 +98,10 @@ def encode_items(
     tables = encoders(rest, fitted, ids)
     names = [f.name for f in rest.features]
     buffer = PartBuffer(job, table.name, population)
-    for rows in kept_rows(table, split, [f.column for f in table.features], excluded):
+    columns = [f.column for f in table.features]
+    for rows in kept_rows(table, split, columns, excluded):
         tokens, oov, bad = encode_rows(rest, rows, tables)
+        bad += bad_text_cells(rows, columns)
         if report:
             yield from report_rejects(table.name, split.file.name, bad)
         for name, count in oov.items():
@@ -131,8 +133,10 @@ def encode_users(
     large_cells = LargeCells(table, large)
     rest = large_cells.rest
     tables = encoders(rest, fitted, lookups(stored))
-    for rows in kept_rows(table, split, [f.column for f in table.features], excluded):
+    columns = [f.column for f in table.features]
+    for rows in kept_rows(table, split, columns, excluded):
         tokens, oov, bad = encode_rows(rest, rows, tables)
+        bad += bad_text_cells(rows, columns)
         yield from large_cells.tagged(rows, KEY)
         yield from report_rejects(table.name, split.file.name, bad)
         for k, (name, count) in enumerate(oov.items()):

@@ -16,13 +16,13 @@ from heterrec_pipeline.features import numeric
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load
-from heterrec_pipeline.interactions.read import orders
+from heterrec_pipeline.interactions.read import log_columns, orders
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
 from heterrec_pipeline.keys.duplicates import canonical_text
 from heterrec_pipeline.keys.read import SEEN, key_text
 from heterrec_pipeline.reading.files import InputFile, Split
-from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
+from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of, one_chunk
 from heterrec_pipeline.wiring.cut import range_numbers
 from heterrec_pipeline.wiring.reports import report_rejects
 from heterrec_schemas.feature_spec import Feature, FeatureSpec, NumericFeature
@@ -110,6 +110,9 @@ def to_items(job: Job, buckets: int, rows: pa.Table) -> Iterator[Any]:
         if kinds:
             yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
         bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
+    # The log itself rejects the rows with a bad text in its own columns.
+    own = log_columns(job.spec)
+    bad += bad_text_cells(kept, [f.column for f in table.features if f.column not in own])
     yield from report_rejects(INTERACTIONS, file_of(rows), bad)
     kept = kept.drop_columns([ROW])
     of_row = pl.Series(range_numbers(pl.Series(kept[ITEM]).cast(pl.String), 1, buckets))
