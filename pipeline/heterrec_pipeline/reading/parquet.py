@@ -28,7 +28,7 @@ def schema(split: Split) -> pa.Schema:
     try:
         with storage.open_arrow(split.file.path) as handle:
             return pq.read_schema(handle)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(split.file, error) from None
 
 

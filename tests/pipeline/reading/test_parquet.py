@@ -124,6 +124,15 @@ def test_a_truncated_file_is_named(tmp_path: Path, keep: int) -> None:
         parquet.schema(Split(file))
 
 
+def test_a_file_with_a_column_name_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.parquet", pa.table({"item": [1], "cafe": [1]}), store_schema=False)
+    data = Path(file.path).read_bytes()
+    Path(file.path).write_bytes(data.replace(b"cafe", b"caf\xe9"))
+    for read in (lambda: list(split_file(file)), lambda: parquet.schema(Split(file))):
+        with pytest.raises(DataError, match=r"a\.parquet cannot be read: 'utf-8' codec"):
+            read()
+
+
 def test_damage_inside_is_found_when_it_is_read(tmp_path: Path) -> None:
     file = written(tmp_path / "a.parquet", pa.table({"a": [str(k) for k in range(5000)]}))
     data = bytearray(Path(file.path).read_bytes())
