@@ -33,6 +33,26 @@ def stage_of(error: BaseException) -> str | None:
     return None
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether an exception is a library's that is no Exception: a panic of Rust code (of polars, say)."""
+    return not isinstance(error, Exception | KeyboardInterrupt | SystemExit | GeneratorExit)
+
+
+def panic(error: BaseException, file: str | None) -> RunError:
+    """The error for a panic, in words.
+
+    Args:
+        error: the library's exception.
+        file: the input file that was processed, if known.
+    """
+    where = f" on {file}" if file else ""
+    text = " ".join(str(error).split())
+    return RunError(
+        f"a library failed{where}: {type(error).__name__}: {text[:600]}",
+        todo="Report it, with the types of the columns that the spec uses.",
+    )
+
+
 def was_stopped(error: BaseException) -> bool:
     """Whether a run ended by Ctrl-C, a signal or its time limit; the local engine turns these into errors of its own."""
     return isinstance(error, KeyboardInterrupt) or KeyboardInterrupt.__name__ in str(error)

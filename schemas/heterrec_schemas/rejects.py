@@ -18,6 +18,8 @@ class Reason(StrEnum):
     """Another row of the same key of a joined table, with other values, was kept."""
     DUPLICATE_USER = "duplicate_user"
     """Another row of the same user, with other values, was kept."""
+    NOT_UTF8 = "not_utf8"
+    """A text cell of Parquet with bytes that are not UTF-8."""
     NOT_A_NUMBER = "not_a_number"
     """A numeric cell whose text is not a number."""
     WRONG_TYPE = "wrong_type"

@@ -321,15 +321,20 @@ def numeric(draw: Any, rng: random.Random, format: str, *, log: bool = False) ->
         ),
         "float32": (pa.float32(), one_of([0.1, 0.5, -0.0, 3.0])),
         "int": (pa.int32(), lambda rng: rng.randint(-5, 20)),
+        "bool": (pa.bool_(), one_of([True, False])),
         "text": (
             pa.string(),
-            sometimes(0.1, one_of(["abc", "1,5", "--1", "x" * 300, *BLANK]), numbers_as_text),
+            sometimes(
+                0.2,
+                one_of(["abc", "1,5", "--1", "x" * 300, "-1.00", "True", "FALSE", *BLANK]),
+                numbers_as_text,
+            ),
         ),
     }
     if format != "parquet":
         del kinds["float32"]
     if format == "jsonl":
-        kinds["mixed"] = (pa.null(), one_of([1, 1.5, "2", " 3 ", "abc", None]))
+        kinds["mixed"] = (pa.null(), one_of([1, 1.5, "2", " 3 ", "abc", True, "false", None]))
     type_, cell = kinds[draw(st.sampled_from(sorted(kinds)))]
     feature: dict[str, Any] = {"kind": "numeric"}
     if draw(st.integers(0, 3)) == 0:
@@ -339,7 +344,7 @@ def numeric(draw: Any, rng: random.Random, format: str, *, log: bool = False) ->
     if draw(st.booleans()):
         feature["fit_sample"] = draw(st.integers(1, 12))
     if draw(st.integers(0, 2)) == 0:
-        feature["missing_values"] = rng.sample(["-1", "0", "1.5", "abc"], 2)
+        feature["missing_values"] = rng.sample(["-1.0", "0", "1.5", "abc", 0.1], 2)
     return Column(feature, type_, sometimes(0.1, one_of([None]), cell))
 
 

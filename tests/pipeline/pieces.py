@@ -132,3 +132,8 @@ def cut(table: pa.Table, points: Iterable[int]) -> list[pa.Table]:
     """A table in pieces, cut at some rows."""
     at = [0, *sorted(min(p, len(table)) for p in points), len(table)]
     return [table.slice(a, b - a) for a, b in itertools.pairwise(at)]
+
+
+def bad_text_array(*cells: bytes | None) -> pa.Array:
+    """A text column of any bytes, as other writers of Parquet make them."""
+    return pa.array(cells, pa.binary()).view(pa.string())

@@ -2,12 +2,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.read import located
 from heterrec_pipeline.runtime.flags import pipeline_options
 from heterrec_pipeline.wiring.step import Each
 from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, stage_of, was_stopped
-from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
+from heterrec_schemas.errors import HeterrecError, RunError, SchemaMismatchError
 
 MISTAKE = SchemaMismatchError("column 'é' <<x>>", got="a\nb", expected=1, todo="Fix it.")
 
@@ -43,6 +48,32 @@ def test_the_text_of_an_error_carries_it() -> None:
         found = found_in(ValueError(text))
         assert type(found) is SchemaMismatchError
         assert found.message == MISTAKE.message
+
+
+class PanicException(BaseException):
+    """As pyo3 raises where Rust code panics: no Exception."""
+
+
+def panicking(element: object) -> Iterator[int]:
+    raise PanicException("called unwrap\non None")
+    yield
+
+
+def test_a_panic_of_a_library_is_one_message() -> None:
+    file = InputFile("/in/a.csv", "a.csv", 1, "csv")
+    batch = ReadBatch(pa.record_batch({"x": [1]}), np.arange(1), [])
+    located_table = pa.Table.from_batches([located(batch, Split(file))])
+    for element, where in ((Split(file), " on a.csv"), (located_table, " on a.csv"), (1, "")):
+        with pytest.raises(RuntimeError) as error:
+            list(Each(panicking).process(element))
+        found = as_heterrec_error(
+            RuntimeError(f"{error.value} [while running 'Generation/read/x']"), ""
+        )
+        assert type(found) is RunError
+        assert found.message.startswith(
+            "the run failed in the stage read: a library failed"
+            f"{where}: PanicException: called unwrap on None. Report it"
+        )
 
 
 def test_an_error_is_found_along_its_causes() -> None:

@@ -10,6 +10,7 @@ from heterrec_pipeline.checking.schemas import TableSchema, table_schema
 from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.interactions.read import log_columns
 from heterrec_pipeline.interactions.times import describe
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
 from heterrec_pipeline.reading.files import InputFile, input_files
@@ -50,7 +51,7 @@ class Checked:
             raise DataError(f"{len(self.problems)} mistakes:\n{listed}")
 
 
-_NUMBERS = "numbers, or text that contains numbers (for booleans: kind: categorical)"
+_NUMBERS = "numbers, booleans, or text that contains numbers"
 _ONE_VALUE = "one value per cell; set multivalued: true for lists"
 _TIMES = "numbers or text with a unit, text with a format, or a timestamp type"
 _LOG_TYPES = {
@@ -106,11 +107,15 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         _check_key(table.name, table.key, schemas[table.name], problems)
         for feature in table.features:
             _check_feature(table.name, feature, schemas[table.name], problems)
+        if table.files:
+            _check_files_agree(table.columns, schemas[table.name], problems)
     if spec.items.available_from is not None:
         _check_times(
             "items.available_from", ITEMS, spec.items.available_from, schemas[ITEMS], problems
         )
     _check_log(spec, schemas[INTERACTIONS], problems)
+    own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
+    _check_files_agree(own, schemas[INTERACTIONS], problems)
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems)
 
 
@@ -181,6 +186,13 @@ def _check_column(
     elif kind is not None and not fits(kind):
         got = schema.mixed_cells.get(column, kind)
         problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=todo))
+
+
+def _check_files_agree(
+    columns: list[str], schema: TableSchema, problems: list[HeterrecError]
+) -> None:
+    """Check that the used columns have one type in all files; other columns may differ."""
+    problems += [schema.differing[c] for c in dict.fromkeys(columns) if c in schema.differing]
 
 
 def _check_feature(

@@ -18,7 +18,15 @@ from heterrec_pipeline.job import INTERACTIONS, TableJob
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import InputFile, split_file
-from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, read_split, short_rows
+from heterrec_pipeline.reading.read import (
+    ROW,
+    bad_text_cells,
+    file_of,
+    located,
+    one_chunk,
+    read_split,
+    short_rows,
+)
 from heterrec_pipeline.wiring.reports import RejectedCell
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, FeatureSpec, NumericFeature
@@ -109,7 +117,8 @@ def _head(batch: ReadBatch, count: int) -> ReadBatch:
     last = np.sort(batch.rows)[count - 1]
     keep = batch.rows <= last
     bad, short = ([b for b in rows if b.row <= last] for rows in (batch.bad, batch.short))
-    return ReadBatch(batch.table.filter(pa.array(keep)), batch.rows[keep], bad, short)
+    table = batch.table.filter(pa.array(keep))
+    return batch._replace(table=table, rows=batch.rows[keep], bad=bad, short=short)
 
 
 def _malformed_first(bad: list[RejectedCell], rows: pa.Table) -> list[RejectedCell]:
@@ -127,10 +136,13 @@ def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Samp
         keyless: list[RejectedCell] = []
         text, _ = key_text(one_chunk(rows, table.key), table.key, name)
         numbers = rows[ROW].to_numpy()
+        bad_text = bad_text_cells(rows, table.columns)
+        spoiled = {row for row, column, _, _ in bad_text if column == table.key}
         for k in text.is_null().arg_true().to_list():
             raw = cell_text(rows[table.key][k].as_py())
-            keyless.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
-        bad = malformed + _malformed_first(keyless, rows)
+            if numbers[k] not in spoiled:
+                keyless.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
+        bad = malformed + _malformed_first(keyless, rows) + bad_text
         for feature in table.features:
             valued, cells = present(feature, one_chunk(rows, feature.column))
             missing[feature.name] += len(rows) - valued

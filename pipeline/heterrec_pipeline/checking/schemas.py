@@ -30,12 +30,14 @@ class TableSchema:
         sampled: JSON lines files of which only a sample was read; other rows may have further columns.
         lacking: columns that only some files have, each with a file that lacks it.
         mixed_cells: JSON lines columns with objects or cells of several shapes, each with a cell of the rarest shape.
+        differing: columns whose types in two files cannot be combined, each with the error if the spec uses it.
     """
 
     types: dict[str, pa.DataType]
     sampled: tuple[InputFile, ...]
     lacking: dict[str, str] = field(default_factory=dict)
     mixed_cells: dict[str, str] = field(default_factory=dict)
+    differing: dict[str, SchemaMismatchError] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
         """Whether the column exists; searches the unsampled rows for its name if necessary."""
@@ -48,6 +50,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     sampled = []
     lacking: dict[str, str] = {}
     mixed: dict[str, str] = {}
+    differing: dict[str, SchemaMismatchError] = {}
     for file in files[:MAX_FILES]:
         try:
             found, whole = _file_types(file, mixed)
@@ -63,19 +66,20 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         lacking |= {c: files[0].name for c in found if c not in types and c not in lacking}
         for column, kind in found.items():
             if column in types and not _compatible(types[column], kind):
-                problems.append(
+                differing.setdefault(
+                    column,
                     SchemaMismatchError(
                         f"column {column!r} has different types: {files[0].name} and {file.name}",
                         got=f"{types[column]} and {kind}",
                         expected="one type in all files of a source",
-                    )
+                    ),
                 )
         types = {
             c: found[c] if pa.types.is_null(t) and c in found else t
             for c, t in types.items()
             if c not in lacking
         }
-    return TableSchema(types or {}, tuple(sampled), lacking, mixed)
+    return TableSchema(types or {}, tuple(sampled), lacking, mixed, differing)
 
 
 def _file_types(file: InputFile, mixed: dict[str, str]) -> tuple[dict[str, pa.DataType], bool]:

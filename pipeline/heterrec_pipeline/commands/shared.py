@@ -88,7 +88,9 @@ def guarded(
         _fail(f"{why}; nothing was published", 1, False, log)
     except BrokenPipeError:
         raise typer.Exit(1) from None
-    except Exception as error:
+    except BaseException as error:  # also a panic of a library's Rust code
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise
         message = " ".join(str(error).split())
         todo = "Run again with --debug for the traceback, and report it."
         _fail(f"an unexpected {type(error).__name__}: {message}. {todo}", 1, debug, log)

@@ -20,6 +20,7 @@ from heterrec_pipeline.keys.duplicates import resolve_duplicates
 from heterrec_pipeline.keys.read import SEEN, unusable_rows
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.jsonl import parse
+from heterrec_pipeline.reading.read import bad_text_cells, located
 from heterrec_pipeline.reading.text import lines
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count, report_rejects
@@ -36,9 +37,10 @@ def read_hashes(job: EmbedJob, split: Split) -> Iterator[Any]:
     """Read a split: yields (column, keys with the hash of their content and their place); tags hashes and kinds of keys."""
     for raw, keys, kinds, columns in read_contents(job, split):
         rejected = unusable_rows(raw, job.config.key, keys)
+        rejected += bad_text_cells(located(raw, split), columns)
         yield from report_rejects(ITEMS, split.file.name, rejected)
         yield report_count("items.rows", len(keys) + len(raw.bad))
-        yield report_count("items.rejected", len(rejected))
+        yield report_count("items.rejected", len({row for row, *_ in rejected}))
         yield report_count("items.unusable", len(raw.bad) + keys.null_count())
         yield report_count("items.keyless", keys.null_count())
         yield TaggedOutput(SEEN, (ITEMS, int(kinds)))

@@ -1,6 +1,7 @@
 """Numeric features: numbers from a column of any type, quantile edges, bins."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,11 @@ from heterrec_schemas.values import Seen, column_text, is_text
 
 FOLDER = "boundaries"
 Numbers = npt.NDArray[np.float64]
+_BOOLEANS = {"true": 1.0, "false": 0.0}
 
 
 def is_number_like(kind: pa.DataType) -> bool:
-    """Whether a column of this type can be read as numbers: numbers, decimals, text."""
+    """Whether a column of this type can be read as numbers: numbers, decimals, booleans, text."""
     t = pa.types
     if t.is_dictionary(kind):
         kind = kind.value_type
@@ -29,6 +31,7 @@ def is_number_like(kind: pa.DataType) -> bool:
         t.is_integer(kind)
         or t.is_floating(kind)
         or t.is_decimal(kind)
+        or t.is_boolean(kind)
         or t.is_null(kind)
         or is_text(kind)
     )
@@ -37,29 +40,73 @@ def is_number_like(kind: pa.DataType) -> bool:
 def numbers(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[BadCell]]:
     """The numbers of a column: float64, NaN where missing or unreadable, and the unreadable cells.
 
+    Booleans are 1 and 0, also as text.
+
     Raises:
         SchemaMismatchError: the column's type cannot be read as numbers.
     """
-    if pa.types.is_boolean(column.type):  # JSON lines: alone in a batch, or text beside numbers
-        column = pa.array(column_text(column, feature.column)[0].to_list(), pa.string())
     if not is_number_like(column.type):
         raise SchemaMismatchError(
             f"feature {feature.name!r}: column {feature.column!r} has no numbers",
             got=str(column.type),
-            expected="numbers, or text that contains numbers",
+            expected="numbers, booleans, or text that contains numbers",
         )
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = _decoded(column)
     if is_text(column.type):
-        return _parsed(feature, column)
-    # Through polars: its casts of integers and text to float64 round to nearest.
-    raw = column.cast(pa.string()) if pa.types.is_decimal(column.type) else column
-    values = pl.Series(raw).cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
+        values, bad = _parsed(feature, column)
+    else:
+        # Through polars: its casts of integers and text to float64 round to nearest.
+        raw = column.cast(pa.string()) if pa.types.is_decimal(column.type) else column
+        found = pl.Series(raw).cast(pl.Float64).fill_null(math.nan)
+        values, bad = found.to_numpy().astype(np.float64), []
     if feature.missing_values:
-        exact = column if pa.types.is_integer(column.type) else pa.array(values)
-        text, _ = column_text(exact, feature.column)
-        values = np.where(text.is_in(feature.missing_values).fill_null(True), np.nan, values)
-    return values + 0.0, []
+        values[_listed(feature, column, values)] = math.nan
+    return values + 0.0, bad
+
+
+def equals_missing(feature: NumericFeature, column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Whether the number of each cell is one of the feature's `missing_values`; False for a cell without a number."""
+    values, _ = numbers(feature.model_copy(update={"missing_values": []}), column)
+    return _listed(feature, _decoded(column), values)
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """The column without a dictionary."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _listed(feature: NumericFeature, column: pa.Array, values: Numbers) -> npt.NDArray[np.bool_]:
+    """Whether each number is one of `missing_values`, compared at the precision of the column."""
+    kind, texts = column.type, feature.missing_values
+    if pa.types.is_integer(kind):
+        whole = [n for text in texts if (n := _integer(text)) is not None]
+        return pl.Series(column).cast(pl.Int128).is_in(whole).fill_null(False).to_numpy()
+    listed = [number for text in texts if (number := _float(text)) is not None]
+    if pa.types.is_boolean(kind):
+        listed += [_BOOLEANS[text] for text in texts if text in _BOOLEANS]
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        with np.errstate(over="ignore"):
+            narrow = [float(np.array(n, kind.to_pandas_dtype())) for n in listed]
+        # A number beyond the range of the type is none of its infinities.
+        listed = [m for m, n in zip(narrow, listed, strict=True) if np.isfinite(m) or np.isinf(n)]
+    return np.isin(values, listed)
+
+
+def _integer(text: str) -> int | None:
+    """A text as an exact integer of up to 64 bits."""
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        return None
+    inside = number.is_finite() and -(2**63) <= number < 2**64
+    return int(number) if inside and number == number.to_integral_value() else None
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _parsed(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[BadCell]]:
@@ -72,13 +119,14 @@ def _parsed(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
     values = quick.fill_null(math.nan).to_numpy().astype(np.float64)
     bad: list[BadCell] = []
     for position in doubtful.arg_true().to_list():
-        try:
-            values[position] = float(text[position])
-        except ValueError:
-            values[position] = math.nan
+        number = _float(text[position])
+        if number is None:
+            number = _BOOLEANS.get(text[position].lower())
+        values[position] = math.nan if number is None else number
+        if number is None:
             raw = cell_text(column[position].as_py())
             bad.append(BadCell(position, Reason.NOT_A_NUMBER, raw))
-    return values + 0.0, bad
+    return values, bad
 
 
 def sample(feature: NumericFeature, column: pa.Array, keys: pl.Series, population: int) -> pa.Table:

@@ -40,11 +40,6 @@ def open_arrow(path: str) -> pa.NativeFile:
     return _store(path).open_arrow(path, mapped=True)
 
 
-def path_or_content(path: str) -> str | IO[bytes]:
-    """The argument for libraries that open files: a local path, or the content of a remote file."""
-    return _store(path).path_or_content(path)
-
-
 @contextmanager
 def open_write(path: str) -> Iterator["HashedFile"]:
     """Open a new file for writing; counts and hashes its bytes, and creates its folder."""

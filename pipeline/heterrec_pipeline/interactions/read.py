@@ -10,9 +10,10 @@ from heterrec_pipeline.features.cells import cell_at
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.job import INTERACTIONS
 from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.batches import BadText
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import ROW, file_of, located, one_chunk, read_split
+from heterrec_pipeline.reading.read import ROW, bad_text, file_of, located, one_chunk, read_split
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.rejects import Reason
@@ -72,14 +73,14 @@ def parse_rows(
         ids = {v: k + 2 for k, v in enumerate(log.behaviour.values)}
         columns["behaviour_text"] = text
         columns["behaviour"] = text.replace_strict(ids, default=None, return_dtype=pl.Int32)
-    frame = pl.DataFrame(columns).with_columns(reason=_first_reason(spec))
+    frame = pl.DataFrame(columns).with_columns(reason=_first_reason(spec, bad_text(rows)))
     is_bad = frame["reason"].is_not_null()
     seen = {LOG_SEEN: int(user_seen), LOG_ITEM_SEEN: int(item_seen)}
     bad = _reject_entries(frame.filter(is_bad), is_bad.arg_true().to_list(), rows)
     return frame.filter(~is_bad).drop("reason", "odd_order", strict=False), bad, seen
 
 
-def _first_reason(spec: FeatureSpec) -> pl.Expr:
+def _first_reason(spec: FeatureSpec, bad_text: BadText) -> pl.Expr:
     """`reason/column` of the first reason to reject a row; null for a good row."""
     log = spec.interactions
     col = pl.col
@@ -94,14 +95,26 @@ def _first_reason(spec: FeatureSpec) -> pl.Expr:
     if log.behaviour is not None:
         unknown = col("behaviour").is_null()
         when.append((unknown, Reason.UNKNOWN_BEHAVIOUR, log.behaviour.column))
+    if bad_text:  # before the reason of a null, which the cell is now
+        columns = list(dict.fromkeys(column for _, _, column in when))
+        order = {column: k for k, column in enumerate(columns)}
+        spoiled = [
+            (col("row").is_in(list(bad_text[c])), Reason.NOT_UTF8, c)
+            for c in columns
+            if c in bad_text
+        ]
+        when = sorted([*spoiled, *when], key=lambda reason: order[reason[2]])
     return pl.coalesce(pl.when(bad).then(pl.lit(f"{why}/{where}")) for bad, why, where in when)
 
 
 def _reject_entries(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[RejectedCell]:
     bad: list[RejectedCell] = []
+    texts = bad_text(rows)
     for k, row, why in zip(at, frame["row"].to_list(), frame["reason"].to_list(), strict=True):
         reason, _, column = why.partition("/")
-        bad.append((row, column, Reason(reason), cell_at(rows[column], k)))
+        spoiled = reason == Reason.NOT_UTF8
+        value = texts[column][row] if spoiled else cell_at(rows[column], k)
+        bad.append((row, column, Reason(reason), value))
     return bad
 
 

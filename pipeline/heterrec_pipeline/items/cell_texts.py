@@ -52,9 +52,7 @@ def _listed_as_missing(feature: Feature, column: pa.Array, text: pl.Series) -> p
         return pl.repeat(False, len(text), eager=True)
     listed = text.is_in(missing).fill_null(False)
     if isinstance(feature, NumericFeature) and not pa.types.is_binary(column.type):
-        every = feature.model_copy(update={"missing_values": []})
-        absent, unusable = (np.isnan(numeric.numbers(f, column)[0]) for f in (feature, every))
-        listed |= pl.Series(absent & ~unusable)
+        listed |= pl.Series(numeric.equals_missing(feature, column))
     return listed
 
 

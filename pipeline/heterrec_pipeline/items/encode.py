@@ -16,7 +16,7 @@ from heterrec_pipeline.items.place import PartBuffer
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import ROW
+from heterrec_pipeline.reading.read import ROW, bad_text_cells
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
 from heterrec_pipeline.vocabularies.lookup import Lookup, lookups
 from heterrec_pipeline.wiring.cut import BucketKey
@@ -104,6 +104,7 @@ def encode_items(
     buffer = PartBuffer(job, table.name, population)
     for rows in kept_rows(table, split, table.value_columns, excluded):
         tokens, oov, bad = encode_rows(rest, rows, tables)
+        bad += bad_text_cells(rows, table.value_columns)
         if listed is not None:
             times, cells = optional_times(rows[listed.column], listed, AVAILABLE_FROM)
             tokens.append(times.to_arrow())
@@ -140,8 +141,10 @@ def encode_users(
     large_cells = LargeCells(table, large)
     rest = large_cells.rest
     tables = encoders(rest, fitted, lookups(stored))
-    for rows in kept_rows(table, split, [f.column for f in table.features], excluded):
+    columns = [f.column for f in table.features]
+    for rows in kept_rows(table, split, columns, excluded):
         tokens, oov, bad = encode_rows(rest, rows, tables)
+        bad += bad_text_cells(rows, columns)
         yield from large_cells.tagged(rows, KEY)
         yield from report_rejects(table.name, split.file.name, bad)
         for k, (name, count) in enumerate(oov.items()):

@@ -16,7 +16,7 @@ from apache_beam.pvalue import TaggedOutput
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load
-from heterrec_pipeline.interactions.read import orders
+from heterrec_pipeline.interactions.read import log_columns, orders
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.items.aggregate import (
     ITEM,
@@ -29,7 +29,7 @@ from heterrec_pipeline.items.aggregate import (
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
 from heterrec_pipeline.keys.read import SEEN, key_text
 from heterrec_pipeline.reading.files import InputFile, Split
-from heterrec_pipeline.reading.read import ROW, file_of, one_chunk
+from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of, one_chunk
 from heterrec_pipeline.wiring.cut import range_numbers
 from heterrec_pipeline.wiring.reports import report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
@@ -114,6 +114,9 @@ def to_items(job: Job, rows: pa.Table) -> Iterator[Any]:
         if kinds:
             yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
         bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
+    # The log itself rejects the rows with a bad text in its own columns.
+    own = log_columns(job.spec)
+    bad += bad_text_cells(kept, [f.column for f in table.features if f.column not in own])
     yield from report_rejects(INTERACTIONS, file_of(rows), bad)
     if len(kept):
         yield item_rows(table, kept).replace_schema_metadata(None)

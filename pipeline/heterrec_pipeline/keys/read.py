@@ -41,7 +41,7 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
 
 
 def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedCell]:
-    """The rejects of the rows of a batch that are malformed, end early, or have no key; one entry per row.
+    """The rejects of the rows of a batch that are malformed, end early, or have no readable key; one entry per row.
 
     Args:
         batch: n rows.
@@ -50,9 +50,12 @@ def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedC
     """
     bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in (*batch.bad, *batch.short)]
     short = {b.row for b in batch.short}
+    bad_text = batch.bad_text.get(key, {})
     for k in text.is_null().arg_true().to_list():
         row = int(batch.rows[k])
-        if row not in short:
+        if row in bad_text:
+            bad.append((row, key, Reason.NOT_UTF8, bad_text[row]))
+        elif row not in short:
             bad.append((row, key, Reason.MISSING_KEY, cell_text(batch.table[key][k].as_py())))
     return bad
 

@@ -165,4 +165,5 @@ def batches(got: BlockSample, columns: Sequence[str]) -> Iterator[tuple[int, Spl
 def _slice(batch: ReadBatch, start: int, stop: int) -> ReadBatch:
     """A slice of a batch; the first one has its bad and short rows."""
     bad, short = ([], []) if start else (batch.bad, batch.short)
-    return ReadBatch(batch.table.slice(start, stop - start), batch.rows[start:stop], bad, short)
+    table, rows = batch.table.slice(start, stop - start), batch.rows[start:stop]
+    return batch._replace(table=table, rows=rows, bad=bad, short=short)

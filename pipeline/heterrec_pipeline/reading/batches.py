@@ -1,6 +1,7 @@
 """The batches that every reader yields: raw columns, row numbers, and malformed rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,10 @@ class BadRow(NamedTuple):
     text: str
 
 
+BadText = Mapping[str, Mapping[int, str]]
+"""Cells that are not UTF-8, by column: number of the row to the cell's text, with its bad bytes escaped (`\\xe9`)."""
+
+
 class ReadBatch(NamedTuple):
     """A batch of rows of one file.
 
@@ -27,12 +32,14 @@ class ReadBatch(NamedTuple):
         rows: [n] int64, the number of each row in its file, from 0.
         bad: malformed rows, which are not in the table.
         short: rows of the table with too few fields; their missing cells are null.
+        bad_text: cells that are not UTF-8; they are null in the table.
     """
 
     table: pa.RecordBatch | pa.Table
     rows: npt.NDArray[np.int64]
     bad: list[BadRow]
     short: Sequence[BadRow] = ()
+    bad_text: BadText = MappingProxyType({})
 
 
 def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:

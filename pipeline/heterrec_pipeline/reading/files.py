@@ -54,7 +54,7 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
         where: name of the source in messages, such as `items`.
 
     Raises:
-        DataError: a path or pattern matches no file.
+        DataError: a path or pattern matches no file, or one whose name is not UTF-8.
         SpecError: the format of a file is unknown.
     """
     found: dict[str, InputFile] = {}
@@ -68,8 +68,22 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
                 todo="Check source.path in the spec and --input.",
             )
         for name, size in matches:
+            _check_name(name, where)
             found[name] = InputFile(name, _short(name, base), size, source.format_of(name))
     return tuple(sorted(found.values(), key=lambda f: f.name))
+
+
+def _check_name(path: str, where: str) -> None:
+    """Refuse names of other encodings, which Python keeps as surrogates that no output can contain."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raw = path.encode("utf-8", errors="surrogateescape")
+        raise DataError(
+            f"{where}: the name of an input file is not UTF-8",
+            got=raw.decode("utf-8", errors="backslashreplace"),
+            todo="Rename the file.",
+        ) from None
 
 
 def _short(path: str, base: str) -> str:
@@ -111,7 +125,7 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
     try:
         with storage.open_arrow(file.path) as handle:
             return pq.read_metadata(handle)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(file, error) from None
 
 

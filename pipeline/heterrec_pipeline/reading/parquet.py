@@ -3,20 +3,20 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import ReadBatch, check_columns
 from heterrec_pipeline.reading.files import Split, unreadable
+from heterrec_pipeline.reading.utf8 import without_bad_text
 
 BATCH_BYTES = 16 * 2**20
 """Approximate uncompressed bytes per batch."""
 MAX_ROWS = 262_144
 """Maximum number of rows per batch."""
-_NULL_VECTORS = "Expected all lists to be of size"
-"""Arrow's error for fixed-size lists with nulls."""
+_ARROW_SCHEMA = b"\x0cARROW:schema"
+"""Length and text of the footer's key under which Arrow stores its own types."""
 
 
 def schema(split: Split) -> pa.Schema:
@@ -28,7 +28,7 @@ def schema(split: Split) -> pa.Schema:
     try:
         with storage.open_arrow(split.file.path) as handle:
             return pq.read_schema(handle)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(split.file, error) from None
 
 
@@ -42,9 +42,8 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     row = split.first_row
     try:
         with storage.open_arrow(split.file.path) as handle:
-            file = pq.ParquetFile(handle)
-            names = file.schema_arrow.names
-            check_columns(columns, names, split.file.name)
+            file = _opened(handle, columns)
+            check_columns(columns, file.schema_arrow.names, split.file.name)
             batches = file.iter_batches(
                 batch_size=_batch_rows(file, columns),
                 columns=list(columns),
@@ -53,27 +52,33 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
             for record in batches:
                 rows = np.arange(row, row + record.num_rows, dtype=np.int64)
                 row += record.num_rows
-                yield ReadBatch(pa.Table.from_batches([record]).select(list(columns)), rows, [])
+                table, bad_text = without_bad_text(record.select(list(columns)), rows)
+                yield ReadBatch(table, rows, [], bad_text=bad_text)
     except (pa.ArrowException, OSError) as error:
-        if _NULL_VECTORS not in str(error):
-            raise unreadable(split.file, error) from None
-        yield from _by_polars(split, columns, row)
+        raise unreadable(split.file, error) from None
 
 
-def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[ReadBatch]:
-    """The rows from `row` on, read by polars, since Arrow's reader fails on fixed-size lists with nulls."""
-    path = split.file.path
-    source = storage.path_or_content(path)
-    with storage.open_arrow(path) as handle:
-        file = pq.ParquetFile(handle)
-        groups = range(file.num_row_groups) if split.row_groups is None else split.row_groups
-        end = split.first_row + sum(file.metadata.row_group(g).num_rows for g in groups)
-        step = _batch_rows(file, columns)
-    while row < end:
-        count = min(step, end - row)
-        frame = pl.scan_parquet(source).select(list(columns)).slice(row, count).collect()
-        yield ReadBatch(frame.to_arrow(), np.arange(row, row + count, dtype=np.int64), [])
-        row += count
+def _opened(handle: pa.NativeFile, columns: Sequence[str]) -> pq.ParquetFile:
+    """The file; with a fixed-size list among the columns, by the types of Parquet alone.
+
+    Parquet has only lists of any length. Arrow makes fixed-size lists of them because its own types are stored in the footer,
+    but fails where a list is null.
+    """
+    file = pq.ParquetFile(handle)
+    if not any(f.name in columns and _has_fixed_size_list(f.type) for f in file.schema_arrow):
+        return file
+    size = handle.size()
+    handle.seek(size - 8)
+    length = int.from_bytes(handle.read(4), "little") + 8
+    handle.seek(size - length)
+    footer = handle.read(length).replace(_ARROW_SCHEMA, _ARROW_SCHEMA.lower())
+    return pq.ParquetFile(handle, metadata=pq.read_metadata(pa.BufferReader(b"PAR1" + footer)))
+
+
+def _has_fixed_size_list(kind: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(kind):
+        return True
+    return any(_has_fixed_size_list(kind.field(k).type) for k in range(kind.num_fields))
 
 
 def _batch_rows(file: pq.ParquetFile, columns: Sequence[str]) -> int:

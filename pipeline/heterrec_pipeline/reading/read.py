@@ -1,7 +1,7 @@
 """Reads splits of any format as Arrow batches with row numbers; the schema's metadata names the file."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -10,35 +10,56 @@ import pyarrow as pa
 
 from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
-from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.files import Split, unreadable
+from heterrec_pipeline.worker_errors import is_panic
+from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.rejects import Reason
 
 ROW = "__row"
 """Column of row numbers in a located batch."""
-FILE, SHORT = b"heterrec_file", b"heterrec_short"
-"""Metadata keys of a located batch: the name of its file, and its short rows as JSON."""
+FILE, SHORT, BAD_TEXT = b"heterrec_file", b"heterrec_short", b"heterrec_bad_text"
+"""Metadata keys of a located batch: the name of its file; its short rows, and its cells that are not UTF-8, as JSON."""
 T = TypeVar("T")
 
 
 def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """Read the requested columns of a split, each batch as a `pa.RecordBatch`; see the readers for errors."""
+    """Read the requested columns of a split, each batch as a `pa.RecordBatch`.
+
+    Raises:
+        DataError: the file cannot be read, or a library fails on it; see the readers.
+        SchemaMismatchError: the file lacks a column, or has it twice.
+    """
     wanted = list(dict.fromkeys(columns))
+    try:
+        for batch in _read(split, wanted):
+            arrays = [one_chunk(batch.table, name) for name in wanted]
+            yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
+    except BaseException as error:
+        if isinstance(error, HeterrecError | MemoryError) or not (
+            isinstance(error, Exception) or is_panic(error)
+        ):
+            raise
+        raise unreadable(split.file, f"{type(error).__name__}: {error}") from error
+
+
+def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "parquet":
-        batches = parquet.read(split, wanted)
-    elif split.file.format == "csv":
-        batches = csv.read(split.file, wanted)
-    else:
-        batches = jsonl.read(split.file, wanted)
-    for batch in batches:
-        arrays = [one_chunk(batch.table, name) for name in wanted]
-        yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
+        return parquet.read(split, columns)
+    if split.file.format == "csv":
+        return csv.read(split.file, columns)
+    return jsonl.read(split.file, columns)
 
 
 def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:
-    """Add the column `ROW` to a batch, and the file's name and short rows to the metadata of its schema."""
+    """Add the column `ROW` to a batch, and the file's name, short rows and bad texts to the metadata of its schema."""
     table = batch.table.append_column(ROW, pa.array(batch.rows))
     about = {FILE: split.file.name.encode()}
     if batch.short:
         about[SHORT] = json.dumps({b.row: b.text for b in batch.short}).encode()
+    if batch.bad_text:
+        about[BAD_TEXT] = json.dumps(
+            {c: dict(cells) for c, cells in batch.bad_text.items()}
+        ).encode()
     return table.replace_schema_metadata(about)
 
 
@@ -46,6 +67,28 @@ def short_rows(table: pa.RecordBatch | pa.Table) -> dict[int, str]:
     """The rows of a located batch with too few fields: row number to text."""
     found = table.schema.metadata.get(SHORT)
     return {int(k): v for k, v in json.loads(found).items()} if found else {}
+
+
+def bad_text(table: pa.RecordBatch | pa.Table) -> dict[str, dict[int, str]]:
+    """The cells of a located batch that are not UTF-8: column to row number to text."""
+    found = json.loads(table.schema.metadata.get(BAD_TEXT, b"{}"))
+    return {c: {int(row): text for row, text in cells.items()} for c, cells in found.items()}
+
+
+def bad_text_cells(
+    table: pa.RecordBatch | pa.Table, columns: Iterable[str]
+) -> list[tuple[int, str, Reason, str]]:
+    """The entries in `rejects/` for the cells of some columns of a located batch that are not UTF-8."""
+    found = bad_text(table)
+    if not found:
+        return []
+    present = set(table[ROW].to_pylist())
+    return [
+        (row, column, Reason.NOT_UTF8, text)
+        for column in dict.fromkeys(columns)
+        for row, text in found.get(column, {}).items()
+        if row in present
+    ]
 
 
 def file_of(table: pa.RecordBatch | pa.Table) -> str:

@@ -13,8 +13,11 @@ from apache_beam.pvalue import PCollection
 from apache_beam.typehints.decorators import IOTypeHints
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.read import FILE
 from heterrec_pipeline.telemetry.recorder import StepInfo, record_call
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
+from heterrec_pipeline.worker_errors import is_panic, panic
 from heterrec_schemas.errors import HeterrecError
 
 StepFn = Callable[..., Iterator[Any]]
@@ -70,12 +73,29 @@ class Each(beam.DoFn):
 
 @contextmanager
 def step_call(info: StepInfo | None, call: str, element: object = None) -> Iterator[None]:
-    """Record a call of a step. Raises errors of the project as a `RuntimeError` from which `worker_errors` restores them."""
+    """Record a call of a step.
+
+    Raises:
+        RuntimeError: an error of the project, or a panic of a library; `worker_errors` restores it from the text.
+    """
     try:
         with record_call(info, call, element):
             yield
     except HeterrecError as error:
         raise RuntimeError(f"{error.message} {error.to_wire()}") from error
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        failure = panic(error, _file_of(element))
+        raise RuntimeError(f"{failure.message} {failure.to_wire()}") from error
+
+
+def _file_of(element: object) -> str | None:
+    """The input file of an element: a split, or a located table."""
+    if isinstance(element, Split):
+        return element.file.name
+    found = element.schema.metadata if isinstance(element, pa.Table) else None
+    return str(found[FILE].decode()) if found and FILE in found else None
 
 
 @dataclass(eq=False, kw_only=True)

@@ -87,10 +87,6 @@ class LocalStore(Store):
         """A memory map or a file of Arrow's own, both without Python's lock."""
         return pa.memory_map(path) if mapped else pa.OSFile(path)
 
-    def path_or_content(self, path: str) -> str | IO[bytes]:
-        """The path."""
-        return path
-
     def fingerprint(self, path: str) -> dict[str, str]:
         """Reads the whole file."""
         with open(path, "rb") as handle:

@@ -1,6 +1,5 @@
 """Object stores: every operation on files as requests, each retried for a bounded time."""
 
-import io
 import itertools
 import os
 import posixpath
@@ -199,11 +198,6 @@ class ObjectStore(Store):
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """As `open`; nothing is mapped."""
         return pa.PythonFile(self.open(path), mode="r")
-
-    def path_or_content(self, path: str) -> str | IO[bytes]:
-        """The content."""
-        with self.open(path) as handle:
-            return io.BytesIO(handle.read())
 
     def fingerprint(self, path: str) -> dict[str, str]:
         """The version: an ETag or a generation number; empty for an absent object."""

@@ -98,10 +98,6 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def path_or_content(self, path: str) -> str | IO[bytes]:
-        """The argument for libraries that open files themselves: a local path, else the content."""
-
-    @abstractmethod
     def fingerprint(self, path: str) -> dict[str, str]:
         """The field of the manifest that identifies an input's content: `sha256`, or the store's `etag`."""
 

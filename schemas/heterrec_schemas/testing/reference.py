@@ -16,6 +16,7 @@ from heterrec_schemas.testing.reference_features import (
     ReferenceFeature,
     encode,
     number_values,
+    present_text,
     read_cell,
 )
 from heterrec_schemas.testing.reference_log import Event, Log, read_events
@@ -34,7 +35,6 @@ from heterrec_schemas.testing.reference_values import (
     Row,
     raw_text,
     read_table,
-    text_of,
 )
 
 
@@ -222,7 +222,7 @@ def _aggregate(feature: Row, events: list[Event], rejects: Rejects) -> Any:
         if bad:
             rejects.add("interactions", event.row, feature["column"], bad, bad_value)
         scalar = not isinstance(cell, list | dict)
-        text = text_of(cell, feature.get("missing_values", [])) if scalar else None
+        text = present_text(feature, cell) if scalar else None
         if not scalar:
             text = raw_text(cell, vector=vector) if cell else None
         if text is not None:

@@ -59,13 +59,12 @@ def read_cell(feature: Row, cell: Any) -> tuple[Any, str | None, str | None]:
         that the reject records.
     """
     kind = feature["kind"]
-    missing = feature.get("missing_values", [])
     if kind == "categorical" and feature.get("multivalued"):
         return many_values(feature, cell), None, None
     if kind == "embedding":
         vector, reason = read_vector(feature, cell)
         return vector, reason, None
-    text = text_of(cell, missing)
+    text = present_text(feature, cell)
     if kind == "categorical":
         return text, None, None
     if text is None:
@@ -74,6 +73,22 @@ def read_cell(feature: Row, cell: Any) -> tuple[Any, str | None, str | None]:
     if number is None:
         return math.nan, "not_a_number", shown(cell)
     return number, None, None
+
+
+def present_text(feature: Row, cell: Any) -> str | None:
+    """The text of a scalar; None if it is missing. Numeric features also compare numbers with `missing_values`."""
+    text = text_of(cell, feature.get("missing_values", []))
+    number = number_of(cell) if text is not None and feature["kind"] == "numeric" else None
+    for listed in feature.get("missing_values", []) if number is not None else []:
+        other = None if str(listed).lower() in ("true", "false") else number_of(listed)
+        if other is not None and (number == other or _same_float32(number, other)):
+            return None
+    return text
+
+
+def _same_float32(number: float | None, other: float) -> bool:
+    """Whether a number that is a float32 is the float32 next to another one."""
+    return number is not None and float32(number) == number == float32(other) != math.inf
 
 
 def many_values(feature: Row, cell: Any) -> list[str]:

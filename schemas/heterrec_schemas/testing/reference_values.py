@@ -99,13 +99,15 @@ NOT_A_NUMBER = re.compile(r"[+-]?nan", re.ASCII | re.IGNORECASE)
 
 
 def number_of(value: Any) -> float | None:
-    """The number of a cell: -0.0 becomes +0.0, missing NaN; None if the text is not a number."""
+    """The number of a cell: -0.0 becomes +0.0, missing NaN, true 1, false 0; None if the text is not a number."""
     if value is None:
         return math.nan
     if isinstance(value, str):
         text = text_of(value)
         if text is None or NOT_A_NUMBER.fullmatch(text):
             return math.nan
+        if text.lower() in ("true", "false"):
+            return float(text.lower() == "true")
         if not NUMBER.fullmatch(text) and not INFINITE.fullmatch(text):
             return None
         return float(text) + 0.0

@@ -92,9 +92,6 @@ def test_what_is_accepted_can_be_read_and_what_can_be_read_is_accepted(
     ]
     for feature, read in features:
         spec = spec_with({"features": [feature.model_dump()]})
-        if feature.kind == "numeric" and name == "boolean":  # JSON lines mix them with numbers
-            assert not accepts(spec, folder)
-            continue
         if feature.kind == "embedding":  # JSON lines: odd cells are set aside one by one
             readable = vectors.is_vector_like(column.type) or pa.types.is_null(column.type)
         else:
@@ -153,6 +150,32 @@ def test_the_first_table_that_has_a_column_provides_it(tmp_path: Path) -> None:
     assert message == (
         "feature 'bb': items or items.joins[0] or items.joins[1] has no column 'bb'. Did you mean 'b'?"
     )
+
+
+@pytest.mark.parametrize("denormalised", [False, True])
+def test_only_used_columns_must_have_one_type_in_all_files(
+    tmp_path: Path, denormalised: bool
+) -> None:
+    for name in ("items", "log"):
+        for k, odd in enumerate((pa.array([1]), pa.array(["x"]))):
+            columns = {"item": ["i"], "user": ["u"], "time": [1], "kind": odd, "other": odd}
+            pq.write_table(pa.table(columns), tmp_path / f"{name}-{k}.parquet")
+
+    def problems(*used: str, user: str = "user") -> list[str]:
+        features = [categorical(c).model_dump() for c in used]
+        source = "interactions" if denormalised else {"path": "items-*.parquet"}
+        spec = spec_of(
+            items={"source": source, "features": features},
+            interactions={"source": {"path": "log-*.parquet"}, "user": user},
+        )
+        return problems_of(spec, tmp_path)
+
+    assert problems() == []
+    name = "log" if denormalised else "items"
+    wrong = f"column 'kind' has different types: {name}-0.parquet and {name}-1.parquet: got int64"
+    (message,) = problems("kind")
+    assert message.startswith(wrong)
+    assert "column 'other' has different types: log-0.parquet" in problems(user="other")[0]
 
 
 def test_items_out_of_the_log_have_its_columns(tmp_path: Path) -> None:

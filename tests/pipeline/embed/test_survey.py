@@ -45,6 +45,21 @@ def test_rejects_say_where_they_are(tmp_path: Path, config: EmbedConfig) -> None
     ]
 
 
+def test_a_text_that_is_not_utf8_is_a_reject(tmp_path: Path, config: EmbedConfig) -> None:
+    bad = [
+        pa.array(c, pa.binary()).view(pa.string())
+        for c in ([b"1", b"\xff", b"3"], [b"caf\xe9", b"b", b"c"])
+    ]
+    put(tmp_path, pa.table({"item_id": bad[0], "title": bad[1]}))
+    result = run(replace(config, max_reject_ratio=0.7))
+    assert result.rejects == {"not_utf8": 2}
+    assert rejects(config) == [
+        (0, "title", "not_utf8", "caf\\xe9"),
+        (1, "item_id", "not_utf8", "\\xff"),
+    ]
+    assert set(vectors(config)) == {"3"}
+
+
 def test_too_many_rejects_stop_before_anything_is_encoded(
     tmp_path: Path, config: EmbedConfig, stand: Stand
 ) -> None:

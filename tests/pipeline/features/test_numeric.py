@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import MANY, QUICK, cut, numeric
 
-from heterrec_pipeline.features.numeric import edges, encode, is_number_like, merge, numbers, sample
+from heterrec_pipeline.features.numeric import (
+    edges,
+    encode,
+    equals_missing,
+    is_number_like,
+    merge,
+    numbers,
+    sample,
+)
+from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.rejects import Reason
@@ -29,10 +38,13 @@ def of_text(text: str | None, missing: list[str]) -> tuple[float, bool]:
     cleaned = None if text is None else clean_text(text)
     if cleaned is None or cleaned in missing:
         return math.nan, False
+    if cleaned.lower() in ("true", "false"):
+        cleaned = "1" if cleaned.lower() == "true" else "0"
     try:
-        return float(cleaned) + 0.0, False
+        number = float(cleaned) + 0.0
     except ValueError:
         return math.nan, True
+    return (math.nan if str(number) in [f"{m}.0" for m in missing] else number), False
 
 
 TEXTS = (
@@ -41,7 +53,22 @@ TEXTS = (
     | st.integers().map(str)
     | st.decimals(allow_nan=False).map(str)
     | st.sampled_from(
-        ["?", " ? ", "-0", "1,5", "nan", "Infinity", "1_000", "1e999", "\u3000 7\x1c", ""]
+        [
+            "?",
+            " ? ",
+            "-0",
+            "1,5",
+            "nan",
+            "True",
+            "FALSE",
+            "7.00",
+            "+7e0",
+            "Infinity",
+            "1_000",
+            "1e999",
+            "\u3000 7\x1c",
+            "",
+        ]
     )
 )
 
@@ -81,25 +108,53 @@ def test_every_numeric_type_is_rounded_to_nearest(data: st.DataObject, kind: pa.
     ("column", "missing", "kept"),
     [
         (pa.array([-1, 0, 2**53 + 1, 2**53]), ["-1", 2**53 + 1], [0, 2**53]),
+        (pa.array([-1, 0, 5]), ["-1.00", "5.5", "1e400", "none"], [0, 5]),
+        (pa.array([2**64 - 1, 7], pa.uint64()), [2**64 - 1, -1], [7]),
         (pa.array([-1.0, 0.5, math.inf]), ["-1", "inf"], [0.5]),
+        (pa.array([-99.9, 99.5], pa.float32()), [-99.9], [99.5]),
+        (pa.array([-99.9, 99.5, math.inf], pa.float16()), [-99.9, 1e9], [99.5, math.inf]),
+        (pa.array([float(np.float32(-99.9)), -99.9]), [-99.9], [float(np.float32(-99.9))]),
         (pa.array([Decimal("1.10"), Decimal("2.00")]), ["1.1"], [2.0]),
         (pa.array(["1", "x", "1"]).dictionary_encode(), ["x"], [1.0, 1.0]),
+        (pa.array([" -1.00", "-1", "-1e0", "N/A", "-1.5"]), [-1, "N/A"], [-1.5]),
         (pa.array([0.0, -0.0, 3.0]), ["0"], [3.0]),
+        (pa.array([True, False]), ["1"], [0.0]),
+        (pa.array([True, False]), ["false"], [1.0]),
         (pa.nulls(2), ["x"], []),
     ],
 )
-def test_missing_values_are_compared_as_text(
+def test_missing_values_are_compared_as_numbers(
     column: pa.Array, missing: list[Any], kept: list[float]
 ) -> None:
-    values, bad = numbers(numeric(missing_values=missing), column)
+    feature = numeric(missing_values=missing)
+    values, bad = numbers(feature, column)
     assert [v for v in values.tolist() if not math.isnan(v)] == kept
     assert bad == []
 
 
-def test_booleans_are_no_numbers_whether_or_not_they_stand_alone() -> None:
-    values, bad = numbers(numeric(missing_values=["false"]), pa.array([True, False, None]))
-    assert np.isnan(values).all()
-    assert [(c.position, c.reason, c.value) for c in bad] == [(0, Reason.NOT_A_NUMBER, "true")]
+def test_only_numbers_equal_a_missing_value() -> None:
+    feature = numeric(missing_values=["?", "-1", "nan"])
+    column = pa.array(["x", "?", "-1.0", "-1", None, "2", "nan"])
+    for cells in (column, column.dictionary_encode()):
+        equal = equals_missing(feature, cells).tolist()
+        assert equal == [False, False, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([True, False, None]),
+        pa.array([True, False, None]).dictionary_encode(),
+        typed([True, False, None], "c", "f"),
+        typed([True, 0, None], "c", "f"),
+        typed([True, 0.0, ""], "c", "f"),
+        pa.array(["True", "FALSE", ""]),
+    ],
+)
+def test_booleans_are_one_and_zero(column: pa.Array) -> None:
+    values, bad = numbers(numeric(), column)
+    assert bits(values) == bits([1.0, 0.0, math.nan])
+    assert bad == []
 
 
 @pytest.mark.parametrize("column", [pa.array([[1.0]]), pa.array([b"1"]), pa.array([{"a": 1}])])

@@ -131,7 +131,6 @@ def test_a_local_file_is_identified_by_its_hash(tmp_path: Path) -> None:
     path = str(tmp_path / "a")
     sha256 = storage.write_bytes(path, b"abc")
     assert storage.fingerprint(path) == {"sha256": sha256}
-    assert storage.path_or_content(path) == path
 
 
 def test_files_are_found_and_deleted(tmp_path: Path) -> None:

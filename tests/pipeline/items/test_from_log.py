@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import (
     QUICK,
+    bad_text_array,
     categorical,
     cut,
     embedding,
@@ -43,7 +44,7 @@ from heterrec_pipeline.items.from_log import (
     to_items,
 )
 from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_pipeline.reading.read import ROW, located, read_split
 from heterrec_pipeline.wiring.reports import REJECTS
@@ -300,6 +301,39 @@ def test_a_log_becomes_splits_of_item_rows(tmp_path: Path, buckets: int) -> None
         for row in pq.read_table(split.file.path).to_pylist():
             found[row.pop(ITEM)] = row
     assert found == {"a": {"kind": "y", "price": 5.5}, "b": {"kind": None, "price": 7.0}}
+
+
+def test_a_text_that_is_not_utf8_is_rejected_and_missing(tmp_path: Path) -> None:
+    columns = {
+        "item": bad_text_array(b"a", b"a", b"\xff", b"b"),
+        "time": [1, 2, 3, 4],
+        "place": bad_text_array(b"1", b"2", b"3", b"\xfe"),
+        "kind": bad_text_array(b"x", b"\xe9", b"\xe9", b"y"),
+        "price": bad_text_array(b"5", b"6", b"7", b"8"),
+    }
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table(columns), path)
+    job = job_of(SPEC, tmp_path)
+    split = Split(InputFile(str(path), "log.parquet", path.stat().st_size, "parquet"))
+    (batch,) = read_split(split, aggregate_columns(SPEC, job.items))
+    rows = pa.Table.from_batches([located(batch, split)])
+    pieces, tagged = sorted_out(to_items(job, 1, rows))
+    rejects = [r for t in tagged[REJECTS] for r in t.to_pylist()]
+    assert [(r["row"], r["column"], r["reason"], r["value"]) for r in rejects] == [
+        (1, "kind", "not_utf8", "\\xe9")
+    ], "the log rejects the rows whose item or order is bad"
+    ((split,), _) = sorted_out(aggregate_items(job, (0, {"items": [t for _, t in pieces]})))
+    assert {r[ITEM]: r["kind"] for r in pq.read_table(split.file.path).to_pylist()} == {
+        "a": "x",
+        "b": "y",
+    }
+
+
+@pytest.mark.parametrize("column", [pa.array([1.0, -1.0]), pa.array(["1", "-1.00"])], ids=str)
+def test_a_missing_number_is_never_the_latest(column: pa.Array) -> None:
+    table = table_job(numeric(missing_values=[-1]))
+    rows = rows_of([("a", 0, None, None), ("a", 1, None, None)], column, "price")
+    assert aggregate(table, rows)["price"].to_pylist() == [column[0].as_py()]
 
 
 def test_item_rows_are_read_by_the_features_own_names() -> None:

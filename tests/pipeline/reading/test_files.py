@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def test_the_input_folder_is_never_a_pattern(tmp_path: Path, name: str) -> None:
     assert names(folder, ["a.csv", "?.csv", "**/*.csv", "log/*"]) == ["a.csv", "log/b.csv"]
     (found,) = input_files(Source(path="*/b.csv"), f"{folder}/", "items")
     assert Path(found.path).read_text() == name
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"a\xff.csv")).write_bytes(b"x")
+    with pytest.raises(
+        DataError,
+        match=r"items: the name of an input file is not UTF-8: got .*a\\xff\.csv\. Rename",
+    ):
+        names(tmp_path, "*.csv")
 
 
 def test_a_file_knows_its_size_format_and_compression(folder: Path) -> None:

@@ -84,6 +84,35 @@ def test_fixed_size_lists_with_nulls_are_read(tmp_path: Path, width: int) -> Non
         assert rows_of(split, "k", "v") == [(k, k, cells[k]) for k in range(first, last)]
 
 
+def test_null_vectors_are_read_beside_columns_of_any_type(tmp_path: Path) -> None:
+    vector = pa.array([None, [1.0, 2.0]], pa.list_(pa.float32(), 2))
+    used = {
+        "zone": pa.array([1, 2], pa.timestamp("us", "+05:30")),
+        "words": pa.array(["x", None]).dictionary_encode(),
+        "wide": pa.array([2**64 - 1, 1], pa.uint64()),
+        "half": pa.array([1.5, None], pa.float16()),
+        "day": pa.array([1, 2], pa.date32()),
+        "tags": pa.array([["a"], None], pa.large_list(pa.large_string())),
+        "vectors": pa.array([[[1, 2]], None], pa.list_(pa.list_(pa.int8(), 2))),
+    }
+    unused = {
+        "span": pa.array([1, 2], pa.duration("s")),
+        "object": pa.array([{"a": None}, {"a": [1]}]),
+        "map": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int32())),
+        "zones": pa.array([[1], None], pa.list_(pa.timestamp("ns", "-11:17"))),
+    }
+    table = pa.table({**unused, **used, "v": vector})
+    (split,) = split_file(written(tmp_path / "a.parquet", table))
+    assert rows_of(split, "v") == [(0, None), (1, [1.0, 2.0])]
+    got = [b.table for b in parquet.read(split, ["v", *used])]
+    (batch,) = got
+    for name, column in used.items():
+        if name == "zone":
+            assert batch[name].cast(pa.int64()).to_pylist() == [1, 2], "the instant"
+        else:
+            assert batch[name].to_pylist() == column.to_pylist(), name
+
+
 @pytest.mark.parametrize("keep", [0, 10, -1, -9])
 def test_a_truncated_file_is_named(tmp_path: Path, keep: int) -> None:
     file = written(tmp_path / "a.parquet", pa.table({"a": list(range(1000))}))
@@ -93,6 +122,15 @@ def test_a_truncated_file_is_named(tmp_path: Path, keep: int) -> None:
             read()
     with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
         parquet.schema(Split(file))
+
+
+def test_a_file_with_a_column_name_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.parquet", pa.table({"item": [1], "cafe": [1]}), store_schema=False)
+    data = Path(file.path).read_bytes()
+    Path(file.path).write_bytes(data.replace(b"cafe", b"caf\xe9"))
+    for read in (lambda: list(split_file(file)), lambda: parquet.schema(Split(file))):
+        with pytest.raises(DataError, match=r"a\.parquet cannot be read: 'utf-8' codec"):
+            read()
 
 
 def test_damage_inside_is_found_when_it_is_read(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from heterrec_pipeline.reading.read import (
     short_rows,
     without_rows,
 )
-from heterrec_schemas.errors import SchemaMismatchError
+from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
 SPLIT = Split(InputFile("/in/ä.csv", "ä.csv", 1, "csv"))
@@ -74,6 +74,38 @@ def test_a_missing_column_suggests_near_ones() -> None:
     with pytest.raises(SchemaMismatchError) as error:
         check_columns(["brnad"], ["brand", "price"], "items.csv")
     assert error.value.message == "items.csv has no column 'brnad'. Did you mean 'brand'?"
+
+
+class PanicException(BaseException):
+    """As pyo3 raises where Rust code panics: no Exception."""
+
+
+@pytest.mark.parametrize("error", [PanicException("unwrap on None"), ZeroDivisionError("zero")])
+def test_what_a_library_raises_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def failing(*arguments: object) -> Iterator[ReadBatch]:
+        raise error
+        yield
+
+    monkeypatch.setattr("heterrec_pipeline.reading.csv.read", failing)
+    split = Split(written_file(tmp_path / "t.csv", b"a\n1\n"))
+    with pytest.raises(DataError, match=rf"t\.csv cannot be read: {type(error).__name__}: {error}"):
+        list(prefetched(read_split(split, ["a"])))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), MemoryError()])
+def test_stops_pass_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def failing(*arguments: object) -> Iterator[ReadBatch]:
+        raise error
+        yield
+
+    monkeypatch.setattr("heterrec_pipeline.reading.csv.read", failing)
+    split = Split(written_file(tmp_path / "t.csv", b"a\n1\n"))
+    with pytest.raises(type(error)):
+        list(read_split(split, ["a"]))
 
 
 def threads() -> int:
