@@ -1,6 +1,7 @@
 """Scales the trial build to the whole input: rows, rejects, and bytes handed from step to step."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,31 +105,45 @@ def _table_rows(read: InputSample, table: TableRead, trial: RowCounts) -> Rows:
         return {"read": table.keys, "kept": table.keys, "rejected": Interval.exactly(0)}
     rows, scale = table.rows, 1 / (read.share_of(table) or 1.0)
     copies = Interval.spread(trial.repeated * scale)
+    rejected = Interval.spread(trial.rejected * scale + table.malformed * rows.value)
+    guess = rows.value - copies.value - rejected.value
+    kept = Interval.between(table.keys.low, guess, table.keys.high)
+    total = kept.value + rejected.value  # the manifest's identity
+    low, high = rows.low - copies.high, rows.high - copies.low
     return {
-        "read": Interval.between(
-            rows.low - copies.high, rows.value - copies.value, rows.high - copies.low
-        ),
-        "kept": table.keys,
-        "rejected": Interval.spread(trial.rejected * scale + table.malformed * rows.value),
+        "read": Interval.between(min(low, total), total, max(high, total)),
+        "kept": kept,
+        "rejected": rejected,
     }
 
 
 def _log_rows(read: InputSample, trial: InteractionCounts) -> Rows:
+    """The outcomes of the log's rows, which add up to the rows read as in a manifest."""
     if read.whole:
         return {name: Interval.exactly(count) for name, count in trial.model_dump().items()}
     log, unknown = read.log, read.job.spec.interactions.unknown_items
     counted = Interval.exactly if log.part.whole and read.items.all_known else Interval.spread
-    rejected = log.rejected + (log.unknown if unknown == "reject" else 0)
     dropped = log.unknown if unknown == "drop" else 0
-    share = read.share_of_log or 1.0
+    rejects = log.rejected + (log.unknown if unknown == "reject" else 0)
+    rejected, unknown_item, good = shared_out(log.rows.value, [rejects, dropped, log.good])
+    kept, duplicate, short = shared_out(good, [trial.kept, trial.duplicate, trial.short_user])
     return {
         "read": log.rows,
-        "kept": Interval.spread(trial.kept / share),
-        "unknown_item": counted(round(dropped * log.scale)),
-        "duplicate": Interval.spread(trial.duplicate / share),
-        "short_user": Interval.spread(trial.short_user / share),
-        "rejected": counted(round(rejected * log.scale)),
+        "kept": Interval.spread(kept),
+        "unknown_item": counted(unknown_item),
+        "duplicate": Interval.spread(duplicate),
+        "short_user": Interval.spread(short),
+        "rejected": counted(rejected),
     }
+
+
+def shared_out(total: int, weights: Sequence[float]) -> list[int]:
+    """Whole numbers in proportion to weights, whose sum is `total`; all of it is the first one's if every weight is 0."""
+    weight = np.array(weights, np.float64)
+    if weight.sum() == 0:
+        weight[0] = 1
+    ends = np.round(np.cumsum(weight) * (total / weight.sum())).astype(np.int64)
+    return [int(n) for n in np.diff(ends, prepend=0)]
 
 
 def _rejects(read: InputSample, trial: Manifest) -> dict[Reason, int]:

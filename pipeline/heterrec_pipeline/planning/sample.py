@@ -94,18 +94,26 @@ def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
     )
     for table in job.tables:
         files, count = table.files or job.log, rows[table.name if table.files else INTERACTIONS]
-        got[table.name] = choose_blocks(files, table.columns, count, budget)
-        keys[table.name] = choose_blocks(files, [table.key], count, budget)
+        time = [] if table.files else [job.spec.interactions.timestamp.column]
+        got[table.name] = choose_blocks(files, [*table.columns, *time], count, budget)
+        keys[table.name] = choose_blocks(files, [table.key, *time], count, budget)
+    time_of_items = None if job.items.files else job.spec.interactions.timestamp
     small = rows[INTERACTIONS].count <= 2 * sample_rows and all(
         rows[t.name].count <= 2 * most for t in job.tables if t.files
     )
     if budget is None or (small and all(r.whole for r in (log, *got.values()))):
-        tables = {t.name: read_table(t, got[t.name], keys[t.name]) for t in job.tables}
+        tables = {
+            t.name: read_table(
+                t, got[t.name], keys[t.name], timestamp=time_of_items if t is job.items else None
+            )
+            for t in job.tables
+        }
         return InputSample(job, True, tables, read_log(job, log, tables[ITEMS]))
     partly = [got[j.name].expected for j in job.joins if not got[j.name].whole]
     share = min([most, *partly]) / max(1.0, got[ITEMS].expected)
     keep = partial(below, share=share) if job.items.files else None
-    items, substitutes = read_table(job.items, got[ITEMS], keys[ITEMS], keep), None
+    items = read_table(job.items, got[ITEMS], keys[ITEMS], keep, time_of_items)
+    substitutes = None
     if items.sample is not None and len(items.sample) < items.rows.value:
         substitutes = pl.Series(items.sample[KEY]).drop_nulls()
     read = read_log(job, log, items, sample_rows, substitutes)

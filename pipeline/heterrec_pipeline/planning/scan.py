@@ -11,6 +11,7 @@ import pyarrow as pa
 from heterrec_pipeline.checking.sample import present
 from heterrec_pipeline.features import categorical
 from heterrec_pipeline.interactions.read import LOG_SEEN, log_columns, parse_rows
+from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.items.from_log import concatenated
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.read import key_text
@@ -27,7 +28,7 @@ from heterrec_pipeline.planning.histories import BLOCK, TIME, USER, whole_histor
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW, located, one_chunk, short_rows
-from heterrec_schemas.feature_spec import CategoricalFeature
+from heterrec_schemas.feature_spec import CategoricalFeature, Timestamp
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import Seen
@@ -77,7 +78,11 @@ class TableRead:
 
 
 def read_table(
-    table: TableJob, got: BlockSample, keys: BlockSample, keep: Keep | None = None
+    table: TableJob,
+    got: BlockSample,
+    keys: BlockSample,
+    keep: Keep | None = None,
+    timestamp: Timestamp | None = None,
 ) -> TableRead:
     """Read the chosen blocks of a feature table.
 
@@ -86,18 +91,21 @@ def read_table(
         got: the blocks to read; those of the log if it is denormalised.
         keys: the blocks whose key column can be read; used if they are the whole table.
         keep: chooses the rows of the sample by hash of their key; None to keep no rows.
+        timestamp: the time of a row of a denormalised log, whose items have only the rows with a readable time.
     """
+    time = [] if timestamp is None else [timestamp.column]
     tally, kept, valued = BlockCounts(), list[pa.Table](), set[str]()
     listed = [f for f in table.features if isinstance(f, CategoricalFeature)]
     values = {f.name: BlockCounts() for f in listed}
     rows = odd = size = texts = 0
     widest = 1
-    for number, split, batch in batches(got, table.columns):
-        key, _ = key_text(one_chunk(batch.table, table.key), table.key, split.file.name)
+    for number, split, batch in batches(got, [*table.columns, *time]):
+        rows += len(batch.rows) + len(batch.bad)
+        odd += len(batch.bad) + len(batch.short)
+        part = batch.table if timestamp is None else _with_time(batch.table, timestamp)
+        key, _ = key_text(one_chunk(part, table.key), table.key, split.file.name)
         tally.add(number, hash_texts(key.drop_nulls()))
-        rows, odd = rows + len(key) + len(batch.bad), odd + len(batch.bad) + len(batch.short)
         size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
-        part = batch.table
         if keep is not None:
             part = _kept(part, key, number, got.whole, keep)
             kept.append(part)
@@ -105,22 +113,22 @@ def read_table(
             if f.name not in valued and present(f, one_chunk(part, f.column))[0]:
                 valued.add(f.name)
         for f in listed:
-            cells, _ = categorical.texts(f, one_chunk(batch.table, f.column))
+            cells, _ = categorical.texts(f, one_chunk(part, f.column))
             cells = cells.unique() if f.multivalued else cells
             values[f.name].add(number, hash_texts(cells["value"]))
             widest = max([widest, *cells["row"].value_counts()["count"].top_k(1)])
-    part = got.part(rows)
+    share = got.part(rows)
     found = TableRead(
         table=table,
-        part=part,
+        part=share,
         rows=got.row_count(rows),
-        keys=distinct(tally, part),
+        keys=distinct(tally, share),
         known=tally.rows()["key"].to_numpy(),
         all_known=got.whole,
         key_bytes=size / max(1, texts),
-        distinct={n: distinct(t, part, part.unread_rows * widest) for n, t in values.items()},
+        distinct={n: distinct(t, share, share.unread_rows * widest) for n, t in values.items()},
         frequent={
-            f.name: int((values[f.name].rows()["rows"] / part.share >= f.min_count).sum())
+            f.name: int((values[f.name].rows()["rows"] / share.share >= f.min_count).sum())
             for f in listed
         },
         valued=valued,
@@ -129,10 +137,16 @@ def read_table(
     )
     if got.whole or not keys.whole:
         return found
-    all_keys = read_table(replace(table, features=()), keys, keys)
+    all_keys = read_table(replace(table, features=()), keys, keys, timestamp=timestamp)
     return replace(
         found, rows=all_keys.rows, keys=all_keys.keys, known=all_keys.known, all_known=True
     )
+
+
+def _with_time(rows: pa.RecordBatch, timestamp: Timestamp) -> pa.RecordBatch:
+    """The rows with a readable time."""
+    time = milliseconds(one_chunk(rows, timestamp.column), timestamp)
+    return rows.filter((time >= 0).fill_null(False).to_arrow())
 
 
 def _kept(rows: pa.Table, key: pl.Series, number: int, sliced: bool, keep: Keep) -> pa.Table:
