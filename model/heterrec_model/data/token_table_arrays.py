@@ -92,9 +92,7 @@ def _row_groups(
 ) -> Iterator[pa.Table]:
     """Some columns of shards, one row group at a time."""
     for path in paths:
-        with generation.open_shard(path) as shard:
-            for group in range(shard.metadata.num_row_groups):
-                yield shard.read_row_group(group, columns=list(columns), use_threads=False)
+        yield from generation.row_groups(path, columns)
 
 
 def _fill_tokens(
