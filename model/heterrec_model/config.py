@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heterrec_model.model_settings import DEFAULT_MODEL, flat_settings, is_read, only_read
+from heterrec_schemas.documents import parse_yaml
 from heterrec_schemas.errors import CallError, suggest
 
 Count = Annotated[int, Field(ge=1)]
@@ -360,17 +361,17 @@ def _read(path: str | Path) -> dict[str, Any]:
         resources.files("heterrec_model") / "configs" / f"{str(path).removesuffix('.yaml')}.yaml"
     )
     if file.is_file():
-        text = file.read_text(encoding="utf-8")
+        data = file.read_bytes()
     elif file.parent == Path() and shipped.is_file():
-        text = shipped.read_text(encoding="utf-8")
+        data = shipped.read_bytes()
     else:
         raise CallError(
             f"there is no configuration {path}",
             expected=f"a YAML file, or one of {', '.join(shipped_configs())}",
         )
     try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        settings = parse_yaml(data)
+    except ValueError as error:
         raise CallError(f"{path} is not valid YAML: {error}") from None
     if settings is None:
         return {}
@@ -392,8 +393,8 @@ def _apply(settings: dict[str, Any], override: str) -> None:
             raise CallError(f"--set {override}", got=f"{section}, which is not a section")
         settings = inner
     try:
-        settings[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        settings[key] = parse_yaml(text)
+    except ValueError as error:
         raise CallError(f"--set {override}: the value is not valid YAML: {error}") from None
 
 

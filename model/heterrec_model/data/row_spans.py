@@ -103,13 +103,11 @@ class RowGroupReader:
         """The rows of a span.
 
         Raises:
-            CorruptGenerationError: the shard cannot be read.
+            CorruptGenerationError: the shard cannot be read, or its content is wrong.
         """
         key = (span.path, span.group)
         if self._cached is None or self._cached[0] != key:
             self._cached = None
-            with self._generation.open_shard(span.path) as shard:
-                # One thread: other consumers read at the same time.
-                table = shard.read_row_group(span.group, columns=self._columns, use_threads=False)
+            [table] = self._generation.row_groups(span.path, self._columns, [span.group])
             self._cached = (key, table)
         return self._cached[1].slice(span.start, span.rows)

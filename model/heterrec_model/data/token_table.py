@@ -92,7 +92,7 @@ def open_token_table(
 
     Raises:
         CallError: a feature does not exist.
-        CorruptGenerationError: a shard cannot be read.
+        CorruptGenerationError: a shard cannot be read, or its content is wrong.
     """
     items = chosen_entries(generation, "item", features)
     users = chosen_entries(generation, "user", user_features)

@@ -14,6 +14,7 @@ from heterrec_model.data.chosen_features import FeatureInfo, describe_features, 
 from heterrec_model.data.distinct_rows import first_equal_rows
 from heterrec_model.data.ragged_array import as_numpy, list_lengths, ragged_array
 from heterrec_schemas import Generation
+from heterrec_schemas.errors import CorruptGenerationError
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tokens import MISSING
 
@@ -34,7 +35,11 @@ def read_arrays(
     users: Sequence[FeatureEntry],
     allocate: AllocateZeros = lambda name, shape, dtype: np.zeros(shape, dtype),
 ) -> tuple[Described, Arrays]:
-    """Describe the chosen features and read the items; memory holds the arrays and one row group."""
+    """Describe the chosen features and read the items; memory holds the arrays and one row group.
+
+    Raises:
+        CorruptGenerationError: a shard cannot be read, or its content is wrong.
+    """
     longest = _longest_lists(generation, generation.item_shards(), items)
     # `latest` has a row for every user.
     longest_user = _longest_lists(generation, generation.sequence_shards("latest"), users)
@@ -92,9 +97,7 @@ def _row_groups(
 ) -> Iterator[pa.Table]:
     """Some columns of shards, one row group at a time."""
     for path in paths:
-        with generation.open_shard(path) as shard:
-            for group in range(shard.metadata.num_row_groups):
-                yield shard.read_row_group(group, columns=list(columns), use_threads=False)
+        yield from generation.row_groups(path, columns)
 
 
 def _fill_tokens(
@@ -112,6 +115,12 @@ def _fill_tokens(
         for feature in features:
             cells_RC = _cells(group[feature.name].combine_chunks(), feature)
             tokens_IC[index_R, feature.start : feature.start + feature.columns] = cells_RC
+    if (catalogue_N[1:] <= catalogue_N[:-1]).any():
+        # The reader checks the order within a row group.
+        raise CorruptGenerationError(
+            f"the item shards of {generation.root} are not in ascending order of item_index",
+            todo="Build the generation again, or copy it again from a complete one.",
+        )
 
 
 def _cells(column: pa.Array, feature: FeatureInfo) -> npt.NDArray[Any]:

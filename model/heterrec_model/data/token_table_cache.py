@@ -21,6 +21,7 @@ import numpy.typing as npt
 from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.token_table_arrays import ARRAYS, Arrays, Described, read_arrays
 from heterrec_schemas import Generation
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.manifest import FeatureEntry
 
@@ -96,18 +97,24 @@ def _build(
 def _load(folder: Path, about: dict[str, Any]) -> tuple[Described, Arrays] | None:
     """The table in a folder; None if it is absent, incomplete or of other sources."""
     try:
-        body = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        body = parse_json((folder / _ABOUT).read_bytes())
         if any(body.get(key) != value for key, value in about.items()):
             return None
         sides = body["described"]
         described = {s: tuple(FeatureInfo(**f) for f in sides[s]) for s in ("items", "users")}
         # Copy on write: PyTorch requires writable arrays.
-        return described, {
+        arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
             for name in ARRAYS
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    items = len(arrays["train_count"])
+    columns = sum(feature.columns for feature in described["items"])
+    expected = {"tokens": (items, columns), "value": (items, len(described["items"]))}
+    if any(arrays[name].shape != shape for name, shape in expected.items()):
+        return None
+    return described, arrays
 
 
 @contextmanager

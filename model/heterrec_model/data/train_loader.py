@@ -18,7 +18,7 @@ from heterrec_model.data.batch_transfer import pack, unpack
 from heterrec_model.data.delivered_rows import count_rows
 from heterrec_model.data.train_stream import TrainStream
 from heterrec_schemas import Generation
-from heterrec_schemas.errors import CallError, RunError, from_wire
+from heterrec_schemas.errors import CallError, CorruptCheckpointError, RunError, from_wire
 
 
 class TrainLoader:
@@ -57,15 +57,14 @@ class TrainLoader:
         """The rest of the current epoch; an abandoned iteration is continued.
 
         Raises:
+            CorruptCheckpointError: the position of a loaded state is not valid.
             CorruptGenerationError: a shard cannot be read.
             RunError: a worker died.
         """
         if self._running is None:
             self._stream.epoch = self.epoch
-            if self._resume_at is not None:
-                self._loader.load_state_dict(self._resume_at)
             with _worker_errors():
-                self._running, self._resume_at = iter(self._loader), None
+                self._running = self._started()
         while True:
             with _worker_errors():
                 packed = next(self._running, None)
@@ -74,6 +73,28 @@ class TrainLoader:
             yield unpack(packed)
         self._running = None
         self.epoch += 1
+
+    def _started(self) -> Iterator[dict[str, Any]]:
+        """The batches from the position to resume at."""
+        if self._resume_at is None:
+            fresh: Iterator[dict[str, Any]] = iter(self._loader)
+            return fresh
+        try:
+            self._loader.load_state_dict(self._resume_at)
+            started: Iterator[dict[str, Any]] = iter(self._loader)
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ):
+            raise CorruptCheckpointError(
+                "the loader state is damaged: it has no valid position"
+            ) from None
+        self._resume_at = None
+        return started
 
     def state_dict(self) -> dict[str, Any]:
         """Position after the last batch taken, as JSON values."""

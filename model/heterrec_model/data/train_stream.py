@@ -27,7 +27,7 @@ from heterrec_model.data.sequence_rows import (
     sequence_rows,
 )
 from heterrec_schemas import Generation
-from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.errors import CorruptCheckpointError, HeterrecError
 
 _SPANS, _WINDOW = 0, 1
 
@@ -126,7 +126,18 @@ class EpochStream(Iterator[Batch]):
         return {"window": self._position.window, "batch": self._position.batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue at a position."""
+        """Continue at a position.
+
+        Raises:
+            CorruptCheckpointError: it is not valid.
+        """
+        if {*state} != {"window", "batch"} or any(
+            type(n) is not int or n < 0 for n in state.values()
+        ):
+            error = CorruptCheckpointError(
+                f"the loader state is damaged: it has the position {state}"
+            )
+            raise RuntimeError(error.to_wire()) if self._in_worker else error
         self._position, self._window = StreamPosition(**state), None
 
     def _next(self) -> Batch:

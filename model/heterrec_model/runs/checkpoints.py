@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from heterrec_model.runs.atomic_files import point, remove_folder, sha256, sync, writing
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError, CorruptCheckpointError, suggest
 
 FORMAT_VERSION = 1
@@ -122,11 +123,20 @@ class CheckpointFolder:
         else:
             link.unlink(missing_ok=True)
 
-    def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint that is complete; `warn` is called for newer ones that are damaged."""
+    def newest(
+        self, warn: Callable[[str], None], check: Callable[[Checkpoint], None] = lambda _: None
+    ) -> Checkpoint | None:
+        """The newest checkpoint that is complete.
+
+        Args:
+            warn: called for newer ones that are damaged.
+            check: raises CorruptCheckpointError for a state that cannot be used.
+        """
         for step in reversed(self.steps()):
             try:
-                return read_checkpoint(self.path / step_name(step))
+                found = read_checkpoint(self.path / step_name(step))
+                check(found)
+                return found
             except CorruptCheckpointError as error:
                 warn(f"{error.message.partition('. ' + _TODO)[0]}; the previous one is used")
         return None
@@ -158,21 +168,27 @@ class CheckpointFolder:
 
         Raises:
             CallError: the checkpoint does not exist.
+            CorruptCheckpointError: it is a link out of the run.
         """
         match = _WANTED.fullmatch(wanted)
-        path = self.path / (step_name(int(match[1])) if match else wanted)
+        name = step_name(int(match[1])) if match else wanted
         known = [step_name(step) for step in self.steps()]
         known += [link for link in (LAST, BEST) if (self.path / link).exists()]
         if not known:
             raise CallError(
                 f"{self.path.parent} contains no checkpoint yet", todo="Train first, or longer."
             )
-        if path.name not in known:
+        if name not in known:
             raise CallError(
                 f"there is no checkpoint {wanted!r} in {self.path.parent}",
                 todo=suggest(wanted, known),
             )
-        return path.resolve()
+        path = (self.path / name).resolve()
+        if path.parent != self.path.resolve():
+            raise _corrupt(
+                f"{self.path / name} is a link to {path}, which is no checkpoint of this run"
+            )
+        return path
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -182,7 +198,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CorruptCheckpointError: a file is absent or damaged, or the format is unknown.
     """
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        state = parse_json((path / STATE).read_bytes())
         claimed = state.pop("state_sha256")
     except FileNotFoundError:
         raise _corrupt(f"{path} is incomplete: {STATE} is absent") from None
@@ -190,19 +206,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise _corrupt(f"{path / STATE} is damaged") from None
     if claimed != _body_sha256(state):
         raise _corrupt(f"{path / STATE} is damaged")
-    if state["format_version"] != FORMAT_VERSION:
+    if state.get("format_version") != FORMAT_VERSION:
         raise CorruptCheckpointError(
             f"{path}: unknown format version",
-            got=state["format_version"],
+            got=state.get("format_version"),
             expected=FORMAT_VERSION,
             todo="Install the release of heterrec that wrote it.",
         )
+    if not _is_plausible(path, state):
+        raise _corrupt(f"{path / STATE} is damaged")
     for file, expected in state["sha256"].items():
         if not (path / file).is_file():
             raise _corrupt(f"{path} is incomplete: {file} is absent")
         if (got := sha256(path / file)) != expected:
             raise _corrupt(f"{path / file} is damaged", got=f"SHA-256 {got}", expected=expected)
-    return Checkpoint(path, int(state["step"]), state)
+    return Checkpoint(path, state["step"], state)
+
+
+def _is_plausible(path: Path, state: dict[str, Any]) -> bool:
+    """Whether a state describes the checkpoint in a folder: its step, its two files, and the best step."""
+    step, hashes, progress = (state.get(name) for name in ("step", "sha256", "progress"))
+    return (
+        type(step) is int
+        and path.resolve().name == step_name(step)  # `path` may be a link
+        and isinstance(hashes, dict)
+        and set(hashes) == {MODEL, OPTIMIZER}
+        and isinstance(progress, dict)
+        and type(progress.get("best_step", "")) in (int, type(None))
+    )
 
 
 def _write(

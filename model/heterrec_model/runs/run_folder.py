@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import yaml
-
 from heterrec_model.config import Config, parse_config
 from heterrec_model.model_settings import flat_settings
 from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_model.runs.checkpoints import CheckpointFolder
+from heterrec_schemas.documents import parse_json, parse_yaml
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.generation import Generation
 
@@ -80,10 +79,10 @@ class RunFolder:
                 todo="Use a folder that `heterrec-model train --run` wrote.",
             )
         try:
-            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            settings = parse_yaml(file.read_bytes())
+        except ValueError as error:
             raise CallError(f"{file} is not valid YAML: {error}") from None
-        return parse_config(settings or {}, where=str(file))
+        return parse_config({} if settings is None else settings, where=str(file))
 
     def check_generation(self, generation: Generation) -> None:
         """Check that the run was trained on a generation with the same content, which may have been built again.
@@ -94,7 +93,7 @@ class RunFolder:
         """
         file = self.path / GENERATION
         try:
-            body = json.loads(file.read_text(encoding="utf-8"))
+            body = parse_json(file.read_bytes())
             name, content = str(body["id"]), str(body["content_sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             raise CallError(

@@ -13,6 +13,9 @@ from torch.optim import AdamW, Optimizer, SparseAdam
 
 from heterrec_model.config import TrainConfig
 from heterrec_model.two_tower import TwoTowerModel
+from heterrec_schemas.errors import CallError
+
+_TODO = "It is from another release of heterrec, or damaged: remove the checkpoint to resume from the one before."
 
 
 class Optimizers:
@@ -88,7 +91,7 @@ class Optimizers:
         """Restore what `state` returned.
 
         Raises:
-            KeyError: the state names an unknown parameter or optimiser.
+            CallError: the state names an unknown parameter or optimiser, or a tensor has another shape.
         """
         parameters = {name: p for p, name in self._names.items()}
         for part in self.parts.values():
@@ -96,7 +99,17 @@ class Optimizers:
         for name, value in (*tensors.items(), *values.items()):
             part_name, _, rest = name.partition("/")
             parameter_name, _, key = rest.rpartition("/")
-            parameter = parameters[parameter_name]
+            parameter = parameters.get(parameter_name)
+            scalar = not isinstance(value, Tensor) or value.dim() == 0
+            if parameter is None or part_name not in self.parts:
+                raise CallError(f"the optimiser state {name!r} does not fit the model", todo=_TODO)
+            if not scalar and value.shape != parameter.shape:
+                raise CallError(
+                    f"the optimiser state {name!r} does not fit the model",
+                    got=list(value.shape),
+                    expected=list(parameter.shape),
+                    todo=_TODO,
+                )
             if isinstance(value, Tensor):
                 value = value.to(parameter.device, copy=True)  # it may be a view of the file
             self.parts[part_name].state[parameter][key] = value

@@ -23,6 +23,7 @@ from heterrec_model.training.check_config import (
 )
 from heterrec_model.training.processes import World, joined_processes, lost_process
 from heterrec_model.training.progress import TrainResult
+from heterrec_model.training.saved_state import check_state
 from heterrec_model.training.stop_request import StopRequest
 from heterrec_model.training.trainer import Trainer
 from heterrec_model.training.training_display import ProgressDisplay
@@ -138,7 +139,7 @@ def _newest(folder: RunFolder, world: World, display: ProgressDisplay) -> Checkp
     """The checkpoint to resume from, equal on every rank; newer damaged ones are removed."""
 
     def choose() -> Checkpoint | None:
-        chosen = folder.checkpoints.newest(display.warn)
+        chosen = folder.checkpoints.newest(display.warn, check_state)
         folder.checkpoints.rewind(chosen)
         return chosen
 

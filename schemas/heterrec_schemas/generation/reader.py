@@ -1,10 +1,9 @@
 """Open a generation, unless it is unfinished, unknown or damaged, and read its tables."""
 
-import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +13,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
+from heterrec_schemas.generation.check_tables import (
+    Rules,
+    check_rows,
+    check_types,
+    table_rules,
+)
 from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.folder import Folder
-from heterrec_schemas.generation.verify import Verify, check_files, read_manifest, read_spec
+from heterrec_schemas.generation.verify import (
+    Verify,
+    check_features,
+    check_files,
+    read_manifest,
+    read_spec,
+)
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
 from heterrec_schemas.tables import ITEM_TIMES, METADATA_KEY
 
@@ -47,7 +59,9 @@ def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generati
     folder = find_generation(path)
     manifest = read_manifest(folder)
     check_files(folder, manifest, verify)
-    return Generation(folder, manifest, read_spec(folder, manifest))
+    spec = read_spec(folder, manifest)
+    check_features(folder, manifest, spec)
+    return Generation(folder, manifest, spec)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +69,8 @@ class Generation:
     """One published output of the pipeline, open for reading.
 
     Paths of files are relative to the generation's folder, as in its manifest; `locate` gives full
-    paths. Every reader checks the format version in a shard's own metadata.
+    paths. Every reader checks the format version in a shard's own metadata, the types of its columns,
+    and the values of the rows that it reads (see `check_tables`).
 
     Attributes:
         folder: its own folder.
@@ -66,6 +81,7 @@ class Generation:
     folder: Folder
     manifest: Manifest
     spec: FeatureSpec
+    _known_rules: dict[str, Rules] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def root(self) -> str:
@@ -196,13 +212,18 @@ class Generation:
         """The statistics of the build; empty if the generation has none."""
         if not any(f.path == "statistics.json" for f in self.manifest.files):
             return {}
-        return cast(dict[str, Any], json.loads(self.folder.read_bytes("statistics.json")))
+        try:
+            return cast(dict[str, Any], parse_json(self.folder.read_bytes("statistics.json")))
+        except ValueError as error:
+            shown = self.locate("statistics.json")
+            raise CorruptGenerationError(f"{shown} is not JSON: {error}") from None
 
     def read(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Whole shards as one table, in the order of the paths.
 
         Raises:
             CallError: there is no such column.
+            CorruptGenerationError: the content of a shard is wrong.
         """
         return pa.concat_tables([self._read_shard(path, columns) for path in paths])
 
@@ -219,6 +240,7 @@ class Generation:
 
         Raises:
             CallError: there is no such column.
+            CorruptGenerationError: the content of a shard is wrong.
         """
         wanted = None if columns is None else list(dict.fromkeys([column, *columns]))
         parts = []
@@ -226,10 +248,25 @@ class Generation:
             with self.open_shard(path) as shard:
                 _check_columns(path, shard.schema_arrow, wanted)
                 groups = _groups_with(shard, column, values)
-                table = shard.read_row_groups(groups, columns=wanted)
+                empty = shard.read_row_groups([], columns=wanted)
+                table = pa.concat_tables([empty, *self._checked(path, shard, groups, wanted)])
             chosen = pa.array(list(values), table.schema.field(column).type)
             parts.append(table.filter(pc.is_in(table[column], value_set=chosen)))
         return pa.concat_tables(parts).select(columns) if columns else pa.concat_tables(parts)
+
+    def row_groups(
+        self, path: str, columns: Sequence[str], groups: Sequence[int] | None = None
+    ) -> Iterator[pa.Table]:
+        """Some columns of the row groups of a shard, by default of all, one at a time; on the calling thread only.
+
+        Raises:
+            CallError: there is no such column.
+            CorruptGenerationError: the shard cannot be read, or its content is wrong.
+        """
+        with self.open_shard(path) as shard:
+            _check_columns(path, shard.schema_arrow, columns)
+            chosen = range(shard.metadata.num_row_groups) if groups is None else groups
+            yield from self._checked(path, shard, chosen, columns)
 
     @contextmanager
     def open_shard(self, path: str) -> Iterator[pq.ParquetFile]:
@@ -237,15 +274,18 @@ class Generation:
 
         Raises:
             FormatVersionError: the shard has an unknown format version.
-            CorruptGenerationError: it is absent, not a Parquet file, or has no format version.
+            CorruptGenerationError: it is absent, not a Parquet file, has no format version, or other columns or rows
+                than its table must have.
         """
         try:
             with self.folder.open(path) as source, pq.ParquetFile(source) as shard:
                 _check_version(self.locate(path), shard.schema_arrow.metadata)
+                check_types(self.locate(path), shard.schema_arrow, self._rules(path))
+                self._check_length(path, shard.metadata.num_rows)
                 yield shard
         except FileNotFoundError:
             raise CorruptGenerationError(f"{self.locate(path)} is absent") from None
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise CorruptGenerationError(
                 f"{self.locate(path)} is not a readable Parquet file: {error}"
             ) from None
@@ -253,7 +293,41 @@ class Generation:
     def _read_shard(self, path: str, columns: Sequence[str] | None) -> pa.Table:
         with self.open_shard(path) as shard:
             _check_columns(path, shard.schema_arrow, columns)
-            return shard.read(None if columns is None else list(columns))
+            table = shard.read(None if columns is None else list(columns))
+            check_rows(self.locate(path), table, self._rules(path))
+            return table
+
+    def _checked(
+        self,
+        path: str,
+        shard: pq.ParquetFile,
+        groups: Iterable[int],
+        columns: Sequence[str] | None,
+    ) -> Iterator[pa.Table]:
+        """Some row groups of an open shard, with their content checked."""
+        names = None if columns is None else list(columns)
+        sizes = [shard.metadata.row_group(g).num_rows for g in range(shard.metadata.num_row_groups)]
+        for group in groups:
+            # One thread: other consumers read at the same time.
+            table = shard.read_row_group(group, columns=names, use_threads=False)
+            check_rows(self.locate(path), table, self._rules(path), sum(sizes[:group]))
+            yield table
+
+    def _rules(self, path: str) -> Rules:
+        """The rules of the table of a shard, made once per table."""
+        table = _SHARD.sub("", path)
+        if table not in self._known_rules:
+            self._known_rules[table] = table_rules(self.manifest, self.spec, path)
+        return self._known_rules[table]
+
+    def _check_length(self, path: str, rows: int) -> None:
+        expected = next((f.rows for f in self.manifest.files if f.path == path), rows)
+        if rows != expected:
+            raise CorruptGenerationError(
+                f"{self.locate(path)} has another number of rows than {MANIFEST_NAME} says",
+                got=rows,
+                expected=expected,
+            )
 
     def _paths(self, folder: str) -> list[str]:
         """The paths of a folder that holds one table."""
@@ -277,7 +351,7 @@ class Generation:
 
 def _check_version(name: str, metadata: Mapping[bytes, bytes] | None) -> None:
     try:
-        got = json.loads((metadata or {})[METADATA_KEY])["format_version"]
+        got = parse_json((metadata or {})[METADATA_KEY])["format_version"]
     except (KeyError, TypeError, ValueError):
         raise CorruptGenerationError(
             f"{name} has no format version",

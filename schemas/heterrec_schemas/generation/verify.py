@@ -121,6 +121,24 @@ def _other_hashes(folder: Folder, files: list[FileEntry]) -> Iterator[str]:
                 yield f"{entry.path}: got SHA-256 {got}, expected {entry.sha256}"
 
 
+def check_features(folder: Folder, manifest: Manifest, spec: FeatureSpec) -> None:
+    """Compare the features that the manifest lists with those of the spec.
+
+    Raises:
+        CorruptGenerationError: they differ.
+    """
+    got = [(entry.side, entry.name, entry.kind) for entry in manifest.features]
+    sides = (("item", spec.items.features), ("user", spec.user_features))
+    expected = [(side, f.name, f.kind) for side, features in sides for f in features]
+    if sorted(got) != sorted(expected):
+        raise CorruptGenerationError(
+            f"{folder.locate(MANIFEST_NAME)} lists other features than {SPEC_NAME}",
+            got=", ".join(" ".join(entry) for entry in sorted(got)),
+            expected=", ".join(" ".join(entry) for entry in sorted(expected)),
+            todo=_AGAIN,
+        )
+
+
 def _check_own_hash(shown: str, data: dict[str, Any]) -> None:
     """Compare a manifest with its own hash; one of an earlier release has none, and only keys that are known here."""
     if OWN_HASH in data:

@@ -104,6 +104,26 @@ def test_a_damaged_folder_is_built_again(
     assert len(builds) == 2
 
 
+@pytest.mark.parametrize("name", ["tokens", "value"])
+def test_arrays_of_another_shape_are_built_again(
+    generation: Generation, tmp_path: Path, name: str, builds: list[int]
+) -> None:
+    open_token_table(generation, cache=tmp_path)
+    np.save(folders(tmp_path)[0] / f"{name}.npy", np.zeros((3, 1), np.int32))
+    assert same(open_token_table(generation, cache=tmp_path), open_token_table(generation))
+    assert len(builds) == 2
+
+
+@pytest.mark.parametrize("text", ["[]", "[" * 100_000, '{"described": 1}'])
+def test_a_forged_description_is_built_again(
+    generation: Generation, tmp_path: Path, text: str, builds: list[int]
+) -> None:
+    open_token_table(generation, cache=tmp_path)
+    (folders(tmp_path)[0] / "about.json").write_text(text)
+    assert same(open_token_table(generation, cache=tmp_path), open_token_table(generation))
+    assert len(builds) == 2
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

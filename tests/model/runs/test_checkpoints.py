@@ -97,6 +97,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "binary state": (lambda p: (p / "state.json").write_bytes(b"\xff"), "state.json is damaged"),
     "no object": (lambda p: (p / "state.json").write_text("[]"), "state.json is damaged"),
     "an edited state": (_edit, "state.json is damaged"),
+    "a deep state": (lambda p: (p / "state.json").write_text("[" * 10**5), "state.json is damaged"),
     "nothing": (lambda p: [f.unlink() for f in p.iterdir()], "state.json is absent"),
 }
 
@@ -168,7 +169,21 @@ def test_finding_by_name(folder: CheckpointFolder, wanted: str) -> None:
     assert folder.find("best").name == "step-00000010"
 
 
-@pytest.mark.parametrize("wanted", ["lst", "step-30", "../x", "", "."])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "lst",
+        "step-30",
+        "../x",
+        "",
+        ".",
+        "../checkpoints/last",
+        "./last",
+        "last/",
+        "/tmp/last",
+        "a/step-00000010",
+    ],
+)
 def test_what_is_not_there_is_refused_with_near_names(
     folder: CheckpointFolder, wanted: str
 ) -> None:
@@ -177,6 +192,14 @@ def test_what_is_not_there_is_refused_with_near_names(
     save(folder, 10)
     with pytest.raises(CallError, match="there is no checkpoint"):
         folder.find(wanted)
+
+
+def test_a_link_to_another_run_is_refused(folder: CheckpointFolder, tmp_path: Path) -> None:
+    other = CheckpointFolder(tmp_path / "other")
+    save(other, 10)
+    (folder.path / "last").symlink_to(other.path / "step-00000010")
+    with pytest.raises(CorruptCheckpointError, match="which is no checkpoint of this run"):
+        folder.find("last")
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(folder: CheckpointFolder) -> None:

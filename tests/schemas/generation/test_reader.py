@@ -236,9 +236,12 @@ def test_a_broken_grid_of_edges_is_refused(copied: Copy) -> None:
     generation = open_generation(copied())
     path = Path(generation.locate("quantizers/look.parquet"))
     table = pq.read_table(path)
-    for broken in (table.slice(1), pa.concat_tables([table.slice(0, 31), table.slice(0, 1)])):
+    for broken, words in (
+        (table.slice(1), "another number of rows than manifest.json says: got 31, expected 32"),
+        (pa.concat_tables([table.slice(0, 31), table.slice(0, 1)]), "is not a full grid: got 32"),
+    ):
         pq.write_table(broken, path)
-        with pytest.raises(CorruptGenerationError, match=r"is not a full grid: got 3[12] rows"):
+        with pytest.raises(CorruptGenerationError, match=words):
             generation.quantizers("look")
 
 
@@ -265,17 +268,17 @@ def test_row_groups_that_cannot_hold_a_value_are_not_read(
     shards = generation.item_shards()
     for path in map(Path, map(generation.locate, shards)):
         pq.write_table(pq.read_table(path), path, row_group_size=10)
-    read: list[list[int]] = []
-    original = pq.ParquetFile.read_row_groups
+    read: list[int] = []
+    original = pq.ParquetFile.read_row_group
 
-    def spy(self: pq.ParquetFile, groups: list[int], **options: Any) -> pa.Table:
-        read.append(groups)
-        return original(self, groups, **options)
+    def spy(self: pq.ParquetFile, group: int, **options: Any) -> pa.Table:
+        read.append(group)
+        return original(self, group, **options)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", spy)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
     # Items 2 to 61 in two shards of three row groups.
     assert len(generation.rows(shards, "item_index", [2, 25, 61])) == 3
-    assert read == [[0, 2], [2]]
+    assert read == [0, 2, 2]
 
 
 def test_an_open_generation_can_be_sent_to_a_worker(generation: Generation) -> None:

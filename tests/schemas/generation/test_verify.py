@@ -162,6 +162,13 @@ def test_a_manifest_whose_files_were_exchanged_is_refused(copied: Copy) -> None:
         open_generation(root, verify="sizes")
 
 
+def test_a_manifest_with_other_features_is_refused(copied: Copy) -> None:
+    root = copied()
+    edit_manifest(root, lambda m: m["features"].pop())
+    with pytest.raises(CorruptGenerationError, match=r"lists other features than spec\.yaml"):
+        open_generation(root)
+
+
 def test_a_spec_of_another_generation_is_refused(copied: Copy) -> None:
     root = copied()
     path = root / "spec.yaml"
