@@ -1,6 +1,7 @@
 """The manifest of a generation. It is written last: its presence is the commit."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from heterrec_schemas.rejects import Reason
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 LATEST_NAME = "latest.json"
+GENERATION_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}")
+"""UTC time to the millisecond and 8 random hex digits."""
 CONTENT_FOLDERS = (
     "vocabularies",
     "boundaries",

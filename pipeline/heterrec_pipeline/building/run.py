@@ -66,9 +66,8 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
     for generation in swept:
         LOG.info("deleted the leftovers of the dead build %s", generation)
     try:
-        lease.begin(job.output, job.generation, now)
         coder.register()
-        with engine:
+        with lease.keep(job.output, job.generation, now), engine:
             with phase("draw the graph"):
                 pipeline = beam.Pipeline(options=config.options)
                 pipeline | "Generation" >> BuildGeneration(job=job)

@@ -130,14 +130,18 @@ def test_an_absent_file_is_described_by_its_surroundings(tmp_path: Path) -> None
 def test_a_local_file_is_identified_by_its_hash(tmp_path: Path) -> None:
     path = str(tmp_path / "a")
     sha256 = storage.write_bytes(path, b"abc")
-    assert storage.fingerprint(path) == {"sha256": sha256}
+    found = storage.info(path)
+    assert found is not None
+    assert (found.path, found.bytes) == (path, 3)
+    assert storage.fingerprint(found) == {"sha256": sha256}
+    assert storage.info(str(tmp_path)) is storage.info(f"{path}/none") is None
     assert storage.path_or_content(path) == path
 
 
 def test_files_are_found_and_deleted(tmp_path: Path) -> None:
     for name in ("a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"):
         storage.write_bytes(str(tmp_path / name), name.encode())
-    assert storage.matched(str(tmp_path / "*.txt")) == [(str(tmp_path / "a.txt"), 5)]
+    assert storage.matched(str(tmp_path / "*.txt")) == [storage.info(str(tmp_path / "a.txt"))]
     assert storage.matched(str(tmp_path / "*.none")) == []
     below = [str(Path(p).relative_to(tmp_path)) for p in storage.files_below(str(tmp_path))]
     assert below == ["a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"]

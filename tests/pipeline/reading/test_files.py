@@ -45,7 +45,9 @@ def test_files_are_sorted_and_named_below_the_input(folder: Path) -> None:
 
 def test_a_file_knows_its_size_format_and_compression(folder: Path) -> None:
     (packed,) = input_files(Source(path="c.jsonl.gz"), str(folder), "items")
-    assert packed == InputFile(str(folder / "c.jsonl.gz"), "c.jsonl.gz", 10, "jsonl")
+    assert packed.version
+    path = str(folder / "c.jsonl.gz")
+    assert packed == InputFile(path, "c.jsonl.gz", 10, "jsonl", packed.version)
     assert packed.compression == "gzip"
     (plain,) = input_files(Source(path="f.txt", format="csv"), str(folder), "items")
     assert (plain.format, plain.compression) == ("csv", None)

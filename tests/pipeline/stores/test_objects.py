@@ -46,7 +46,7 @@ def test_a_large_object_goes_in_parts(
     assert storage.sha256_of(path) == hashlib.sha256(data).hexdigest() == out.sha256
     with storage.open_write(path) as out:  # of exactly two parts
         out.write(data[: 2 * writer.PART])
-    assert storage.matched(path) == [(path, 2 * writer.PART)]
+    assert [f.bytes for f in storage.matched(path)] == [2 * writer.PART]
     assert storage.sha256_of(path) == out.sha256
 
 
@@ -146,9 +146,10 @@ def test_objects_are_found_by_globs(store: Emulator, folder: str) -> None:
         storage.write_bytes(f"{folder}/{name}", name.encode())
 
     def found(pattern: str) -> list[str]:
-        paths = storage.matched(f"{folder}/{pattern}")
-        assert all(len(storage.read_bytes(p)) == size for p, size in paths)
-        return [path.removeprefix(f"{folder}/") for path, _ in paths]
+        files = storage.matched(f"{folder}/{pattern}")
+        assert all(len(storage.read_bytes(f.path)) == f.bytes for f in files)
+        assert all(storage.info(f.path) == f for f in files)
+        return [f.path.removeprefix(f"{folder}/") for f in files]
 
     assert found("*.csv") == ["a.csv", "b.csv", "d é+%.csv", "x[1].csv"]
     assert found("[ab].csv") == ["a.csv", "b.csv"]
@@ -204,7 +205,7 @@ def test_a_rename_can_be_done_again(store: Emulator, folder: str) -> None:
 def test_absence_is_told(store: Emulator, folder: str) -> None:
     with pytest.raises(FileNotFoundError):
         storage.open_read(f"{folder}/none")
-    assert storage.fingerprint(f"{folder}/none") == {"etag": ""}
+    assert storage.info(f"{folder}/none") is None
     storage.delete_files([f"{folder}/none"])
     storage.delete_tree(f"{folder}/none")
 
@@ -212,10 +213,14 @@ def test_absence_is_told(store: Emulator, folder: str) -> None:
 def test_a_version_changes_with_the_content(store: Emulator, folder: str) -> None:
     path = f"{folder}/v"
     storage.write_bytes(path, b"1")
-    one = storage.fingerprint(path)
-    assert one == storage.fingerprint(path) != {"etag": ""}
+    one = storage.info(path)
+    assert one == storage.info(path)
+    assert one is not None
+    assert storage.fingerprint(one) == {"etag": one.version}
     storage.write_bytes(path, b"2")
-    assert storage.fingerprint(path) != one
+    two = storage.info(path)
+    assert two is not None
+    assert (two.bytes, two.version != one.version) == (1, True)
 
 
 def test_a_conditional_write_loses_to_what_it_did_not_expect(store: Emulator, folder: str) -> None:
