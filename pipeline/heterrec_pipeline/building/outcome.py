@@ -38,7 +38,8 @@ def failure(job: Job, error: BaseException) -> BaseException:
             f"the run ended early, but its generation {job.root} is complete: {why}",
             todo=f"{LATEST_NAME} may still name an earlier one: run again, or open this one by its folder.",
         )
-    cause = None if stopped or found_in(error) else _outside_cause(job)
+    told = found_in(error) is not None and type(found_in(error)) is not RunError
+    cause = None if stopped or told else _outside_cause(job)
     lease.discard(job.root)
     return KeyboardInterrupt() if stopped else as_heterrec_error(cause or error, NOTHING_PUBLISHED)
 

@@ -59,17 +59,8 @@ def new_generation_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z-{secrets.token_hex(4)}"
 
 
-@contextmanager
-def keep(output: str, generation: str, now: datetime) -> Iterator[None]:
-    """Begin a generation, and show during the block that its builder lives; see `begin`."""
-    begin(output, generation, now)
-    path = storage.join(output, GENERATIONS, generation, LEASE_NAME)
-    with in_background(partial(_beat, path), "lease"):
-        yield
-
-
 def begin(output: str, generation: str, now: datetime, engine: str | None = None) -> None:
-    """Create the generation's folder and write its lease.
+    """Create the generation's folder and write its lease; if that fails, nothing of it is left.
 
     Args:
         output: the folder for generations.
@@ -93,10 +84,18 @@ def begin(output: str, generation: str, now: datetime, engine: str | None = None
         cause = error.__cause__ if isinstance(error, RunError) else error
         reason = getattr(cause, "strerror", None) or cause
         full = getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        discard(storage.join(output, GENERATIONS, generation))
         raise (RunError if full else CallError)(
             f"the output {output} cannot be written: {reason}",
             todo="Name a writable folder with enough disk space (--output).",
         ) from None
+
+
+@contextmanager
+def keep(folder: str) -> Iterator[None]:
+    """Show during the block that the builder of a generation lives."""
+    with in_background(partial(_beat, storage.join(folder, LEASE_NAME)), "lease"):
+        yield
 
 
 def _beat(path: str, ended: threading.Event) -> None:

@@ -115,7 +115,8 @@ def test_elsewhere_a_builder_shows_that_it_lives(
 ) -> None:
     name = lease.new_generation_id(NOW)
     path = tmp_path / "generations" / name / lease.LEASE_NAME
-    with lease.keep(str(tmp_path), name, NOW):
+    lease.begin(str(tmp_path), name, NOW)
+    with lease.keep(str(tmp_path / "generations" / name)):
         monkeypatch.setattr(lease, "_namespace", lambda: "that of the observer")
         assert sweep(tmp_path, NOW + LONG) == []
         assert json.loads(path.read_text())["beats"] > 0
@@ -252,9 +253,10 @@ def test_a_builder_that_moves_at_the_last_moment_is_left_alone(
 def test_a_folder_that_is_being_deleted_is_not_revived(tmp_path: Path) -> None:
     name = lease.new_generation_id(NOW)
     folder = tmp_path / "generations" / name
-    with lease.keep(str(tmp_path), name, NOW):
+    lease.begin(str(tmp_path), name, NOW)
+    with lease.keep(str(tmp_path / "generations" / name)):
         taken = json.dumps({"taken": True}).encode()
-        storage.replace_bytes(str(folder / lease.LEASE_NAME), taken, "sweeper")
+        storage.update_bytes(str(folder / lease.LEASE_NAME), lambda _: taken, "sweeper")
         time.sleep(0.05)
         assert (folder / lease.LEASE_NAME).read_bytes() == taken
         assert lease.is_taken(str(folder))
@@ -280,7 +282,8 @@ def test_a_beat_that_fails_is_followed_by_others(
 
     monkeypatch.setattr(storage, "update_bytes", once)
     path = tmp_path / "generations" / name / lease.LEASE_NAME
-    with lease.keep(str(tmp_path), name, NOW):
+    lease.begin(str(tmp_path), name, NOW)
+    with lease.keep(str(tmp_path / "generations" / name)):
         end = time.monotonic() + 20
         while json.loads(path.read_text())["beats"] == 0 and time.monotonic() < end:
             time.sleep(0.01)
