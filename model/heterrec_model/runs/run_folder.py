@@ -17,6 +17,7 @@ from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_model.runs.checkpoints import CheckpointFolder
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.generation import Generation
+from heterrec_schemas.stores.disk import make_folder
 
 CONFIG, GENERATION, METRICS = "config.yaml", "generation.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, CACHE = "tensorboard", "checkpoints", "cache"
@@ -128,7 +129,7 @@ class RunFolder:
                 todo="Continue it with --resume, or choose another --run.",
             )
         with writing(self.path):
-            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            make_folder(self.path / CHECKPOINTS)
         if GENERATION in contents:
             self.check_generation(generation)
         else:
@@ -148,7 +149,7 @@ class RunFolder:
             RunError: the folder cannot be written.
         """
         with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             file = (self.path / LOCK).open("w")
         with file:
             try:
