@@ -238,3 +238,20 @@ def test_a_conditional_write_loses_to_what_it_did_not_expect(store: Emulator, fo
     storage.delete_files([path])
     with pytest.raises(stores.ChangedError):
         own.put(path, b"4", one.version)
+
+
+def test_an_object_that_grows_is_read_up_to_where_it_ended(store: Emulator, folder: str) -> None:
+    path, data = f"{folder}/log.csv", random.Random(2).randbytes(MB)
+    storage.write_bytes(path, data)
+    with storage.open_read(path, MB - 5) as file:
+        assert file.read(1000) == data[:1000]
+        storage.write_bytes(path, data + b"more")
+        assert file.read() == data[1000 : MB - 5]
+    assert storage.sha256_of(path, MB - 5) == hashlib.sha256(data[: MB - 5]).hexdigest()
+    with storage.open_read(path, MB) as file:
+        file.read(1)
+        storage.write_bytes(path, b"short")
+        with pytest.raises(RunError, match="became shorter while it was read: got 5 bytes"):
+            file.read()
+    with pytest.raises(RunError, match="became shorter"):
+        storage.open_read(path, MB)
