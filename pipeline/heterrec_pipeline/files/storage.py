@@ -35,9 +35,15 @@ def open_read(path: str, stop: int | None = None) -> IO[bytes]:
     return _store(path).open(path, stop)
 
 
-def open_arrow(path: str) -> pa.NativeFile:
-    """Open for random access by Arrow, memory-mapped on local disks; errors as in `open_read`."""
-    return _store(path).open_arrow(path, mapped=True)
+def open_arrow(path: str, *, mapped: bool = True) -> pa.NativeFile:
+    """Open for random access by Arrow; errors as in `open_read`.
+
+    Args:
+        path: the file.
+        mapped: map it into memory, if it is on a local disk. Not for files of others: the system kills a process that
+            reads a mapped file which has become shorter.
+    """
+    return _store(path).open_arrow(path, mapped=mapped)
 
 
 def path_or_content(path: str) -> str | IO[bytes]:

@@ -208,7 +208,7 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
         DataError: the file is truncated or not Parquet.
     """
     try:
-        with storage.open_arrow(file.path) as handle:
+        with storage.open_arrow(file.path, mapped=False) as handle:
             return pq.read_metadata(handle)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from None

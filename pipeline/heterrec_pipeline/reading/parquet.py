@@ -26,7 +26,7 @@ def schema(split: Split) -> pa.Schema:
         DataError: the file is truncated or not Parquet.
     """
     try:
-        with storage.open_arrow(split.file.path) as handle:
+        with storage.open_arrow(split.file.path, mapped=False) as handle:
             return pq.read_schema(handle)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(split.file, error) from None
@@ -41,7 +41,7 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """
     row = split.first_row
     try:
-        with storage.open_arrow(split.file.path) as handle:
+        with storage.open_arrow(split.file.path, mapped=False) as handle:
             file = pq.ParquetFile(handle)
             names = file.schema_arrow.names
             check_columns(columns, names, split.file.name)
@@ -64,7 +64,7 @@ def _by_polars(split: Split, columns: Sequence[str], row: int) -> Iterator[ReadB
     """The rows from `row` on, read by polars, since Arrow's reader fails on fixed-size lists with nulls."""
     path = split.file.path
     source = storage.path_or_content(path)
-    with storage.open_arrow(path) as handle:
+    with storage.open_arrow(path, mapped=False) as handle:
         file = pq.ParquetFile(handle)
         groups = range(file.num_row_groups) if split.row_groups is None else split.row_groups
         end = split.first_row + sum(file.metadata.row_group(g).num_rows for g in groups)
