@@ -114,11 +114,14 @@ def test_the_schema_is_arrows(tmp_path: Path) -> None:
     assert parquet.schema(split).field("a").type == pa.int16()
 
 
-def test_a_file_that_is_cut_while_it_is_read_ends_in_a_message(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_while_it_is_read_ends_in_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A mapped file would end the process by SIGBUS."""
-    table = pa.table({"a": np.random.default_rng(1).random(200_000)})
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1)
+    table = pa.table({"a": np.random.default_rng(1).random(6_000_000)})
     path = tmp_path / "a.parquet"
-    written(path, table, row_group_size=20_000)
+    written(path, table, row_group_size=1_000_000, compression="none")
     (file,) = files.input_files(Source(path="a.parquet"), str(tmp_path), "items")
     batches = parquet.read(Split(file), ["a"])
     next(batches)
