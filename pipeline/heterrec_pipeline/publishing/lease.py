@@ -209,10 +209,15 @@ def _delete(leftover: Leftover) -> bool:
 def _read(folder: str) -> bytes | None:
     """The content of a folder's lease; None if it is absent or cannot be read."""
     path = storage.join(folder, LEASE_NAME)
-    try:
-        return None if storage.is_link(path) else storage.read_bytes(path)
-    except OSError:
-        return None
+    for again in (True, True, True, False):
+        try:
+            return None if storage.is_link(path) else storage.read_bytes(path)
+        except OSError:
+            return None
+        except RunError:
+            if not again:
+                raise  # otherwise an object that its builder has just replaced
+    return None
 
 
 def _parsed(held: bytes | None) -> dict[str, Any]:
