@@ -119,6 +119,11 @@ class Job:
         """Every table of features."""
         return (*self.item_tables, *((self.users,) if self.users else ()))
 
+    @property
+    def input_files(self) -> tuple[InputFile, ...]:
+        """Every input file, once, sorted."""
+        return tuple(sorted({*self.log, *(f for table in self.tables for f in table.files)}))
+
     @cached_property
     def buckets(self) -> int:
         """R: number of hash ranges per sequence shard, each processed at a time. Never changes a byte."""

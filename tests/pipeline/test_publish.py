@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pytest
 from corner_shop import Finished, Shop, heterrec, start
@@ -336,48 +335,6 @@ def gone() -> int:
     return process.pid
 
 
-def test_leftovers_of_a_dead_process_are_swept(leftover: Any, tmp_path: Path) -> None:
-    dead, reused, live = leftover(pid=gone()), leftover(process_started=1.0), leftover()
-    assert lease.sweep(str(tmp_path), NOW) == sorted([dead.name, reused.name])
-    assert os.listdir(tmp_path / "generations") == [live.name]
-    assert psutil.pid_exists(os.getpid())
-
-
-@pytest.mark.parametrize("elsewhere", [{"host": "another"}, {"namespace": "another container"}])
-def test_leftovers_of_another_machine_are_swept_when_old(
-    leftover: Any, tmp_path: Path, elsewhere: dict[str, object]
-) -> None:
-    folder = leftover(pid=gone(), **elsewhere)
-    assert lease.sweep(str(tmp_path), NOW + lease.DEAD_AFTER) == []
-    assert folder.is_dir()
-    later = NOW + lease.DEAD_AFTER + timedelta(seconds=1)
-    assert lease.sweep(str(tmp_path), later) == [folder.name]
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', None])
-def test_leftovers_without_a_readable_lease_are_swept_when_nothing_moves(
-    leftover: Any, tmp_path: Path, text: str | None
-) -> None:
-    folder = leftover()
-    path = folder / lease.LEASE_NAME
-    path.unlink() if text is None else path.write_text(text)
-    now = datetime.now(UTC)
-    assert lease.sweep(str(tmp_path), now) == []
-    found = lease.sweep(str(tmp_path), now + lease.DEAD_AFTER + timedelta(seconds=5))
-    # A lease that lacks a required key is left alone.
-    assert found == ([] if text == '{"pid": 1}' else [folder.name])
-
-
-def test_a_finished_generation_only_loses_the_lease(leftover: Any, tmp_path: Path) -> None:
-    folder = leftover(pid=gone())
-    (folder / "manifest.json").touch()
-    assert lease.sweep(str(tmp_path), NOW) == []
-    assert sorted(p.name for p in folder.iterdir()) == ["items", "manifest.json"]
-    assert lease.sweep(str(tmp_path), NOW + timedelta(days=999)) == []
-    assert folder.is_dir()
-
-
 def test_an_output_that_is_not_there_has_no_leftovers(tmp_path: Path) -> None:
     assert lease.sweep(str(tmp_path / "nothing"), NOW) == []
 
@@ -403,13 +360,13 @@ def test_the_lease_goes_last(leftover: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_path_in_brackets_is_no_pattern(tmp_path: Path) -> None:
-    output = tmp_path / "[ab]*"
-    lease.begin(str(output), "g1", NOW)
-    path = output / "generations" / "g1" / lease.LEASE_NAME
+    output, name = tmp_path / "[ab]*", lease.new_generation_id(NOW)
+    lease.begin(str(output), name, NOW)
+    path = output / "generations" / name / lease.LEASE_NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": gone()}))
-    beside = tmp_path / "a" / "generations" / "g1"
+    beside = tmp_path / "a" / "generations" / name
     beside.mkdir(parents=True)
-    assert lease.sweep(str(output), NOW) == ["g1"]
+    assert lease.sweep(str(output), NOW) == [name]
     assert beside.is_dir()
 
 

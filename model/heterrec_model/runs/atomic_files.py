@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from heterrec_schemas.errors import RunError
+from heterrec_schemas.stores.disk import sync
 
 _NOT_WRITABLE = "Choose a folder that this user may write."
 _NOT_A_FOLDER = "Choose another folder: a file exists where a folder is needed."
@@ -58,15 +59,6 @@ def point(link: Path, target: str) -> None:
         draft.symlink_to(target, target_is_directory=True)
         draft.replace(link)
         sync(link.parent)
-
-
-def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove_folder(folder: Path) -> None:

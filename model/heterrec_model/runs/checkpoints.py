@@ -22,9 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from heterrec_model.runs.atomic_files import point, remove_folder, sha256, sync, writing
+from heterrec_model.runs.atomic_files import point, remove_folder, sha256, writing
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError, CorruptCheckpointError, suggest
+from heterrec_schemas.stores.disk import sync
 
 FORMAT_VERSION = 1
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -32,6 +33,8 @@ LAST, BEST = "last", "best"
 KEPT = 2
 """Number of newest checkpoints that are kept besides the best."""
 _NAME = re.compile(r"step-(\d{8,})")
+_LEFTOVER = re.compile(r"\.(writing|old)-step-\d{8,}-\d+|\.(last|best)\.\d+")
+"""Names of what a dead process may have left in the folder."""
 _WANTED = re.compile(r"step-(\d+)")
 _TODO = "Choose another checkpoint, or train again."
 
@@ -145,6 +148,8 @@ class CheckpointFolder:
         """Make a checkpoint the last one: remove newer ones and the leftovers of dead processes."""
         with writing(self.path):
             for leftover in self.path.glob(".*"):
+                if not _LEFTOVER.fullmatch(leftover.name):
+                    continue
                 if leftover.is_dir() and not leftover.is_symlink():
                     shutil.rmtree(leftover)
                 else:

@@ -17,6 +17,7 @@ from heterrec_model.runs.checkpoints import CheckpointFolder
 from heterrec_schemas.documents import parse_json, parse_yaml
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.generation import Generation
+from heterrec_schemas.stores.disk import make_folder
 
 CONFIG, GENERATION, METRICS = "config.yaml", "generation.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, CACHE = "tensorboard", "checkpoints", "cache"
@@ -138,7 +139,7 @@ class RunFolder:
             RunError: the folder cannot be written.
         """
         with writing(self.path):
-            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            make_folder(self.path / CHECKPOINTS)
         if not (self.path / GENERATION).exists():
             manifest = generation.manifest
             body = {"id": manifest.generation, "content_sha256": manifest.content_sha256}
@@ -157,7 +158,7 @@ class RunFolder:
         """
         new = not self.path.exists()
         with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             file = (self.path / LOCK).open("w")
         with file:
             try:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.runs.atomic_files import sync, writing
+from heterrec_model.runs.atomic_files import writing
 from heterrec_model.runs.run_folder import RunFolder
+from heterrec_schemas.stores.disk import sync
 
 
 class RunLog:
@@ -30,6 +31,7 @@ class RunLog:
         with writing(self._path):
             _cut(self._path, length)
             self._file = self._path.open("ab", buffering=0)
+            sync(self._path.parent)
         self._board: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter

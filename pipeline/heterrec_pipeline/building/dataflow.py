@@ -166,9 +166,9 @@ def submit(config: BuildConfig) -> Submission:
     set_defaults(options, job)
     dry = is_dry(options)
     swept = [] if dry else lease.sweep(job.output, now)
+    if not dry:
+        lease.begin(job.output, job.generation, now, engine=_engine(options))
     try:
-        if not dry:
-            lease.begin(job.output, job.generation, now, engine=_engine(options))
         with staged_package(options):
             result = _pipeline(job, options).run()
     except (Exception, KeyboardInterrupt) as error:

@@ -1,11 +1,14 @@
 """The end of a build: the published result, or the error to raise after cleaning up."""
 
+from contextlib import suppress
+
 from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
+from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
-from heterrec_pipeline.worker_errors import as_heterrec_error, reason, was_stopped
+from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, reason, was_stopped
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
 
@@ -35,5 +38,16 @@ def failure(job: Job, error: BaseException) -> BaseException:
             f"the run ended early, but its generation {job.root} is complete: {why}",
             todo=f"{LATEST_NAME} may still name an earlier one: run again, or open this one by its folder.",
         )
+    told = found_in(error) is not None and type(found_in(error)) is not RunError
+    cause = None if stopped or told else _outside_cause(job)
     lease.discard(job.root)
-    return KeyboardInterrupt() if stopped else as_heterrec_error(error, NOTHING_PUBLISHED)
+    return KeyboardInterrupt() if stopped else as_heterrec_error(cause or error, NOTHING_PUBLISHED)
+
+
+def _outside_cause(job: Job) -> RunError | None:
+    """What others did to the build's files meanwhile, which explains any error."""
+    with suppress(HeterrecError):  # of a store
+        if lease.is_lost(job.root):
+            return lease.lost(job.root)
+        return changed_input(job.input_files)
+    return None

@@ -65,10 +65,10 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
     swept = lease.sweep(job.output, now)
     for generation in swept:
         LOG.info("deleted the leftovers of the dead build %s", generation)
+    lease.begin(job.output, job.generation, now)
     try:
-        lease.begin(job.output, job.generation, now)
         coder.register()
-        with engine:
+        with lease.keep(job.root), engine:
             with phase("draw the graph"):
                 pipeline = beam.Pipeline(options=config.options)
                 pipeline | "Generation" >> BuildGeneration(job=job)

@@ -11,13 +11,15 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.embed.config import EmbedConfig, EmbeddedColumn
-from heterrec_pipeline.embed.encode import VectorShard
+from heterrec_pipeline.embed.encode import VectorShard, finished_shard
 from heterrec_pipeline.embed.job import SUMMARY, EmbedJob, ShardPlan
 from heterrec_pipeline.embed.survey import check_rejects
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.parts import delete_parts
 from heterrec_pipeline.files.rejects import sorted_rejects, write_rejects_shard
+from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.wiring.step import tables_in
-from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.errors import HeterrecError, RunError
 
 FORMAT_VERSION = 1
 _LIBRARIES = ("sentence-transformers", "transformers", "torch", "pyarrow")
@@ -33,16 +35,35 @@ def publish_vectors(
 
     Raises:
         RejectRatioError: too many rows are rejected.
+        RunError: the item table has changed since it was listed, or another run has deleted or replaced shards.
     """
+    if changed := changed_input(job.files):
+        raise changed
     output, shards = job.config.output, sorted(shards, key=lambda s: s.path)
     rejects = sorted_rejects(tables_in(element[1]))
     check_rejects(job.config, rejects.select("file", "row").n_unique(), plan.rows)
     written = write_rejects_shard(output, rejects)
     storage.rename([(written.temporary, storage.join(output, written.path))])
     delete_obsolete(job.config, {s.path for s in shards})
+    check_shards(job, shards)
     body = json.dumps(summary(job, plan, shards, rejects), indent=2, ensure_ascii=False) + "\n"
     storage.replace_bytes(storage.join(output, SUMMARY), body.encode("utf-8"), "publish")
     yield from ()
+
+
+def check_shards(job: EmbedJob, shards: list[VectorShard]) -> None:
+    """Check that the finished shards still are what this run has written or kept.
+
+    Raises:
+        RunError: another run into the same folder has deleted or replaced some.
+    """
+    lost = [s.path for s in shards if finished_shard(job, s.column, s.path, s.fingerprint) is None]
+    if lost:
+        raise RunError(
+            f"{len(lost)} of {len(shards)} shards in {job.config.output} were deleted or replaced while this run wrote "
+            f"them: {lost[0]}",
+            todo="Let one run at a time write there, and run the same command again: finished shards are kept.",
+        )
 
 
 def summary(
@@ -100,9 +121,11 @@ def delete_unfinished(job: EmbedJob) -> None:
     """Delete the parts of a run, and temporary files of this run or an earlier one."""
     output, temporary = job.config.output, r"\.[0-9a-f]{32}\.tmp"
     with suppress(HeterrecError):  # of the store, which then has ended the run already
-        storage.delete_tree(job.parts)
+        delete_parts(job.parts)
         found = _matching(output, rf"\.{_shard_pattern(job.config)}{temporary}")
-        found += _matching(storage.join(output, "rejects"), rf"\.rejects-.*{temporary}")
+        rejects = storage.join(output, "rejects")
+        if not storage.is_link(rejects):
+            found += _matching(rejects, rf"\.rejects-.*{temporary}")
         storage.delete_files(path for _, path in found)
 
 

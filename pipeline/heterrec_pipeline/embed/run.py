@@ -20,13 +20,13 @@ from heterrec_pipeline.embed.models import (
 from heterrec_pipeline.embed.progress import OnProgress, text_progress
 from heterrec_pipeline.embed.publish import delete_unfinished
 from heterrec_pipeline.files import parts, storage
-from heterrec_pipeline.reading.files import input_files
+from heterrec_pipeline.reading.files import changed_input, input_files
 from heterrec_pipeline.runtime.engines import engine_of
 from heterrec_pipeline.runtime.flags import use_stores
 from heterrec_pipeline.telemetry.monitor import BuildMonitor, monitor_build
 from heterrec_pipeline.wiring import coder
 from heterrec_pipeline.wiring.exchange import DISTRIBUTED
-from heterrec_pipeline.worker_errors import as_heterrec_error, was_stopped
+from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, was_stopped
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError
 
@@ -83,7 +83,8 @@ def _run(config: EmbedConfig, load: EncoderLoader, monitor: BuildMonitor) -> str
         if was_stopped(error):
             raise KeyboardInterrupt from error
         todo = "Run the same command again: finished shards are kept."
-        raise as_heterrec_error(error, todo) from error
+        cause = None if found_in(error) else changed_input(files)
+        raise as_heterrec_error(cause or error, todo) from error
     finally:
         parts.forget()
         delete_unfinished(job)

@@ -3,6 +3,7 @@
 A part belongs to one attempt of one bundle. It is used only if the attempt finishes and emits a reference to it.
 """
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -17,6 +18,8 @@ Made = TypeVar("Made")
 Source = TypeVar("Source")
 KEPT = 64
 """Number of results that a process caches per function."""
+_PART = re.compile(r"-[0-9a-f]{32}\.arrow$")
+"""The end of the name of a part."""
 _forgetters: list[Callable[[], None]] = []
 
 
@@ -66,6 +69,14 @@ def _write(folder: str, stem: str, schema: pa.Schema, batches: Iterable[pa.Recor
                 rows += len(batch)
         moved.add(rows, out.size)
     return path
+
+
+def delete_parts(folder: str) -> None:
+    """Delete the parts in a folder, and the folder if nothing else is in it."""
+    if not storage.is_link(folder):
+        storage.delete_files(p for p in storage.files_below(folder) if _PART.search(p))
+        if not storage.files_below(folder):
+            storage.delete_tree(folder)
 
 
 def stored_batches(ref: TableRef) -> Iterator[pa.Table]:

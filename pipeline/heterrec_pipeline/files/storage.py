@@ -30,14 +30,20 @@ def join(base: str, *parts: str) -> str:
     return base
 
 
-def open_read(path: str) -> IO[bytes]:
-    """Open for reading, without decompression; FileNotFoundError if there is no such file."""
-    return _store(path).open(path)
+def open_read(path: str, stop: int | None = None) -> IO[bytes]:
+    """Open for reading, up to `stop` bytes, without decompression; FileNotFoundError if there is no such file."""
+    return _store(path).open(path, stop)
 
 
-def open_arrow(path: str) -> pa.NativeFile:
-    """Open for random access by Arrow, memory-mapped on local disks; errors as in `open_read`."""
-    return _store(path).open_arrow(path, mapped=True)
+def open_arrow(path: str, *, mapped: bool = True) -> pa.NativeFile:
+    """Open for random access by Arrow; errors as in `open_read`.
+
+    Args:
+        path: the file.
+        mapped: map it into memory, if it is on a local disk. Not for files of others: the system kills a process that
+            reads a mapped file which has become shorter.
+    """
+    return _store(path).open_arrow(path, mapped=mapped)
 
 
 @contextmanager
@@ -86,15 +92,15 @@ class HashedFile(io.RawIOBase):
         return self._sha256.hexdigest()
 
 
-def sha256_of(path: str) -> str:
-    """The SHA-256 of a file, in hex."""
-    with open_read(path) as handle:
+def sha256_of(path: str, stop: int | None = None) -> str:
+    """The SHA-256 of a file, or of its first `stop` bytes, in hex."""
+    with open_read(path, stop) as handle:
         return hashlib.file_digest(cast(Any, handle), "sha256").hexdigest()
 
 
-def fingerprint(path: str) -> dict[str, str]:
+def fingerprint(found: stores.FileInfo) -> dict[str, str]:
     """The field of the manifest that identifies an input's content: `sha256`, or the store's `etag`."""
-    return _store(path).fingerprint(path)
+    return _store(found.path).fingerprint(found)
 
 
 def read_bytes(path: str) -> bytes:
@@ -145,6 +151,21 @@ def exists(path: str) -> bool:
     return _store(path).exists(path)
 
 
+def info(path: str) -> stores.FileInfo | None:
+    """Size and version of a file; None if there is no such file."""
+    return _store(path).info(path)
+
+
+def sizes(folder: str, relatives: Sequence[str]) -> list[int | None]:
+    """The bytes of files by their paths inside a folder; None for anything but a file."""
+    return _store(folder).sizes(folder, relatives)
+
+
+def is_link(path: str) -> bool:
+    """Whether the path is a symbolic link."""
+    return _store(path).is_link(path)
+
+
 def folder_missing(path: str) -> bool:
     """Whether a local folder is missing; always False in an object store, where folders are only prefixes."""
     return _store(path).folder_missing(path)
@@ -156,7 +177,10 @@ def describe_missing(pattern: str) -> str:
 
 
 def rename(pairs: Sequence[tuple[str, str]]) -> None:
-    """Rename files of one store, (old, new) each; pairs renamed by an earlier attempt are ignored."""
+    """Rename files of one store, (old, new) each, so that they survive a power cut.
+
+    Pairs renamed by an earlier attempt are ignored.
+    """
     if pairs:
         _store(pairs[0][0]).rename(pairs)
 
@@ -168,7 +192,7 @@ def delete_files(paths: Iterable[str]) -> None:
 
 
 def delete_tree(path: str) -> None:
-    """Delete a file, or a folder with everything below it, if it exists."""
+    """Delete a file, or a folder with everything below it, if it exists; of a link, only the link."""
     _store(path).delete_tree(path)
 
 
@@ -183,12 +207,12 @@ def files_in(folder: str) -> list[str]:
 
 
 def files_below(folder: str) -> list[str]:
-    """Paths of all files below a folder, sorted; empty if the folder is missing."""
+    """Paths of all files below a folder, sorted; empty if the folder is missing. Links are not followed."""
     return _store(folder).files_below(folder)
 
 
-def matched(folder: str, pattern: str) -> list[tuple[str, int]]:
-    """The files that match a glob in a folder: (path, bytes), sorted by path; see `Store.matched`.
+def matched(folder: str, pattern: str) -> list[stores.FileInfo]:
+    """The files that match a glob in a folder, sorted by path; see `Store.matched`.
 
     The folder is never a pattern. An absolute path or a URI as pattern replaces it, as in `join`.
     """

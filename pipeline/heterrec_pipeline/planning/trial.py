@@ -31,8 +31,7 @@ def trial(config: BuildConfig, found: InputSample) -> Iterator[BuildResult]:
     with tempfile.TemporaryDirectory(prefix="heterrec-plan-", ignore_cleanup_errors=True) as name:
         folder, spec, source = Path(name), config.spec, config.input
         if found.whole:
-            files = [*found.job.log, *(f for t in found.job.tables for f in t.files)]
-            _check_space(folder, sum(f.bytes for f in files))
+            _check_space(folder, sum(f.bytes for f in found.job.input_files))
         else:
             source = str(folder / "input")
             Path(source).mkdir()

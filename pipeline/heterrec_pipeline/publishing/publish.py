@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -12,10 +11,11 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
+from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.lease import LEASE_NAME
 from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
-from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
@@ -23,6 +23,7 @@ from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import spec_sha256
 from heterrec_schemas.manifest import (
+    GENERATION_ID,
     LATEST_NAME,
     MANIFEST_NAME,
     SPLITS,
@@ -37,10 +38,9 @@ from heterrec_schemas.manifest import (
 )
 from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.stores import FileInfo
 
 LOG = logging.getLogger(__name__)
-_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}")
-"""A generation id."""
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
 
@@ -54,7 +54,14 @@ def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
 
 
 def _input_entry(file: InputFile) -> InputEntry:
-    return InputEntry(path=file.name, bytes=file.bytes, **storage.fingerprint(file.path))
+    try:
+        if file.append_only:
+            found = {"sha256": storage.sha256_of(file.path, file.bytes)}
+        else:
+            found = storage.fingerprint(FileInfo(file.path, file.bytes, file.version))
+    except OSError as error:
+        raise unreadable(file, error) from None
+    return InputEntry(path=file.name, bytes=file.bytes, **found)
 
 
 class BuildReports(NamedTuple):
@@ -78,9 +85,21 @@ def publish_generation(
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
 ) -> Iterator[Manifest]:
-    """All reports to the manifest. A retry after a failure finds files with their final names, and continues."""
+    """All reports to the manifest. A retry after a failure finds files with their final names, and continues.
+
+    Raises:
+        RunError: an input file has changed since it was listed, or the generation's folder was deleted.
+        RejectRatioError: too many rows were rejected.
+        DataError: the log is empty, or none of its rows was kept.
+    """
     found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+    committed = storage.exists(storage.join(job.root, MANIFEST_NAME))
+    if not committed and lease.is_lost(job.root):
+        raise lease.lost(job.root)
     if not job.lenient:
+        hashes = {entry.path: entry.sha256 for entry in found.inputs}
+        if changed := changed_input(job.input_files, hashes):
+            raise changed
         check_reports(job, found)
     entries = feature_entries(job, counts, item_fitted, user_fitted)
     texts = [
@@ -97,12 +116,37 @@ def publish_generation(
     storage.delete_tree(job.parts)
     # Temporary files that are left belong to failed attempts.
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
-    storage.create_bytes(
-        storage.join(job.root, MANIFEST_NAME), manifest.to_json().encode(), job.attempt
-    )
+    commit(job, manifest, again=committed)
     point_latest(job.output, job.generation, job.attempt)
     storage.delete_tree(storage.join(job.root, LEASE_NAME))
     yield manifest
+
+
+def commit(job: Job, manifest: Manifest, *, again: bool) -> None:
+    """Write the manifest, provided that the generation's folder is complete and still belongs to this build.
+
+    Args:
+        job: the build.
+        manifest: its manifest.
+        again: whether an earlier attempt has written it.
+
+    Raises:
+        RunError: files are absent, or another build is deleting the folder.
+    """
+    path = storage.join(job.root, MANIFEST_NAME)
+    if not again and (lease.is_lost(job.root) or not _is_complete(job, manifest)):
+        raise lease.lost(job.root)
+    storage.create_bytes(path, manifest.to_json().encode(), job.attempt)
+    # Whoever deletes a folder marks its lease and then looks for a manifest, so one of both sides notices.
+    if lease.is_taken(job.root) or not _is_complete(job, manifest):
+        storage.delete_files([path])
+        raise lease.lost(job.root)
+
+
+def _is_complete(job: Job, manifest: Manifest) -> bool:
+    """Whether every file of a manifest exists with its size."""
+    sizes = storage.sizes(job.root, [f.path for f in manifest.files])
+    return sizes == [f.bytes for f in manifest.files]
 
 
 def point_latest(output: str, generation: str, attempt: str) -> None:
@@ -133,7 +177,7 @@ def _named(held: bytes | None) -> str:
         named = parse_json(held or b"")["generation"]
     except (ValueError, TypeError, KeyError):
         return ""
-    return named if isinstance(named, str) and _ID.fullmatch(named) else ""
+    return named if isinstance(named, str) and GENERATION_ID.fullmatch(named) else ""
 
 
 def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:

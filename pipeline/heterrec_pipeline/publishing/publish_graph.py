@@ -35,10 +35,9 @@ class PublishGeneration(Composite):
             fn=partial(write_rejects, job), ledger=ledger, kind=Any
         )
         counts = of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
-        files = [*job.log, *(f for t in job.tables for f in t.files)]
         inputs = (
             root
-            | "inputs" >> beam.Create([tuple(sorted(set(files)))])
+            | "inputs" >> beam.Create([job.input_files])
             | "hash inputs" >> Step(fn=hash_inputs, kind=Any)
         )
         fitted = tuple[str, Fitted]

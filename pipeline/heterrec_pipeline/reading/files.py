@@ -1,28 +1,54 @@
 """The input files of a table, and their splits: the units that workers read."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_schemas.errors import DataError
+from heterrec_schemas.errors import DataError, HeterrecError, RunError, SpecError
 from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
+from heterrec_schemas.stores import FileInfo
 
 SPLIT_BYTES = 128 * 2**20
 """Approximate bytes of a Parquet file per split; a text file is one split."""
+TAIL_BYTES = 2**16
+"""Number of bytes read at a time in search of the last end of a line."""
+_CHECKS = 8
+"""Number of files that are checked at once."""
+_SHOWN = 3
+"""Number of changed files that a message names."""
 
 
 @dataclass(frozen=True, order=True)
 class InputFile:
-    """An input file: its path, its name in messages and rejects, its size in bytes and its format."""
+    """An input file, as it was when the files were listed.
+
+    Attributes:
+        path: its path or URI.
+        name: its name in messages and rejects.
+        bytes: its size; of a file that rows are appended to, the number of bytes that are read.
+        format: its format.
+        version: changes with its content, see `FileInfo`; empty for a file that the build has written.
+        append_only: whether rows may be appended to it while it is read.
+    """
 
     path: str
     name: str
     bytes: int
     format: Format
+    version: str = ""
+    append_only: bool = False
+
+    @property
+    def stop(self) -> int | None:
+        """Where reading ends, in bytes; None for the end of the file."""
+        return self.bytes if self.append_only else None
 
     @property
     def compression(self) -> str | None:
@@ -55,7 +81,7 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
 
     Raises:
         DataError: a path or pattern matches no file, or one whose name is not UTF-8.
-        SpecError: the format of a file is unknown.
+        SpecError: the format of a file is unknown, or rows cannot be appended to such a file.
     """
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
@@ -67,9 +93,9 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
                 expected="at least one file",
                 todo="Check source.path in the spec and --input.",
             )
-        for name, size in matches:
-            _check_name(name, where)
-            found[name] = InputFile(name, _short(name, base), size, source.format_of(name))
+        for match in matches:
+            _check_name(match.path, where)
+            found[match.path] = _listed(source, match, _short(match.path, base), where)
     return tuple(sorted(found.values(), key=lambda f: f.name))
 
 
@@ -84,6 +110,78 @@ def _check_name(path: str, where: str) -> None:
             got=raw.decode("utf-8", errors="backslashreplace"),
             todo="Rename the file.",
         ) from None
+
+
+def _listed(source: Source, found: FileInfo, name: str, where: str) -> InputFile:
+    kind = source.format_of(found.path)
+    file = InputFile(found.path, name, found.bytes, kind, found.version, source.append_only)
+    if not file.append_only:
+        return file
+    if kind == "parquet" or file.compression:
+        raise SpecError(
+            f"{where}: {name} cannot be read while rows are appended to it",
+            got=f"append_only: true and a {file.compression or 'Parquet'} file",
+            expected="uncompressed CSV or JSON lines, of which a beginning can be read",
+            todo="Remove append_only from the source, and build when the file is complete.",
+        )
+    return replace(file, bytes=_whole_lines(found))
+
+
+def _whole_lines(found: FileInfo) -> int:
+    """The number of bytes up to the last end of a line: the row after it may be incomplete."""
+    with storage.open_read(found.path) as file:
+        for end in range(found.bytes, 0, -TAIL_BYTES):
+            start = max(0, end - TAIL_BYTES)
+            file.seek(start)
+            at = file.read(end - start).rfind(b"\n")
+            if at >= 0:
+                return start + at + 1
+    return 0
+
+
+def changed_input(
+    files: Iterable[InputFile], hashes: Mapping[str, str | None] = MappingProxyType({})
+) -> RunError | None:
+    """The error for files that have changed since they were listed, so that two reads may differ; None if there are none.
+
+    Args:
+        files: the files.
+        hashes: the name of a file to the SHA-256 of what was read. The beginning of a file that has grown must still have
+            it.
+    """
+    with ThreadPoolExecutor(_CHECKS) as pool:
+        changes = list(pool.map(lambda f: _change(f, hashes.get(f.name)), sorted(set(files))))
+    found = [change for change in changes if change]
+    return _changed(found) if found else None
+
+
+def _change(file: InputFile, sha256: str | None = None) -> str | None:
+    """What differs from the time when a file was listed; None if nothing does."""
+    if not file.version:
+        return None
+    now = storage.info(file.path)
+    if now is None:
+        return f"{file.name} is gone"
+    if not file.append_only:
+        if (now.bytes, now.version) == (file.bytes, file.version):
+            return None
+        was = f"{file.bytes:,} bytes of {file.version}"
+        return f"{file.name}: got {now.bytes:,} bytes of {now.version}, expected {was}"
+    if now.bytes < file.bytes:
+        return f"{file.name}: got {now.bytes:,} bytes, expected at least {file.bytes:,}"
+    if now.version != file.version and sha256 is not None:
+        if storage.sha256_of(file.path, file.bytes) != sha256:
+            return f"{file.name}: its first {file.bytes:,} bytes are others now"
+    return None
+
+
+def _changed(changes: list[str]) -> RunError:
+    more = f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+    return RunError(
+        f"the input changed while it was read: {'; '.join(changes[:_SHOWN])}{more}",
+        todo="Run again when no other process writes there. If rows are only ever appended to a CSV or JSON lines file, "
+        "set append_only: true on its source.",
+    )
 
 
 def _short(path: str, base: str) -> str:
@@ -123,14 +221,17 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
         DataError: the file is truncated or not Parquet.
     """
     try:
-        with storage.open_arrow(file.path) as handle:
+        with storage.open_arrow(file.path, mapped=False) as handle:
             return pq.read_metadata(handle)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(file, error) from None
 
 
-def unreadable(file: InputFile, error: object, what: str | None = None) -> DataError:
-    """The error for a file that cannot be read in its format."""
+def unreadable(file: InputFile, error: object, what: str | None = None) -> HeterrecError:
+    """The error for a file that cannot be read in its format, or that has changed since it was listed."""
+    with suppress(HeterrecError):  # of the store
+        if changed := changed_input([file]):
+            return changed
     kind = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines"}[file.format]
     packed = f", {file.compression}" if file.compression else ""
     detail = " ".join(str(error).split())

@@ -26,7 +26,7 @@ def schema(split: Split) -> pa.Schema:
         DataError: the file is truncated or not Parquet.
     """
     try:
-        with storage.open_arrow(split.file.path) as handle:
+        with storage.open_arrow(split.file.path, mapped=False) as handle:
             return pq.read_schema(handle)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(split.file, error) from None
@@ -41,7 +41,7 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """
     row = split.first_row
     try:
-        with storage.open_arrow(split.file.path) as handle:
+        with storage.open_arrow(split.file.path, mapped=False) as handle:
             file = _opened(handle, columns)
             check_columns(columns, file.schema_arrow.names, split.file.name)
             batches = file.iter_batches(

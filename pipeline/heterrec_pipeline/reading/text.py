@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.files import InputFile, unreadable
-from heterrec_schemas.errors import DataError
+from heterrec_schemas.errors import HeterrecError
 
 BLOCK = 8 * 2**20
 """Bytes of decompressed text that are read at a time."""
@@ -41,7 +41,7 @@ class TextStream(io.RawIOBase):
             raise unreadable(file, "nothing to decompress", "it is empty")
         self._file = file
         try:
-            self._file_below = storage.open_read(file.path)
+            self._file_below = storage.open_read(file.path, file.stop)
             self._raw = decompressed(file, self._file_below)
         except OSError as error:
             raise unreadable(file, error.strerror or error) from None
@@ -72,7 +72,7 @@ class TextStream(io.RawIOBase):
         """Number of bytes of the stored file (compressed or not) read so far."""
         return self._file_below.tell()
 
-    def _broken(self, error: Exception) -> DataError:
+    def _broken(self, error: Exception) -> HeterrecError:
         what = f"it is not a {self._file.compression} file, or it is damaged"
         if isinstance(error, EOFError) or str(error).startswith("Truncated"):
             what = "it is truncated"
@@ -106,7 +106,7 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
             yield [rest]
 
 
-def bad_utf8(file: InputFile) -> DataError | None:
+def bad_utf8(file: InputFile) -> HeterrecError | None:
     """The error for a file that is not UTF-8, which names the line; None if it is UTF-8."""
     number = 0
     for block in lines(file):

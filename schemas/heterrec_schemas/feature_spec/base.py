@@ -49,6 +49,10 @@ class Source(SpecModel):
 
     path: str | list[str]
     format: Format | None = None
+    append_only: bool = Field(
+        default=False,
+        description="rows may be appended while a build reads: it reads the whole lines that exist when it begins",
+    )
 
     @property
     def patterns(self) -> list[str]:

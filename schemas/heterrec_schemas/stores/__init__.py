@@ -8,11 +8,12 @@ from heterrec_schemas.stores.object_store import ObjectStore
 from heterrec_schemas.stores.objects import ABSENT, ChangedError
 from heterrec_schemas.stores.registry import configure, forget, store_of
 from heterrec_schemas.stores.settings import StoreSettings
-from heterrec_schemas.stores.store import Kind, Sink, Store
+from heterrec_schemas.stores.store import FileInfo, Kind, Sink, Store
 
 __all__ = [
     "ABSENT",
     "ChangedError",
+    "FileInfo",
     "Kind",
     "ObjectStore",
     "Sink",

@@ -18,9 +18,10 @@ from requests.adapters import HTTPAdapter
 
 from heterrec_schemas.errors import CallError, HeterrecError
 from heterrec_schemas.stores.object_store import CONNECTIONS, ObjectStore
-from heterrec_schemas.stores.objects import ChangedError, ObjectInfo, no_bucket, split
+from heterrec_schemas.stores.objects import ChangedError, no_bucket, split
 from heterrec_schemas.stores.retry import TransientError
 from heterrec_schemas.stores.settings import StoreSettings
+from heterrec_schemas.stores.store import FileInfo
 
 _INCOMPLETE = 308
 _QUANTUM = 2**18
@@ -81,7 +82,7 @@ class GsStore(ObjectStore):
         bucket, key = split(path)
         return self._client.bucket(bucket).blob(key)
 
-    def stat(self, path: str) -> ObjectInfo | None:
+    def stat(self, path: str) -> FileInfo | None:
         """One GET of metadata."""
         bucket, key = split(path)
         found = self.ask(
@@ -89,9 +90,9 @@ class GsStore(ObjectStore):
             path,
             lambda: self._client.bucket(bucket).get_blob(key, timeout=self._times, retry=None),
         )
-        return None if found is None else ObjectInfo(path, found.size, str(found.generation))
+        return None if found is None else FileInfo(path, found.size, str(found.generation))
 
-    def fetch(self, found: ObjectInfo, start: int, stop: int) -> bytes:
+    def fetch(self, found: FileInfo, start: int, stop: int) -> bytes:
         """One GET of a range of this version."""
         data: bytes = self.blob(found.path).download_as_bytes(
             start=start,
@@ -152,11 +153,11 @@ class GsStore(ObjectStore):
         """One DELETE."""
         self.blob(path).delete(timeout=self._times, retry=None)
 
-    def below(self, prefix: str, limit: int | None = None) -> Iterator[ObjectInfo]:
+    def below(self, prefix: str, limit: int | None = None) -> Iterator[FileInfo]:
         """One GET per thousand objects."""
         bucket = split(prefix)[0]
         for blob in self._listed(prefix, max_results=limit)[0][:limit]:
-            yield ObjectInfo(f"gs://{bucket}/{blob.name}", blob.size, str(blob.generation))
+            yield FileInfo(f"gs://{bucket}/{blob.name}", blob.size, str(blob.generation))
 
     def prefixes(self, base: str) -> set[str]:
         """One GET per thousand names."""

@@ -3,18 +3,24 @@
 import fcntl
 import glob
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import IO
+from datetime import UTC, datetime
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
 from heterrec_schemas.errors import RunError
-from heterrec_schemas.stores.store import Kind, Sink, Store, writing
+from heterrec_schemas.stores.disk import make_folder, sync
+from heterrec_schemas.stores.store import FileInfo, Kind, Sink, Store, shrunk, writing
 
 _SHOWN = 8
+_AT_A_TIME = 8
+"""Number of files that are flushed at once; file systems do it for several in one go."""
 
 
 class LocalStore(Store):
@@ -33,6 +39,17 @@ class LocalStore(Store):
     def exists(self, path: str) -> bool:
         """True for folders as well."""
         return os.path.exists(path)
+
+    def info(self, path: str) -> FileInfo | None:
+        """One stat or two."""
+        if not os.path.isfile(path):
+            return None
+        found = os.stat(path)
+        return FileInfo(path, found.st_size, _moment(found.st_mtime_ns))
+
+    def is_link(self, path: str) -> bool:
+        """Whether the path itself is a link."""
+        return os.path.islink(path)
 
     def folder_missing(self, path: str) -> bool:
         """Whether the path does not exist."""
@@ -67,36 +84,37 @@ class LocalStore(Store):
         return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
 
     def files_below(self, folder: str) -> list[str]:
-        """Hidden files included."""
-        tree = os.walk(folder)
+        """Hidden files included; links among them, but nothing behind a link."""
+        tree = [] if os.path.islink(folder) else os.walk(folder)
         return sorted(os.path.join(top, name) for top, _, names in tree for name in names)
 
-    def matched(self, folder: str, pattern: str) -> list[tuple[str, int]]:
+    def matched(self, folder: str, pattern: str) -> list[FileInfo]:
         """As Python's glob; hidden files match only an explicit dot."""
         names = [pattern]
         if not os.path.isfile(os.path.join(folder, pattern)):
             names = glob.glob(pattern, root_dir=folder or None, recursive=True)
         paths = sorted(os.path.join(folder, name) for name in names)
-        return [(path, os.path.getsize(path)) for path in paths if os.path.isfile(path)]
+        return [found for path in paths if (found := self.info(path))]
 
-    def open(self, path: str) -> IO[bytes]:
+    def open(self, path: str, stop: int | None = None) -> IO[bytes]:
         """A buffered file."""
-        return open(path, "rb")
+        file = open(path, "rb")
+        return file if stop is None else cast(IO[bytes], _Beginning(file, stop))
 
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """A memory map or a file of Arrow's own, both without Python's lock."""
         return pa.memory_map(path) if mapped else pa.OSFile(path)
 
-    def fingerprint(self, path: str) -> dict[str, str]:
+    def fingerprint(self, found: FileInfo) -> dict[str, str]:
         """Reads the whole file."""
-        with open(path, "rb") as handle:
+        with open(found.path, "rb") as handle:
             return {"sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
 
     @contextmanager
     def create(self, path: str) -> Iterator[Sink]:
         """The file appears at once; if the block fails, its beginning stays."""
         with writing(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            make_folder(os.path.dirname(path))
             with open(path, "wb") as raw:
                 yield raw
 
@@ -116,8 +134,10 @@ class LocalStore(Store):
     ) -> None:
         """Writers take turns by a lock on the folder, which ends with the process that holds it."""
         folder = os.path.dirname(path)
+        if not os.path.exists(folder) and change(None) is None:
+            return
         with writing(path):
-            os.makedirs(folder, exist_ok=True)
+            make_folder(folder)
             handle = os.open(folder, os.O_RDONLY)
         try:
             # Where a file system has no locks, the window between read and write stays open.
@@ -133,11 +153,21 @@ class LocalStore(Store):
             os.close(handle)
 
     def rename(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """One rename after the other; each is atomic and replaces an earlier file."""
-        for old, new in pairs:
-            if os.path.exists(old) or not os.path.exists(new):
-                with writing(new):
-                    os.replace(old, new)
+        """Flushes the files, renames one after the other (each rename is atomic), and flushes their folders."""
+        left = [pair for pair in pairs if os.path.exists(pair[0]) or not os.path.exists(pair[1])]
+
+        def flush(pair: tuple[str, str]) -> None:
+            with writing(pair[1]):
+                sync(pair[0])
+
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            list(pool.map(flush, left))
+        for old, new in left:
+            with writing(new):
+                os.replace(old, new)
+        for folder in sorted({os.path.dirname(new) for _, new in pairs}):
+            with writing(folder):
+                sync(folder)
 
     def delete(self, paths: Sequence[str]) -> None:
         """One after the other."""
@@ -147,10 +177,45 @@ class LocalStore(Store):
 
     def delete_tree(self, path: str) -> None:
         """What cannot be deleted stays."""
-        if os.path.isdir(path):
+        if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path, ignore_errors=True)
         else:
             self.delete([path])
 
     def close(self) -> None:
         """There are no connections."""
+
+
+class _Beginning(io.RawIOBase):
+    """The first bytes of an open file, which may grow."""
+
+    def __init__(self, file: IO[bytes], stop: int) -> None:
+        self._file, self._stop, self._left = file, stop, stop
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stop - self._left
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")[: self._left]
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        self._left -= len(data)
+        if len(data) < len(view):
+            raise shrunk(self._file.name, self.tell(), self._stop)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _moment(nanoseconds: int) -> str:
+    """A time since 1970 as text in UTC; its number if it is out of the calendar's range."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    except (OverflowError, ValueError, OSError):
+        return str(nanoseconds)

@@ -13,11 +13,11 @@ from typing import IO, TypeVar, cast
 import pyarrow as pa
 
 from heterrec_schemas.errors import HeterrecError, RunError
-from heterrec_schemas.stores.objects import ABSENT, ChangedError, ObjectInfo, Upload
+from heterrec_schemas.stores.objects import ABSENT, ChangedError, Upload
 from heterrec_schemas.stores.reader import ObjectReader
 from heterrec_schemas.stores.retry import TransientError, retry
 from heterrec_schemas.stores.settings import StoreSettings
-from heterrec_schemas.stores.store import Kind, Sink, Store, writing
+from heterrec_schemas.stores.store import FileInfo, Kind, Sink, Store, shrunk, writing
 from heterrec_schemas.stores.writer import ObjectWriter
 
 CONNECTIONS = 32
@@ -44,11 +44,11 @@ class ObjectStore(Store):
         """Turns the client's exceptions into TransientError, ChangedError, FileNotFoundError or a HeterrecError."""
 
     @abstractmethod
-    def stat(self, path: str) -> ObjectInfo | None:
+    def stat(self, path: str) -> FileInfo | None:
         """An object's size and version; None if it (or its bucket) does not exist."""
 
     @abstractmethod
-    def fetch(self, found: ObjectInfo, start: int, stop: int) -> bytes:
+    def fetch(self, found: FileInfo, start: int, stop: int) -> bytes:
         """One request for the bytes [start, stop) of an object's version, without a retry."""
 
     @abstractmethod
@@ -82,7 +82,7 @@ class ObjectStore(Store):
         """One request that deletes an object, without a retry; FileNotFoundError if it is absent."""
 
     @abstractmethod
-    def below(self, prefix: str, limit: int | None = None) -> Iterator[ObjectInfo]:
+    def below(self, prefix: str, limit: int | None = None) -> Iterator[FileInfo]:
         """The objects whose URI begins with a prefix, sorted by it, the first `limit` of them."""
 
     @abstractmethod
@@ -108,7 +108,7 @@ class ObjectStore(Store):
         self._out = False
         return got
 
-    def read(self, found: ObjectInfo, start: int, stop: int) -> bytes:
+    def read(self, found: FileInfo, start: int, stop: int) -> bytes:
         """The bytes [start, stop) of an object.
 
         Raises:
@@ -137,6 +137,14 @@ class ObjectStore(Store):
     def exists(self, path: str) -> bool:
         """One request."""
         return self.stat(path) is not None
+
+    def info(self, path: str) -> FileInfo | None:
+        """One request."""
+        return self.stat(path)
+
+    def is_link(self, path: str) -> bool:
+        """Never."""
+        return False
 
     def folder_missing(self, path: str) -> bool:
         """Never: any prefix is a folder."""
@@ -173,36 +181,53 @@ class ObjectStore(Store):
         found = self.below(_base(folder))
         return sorted(info.path for info in found if not info.path.endswith("/"))
 
-    def matched(self, folder: str, pattern: str) -> list[tuple[str, int]]:
+    def matched(self, folder: str, pattern: str) -> list[FileInfo]:
         """One request per thousand objects that begin with the folder and the pattern's fixed part."""
         base = posixpath.join(folder, "")
         path = base + pattern
         exact = [info for info in self.below(path, limit=1) if info.path == path]
         fixed = "".join(itertools.takewhile(lambda c: c not in "*?[", pattern))
         if exact or fixed == pattern:
-            return [(info.path, info.bytes) for info in exact]
+            return exact
         wanted = re.compile(re.escape(base) + glob_as_regex(pattern))
         return sorted(
-            (info.path, info.bytes)
+            info
             for info in self.below(base + fixed)
             if wanted.fullmatch(info.path) and not info.path.endswith("/")
         )
 
-    def open(self, path: str) -> IO[bytes]:
-        """Reads by range requests, ahead where the reads follow each other."""
+    def open(self, path: str, stop: int | None = None) -> IO[bytes]:
+        """Reads by range requests, ahead where the reads follow each other; with `stop`, of any version that is as long."""
         found = self.stat(path)
         if found is None:
             raise FileNotFoundError(2, os.strerror(2), path)
-        return cast(IO[bytes], ObjectReader(self.read, found))
+        if stop is None:
+            return cast(IO[bytes], ObjectReader(self.read, found))
+        if found.bytes < stop:
+            raise shrunk(path, found.bytes, stop)
+        return cast(IO[bytes], ObjectReader(self._read_newest, found._replace(bytes=stop)))
+
+    def _read_newest(self, found: FileInfo, start: int, stop: int) -> bytes:
+        """As `read`, of the newest version if the object has grown since it was found."""
+        for _ in range(_UPDATES):
+            try:
+                return self.read(found, start, stop)
+            except ChangedError:
+                newest = self.stat(found.path)
+                if newest is None:
+                    raise FileNotFoundError(2, os.strerror(2), found.path) from None
+                if newest.bytes < found.bytes:
+                    raise shrunk(found.path, newest.bytes, found.bytes) from None
+                found = found._replace(version=newest.version)
+        return self.read(found, start, stop)
 
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """As `open`; nothing is mapped."""
         return pa.PythonFile(self.open(path), mode="r")
 
-    def fingerprint(self, path: str) -> dict[str, str]:
-        """The version: an ETag or a generation number; empty for an absent object."""
-        found = self.stat(path)
-        return {"etag": found.version if found else ABSENT}
+    def fingerprint(self, found: FileInfo) -> dict[str, str]:
+        """The version: an ETag or a generation number."""
+        return {"etag": found.version}
 
     @contextmanager
     def create(self, path: str) -> Iterator[Sink]:

@@ -1,19 +1,11 @@
 """Objects of a store: their names, versions and uploads."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from heterrec_schemas.errors import CallError
 
 ABSENT = ""
 """The version of an object that does not exist."""
-
-
-class ObjectInfo(NamedTuple):
-    """An object: its URI, its size in bytes, and the version that conditional requests name."""
-
-    path: str
-    bytes: int
-    version: str
 
 
 class ChangedError(Exception):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from heterrec_schemas.errors import RunError
-from heterrec_schemas.stores.objects import ChangedError, ObjectInfo
+from heterrec_schemas.stores.objects import ChangedError
+from heterrec_schemas.stores.store import FileInfo
 
 LEAST = 2**18
 """Bytes of the smallest request: it takes hardly longer than one for a single byte."""
@@ -22,7 +23,7 @@ class ObjectReader(io.RawIOBase):
     per 8 MB; no more than that is buffered.
     """
 
-    def __init__(self, fetch: Callable[[ObjectInfo, int, int], bytes], found: ObjectInfo) -> None:
+    def __init__(self, fetch: Callable[[FileInfo, int, int], bytes], found: FileInfo) -> None:
         """Read an object by a function that gives the bytes [start, stop) of it."""
         self._fetch = fetch
         self._found = found

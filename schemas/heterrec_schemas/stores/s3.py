@@ -13,9 +13,10 @@ from botocore.config import Config
 
 from heterrec_schemas.errors import CallError, HeterrecError
 from heterrec_schemas.stores.object_store import CONNECTIONS, ObjectStore
-from heterrec_schemas.stores.objects import ABSENT, ChangedError, ObjectInfo, no_bucket, split
+from heterrec_schemas.stores.objects import ABSENT, ChangedError, no_bucket, split
 from heterrec_schemas.stores.retry import TransientError
 from heterrec_schemas.stores.settings import StoreSettings
+from heterrec_schemas.stores.store import FileInfo
 
 _ONE_COPY = 2**26
 """Bytes: larger objects are copied in parts, so that no request lasts long."""
@@ -82,7 +83,7 @@ class S3Store(ObjectStore):
         except (aws.BotoCoreError, ValueError) as error:
             raise CallError(f"{path} cannot be reached: {error}", todo=_TODO) from error
 
-    def stat(self, path: str) -> ObjectInfo | None:
+    def stat(self, path: str) -> FileInfo | None:
         """One HEAD."""
         bucket, key = split(path)
         try:
@@ -91,9 +92,9 @@ class S3Store(ObjectStore):
             )
         except FileNotFoundError:
             return None
-        return ObjectInfo(path, answer["ContentLength"], answer["ETag"])
+        return FileInfo(path, answer["ContentLength"], answer["ETag"])
 
-    def fetch(self, found: ObjectInfo, start: int, stop: int) -> bytes:
+    def fetch(self, found: FileInfo, start: int, stop: int) -> bytes:
         """One GET of a range of this version."""
         bucket, key = split(found.path)
         answer = self._client.get_object(
@@ -138,13 +139,13 @@ class S3Store(ObjectStore):
         bucket, key = split(path)
         self._client.delete_object(Bucket=bucket, Key=key)
 
-    def below(self, prefix: str, limit: int | None = None) -> Iterator[ObjectInfo]:
+    def below(self, prefix: str, limit: int | None = None) -> Iterator[FileInfo]:
         """One GET per thousand objects."""
         bucket, _ = split(prefix)
         left = limit
         for page in self._pages(prefix, MaxKeys=min(limit or _PAGE, _PAGE)):
             for entry in page.get("Contents", ())[:left]:
-                yield ObjectInfo(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["ETag"])
+                yield FileInfo(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["ETag"])
             if left is not None:
                 left -= len(page.get("Contents", ()))
                 if left <= 0:

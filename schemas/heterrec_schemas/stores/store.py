@@ -3,13 +3,28 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, Literal, Protocol
+from typing import IO, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from heterrec_schemas.errors import RunError
 
 Kind = Literal["absent", "file", "folder"]
+
+
+class FileInfo(NamedTuple):
+    """A file that was found.
+
+    Attributes:
+        path: its path or URI.
+        bytes: its size.
+        version: a text that changes with the content: the time of the last change on local disks, the ETag or generation
+            number in object stores.
+    """
+
+    path: str
+    bytes: int
+    version: str
 
 
 class Sink(Protocol):
@@ -40,6 +55,14 @@ class Store(ABC):
         """Whether the file exists."""
 
     @abstractmethod
+    def info(self, path: str) -> FileInfo | None:
+        """Size and version of a file; None for anything else."""
+
+    @abstractmethod
+    def is_link(self, path: str) -> bool:
+        """Whether the path is a symbolic link; never in an object store."""
+
+    @abstractmethod
     def folder_missing(self, path: str) -> bool:
         """Whether there is no such folder; never in an object store, whose folders are mere prefixes."""
 
@@ -66,11 +89,11 @@ class Store(ABC):
 
     @abstractmethod
     def files_below(self, folder: str) -> list[str]:
-        """The paths of all files below a folder, sorted; none where it is absent."""
+        """The paths of all files below a folder, sorted; none where it is absent. Links are not followed."""
 
     @abstractmethod
-    def matched(self, folder: str, pattern: str) -> list[tuple[str, int]]:
-        """The files that a glob matches: (path, bytes), sorted by path.
+    def matched(self, folder: str, pattern: str) -> list[FileInfo]:
+        """The files that a glob matches, sorted by path.
 
         `*` and `?` match anything but a slash, `**/` folders at any depth, `[abc]` and `[!abc]` one
         character. A file whose path equals the pattern takes precedence.
@@ -81,8 +104,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def open(self, path: str) -> IO[bytes]:
+    def open(self, path: str, stop: int | None = None) -> IO[bytes]:
         """Open a file for reading, its bytes as they are stored.
+
+        Args:
+            path: the file.
+            stop: number of bytes after which reads end, for a file that may grow meanwhile; None for the whole file.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -98,16 +125,19 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def fingerprint(self, path: str) -> dict[str, str]:
+    def fingerprint(self, found: FileInfo) -> dict[str, str]:
         """The field of the manifest that identifies an input's content: `sha256`, or the store's `etag`."""
 
     @abstractmethod
     def create(self, path: str) -> AbstractContextManager[Sink]:
-        """Write a new file, making its folder; an object does not appear if the block fails."""
+        """Write a new file, making its folder; an object does not appear if the block fails.
+
+        A local file may be lost in a power cut until it is renamed.
+        """
 
     @abstractmethod
     def replace(self, path: str, data: bytes, attempt: str) -> None:
-        """Write a small file such that readers see the old content or the new one.
+        """Write a small file such that readers see the old content or the new one, also after a power cut.
 
         Args:
             path: the file.
@@ -124,7 +154,8 @@ class Store(ABC):
         Args:
             path: the file.
             change: the new content for the old one; None as old content if the file is absent, None
-                as new content to leave it. Called again if another writer was faster.
+                as new content to leave it. Called again if another writer was faster. An absent folder is
+                made only for new content.
             attempt: as in `replace`.
 
         Raises:
@@ -133,7 +164,10 @@ class Store(ABC):
 
     @abstractmethod
     def rename(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Rename files, (old, new) each; a pair that an earlier try has renamed is ignored."""
+        """Rename files, (old, new) each; a pair that an earlier try has renamed is ignored.
+
+        When it returns, contents and names survive a power cut; no name does before its content.
+        """
 
     @abstractmethod
     def delete(self, paths: Sequence[str]) -> None:
@@ -141,11 +175,21 @@ class Store(ABC):
 
     @abstractmethod
     def delete_tree(self, path: str) -> None:
-        """Delete a file, or a folder with everything below it; an absent one is ignored."""
+        """Delete a file, or a folder with everything below it; an absent one is ignored. Of a link, only the link."""
 
     @abstractmethod
     def close(self) -> None:
         """Close the connections."""
+
+
+def shrunk(path: str, got: int, expected: int) -> RunError:
+    """The error for a file of which a beginning is read, and which has become shorter than that."""
+    return RunError(
+        f"{path} became shorter while it was read",
+        got=f"{got:,} bytes",
+        expected=f"at least {expected:,}",
+        todo="Run again; append_only is for files that only ever grow.",
+    )
 
 
 @contextmanager

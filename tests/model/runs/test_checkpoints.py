@@ -148,8 +148,11 @@ def test_rewinding_drops_the_broken_and_the_leftovers(folder: CheckpointFolder) 
     (folder.path / ".writing-step-00000030-77").mkdir()
     (folder.path / ".writing-step-00000030-77/model.safetensors").write_text("half")
     (folder.path / ".last.77").symlink_to("step-00000020")
+    (folder.path / ".old-step-00000030-77").symlink_to(folder.path.parent)
+    (folder.path / ".snapshots").mkdir()
+    (folder.path / ".notes").touch()
     folder.rewind(folder.newest(lambda _: None))
-    assert names(folder) == {"step-00000010", "last", "best"}
+    assert names(folder) == {"step-00000010", "last", "best", ".snapshots", ".notes"}
     assert {(folder.path / n).readlink().name for n in ("last", "best")} == {"step-00000010"}
 
 

@@ -130,14 +130,19 @@ def test_an_absent_file_is_described_by_its_surroundings(tmp_path: Path) -> None
 def test_a_local_file_is_identified_by_its_hash(tmp_path: Path) -> None:
     path = str(tmp_path / "a")
     sha256 = storage.write_bytes(path, b"abc")
-    assert storage.fingerprint(path) == {"sha256": sha256}
+    found = storage.info(path)
+    assert found is not None
+    assert (found.path, found.bytes) == (path, 3)
+    assert storage.fingerprint(found) == {"sha256": sha256}
+    assert storage.info(str(tmp_path)) is storage.info(f"{path}/none") is None
 
 
 def test_files_are_found_and_deleted(tmp_path: Path) -> None:
     for name in ("a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"):
         storage.write_bytes(str(tmp_path / name), name.encode())
-    assert storage.matched(str(tmp_path), "*.txt") == [(str(tmp_path / "a.txt"), 5)]
-    assert storage.matched("", str(tmp_path / "*.txt")) == [(str(tmp_path / "a.txt"), 5)]
+    found = [storage.info(str(tmp_path / "a.txt"))]
+    assert storage.matched(str(tmp_path), "*.txt") == found
+    assert storage.matched("", str(tmp_path / "*.txt")) == found
     assert storage.matched(str(tmp_path), "*.none") == []
     below = [str(Path(p).relative_to(tmp_path)) for p in storage.files_below(str(tmp_path))]
     assert below == ["a.txt", "b.bin", "sub/c.txt", "sub/deep/d.txt"]
@@ -153,3 +158,55 @@ def test_files_are_found_and_deleted(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
     assert not storage.exists(str(tmp_path / "sub"))
     assert storage.exists(str(tmp_path))
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    storage.write_bytes(str(outside / "kept"), b"x")
+    link = tmp_path / "inside" / "link"
+    link.parent.mkdir()
+    link.symlink_to(outside)
+    assert storage.is_link(str(link))
+    assert not storage.is_link(str(outside))
+    assert storage.files_below(str(link)) == storage.files_below(str(link.parent)) == []
+    storage.delete_tree(str(link))
+    assert not link.is_symlink()
+    link.symlink_to(outside)
+    storage.delete_tree(str(link.parent))
+    assert not link.parent.exists()
+    assert (outside / "kept").exists()
+
+
+def test_a_beginning_is_read_however_the_file_grows(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"0123456789")
+    with storage.open_read(str(path), 7) as file:
+        assert file.read(3) == b"012"
+        path.write_bytes(b"0123456789more")
+        assert (file.read(100), file.tell(), file.read(1)) == (b"3456", 7, b"")
+    assert storage.sha256_of(str(path), 7) == hashlib.sha256(b"0123456").hexdigest()
+    with (
+        storage.open_read(str(path), 20) as file,
+        pytest.raises(RunError, match=r"became shorter .*: got 14 bytes, expected at least 20"),
+    ):
+        file.read()
+
+
+def test_an_update_that_writes_nothing_makes_no_folder(tmp_path: Path) -> None:
+    storage.update_bytes(str(tmp_path / "a" / "b"), lambda held: held, "x")
+    assert not (tmp_path / "a").exists()
+    storage.update_bytes(str(tmp_path / "a" / "b"), lambda held: b"new", "x")
+    assert (tmp_path / "a" / "b").read_bytes() == b"new"
+
+
+def test_a_version_is_the_time_of_the_last_change(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    for ns, version in (
+        (1_700_000_000_000_000_001, "2023-11-14T22:13:20.000000001Z"),
+        (-1, "1969-12-31T23:59:59.999999999Z"),
+    ):
+        os.utime(path, ns=(0, ns))
+        found = storage.info(str(path))
+        assert found is not None
+        assert found.version == version

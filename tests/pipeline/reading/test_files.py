@@ -1,10 +1,19 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from heterrec_pipeline.reading.files import InputFile, Split, input_files, split_file
-from heterrec_schemas.errors import DataError, SpecError
+from heterrec_pipeline.reading.files import (
+    TAIL_BYTES,
+    InputFile,
+    Split,
+    changed_input,
+    input_files,
+    split_file,
+    unreadable,
+)
+from heterrec_schemas.errors import DataError, RunError, SpecError
 from heterrec_schemas.feature_spec import Source
 
 
@@ -67,7 +76,9 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_knows_its_size_format_and_compression(folder: Path) -> None:
     (packed,) = input_files(Source(path="c.jsonl.gz"), str(folder), "items")
-    assert packed == InputFile(str(folder / "c.jsonl.gz"), "c.jsonl.gz", 10, "jsonl")
+    assert packed.version
+    path = str(folder / "c.jsonl.gz")
+    assert packed == InputFile(path, "c.jsonl.gz", 10, "jsonl", packed.version)
     assert packed.compression == "gzip"
     (plain,) = input_files(Source(path="f.txt", format="csv"), str(folder), "items")
     assert (plain.format, plain.compression) == ("csv", None)
@@ -88,3 +99,66 @@ def test_what_matches_nothing_is_refused_with_what_is_there(folder: Path) -> Non
 def test_a_text_file_is_one_split(folder: Path) -> None:
     (file,) = input_files(Source(path="a.csv"), str(folder), "items")
     assert list(split_file(file)) == [Split(file, None, 0)]
+
+
+@pytest.mark.parametrize(
+    ("data", "read"),
+    [
+        (b"a\n1\n2\n", b"a\n1\n2\n"),
+        (b"a\n1\n2", b"a\n1\n"),
+        (b"a", b""),
+        (b"", b""),
+        (b"a\n" + b"x" * (2 * TAIL_BYTES + 3), b"a\n"),
+        (b"a\n" + b"x" * (TAIL_BYTES - 2), b"a\n"),
+        (b"a\n" + b"x" * (TAIL_BYTES - 1), b"a\n"),
+        (
+            b"x" * (2 * TAIL_BYTES - 1) + b"\n" + b"y" * TAIL_BYTES,
+            b"x" * (2 * TAIL_BYTES - 1) + b"\n",
+        ),
+    ],
+)
+def test_a_growing_file_is_read_up_to_its_last_whole_line(
+    tmp_path: Path, data: bytes, read: bytes
+) -> None:
+    (tmp_path / "log.csv").write_bytes(data)
+    (file,) = input_files(Source(path="log.csv", append_only=True), str(tmp_path), "interactions")
+    assert (file.bytes, file.stop) == (len(read), len(read))
+    (whole,) = input_files(Source(path="log.csv"), str(tmp_path), "interactions")
+    assert (whole.bytes, whole.stop) == (len(data), None)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.jsonl.zst"])
+def test_only_plain_text_can_grow(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(SpecError, match=rf"items: {name} cannot be read while rows are appended"):
+        input_files(Source(path=name, append_only=True), str(tmp_path), "items")
+
+
+def test_what_has_changed_is_told(tmp_path: Path) -> None:
+    for k in range(5):
+        (tmp_path / f"{k}.csv").write_text("a\n1\n")
+    files = input_files(Source(path="*.csv"), str(tmp_path), "items")
+    assert changed_input(files) is None
+    os.utime(tmp_path / "1.csv", (5, 5))
+    (tmp_path / "2.csv").unlink()
+    error = changed_input(files)
+    assert error is not None
+    assert error.exit_code == 1
+    assert "1.csv: got 4 bytes of 1970-01-01T00:00:05.000000000Z, expected 4 bytes of " in str(
+        error
+    )
+    assert "; 2.csv is gone. Run again when" in str(error)
+    for k in (0, 3, 4):
+        (tmp_path / f"{k}.csv").unlink()
+    assert "1.csv: got 4 bytes" in str(error := changed_input(files))
+    assert "2.csv is gone; and 2 more" in str(error)
+
+
+def test_a_file_that_cannot_be_read_because_it_changed_is_told_as_that(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    (file,) = input_files(Source(path="a.csv"), str(tmp_path), "items")
+    assert isinstance(unreadable(file, "some error"), DataError)
+    (tmp_path / "a.csv").unlink()
+    assert isinstance(unreadable(file, "some error"), RunError)
+    never_listed = replace(file, version="")
+    assert isinstance(unreadable(never_listed, "some error"), DataError)

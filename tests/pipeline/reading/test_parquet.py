@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from pieces import QUICK
 
 from heterrec_pipeline.reading import files, parquet
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
-from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.errors import DataError, RunError, SchemaMismatchError
+from heterrec_schemas.feature_spec import Source
 
 
 def written(path: Path, table: pa.Table, **more: Any) -> InputFile:
@@ -148,3 +150,19 @@ def test_the_schema_is_arrows(tmp_path: Path) -> None:
     (split,) = split_file(written(tmp_path / "a.parquet", table))
     assert parquet.schema(split).names == ["a", "b"]
     assert parquet.schema(split).field("a").type == pa.int16()
+
+
+def test_a_file_that_is_cut_while_it_is_read_ends_in_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapped file would end the process by SIGBUS."""
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1)
+    table = pa.table({"a": np.random.default_rng(1).random(6_000_000)})
+    path = tmp_path / "a.parquet"
+    written(path, table, row_group_size=1_000_000, compression="none")
+    (file,) = files.input_files(Source(path="a.parquet"), str(tmp_path), "items")
+    batches = parquet.read(Split(file), ["a"])
+    next(batches)
+    os.truncate(path, 1_000)
+    with pytest.raises(RunError, match=r"the input changed while it was read: a\.parquet: got 1,0"):
+        list(batches)

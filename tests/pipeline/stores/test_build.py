@@ -41,7 +41,9 @@ def test_a_build_in_a_store_has_the_bytes_of_a_local_one(
         "generation": manifest["generation"]
     }
     for entry in manifest["inputs"]:
-        assert {"etag": entry["etag"]} == storage.fingerprint(f"{folder}/input/{entry['path']}")
+        found = storage.info(f"{folder}/input/{entry['path']}")
+        assert found is not None
+        assert (entry["bytes"], entry["etag"]) == (found.bytes, found.version)
 
     opened = open_generation(f"{folder}/output")
     assert opened.root == result.path

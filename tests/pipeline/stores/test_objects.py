@@ -46,11 +46,9 @@ def test_a_large_object_goes_in_parts(
     assert storage.sha256_of(path) == hashlib.sha256(data).hexdigest() == out.sha256
     with storage.open_write(path) as out:  # of exactly two parts
         out.write(data[: 2 * writer.PART])
-    assert (
-        storage.matched(folder, "large.bin")
-        == storage.matched("", path)
-        == [(path, 2 * writer.PART)]
-    )
+    large = storage.matched(folder, "large.bin")
+    assert large == storage.matched("", path)
+    assert [f.bytes for f in large] == [2 * writer.PART]
     assert storage.sha256_of(path) == out.sha256
 
 
@@ -152,9 +150,10 @@ def test_objects_are_found_by_globs(store: Emulator, folder: str) -> None:
         storage.write_bytes(f"{folder}/{name}", name.encode())
 
     def found(pattern: str) -> list[str]:
-        paths = storage.matched(folder, pattern)
-        assert all(len(storage.read_bytes(p)) == size for p, size in paths)
-        return [path.removeprefix(f"{folder}/") for path, _ in paths]
+        files = storage.matched(folder, pattern)
+        assert all(len(storage.read_bytes(f.path)) == f.bytes for f in files)
+        assert all(storage.info(f.path) == f for f in files)
+        return [f.path.removeprefix(f"{folder}/") for f in files]
 
     assert found("*.csv") == ["a.csv", "b.csv", "d é+%.csv", "x[1].csv"]
     assert found("[ab].csv") == ["a.csv", "b.csv"]
@@ -210,7 +209,7 @@ def test_a_rename_can_be_done_again(store: Emulator, folder: str) -> None:
 def test_absence_is_told(store: Emulator, folder: str) -> None:
     with pytest.raises(FileNotFoundError):
         storage.open_read(f"{folder}/none")
-    assert storage.fingerprint(f"{folder}/none") == {"etag": ""}
+    assert storage.info(f"{folder}/none") is None
     storage.delete_files([f"{folder}/none"])
     storage.delete_tree(f"{folder}/none")
 
@@ -218,10 +217,14 @@ def test_absence_is_told(store: Emulator, folder: str) -> None:
 def test_a_version_changes_with_the_content(store: Emulator, folder: str) -> None:
     path = f"{folder}/v"
     storage.write_bytes(path, b"1")
-    one = storage.fingerprint(path)
-    assert one == storage.fingerprint(path) != {"etag": ""}
+    one = storage.info(path)
+    assert one == storage.info(path)
+    assert one is not None
+    assert storage.fingerprint(one) == {"etag": one.version}
     storage.write_bytes(path, b"2")
-    assert storage.fingerprint(path) != one
+    two = storage.info(path)
+    assert two is not None
+    assert (two.bytes, two.version != one.version) == (1, True)
 
 
 def test_a_conditional_write_loses_to_what_it_did_not_expect(store: Emulator, folder: str) -> None:
@@ -239,3 +242,20 @@ def test_a_conditional_write_loses_to_what_it_did_not_expect(store: Emulator, fo
     storage.delete_files([path])
     with pytest.raises(stores.ChangedError):
         own.put(path, b"4", one.version)
+
+
+def test_an_object_that_grows_is_read_up_to_where_it_ended(store: Emulator, folder: str) -> None:
+    path, data = f"{folder}/log.csv", random.Random(2).randbytes(MB)
+    storage.write_bytes(path, data)
+    with storage.open_read(path, MB - 5) as file:
+        assert file.read(1000) == data[:1000]
+        storage.write_bytes(path, data + b"more")
+        assert file.read() == data[1000 : MB - 5]
+    assert storage.sha256_of(path, MB - 5) == hashlib.sha256(data[: MB - 5]).hexdigest()
+    with storage.open_read(path, MB) as file:
+        file.read(1)
+        storage.write_bytes(path, b"short")
+        with pytest.raises(RunError, match="became shorter while it was read: got 5 bytes"):
+            file.read()
+    with pytest.raises(RunError, match="became shorter"):
+        storage.open_read(path, MB)

@@ -110,7 +110,7 @@ def check_files(job: Job) -> None:
     Raises:
         CallError: names the first such file.
     """
-    for file in [*job.log, *(f for table in job.tables for f in table.files)]:
+    for file in job.input_files:
         if not file.path.startswith(STORE):
             raise CallError(
                 f"Dataflow's workers cannot read {file.path}",

@@ -1,0 +1,73 @@
+"""Leases, and input that changes, in both stores."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from emulators import Emulator
+
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.publishing import lease
+from heterrec_pipeline.reading.files import changed_input, input_files
+from heterrec_pipeline.reading.text import TextStream
+from heterrec_schemas.errors import RunError
+from heterrec_schemas.feature_spec import Source
+
+NOW = datetime(2024, 3, 4, tzinfo=UTC)
+LATER = NOW + lease.DEAD_AFTER + timedelta(seconds=1)
+
+
+def test_a_builder_elsewhere_is_swept_only_when_it_stands_still(
+    store: Emulator, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "WATCH_SECONDS", 1.5)
+    monkeypatch.setattr(lease, "_namespace", lambda: "")
+    name = lease.new_generation_id(NOW)
+    root = f"{folder}/generations/{name}"
+    lease.begin(folder, name, NOW)
+    storage.write_bytes(f"{folder}/generations/backup/building.json", b"{}")
+    with lease.keep(root):
+        assert lease.sweep(folder, LATER) == []
+    assert json.loads(storage.read_bytes(f"{root}/building.json"))["beats"] > 0
+    assert not lease.is_lost(root)
+    monkeypatch.setattr(lease, "WATCH_SECONDS", 0.0)
+    assert lease.sweep(folder, LATER) == [name]
+    assert lease.is_lost(root)
+    assert storage.files_below(folder) == [f"{folder}/generations/backup/building.json"]
+
+
+def test_a_lease_that_is_gone_is_not_revived(
+    store: Emulator, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.02)
+    name = lease.new_generation_id(NOW)
+    root = f"{folder}/generations/{name}"
+    lease.begin(folder, name, NOW)
+    with lease.keep(root):
+        time.sleep(0.2)
+        storage.delete_tree(root)
+        time.sleep(0.2)
+    assert storage.files_below(root) == []
+
+
+def test_a_replaced_object_is_told(store: Emulator, folder: str) -> None:
+    storage.write_bytes(f"{folder}/log.csv", b"a\n1\n2")
+    (file,) = input_files(Source(path="*.csv"), folder, "interactions")
+    (growing,) = input_files(Source(path="*.csv", append_only=True), folder, "interactions")
+    assert (file.bytes, growing.bytes) == (5, 4)
+    sha256 = storage.sha256_of(growing.path, growing.stop)
+    storage.write_bytes(f"{folder}/log.csv", b"a\n1\n23\n")
+    with TextStream(growing) as stream:
+        assert stream.read(100) == b"a\n1\n"
+    assert changed_input([growing], {"log.csv": sha256}) is None
+    assert "log.csv: got 7 bytes of " in str(changed_input([file]))
+    storage.write_bytes(f"{folder}/log.csv", b"b\n1\n23\n")
+    assert "its first 4 bytes are others now" in str(changed_input([growing], {"log.csv": sha256}))
+    storage.write_bytes(f"{folder}/log.csv", b"b\n")
+    assert "expected at least 4" in str(changed_input([growing], {"log.csv": sha256}))
+    with pytest.raises(RunError, match="became shorter"), TextStream(growing) as stream:
+        stream.read(100)
+    storage.delete_files([f"{folder}/log.csv"])
+    assert "log.csv is gone" in str(changed_input([growing]))
