@@ -24,6 +24,7 @@ KEYS = {
     "stage": STAGE,
     "warning": ["message"],
     "published": ["path", "content_sha256", "files", "bytes", "swept", "seconds"],
+    "log": ["level", "logger", "message"],
     "failed": ["error", "stage", "message", "exit_code"],
     "stopped": ["error", "stage", "message", "exit_code"],
 }
@@ -32,10 +33,11 @@ Line = dict[str, Any]
 
 
 def lines(done: Finished) -> list[Line]:
-    """Every line of stderr; each has exactly the keys of its event."""
+    """Every line of stderr; each has exactly the keys of its event, and a log record may have a traceback."""
     found = [json.loads(line) for line in done.err.splitlines()]
     for line in found:
-        assert list(line) == ALWAYS + KEYS[line["event"]]
+        keys = [key for key in line if (line["event"], key) != ("log", "traceback")]
+        assert keys == ALWAYS + KEYS[line["event"]]
         assert datetime.fromisoformat(line["time"]).utcoffset() is not None
     return found
 
@@ -53,6 +55,7 @@ def test_a_good_run(shop: Shop) -> None:
     assert "6561 codes per group" in warning["message"]
     assert (warning["generation"], warning["runner"]) == (None, None)
     told = found[1:]
+    assert events(told, "log") == []
     assert {line["generation"] for line in told} == {shop.latest()}
     assert {line["runner"] for line in told} == {"FnApiRunner"}
     assert told[0]["event"] == "begin"
@@ -90,7 +93,7 @@ def test_a_mistake_in_the_spec(shop: Shop) -> None:
 def test_bad_input(shop: Shop) -> None:
     shop.put("items.csv", [["item_id", "brand", "price"], ["", "Kiwi", "1"], [" ", "Kiwi", "2"]])
     done = shop.build("--log-json", "--json")
-    assert (done.code, done.out) == (2, "")
+    assert done.code == 2
     found = lines(done)
     assert events(found, "published") == []
     assert found[0]["event"] == "begin"
@@ -99,6 +102,8 @@ def test_bad_input(shop: Shop) -> None:
     assert (last["error"], last["stage"], last["exit_code"]) == ("DataError", "Catalogue", 2)
     assert "the table holds no row with a key" in last["message"]
     assert last["generation"] == found[0]["generation"] not in shop.generations()
+    assert done.out.count("\n") == 1
+    assert json.loads(done.out) == {key: last[key] for key in KEYS["failed"]}
     assert "Catalogue" in [line["stage"] for line in events(found, "stage")]
     assert not any(line["complete"] for line in events(found, "stage"))
 

@@ -171,7 +171,7 @@ def submit(config: BuildConfig) -> Submission:
             lease.begin(job.output, job.generation, now, engine=_engine(options))
         with staged_package(options):
             result = _pipeline(job, options).run()
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:
         if dry:
             raise
         raise failure(job, error) from error

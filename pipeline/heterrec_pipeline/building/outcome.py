@@ -6,6 +6,7 @@ from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import as_heterrec_error, reason, was_stopped
+from heterrec_schemas.command_line import uninterrupted
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
 
@@ -35,5 +36,6 @@ def failure(job: Job, error: BaseException) -> BaseException:
             f"the run ended early, but its generation {job.root} is complete: {why}",
             todo=f"{LATEST_NAME} may still name an earlier one: run again, or open this one by its folder.",
         )
-    lease.discard(job.root)
+    with uninterrupted():
+        lease.discard(job.root)
     return KeyboardInterrupt() if stopped else as_heterrec_error(error, NOTHING_PUBLISHED)

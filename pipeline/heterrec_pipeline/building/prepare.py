@@ -11,7 +11,7 @@ from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.sizing import check_layout
-from heterrec_pipeline.telemetry.stages import utc_text
+from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.wiring.exchange import DISTRIBUTED
 
 

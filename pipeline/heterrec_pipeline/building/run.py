@@ -76,7 +76,9 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
             with phase("run the graph"):
                 result = engine.run(pipeline)
             monitor.ended(result)
-    except (Exception, KeyboardInterrupt) as error:
+    except (
+        BaseException
+    ) as error:  # KeyboardInterrupt, and errors of libraries that are no `Exception`
         raise failure(job, error) from error
     finally:
         parts.forget()

@@ -187,8 +187,10 @@ def test_validate_lists_every_mistake(shop: Shop) -> None:
     assert all(word in done.err for word in found)
     done = shop.validate("--json")
     assert done.code == 2
+    assert done.out.count("\n") == 1
     body = json.loads(done.out)
     assert body["valid"] is False
+    assert (body["error"], body["exit_code"]) == ("DataError", 2)
     assert all(any(word in m for m in body["mistakes"]) for word in found)
     assert not shop.output.exists()
 
@@ -301,10 +303,12 @@ def test_inspect_refuses_what_is_no_generation(
     spoil(folder)
     done = heterrec("inspect", shop.output, "--json")
     assert done.code == 2
-    assert done.out == ""
     assert done.message.startswith("error: ")
     assert words.replace("of 31", f"of {files}") in done.message
     assert done.err.count("\n") == 1
+    failed = json.loads(done.out)
+    assert list(failed) == ["error", "stage", "message", "exit_code"]
+    assert f"error: {failed['message']}" == done.message
 
 
 def test_a_reader_that_goes_away_is_no_failure_to_tell(built_shop: Shop) -> None:
