@@ -38,7 +38,8 @@ GROUPED = {
     r"Sequences/by item/by key/CoGroupByKeyImpl/GroupByKey": "training counts by range of items",
     r"Sequences/all counts/by shard": "references to counted ranges",
     r"Publish/add up/GroupByKey": "counts by name",
-    r"Publish/write rejects/gather": "rows set aside",
+    r"Rejects/rows/GroupByKey": "counts by name",
+    r"Rejects/write rejects/gather": "rows set aside",
 }
 """Every GroupByKey except Reshuffles, with its purpose."""
 
