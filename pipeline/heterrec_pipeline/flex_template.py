@@ -6,7 +6,8 @@ Beam writes the job's description there, and the launcher creates the job and ex
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 OWN = ("spec", "input", "output")
 RUNNER = "--runner=DataflowRunner"
@@ -29,6 +30,13 @@ def build_call(flags: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line with the launcher's flags."""
+    from heterrec_pipeline.runtime.startup import run_process
+
+    sys.argv[1:] = build_call(sys.argv[1:])
+    run_process(_app)
+
+
+def _app() -> Callable[..., Any]:
     from heterrec_pipeline.commands import app
 
-    app(build_call(sys.argv[1:]))
+    return app

@@ -13,7 +13,7 @@ from heterrec_pipeline.interactions.log_graph import IndexedLog
 from heterrec_pipeline.items.catalogue_graph import Catalogue, ItemsFromLog
 from heterrec_pipeline.items.user_graph import UserFeatures
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.publish_graph import PublishGeneration
+from heterrec_pipeline.publishing.publish_graph import CheckRejects, PublishGeneration
 from heterrec_pipeline.sequences.sequence_graph import Histories, Splits, WriteSequences
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
@@ -43,11 +43,19 @@ class BuildGeneration(Composite):
             else None
         )
         log = interactions | "Log" >> IndexedLog(job=job, index=catalogue.index, ledger=ledger)
-        histories = log.rows | "Histories" >> Histories(job=job, users=users, ledger=ledger)
+        rejects = root | "Rejects" >> CheckRejects(job=job, ledger=ledger)
+        histories = log.rows | "Histories" >> Histories(
+            job=job, users=users, checked=rejects, ledger=ledger
+        )
         splits = histories.parts | "Splits" >> Splits(job=job, cuts=histories.cuts)
         splits | "Sequences" >> WriteSequences(
             job=job, catalogue=catalogue, users=users, kinds=log.kinds, ledger=ledger
         )
         return root | "Publish" >> PublishGeneration(
-            job=job, catalogue=catalogue, users=users, cuts=histories.cuts, ledger=ledger
+            job=job,
+            catalogue=catalogue,
+            users=users,
+            rejects=rejects,
+            cuts=histories.cuts,
+            ledger=ledger,
         )

@@ -128,6 +128,11 @@ def from_wire(text: str) -> HeterrecError | None:
     return _FAMILY.get(body["type"], HeterrecError)(body["message"])
 
 
+def without_wire(text: str) -> str:
+    """A text without the lines of `to_wire`."""
+    return _WIRE.sub("", text)
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: `Did you mean 'brand'?`, the known names, or an empty text."""
     names = sorted({str(k) for k in known})

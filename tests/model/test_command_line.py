@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from heterrec_model.__main__ import app
+from heterrec_model.commands import app
 from heterrec_schemas.generation import open_generation
 from heterrec_schemas.testing import shop, small_generation
 
@@ -63,7 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 def test_help_is_quick_and_names_every_command() -> None:
     code = (
-        "import sys; from heterrec_model.__main__ import app; "
+        "import sys; from heterrec_model.commands import app; "
         "assert 'torch' not in sys.modules, 'the help imports torch'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

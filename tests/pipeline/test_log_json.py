@@ -12,7 +12,7 @@ from corner_shop import Finished, Shop, start
 
 from heterrec_pipeline import BuildConfig, build
 from heterrec_pipeline.sequences import split
-from heterrec_schemas.errors import RunError
+from heterrec_schemas.errors import RejectRatioError, RunError
 from heterrec_schemas.feature_spec import parse_spec
 
 ALWAYS = ["time", "event", "generation", "runner"]
@@ -24,6 +24,7 @@ KEYS = {
     "stage": STAGE,
     "warning": ["message"],
     "published": ["path", "content_sha256", "files", "bytes", "swept", "seconds"],
+    "log": ["level", "logger", "message"],
     "failed": ["error", "stage", "message", "exit_code"],
     "stopped": ["error", "stage", "message", "exit_code"],
 }
@@ -32,10 +33,11 @@ Line = dict[str, Any]
 
 
 def lines(done: Finished) -> list[Line]:
-    """Every line of stderr; each has exactly the keys of its event."""
+    """Every line of stderr; each has exactly the keys of its event, and a log record may have a traceback."""
     found = [json.loads(line) for line in done.err.splitlines()]
     for line in found:
-        assert list(line) == ALWAYS + KEYS[line["event"]]
+        keys = [key for key in line if (line["event"], key) != ("log", "traceback")]
+        assert keys == ALWAYS + KEYS[line["event"]]
         assert datetime.fromisoformat(line["time"]).utcoffset() is not None
     return found
 
@@ -53,6 +55,7 @@ def test_a_good_run(shop: Shop) -> None:
     assert "6561 codes per group" in warning["message"]
     assert (warning["generation"], warning["runner"]) == (None, None)
     told = found[1:]
+    assert events(told, "log") == []
     assert {line["generation"] for line in told} == {shop.latest()}
     assert {line["runner"] for line in told} == {"FnApiRunner"}
     assert told[0]["event"] == "begin"
@@ -60,7 +63,7 @@ def test_a_good_run(shop: Shop) -> None:
     began = [line["stage"] for line in events(told, "stage_began")]
     stages = events(told, "stage")
     assert sorted(began) == sorted(line["stage"] for line in stages)
-    assert len(set(began)) == len(began) == 9
+    assert len(set(began)) == len(began) == 10
     assert all(line["complete"] for line in stages)
     assert all(line["started"] <= line["ended"] for line in stages)
     assert stages == sorted(stages, key=lambda line: line["started"])
@@ -88,23 +91,26 @@ def test_a_mistake_in_the_spec(shop: Shop) -> None:
 
 
 def test_bad_input(shop: Shop) -> None:
-    shop.put("items.csv", [["item_id", "brand", "price"], ["", "Kiwi", "1"], [" ", "Kiwi", "2"]])
+    names, *rows = shop.rows("items.csv")
+    shop.put("items.csv", [names, *([key, brand, ""] for key, brand, _ in rows)])
     done = shop.build("--log-json", "--json")
-    assert (done.code, done.out) == (2, "")
+    assert done.code == 2
     found = lines(done)
     assert events(found, "published") == []
     assert found[0]["event"] == "begin"
     last = found[-1]
     assert last["event"] == "failed"
     assert (last["error"], last["stage"], last["exit_code"]) == ("DataError", "Catalogue", 2)
-    assert "the table holds no row with a key" in last["message"]
+    assert "every value of column 'price' in items is missing" in last["message"]
     assert last["generation"] == found[0]["generation"] not in shop.generations()
+    assert done.out.count("\n") == 1
+    assert json.loads(done.out) == {key: last[key] for key in KEYS["failed"]}
     assert "Catalogue" in [line["stage"] for line in events(found, "stage")]
     assert not any(line["complete"] for line in events(found, "stage"))
 
 
 def test_debug_adds_lines_and_never_text(shop: Shop) -> None:
-    shop.put("items.csv", [["item_id", "brand", "price"], ["", "Kiwi", "1"]])
+    shop.put("items.csv", [["item_id", "brand", "price"], ["i00", "Kiwi", ""]])
     done = shop.build("--log-json", "--debug")
     found = [json.loads(line) for line in done.err.splitlines()]
     assert {"level", "logger", "message"} <= set(events(found, "log")[0])
@@ -133,6 +139,28 @@ def test_an_interrupted_run(shop: Shop, number: signal.Signals) -> None:
     assert last["message"] == "stopped; nothing was published"
     assert not any(line["complete"] for line in events(found, "stage"))
     assert shop.generations() == before
+
+
+def test_too_many_rejects_end_a_build_once_the_tables_are_read(shop: Shop) -> None:
+    """The sample cannot tell: rows of a joined table are rejected only if an item has their key."""
+    ids, vectors = shop.vectors()
+    shop.put_vectors(ids, [*vectors[:-3], [1.0], [2.0], [3.0]])
+    text = shop.spec_path.read_text()
+    config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output))
+    began: list[str] = []
+    with pytest.raises(RejectRatioError, match=r"^items.joins\[0\]: 3 of 20 rows \(15.0%\)"):
+        build(config, on_event=lambda event, **fields: began.append(fields.get("stage", event)))
+    assert {"Catalogue", "Log", "Rejects"} <= set(began)
+    assert not {"Splits", "Sequences"} & set(began)
+
+
+def test_a_sample_ends_a_build_before_it_begins(shop: Shop) -> None:
+    shop.add("log.csv", [["u1", "i01", "soon", "view", "900"]] * 9)
+    done = shop.build("--log-json")
+    assert done.code == 2
+    (line,) = lines(done)
+    assert (line["event"], line["error"], line["stage"]) == ("failed", "RejectRatioError", None)
+    assert "interactions: 9 of 209 rows (4.3%)" in line["message"]
 
 
 # --- failures name their stage ------------------------------------------------------------------

@@ -15,6 +15,7 @@ from apache_beam.runners.runner import PipelineState
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.outcome import failure
 from heterrec_pipeline.building.prepare import make_job
+from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
@@ -163,6 +164,7 @@ def submit(config: BuildConfig) -> Submission:
     now = datetime.now(UTC)
     job = replace(make_job(config, now), spill=False)  # Dataflow's shuffle is not in memory
     check_files(job)
+    check_sample(job)
     set_defaults(options, job)
     dry = is_dry(options)
     swept = [] if dry else lease.sweep(job.output, now)
@@ -171,7 +173,7 @@ def submit(config: BuildConfig) -> Submission:
     try:
         with staged_package(options):
             result = _pipeline(job, options).run()
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:
         if dry:
             raise
         raise failure(job, error) from error

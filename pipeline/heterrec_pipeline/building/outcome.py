@@ -9,6 +9,7 @@ from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, reason, was_stopped
+from heterrec_schemas.command_line import uninterrupted
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
 
@@ -40,7 +41,8 @@ def failure(job: Job, error: BaseException) -> BaseException:
         )
     told = found_in(error) is not None and type(found_in(error)) is not RunError
     cause = None if stopped or told else _outside_cause(job)
-    lease.discard(job.root)
+    with uninterrupted():
+        lease.discard(job.root)
     return KeyboardInterrupt() if stopped else as_heterrec_error(cause or error, NOTHING_PUBLISHED)
 
 

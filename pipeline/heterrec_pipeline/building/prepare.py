@@ -6,12 +6,12 @@ from datetime import datetime
 from apache_beam.options.pipeline_options import StandardOptions
 
 from heterrec_pipeline.building.config import BuildConfig
-from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.sizing import check_layout
-from heterrec_pipeline.telemetry.stages import utc_text
+from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.wiring.exchange import DISTRIBUTED
 
 
@@ -22,7 +22,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         HeterrecError: reports all errors that can be found before the data are read.
     """
     checked = check_tables(config.spec, config.input)
-    checked.raise_problems()
+    raise_problems(checked.problems)
     sizes = estimate_sizes(config.spec, checked)
     check_layout(config.spec, sizes)
     return Job(

@@ -1,6 +1,6 @@
 """Checks a spec and a call against the schemas of the data; all errors are collected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -38,17 +38,18 @@ class Checked:
     schemas: dict[str, TableSchema]
     problems: list[HeterrecError] = field(default_factory=list)
 
-    def raise_problems(self) -> None:
-        """Raise the errors, if there are any.
 
-        Raises:
-            HeterrecError: the only error, or a DataError that lists all.
-        """
-        if len(self.problems) == 1:
-            raise self.problems[0]
-        if self.problems:
-            listed = "\n".join(f"  {p.message}" for p in self.problems)
-            raise DataError(f"{len(self.problems)} mistakes:\n{listed}")
+def raise_problems(problems: Sequence[HeterrecError]) -> None:
+    """Raise errors that were collected, if there are any.
+
+    Raises:
+        HeterrecError: the only error, or a DataError that lists all.
+    """
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        listed = "\n".join(f"  {p.message}" for p in problems)
+        raise DataError(f"{len(problems)} mistakes:\n{listed}")
 
 
 _NUMBERS = "numbers, booleans, or text that contains numbers"

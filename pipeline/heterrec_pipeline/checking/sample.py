@@ -1,15 +1,14 @@
 """Reads a sample of every table as a build does, and counts the rows that a build would reject."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.checking.check import Checked
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import BadCell, cell_text
 from heterrec_pipeline.interactions.read import log_columns, parse_rows
@@ -33,7 +32,29 @@ from heterrec_schemas.feature_spec import CategoricalFeature, Feature, FeatureSp
 from heterrec_schemas.rejects import Reason
 
 SAMPLE_ROWS = 20_000
-"""Maximum number of rows sampled per table."""
+"""Number of rows sampled per table, at least and usually at most."""
+EXAMPLES = 3
+"""Maximum number of examples per reason."""
+
+
+class Tables(Protocol):
+    """The tables of a build, as the checks and the job have them."""
+
+    @property
+    def items(self) -> TableJob:
+        """The item table."""
+
+    @property
+    def joins(self) -> tuple[TableJob, ...]:
+        """The tables joined to the items."""
+
+    @property
+    def users(self) -> TableJob | None:
+        """The user table, if declared."""
+
+    @property
+    def log(self) -> tuple[InputFile, ...]:
+        """The files of the log."""
 
 
 @dataclass
@@ -44,9 +65,14 @@ class Sample:
         table: the table's name.
         files, bytes: number of files of the table, and their size.
         rows: number of rows sampled.
+        whole: whether these are all rows of the table.
         rejected: number of them that a build would reject, wholly or in a cell.
+        unusable: number of them that a build rejects whatever the other rows are: malformed ones, those without a key, and
+            in the log those that fail a check.
+        bad_keys: keys with a bad cell. At least one row of each is rejected: the one that is kept, or the others as
+            duplicates.
         reasons: number of rejects by reason.
-        examples: text of the first reject by reason.
+        examples: texts of the first rejects by reason.
         missing: share of missing values by feature.
     """
 
@@ -54,10 +80,18 @@ class Sample:
     files: int
     bytes: int
     rows: int = 0
+    whole: bool = False
     rejected: int = 0
+    unusable: int = 0
+    bad_keys: set[str] = field(default_factory=set)
     reasons: Counter[Reason] = field(default_factory=Counter)
-    examples: dict[Reason, str] = field(default_factory=dict)
+    examples: dict[Reason, list[str]] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def certain(self) -> int:
+        """Minimum number of the table's rows that a build rejects."""
+        return self.unusable + len(self.bad_keys)
 
     def add(self, file: str, rows: int, bad: list[RejectedCell]) -> None:
         """Count a batch."""
@@ -66,57 +100,87 @@ class Sample:
         for row, column, reason, value in bad:
             self.reasons[reason] += 1
             where = f"{file} row {row}" + (f", column {column!r}" if column else "")
-            self.examples.setdefault(reason, f"{where}: got {value!r}")
+            examples = self.examples.setdefault(reason, [])
+            if len(examples) < EXAMPLES:
+                shown = "nothing" if value is None else repr(value)
+                examples.append(f"{where}: got {shown}")
+
+
+Undecided = Callable[[Sample], bool]
+
+
+def enough(sample: Sample) -> bool:
+    """The `Undecided` that never asks for more than `SAMPLE_ROWS`."""
+    return False
 
 
 def sample_tables(
-    spec: FeatureSpec, checked: Checked, problems: list[HeterrecError]
+    spec: FeatureSpec,
+    tables: Tables,
+    problems: list[HeterrecError],
+    undecided: Undecided = enough,
 ) -> list[Sample]:
-    """Sample every table; errors of tables that cannot be read are added to `problems`."""
+    """Sample every table: its first `SAMPLE_ROWS` rows, and further ones as long as `undecided` asks for them.
+
+    Args:
+        spec: the spec.
+        tables: the tables.
+        problems: takes the errors of tables that cannot be read.
+        undecided: called with a sample of at least `SAMPLE_ROWS` rows.
+    """
     samples = []
-    tables = [t for t in (checked.items, *checked.joins, checked.users) if t is not None]
-    for table in tables:
+    for table in (tables.items, *tables.joins, tables.users):
+        if table is None or not (table.files or table.features):
+            continue
         # Items of a denormalised log are sampled from the log.
-        files = table.files or checked.log
+        files = table.files or tables.log
         sample = Sample(table.name, len(files), sum(f.bytes for f in files))
         try:
-            _sample_features(table, files, sample)
+            _sample_features(table, files, sample, undecided)
         except HeterrecError as error:
             problems.append(error)
         samples.append(sample)
-    log = Sample(INTERACTIONS, len(checked.log), sum(f.bytes for f in checked.log))
+    log = Sample(INTERACTIONS, len(tables.log), sum(f.bytes for f in tables.log))
     try:
-        for rows, malformed in _batches(checked.log, log_columns(spec)):
+        for rows, malformed in _batches(tables.log, log_columns(spec), log, undecided):
             _, odd, _ = parse_rows(spec, rows)
-            log.add(
-                file_of(rows), len(rows) + len(malformed), malformed + _malformed_first(odd, rows)
-            )
+            bad = malformed + _malformed_first(odd, rows)
+            log.unusable += len({b[0] for b in bad})
+            log.add(file_of(rows), len(rows) + len(malformed), bad)
     except HeterrecError as error:
         problems.append(error)
     return [*samples, log]
 
 
 def _batches(
-    files: tuple[InputFile, ...], columns: list[str]
+    files: tuple[InputFile, ...], columns: list[str], sample: Sample, undecided: Undecided
 ) -> Iterator[tuple[pa.Table, list[RejectedCell]]]:
+    """Located tables and malformed rows; the caller adds them to the sample before it asks for more."""
     seen = 0
     for file in files:
-        for split in islice(split_file(file), 1):
-            for whole in read_split(split, columns):
-                batch = _head(whole, SAMPLE_ROWS - seen)
-                seen += len(batch.rows)
-                yield located(batch, split), [(b.row, "", b.reason, b.text) for b in batch.bad]
-                if seen >= SAMPLE_ROWS:
-                    return
+        for split in split_file(file):
+            for rest in read_split(split, columns):
+                while rest.rows.size or rest.bad:
+                    if seen >= SAMPLE_ROWS and not undecided(sample):
+                        return
+                    batch, rest = _cut(rest, SAMPLE_ROWS - seen if seen < SAMPLE_ROWS else None)
+                    seen += len(batch.rows)
+                    yield located(batch, split), [(b.row, "", b.reason, b.text) for b in batch.bad]
+    sample.whole = True
 
 
-def _head(batch: ReadBatch, count: int) -> ReadBatch:
-    """The first rows of a batch, and the bad and short ones among them."""
-    if len(batch.rows) <= count:
-        return batch
+def _cut(batch: ReadBatch, count: int | None) -> tuple[ReadBatch, ReadBatch]:
+    """The first rows of a batch with the bad and short ones among them, and the rest; all rows if `count` is None."""
+    if count is None or len(batch.rows) <= count:
+        return batch, ReadBatch(batch.table.slice(0, 0), batch.rows[:0], [], [])
     last = np.sort(batch.rows)[count - 1]
-    keep = batch.rows <= last
-    bad, short = ([b for b in rows if b.row <= last] for rows in (batch.bad, batch.short))
+    return _part(batch, lambda rows: rows <= last), _part(batch, lambda rows: rows > last)
+
+
+def _part(batch: ReadBatch, among: Callable[[Any], Any]) -> ReadBatch:
+    """The rows of a batch whose numbers are among some."""
+    keep = among(batch.rows)
+    bad, short = ([b for b in rows if among(b.row)] for rows in (batch.bad, batch.short))
     table = batch.table.filter(pa.array(keep))
     return batch._replace(table=table, rows=batch.rows[keep], bad=bad, short=short)
 
@@ -128,10 +192,13 @@ def _malformed_first(bad: list[RejectedCell], rows: pa.Table) -> list[RejectedCe
     return [*listed, *(b for b in bad if b[0] not in short)]
 
 
-def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Sample) -> None:
+def _sample_features(
+    table: TableJob, files: tuple[InputFile, ...], sample: Sample, undecided: Undecided
+) -> None:
     missing: Counter[str] = Counter()
     kept = 0
-    for rows, malformed in _batches(files, table.columns):
+    short_keys: set[str] = set()
+    for rows, malformed in _batches(files, table.columns, sample, undecided):
         name = file_of(rows)
         keyless: list[RejectedCell] = []
         text, _ = key_text(one_chunk(rows, table.key), table.key, name)
@@ -142,15 +209,24 @@ def _sample_features(table: TableJob, files: tuple[InputFile, ...], sample: Samp
             raw = cell_text(rows[table.key][k].as_py())
             if numbers[k] not in spoiled:
                 keyless.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
-        bad = malformed + _malformed_first(keyless, rows) + bad_text
+        bad = malformed + _malformed_first(keyless, rows)
+        bad += [b for b in bad_text if b[1] == table.key]
+        if table.files:  # else they are rows of the log, which has a sample of its own
+            sample.unusable += len({b[0] for b in bad})
+        if short := list(short_rows(rows)):
+            short_keys.update(text.filter(np.isin(numbers, short)).drop_nulls())
+        bad += [b for b in bad_text if b[1] != table.key]
         for feature in table.features:
             valued, cells = present(feature, one_chunk(rows, feature.column))
             missing[feature.name] += len(rows) - valued
             bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
+            if table.files and not table.joined:  # rows without an item are not rejected
+                sample.bad_keys.update(text.gather([c.position for c in cells]).drop_nulls())
         if table.available_from is not None:
             column = table.available_from.column
             _, cells = optional_times(one_chunk(rows, column), table.available_from, AVAILABLE_FROM)
             bad += [(int(numbers[c.position]), column, c.reason, c.value) for c in cells]
+        sample.bad_keys -= short_keys
         kept += len(rows)
         sample.add(name, len(rows) + len(malformed), bad)
     sample.missing = {f.name: missing[f.name] / kept if kept else 0.0 for f in table.features}

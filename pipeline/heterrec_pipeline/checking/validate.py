@@ -89,7 +89,7 @@ def _too_many_rejects(sample: Sample, limit: float) -> list[HeterrecError]:
 def _sample_warnings(sample: Sample) -> list[str]:
     warnings = [
         f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; "
-        f"{sample.examples[reason]}"
+        f"{sample.examples[reason][0]}"
         for reason, count in sample.reasons.most_common()
     ]
     return warnings + [

@@ -1,6 +1,6 @@
 """`heterrec-pipeline build`."""
 
-import json
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,17 +20,17 @@ from heterrec_pipeline.commands.shared import (
     TimeLimitOption,
     app,
     guarded,
-    json_log,
     print_warning,
     spec_text,
 )
 from heterrec_pipeline.runtime.startup import fast_imports
+from heterrec_pipeline.telemetry.json_log import JsonLog
+from heterrec_schemas.command_line import print_json
 from heterrec_schemas.feature_spec import parse_spec
 
 if TYPE_CHECKING:
     from heterrec_pipeline.building import BuildConfig
     from heterrec_pipeline.building.dataflow import Submission
-    from heterrec_pipeline.telemetry.json_log import JsonLog
 
 
 @app.command(context_settings=BEAM, epilog=BEAM_FLAGS)
@@ -72,8 +72,8 @@ def build(
     debug: DebugOption = False,
 ) -> None:
     """Build a generation from the whole input and publish it."""
-    log = json_log() if log_json else None
-    with guarded(debug, log, time_limit):
+    log = context.obj or JsonLog(sys.stderr) if log_json else None
+    with guarded(debug, log, time_limit, as_json=as_json):
         with fast_imports():
             from heterrec_pipeline.building import BuildConfig, submit
             from heterrec_pipeline.commands.build_display import print_submission
@@ -139,6 +139,6 @@ def _build(
     seconds = round(time.monotonic() - started, 3)
     on_event("published", **result.summary(), seconds=seconds)
     if as_json:
-        print(json.dumps({"path": result.path, "seconds": seconds} | result.as_json()))
+        print_json({"path": result.path, "seconds": seconds} | result.as_json())
     elif not quiet:
         print_summary(Console(markup=False), result, seconds)

@@ -1,6 +1,5 @@
 """Console output of `build`: progress while it runs, a summary when it has ended."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import table_of
 from heterrec_pipeline.telemetry.background import in_background
 from heterrec_pipeline.telemetry.progress import progress_line
+from heterrec_schemas.command_line import print_json
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
 
 LIVE_EVERY = 0.2
@@ -38,11 +38,16 @@ def show_progress(console: Console, *, quiet: bool = False) -> Iterator[None]:
 
 def _live(console: Console, done: threading.Event) -> None:
     started = time.monotonic()
-    with console.status("starting") as status:
+    with console.status("starting", spinner=_spinner(console)) as status:
         while not done.wait(LIVE_EVERY):
             line = Text(f"{time.monotonic() - started:5.0f} s  {progress_line()}")
             line.truncate(console.width - 3, overflow="ellipsis")  # after the spinner
             status.update(line)
+
+
+def _spinner(console: Console) -> str:
+    """A spinner of characters that the terminal has."""
+    return "dots" if console.encoding.startswith("utf") else "line"
 
 
 def _lines(console: Console, done: threading.Event) -> None:
@@ -72,7 +77,7 @@ def print_submission(console: Console, submission: Submission, *, as_json: bool 
             "path": None if dry else path,
             "manifest": None if dry else storage.join(path, MANIFEST_NAME),
         }
-        print(json.dumps(body))
+        print_json(body)
         return
     if dry:
         text = (

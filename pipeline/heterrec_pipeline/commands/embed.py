@@ -17,6 +17,7 @@ from heterrec_pipeline.commands.shared import (
     app,
     guarded,
 )
+from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import Source, describe_mistakes
 
@@ -74,9 +75,10 @@ def embed(
 ) -> None:
     """Encode text or image columns of an item table: each distinct text once, resumable."""
     with guarded(debug, time_limit=time_limit):
-        from heterrec_pipeline.embed import EmbedConfig, run_embed
-        from heterrec_pipeline.embed.config import DEFAULT_MODEL
-        from heterrec_pipeline.runtime.flags import with_runner
+        with fast_imports():
+            from heterrec_pipeline.embed import EmbedConfig, run_embed
+            from heterrec_pipeline.embed.config import DEFAULT_MODEL
+            from heterrec_pipeline.runtime.flags import with_runner
 
         try:
             source = Source.model_validate({"path": items, "format": format})

@@ -1,6 +1,5 @@
 """Console output of `inspect`: a generation, an item or a user, as tables or as JSON."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from heterrec_schemas.command_line import print_json
 from heterrec_schemas.generation import item_in_words, open_generation, overview, user_in_words
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -45,8 +45,7 @@ def run_inspect(
     if not parts:
         parts["overview"] = overview(generation)
     if as_json:
-        # `out` neither wraps nor colours.
-        console.out(json.dumps(parts, ensure_ascii=False, indent=1), highlight=False)
+        print_json(parts)
         return
     shown = {"overview": _overview, "item": _item, "user": _user}
     for name, part in parts.items():

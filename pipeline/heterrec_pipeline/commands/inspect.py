@@ -6,6 +6,8 @@ import typer
 from rich.console import Console
 
 from heterrec_pipeline.commands.shared import DebugOption, JsonOption, app, guarded
+from heterrec_pipeline.runtime.startup import fast_imports
+from heterrec_schemas.command_line import text_argument
 
 
 @app.command()
@@ -18,13 +20,14 @@ def inspect(
     debug: DebugOption = False,
 ) -> None:
     """Show the contents of a generation."""
-    with guarded(debug):
-        from heterrec_pipeline.commands.generation_display import run_inspect
+    with guarded(debug, as_json=as_json):
+        with fast_imports():
+            from heterrec_pipeline.commands.generation_display import run_inspect
 
         run_inspect(
             path,
-            item=item,
-            user=user,
+            item=None if item is None else text_argument(item),
+            user=None if user is None else text_argument(user),
             as_json=as_json,
             verify=verify,
             console=Console(markup=False),

@@ -1,6 +1,5 @@
 """`heterrec-pipeline plan`."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -18,6 +17,8 @@ from heterrec_pipeline.commands.shared import (
     guarded,
     spec_text,
 )
+from heterrec_pipeline.runtime.startup import fast_imports
+from heterrec_schemas.command_line import print_json
 from heterrec_schemas.feature_spec import parse_spec
 
 
@@ -38,12 +39,13 @@ def plan(
     debug: DebugOption = False,
 ) -> None:
     """Estimate the results and resources of a build from a build of a sample; nothing is published."""
-    with guarded(debug):
-        from heterrec_pipeline.planning.plan import PlanConfig
-        from heterrec_pipeline.planning.plan import plan as make_plan
-        from heterrec_pipeline.planning.plan_display import as_json as plan_json
-        from heterrec_pipeline.planning.plan_display import print_plan
-        from heterrec_pipeline.runtime.flags import use_stores, with_runner
+    with guarded(debug, as_json=as_json):
+        with fast_imports():
+            from heterrec_pipeline.planning.plan import PlanConfig
+            from heterrec_pipeline.planning.plan import plan as make_plan
+            from heterrec_pipeline.planning.plan_display import as_json as plan_json
+            from heterrec_pipeline.planning.plan_display import print_plan
+            from heterrec_pipeline.runtime.flags import use_stores, with_runner
 
         flags = with_runner(runner, context.args)
         use_stores(flags)
@@ -51,6 +53,6 @@ def plan(
         parsed = parse_spec(text, where=spec)
         found = make_plan(PlanConfig(parsed, text, input, flags, full_scan))
         if as_json:
-            print(json.dumps(plan_json(found)))
+            print_json(plan_json(found))
         else:
             print_plan(Console(markup=False), found)

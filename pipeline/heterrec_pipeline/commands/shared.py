@@ -1,17 +1,22 @@
 """Options and error handling shared by all commands."""
 
-import logging
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from heterrec_schemas.errors import HeterrecError, SpecError
+from heterrec_pipeline.worker_errors import stage_of
+from heterrec_schemas.command_line import (
+    FailureReport,
+    interruptible,
+    reserve_stdout,
+    unexpected,
+)
+from heterrec_schemas.errors import CallError, HeterrecError, SpecError
 from heterrec_schemas.feature_spec import read_spec_text
 
 if TYPE_CHECKING:
@@ -52,71 +57,86 @@ OpenPortsOption = Annotated[
 ]
 TimeLimitOption = Annotated[
     float | None,
-    typer.Option("--time-limit", help="Seconds after which the run ends as by Ctrl-C.", min=0.001),
+    typer.Option("--time-limit", help="Seconds after which the run ends as by Ctrl-C."),
 ]
+MIN_SECONDS, MAX_SECONDS = 0.001, 1e8
+"""Range of `--time-limit` in seconds, up to three years."""
 BEAM = {"allow_extra_args": True}
 BEAM_FLAGS = "Flags after -- go to Apache Beam unchanged."
 
 
-def _stop(signum: int, frame: object) -> NoReturn:
-    """Handle SIGTERM and the time limit like Ctrl-C, so that an unfinished generation is cleaned up."""
+def _time_is_over(signum: int, frame: object) -> NoReturn:
+    """Handle the time limit like Ctrl-C, so that an unfinished generation is cleaned up."""
     raise KeyboardInterrupt
 
 
 @contextmanager
 def guarded(
-    debug: bool, log: "JsonLog | None" = None, time_limit: float | None = None
-) -> Iterator[None]:
-    """Turn errors into one message and an exit code, with a traceback under `debug`; a log replaces standard error."""
+    debug: bool,
+    log: "JsonLog | None" = None,
+    time_limit: float | None = None,
+    *,
+    as_json: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Turn errors into one report and an exit code, with a traceback under `debug`.
+
+    Args:
+        debug: report tracebacks.
+        log: replaces standard error.
+        time_limit: seconds after which the block is interrupted.
+        as_json: nothing but one JSON object is printed to standard output: the block's result, or the failure.
+
+    Yields:
+        Further fields for the object that `--json` prints after a failure, empty at first.
+    """
     started = time.monotonic()
-    logging.basicConfig(
-        level=logging.INFO if debug else logging.CRITICAL,
-        format="%(levelname)s %(name)s: %(message)s",
-        handlers=[log.handler()] if log else None,
-    )
-    signal.signal(signal.SIGTERM, _stop)
-    if time_limit is not None:
-        signal.signal(signal.SIGALRM, _stop)
-        signal.setitimer(signal.ITIMER_REAL, time_limit)
+    found: dict[str, Any] = {}
+    report = FailureReport(as_json, log, found=found)
+    if as_json:
+        reserve_stdout()
     try:
-        yield
+        with interruptible(), _time_limit(time_limit):
+            yield found
     except HeterrecError as error:
-        _fail(error.message, error.exit_code, debug, log)
-    except KeyboardInterrupt:
+        report(error, error.message, error.exit_code, stage=stage_of(error), debug=debug)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt as stop:
         late = time_limit is not None and time.monotonic() - started >= time_limit
         why = f"stopped: the time limit of {time_limit:g} s has passed" if late else "stopped"
-        _fail(f"{why}; nothing was published", 1, False, log)
+        report(stop, f"{why}; nothing was published", 1, stage=stage_of(stop))
+        raise typer.Exit(1) from None
     except BrokenPipeError:
         raise typer.Exit(1) from None
-    except BaseException as error:  # also a panic of a library's Rust code
-        if isinstance(error, SystemExit | GeneratorExit):
-            raise
-        message = " ".join(str(error).split())
-        todo = "Run again with --debug for the traceback, and report it."
-        _fail(f"an unexpected {type(error).__name__}: {message}. {todo}", 1, debug, log)
+    except (SystemExit, GeneratorExit, typer.Exit):
+        raise
+    except BaseException as error:  # some libraries raise errors that are no `Exception`
+        report(error, unexpected(error), 1, stage=stage_of(error), debug=debug)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """Interrupt the block after some seconds.
+
+    Raises:
+        CallError: not a time that can be measured.
+    """
+    if seconds is None:
+        yield
+        return
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:  # NaN neither
+        raise CallError(
+            "--time-limit",
+            got=f"{seconds:g}",
+            expected=f"seconds from {MIN_SECONDS:g} to {MAX_SECONDS:,.0f}",
+            todo="Leave it out for no limit.",
+        )
+    signal.signal(signal.SIGALRM, _time_is_over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _fail(message: str, code: int, debug: bool, log: "JsonLog | None") -> NoReturn:
-    if log:
-        log.failed(message, code, with_traceback=debug)
-        raise typer.Exit(code)
-    if debug:
-        import traceback
-
-        traceback.print_exc()
-    Console(stderr=True, markup=False).print(
-        f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
-    raise typer.Exit(code)
-
-
-def json_log() -> "JsonLog":
-    """The log of `--log-json`, on standard error."""
-    from heterrec_pipeline.telemetry.json_log import JsonLog
-
-    return JsonLog(sys.stderr)
 
 
 def print_warning(console: Console, warning: str) -> None:

@@ -1,6 +1,5 @@
 """`heterrec-pipeline validate`."""
 
-import json
 from typing import TYPE_CHECKING
 
 import typer
@@ -20,6 +19,8 @@ from heterrec_pipeline.commands.shared import (
     print_warning,
     spec_text,
 )
+from heterrec_pipeline.runtime.startup import fast_imports
+from heterrec_schemas.command_line import print_json
 from heterrec_schemas.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,16 +36,16 @@ def validate(
     debug: DebugOption = False,
 ) -> None:
     """Check a spec against the data's schema and a sample; nothing is written."""
-    with guarded(debug):
-        from heterrec_pipeline.checking.validate import validate as validate_spec
-        from heterrec_pipeline.runtime.flags import use_stores
+    with guarded(debug, as_json=as_json) as failed:
+        with fast_imports():
+            from heterrec_pipeline.checking.validate import validate as validate_spec
+            from heterrec_pipeline.runtime.flags import use_stores
 
         use_stores(context.args)
         found = validate_spec(spec_text(spec), input, where=spec)
         console = Console(markup=False)
-        if as_json:
-            console.print_json(json.dumps(found.as_json()))
-        else:
+        failed.update(found.as_json())
+        if not as_json:
             if found.samples:
                 console.print(_table(found.samples))
             for warning in found.warnings:
@@ -53,7 +54,9 @@ def validate(
             count = len(found.mistakes)
             listed = "\n".join(f"  {m}" for m in found.mistakes)
             raise DataError(f"{count} mistake{'s' if count != 1 else ''}:\n{listed}")
-        if not as_json:
+        if as_json:
+            print_json(found.as_json())
+        else:
             console.print("The spec fits the data. Nothing was written.", highlight=False)
 
 

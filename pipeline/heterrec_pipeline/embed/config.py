@@ -8,6 +8,8 @@ from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import Source
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
+MOST = {"batch_size": 2**16, "max_shard_texts": 2**24, "threads": 1024}
+"""Maximum of each number that the call may set."""
 TEXTS_PER_IMAGE = 8
 """Ratio of texts to images in a shard of the same size: images are larger and slower to encode."""
 
@@ -92,10 +94,14 @@ class EmbedConfig:
                 raise CallError(f"column {column.name!r} would share its shards' name with another")
             if column.vector_name == self.key:
                 raise CallError(f"the key column is called {self.key!r}, as the vectors would be")
-        for name in ("batch_size", "max_shard_texts", "threads"):
+        for name, most in MOST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise CallError(f"{name} is too small", got=value, expected="1 or more")
+            if value is not None and not 1 <= value <= most:
+                raise CallError(f"{name} is out of range", got=value, expected=f"1 to {most:,}")
+        if not 0 <= self.max_reject_ratio <= 1:  # NaN neither
+            raise CallError(
+                "max_reject_ratio is out of range", got=self.max_reject_ratio, expected="0 to 1"
+            )
         if self.prompt is not None and self.prompt_name is not None:
             raise CallError("both prompt and prompt_name are given", todo="Give one of them.")
         if self.image_columns and (self.prompt or self.prompt_name):

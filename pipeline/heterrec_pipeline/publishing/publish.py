@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
-from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
+from heterrec_pipeline.job import ITEMS, USERS, Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.lease import LEASE_NAME
-from heterrec_pipeline.publishing.rejects import RejectSummary, check_ratios
+from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
 from heterrec_pipeline.sequences.cuts import Cuts
@@ -89,7 +89,6 @@ def publish_generation(
 
     Raises:
         RunError: an input file has changed since it was listed, or the generation's folder was deleted.
-        RejectRatioError: too many rows were rejected.
         DataError: the log is empty, or none of its rows was kept.
     """
     found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
@@ -100,7 +99,7 @@ def publish_generation(
         hashes = {entry.path: entry.sha256 for entry in found.inputs}
         if changed := changed_input(job.input_files, hashes):
             raise changed
-        check_reports(job, found)
+        check_kept(counts)
     entries = feature_entries(job, counts, item_fitted, user_fitted)
     texts = [
         write_text(job.root, "spec.yaml", job.spec_text),
@@ -180,37 +179,16 @@ def _named(held: bytes | None) -> str:
     return named if isinstance(named, str) and GENERATION_ID.fullmatch(named) else ""
 
 
-def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:
-    """Number of rows per source, as the reject ratio counts them."""
-    rows = {INTERACTIONS: counts.get("interactions.read", 0)}
-    for table in job.tables:
-        if table.files:
-            rows[table.name] = counts.get(f"{table.name}.rows", 0)
-    return rows
-
-
-def check_reports(job: Job, found: BuildReports) -> None:
-    """Refuse to publish a build without interactions, or with too many rejects.
+def check_kept(counts: dict[str, int]) -> None:
+    """Refuse to publish a build without interactions.
 
     Raises:
-        RejectRatioError: too many rows were rejected.
-        DataError: the log is empty, or none of its rows was kept.
+        DataError: no row of the log was kept.
     """
-    counts = found.counts
-    read = counts.get("interactions.read", 0)
-    names = ", ".join(f.name for f in job.log[:4])
-    if read == 0:
-        raise DataError(
-            "interactions: the log is empty",
-            got=f"no rows in {names}",
-            expected="at least one interaction",
-            todo="Check interactions.source in the spec.",
-        )
-    check_ratios(job.spec.limits.max_reject_ratio, table_rows(job, counts), found.rejects)
     if counts.get("interactions.kept", 0) == 0:
         entry = interaction_counts(counts)
         raise DataError(
-            f"interactions: none of the {read:,} rows is left",
+            f"interactions: none of the {entry.read:,} rows is left",
             got=f"{entry.rejected:,} rejected, {entry.unknown_item:,} with unknown items, "
             f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users",
             expected="at least one user's history",

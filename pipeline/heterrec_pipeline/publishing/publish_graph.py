@@ -1,4 +1,4 @@
-"""Wiring of publishing: sum the counts, write the rejects, hash the inputs, then commit in one step."""
+"""Wiring of publishing: check the rejects as soon as they are known; hash the inputs, then commit in one step."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -19,21 +19,40 @@ from heterrec_schemas.manifest import Manifest
 
 
 @dataclass(eq=False, kw_only=True)
+class CheckRejects(Composite):
+    """The rejects of the steps so far, which have read all tables, to `rejects/` and a `RejectSummary`.
+
+    Steps that take the summary as a side input begin only if no source has too many rejects.
+    """
+
+    job: Job
+    ledger: Ledger
+
+    def expand(self, root: beam.Pipeline) -> PCollection:
+        """Add up the rows, compare, write."""
+        rows = of_type(self.ledger.all(COUNTS), tuple[str, int]) | "rows" >> beam.CombinePerKey(sum)
+        return self.ledger.all(REJECTS) | "write rejects" >> AllToOne(
+            fn=partial(write_rejects, self.job),
+            ledger=self.ledger,
+            side_inputs=(AsDict(rows),),
+            kind=Any,
+        )
+
+
+@dataclass(eq=False, kw_only=True)
 class PublishGeneration(Composite):
     """All reports to the manifest; side inputs make the commit wait for all files."""
 
     job: Job
     catalogue: CatalogueOutput
     users: UsersOutput | None
+    rejects: PCollection
     cuts: PCollection
     ledger: Ledger
 
     def expand(self, root: beam.Pipeline) -> PCollection:
         """Collect the reports, then publish once."""
         job, ledger = self.job, self.ledger
-        rejects = ledger.all(REJECTS) | "write rejects" >> AllToOne(
-            fn=partial(write_rejects, job), ledger=ledger, kind=Any
-        )
         counts = of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
         inputs = (
             root
@@ -51,7 +70,7 @@ class PublishGeneration(Composite):
                 side_inputs=(
                     AsDict(counts),
                     AsIter(ledger.all(FILES)),
-                    AsSingleton(rejects),
+                    AsSingleton(self.rejects),
                     AsIter(inputs),
                     AsSingleton(self.cuts),
                     AsDict(self.catalogue.fitted),

@@ -1,4 +1,4 @@
-"""Write `rejects/`, and check the share of rejected rows."""
+"""Check the share of rejected rows, and write `rejects/`."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.checking.reject_limit import TODO, dominance, too_many
 from heterrec_pipeline.files.rejects import sorted_rejects, write_rejects_shard
-from heterrec_pipeline.job import Job
+from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.wiring.reports import report_file
 from heterrec_pipeline.wiring.step import tables_in
-from heterrec_schemas.errors import RejectRatioError
+from heterrec_schemas.errors import DataError, RejectRatioError
 
 SAMPLES = 3
 """Number of rejects per source that a message quotes."""
@@ -49,11 +50,51 @@ def _sample(entry: dict[str, Any]) -> str:
     return f"{entry['file']} row {entry['row']}{column}: got {value}"
 
 
-def write_rejects(job: Job, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
-    """All rejects to their file and a `RejectSummary`."""
+def write_rejects(
+    job: Job, element: tuple[int, Iterable[pa.Table]], counts: dict[str, int]
+) -> Iterator[Any]:
+    """All rejects to their file and a `RejectSummary`.
+
+    Args:
+        job: the build.
+        element: the rejects of all tables.
+        counts: the counts of the steps that read them.
+
+    Raises:
+        RejectRatioError: too many rows were rejected.
+        DataError: the log is empty.
+    """
     frame = sorted_rejects(tables_in(element[1]))
+    summary = summarise(frame)
+    if not job.lenient:
+        check_log_rows(job, counts)
+        check_ratios(job.spec.limits.max_reject_ratio, table_rows(job, counts), summary)
     yield report_file(write_rejects_shard(job.root, frame))
-    yield summarise(frame)
+    yield summary
+
+
+def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:
+    """Number of rows per source, as the reject ratio counts them."""
+    rows = {INTERACTIONS: counts.get("interactions.read", 0)}
+    for table in job.tables:
+        if table.files:
+            rows[table.name] = counts.get(f"{table.name}.rows", 0)
+    return rows
+
+
+def check_log_rows(job: Job, counts: dict[str, int]) -> None:
+    """Refuse an empty log.
+
+    Raises:
+        DataError: no row was read.
+    """
+    if counts.get("interactions.read", 0) == 0:
+        raise DataError(
+            "interactions: the log is empty",
+            got=f"no rows in {', '.join(f.name for f in job.log[:4])}",
+            expected="at least one interaction",
+            todo="Check interactions.source in the spec.",
+        )
 
 
 def check_ratios(limit: float, rows: dict[str, int], summary: RejectSummary) -> None:
@@ -71,15 +112,7 @@ def check_ratios(limit: float, rows: dict[str, int], summary: RejectSummary) -> 
     for source, total in sorted(rows.items()):
         rejected = summary.rows.get(source, 0)
         if total and rejected / total > limit:
-            reason, count, samples = summary.dominant[source]
-            findings.append(
-                f"{source}: {rejected:,} of {total:,} rows ({rejected / total:.1%}) were rejected, more than "
-                f"limits.max_reject_ratio allows ({limit:.1%}); {reason} dominates with {count:,} "
-                f"{'entry' if count == 1 else 'entries'}:\n"
-                + "\n".join(f"    {s}" for s in samples)
-            )
+            end = dominance(*summary.dominant[source])
+            findings.append(too_many(source, rejected, total, limit) + end)
     if findings:
-        raise RejectRatioError(
-            "\n".join(findings),
-            todo="Fix the input or the spec, or raise the limit. Nothing was published.",
-        )
+        raise RejectRatioError("\n".join(findings), todo=TODO)

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+)
 from apache_beam.runners.runner import create_runner
 
 from heterrec_schemas.errors import CallError, suggest
 
 LOCAL_RUNNER = "FnApiRunner"
+MAX_WORKERS = 1024
+"""Maximum number of worker processes; more than the cores of a machine."""
 _LOCAL = ("direct", "directrunner", "switchingdirectrunner")
 ENGINES = {
     "local": LOCAL_RUNNER,
@@ -55,10 +62,15 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     Setting it matters: `DirectRunner`, Beam's default, first tries to download another engine's binary.
 
     Raises:
-        CallError: an unknown engine, one that is known to lose data, or an unknown flag.
+        CallError: an unknown engine, one that is known to lose data, an unknown flag, or too many workers.
     """
     options = CachingOptions(list(arguments))
     _check_flags(options, arguments)
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if not 0 <= workers <= MAX_WORKERS:
+        raise CallError(
+            "--direct_num_workers", got=workers, expected=f"0 (one per core) to {MAX_WORKERS:,}"
+        )
     standard = options.view_as(StandardOptions)
     standard.runner = _checked_runner(standard.runner or LOCAL_RUNNER)
     options.view_as(SetupOptions).save_main_session = False

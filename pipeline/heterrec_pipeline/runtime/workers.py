@@ -4,7 +4,7 @@ import os
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
-from heterrec_pipeline.runtime.flags import LOCAL_RUNNER
+from heterrec_pipeline.runtime.flags import LOCAL_RUNNER, MAX_WORKERS
 from heterrec_schemas.errors import CallError
 
 AUTO = "auto"
@@ -19,13 +19,16 @@ def parse_workers(text: str) -> int | None:
     """The value of `--workers`; None for auto.
 
     Raises:
-        CallError: neither `auto` nor a positive integer.
+        CallError: neither `auto` nor a number that a machine can run.
     """
     if text == AUTO:
         return None
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise CallError("--workers", got=repr(text), expected="auto or a number from 1")
-    return int(text)
+    if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_WORKERS)):
+        if 1 <= int(text) <= MAX_WORKERS:
+            return int(text)
+    raise CallError(
+        "--workers", got=repr(text[:40]), expected=f"auto or a number from 1 to {MAX_WORKERS:,}"
+    )
 
 
 def use_workers(options: PipelineOptions, workers: int | None, rows: int) -> int:

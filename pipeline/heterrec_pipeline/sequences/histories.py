@@ -136,6 +136,7 @@ def build_histories(
     job: Job,
     missing: pa.Table | None,
     element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]],
+    _checked: Any = None,
 ) -> Iterator[Any]:
     """A bucket's rows and users' tokens to a part of whole histories: (bucket, part)."""
     bucket, grouped = element

@@ -35,11 +35,19 @@ class HistoriesOutput(NamedTuple):
 
 @dataclass(eq=False, kw_only=True)
 class Histories(Composite):
-    """Rows to whole histories by user: the one shuffle of the log."""
+    """Rows to whole histories by user: the one shuffle of the log.
+
+    Attributes:
+        job: the build.
+        ledger: takes the reports.
+        users: the tokens of the users, if declared.
+        checked: an element once the rejects are checked; nothing is built before.
+    """
 
     job: Job
     ledger: Ledger
     users: UsersOutput | None
+    checked: PCollection
 
     def expand(self, rows: PCollection) -> HistoriesOutput:
         """Bucket, group, sort, and find the cuts of the split."""
@@ -58,6 +66,7 @@ class Histories(Composite):
             >> Step(
                 fn=partial(build_histories, job, missing_user(job.spec)),
                 ledger=self.ledger,
+                side_inputs=(AsSingleton(self.checked),),
                 tags=(DAYS,),
                 tag_kinds={DAYS: pa.Table},
                 kind=tuple[int, TableRef],

@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 
 from heterrec_pipeline.telemetry.beam_metrics import FIRST, LAST, Numbers
+from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.telemetry.recorder import BUSY, KINDS, StepInfo
 
 PACKAGE = "heterrec_pipeline."
@@ -50,11 +51,6 @@ class Stage:
     def as_json(self) -> dict[str, Any]:
         """The attributes as JSON values, times as text."""
         return asdict(self) | {"started": utc_text(self.started), "ended": utc_text(self.ended)}
-
-
-def utc_text(moment: datetime) -> str:
-    """A time in UTC, to the millisecond."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def stages_of(began: datetime, found: dict[str, Numbers]) -> list[Stage]:

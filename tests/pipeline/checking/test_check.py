@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import categorical, embedding, numeric, spec_of
 
-from heterrec_pipeline.checking.check import Checked, check_tables
+from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.features import categorical as texts
 from heterrec_pipeline.features import embedding as vectors
 from heterrec_pipeline.features import numeric as numbers
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.keys.read import key_text
-from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
+from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec
 
 COLUMNS: dict[str, pa.Array] = {
@@ -213,16 +213,12 @@ def test_without_an_input_folder_nothing_else_is_looked_at(tmp_path: Path) -> No
     assert message == f"there is no input folder {tmp_path}/absent. Check --input."
 
 
-def checked_with(*problems: HeterrecError) -> Checked:
-    return Checked(None, (), None, (), {}, list(problems))  # type: ignore[arg-type]
-
-
 def test_one_mistake_is_raised_as_it_is_and_more_as_a_list() -> None:
-    checked_with().raise_problems()
+    raise_problems([])
     one = SchemaMismatchError("one")
     with pytest.raises(SchemaMismatchError) as error:
-        checked_with(one).raise_problems()
+        raise_problems([one])
     assert error.value is one
     with pytest.raises(DataError) as many:
-        checked_with(one, DataError("two", todo="Mend it.")).raise_problems()
+        raise_problems([one, DataError("two", todo="Mend it.")])
     assert many.value.message == "2 mistakes:\n  one\n  two. Mend it."

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from heterrec_pipeline.checking import estimate
-from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes, row_estimate
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Estimate, Sizes
@@ -50,7 +50,7 @@ def sizes_of(folder: Path, limit: int, **changes: Any) -> Sizes:
     }
     made = FeatureSpec.model_validate(spec | changes)
     checked = check_tables(made, str(folder))
-    checked.raise_problems()
+    raise_problems(checked.problems)
     return estimate_sizes(made, checked)
 
 

@@ -42,7 +42,7 @@ def test_a_sample_counts_what_a_build_would_reject(folder: Path) -> None:
     log = found["interactions"]
     assert (log.rows, log.rejected) == (6, 4)
     assert reasons(log) == {"time_unreadable": 1, "missing_key": 1, "malformed_row": 2}
-    examples = {str(k): v for k, v in log.examples.items()}
+    examples = {str(k): v[0] for k, v in log.examples.items()}
     assert examples["time_unreadable"] == "log.csv row 1, column 'time': got 'z'"
     assert examples["malformed_row"].startswith("log.csv row 3: got '4 fields")
 

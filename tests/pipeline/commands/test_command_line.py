@@ -187,8 +187,10 @@ def test_validate_lists_every_mistake(shop: Shop) -> None:
     assert all(word in done.err for word in found)
     done = shop.validate("--json")
     assert done.code == 2
+    assert done.out.count("\n") == 1
     body = json.loads(done.out)
     assert body["valid"] is False
+    assert (body["error"], body["exit_code"]) == ("DataError", 2)
     assert all(any(word in m for m in body["mistakes"]) for word in found)
     assert not shop.output.exists()
 
@@ -301,10 +303,12 @@ def test_inspect_refuses_what_is_no_generation(
     spoil(folder)
     done = heterrec("inspect", shop.output, "--json")
     assert done.code == 2
-    assert done.out == ""
     assert done.message.startswith("error: ")
     assert words.replace("of 31", f"of {files}") in done.message
     assert done.err.count("\n") == 1
+    failed = json.loads(done.out)
+    assert list(failed) == ["error", "stage", "message", "exit_code"]
+    assert f"error: {failed['message']}" == done.message
 
 
 def test_a_reader_that_goes_away_is_no_failure_to_tell(built_shop: Shop) -> None:
@@ -320,3 +324,63 @@ def test_a_reader_that_goes_away_is_no_failure_to_tell(built_shop: Shop) -> None
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+# --- terminals and scripts ---------------------------------------------------------------------------
+
+ASCII = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""},
+]
+
+
+@pytest.mark.parametrize("env", ASCII)
+def test_texts_are_escaped_on_an_ascii_terminal(shop: Shop, env: dict[str, str]) -> None:
+    shop.spec["limits"]["max_reject_ratio"] = 0.5
+    shop.add("items.csv", [["i20", "Kiwi", "günstig"]])
+    shop.write_spec()
+    arguments = ["validate", "--spec", shop.spec_path, *shop.reading()]
+    done = heterrec(*arguments, **env)
+    assert done.code == 0, done.err
+    assert "got 'g\\xfcnstig'" in done.out.replace("\n", "")
+    done = heterrec(*arguments, "--json", **env)
+    assert done.code == 0, done.err
+    assert any("got 'günstig'" in warning for warning in json.loads(done.out)["warnings"])
+    done = heterrec("inspect", shop.output, "--item", "café", "--json", **env)
+    assert done.code == 2
+    assert "there is no item 'caf\\xe9'" in done.err
+    assert "there is no item 'café'" in json.loads(done.out)["message"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "--spec", "s", "--input", ".", "--json"],
+        ["validate", "--json", "--nope"],
+        ["plan", "--json", "x", "y"],
+        ["inspect", "--json"],
+    ],
+)
+def test_a_misspelt_call_is_an_object_too(arguments: list[str]) -> None:
+    done = heterrec(*arguments)
+    assert done.code == 2
+    assert "Usage: " in done.err
+    body = json.loads(done.out)
+    assert (body["error"], body["stage"], body["exit_code"]) == ("CallError", None, 2)
+
+
+def test_a_misspelt_call_is_a_line_of_the_log() -> None:
+    done = heterrec("build", "--nope", "--log-json")
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert json.loads(line)["event"] == "failed"
+    assert "No such option: --nope" in json.loads(line)["message"]
+
+
+@pytest.mark.parametrize("limit", ["inf", "nan", "-1", "0", "1e300"])
+def test_a_time_limit_is_a_time(limit: str, tmp_path: Path) -> None:
+    done = heterrec(
+        "build", "--spec=s", "--input=.", f"--output={tmp_path}", f"--time-limit={limit}"
+    )
+    assert done.code == 2
+    assert done.err.startswith(f"error: --time-limit: got {float(limit):g}, expected seconds from")

@@ -10,14 +10,13 @@ from pieces import MANY, job_of, spec_of, table_job, written_file
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.publishing.publish import (
     BuildReports,
-    check_reports,
+    check_kept,
     hash_inputs,
     interaction_counts,
     make_manifest,
     row_counts,
-    table_rows,
 )
-from heterrec_pipeline.publishing.rejects import RejectSummary
+from heterrec_pipeline.publishing.rejects import RejectSummary, check_log_rows, table_rows
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.manifest import content_sha256
 
@@ -74,12 +73,12 @@ def test_an_empty_log_and_one_of_which_nothing_is_left_are_refused(tmp_path: Pat
     log = written_file(tmp_path / "log.csv", b"")
     job = job_of(spec_of(), tmp_path, log=(log,))
     with pytest.raises(DataError, match=r"the log is empty: got no rows in log\.csv"):
-        check_reports(job, found_of(read=0))
+        check_log_rows(job, {"interactions.read": 0})
     with pytest.raises(
         DataError, match="none of the 1,203 rows is left: got 1,200 rejected, 3 with unknown"
     ):
-        check_reports(job, found_of(read=1203, bad=1200, unknown_item=3))
-    check_reports(job, found_of(read=1, kept=1))
+        check_kept(found_of(read=1203, bad=1200, unknown_item=3).counts)
+    check_kept(found_of(read=1, kept=1).counts)
 
 
 def test_rows_out_of_the_log_have_no_ratio_of_their_own(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def table_of(rows: list[Any]) -> pa.Table:
 
 def run(folder: Path, tables: list[pa.Table]) -> tuple[pa.Table, RejectSummary]:
     job = job_of(spec_of(), folder)
-    (summary,), tagged = sorted_out(write_rejects(job, (0, tables)))
+    (summary,), tagged = sorted_out(write_rejects(job, (0, tables), {"interactions.read": 9}))
     (file,) = tagged[FILES]
     assert file.path == "rejects/rejects-00000-of-00001.parquet"
     return pq.read_table(file.temporary), summary

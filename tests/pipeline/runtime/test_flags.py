@@ -82,3 +82,9 @@ def test_copies_of_the_options_are_independent() -> None:
         copied.view_as(DirectOptions).direct_num_workers = 7
         assert copied.view_as(DirectOptions).direct_num_workers == 7
         assert options.view_as(DirectOptions).direct_num_workers == 3
+
+
+@pytest.mark.parametrize("number", ["1000000000", "-1"])
+def test_numbers_of_workers_that_no_machine_has(number: str) -> None:
+    with pytest.raises(CallError, match=f"--direct_num_workers: got {number}, expected 0"):
+        pipeline_options([f"--direct_num_workers={number}"])

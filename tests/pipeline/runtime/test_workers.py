@@ -63,8 +63,8 @@ def test_two_numbers_are_refused(flag: str, got: str) -> None:
 
 def test_the_values_of_the_option() -> None:
     assert [parse_workers(text) for text in ("auto", "1", "12")] == [None, 1, 12]
-    for text in ("0", "-1", "two", "", "1.5", "²"):
-        with pytest.raises(CallError, match="expected auto or a number from 1"):
+    for text in ("0", "-1", "two", "", "1.5", "²", "1e9", "inf", "1025", "9" * 5000):
+        with pytest.raises(CallError, match="expected auto or a number from 1 to 1,024"):
             parse_workers(text)
 
 

@@ -89,7 +89,7 @@ def start_process(workers: int) -> WorkerProcess:
         [sys.executable, "-m", worker.__name__],
         env={"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads} | os.environ,
         stdin=subprocess.PIPE,
-        stdout=output,
+        stdout=output or 2,  # standard output belongs to the command's result
         stderr=output,
         start_new_session=True,  # Ctrl-C reaches the command only, which stops its workers
     )
