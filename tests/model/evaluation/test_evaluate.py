@@ -113,7 +113,7 @@ def test_the_json(one_target: Generation) -> None:
     assert list(body) == [
         *("model", "split", "users", "catalogue", "metrics", "warm", "cold", "targets_per_user"),
         *("targets", "targets_without_row", "targets_tied", "seen_filtered", "checkpoint"),
-        *("generation", "seconds"),
+        *("generation", "seconds", "lacks"),
     ]
     assert body["users"] == body["targets"] == len(rows)
     assert body["catalogue"] == one_target.manifest.counts.items.kept
