@@ -158,8 +158,8 @@ def test_unseen_first_finds_the_future_in_the_whole_catalogue_only(
     with_new_items: Generation,
 ) -> None:
     known, whole = (
-        evaluate_baseline(with_new_items, "unseen-first", config=config_of(candidates=ranked))
-        for ranked in ("known", "all")
+        evaluate_baseline(with_new_items, "unseen-first", config=Config.model_validate(settings))
+        for settings in ({"evaluation": {"ks": KS, "candidates": ranked}} for ranked in ("known", "all"))
     )
     assert whole.cold_candidates > known.cold_candidates
     assert whole.part("cold")["recall@20"] == 1  # without knowing anything
@@ -209,7 +209,7 @@ def test_the_json(one_target: Generation) -> None:
         *("model", "split", "users", "catalogue", "candidate_set", "candidates"),
         *("cold_candidates", "metrics", "warm", "cold", "targets_per_user", "targets"),
         *("targets_unknown", "targets_without_row", "targets_tied", "seen_filtered"),
-        *("checkpoint", "generation", "seconds"),
+        *("checkpoint", "generation", "seconds", "lacks"),
     ]
     assert body["users"] == body["targets"] == len(rows)
     assert body["catalogue"] == one_target.manifest.counts.items.kept
