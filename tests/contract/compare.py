@@ -164,6 +164,19 @@ def sequences(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
     bad, got = split_up(read(path, types))
     yield from bad
     yield from unlike("item counts", [tuple(r.values()) for r in got], found.item_counts)
+    if "available_from" in spec["items"]:
+        shards = sorted((folder / "item_times").glob("available_from-*"))
+        yield from unlike(
+            "shards of times", len(shards), spec.get("output", {}).get("item_shards", 1)
+        )
+        rows = []
+        for path in shards:
+            bad, got = split_up(
+                read(path, {"item_index": pa.int64(), "available_from_ms": pa.int64()})
+            )
+            yield from bad
+            rows += [tuple(r.values()) for r in got]
+        yield from unlike("available from", rows, found.available_from)
     path = folder / "item_times" / "first_interaction-00000-of-00001.parquet"
     if spec["split"]["method"] == "leave_one_out":
         yield from unlike("first interactions", path.exists(), False)

@@ -517,11 +517,15 @@ def _items(
         kind = draw(st.sampled_from(keys.types))
         name, key = ("items", "item key") if k == 0 else (f"side{k - 1}", "id")
         parts = columns(draw, rng, format, f"f{k}", 3)
+        features = [p.feature for p in parts]
+        if k == 0 and draw(st.integers(0, 2)) == 0:
+            spec["available_from"], type_, cell = _timestamp(draw, format)
+            parts.append(Column({"column": spec["available_from"]["column"]}, type_, cell))
         chosen = catalogue if k == 0 else [v for v in keys.values if rng.random() < 0.7]
         types = {key: ARROW_KEYS[kind]} | {p.feature["column"]: p.type for p in parts}
         rows = rows_of_keys(rng, keys, kind, key, parts, chosen)
         tables.append(Table(name, format, types, rows))
-        spec["features"] += [p.feature for p in parts]
+        spec["features"] += features
         if k:
             spec["joins"].append({"source": {}, "key": key})
     rng.shuffle(spec["features"])

@@ -22,6 +22,7 @@ from heterrec_schemas.manifest import (
 from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
+    AVAILABLE_FROM_SCHEMA,
     BOUNDARIES_SCHEMA,
     FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
@@ -144,13 +145,27 @@ def _tables(spec: FeatureSpec, found: Reference, entries: list[FeatureEntry]) ->
     users = [entry for entry in entries if entry.side == "user"]
     schema = items_schema(spec, integral=found.integral["item"], entries=items)
     shards, count = spec.output.item_shards, len(found.items)
-    parts = [found.items[count * k // shards : count * (k + 1) // shards] for k in range(shards)]
-    tables = _fitted_tables(spec, found, entries) | _shards("items/items", parts, schema)
+    item_parts = [
+        found.items[count * k // shards : count * (k + 1) // shards] for k in range(shards)
+    ]
+    tables = _fitted_tables(spec, found, entries) | _shards("items/items", item_parts, schema)
     named = items * (spec.output.layout == "flattened") + users
     for split, parts in found.sequences.items():
         integral = found.integral["user_id"]
         schema = sequences_schema(spec, split, integral=integral, entries=named)
         tables |= _shards(f"sequences/{split}", parts, schema)
+    if spec.items.available_from is not None:
+        schema = with_metadata(AVAILABLE_FROM_SCHEMA, "available_from")
+        times = dict(found.available_from)
+        listed = [
+            [
+                {"item_index": row["item_index"], "available_from_ms": times[row["item_index"]]}
+                for row in part
+                if row["item_index"] in times
+            ]
+            for part in item_parts
+        ]
+        tables |= _shards(f"{ITEM_TIMES}/available_from", listed, schema)
     counted = [dict(zip(ITEM_COUNTS_SCHEMA.names, row, strict=True)) for row in found.item_counts]
     tables |= _shards(
         "item_counts/item_counts", [counted], with_metadata(ITEM_COUNTS_SCHEMA, "item_counts")

@@ -19,7 +19,7 @@ from heterrec_schemas.testing.reference_features import (
     present_text,
     read_cell,
 )
-from heterrec_schemas.testing.reference_log import Event, Log, read_events
+from heterrec_schemas.testing.reference_log import Event, Log, read_events, read_time
 from heterrec_schemas.testing.reference_rows import (
     KeptRows,
     Reject,
@@ -35,6 +35,8 @@ from heterrec_schemas.testing.reference_values import (
     Row,
     raw_text,
     read_table,
+    shown,
+    text_of,
 )
 
 
@@ -46,6 +48,8 @@ class ReferenceSide:
     keys: list[str] = field(default_factory=list)
     integral: bool = False
     features: dict[str, ReferenceFeature] = field(default_factory=dict)
+    available_from: dict[str, int] = field(default_factory=dict)
+    """Key -> time in ms since when the item is listed."""
 
 
 @dataclass
@@ -64,6 +68,8 @@ class Reference:
     item_counts: list[tuple[int, int]] = field(default_factory=list)
     first_interactions: list[tuple[int, int]] = field(default_factory=list)
     """item_index and time of its first kept interaction, of a temporal split; ascending."""
+    available_from: list[tuple[int, int]] = field(default_factory=list)
+    """item_index and time since when the item is listed, of those that have one; ascending."""
     counts: dict[str, Any] = field(default_factory=dict)
     cuts: dict[str, int] = field(default_factory=dict)
     rejects: Counter[Reject] = field(default_factory=Counter)
@@ -113,6 +119,7 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     if "users" in spec:
         users = table_side(spec["users"], "users", "duplicate_user", input_dir, rejects)
     index_of = {str(row["item_id"]): row["item_index"] for row in out.items}
+    out.available_from = sorted((index_of[k], t) for k, t in items.available_from.items())
     build_sequences(spec, log, index_of, out)
     _add_columns(spec, out, items, users)
 
@@ -153,13 +160,15 @@ def table_side(
 
     kept_of: list[KeptRows] = []
     for k, (name, key, table) in enumerate(tables):
-        require_columns(table, [key])
+        listed = spec.get("available_from") if k == 0 else None
+        require_columns(table, [key, *([listed["column"]] if listed else [])])
         key_is_integral(table, key)
         columns = {
             f["column"]: f["kind"] == "embedding"
             for f, home in zip(spec.get("features", []), homes, strict=True)
             if home == k
         }
+        columns |= {listed["column"]: False} if listed else {}
         reason = duplicate if k == 0 else "duplicate_row"
         kept_of.append(one_row_per_key(name, table, key, columns, reason, rejects))
     side.keys = list(kept_of[0].rows)
@@ -170,6 +179,16 @@ def table_side(
         "repeated": kept_of[0].repeated,
     }
 
+    if listed := spec.get("available_from"):
+        for key, (position, row) in kept_of[0].rows.items():
+            cell = row.get(listed["column"])
+            if text_of(cell) is None:
+                continue
+            time, why = read_time(listed, cell)
+            if time is None:
+                rejects.add(source, position, listed["column"], why, shown(cell))
+            else:
+                side.available_from[key] = time
     for feature, home in zip(spec.get("features", []), homes, strict=True):
         values: dict[str, Any] = {}
         for key in side.keys:

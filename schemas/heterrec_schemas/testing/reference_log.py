@@ -106,7 +106,7 @@ def _read_event(spec: Row, position: int, raw: Row | None) -> Event:
         if text is None:
             event.reject(spec[side], "missing_key")
 
-    time, reason = _read_time(spec["timestamp"], raw.get(spec["timestamp"]["column"]))
+    time, reason = read_time(spec["timestamp"], raw.get(spec["timestamp"]["column"]))
     event.time = time
     if reason:
         event.reject(spec["timestamp"]["column"], reason)
@@ -124,7 +124,7 @@ def _read_event(spec: Row, position: int, raw: Row | None) -> Event:
     return event
 
 
-def _read_time(spec: Row, cell: Any) -> tuple[int | None, str]:
+def read_time(spec: Row, cell: Any) -> tuple[int | None, str]:
     """Milliseconds since 1970 UTC, floored; or None and the reason."""
     try:
         time = _parse_time(spec, cell)

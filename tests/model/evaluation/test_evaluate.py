@@ -159,7 +159,9 @@ def test_unseen_first_finds_the_future_in_the_whole_catalogue_only(
 ) -> None:
     known, whole = (
         evaluate_baseline(with_new_items, "unseen-first", config=Config.model_validate(settings))
-        for settings in ({"evaluation": {"ks": KS, "candidates": ranked}} for ranked in ("known", "all"))
+        for settings in (
+            {"evaluation": {"ks": KS, "candidates": ranked}} for ranked in ("known", "all")
+        )
     )
     assert whole.cold_candidates > known.cold_candidates
     assert whole.part("cold")["recall@20"] == 1  # without knowing anything
