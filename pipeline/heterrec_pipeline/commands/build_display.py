@@ -17,7 +17,7 @@ from heterrec_pipeline.building.dataflow import Submission
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import table_of
 from heterrec_pipeline.telemetry.background import in_background
-from heterrec_pipeline.telemetry.progress import progress_line
+from heterrec_pipeline.telemetry.progress import ProgressLine
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
 
 LIVE_EVERY = 0.2
@@ -37,19 +37,19 @@ def show_progress(console: Console, *, quiet: bool = False) -> Iterator[None]:
 
 
 def _live(console: Console, done: threading.Event) -> None:
-    started = time.monotonic()
+    started, progress = time.monotonic(), ProgressLine()
     with console.status("starting") as status:
         while not done.wait(LIVE_EVERY):
-            line = Text(f"{time.monotonic() - started:5.0f} s  {progress_line()}")
+            line = Text(f"{time.monotonic() - started:5.0f} s  {progress.text()}")
             line.truncate(console.width - 3, overflow="ellipsis")  # after the spinner
             status.update(line)
 
 
 def _lines(console: Console, done: threading.Event) -> None:
-    started = time.monotonic()
+    started, progress = time.monotonic(), ProgressLine()
     last = ""
     while not done.wait(LINE_EVERY):
-        line = progress_line()
+        line = progress.text()
         if line != last:
             _print(console, f"{time.monotonic() - started:5.0f} s  {line}")
             last = line
