@@ -83,11 +83,12 @@ def stage_share(stage: str, found: Snapshot, expected: Expected) -> float | None
 
     A stage reads rows of the input, whose number is known or estimated, or fetches rows that an earlier one has spilled.
     """
-    done, total = _done_and_total(stage, found, expected)
+    done, total = rows_done(stage, found, expected)
     return min(MOST_SHARE, done / total) if done and total > 0 else None
 
 
-def _done_and_total(stage: str, found: Snapshot, expected: Expected) -> tuple[int, int]:
+def rows_done(stage: str, found: Snapshot, expected: Expected) -> tuple[int, int]:
+    """Rows that a stage has read, fetched or written so far, and their total number; 0 where it is unknown."""
     mine = found.stages.get(stage, {})
     read, fetched, spilled = (mine.get(f"rows_{k}", 0) for k in ("read", "fetched", "spilled"))
     log, _ = expected.get("interactions", (0, 0))
