@@ -13,6 +13,7 @@ from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
 from heterrec_pipeline.building.prepare import make_job
+from heterrec_pipeline.building.readings import expected_readings
 from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.files import parts
 from heterrec_pipeline.flow import BuildGeneration
@@ -22,7 +23,7 @@ from heterrec_pipeline.runtime.dataflow.options import is_detached, on_dataflow
 from heterrec_pipeline.runtime.engines import engine_of
 from heterrec_pipeline.runtime.workers import use_workers
 from heterrec_pipeline.telemetry.monitor import BuildMonitor, OnEvent, ignore_event, monitor_build
-from heterrec_pipeline.telemetry.recorder import phase
+from heterrec_pipeline.telemetry.recorder import RECORDER, phase
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError
 
@@ -105,6 +106,7 @@ def _build_on_dataflow(
 
 
 def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:
+    RECORDER.expect(expected_readings(job))
     monitor.begin(
         generation=job.generation,
         name=job.spec.name,

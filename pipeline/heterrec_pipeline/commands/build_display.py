@@ -16,7 +16,7 @@ from heterrec_pipeline.building.dataflow import Submission
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import table_of
 from heterrec_pipeline.telemetry.background import in_background
-from heterrec_pipeline.telemetry.progress import progress_line
+from heterrec_pipeline.telemetry.progress import ProgressLine
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
 
@@ -37,10 +37,10 @@ def show_progress(console: Console, *, quiet: bool = False) -> Iterator[None]:
 
 
 def _live(console: Console, done: threading.Event) -> None:
-    started = time.monotonic()
+    started, progress = time.monotonic(), ProgressLine()
     with console.status("starting", spinner=_spinner(console)) as status:
         while not done.wait(LIVE_EVERY):
-            line = Text(f"{time.monotonic() - started:5.0f} s  {progress_line()}")
+            line = Text(f"{time.monotonic() - started:5.0f} s  {progress.text()}")
             line.truncate(console.width - 3, overflow="ellipsis")  # after the spinner
             status.update(line)
 
@@ -51,10 +51,10 @@ def _spinner(console: Console) -> str:
 
 
 def _lines(console: Console, done: threading.Event) -> None:
-    started = time.monotonic()
+    started, progress = time.monotonic(), ProgressLine()
     last = ""
     while not done.wait(LINE_EVERY):
-        line = progress_line()
+        line = progress.text()
         if line != last:
             _print(console, f"{time.monotonic() - started:5.0f} s  {line}")
             last = line

@@ -26,7 +26,7 @@ def text_progress(on_progress: OnProgress | None) -> Iterator[None]:
         reported, over = -1, False
         while not over:
             over = ended.wait(POLL_SECONDS)
-            _, counters, _ = RECORDER.progress()
+            counters = RECORDER.progress().counters
             expected = counters.get(ALL_TEXTS)
             for count in (0, counters.get(TEXTS_DONE, 0)):
                 if expected is not None and count > reported:

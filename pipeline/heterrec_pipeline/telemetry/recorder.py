@@ -67,12 +67,13 @@ _THREAD = _Thread()
 
 
 class Snapshot(NamedTuple):
-    """What a process has recorded so far: see `Recorder`; of the stages only the names, in the order of their begin."""
+    """What a process has recorded so far: see `Recorder`; `working` has one stage per thread that is inside a step."""
 
     activity: str
     counters: Numbers
     written: Numbers
-    stages: list[str]
+    stages: dict[str, Numbers]
+    working: list[str]
 
 
 @dataclass
@@ -81,10 +82,12 @@ class Recorder:
 
     Attributes:
         began_ns: when the build began; identifies it.
-        activity: the step or phase that began last.
+        activity: the stage or phase that began last.
         counters: counts by name.
         stages: numbers by stage.
         written: rows of the generation by table.
+        working: the stage of the outermost open call of each thread inside a step.
+        expected: by table, its approximate number of rows, and how often a build reads them.
         span_file: takes the spans, if a trace was requested.
         workers: the last snapshot of each worker process on this machine, by process id.
     """
@@ -94,6 +97,8 @@ class Recorder:
     counters: Numbers = field(default_factory=dict)
     stages: dict[str, Numbers] = field(default_factory=dict)
     written: Numbers = field(default_factory=dict)
+    working: dict[int, str] = field(default_factory=dict)
+    expected: dict[str, tuple[int, int]] = field(default_factory=dict)
     span_file: SpanFile | None = None
     workers: dict[int, Snapshot] = field(default_factory=dict)
     _begun: set[str] = field(default_factory=set)
@@ -115,20 +120,32 @@ class Recorder:
         self.began_ns = began_ns
         self.activity = ""
         self.counters, self.stages, self.written = {}, {}, {}
+        self.working, self.expected = {}, {}
         self.span_file = SpanFile(folder, began_ns) if folder else None
         self.workers, self._begun = {}, set()
         self._on_stage = None
 
-    def enter(self, info: StepInfo) -> None:
-        """Record that a step is called. A worker's first call of a build begins that build."""
+    def expect(self, expected: dict[str, tuple[int, int]]) -> None:
+        """Set `expected`."""
+        with self._lock:
+            self.expected = dict(expected)
+
+    def enter(self, info: StepInfo, *, inside: bool) -> None:
+        """Record that a step is called, inside another's call or not. A worker's first call of a build begins that build."""
         with self._lock:
             if info.began_ns != self.began_ns:
                 self._renew(info.began_ns, info.folder)
-            self.activity = info.step
             self.stages.setdefault(info.stage, {})
+            if not inside:
+                self.activity = self.working[threading.get_ident()] = info.stage
         self._begin_stages([info.stage])
 
-    def _begin_stages(self, stages: list[str]) -> None:
+    def leave(self) -> None:
+        """Record that the outermost call of this thread has ended."""
+        with self._lock:
+            self.working.pop(threading.get_ident(), None)
+
+    def _begin_stages(self, stages: Iterable[str]) -> None:
         """Report stages that begin, once each."""
         with self._lock:
             begun = [stage for stage in stages if stage not in self._begun]
@@ -149,7 +166,11 @@ class Recorder:
         """A copy of the records of this process alone."""
         with self._lock:
             return Snapshot(
-                self.activity, dict(self.counters), dict(self.written), list(self.stages)
+                self.activity,
+                dict(self.counters),
+                dict(self.written),
+                {stage: dict(numbers) for stage, numbers in self.stages.items()},
+                sorted(self.working.values()),
             )
 
     def show(self, activity: str) -> None:
@@ -194,15 +215,21 @@ class Recorder:
             lane = _THREAD.lane or threading.current_thread().name
             self.span_file.add(lane, name, kind, start_ns, now_ns(), args)
 
-    def progress(self) -> tuple[str, Numbers, Numbers]:
-        """The activity, the counters, and the rows written by table, of this process and its workers together."""
-        mine = self.snapshot()
-        counters, written = mine.counters, mine.written
+    def progress(self) -> Snapshot:
+        """What this process and its workers have recorded, added up."""
+        total = self.snapshot()
         for worker in list(self.workers.values()):
-            for total, part in ((counters, worker.counters), (written, worker.written)):
-                for name, value in part.items():
-                    total[name] = total.get(name, 0) + value
-        return mine.activity, counters, written
+            _add(total.counters, worker.counters)
+            _add(total.written, worker.written)
+            for stage, numbers in worker.stages.items():
+                _add(total.stages.setdefault(stage, {}), numbers)
+            total.working.extend(worker.working)
+        return total
+
+
+def _add(total: Numbers, part: Numbers) -> None:
+    for name, value in part.items():
+        total[name] = total.get(name, 0) + value
 
 
 RECORDER = Recorder()
@@ -214,10 +241,10 @@ def record_call(info: StepInfo | None, call: str, element: object = None) -> Ite
     if info is None:
         yield
         return
-    RECORDER.enter(info)
     calls = _THREAD.calls
     if calls and calls[-1].info.began_ns != info.began_ns:
         calls.clear()  # left by a build that failed
+    RECORDER.enter(info, inside=bool(calls))
     mine = _Call(info, now_ns())
     calls.append(mine)
     try:
@@ -232,7 +259,9 @@ def record_call(info: StepInfo | None, call: str, element: object = None) -> Ite
 def _end_call(mine: _Call, call: str, element: object, outer: _Call | None) -> None:
     info = mine.info
     took = now_ns() - mine.start_ns
-    if outer is not None:
+    if outer is None:
+        RECORDER.leave()
+    else:
         outer.inside_ns += took
     RECORDER.add(info.stage, {BUSY: (took - mine.inside_ns) // 1000})
     first_ms = (mine.start_ns - info.began_ns) // 10**6

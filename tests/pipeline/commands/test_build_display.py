@@ -58,7 +58,7 @@ def test_lines_are_printed_when_something_has_moved() -> None:
 
 def test_the_same_line_is_not_printed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     to = console()
-    monkeypatch.setattr(build_display, "progress_line", lambda: "[bold]the same[/bold]")
+    monkeypatch.setattr(build_display.ProgressLine, "text", lambda _: "[bold]the same[/bold]")
     build_display._lines(to, Waited(3))  # type: ignore[arg-type]
     assert said(to).count("[bold]the same[/bold]") == 1, "and it is no markup"
 

@@ -126,19 +126,24 @@ def test_without_an_info_nothing_is_recorded(clock: Clock) -> None:
     assert RECORDER.stages == {}
 
 
-def test_progress_has_the_last_activity_and_the_counts(clock: Clock) -> None:
+def test_progress_has_the_stages_at_work_and_the_counts(clock: Clock) -> None:
     RECORDER.count("items.rows", 2)
     with record_call(info("Log"), "process"):
         RECORDER.count("items.rows", 3)
+        with record_call(info("Histories"), "process"):
+            assert RECORDER.progress().working == ["Log"]
         with moving(WRITTEN, "write x", "items") as moved:
             moved.add(4, 40)
     with record_call(info("Publish"), "process"):
         pass
-    assert RECORDER.progress() == ("Publish/do", {"items.rows": 5}, {"items": 4})
+    found = RECORDER.progress()
+    assert found[:3] == ("Publish", {"items.rows": 5}, {"items": 4})
+    assert (list(found.stages), found.working) == (["Log", "Histories", "Publish"], [])
+    assert found.stages["Log"]["rows_written"] == 4
     with recorder.phase("run the graph"):
-        assert RECORDER.progress()[0] == "run the graph"
+        assert RECORDER.progress().activity == "run the graph"
     RECORDER.begin(0)
-    assert RECORDER.progress() == ("", {}, {})
+    assert RECORDER.progress() == ("", {}, {}, {}, [])
 
 
 def test_threads_lose_no_counts(clock: Clock) -> None:
