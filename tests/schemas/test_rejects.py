@@ -10,6 +10,7 @@ def test_the_reasons_are_the_contracts_words() -> None:
         "missing_key",
         "non_finite",
         "not_a_number",
+        "not_utf8",
         "order_unreadable",
         "time_out_of_range",
         "time_unreadable",

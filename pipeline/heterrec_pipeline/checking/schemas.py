@@ -97,8 +97,9 @@ def _file_types(file: InputFile, mixed: dict[str, str]) -> tuple[dict[str, pa.Da
         cells = {number: row.get(name) for number, row in rows.items() if number < SAMPLE_LINES}
         try:
             types[name] = jsonl.typed(list(cells.values()), name, file.name).type
-        except SchemaMismatchError:
-            types[name] = pa.struct([])  # objects: an error if the spec uses the column
+        except (SchemaMismatchError, RecursionError):
+            # Objects, or lists of many levels: an error if the spec uses the column.
+            types[name] = pa.struct([])
         if pa.types.is_binary(types[name]) or pa.types.is_struct(types[name]):
             mixed.setdefault(name, f"{file.name} row {_rarest_cell(cells)}")
     return types, whole
@@ -113,7 +114,10 @@ def _rarest_cell(cells: dict[int, object]) -> str:
     }
     counts = Counter(shapes.values())
     number = min(shapes, key=lambda n: (counts[shapes[n]], n))
-    return f"{number}: {json.dumps(cells[number], ensure_ascii=False)[:80]}"
+    try:
+        return f"{number}: {json.dumps(cells[number], ensure_ascii=False)[:80]}"
+    except RecursionError:
+        return f"{number}: a value of too many levels"
 
 
 @cache

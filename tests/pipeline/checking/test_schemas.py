@@ -128,3 +128,15 @@ def test_of_very_many_files_some_are_compared(
     files.append(InputFile("/absent.csv", "absent.csv", 1, "csv"))
     assert of_files(*files)[1] == []
     assert of_files() == (TableSchema({}, ()), [])
+
+
+@pytest.mark.parametrize("cell", ["[" * 990 + "]" * 990, '{"a":' * 990 + "1" + "}" * 990])
+def test_a_cell_of_very_many_levels_is_an_error_only_if_it_is_used(
+    tmp_path: Path, cell: str
+) -> None:
+    file = written_file(tmp_path / "a.jsonl", f'{{"a": 1, "odd": {cell}}}\n'.encode())
+    schema, problems = of_files(file)
+    assert problems == []
+    assert schema.types["a"] == pa.int64()
+    assert schema.types["odd"] == pa.struct([])
+    assert schema.mixed_cells == {"odd": "a.jsonl row 0: a value of too many levels"}
