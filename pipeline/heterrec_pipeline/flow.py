@@ -1,7 +1,8 @@
 """The whole graph: from catalogue, embeddings and log to a published generation.
 
-Elements are Arrow tables. The log is shuffled once, by user (a denormalised log a second time, by item). Vectors are neither
-shuffled nor side inputs: steps that need them read them from the input.
+Elements are Arrow tables. The log is shuffled once, by user. A denormalised log is read again for its items, and what its
+rows are reduced to is shuffled by item. Vectors of other tables are neither shuffled nor side inputs: steps that need them
+read them from the input.
 """
 
 from dataclasses import dataclass

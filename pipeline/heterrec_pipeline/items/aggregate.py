@@ -84,12 +84,9 @@ class _Sorted:
         time = rows[TIME].to_numpy()
         order = pl.Series(rows[ORDER]).fill_null(LAST).to_numpy()
         if len(rank) < MAX_PACKED and rows[ORDER].null_count == len(rows):
-            key = pl.Series(
-                (item.astype(np.uint64) << TIME_BITS) | (TIME_MASK - time.astype(np.uint64))
-            )
-            at = (
-                key.arg_sort().to_numpy().astype(np.int64)
-            )  # several times faster than sorting by columns
+            # Sorting one number is several times faster than sorting by columns.
+            packed = (item.astype(np.uint64) << TIME_BITS) | (TIME_MASK - time.astype(np.uint64))
+            at = pl.Series(packed).arg_sort().to_numpy().astype(np.int64)
         else:
             at = np.lexsort((~order, ~time, item))
         changed = np.zeros(len(rows), np.bool_)

@@ -13,12 +13,15 @@ from heterrec_pipeline.planning.estimates import Interval
 from heterrec_pipeline.planning.features import FeatureFigures, feature_figures
 from heterrec_pipeline.planning.sample import InputSample
 from heterrec_pipeline.planning.scan import TableRead
+from heterrec_pipeline.telemetry.stages import Stage
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 from heterrec_schemas.feature_spec import LeaveOneOut
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.manifest import InteractionCounts, Manifest, RowCounts
 from heterrec_schemas.rejects import Reason
 
-LOG_STAGES = ("Items from the log", "Log", "Histories", "Splits", "Sequences")
+ITEMS_STAGE = "Items from the log"
+LOG_STAGES = (ITEMS_STAGE, "Log", "Histories", "Splits", "Sequences")
 """Stages whose work grows with the log; that of the others grows with the catalogue."""
 Rows = dict[str, Interval]
 """Number of rows by outcome (read, kept, rejected, ...), named as in the manifest."""
@@ -77,6 +80,7 @@ def scaled(read: InputSample, trial: BuildResult, generation: Generation) -> Fig
     by_log = 1 / (read.share_of_log or 1.0)
     by_items = items["kept"].value / max(1, counts.items.kept)
     scale = {s.stage: by_log if s.stage in LOG_STAGES else by_items for s in trial.stages}
+    scale |= {s.stage: _items_scale(read, s) for s in trial.stages if s.stage == ITEMS_STAGE}
     trained = generation.item_counts()["train_count"].to_numpy().astype(np.float64)
     if not read.whole:
         rows = read.log.by_item.rows()["rows"].to_numpy()
@@ -95,6 +99,20 @@ def scaled(read: InputSample, trial: BuildResult, generation: Generation) -> Fig
         spilled=Counter({s.stage: round(s.bytes_spilled * scale[s.stage]) for s in trial.stages}),
         fetched=Counter({s.stage: round(s.bytes_fetched * scale[s.stage]) for s in trial.stages}),
     )
+
+
+def _items_scale(read: InputSample, stage: Stage) -> float:
+    """Reduced rows of the items of a denormalised log, per one of the trial's.
+
+    A buffer of rows keeps about one row per item in it, so rows shrink more where items are frequent.
+    """
+    if read.whole or not (stage.rows_read and stage.rows_spilled):
+        return 1.0
+    counts = read.log.by_item.rows()["rows"].to_numpy() * read.log.scale
+    row_bytes = stage.bytes_read / stage.rows_read
+    buffers = max(1.0, read.log.rows.value * row_bytes / FLUSH_BYTES)
+    reduced = buffers * float((1 - (1 - 1 / buffers) ** counts).sum())
+    return reduced / stage.rows_spilled
 
 
 def _table_rows(read: InputSample, table: TableRead, trial: RowCounts) -> Rows:

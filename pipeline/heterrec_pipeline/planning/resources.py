@@ -13,7 +13,7 @@ from heterrec_pipeline.fitting.quantizers import BLOCK_BYTES, PASS_BLOCKS, SLACK
 from heterrec_pipeline.interactions.join import shuffle_columns
 from heterrec_pipeline.items.place import PART_BYTES
 from heterrec_pipeline.job import ITEMS, USERS, TableJob
-from heterrec_pipeline.planning.figures import Figures
+from heterrec_pipeline.planning.figures import ITEMS_STAGE, Figures
 from heterrec_pipeline.reading.parquet import BATCH_BYTES, MAX_ROWS
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES
@@ -38,6 +38,8 @@ BATCH_ROW = 370
 """Bytes per row of a batch of the log: raw, prefetched, parsed and joined."""
 FLUSH = 2.5
 """Bytes of memory per byte buffered for buckets: the byte, its sorted copy, the pieces."""
+REDUCED = 6
+"""Bytes of memory per byte of a denormalised log that is buffered to be reduced to items: its copy, its order, the result."""
 SORTED_ROW = 150
 """Bytes per row while a bucket is sorted into histories."""
 FIT = 1.1
@@ -84,7 +86,7 @@ def shuffle(found: Figures) -> Shuffle:
     columns = 2 if isinstance(job.spec.split, LeaveOneOut) else 3
     tables[ITEM_COUNTS] = 8 * columns * per_bucket + buckets * ranges * PIECE
     if job.spec.denormalised:
-        tables["items"] = found.spilled["Items from the log"] + job.sizes.item_buckets * PIECE
+        tables["items"] = found.spilled[ITEMS_STAGE] + job.sizes.item_buckets * PIECE
     keyed = _catalogue_bytes(found)
     if job.users is not None:
         keyed += Counter({"keys-0": _key_bytes(found, job.users)})
@@ -142,10 +144,21 @@ def memory(found: Figures) -> Memory:
         + min(MAX_ROWS, batch) * BATCH_ROW
         + FLUSH * min(FLUSH_BYTES, shuffled)
         + (min(SPILL_BYTES, shuffled) if found.job.spill else 0),
+        "reducing items": _reducing(found),
         "sorting a bucket": index + _largest_bucket(found) * SORTED_ROW,
         "writing an item shard": index + 2 * tokens / spec.output.item_shards + flat,
     }
     return Memory(PROCESS, {name: round(size) for name, size in steps.items()})
+
+
+def _reducing(found: Figures) -> float:
+    """Bytes while the rows of a denormalised log are reduced to items; 0 for other logs."""
+    moved = found.spilled[ITEMS_STAGE]
+    return (
+        REDUCED * min(FLUSH_BYTES, moved)
+        + BATCHES * min(BATCH_BYTES, moved)
+        + (min(SPILL_BYTES, moved) if found.job.spill else 0)
+    )
 
 
 def _fit(found: Figures, table: TableJob) -> float:
