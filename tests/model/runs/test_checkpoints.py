@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, linked, few, and honest about damage."""
 
 import json
+import os
 import resource
 import signal
 from collections.abc import Callable
@@ -52,6 +53,37 @@ def test_the_two_newest_and_the_best_are_kept(folder: CheckpointFolder) -> None:
     assert folder.steps() == [20, 40, 50]
     save(folder, 60, 60)
     assert names(folder) == {"step-00000050", "step-00000060", "last", "best"}
+
+
+def test_a_checkpoint_is_on_the_disk_before_its_name_and_the_links(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def record_sync(handle: int) -> None:
+        fsync(handle)
+        events.append(("sync", os.fstat(handle).st_ino))
+
+    def record_rename(old: Path, new: Path) -> None:
+        replace(old, new)
+        events.append(("rename", os.lstat(new).st_ino))
+
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(os, "replace", record_rename)
+    save(folder, 10, best=10)
+    path = folder.path / "step-00000010"
+    named = events.index(("rename", path.stat().st_ino))
+    flushed = {inode for what, inode in events[:named] if what == "sync"}
+    assert flushed == {p.stat().st_ino for p in (path, *path.iterdir())}
+    above = ("sync", folder.path.stat().st_ino)
+    assert events[named + 1] == above
+    assert events[named + 2 :] == [
+        ("rename", (folder.path / "last").lstat().st_ino),
+        above,
+        ("rename", (folder.path / "best").lstat().st_ino),
+        above,
+    ]
 
 
 def test_without_a_best_there_is_no_best(folder: CheckpointFolder) -> None:
