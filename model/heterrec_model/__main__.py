@@ -27,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""Words in the errors of libraries."""
 DATA_HELP = "A generation, or an output folder (its latest generation); local, gs:// or s3://."
 DataOption = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 RunOption = Annotated[str, typer.Option("--run", help="Folder of the run, on this machine.")]
@@ -66,6 +68,9 @@ def _error_messages(debug: bool) -> Iterator[None]:
         raise
     except Exception as error:
         message = " ".join(str(error).split())
+        if isinstance(error, MemoryError) or any(words in message for words in _OUT_OF_MEMORY):
+            todo = "Use smaller sizes, for example of data.batch_items or evaluation.batch_users."
+            _fail(f"there is too little memory: {message.rstrip('.')}. {todo}", 1, debug)
         todo = "Run again with --debug for the traceback, and report it."
         _fail(f"an unexpected {type(error).__name__}: {message}. {todo}", 1, debug)
 
@@ -190,7 +195,9 @@ def compare(
     ],
     split: SplitOption = "test",
     filter_seen: FilterOption = None,
-    resamples: Annotated[int, typer.Option(help="Number of resamples of the bootstrap.")] = 10_000,
+    resamples: Annotated[
+        int, typer.Option(help="Number of resamples of the bootstrap.", min=1, max=1_000_000)
+    ] = 10_000,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -230,7 +237,7 @@ def recommend(
             help="Ids of items instead of a user, oldest first; repeat the option for ids that contain commas.",
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of items.", min=1, max=2**20)] = 10,
     checkpoint: CheckpointOption = "best",
     filter_seen: Annotated[
         bool, typer.Option("--filter-seen/--no-filter-seen", help="Leave out items of the history.")

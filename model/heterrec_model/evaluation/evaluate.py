@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.config import Config
+from heterrec_model.config import MOST, Config
 from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.history_length import with_whole_histories
@@ -181,8 +181,8 @@ def with_settings(config: Config, filter_seen: bool | None, ks: Sequence[int] | 
     Raises:
         CallError: ks is empty, or a k is below 1.
     """
-    if ks is not None and (not ks or min(ks) < 1):
-        raise CallError("ks", got=list(ks), expected="numbers from 1")
+    if ks is not None and (not ks or min(ks) < 1 or max(ks) > MOST):
+        raise CallError("ks", got=list(ks), expected=f"numbers from 1 to {MOST:,}")
     changes: dict[str, Any] = {}
     if filter_seen is not None:
         changes["filter_seen"] = filter_seen
