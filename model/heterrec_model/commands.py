@@ -37,6 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""Words in the errors of libraries."""
 DATA_HELP = "A generation, or an output folder (its latest generation); local, gs:// or s3://."
 DataOption = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 RunOption = Annotated[str, typer.Option("--run", help="Folder of the run, on this machine.")]
@@ -94,8 +96,17 @@ def _error_messages(debug: bool, as_json: bool = False) -> Iterator[None]:
     except (SystemExit, GeneratorExit, typer.Exit):
         raise
     except BaseException as error:  # some libraries raise errors that are no `Exception`
-        report(error, unexpected(error), 1, debug=debug)
+        report(error, _too_large(error) or unexpected(error), 1, debug=debug)
         raise typer.Exit(1) from None
+
+
+def _too_large(error: BaseException) -> str | None:
+    """The message for an exception that says that memory is short; None for others."""
+    words = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and not any(w in words for w in _OUT_OF_MEMORY):
+        return None
+    todo = "Use smaller sizes, for example of data.batch_items or evaluation.batch_users."
+    return f"there is too little memory: {words.rstrip('.')}. {todo}"
 
 
 def _show_warning(
@@ -207,7 +218,9 @@ def compare(
     split: SplitOption = "test",
     filter_seen: FilterOption = None,
     candidates: CandidatesOption = None,
-    resamples: Annotated[int, typer.Option(help="Number of resamples of the bootstrap.")] = 10_000,
+    resamples: Annotated[
+        int, typer.Option(help="Number of resamples of the bootstrap.", min=1, max=1_000_000)
+    ] = 10_000,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -249,7 +262,7 @@ def recommend(
             help="Ids of items instead of a user, oldest first; repeat the option for ids that contain commas.",
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of items.", min=1, max=2**20)] = 10,
     checkpoint: CheckpointOption = "best",
     filter_seen: Annotated[
         bool, typer.Option("--filter-seen/--no-filter-seen", help="Leave out items of the history.")

@@ -17,8 +17,14 @@ from heterrec_model.model_settings import DEFAULT_MODEL, flat_settings, is_read,
 from heterrec_schemas.documents import parse_yaml
 from heterrec_schemas.errors import CallError, suggest
 
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[int, Field(ge=0)]
+# The bounds are above what any machine can hold or run; a mistyped size is refused instead of tried.
+MOST = 2**20
+"""Largest value of a count."""
+Few = Annotated[int, Field(ge=1, le=1024)]
+FewOrNone = Annotated[int, Field(ge=0, le=1024)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Many = Annotated[int, Field(ge=1, lt=2**31)]
+Size = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -32,7 +38,7 @@ class TimeGapConfig(_Section):
     """The time-gap bias P of Eq. 1 and 2."""
 
     enabled: bool = True
-    buckets: Annotated[int, Field(ge=2)] = 64
+    buckets: Annotated[int, Field(ge=2, le=2**20)] = 64
     """Number of buckets, log-spaced from one second to ten years; gaps below a second have their own bucket."""
     per_head: bool = False
     """One scalar per bucket and head instead of one per bucket."""
@@ -52,14 +58,14 @@ class ModelConfig(_Section):
 
     name: str = DEFAULT_MODEL
     """heterrec, or the name of a trained baseline (see heterrec_model.registry)."""
-    width: Count = 64
+    width: Annotated[int, Field(ge=1, le=2**16)] = 64
     """D: width of token, user and item vectors."""
-    heads: Count = 2
-    token_blocks: Size = 2
+    heads: Few = 2
+    token_blocks: FewOrNone = 2
     """N1: number of token-level blocks."""
-    item_blocks: Size = 2
+    item_blocks: FewOrNone = 2
     """N2: number of item-level blocks."""
-    ffn_multiplier: Count = 4
+    ffn_multiplier: Few = 4
     """Inner width of Eq. 6, in multiples of D."""
     dropout: Share = 0.2
     """Dropout of the input tokens, the fused items and the output of each sublayer."""
@@ -125,7 +131,7 @@ class LossConfig(_Section):
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: Positive = 0.07
     """tau: divides the similarities."""
-    steps: Count = 3
+    steps: Few = 3
     """N_step: number of steps ahead that are predicted."""
     step_weights: tuple[Weight, ...] | None = None
     """Weight of each step; null: 1 for all."""
@@ -185,28 +191,28 @@ class NegativesConfig(_Section):
 class DataConfig(_Section):
     """The loader."""
 
-    batch_items: Count = 1024
+    batch_items: Many = 1024
     """Maximum number of users times the longest history (at most max_length) per batch."""
     batch_users: Count = 512
     """Maximum number of users per batch."""
-    shuffle_rows: Count = 65536
+    shuffle_rows: Many = 65536
     """Number of rows that are shuffled and grouped by length at a time: bounds memory."""
     length_buckets: bool = True
     """Whether batches group histories of similar length; false: shuffled order."""
-    workers: Size = 0
+    workers: FewOrNone = 0
     """Number of loader processes; 0: the training process reads."""
-    prefetch: Count = 4
+    prefetch: Few = 4
     """Number of batches that each worker prepares in advance."""
 
 
 class TrainConfig(_Section):
     """The training loop."""
 
-    seed: Size = 0
-    epochs: Count = 10
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    epochs: Many = 10
     refit_epochs: Size = 0
     """Further epochs, which also train on the validation split: without validation; `best` is then the last checkpoint."""
-    max_steps: Count | None = None
+    max_steps: Many | None = None
     """Maximum number of optimiser steps; the schedule ends there too."""
     learning_rate: Positive = 1e-3
     betas: tuple[Share, Share] = (0.9, 0.98)
@@ -226,19 +232,19 @@ class TrainConfig(_Section):
     """Sparse gradients and SparseAdam for the item-id table: a step updates only the rows in use. Not on several GPUs."""
     device: str = "auto"
     """auto: a CUDA GPU if available, else the CPU."""
-    threads: Count | None = None
+    threads: Few | None = None
     """Number of PyTorch threads; a resumed run is bit-identical only with the same number."""
-    checkpoint_every: Count | None = None
+    checkpoint_every: Many | None = None
     """Steps between checkpoints; null: at the end of every epoch."""
-    validate_every: Count | None = None
+    validate_every: Many | None = None
     """Steps between validations; null: at the end of every epoch."""
-    validate_users: Count | None = None
+    validate_users: Many | None = None
     """Maximum number of users per validation; null: all."""
     metric: str = "ndcg@50"
     """Validation metric that decides `best` and early stopping."""
-    patience: Count | None = None
+    patience: Many | None = None
     """Number of validations without improvement before the run stops; null: never. Excludes refit_epochs."""
-    log_every: Count = 10
+    log_every: Many = 10
     """Steps between lines of metrics.jsonl and TensorBoard points."""
     tensorboard: bool = True
 
@@ -262,7 +268,7 @@ class EvaluationConfig(_Section):
     """Whether items of the history are left out of the ranking, unless they are targets."""
     batch_users: Count = 256
     """Number of users scored at a time."""
-    chunk_items: Count = 65536
+    chunk_items: Many = 65536
     """Number of items scored at a time: memory is batch_users x chunk_items floats."""
 
 

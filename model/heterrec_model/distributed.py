@@ -47,17 +47,24 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         CallError: the device is unknown or absent.
     """
-    cuda = torch.cuda.is_available()
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0}
+    counts["mps"] = int(torch.backends.mps.is_available())
     if name == "auto":
-        name = "cuda" if cuda else "cpu"
+        name = "cuda" if counts["cuda"] else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise CallError("train.device", got=repr(name), expected="auto, cpu or cuda") from None
+    except (RuntimeError, ValueError):
+        device = torch.device("meta")
+    if device.type not in counts:
+        known = ", ".join(["auto", *(kind for kind, count in counts.items() if count)])
+        raise CallError("train.device", got=repr(name), expected=known)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank)
+    count = counts[device.type]
+    if (device.index or 0) >= count:
+        what = "CUDA GPU" if device.type == "cuda" else f"{device.type} device"
+        has = f"a machine with {count} of them" if count else f"a machine without a {what}"
+        raise CallError(f"train.device: {device}", got=has)
     if device.type == "cuda":
-        if not cuda:
-            raise CallError(f"train.device: {name}", got="a machine without a CUDA GPU")
-        if device.index is None:
-            device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     return device

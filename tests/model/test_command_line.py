@@ -1,18 +1,23 @@
 """`heterrec-model`: parses, calls, and ends with one message and the right code."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from heterrec_model.commands import app
 from heterrec_schemas.generation import open_generation
+from heterrec_schemas.manifest import FileEntry, content_sha256, manifest_sha256
 from heterrec_schemas.testing import shop, small_generation
 
 SETTINGS = [
@@ -259,3 +264,68 @@ def test_the_installed_command_is_this_one() -> None:
         env={**os.environ, "COLUMNS": "200"},
     )
     assert "--resume" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["foo", "cuda:99", "meta", "cpu:3"])
+def test_an_absent_device_leaves_nothing_behind(data: Path, tmp_path: Path, name: str) -> None:
+    done = train(data, tmp_path / "new", "--set", f"train.device={name}")
+    assert done.exit_code == 2
+    assert "error: train.device" in done.stderr
+    assert name in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("checkpoint", ["../../run/checkpoints/last", "../x", "/tmp/last"])
+def test_a_checkpoint_of_another_run_is_refused(data: Path, run: Path, checkpoint: str) -> None:
+    done = call("evaluate", "--data", data, "--run", run, "--checkpoint", checkpoint)
+    assert done.exit_code == 2
+    assert f"there is no checkpoint '{checkpoint}' in" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "--against", "popular", "--resamples", str(10**22)),
+        ("recommend", "--user", "1", "-k", str(10**22)),
+        ("recommend", "--user", "1", "-k", "0"),
+    ],
+)
+def test_numbers_without_bounds_are_refused(
+    data: Path, run: Path, arguments: tuple[str, ...]
+) -> None:
+    done = call(arguments[0], "--data", data, "--run", run, *arguments[1:])
+    assert done.exit_code == 2
+    assert "Invalid value for" in done.stderr
+
+
+def test_too_little_memory_is_one_message(
+    data: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from heterrec_model.evaluation import evaluate
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise MemoryError("Unable to allocate 7.28 TiB")
+
+    monkeypatch.setattr(evaluate, "load_run", refuse)
+    done = call("evaluate", "--data", data, "--run", run)
+    assert done.exit_code == 1
+    assert "error: there is too little memory: Unable to allocate 7.28 TiB. Use smal" in done.stderr
+
+
+def test_a_forged_shard_is_one_message(data: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    root = next((tmp_path / "data" / "generations").iterdir())
+    path = root / "items" / "items-00000-of-00002.parquet"
+    table = pq.read_table(path)
+    place = table.column_names.index("brand")
+    forged = table.set_column(place, table.field(place), pa.array([9999] * len(table), pa.int32()))
+    pq.write_table(forged, path)
+    manifest = json.loads((root / "manifest.json").read_text())
+    entry = next(f for f in manifest["files"] if f["path"] == f"items/{path.name}")
+    entry |= {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    manifest["content_sha256"] = content_sha256(map(FileEntry.model_validate, manifest["files"]))
+    manifest["manifest_sha256"] = manifest_sha256(manifest)
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    done = train(tmp_path / "data", tmp_path / "run")
+    assert done.exit_code == 2
+    assert f"{path.name}: column 'brand': row 0 has the value 9999, expected 1 to" in done.stderr

@@ -254,3 +254,32 @@ def test_yaml_writes_every_setting_out() -> None:
                 settings(field.annotation, at[name])
 
     settings(Config, yaml.safe_load(Config().to_yaml()))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.width=1000000000",
+        "model.max_length=1.0e+21",
+        "model.token_blocks=2000",
+        "model.time_gap.buckets=10000000",
+        "loss.steps=100000",
+        "negatives.uniform=1.0e+22",
+        "data.batch_items=1.0e+22",
+        "data.workers=100000",
+        "train.threads=100000",
+        "train.max_steps=1.0e+22",
+        "evaluation.ks=[1000000000]",
+        "evaluation.chunk_items=1.0e+22",
+    ],
+)
+def test_sizes_that_no_machine_has_are_refused(setting: str) -> None:
+    with pytest.raises(CallError, match=rf"{setting.partition('=')[0]}.*(Input should|Unable)"):
+        load_config("cpu", [setting])
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"model: [", b"[" * 100_000, b"a: 2020-99-99"])
+def test_a_file_that_is_no_yaml(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "c.yaml").write_bytes(data)
+    with pytest.raises(CallError, match=r"c\.yaml is not valid YAML: "):
+        load_config(tmp_path / "c.yaml")

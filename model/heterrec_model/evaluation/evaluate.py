@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.config import Config
+from heterrec_model.config import MOST, Config
 from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.inputs import lacking
 from heterrec_model.evaluation.candidates import CANDIDATE_SETS, candidate_mask, is_temporal
@@ -226,8 +226,8 @@ def with_settings(
     Raises:
         CallError: ks is empty, a k is below 1, or `candidates` is neither known nor all.
     """
-    if ks is not None and (not ks or min(ks) < 1):
-        raise CallError("ks", got=list(ks), expected="numbers from 1")
+    if ks is not None and (not ks or min(ks) < 1 or max(ks) > MOST):
+        raise CallError("ks", got=list(ks), expected=f"numbers from 1 to {MOST:,}")
     if candidates not in (None, *CANDIDATE_SETS):
         raise CallError(
             "candidates", got=repr(candidates), expected=f"one of {', '.join(CANDIDATE_SETS)}"

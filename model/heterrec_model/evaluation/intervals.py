@@ -14,6 +14,8 @@ from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.metrics import Floats, Part, metric_names
 from heterrec_schemas.errors import CallError, suggest
 
+MOST_RESAMPLES = 1_000_000
+"""Maximum number of resamples: more change no digit that is shown."""
 _CELLS = 2**23
 """Maximum number of drawn users in memory: bounds it to a few times 64 MB."""
 
@@ -64,7 +66,7 @@ def compare(
         candidate: the other model, likewise.
         metrics: names of the metrics; None compares all common ones.
         part: of the targets: all, warm or cold.
-        resamples: R, at least 1.
+        resamples: R, 1 to MOST_RESAMPLES.
         seed: of the resampling.
         level: of the intervals.
 
@@ -116,8 +118,8 @@ def compare(
 def _check(models: Sequence[Sequence[Evaluation]], resamples: int, level: float) -> None:
     if not all(models):
         raise CallError("compare", got="no evaluation", expected="at least one per model")
-    if resamples < 1:
-        raise CallError("resamples", got=resamples, expected="at least 1")
+    if not 1 <= resamples <= MOST_RESAMPLES:
+        raise CallError("resamples", got=resamples, expected=f"1 to {MOST_RESAMPLES:,}")
     if not 0 < level < 1:
         raise CallError("level", got=level, expected="a number between 0 and 1")
     first, *others = [evaluation for model in models for evaluation in model]

@@ -58,11 +58,11 @@ def load_run(
     """
     folder = RunFolder(run)
     config = folder.config()
+    target = find_device(str(device) if device is not None else config.train.device)
     folder.check_generation(data)
     chosen = _find(folder.checkpoints, checkpoint)
     model = build_model(config, configured_table(config, data), data)
     load_weights(model, chosen.weights(), chosen.name)
-    target = torch.device(device) if device is not None else find_device(config.train.device)
     return LoadedRun(move_to_device(model, target).eval(), config, chosen.step, chosen.name)
 
 

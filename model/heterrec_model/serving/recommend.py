@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.config import Config
+from heterrec_model.config import MOST, Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.data.inference_batches import items_batch, user_batch
@@ -76,14 +76,14 @@ def recommend(
         run: folder of the run.
         user: id of a user.
         items: ids of items, oldest first; without times, so all gaps are 0.
-        k: number of items, at most the size of the catalogue.
+        k: number of items; fewer are returned if the catalogue is smaller.
         split: source of the user's history: latest (complete), or another split.
         checkpoint: best, last, or the name of a checkpoint.
         filter_seen: leave out items of the history.
 
     Raises:
         CallError: neither or both of user and items are given; the user, an item, the split, run or checkpoint does not
-            exist; k is below 1.
+            exist; k is below 1 or above a million.
         GenerationError: the generation does not exist, is damaged, or is not that of the run.
         RunError: a score is not finite.
     """
@@ -92,8 +92,8 @@ def recommend(
         raise CallError("recommend", got=got, expected="either a user or items")
     if items is not None and not items:
         raise CallError("items", got="none", expected="at least one")
-    if k < 1:
-        raise CallError("k", got=k, expected="at least 1")
+    if not 1 <= k <= MOST:
+        raise CallError("k", got=k, expected=f"1 to {MOST:,}")
     generation = load_generation(data)
     indices = (
         None

@@ -1,9 +1,7 @@
 """Contents of cells, read from the item table: cleaned texts, paths of images, or bytes of images."""
 
-import hashlib
-import io
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -12,7 +10,6 @@ import xxhash
 
 from heterrec_pipeline.embed.config import EmbeddedColumn
 from heterrec_pipeline.embed.job import EmbedJob
-from heterrec_pipeline.files import storage
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
@@ -21,8 +18,6 @@ from heterrec_pipeline.reading.read import read_split
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.values import Seen, column_text, is_scalar, is_text
-
-NO_FILE = "no file"
 
 
 class ContentBatch(NamedTuple):
@@ -96,26 +91,3 @@ def content_hashes(contents: pl.Series) -> pl.Series:
         return hash_texts(contents)
     values = [None if b is None else xxhash.xxh3_64_intdigest(b) for b in contents.to_list()]
     return pl.Series(contents.name, values, dtype=pl.UInt64)
-
-
-def image_digest(content: str | bytes, base: str) -> str:
-    """The SHA-256 of the bytes of an image; for a path, of its file's current bytes."""
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    try:
-        return storage.sha256_of(storage.join(base, content))
-    except OSError:
-        return NO_FILE
-
-
-def open_image(content: str | bytes, base: str) -> Any | None:
-    """An image as an RGB image of Pillow; None if it is missing or cannot be decoded."""
-    from PIL import Image
-
-    try:
-        if isinstance(content, str):
-            content = storage.read_bytes(storage.join(base, content))
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except Exception:  # Pillow's decoders raise many kinds of errors on damaged data
-        return None

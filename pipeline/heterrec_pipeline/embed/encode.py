@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from apache_beam.utils.shared import Shared
 
 from heterrec_pipeline.embed.config import EmbeddedColumn
-from heterrec_pipeline.embed.contents import open_image
+from heterrec_pipeline.embed.images import open_image
 from heterrec_pipeline.embed.job import SUMMARY, EmbedJob, ShardPlan
 from heterrec_pipeline.embed.models import Encoder, Vectors
 from heterrec_pipeline.embed.progress import TEXTS_DONE

@@ -57,6 +57,23 @@ class EmbeddingModel:
 EncoderLoader = Callable[[EmbeddingModel, EmbedConfig], Encoder]
 
 
+def check_device(name: str | None) -> None:
+    """Check that PyTorch has a device on this machine.
+
+    Raises:
+        CallError: it has not.
+    """
+    import torch
+
+    try:
+        if name == "meta":  # computes nothing
+            raise ValueError("no device")
+        if name is not None:
+            torch.empty(0, device=name)
+    except Exception:  # of many kinds, by device
+        raise CallError(f"--device: there is no {name!r} on this machine") from None
+
+
 def check_installed(images: bool = False) -> None:
     """Check early that the extra is installed.
 

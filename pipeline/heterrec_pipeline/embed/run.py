@@ -13,6 +13,7 @@ from heterrec_pipeline.embed.flow import EmbedTable
 from heterrec_pipeline.embed.job import SUMMARY, EmbedJob
 from heterrec_pipeline.embed.models import (
     EncoderLoader,
+    check_device,
     check_installed,
     load_encoder,
     resolve_model,
@@ -66,6 +67,8 @@ def _run(config: EmbedConfig, load: EncoderLoader, monitor: BuildMonitor) -> str
     """Run to the end; the output folder as the workers see it."""
     options = use_stores(config.pipeline_args)
     engine = engine_of(options, config.allow_open_ports)
+    if load is load_encoder and not engine.remote_workers:
+        check_device(config.device)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     files = input_files(config.source, config.input, "the item table")
     _check_output(config)

@@ -15,7 +15,8 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.embed.config import EmbeddedColumn
-from heterrec_pipeline.embed.contents import image_digest, read_contents
+from heterrec_pipeline.embed.contents import read_contents
+from heterrec_pipeline.embed.images import image_digest
 from heterrec_pipeline.embed.job import EmbedJob, ShardPlan
 from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.reading.files import Split

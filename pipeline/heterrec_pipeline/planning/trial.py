@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.building.run import build
 from heterrec_pipeline.planning.sample import InputSample, write
@@ -36,10 +38,14 @@ def trial(config: BuildConfig, found: InputSample) -> Iterator[BuildResult]:
             source = str(folder / "input")
             Path(source).mkdir()
             spec = write(Path(source), found)
+        valued = _with_values(spec, found)
+        # A generation's spec.yaml lists the features that it has.
+        text = config.spec_text if valued == spec else _text(valued)
         yield build(
             replace(
                 config,
-                spec=_with_values(spec, found),
+                spec=valued,
+                spec_text=text,
                 input=source,
                 output=str(folder / "output"),
                 pipeline_args=[*config.pipeline_args, f"--runner={LOCAL_RUNNER}"],
@@ -62,6 +68,10 @@ def _with_values(spec: FeatureSpec, found: InputSample) -> FeatureSpec:
         if side is not None
     }
     return spec.model_copy(update=parts)
+
+
+def _text(spec: FeatureSpec) -> str:
+    return yaml.safe_dump(spec.model_dump(mode="json", exclude_unset=True), sort_keys=False)
 
 
 def _check_space(folder: Path, needed: int) -> None:

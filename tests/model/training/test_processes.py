@@ -32,8 +32,13 @@ def test_with_one_process_every_call_returns_its_own_value() -> None:
 
 def test_devices() -> None:
     assert find_device("cpu") == torch.device("cpu")
-    with pytest.raises(CallError, match=r"train\.device: got 'cpuu', expected auto, cpu or cuda"):
+    with pytest.raises(CallError, match=r"train\.device: got 'cpuu', expected auto, cpu"):
         find_device("cpuu")
+    absent = ["meta", "xpu", "cpu:1", "cuda:99", "", "cuda:-1", "cpu:x"]
+    absent += [] if torch.backends.mps.is_available() else ["mps"]
+    for name in absent:
+        with pytest.raises(CallError, match=r"train\.device"):
+            find_device(name)
     if torch.cuda.is_available():
         assert find_device("auto", 0) == torch.device("cuda", 0)
     else:

@@ -158,7 +158,7 @@ def test_the_model_gives_the_same_bytes_again(minilm: EmbedConfig, tmp_path: Pat
     ("change", "says"),
     [
         ({"prompt_name": "dokument"}, "has no prompt 'dokument'. Did you mean 'document'"),
-        ({"device": "warp"}, "cannot be loaded"),
+        ({"device": "warp"}, "there is no .warp. on this machine"),
         ({"text_columns": (), "image_columns": ("title",)}, "cannot encode this column"),
     ],
 )

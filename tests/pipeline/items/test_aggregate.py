@@ -224,3 +224,10 @@ def test_items_too_many_to_pack_are_sorted_too(monkeypatch: pytest.MonkeyPatch) 
     packed = aggregated([categorical()], [rows])
     monkeypatch.setattr("heterrec_pipeline.items.aggregate.MAX_PACKED", 0)
     assert aggregated([categorical()], [rows]) == packed
+
+
+@pytest.mark.parametrize("column", [pa.array([1.0, -1.0]), pa.array(["1", "-1.00"])], ids=str)
+def test_a_missing_number_is_never_the_latest(column: pa.Array) -> None:
+    table = table_job(numeric(missing_values=[-1]))
+    rows = rows_of([("a", 0, None, None), ("a", 1, None, None)], column, "price")
+    assert aggregate(table, rows)["price"].to_pylist() == [column[0].as_py()]

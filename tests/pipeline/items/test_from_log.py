@@ -148,13 +148,6 @@ def test_a_text_that_is_not_utf8_is_rejected_and_missing(tmp_path: Path) -> None
     }
 
 
-@pytest.mark.parametrize("column", [pa.array([1.0, -1.0]), pa.array(["1", "-1.00"])], ids=str)
-def test_a_missing_number_is_never_the_latest(column: pa.Array) -> None:
-    table = table_job(numeric(missing_values=[-1]))
-    rows = rows_of([("a", 0, None, None), ("a", 1, None, None)], column, "price")
-    assert aggregate(table, rows)["price"].to_pylist() == [column[0].as_py()]
-
-
 def test_item_rows_are_read_by_the_features_own_names() -> None:
     table = derived(table_job(categorical("kind", column="Category"), numeric()))
     assert (table.key, [f.column for f in table.features]) == (ITEM, ["kind", "price"])
