@@ -109,6 +109,8 @@ class FailureReport:
 
 def print_line(line: str, colour: int) -> None:
     """Print a line to standard error, if it can be written; in an ANSI colour on a terminal."""
+    if sys.stderr is None:  # closed by the caller
+        return
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
         line = f"\x1b[{colour}m{line}\x1b[0m"
     with suppress(OSError):
@@ -229,6 +231,8 @@ def run(load: Callable[[], Callable[..., Any]], report: FailureReport, obj: obje
     try:
         code = load()(standalone_mode=False, obj=obj)
         return code if isinstance(code, int) else 0
+    except SystemExit as end:  # the reader of a help text has gone
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "show"):  # of the command line
             return _usage_error(error, report)

@@ -206,6 +206,15 @@ def test_a_mistake_in_the_call_is_one_message_and_code_2(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_failure_as_json_is_one_object(data: Path, run: Path) -> None:
+    done = call("evaluate", "--data", data, "--run", run, "--split", "tets", "--json")
+    assert done.exit_code == 2
+    body = json.loads(done.stdout)
+    assert list(body) == ["error", "stage", "message", "exit_code"]
+    assert (body["error"], body["stage"], body["exit_code"]) == ("CallError", None, 2)
+    assert done.stderr == f"error: {body['message']}\n"
+
+
 def test_debug_shows_the_traceback(data: Path, run: Path) -> None:
     done = call("evaluate", "--data", data, "--run", run, "--split", "tets", "--debug")
     assert done.exit_code == 2

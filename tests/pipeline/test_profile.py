@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 from corner_shop import Shop
 
-STAGES = ["List the log", "List the items", "Catalogue", "Users", "Log", "Histories", "Splits"]
-STAGES += ["Sequences", "Publish"]
-PHASES = ["check the spec and the input", "draw the graph", "run the graph"]
+STAGES = ["List the log", "List the items", "Catalogue", "Users", "Log", "Rejects"]
+STAGES += ["Histories", "Splits", "Sequences", "Publish"]
+PHASES = [
+    "check the spec and the input",
+    "check a sample of the input",
+    "draw the graph",
+    "run the graph",
+]
 Event = dict[str, Any]
 TINY = 0.002
 """Tolerance in microseconds: times are rounded to thousandths."""

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 BLOCK = 65536
@@ -48,7 +49,8 @@ class CapturedStderr:
     def _hand_on(self, line: bytes, on_line: Callable[[str], None]) -> None:
         text = line.removesuffix(_MARK).decode("utf-8", "backslashreplace").rstrip()
         if text:
-            on_line(text)
+            with suppress(OSError):  # the reader has gone; what is printed must still be taken
+                on_line(text)
         if line.endswith(_MARK):
             self._marked.set()
 
