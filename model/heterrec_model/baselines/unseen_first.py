@@ -11,7 +11,7 @@ from heterrec_model.data.batch import Batch
 
 
 class UnseenFirst(CountingBaseline):
-    """Scores items without training interactions 1 and all others 0.
+    """Scores cold items, those that training does not deliver, 1 and all others 0.
 
     It uses no other information. Metrics above chance show that candidates without training interactions are more often
     targets than others, for example because they are in the catalogue only as targets.
@@ -23,4 +23,5 @@ class UnseenFirst(CountingBaseline):
 
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
         """The scores, [B, C] float64."""
-        return (self._popularity_N[start:stop] == 0).double().repeat(len(users_BS), 1)
+        counts_C = self.table.train_count_I[self.table.catalogue_N[start:stop]]
+        return (counts_C == 0).double().repeat(len(users_BS), 1)
