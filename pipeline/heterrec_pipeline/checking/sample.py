@@ -163,7 +163,10 @@ def _batches(
 def _cut(batch: ReadBatch, count: int | None) -> tuple[ReadBatch, ReadBatch]:
     """The first rows of a batch with the bad and short ones among them, and the rest; all rows if `count` is None."""
     if count is None or len(batch.rows) <= count:
-        return batch, ReadBatch(batch.table.slice(0, 0), batch.rows[:0], [], [])
+        nothing = batch._replace(
+            table=batch.table.slice(0, 0), rows=batch.rows[:0], bad=[], short=[]
+        )
+        return batch, nothing
     last = np.sort(batch.rows)[count - 1]
     return _part(batch, lambda rows: rows <= last), _part(batch, lambda rows: rows > last)
 
@@ -172,7 +175,8 @@ def _part(batch: ReadBatch, among: Callable[[Any], Any]) -> ReadBatch:
     """The rows of a batch whose numbers are among some."""
     keep = among(batch.rows)
     bad, short = ([b for b in rows if among(b.row)] for rows in (batch.bad, batch.short))
-    return ReadBatch(batch.table.filter(pa.array(keep)), batch.rows[keep], bad, short)
+    table = batch.table.filter(pa.array(keep))
+    return batch._replace(table=table, rows=batch.rows[keep], bad=bad, short=short)
 
 
 def _malformed_first(bad: list[RejectedCell], rows: pa.Table) -> list[RejectedCell]:
@@ -196,9 +200,10 @@ def _sample_features(
         for k in text.is_null().arg_true().to_list():
             raw = cell_text(rows[table.key][k].as_py())
             keyless.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
-        bad = malformed + _malformed_first(keyless, rows)
+        unusable = malformed + _malformed_first(keyless, rows)
         if table.files:  # else they are rows of the log, which has a sample of its own
-            sample.unusable += len({b[0] for b in bad})
+            sample.unusable += len({b[0] for b in unusable})
+        bad = list(unusable)
         if short := list(short_rows(rows)):
             short_keys.update(text.filter(np.isin(numbers, short)).drop_nulls())
         for feature in table.features:
