@@ -63,7 +63,7 @@ def test_a_failure_on_prism_names_its_stage(flags: tuple[str, ...], shop: Shop) 
 
 
 def fails_in_the_catalogue(shop: Shop, *flags: str) -> None:
-    shop.put("items.csv", [["item_id", "brand", "price"], ["", "Kiwi", "1"]])
+    shop.put("items.csv", [["item_id", "brand", "price"], ["i00", "Kiwi", ""]])
     done = shop.build("--log-json", "--", *flags)
     assert done.code == 2
     lines = [json.loads(line) for line in done.err.splitlines()]

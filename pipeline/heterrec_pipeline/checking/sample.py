@@ -172,7 +172,10 @@ def _batches(
 def _cut(batch: ReadBatch, count: int | None) -> tuple[ReadBatch, ReadBatch]:
     """The first rows of a batch with the bad and short ones among them, and the rest; all rows if `count` is None."""
     if count is None or len(batch.rows) <= count:
-        return batch, ReadBatch(batch.table.slice(0, 0), batch.rows[:0], [], [])
+        nothing = batch._replace(
+            table=batch.table.slice(0, 0), rows=batch.rows[:0], bad=[], short=[]
+        )
+        return batch, nothing
     last = np.sort(batch.rows)[count - 1]
     return _part(batch, lambda rows: rows <= last), _part(batch, lambda rows: rows > last)
 
@@ -209,10 +212,11 @@ def _sample_features(
             raw = cell_text(rows[table.key][k].as_py())
             if numbers[k] not in spoiled:
                 keyless.append((int(numbers[k]), table.key, Reason.MISSING_KEY, raw))
-        bad = malformed + _malformed_first(keyless, rows)
-        bad += [b for b in bad_text if b[1] == table.key]
+        unusable = malformed + _malformed_first(keyless, rows)
+        unusable += [b for b in bad_text if b[1] == table.key]
         if table.files:  # else they are rows of the log, which has a sample of its own
-            sample.unusable += len({b[0] for b in bad})
+            sample.unusable += len({b[0] for b in unusable})
+        bad = list(unusable)
         if short := list(short_rows(rows)):
             short_keys.update(text.filter(np.isin(numbers, short)).drop_nulls())
         bad += [b for b in bad_text if b[1] != table.key]
