@@ -73,10 +73,11 @@ class RunLog:
 def _cut(path: Path, length: int) -> None:
     """Remove the lines beyond a length, and an incomplete line if the file is shorter."""
     path.touch()
-    if path.stat().st_size == length:
+    size = path.stat().st_size
+    if size == length:
         return
     with path.open("r+b") as file:
-        kept = file.read(length)
+        kept = file.read(min(length, size))
         file.truncate(kept.rfind(b"\n") + 1)
         sync(path)
 

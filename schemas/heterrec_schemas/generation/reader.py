@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -320,8 +321,13 @@ class Generation:
             self._known_rules[table] = table_rules(self.manifest, self.spec, path)
         return self._known_rules[table]
 
+    @cached_property
+    def _listed_rows(self) -> dict[str, int | None]:
+        """Number of rows of each file, by the manifest."""
+        return {f.path: f.rows for f in self.manifest.files}
+
     def _check_length(self, path: str, rows: int) -> None:
-        expected = next((f.rows for f in self.manifest.files if f.path == path), rows)
+        expected = self._listed_rows.get(path, rows)
         if rows != expected:
             raise CorruptGenerationError(
                 f"{self.locate(path)} has another number of rows than {MANIFEST_NAME} says",

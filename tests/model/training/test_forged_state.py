@@ -106,6 +106,9 @@ def test_a_resumed_run_uses_the_checkpoint_before(
 ) -> None:
     shutil.copytree(run, tmp_path / "run", symlinks=True)
     forge(tmp_path / "run/checkpoints/step-00000004", lambda s: s["progress"].update(rows=-5))
+    forge(
+        tmp_path / "run/checkpoints/step-00000002", lambda s: s["progress"].update(log_bytes=2**52)
+    )
     result = train(tiny(train=SETTINGS), data=shop_data, run=tmp_path / "run", resume=True)
     assert result.step == 4
     warned = capsys.readouterr().err
