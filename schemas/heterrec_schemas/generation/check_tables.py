@@ -17,8 +17,11 @@ from heterrec_schemas.feature_spec import Feature, FeatureSpec
 from heterrec_schemas.manifest import Manifest
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
+    AVAILABLE_FROM_SCHEMA,
     BOUNDARIES_SCHEMA,
+    FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
+    ITEM_TIMES,
     QUANTIZERS_SCHEMA,
     items_schema,
     key_type,
@@ -97,6 +100,10 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
             "item_index": _between(FIRST_FREE, items, ascending=True),
             "train_count": {"low": 1},
         }
+    elif folder == ITEM_TIMES:
+        schema = AVAILABLE_FROM_SCHEMA if stem == "available_from" else FIRST_INTERACTION_SCHEMA
+        bounds = {name: _between(0, TIME_END) for name in schema.names}
+        bounds["item_index"] = _between(FIRST_FREE, items, ascending=True)
     elif folder == "boundaries":
         schema, bounds = BOUNDARIES_SCHEMA, {"edge": {"ascending": True}}
     elif folder == "quantizers":

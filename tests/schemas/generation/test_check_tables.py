@@ -13,6 +13,7 @@ from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CorruptGenerationError
 from heterrec_schemas.generation import item_in_words, user_in_words
 from heterrec_schemas.manifest import Manifest
+from heterrec_schemas.testing import Settings, small_generation
 
 Copy = Callable[[], Path]
 Change = Callable[[list[dict[str, Any]]], object]
@@ -112,6 +113,23 @@ def test_wrong_content_is_named(copied: Copy, path: str, change: Change, words: 
     assert words in caught.value.message
     with pytest.raises(CorruptGenerationError) as caught:
         list(generation.row_groups(path, pq.read_schema(generation.locate(path)).names))
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (put(5, "first_ms", -1), "'first_ms': row 5 has the value -1"),
+        (put(5, "item_index", 10**9), "'item_index': row 5 has the value 1000000000"),
+        (put(5, "item_index", 2), "'item_index': row 5 has values in a wrong order"),
+    ],
+)
+def test_wrong_times_of_items_are_named(tmp_path: Path, change: Change, words: str) -> None:
+    root = small_generation(tmp_path, 1, settings=Settings(split="temporal"))
+    path = "item_times/first_interaction-00000-of-00001.parquet"
+    generation = changed(root, path, change)
+    with pytest.raises(CorruptGenerationError) as caught:
+        generation.first_interactions()
     assert words in caught.value.message
 
 
