@@ -2,6 +2,7 @@
 
 import errno
 import re
+from collections.abc import Iterator
 
 from heterrec_schemas.errors import HeterrecError, RunError, from_wire
 
@@ -11,26 +12,32 @@ _STEP = re.compile(r"\[while running '[^'/]+/([^'/]+)")
 
 def found_in(error: BaseException) -> HeterrecError | None:
     """The project's error inside an engine's exception, or None."""
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in _chain(error):
         if isinstance(seen, HeterrecError):
             return seen
         found = from_wire(str(seen))
         if found is not None:
             return found
-        seen = seen.__cause__ or seen.__context__
     return None
 
 
 def stage_of(error: BaseException) -> str | None:
     """The stage whose step raised an engine's exception; None if no step did."""
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in _chain(error):
         found = _STEP.search(str(seen))
         if found is not None:
             return found.group(1)
-        seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, its cause, the cause's cause ...; ends where the chain meets itself."""
+    seen: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and not any(following is one for one in seen):
+        yield following
+        seen.append(following)
+        following = following.__cause__ or following.__context__
 
 
 def is_panic(error: BaseException) -> bool:

@@ -118,3 +118,14 @@ def test_ctrl_c_is_found_in_the_error_of_an_engine() -> None:
     assert was_stopped(KeyboardInterrupt())
     assert was_stopped(RuntimeError("KeyboardInterrupt [while running 'a/b']"))
     assert not was_stopped(RuntimeError("no space"))
+
+
+def test_an_error_that_is_its_own_cause_is_searched_once() -> None:
+    error = RunError("lost")
+    error.__cause__ = RuntimeError("[while running 'Generation/Log/Read']")
+    error.__cause__.__cause__ = error
+    assert found_in(error) is error
+    assert stage_of(error) == "Log"
+    with pytest.raises(RunError) as raised:
+        raise error from error
+    assert stage_of(raised.value) is None

@@ -40,7 +40,7 @@ def is_number_like(kind: pa.DataType) -> bool:
 def numbers(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[BadCell]]:
     """The numbers of a column: float64, NaN where missing or unreadable, and the unreadable cells.
 
-    Booleans are 1 and 0, also as text.
+    Booleans are 1 and 0; in JSON lines that mix them with other types they are the texts true and false.
 
     Raises:
         SchemaMismatchError: the column's type cannot be read as numbers.
@@ -121,7 +121,7 @@ def _parsed(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
     for position in doubtful.arg_true().to_list():
         number = _float(text[position])
         if number is None:
-            number = _BOOLEANS.get(text[position].lower())
+            number = _BOOLEANS.get(text[position])
         values[position] = math.nan if number is None else number
         if number is None:
             raw = cell_text(column[position].as_py())

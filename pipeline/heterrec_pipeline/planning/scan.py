@@ -102,10 +102,11 @@ def read_table(
     for number, split, batch in batches(got, [*table.columns, *time]):
         rows += len(batch.rows) + len(batch.bad)
         odd += len(batch.bad) + len(batch.short)
-        part = batch.table if timestamp is None else _with_time(batch.table, timestamp)
-        key, _ = key_text(one_chunk(part, table.key), table.key, split.file.name)
+        usable = batch.table if timestamp is None else _with_time(batch.table, timestamp)
+        key, _ = key_text(one_chunk(usable, table.key), table.key, split.file.name)
         tally.add(number, hash_texts(key.drop_nulls()))
         size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
+        part = usable
         if keep is not None:
             part = _kept(part, key, number, got.whole, keep)
             kept.append(part)
@@ -113,7 +114,7 @@ def read_table(
             if f.name not in valued and present(f, one_chunk(part, f.column))[0]:
                 valued.add(f.name)
         for f in listed:
-            cells, _ = categorical.texts(f, one_chunk(part, f.column))
+            cells, _ = categorical.texts(f, one_chunk(usable, f.column))
             cells = cells.unique() if f.multivalued else cells
             values[f.name].add(number, hash_texts(cells["value"]))
             widest = max([widest, *cells["row"].value_counts()["count"].top_k(1)])

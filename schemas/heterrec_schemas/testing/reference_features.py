@@ -80,7 +80,7 @@ def present_text(feature: Row, cell: Any) -> str | None:
     text = text_of(cell, feature.get("missing_values", []))
     number = number_of(cell) if text is not None and feature["kind"] == "numeric" else None
     for listed in feature.get("missing_values", []) if number is not None else []:
-        other = None if str(listed).lower() in ("true", "false") else number_of(listed)
+        other = None if str(listed) in ("true", "false") else number_of(listed)
         if other is not None and (number == other or _same_float32(number, other)):
             return None
     return text

@@ -106,8 +106,8 @@ def number_of(value: Any) -> float | None:
         text = text_of(value)
         if text is None or NOT_A_NUMBER.fullmatch(text):
             return math.nan
-        if text.lower() in ("true", "false"):
-            return float(text.lower() == "true")
+        if text in ("true", "false"):  # JSON lines that mix booleans with other types
+            return float(text == "true")
         if not NUMBER.fullmatch(text) and not INFINITE.fullmatch(text):
             return None
         return float(text) + 0.0

@@ -26,6 +26,7 @@ from heterrec_model.registry import build_model
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError, GenerationError, RunError
+from heterrec_schemas.manifest import Manifest
 from heterrec_schemas.testing import Settings, shop, small_generation
 
 KS = (1, 5, 20)
@@ -176,9 +177,9 @@ def test_a_generation_without_times_is_refused_unless_all_items_are_ranked(
 ) -> None:
     """One of an earlier version."""
     root = small_generation(tmp_path, 3, settings=Settings(split="temporal"))
-    manifest = json.loads((root / "manifest.json").read_text())
-    manifest["files"] = [f for f in manifest["files"] if "item_times" not in f["path"]]
-    (root / "manifest.json").write_text(json.dumps(manifest))
+    manifest = Manifest.model_validate_json((root / "manifest.json").read_text())
+    kept = [f for f in manifest.files if "item_times" not in f.path]
+    (root / "manifest.json").write_text(manifest.model_copy(update={"files": kept}).to_json())
     old = open_generation(tmp_path)
     with pytest.raises(GenerationError, match=r"no item_times/.*Build it again, or set .*: all"):
         evaluate_baseline(old, "popular")

@@ -17,6 +17,7 @@ from heterrec_pipeline.flex_template import OWN, build_call
 DOCKER = Path(__file__).resolve().parents[3] / "docker"
 LEFT_OUT = {
     "workers": "the local engine alone has such workers",
+    "allow_open_ports": "Dataflow's workers have no such ports",
     "no_wait": "a template's program never waits",
     "as_json": "its words go to the launcher's log",
     "quiet": "there is no progress to hide",

@@ -136,12 +136,13 @@ def test_a_text_that_is_not_utf8_is_rejected_and_missing(tmp_path: Path) -> None
     split = Split(InputFile(str(path), "log.parquet", path.stat().st_size, "parquet"))
     (batch,) = read_split(split, aggregate_columns(SPEC, job.items))
     rows = pa.Table.from_batches([located(batch, split)])
-    pieces, tagged = sorted_out(to_items(job, 1, rows))
+    made, tagged = sorted_out(to_items(job, rows))
     rejects = [r for t in tagged[REJECTS] for r in t.to_pylist()]
     assert [(r["row"], r["column"], r["reason"], r["value"]) for r in rejects] == [
         (1, "kind", "not_utf8", "\\xe9")
     ], "the log rejects the rows whose item or order is bad"
-    ((split,), _) = sorted_out(aggregate_items(job, (0, {"items": [t for _, t in pieces]})))
+    pieces = [t for _, t in reduce_to_buckets(job.items, 1, made)]
+    ((split,), _) = sorted_out(aggregate_items(job, (0, {"items": pieces})))
     assert {r[ITEM]: r["kind"] for r in pq.read_table(split.file.path).to_pylist()} == {
         "a": "x",
         "b": "y",
