@@ -39,7 +39,8 @@ def failure(job: Job, error: BaseException) -> BaseException:
             f"the run ended early, but its generation {job.root} is complete: {why}",
             todo=f"{LATEST_NAME} may still name an earlier one: run again, or open this one by its folder.",
         )
-    told = found_in(error) is not None and type(found_in(error)) is not RunError
+    found = found_in(error)
+    told = found is not None and type(found) is not RunError
     cause = None if stopped or told else _outside_cause(job)
     with uninterrupted():
         lease.discard(job.root)

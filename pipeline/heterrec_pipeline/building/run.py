@@ -81,9 +81,7 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
             with phase("run the graph"):
                 result = engine.run(pipeline)
             monitor.ended(result)
-    except (
-        BaseException
-    ) as error:  # KeyboardInterrupt, and errors of libraries that are no `Exception`
+    except BaseException as error:  # some libraries raise errors that are no `Exception`
         raise failure(job, error) from error
     finally:
         parts.forget()

@@ -115,7 +115,6 @@ def smallest_row(file: InputFile, columns: Sequence[str]) -> int:
     """Minimum number of bytes of a line of a text file that has a value in each of some columns."""
     if file.format == "jsonl":  # {"user":1,"item":2} and the end of the line
         return 2 + sum(len(json.dumps(c, ensure_ascii=False).encode()) + 3 for c in columns)
-    names = csv.header(
-        file
-    )  # the separators before the last of them, a character of each, and the end of the line
+    names = csv.header(file)
+    # The separators before the last of them, a character of each, and the end of the line.
     return max(map(names.index, columns)) + len(columns) + 1

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import BadCell, cell_text
+from heterrec_pipeline.files.rejects import SAMPLES, reject_in_words
 from heterrec_pipeline.interactions.read import log_columns, parse_rows
 from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
 from heterrec_pipeline.job import INTERACTIONS, TableJob
@@ -33,8 +34,6 @@ from heterrec_schemas.rejects import Reason
 
 SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
-EXAMPLES = 3
-"""Maximum number of examples per reason."""
 
 
 class Tables(Protocol):
@@ -99,11 +98,9 @@ class Sample:
         self.rejected += len({b[0] for b in bad})
         for row, column, reason, value in bad:
             self.reasons[reason] += 1
-            where = f"{file} row {row}" + (f", column {column!r}" if column else "")
             examples = self.examples.setdefault(reason, [])
-            if len(examples) < EXAMPLES:
-                shown = "nothing" if value is None else repr(value)
-                examples.append(f"{where}: got {shown}")
+            if len(examples) < SAMPLES:
+                examples.append(reject_in_words(file, row, column, value))
 
 
 Undecided = Callable[[Sample], bool]

@@ -9,6 +9,15 @@ from heterrec_pipeline.files.shards import Written, write_shard
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import shard_name, with_metadata
 
+SAMPLES = 3
+"""Number of rejects that a message quotes."""
+
+
+def reject_in_words(file: str, row: int, column: str, value: str | None) -> str:
+    """A reject as messages quote it; `column` is empty for a row that cannot be read."""
+    where = f"{file} row {row}" + (f", column {column!r}" if column else "")
+    return f"{where}: got {'nothing' if value is None else repr(value)}"
+
 
 def sorted_rejects(tables: Iterable[pa.Table]) -> pl.DataFrame:
     """All entries as one frame, by source, file, row and column."""

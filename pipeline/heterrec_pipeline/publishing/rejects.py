@@ -7,14 +7,16 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.checking.reject_limit import TODO, dominance, too_many
-from heterrec_pipeline.files.rejects import sorted_rejects, write_rejects_shard
+from heterrec_pipeline.files.rejects import (
+    SAMPLES,
+    reject_in_words,
+    sorted_rejects,
+    write_rejects_shard,
+)
 from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.wiring.reports import report_file
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import DataError, RejectRatioError
-
-SAMPLES = 3
-"""Number of rejects per source that a message quotes."""
 
 
 class RejectSummary(NamedTuple):
@@ -40,14 +42,9 @@ def summarise(rejects: pl.DataFrame) -> RejectSummary:
         top = group.group_by("reason").len().sort(["len", "reason"], descending=[True, False])
         reason, count = top.row(0)
         samples = group.filter(pl.col("reason") == reason).head(SAMPLES)
-        dominant[str(source)] = (reason, count, [_sample(r) for r in samples.iter_rows(named=True)])
+        cells = samples.select("file", "row", "column", "value").iter_rows()
+        dominant[str(source)] = (reason, count, [reject_in_words(*cell) for cell in cells])
     return RejectSummary(by_reason, dict(rows.iter_rows()), dominant)
-
-
-def _sample(entry: dict[str, Any]) -> str:
-    column = f", column {entry['column']!r}" if entry["column"] else ""
-    value = "nothing" if entry["value"] is None else repr(entry["value"])
-    return f"{entry['file']} row {entry['row']}{column}: got {value}"
 
 
 def write_rejects(
