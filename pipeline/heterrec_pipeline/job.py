@@ -10,6 +10,7 @@ from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.rejects import Reason
 
 ITEMS = "items"
+RETIRED = "retired"
 USERS = "users"
 INTERACTIONS = "interactions"
 PARTS = "parts"

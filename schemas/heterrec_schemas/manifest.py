@@ -20,6 +20,7 @@ CONTENT_FOLDERS = (
     "boundaries",
     "quantizers",
     "items",
+    "retired",
     "sequences",
     "item_counts",
 )
@@ -27,6 +28,7 @@ SPLITS = ("train", "validation", "test", "latest")
 OWN_HASH = "manifest_sha256"
 """Key of the manifest's own hash."""
 Size = Annotated[int, Field(ge=0)]
+DriftStatus = Literal["pass", "warn", "fail"]
 
 
 class _Entry(BaseModel):
@@ -56,7 +58,8 @@ class FeatureEntry(_Entry):
     """One fitted feature.
 
     `missing` counts the items (or users) whose token is 1 (missing); `oov` those with at least one value outside the
-    vocabulary.
+    vocabulary. `begun` is the generation in which its ids began, `fitted` the one whose edges it has (categorical: `begun`);
+    None, as releases without refreshes wrote it, stands for the generation itself.
     """
 
     name: str
@@ -70,21 +73,32 @@ class FeatureEntry(_Entry):
     boundary_version: int | None = None
     missing: Size
     oov: Size
+    begun: str | None = None
+    fitted: str | None = None
 
     def details(self) -> dict[str, Any]:
         """The fields that the metadata of the feature's tables repeats; the name is not one of them."""
-        left_out = {"name", "multivalued", "boundary_version", "missing", "oov"}
+        left_out = {"name", "multivalued", "boundary_version", "missing", "oov", "begun", "fitted"}
         return self.model_dump(exclude=left_out, exclude_none=True)
 
 
 class RowCounts(_Entry):
-    """Rows of a table; equal rows of one key count as one: read = kept + rejected."""
+    """Rows of a table; equal rows of one key count as one: read = kept + rejected + erased."""
 
     read: Size
     kept: Size
     rejected: Size
     repeated: Size = 0
     """Further copies of the kept rows; not part of `read`."""
+    erased: Size = 0
+    """Rows with a key that the spec erases."""
+
+
+class ItemCounts(RowCounts):
+    """Rows of the catalogue."""
+
+    retired: Size = 0
+    """Rows of `retired/`: items that have left the catalogue; not part of `read`."""
 
 
 class InteractionCounts(_Entry):
@@ -96,15 +110,23 @@ class InteractionCounts(_Entry):
     duplicate: Size
     short_user: Size
     rejected: Size
+    erased: Size = 0
 
 
 class Counts(_Entry):
     """All counts of a generation."""
 
-    items: RowCounts
+    items: ItemCounts
     users: RowCounts | None = None
     interactions: InteractionCounts
     sequences: dict[str, Size]
+
+
+class Ancestor(_Entry):
+    """A generation from which this one descends."""
+
+    generation: str
+    content_sha256: str
 
 
 class Manifest(_Entry):
@@ -113,6 +135,10 @@ class Manifest(_Entry):
     format_version: Literal[1] = 1
     generation: str
     parent: str | None = None
+    lineage: list[Ancestor] = []
+    """The ancestors, the first build first, the parent last; empty after a build."""
+    drift: DriftStatus | None = None
+    """The status in `drift.json`; None after a build."""
     created: str
     name: str
     spec_sha256: str

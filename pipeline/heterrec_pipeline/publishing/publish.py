@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
-from heterrec_pipeline.job import ITEMS, USERS, Job
+from heterrec_pipeline.job import ITEMS, RETIRED, USERS, Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.lease import LEASE_NAME
 from heterrec_pipeline.publishing.rejects import RejectSummary
@@ -32,6 +32,7 @@ from heterrec_schemas.manifest import (
     FileEntry,
     InputEntry,
     InteractionCounts,
+    ItemCounts,
     Manifest,
     RowCounts,
     content_sha256,
@@ -200,7 +201,7 @@ def interaction_counts(counts: dict[str, int]) -> InteractionCounts:
     """The counts of the log; asserts that `read` is the sum of the others."""
     get = {
         k: counts.get(f"interactions.{k}", 0)
-        for k in ("kept", "unknown_item", "duplicate", "short_user")
+        for k in ("kept", "unknown_item", "duplicate", "short_user", "erased")
     }
     rejected = counts.get("interactions.malformed", 0) + counts.get("interactions.bad", 0)
     read = counts.get("interactions.read", 0)
@@ -214,8 +215,15 @@ def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
     read = counts.get(f"{name}.rows", 0) - repeated
     rejected = counts.get(f"{name}.unusable", 0) + counts.get(f"{name}.duplicate", 0)
     kept = counts.get(f"{name}.keys", 0)
-    assert read == kept + rejected, (name, counts)
-    return RowCounts(read=read, kept=kept, rejected=rejected, repeated=repeated)
+    erased = counts.get(f"{name}.erased", 0)
+    assert read == kept + rejected + erased, (name, counts)
+    return RowCounts(read=read, kept=kept, rejected=rejected, repeated=repeated, erased=erased)
+
+
+def item_counts(counts: dict[str, int]) -> ItemCounts:
+    """The counts of the catalogue."""
+    rows = row_counts(ITEMS, counts).model_dump()
+    return ItemCounts(**rows, retired=counts.get(f"{RETIRED}.rows", 0))
 
 
 def feature_entries(
@@ -235,7 +243,7 @@ def feature_entries(
             fitted[feature.name].size,
             counts.get(f"{side}/{feature.name}.missing", 0),
             counts.get(f"{side}/{feature.name}.oov", 0),
-        )
+        ).model_copy(update={"begun": job.generation, "fitted": job.generation})
         for side, features, fitted in sides
         for feature in features
     ]
@@ -265,7 +273,7 @@ def make_manifest(
         features=features,
         item_vocabulary_size=job.spec.first_item_index + counts[f"{ITEMS}.keys"],
         counts=Counts(
-            items=row_counts(ITEMS, counts),
+            items=item_counts(counts),
             users=row_counts(USERS, counts) if job.users else None,
             interactions=interaction_counts(counts),
             sequences={s: counts.get(f"sequences.{s}", 0) for s in SPLITS},

@@ -59,6 +59,11 @@ class Items(SpecModel):
     joins: list[Join] = Field(default=[])
     features: list[Feature] = Field(default=[])
     catalogue_vocabulary: CatalogueVocabulary = CatalogueVocabulary()
+    retired: Literal["keep", "drop"] | None = Field(
+        default=None,
+        description="whether a refresh keeps the tokens of items that have left the catalogue, for histories; "
+        "keep unless items are taken from the log",
+    )
     available_from: Timestamp | None = Field(
         default=None,
         description="since when each item is listed: a column of the item table (not of a joined one)",
@@ -222,6 +227,59 @@ class Limits(SpecModel):
     )
 
 
+class KeyList(SpecModel):
+    """A table whose column `key` lists what is to be erased; a table without rows lists nothing."""
+
+    source: Source
+    key: Column
+
+
+class Erase(SpecModel):
+    """What must not be in a generation: users and items by key, and values by the name of their vocabulary."""
+
+    users: KeyList | None = None
+    items: KeyList | None = None
+    values: dict[str, KeyList] = Field(
+        default={},
+        description="by vocabulary: the name of an item feature, or user_ and that of a user feature",
+    )
+
+
+def _rising(warn: float, fail: float) -> None:
+    if warn > fail:
+        raise ValueError(f"warn ({warn}) lies above fail ({fail})")
+
+
+class Shrink(SpecModel):
+    """Shares of items, users or interactions that may be lost from one generation to the next."""
+
+    warn: float = Field(default=0.2, ge=0, le=1, strict=False)
+    fail: float = Field(default=0.5, ge=0, le=1, strict=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _rising(self.warn, self.fail)
+        return self
+
+
+class Drift(SpecModel):
+    """Limits on how much a refresh may differ from its parent.
+
+    `warn` and `fail` limit a feature's population stability index; features and row counts of fewer than `min_rows` rows
+    are reported, but not judged.
+    """
+
+    warn: float = Field(default=0.1, ge=0, strict=False, allow_inf_nan=False)
+    fail: float = Field(default=0.25, ge=0, strict=False, allow_inf_nan=False)
+    min_rows: int = Field(default=1000, ge=0)
+    shrink: Shrink = Shrink()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _rising(self.warn, self.fail)
+        return self
+
+
 class FeatureSpec(SpecModel):
     """The whole spec, loaded by `load_spec` or `parse_spec`."""
 
@@ -234,6 +292,8 @@ class FeatureSpec(SpecModel):
     split: Annotated[LeaveOneOut | Temporal, Field(discriminator="method")]
     output: Output = Output()
     limits: Limits = Limits()
+    erase: Erase = Erase()
+    drift: Drift = Drift()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -248,6 +308,12 @@ class FeatureSpec(SpecModel):
                 "interactions.unknown_items: oov needs items.catalogue_vocabulary: "
                 "{oov_buckets: N} with N above 0"
             )
+        unknown = sorted(self.erase.values.keys() - self.vocabularies)
+        if unknown:
+            raise ValueError(
+                f"erase.values names no vocabulary: {', '.join(map(repr, unknown))}; "
+                f"there are {', '.join(map(repr, self.vocabularies)) or 'none'}"
+            )
         if self.output.layout == "flattened" and any(f.name == "index" for f in items.features):
             raise ValueError("the feature name 'index' is reserved under layout: flattened")
         return self
@@ -256,6 +322,18 @@ class FeatureSpec(SpecModel):
     def user_features(self) -> list[Feature]:
         """The features of the users' side; empty when no table of users is declared."""
         return self.users.features if self.users else []
+
+    @property
+    def vocabularies(self) -> list[str]:
+        """The vocabularies of values: categorical features of items by name, those of users after `user_`."""
+        sides = (("", self.items.features), ("user_", self.user_features))
+        return [f"{prefix}{f.name}" for prefix, fs in sides for f in fs if f.kind == "categorical"]
+
+    @property
+    def keeps_retired(self) -> bool:
+        """Whether a refresh keeps the tokens of items that have left the catalogue."""
+        default = "drop" if self.denormalised else "keep"
+        return (self.items.retired or default) == "keep"
 
     @property
     def denormalised(self) -> bool:

@@ -13,6 +13,7 @@ from heterrec_schemas.manifest import (
     FeatureEntry,
     FileEntry,
     InteractionCounts,
+    ItemCounts,
     Manifest,
     RowCounts,
 )
@@ -114,7 +115,7 @@ MANIFEST = Manifest(
     ],
     item_vocabulary_size=9,
     counts=Counts(
-        items=RowCounts(read=8, kept=4, rejected=4, repeated=2),
+        items=ItemCounts(read=8, kept=4, rejected=4, repeated=2),
         users=RowCounts(read=4, kept=4, rejected=0),
         interactions=InteractionCounts(
             read=12345, kept=12000, unknown_item=300, duplicate=40, short_user=4, rejected=1
