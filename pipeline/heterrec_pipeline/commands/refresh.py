@@ -64,6 +64,13 @@ def refresh(
             show_default="if it names the base",
         ),
     ] = None,
+    skip_unchanged: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unchanged",
+            help="Write nothing if the base was made from the same input by the same spec.",
+        ),
+    ] = False,
     runner: RunnerOption = None,
     time_limit: TimeLimitOption = None,
     workers: WorkersOption = "auto",
@@ -99,5 +106,6 @@ def refresh(
             base=base,
             refit=tuple(filter(None, (name.strip() for name in refit.split(",")))),
             publish=publish,
+            skip_unchanged=skip_unchanged,
         )
         report_build(config, log, started, no_wait=no_wait, as_json=as_json, quiet=quiet)
