@@ -67,7 +67,7 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
     if use_workers(config.options, config.workers, job.sizes.all_rows) > 1:
         engine = engine_of(config.options, config.allow_open_ports)
     _begin(monitor, job, config)
-    swept = lease.sweep(job.output, now)
+    swept = lease.sweep(job.output, now, config.sweep_after)
     for generation in swept:
         LOG.info("deleted the leftovers of the dead build %s", generation)
     lease.begin(job.output, job.generation, now)

@@ -17,9 +17,11 @@ from heterrec_pipeline.commands.shared import (
     QuietOption,
     RunnerOption,
     SpecOption,
+    SweepAfterOption,
     TimeLimitOption,
     app,
     guarded,
+    parse_duration,
     print_warning,
     spec_text,
 )
@@ -57,6 +59,7 @@ def build(
             "--no-wait", help="On Dataflow: exit once the job is submitted; it publishes."
         ),
     ] = False,
+    sweep_after: SweepAfterOption = "1h",
     profile: Annotated[
         str | None,
         typer.Option(
@@ -92,6 +95,7 @@ def build(
             profile=profile,
             options=options,
             workers=parse_workers(workers),
+            sweep_after=parse_duration("--sweep-after", sweep_after),
             allow_open_ports=allow_open_ports,
         )
         errors = Console(stderr=True, markup=False)

@@ -1,6 +1,5 @@
 """The last step: give all files their final names, write the manifest, update `latest.json`."""
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +11,17 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
 from heterrec_pipeline.job import ITEMS, RETIRED, USERS, Job
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.publishing.lease import LEASE_NAME
+from heterrec_pipeline.publishing.latest import point_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
-from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import spec_sha256
+from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import (
-    GENERATION_ID,
-    LATEST_NAME,
     MANIFEST_NAME,
     SPLITS,
     Counts,
@@ -147,37 +144,6 @@ def _is_complete(job: Job, manifest: Manifest) -> bool:
     """Whether every file of a manifest exists with its size."""
     sizes = storage.sizes(job.root, [f.path for f in manifest.files])
     return sizes == [f.bytes for f in manifest.files]
-
-
-def point_latest(output: str, generation: str, attempt: str) -> None:
-    """Let `latest.json` name a generation, unless it names a newer one that is published.
-
-    Of builds that end at the same time, the one that began last is named, in whatever order they write.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-
-    def newer_only(held: bytes | None) -> bytes | None:
-        named = _named(held)
-        if named > generation and storage.exists(
-            storage.join(output, "generations", named, MANIFEST_NAME)
-        ):
-            LOG.warning("%s already names the newer %s", LATEST_NAME, named)
-            return None
-        body = (json.dumps({"generation": generation}) + "\n").encode()
-        return None if body == held else body
-
-    storage.update_bytes(storage.join(output, LATEST_NAME), newer_only, attempt)
-
-
-def _named(held: bytes | None) -> str:
-    """The generation named by the content of `latest.json`; empty if there is none."""
-    try:
-        named = parse_json(held or b"")["generation"]
-    except (ValueError, TypeError, KeyError):
-        return ""
-    return named if isinstance(named, str) and GENERATION_ID.fullmatch(named) else ""
 
 
 def check_kept(counts: dict[str, int]) -> None:

@@ -10,9 +10,7 @@ from heterrec_schemas.errors import (
     suggest,
 )
 from heterrec_schemas.generation.folder import Folder, open_folder
-from heterrec_schemas.manifest import CONTENT_FOLDERS, LATEST_NAME, MANIFEST_NAME
-
-GENERATIONS = "generations"
+from heterrec_schemas.manifest import CONTENT_FOLDERS, GENERATIONS, LATEST_NAME, MANIFEST_NAME
 
 
 def find_generation(path: str | Path) -> Folder:
