@@ -43,8 +43,8 @@ def train(
 
     On a CPU, an interrupted and resumed run ends with the same bits as an uninterrupted one with the same number of
     threads. SIGTERM and Ctrl-C stop the run after the current step; it is saved and can be resumed. Under torchrun every
-    process calls this function; all of them need access to the run folder. A lease beside the generation, where its output can
-    be written, keeps purges from deleting it meanwhile.
+    process calls this function; all of them need access to the run folder. Where the output of the generation can be written,
+    a lease keeps purges from deleting it meanwhile.
 
     Args:
         config: configuration of the run.

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.keeping.generations import Listed
-from heterrec_pipeline.keeping.remove import PINNED, remove
+from heterrec_pipeline.keeping.remove import GONE, PINNED, remove
 from heterrec_pipeline.keeping.retention import Purged, Wait, prepare
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.files import input_files, split_file
 from heterrec_pipeline.reading.read import one_chunk, read_split
-from heterrec_schemas.errors import CallError, HeterrecError
+from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.feature_spec import FeatureSpec, KeyList
 from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.leases import SWEEP_AFTER
@@ -118,13 +119,20 @@ def purge_erased(
         if not one.finished:
             result.kept.insert(0, (one, "unfinished, not searched"))
             continue
-        where = _where(found.output, one, keys)
+        try:
+            where = _where(found.output, one, keys)
+        except GenerationError as error:
+            result.refused.insert(0, (one, f"cannot be searched: {error.message}"))
+            result.kept.insert(0, result.refused[0])
+            continue
         if where is None:
             result.kept.insert(0, (one, "holds none of the keys"))
             continue
         protection = ", ".join(s for s in one.states if not (pinned and s == PINNED)) or None
         if protection is None and not dry_run:
             protection = remove(found.output, one.id, pinned=pinned)
+        if protection == GONE:
+            continue
         if protection is None:
             result.deleted.append((one, where))
         else:
@@ -134,16 +142,13 @@ def purge_erased(
 
 
 def _where(output: str, one: Listed, keys: ErasedKeys) -> str | None:
-    """The tables of a generation that hold one of the keys, in words; None if there are none."""
-    if one.damage is not None:
-        return "cannot be searched"
-    try:
-        root = f"{output.rstrip('/')}/{GENERATIONS}/{one.id}"
-        tables = sorted(set(tables_with(open_generation(root, verify="sizes"), keys)))
-    except HeterrecError as error:
-        if error.exit_code == 1:  # of the store
-            raise
-        return f"cannot be searched: {error.message}"
+    """The tables of a generation that hold one of the keys, in words; None if there are none.
+
+    Raises:
+        GenerationError: it is damaged.
+    """
+    root = storage.join(output, GENERATIONS, one.id)
+    tables = sorted(set(tables_with(open_generation(root, verify="sizes"), keys)))
     return f"found in {', '.join(tables)}" if tables else None
 
 

@@ -15,8 +15,8 @@ from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import GENERATIONS, MANIFEST_NAME
 
-LATEST, PINNED, LEASED = "latest", "pinned", "leased"
-"""What may protect a generation; see `Listed.states`."""
+LATEST, PINNED, LEASED, GONE = "latest", "pinned", "leased", "gone"
+"""What may protect a generation (see `Listed.states`), or that another purge has deleted it."""
 
 
 def remove(output: str, generation: str, *, pinned: bool = False) -> str | None:
@@ -28,7 +28,7 @@ def remove(output: str, generation: str, *, pinned: bool = False) -> str | None:
         pinned: whether pins do not count.
 
     Returns:
-        What protects it; None if it is deleted.
+        What protects it, or GONE; None if this call has deleted it.
 
     Raises:
         RunError: it cannot be deleted, wholly or in part; what is left is no generation.
@@ -36,6 +36,9 @@ def remove(output: str, generation: str, *, pinned: bool = False) -> str | None:
     root = storage.join(output, GENERATIONS, generation)
     if not lease.mark(root):
         return LEASED
+    if not storage.exists(storage.join(root, MANIFEST_NAME)):
+        lease.discard(root)
+        return GONE
     try:
         protection = _protection(output, generation, pinned=pinned)
         if protection is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.keeping.generations import Listed, Survey, output_folder, survey
-from heterrec_pipeline.keeping.remove import remove
+from heterrec_pipeline.keeping.remove import GONE, remove
 from heterrec_pipeline.publishing import lease
 from heterrec_schemas import leases
 from heterrec_schemas.errors import CallError, RunError
@@ -101,6 +101,8 @@ def purge(
             protection = None if dry_run else remove(found.output, one.id)
             if protection is None:
                 result.deleted.append((one, "not needed"))
+                continue
+            if protection == GONE:
                 continue
             why = protection
         result.kept.insert(0, (one, why))

@@ -89,7 +89,7 @@ def await_purge(root: str) -> None:
         if not store_of(root).exists(f"{root}/{MANIFEST_NAME}"):
             raise UnfinishedGenerationError(
                 f"{root} has no {MANIFEST_NAME}: it was purged meanwhile",
-                todo="Open the generation that latest.json names.",
+                todo="Open the generation that the output names now.",
             )
         if PURGING not in mark or lives(mark) is False:
             return

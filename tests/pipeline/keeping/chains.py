@@ -26,7 +26,10 @@ def add(
     """Copy a generation into an output under another id, as the child of one that is there; returns the id."""
     name, above = generation_id(number), output / "generations"
     root = above / name
-    shutil.copytree(source, root)
+    # Linked: nothing changes a file in place.
+    shutil.copytree(source, root, copy_function=os.link)
+    path = root / "manifest.json"
+    path.unlink()
     manifest = Manifest.model_validate_json((source / "manifest.json").read_text())
     lineage: list[Ancestor] = []
     if parent is not None:
@@ -41,7 +44,6 @@ def add(
         "lineage": lineage,
         "created": (NOW - age).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
-    path = root / "manifest.json"
     path.write_text(manifest.model_copy(update=changes).to_json())
     moment = time.time() - age.total_seconds()
     os.utime(path, (moment, moment))

@@ -38,7 +38,7 @@ def test_another_latest_than_expected_is_kept(chain: Path) -> None:
         f"not published: latest.json names {generation_id(3)}, not {generation_id(2)}"
     )
     (chain / "latest.json").unlink()
-    with pytest.raises(NotPublishedError, match="latest.json is absent, not"):
+    with pytest.raises(NotPublishedError, match=r"latest\.json is absent, not"):
         publish(str(chain), generation_id(1), expect=generation_id(3))
     assert publish(str(chain), generation_id(1)) is None
     assert named(chain) == generation_id(1)

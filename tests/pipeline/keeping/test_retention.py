@@ -109,7 +109,7 @@ def test_without_a_latest_nothing_is_purged(chain: Path, latest: str | None) -> 
         path.write_text(latest)
     elif latest:
         point(chain, latest)
-    with pytest.raises(RunError, match="nothing is purged: latest.json "):
+    with pytest.raises(RunError, match=r"nothing is purged: latest\.json "):
         purge(str(chain), 0)
     assert numbers(standing(chain)) == [1, 2, 3, 4, 5, 6, 9]
 
@@ -203,7 +203,7 @@ def test_a_manifest_that_cannot_be_deleted_leaves_all_as_it_was(
 
     before = sorted(p for p in (chain / "generations").rglob("*"))
     monkeypatch.setattr("heterrec_schemas.stores.local.os.remove", denied)
-    with pytest.raises(RunError, match="manifest.json cannot be deleted: Permission denied"):
+    with pytest.raises(RunError, match=r"manifest\.json cannot be deleted: Permission denied"):
         purge(str(chain), 0)
     monkeypatch.undo()
     left = sorted(p for p in (chain / "generations").rglob("*"))

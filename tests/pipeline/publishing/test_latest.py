@@ -1,7 +1,10 @@
 """Who may let `latest.json` name another generation."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from heterrec_pipeline.publishing.latest import Latest, publish_refresh, read_latest
 from heterrec_schemas.errors import NotPublishedError, RunError, from_wire
@@ -21,14 +24,15 @@ def say(output: Path, name: str | None) -> Latest:
 def refused(output: Path, found: Latest, *, anyway: bool = False) -> str | None:
     """Publish R as a refresh of P; the first sentence of the error, or None."""
     before = read_latest(str(output))
-    try:
+    with suppress(NotPublishedError):
         publish_refresh(str(output), R, "a", P, found, anyway=anyway)
-    except NotPublishedError as error:
-        assert read_latest(str(output)) == before
-        assert str(output / "generations" / R) in error.message
-        return error.message.partition(". ")[0].removeprefix("not published: ")
-    assert read_latest(str(output)).names == R
-    return None
+        assert read_latest(str(output)).names == R
+        return None
+    assert read_latest(str(output)) == before
+    with pytest.raises(NotPublishedError) as raised:
+        publish_refresh(str(output), R, "a", P, found, anyway=anyway)
+    assert str(output / "generations" / R) in raised.value.message
+    return raised.value.message.partition(". ")[0].removeprefix("not published: ")
 
 
 def test_a_refresh_follows_its_parent(tmp_path: Path) -> None:
