@@ -93,7 +93,7 @@ class Job:
         lenient: whether to publish what a build refuses, as the trial build of a plan does.
         parent: the generation that a refresh continues; None in a build.
         refit: features whose boundaries or quantizers a refresh fits anew, as `item/<feature>` or `user/<feature>`.
-        latest: the generation that `latest.json` named when a refresh began; empty if there was none.
+        latest: the content of `latest.json` when a refresh began; None if there was none.
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
     """
 
@@ -112,7 +112,7 @@ class Job:
     lenient: bool = False
     parent: Parent | None = None
     refit: frozenset[str] = frozenset()
-    latest: str = ""
+    latest: bytes | None = None
     publish: bool | None = None
 
     @property

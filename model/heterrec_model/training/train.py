@@ -30,6 +30,7 @@ from heterrec_model.training.training_display import ProgressDisplay
 from heterrec_model.training.validation import validation
 from heterrec_schemas.errors import CallError, RunError
 from heterrec_schemas.generation import Generation, open_generation
+from heterrec_schemas.leases import reader_lease
 
 _LOST_PROCESS = ("closed by peer", "connection", "timed out", "broken pipe", "gloo", "nccl")
 """Words in PyTorch's errors about a process that does not respond."""
@@ -42,7 +43,8 @@ def train(
 
     On a CPU, an interrupted and resumed run ends with the same bits as an uninterrupted one with the same number of
     threads. SIGTERM and Ctrl-C stop the run after the current step; it is saved and can be resumed. Under torchrun every
-    process calls this function; all of them need access to the run folder.
+    process calls this function; all of them need access to the run folder. Where the output of the generation can be written,
+    a lease keeps purges from deleting it meanwhile.
 
     Args:
         config: configuration of the run.
@@ -72,7 +74,11 @@ def train(
         # before the folder exists: what is refused leaves nothing behind
         world.on_main(lambda: folder.check(config, generation, resume=resume))
         console = Console(stderr=True, markup=False) if world.main and not quiet else None
-        with folder.lock() if world.main else nullcontext(), ProgressDisplay(console) as display:
+        with (
+            folder.lock() if world.main else nullcontext(),
+            reader_lease(generation.folder.path, "train") if world.main else nullcontext(),
+            ProgressDisplay(console) as display,
+        ):
             world.on_main(lambda: folder.check(config, generation, resume=resume))
             trainer = _trainer(config, generation, folder, world, display, stop)
             try:

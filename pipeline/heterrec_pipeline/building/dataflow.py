@@ -167,7 +167,7 @@ def submit(config: BuildConfig) -> Submission:
     check_sample(job)
     set_defaults(options, job)
     dry = is_dry(options)
-    swept = [] if dry else lease.sweep(job.output, now)
+    swept = [] if dry else lease.sweep(job.output, now, config.sweep_after)
     if not dry:
         lease.begin(job.output, job.generation, now, engine=_engine(options))
     try:

@@ -13,7 +13,7 @@ from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.publishing.latest import latest_named
+from heterrec_pipeline.publishing.latest import read_latest
 from heterrec_pipeline.sizing import check_layout, with_known
 from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.wiring.exchange import DISTRIBUTED
@@ -26,6 +26,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     Raises:
         HeterrecError: reports all errors that can be found before the data are read.
     """
+    latest = read_latest(config.output).held if config.base is not None else None
     parent = open_parent(config.base) if config.base is not None else None
     refit = frozenset(_refitted(name) for name in config.refit)
     checked = check_tables(config.spec, config.input)
@@ -51,7 +52,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         lenient=config.lenient,
         parent=parent,
         refit=refit,
-        latest=latest_named(config.output) if parent else "",
+        latest=latest,
         publish=config.publish,
     )
 

@@ -15,7 +15,7 @@ from heterrec_schemas.errors import (
     UnfinishedGenerationError,
 )
 from heterrec_schemas.generation import Folder, Generation
-from heterrec_schemas.generation.find_generation import GENERATIONS, find_generation
+from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.verify import (
     AGAIN,
     check_features,
@@ -23,7 +23,7 @@ from heterrec_schemas.generation.verify import (
     read_manifest,
     read_spec,
 )
-from heterrec_schemas.manifest import FORMAT_VERSION, FeatureEntry
+from heterrec_schemas.manifest import FORMAT_VERSION, GENERATIONS, FeatureEntry
 from heterrec_schemas.tokens import ITEM_VOCABULARY
 
 READ = ("vocabularies", "boundaries", "quantizers", "items", "retired")

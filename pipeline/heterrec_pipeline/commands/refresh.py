@@ -20,10 +20,12 @@ from heterrec_pipeline.commands.shared import (
     QuietOption,
     RunnerOption,
     SpecOption,
+    SweepAfterOption,
     TimeLimitOption,
     WorkersOption,
     app,
     guarded,
+    parse_duration,
     spec_text,
 )
 from heterrec_pipeline.runtime.startup import fast_imports
@@ -76,6 +78,7 @@ def refresh(
     workers: WorkersOption = "auto",
     allow_open_ports: OpenPortsOption = False,
     no_wait: NoWaitOption = False,
+    sweep_after: SweepAfterOption = "1h",
     profile: ProfileOption = None,
     log_json: LogJsonOption = False,
     as_json: JsonOption = False,
@@ -102,6 +105,7 @@ def refresh(
             profile=profile,
             options=options,
             workers=parse_workers(workers),
+            sweep_after=parse_duration("--sweep-after", sweep_after),
             allow_open_ports=allow_open_ports,
             base=base,
             refit=tuple(filter(None, (name.strip() for name in refit.split(",")))),

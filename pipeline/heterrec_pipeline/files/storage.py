@@ -9,6 +9,7 @@ import io
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import IO, Any, cast
 
 import pyarrow as pa
@@ -156,6 +157,11 @@ def info(path: str) -> stores.FileInfo | None:
     return _store(path).info(path)
 
 
+def modified(path: str) -> datetime | None:
+    """When a file was last written, by its store's own clock; None if there is no such file."""
+    return _store(path).modified(path)
+
+
 def sizes(folder: str, relatives: Sequence[str]) -> list[int | None]:
     """The bytes of files by their paths inside a folder; None for anything but a file."""
     return _store(folder).sizes(folder, relatives)
@@ -189,6 +195,11 @@ def delete_files(paths: Iterable[str]) -> None:
     """Delete files of one store; missing files, and files that cannot be deleted, are ignored."""
     if every := list(paths):
         _store(every[0]).delete(every)
+
+
+def delete_now(path: str) -> None:
+    """Delete a file, if it exists, such that it stays deleted after a power cut; RunError if it cannot be deleted."""
+    _store(path).delete_now(path)
 
 
 def delete_tree(path: str) -> None:

@@ -11,7 +11,6 @@ from heterrec_pipeline.files.shards import Written, write_text
 from heterrec_pipeline.job import ITEMS, USERS, Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.latest import name_latest
-from heterrec_pipeline.publishing.lease import LEASE_NAME
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
@@ -20,6 +19,7 @@ from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
+from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import (
     MANIFEST_NAME,
     SPLITS,

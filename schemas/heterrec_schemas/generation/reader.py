@@ -23,7 +23,7 @@ from heterrec_schemas.generation.check_tables import (
     check_types,
     table_rules,
 )
-from heterrec_schemas.generation.find_generation import find_generation
+from heterrec_schemas.generation.find_generation import find_generation, unfinished
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.generation.verify import (
     Verify,
@@ -58,9 +58,14 @@ def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generati
     if verify not in ("hashes", "sizes"):
         raise CallError("verify", got=repr(verify), expected="'hashes' or 'sizes'")
     folder = find_generation(path)
-    manifest = read_manifest(folder)
-    check_files(folder, manifest, verify)
-    spec = read_spec(folder, manifest)
+    try:
+        manifest = read_manifest(folder)
+        check_files(folder, manifest, verify)
+        spec = read_spec(folder, manifest)
+    except (CorruptGenerationError, FileNotFoundError):
+        if not folder.has_file(MANIFEST_NAME):  # a purge deletes it before anything else
+            raise unfinished(folder) from None
+        raise
     check_features(folder, manifest, spec)
     return Generation(folder, manifest, spec)
 

@@ -34,6 +34,8 @@ T = TypeVar("T")
 class ObjectStore(Store):
     """Files as objects. A subclass defines the requests; this class builds the operations from them."""
 
+    steady_clock = True
+
     def __init__(self, settings: StoreSettings) -> None:
         """Keep the settings; subclasses make their client."""
         self._seconds = settings.seconds
@@ -292,6 +294,11 @@ class ObjectStore(Store):
 
         with suppress(HeterrecError), ThreadPoolExecutor(_AT_A_TIME) as pool:
             list(pool.map(one, paths))
+
+    def delete_now(self, path: str) -> None:
+        """One request."""
+        with suppress(FileNotFoundError):
+            self.ask("deleting", path, lambda: self.remove(path))
 
     def delete_tree(self, path: str) -> None:
         """One request per object, after a listing."""
