@@ -100,7 +100,7 @@ class ItemCounts(RowCounts):
     """Rows of the catalogue."""
 
     retired: Size = 0
-    """Rows of `retired/`: items that have left the catalogue; not part of `read`."""
+    """Keys of items that have left the catalogue: retired rows of the item vocabulary; not part of `read`."""
 
 
 class InteractionCounts(_Entry):

@@ -1,6 +1,7 @@
 """Check the spec against the data and prepare the job."""
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from apache_beam.options.pipeline_options import StandardOptions
@@ -9,7 +10,7 @@ from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.checking.changes import refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
-from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.checking.parent import find_parent, open_parent
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease
@@ -18,6 +19,15 @@ from heterrec_pipeline.sizing import check_layout, with_known
 from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.wiring.exchange import DISTRIBUTED
 from heterrec_schemas.manifest import GENERATION_ID
+
+
+def with_base(config: BuildConfig) -> BuildConfig:
+    """The configuration of a refresh with its parent's own folder as base, since `latest.json` may change meanwhile.
+
+    Raises:
+        GenerationError: there is no generation, or it is unfinished.
+    """
+    return config if config.base is None else replace(config, base=find_parent(config.base).path)
 
 
 def make_job(config: BuildConfig, now: datetime) -> Job:

@@ -19,6 +19,7 @@ from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     AVAILABLE_FROM_SCHEMA,
     BOUNDARIES_SCHEMA,
+    ERASED,
     FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
     ITEM_TIMES,
@@ -48,6 +49,7 @@ class ColumnRule:
         ascending: whether values increase: strictly from row to row, or in a list weakly from value to value.
         like: a column of lists that have the same lengths, or None.
         nullable: whether a cell may be null.
+        null_where: a column and its value where the cells are null, and only there; or None.
     """
 
     types: tuple[pa.DataType, ...]
@@ -56,6 +58,7 @@ class ColumnRule:
     ascending: bool = False
     like: str | None = None
     nullable: bool = False
+    null_where: tuple[str, str] | None = None
 
 
 Rules = dict[str, ColumnRule]
@@ -78,7 +81,7 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
     }
     items = manifest.item_vocabulary_size
     bounds: dict[str, dict[str, Any]]
-    if folder == "items":
+    if folder in ("items", "retired"):
         schema = items_schema(spec, integral=False)
         bounds = _tokens(spec.items.features, sizes, "")
         bounds["item_index"] = _between(spec.first_item_index, items, ascending=True)
@@ -93,7 +96,11 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
     elif folder == "vocabularies":
         schema = vocabulary_schema(integral=False)
         high = items if stem == ITEM_VOCABULARY else sizes.get(stem, 0)
-        bounds = {"id": _between(FIRST_FREE, high), "count": {"low": 0}}
+        bounds = {
+            "id": _between(FIRST_FREE, high, ascending=True),
+            "value": {"null_where": ("status", ERASED)},
+            "count": {"low": 0},
+        }
     elif folder == "item_counts":
         schema = ITEM_COUNTS_SCHEMA
         bounds = {
@@ -116,7 +123,7 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
     return {
         field.name: ColumnRule(
             types=keys if field.name in _KEYS and folder != "rejects" else (field.type,),
-            nullable=field.nullable,
+            nullable=field.nullable or "null_where" in bounds.get(field.name, {}),
             **bounds.get(field.name, {}),
         )
         for field in schema
@@ -191,7 +198,32 @@ def check_rows(where: str, table: pa.Table, rules: Rules, first_row: int = 0) ->
                     f"than {like!r}",
                     todo=_AGAIN,
                 )
+        for name in batch.schema.names:
+            if name in rules and rules[name].null_where is not None:
+                _check_nulls(f"{where}: column {name!r}", batch, name, rules[name], first_row)
         first_row += len(batch)
+
+
+def _check_nulls(
+    what: str, batch: pa.RecordBatch, name: str, rule: ColumnRule, first_row: int
+) -> None:
+    """Check that cells are null where another column says so, if both were read."""
+    assert rule.null_where is not None
+    other, word = rule.null_where
+    if other not in batch.schema.names or not (
+        batch.column(name).null_count or word in pc.unique(batch.column(other)).to_pylist()
+    ):
+        return
+    expected_R = pc.equal(batch.column(other), word)
+    wrong_R = pc.xor(pc.is_null(batch.column(name)), expected_R).to_pylist()
+    if any(wrong_R):
+        row = wrong_R.index(True)
+        found = "a value" if expected_R[row].as_py() else "a null"
+        raise CorruptGenerationError(
+            f"{what}: row {first_row + row} has {found}, but {other} "
+            f"{batch.column(other)[row].as_py()!r}",
+            todo=_AGAIN,
+        )
 
 
 class _Column:

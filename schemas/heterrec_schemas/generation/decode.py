@@ -17,6 +17,7 @@ from heterrec_schemas.values import value_text
 
 MISSING_WORDS = "(missing)"
 PADDING_WORDS = "(padding)"
+ERASED_WORDS = "(erased)"
 
 
 def decode_cells(
@@ -50,8 +51,8 @@ def decode_cells(
 
 def vocabulary_values(
     generation: Generation, stem: str, ids: Iterable[int]
-) -> dict[int, int | str]:
-    """The values of some ids of a vocabulary; ids without a value are left out."""
+) -> dict[int, int | str | None]:
+    """The values of some ids of a vocabulary, None for erased ones; ids that it lacks are left out."""
     wanted: list[int | str] = sorted(i for i in set(ids) if i >= FIRST_FREE)
     if not wanted:
         return {}
@@ -61,7 +62,7 @@ def vocabulary_values(
 
 def decode_category(
     tokens: Sequence[int],
-    values: dict[int, int | str],
+    values: dict[int, int | str | None],
     oov_buckets: int,
     *,
     multivalued: bool,
@@ -91,9 +92,9 @@ def decode_category(
     }
 
 
-def _category_words(token: int, values: dict[int, int | str], oov_buckets: int) -> str:
+def _category_words(token: int, values: dict[int, int | str | None], oov_buckets: int) -> str:
     if token in values:
-        return str(values[token])
+        return ERASED_WORDS if values[token] is None else str(values[token])
     if token < FIRST_FREE:
         return MISSING_WORDS if token == MISSING else PADDING_WORDS
     if token < FIRST_FREE + oov_buckets:

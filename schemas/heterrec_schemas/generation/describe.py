@@ -34,6 +34,8 @@ def overview(generation: Generation) -> dict[str, Any]:
                 "format_version",
                 "generation",
                 "parent",
+                "lineage",
+                "drift",
                 "created",
                 "name",
                 "spec_sha256",
@@ -52,7 +54,7 @@ def overview(generation: Generation) -> dict[str, Any]:
 
 
 def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
-    """One item of the catalogue with decoded tokens.
+    """One item, in the catalogue or retired, with decoded tokens.
 
     Args:
         generation: an open generation.
@@ -80,7 +82,7 @@ def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
         "shard": None,
         "features": {},
     }
-    for path in generation.item_shards():
+    for path in [*generation.item_shards(), *generation.retired_shards()]:
         row = generation.rows([path], "item_index", [entry["id"]])
         if len(row):
             found["shard"] = path
@@ -182,7 +184,10 @@ def _items_of(generation: Generation, tables: Iterable[pa.Table]) -> dict[int, d
                 indices.update(i for cell in table[column].to_pylist() for i in cell)
     names = [f.name for f in generation.spec.items.features if isinstance(f, CategoricalFeature)]
     found = generation.rows(
-        generation.item_shards(), "item_index", indices, ["item_index", "item_id", *names]
+        [*generation.item_shards(), *generation.retired_shards()],
+        "item_index",
+        indices,
+        ["item_index", "item_id", *names],
     )
     items: dict[int, dict[str, Any]] = {
         index: {"item_id": key, "features": {}}

@@ -112,7 +112,7 @@ class Generation:
         return self._named("vocabularies", name, "vocabulary")
 
     def vocabulary(self, name: str) -> pa.Table:
-        """One vocabulary: id, value, count, status; all shards, sorted by id.
+        """One vocabulary: id, value (null if erased), count, status; all shards, sorted by id.
 
         Raises:
             CallError: there is no such vocabulary.
@@ -173,6 +173,19 @@ class Generation:
             CallError: there is no such column.
         """
         return self.read(self.item_shards(), columns)
+
+    def retired_shards(self) -> list[str]:
+        """The paths of the shards of retired/, in the order of item_index; empty if there are none."""
+        return [f.path for f in self.files("retired")]
+
+    def retired(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The tokens of items that have left the catalogue but stand in histories, like `items`; empty if there are none.
+
+        Raises:
+            CallError: there is no such column.
+        """
+        paths = self.retired_shards()
+        return self.read(paths, columns) if paths else self.items(columns).slice(0, 0)
 
     def sequence_shards(self, split: str) -> list[str]:
         """The paths of one split's shards: train, validation, test or latest.
