@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from apache_beam.options.pipeline_options import StandardOptions
 
 from heterrec_pipeline.building.config import BuildConfig
-from heterrec_pipeline.checking.changes import refused_changes
+from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.checking.parent import find_parent, open_parent
@@ -38,7 +38,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     """
     latest = read_latest(config.output).held if config.base is not None else None
     parent = open_parent(config.base) if config.base is not None else None
-    refit = frozenset(_refitted(name) for name in config.refit)
+    refit = frozenset(feature_of_call(name) for name in config.refit)
     checked = check_tables(config.spec, config.input)
     changes = refused_changes(parent, config.spec, refit) if parent is not None else ()
     raise_problems([*changes, *checked.problems])
@@ -73,8 +73,3 @@ def _later(now: datetime, parent: Parent | None) -> datetime:
         return now
     begun = datetime.strptime(parent.generation.split("-")[0], "%Y%m%dT%H%M%S%fZ")
     return max(now, begun.replace(tzinfo=UTC) + timedelta(milliseconds=1))
-
-
-def _refitted(name: str) -> str:
-    """A name of `--refit` as `item/<feature>` or `user/<feature>`."""
-    return f"user/{name.removeprefix('user_')}" if name.startswith("user_") else f"item/{name}"

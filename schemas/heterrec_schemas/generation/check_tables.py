@@ -97,7 +97,7 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
         schema = vocabulary_schema(integral=False)
         high = items if stem == ITEM_VOCABULARY else sizes.get(stem, 0)
         bounds = {
-            "id": _between(FIRST_FREE, high, ascending=True),
+            "id": _between(FIRST_FREE, high),
             "value": {"null_where": ("status", ERASED)},
             "count": {"low": 0},
         }
