@@ -4,9 +4,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.reading.erased import ErasedList, Gate
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
-from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec, Timestamp
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+    Timestamp,
+)
 from heterrec_schemas.rejects import Reason
 
 ITEMS = "items"
@@ -18,6 +25,31 @@ LOG_ROW_BYTES = 8
 """Low estimate of the compressed size of a row of the log, in bytes; used if the rows were not estimated."""
 BUCKET_ROWS = 1_000_000
 """Approximate number of interactions per bucket of users."""
+
+
+class ErasingFeature(CategoricalFeature):
+    """A categorical feature with erased values, which count as missing."""
+
+    erased: ErasedList
+
+
+@dataclass(frozen=True)
+class Erasures:
+    """The lists of what the spec erases.
+
+    Attributes:
+        users, items: the erased keys; None if the spec names no list.
+        values: the erased values by vocabulary.
+    """
+
+    users: ErasedList | None = None
+    items: ErasedList | None = None
+    values: dict[str, ErasedList] = field(default_factory=dict)
+
+    @property
+    def every(self) -> tuple[ErasedList, ...]:
+        """All lists."""
+        return tuple(e for e in (self.users, self.items, *self.values.values()) if e is not None)
 
 
 @dataclass(frozen=True)
@@ -32,6 +64,7 @@ class TableJob:
         files: its files; none if the rows come from the log.
         joined: whether only rows with a key of the catalogue count.
         available_from: the column of times since when the items are listed, if declared.
+        erased: the list of keys whose rows are erased, if there is one.
     """
 
     name: str
@@ -41,6 +74,13 @@ class TableJob:
     files: tuple[InputFile, ...]
     joined: bool = False
     available_from: Timestamp | None = None
+    erased: ErasedList | None = None
+
+    @property
+    def gate(self) -> Gate:
+        """What is erased of the table."""
+        keys = () if self.erased is None else ((self.key, self.erased),)
+        return Gate(keys, tuple(f.column for f in self.features if isinstance(f, ErasingFeature)))
 
     @property
     def duplicate(self) -> Reason:
@@ -71,6 +111,16 @@ class TableJob:
         return tuple(f for f in self.features if not isinstance(f, EmbeddingFeature))
 
 
+def log_gate(spec: FeatureSpec, erasures: Erasures, items: TableJob) -> Gate:
+    """What is erased of the log; `items` may be made from it."""
+    log = spec.interactions
+    keys = ((log.user, erasures.users), (log.item, erasures.items))
+    return Gate(
+        tuple((column, listed) for column, listed in keys if listed is not None),
+        items.gate.values if spec.denormalised else (),
+    )
+
+
 @dataclass(frozen=True)
 class Job:
     """A whole build.
@@ -84,6 +134,7 @@ class Job:
         spill: whether tables go through files rather than through the engine's shuffle.
         sizes: estimates of rows and distinct values, and the limits of a worker.
         lenient: whether to publish what a build refuses, as the trial build of a plan does.
+        erasures: the lists of what is erased.
     """
 
     spec: FeatureSpec
@@ -99,6 +150,7 @@ class Job:
     spill: bool = True
     sizes: Sizes = field(default_factory=Sizes)
     lenient: bool = False
+    erasures: Erasures = field(default_factory=Erasures)
 
     @property
     def root(self) -> str:
@@ -123,7 +175,17 @@ class Job:
     @property
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, once, sorted."""
-        return tuple(sorted({*self.log, *(f for table in self.tables for f in table.files)}))
+        sources = [
+            self.log,
+            *(t.files for t in self.tables),
+            *(e.files for e in self.erasures.every),
+        ]
+        return tuple(sorted({file for files in sources for file in files}))
+
+    @property
+    def log_gate(self) -> Gate:
+        """What is erased of the log."""
+        return log_gate(self.spec, self.erasures, self.items)
 
     @cached_property
     def buckets(self) -> int:
