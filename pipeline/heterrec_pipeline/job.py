@@ -90,6 +90,11 @@ class TableJob:
         return Reason.DUPLICATE_ROW if self.joined else Reason.DUPLICATE_ITEM
 
     @property
+    def feature_names(self) -> list[str]:
+        """The names of the features; erased values make a feature differ from the spec's."""
+        return [f.name for f in self.features]
+
+    @property
     def columns(self) -> list[str]:
         """The key column and the columns besides it, each once."""
         return list(dict.fromkeys([self.key, *self.value_columns]))

@@ -31,11 +31,6 @@ class Lookup:
         # Two texts with one hash are next to impossible among the keys of a shop; then every lookup is a join.
         self._has_twins = bool(twins.any())
 
-    @property
-    def texts(self) -> pl.Series:
-        """The N texts, in the order of their hashes."""
-        return self._texts
-
     @classmethod
     def empty(cls) -> "Lookup":
         """A lookup without texts."""

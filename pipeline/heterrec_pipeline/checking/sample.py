@@ -68,7 +68,7 @@ class Sample:
         table: the table's name.
         files, bytes: number of files of the table, and their size.
         rows: number of rows sampled, without erased ones.
-        erased: number of erased rows among them, which count for nothing else.
+        erased: number of erased rows that were read with them, and count for nothing else.
         whole: whether these are all rows of the table.
         rejected: number of them that a build would reject, wholly or in a cell.
         unusable: number of them that a build rejects whatever the other rows are: malformed ones, those without a key, and

@@ -106,7 +106,7 @@ def _present(feature: CategoricalFeature, values: pl.DataFrame) -> pl.DataFrame:
 def _unerased(feature: CategoricalFeature, values: pl.DataFrame) -> pl.DataFrame:
     if not isinstance(feature, ErasingFeature):
         return values
-    return values.filter(~is_erased(feature.erased, values["value"]))
+    return values.filter(~pl.Series(is_erased(feature.erased, values["value"])))
 
 
 def _exploded(column: pa.Array) -> tuple[pl.Series, pa.Array]:

@@ -58,7 +58,7 @@ def _listed_as_missing(feature: Feature, column: pa.Array, text: pl.Series) -> p
         return pl.repeat(False, len(text), eager=True)
     listed = text.is_in(getattr(feature, "missing_values", [])).fill_null(False)
     if isinstance(feature, ErasingFeature):
-        listed |= is_erased(feature.erased, text)
+        listed |= pl.Series(is_erased(feature.erased, text))
     if isinstance(feature, NumericFeature) and not pa.types.is_binary(column.type):
         listed |= pl.Series(numeric.equals_missing(feature, column))
     return listed

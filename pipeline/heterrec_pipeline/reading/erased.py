@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from heterrec_pipeline.files.parts import once_a_process
 from heterrec_pipeline.reading.batches import ReadBatch
@@ -11,8 +14,12 @@ from heterrec_pipeline.reading.files import InputFile, Split, split_file
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.text_lookup import Lookup
 from heterrec_schemas.errors import DataError
+from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import column_text
+
+SPARE_BITS = 3
+"""Bits of a hash beyond those of the size of a set: of 8 texts that are not in the set, about one is looked up."""
 
 
 @dataclass(frozen=True, order=True)
@@ -55,9 +62,36 @@ class Gate:
 NOTHING = Gate()
 
 
+class TextSet:
+    """A set of texts; most texts that are not in it are told by a few bits of their hash.
+
+    Shapes: N texts in the set, M texts per question.
+    """
+
+    def __init__(self, texts: pl.Series) -> None:
+        """Take N distinct texts (no null)."""
+        self.texts = texts
+        self._exact = Lookup(texts, pl.int_range(len(texts), eager=True, dtype=pl.Int64))
+        bits = len(texts).bit_length() + SPARE_BITS
+        self._shift = np.uint64(64 - bits)
+        self._taken = np.zeros(1 << bits, np.bool_)
+        self._taken[self._prefixes(texts)] = True
+
+    def _prefixes(self, texts: pl.Series) -> npt.NDArray[np.uint64]:
+        return hash_texts(texts).fill_null(0).to_numpy() >> self._shift
+
+    def contains(self, texts: pl.Series) -> npt.NDArray[np.bool_]:
+        """Whether each of M texts is in the set; False for null."""
+        found = self._taken[self._prefixes(texts)]
+        at = np.flatnonzero(found)
+        if len(at):
+            found[at] = self._exact.find(texts.gather(at)).is_not_null().to_numpy()
+        return found
+
+
 @once_a_process
-def erased(listed: ErasedList) -> Lookup:
-    """The distinct cleaned texts of a list, numbered from 0 in their order; nulls and empty texts are ignored.
+def erased(listed: ErasedList) -> TextSet:
+    """The distinct cleaned texts of a list; nulls and empty texts are ignored.
 
     Raises:
         DataError: a row of the list cannot be read, so that what it names would not be erased.
@@ -68,8 +102,7 @@ def erased(listed: ErasedList) -> Lookup:
             for batch in read_split(split, [listed.column]):
                 _check_whole(listed, file, batch)
                 found.append(column_text(batch.table[listed.column], listed.column)[0])
-    texts = pl.concat(found).drop_nulls().unique().sort()
-    return Lookup(texts, pl.int_range(len(texts), eager=True, dtype=pl.Int64))
+    return TextSet(pl.concat(found).drop_nulls().unique())
 
 
 def _check_whole(listed: ErasedList, file: InputFile, batch: ReadBatch) -> None:
@@ -86,9 +119,9 @@ def _check_whole(listed: ErasedList, file: InputFile, batch: ReadBatch) -> None:
         )
 
 
-def is_erased(listed: ErasedList, texts: pl.Series) -> pl.Series:
+def is_erased(listed: ErasedList, texts: pl.Series) -> npt.NDArray[np.bool_]:
     """Whether each of n cleaned texts is in a list; False for null."""
-    return erased(listed).find(texts).is_not_null()
+    return erased(listed).contains(texts)
 
 
 def read_live(split: Split, columns: Sequence[str], gate: Gate) -> Iterator[ReadBatch]:
@@ -121,17 +154,16 @@ def live(batch: ReadBatch, gate: Gate) -> ReadBatch:
     )
     if not len(batch.rows):
         return batch
-    dead = pl.repeat(False, len(batch.rows), eager=True)
+    dead = np.zeros(len(batch.rows), np.bool_)
     for column, listed in gate.keys:
         dead |= is_erased(listed, column_text(one_chunk(batch.table, column), column)[0])
     count = int(dead.sum())
     if not count:
         return batch
-    gone = set(batch.rows[dead.to_numpy()].tolist())
-    keep = ~dead
+    gone = set(batch.rows[dead].tolist())
     return batch._replace(
-        table=batch.table.filter(keep.to_arrow()),
-        rows=batch.rows[keep.to_numpy()],
+        table=batch.table.filter(pa.array(~dead)),
+        rows=batch.rows[~dead],
         short=[b for b in batch.short if b.row not in gone],
         bad_text={
             column: {row: text for row, text in cells.items() if row not in gone}
