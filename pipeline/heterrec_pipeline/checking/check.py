@@ -48,6 +48,11 @@ class Checked:
     problems: list[HeterrecError] = field(default_factory=list)
     erasures: Erasures = field(default_factory=Erasures)
 
+    def input_files(self) -> tuple[InputFile, ...]:
+        """Every input file, once, sorted."""
+        tables = [self.items, *self.joins, *([self.users] if self.users else [])]
+        return tuple(sorted({*self.log, *(f for table in tables for f in table.files)}))
+
 
 def raise_problems(problems: Sequence[HeterrecError]) -> None:
     """Raise errors that were collected, if there are any.
