@@ -50,6 +50,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         spill=config.options.view_as(StandardOptions).runner not in DISTRIBUTED,
         sizes=sizes,
         lenient=config.lenient,
+        erasures=checked.erasures,
         parent=parent,
         refit=refit,
         latest=latest,

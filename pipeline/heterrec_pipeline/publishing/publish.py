@@ -153,10 +153,11 @@ def check_kept(counts: dict[str, int]) -> None:
     """
     if counts.get("interactions.kept", 0) == 0:
         entry = interaction_counts(counts)
+        erased = f", {entry.erased:,} erased" if entry.erased else ""
         raise DataError(
             f"interactions: none of the {entry.read:,} rows is left",
             got=f"{entry.rejected:,} rejected, {entry.unknown_item:,} with unknown items, "
-            f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users",
+            f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users{erased}",
             expected="at least one user's history",
             todo="Check that the item keys of both sources agree, and sequences.min_length.",
         )

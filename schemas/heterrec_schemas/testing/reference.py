@@ -1,8 +1,8 @@
 """A brute-force reference of the contract: the content of the generation of a spec and an input.
 
 Plain dicts, lists and loops, without code of the pipeline or of this package: an independent oracle.
-`reference` is the entry and reads from top to bottom: items, users (reference_rows.py), interactions
-(reference_log.py, reference_sequences.py). Cells become tokens in reference_features.py;
+`reference` is the entry and reads from top to bottom: erasure (reference_erase.py), items, users
+(reference_rows.py), interactions (reference_log.py, reference_sequences.py). Cells become tokens in reference_features.py;
 reference_values.py reads raw tables.
 """
 
@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heterrec_schemas.testing.reference_erase import (
+    read_erased,
+    with_erased_values,
+    without_erased,
+)
 from heterrec_schemas.testing.reference_features import (
     ReferenceFeature,
     encode,
@@ -91,6 +96,10 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     rejects = Rejects()
     table = read_table(spec["interactions"]["source"], input_dir)
     require_columns(table, _log_columns(spec))
+    erased = read_erased(spec, input_dir)
+    spec = with_erased_values(spec, erased)
+    dead = {spec["interactions"]["user"]: erased.users, spec["interactions"]["item"]: erased.items}
+    table, erased_rows = without_erased(table, dead)
     catalogue = spec["items"].get("catalogue_vocabulary", {})
     buckets = catalogue.get("oov_buckets", 0)
 
@@ -99,7 +108,9 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     if spec["items"]["source"] == "interactions":
         items = denormalised_items(spec["items"], table, log, rejects)
     else:
-        items = table_side(spec["items"], "items", "duplicate_item", input_dir, rejects)
+        items = table_side(
+            spec["items"], "items", "duplicate_item", input_dir, rejects, erased.items
+        )
     if not items.keys:
         raise RefusedError("no item is left")
     vocabulary = number_values(
@@ -117,10 +128,14 @@ def reference(spec: Row, input_dir: Path) -> Reference:
 
     users = None
     if "users" in spec:
-        users = table_side(spec["users"], "users", "duplicate_user", input_dir, rejects)
+        users = table_side(
+            spec["users"], "users", "duplicate_user", input_dir, rejects, erased.users
+        )
     index_of = {str(row["item_id"]): row["item_index"] for row in out.items}
     out.available_from = sorted((index_of[k], t) for k, t in items.available_from.items())
     build_sequences(spec, log, index_of, out)
+    out.counts["interactions"]["read"] += erased_rows
+    out.counts["interactions"]["erased"] = erased_rows
     _add_columns(spec, out, items, users)
 
     for event in log.rejected:
@@ -149,13 +164,15 @@ def reference(spec: Row, input_dir: Path) -> Reference:
 
 
 def table_side(
-    spec: Row, source: str, duplicate: str, input_dir: Path, rejects: Rejects
+    spec: Row, source: str, duplicate: str, input_dir: Path, rejects: Rejects, erased: set[str]
 ) -> ReferenceSide:
     """Items (with joined tables) or users from a table of their own."""
     tables = [(source, spec["key"], read_table(spec["source"], input_dir))]
     for k, join in enumerate(spec.get("joins", [])):
         tables.append((f"items.joins[{k}]", join["key"], read_table(join["source"], input_dir)))
     homes = _find_homes(spec, [table for _, _, table in tables])
+    cut = [without_erased(table, {key: erased}) for _, key, table in tables]
+    tables = [(name, key, left) for (name, key, _), (left, _) in zip(tables, cut, strict=True)]
     side = ReferenceSide(integral=key_is_integral(tables[0][2], tables[0][1]))
 
     kept_of: list[KeptRows] = []
@@ -173,10 +190,11 @@ def table_side(
         kept_of.append(one_row_per_key(name, table, key, columns, reason, rejects))
     side.keys = list(kept_of[0].rows)
     side.counts = {
-        "read": kept_of[0].read,
+        "read": kept_of[0].read + cut[0][1],
         "kept": len(side.keys),
         "rejected": kept_of[0].rejected,
         "repeated": kept_of[0].repeated,
+        "erased": cut[0][1],
     }
 
     if listed := spec.get("available_from"):
@@ -222,7 +240,7 @@ def denormalised_items(spec: Row, table: RawTable, log: Log, rejects: Rejects) -
     for event in log.readable_items:
         seen.setdefault(event.item, []).append(event)
     side = ReferenceSide(keys=list(seen), integral=key_is_integral(table, spec["key"]))
-    side.counts = {"read": len(seen), "kept": len(seen), "rejected": 0, "repeated": 0}
+    side.counts = {"read": len(seen), "kept": len(seen), "rejected": 0, "repeated": 0, "erased": 0}
     for feature in spec.get("features", []):
         require_columns(table, [feature["column"]])
         values = {key: _aggregate(feature, events, rejects) for key, events in seen.items()}

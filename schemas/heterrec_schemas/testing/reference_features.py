@@ -77,7 +77,7 @@ def read_cell(feature: Row, cell: Any) -> tuple[Any, str | None, str | None]:
 
 def present_text(feature: Row, cell: Any) -> str | None:
     """The text of a scalar; None if it is missing. Numeric features also compare numbers with `missing_values`."""
-    text = text_of(cell, feature.get("missing_values", []))
+    text = text_of(cell, _not_values(feature))
     number = number_of(cell) if text is not None and feature["kind"] == "numeric" else None
     for listed in feature.get("missing_values", []) if number is not None else []:
         other = None if str(listed) in ("true", "false") else number_of(listed)
@@ -93,7 +93,7 @@ def _same_float32(number: float | None, other: float) -> bool:
 
 def many_values(feature: Row, cell: Any) -> list[str]:
     """The non-missing values of a multivalued cell, in order, with repeats."""
-    missing = feature.get("missing_values", [])
+    missing = _not_values(feature)
     if isinstance(cell, str) and "separator" in feature:
         cell = cell.split(feature["separator"])
     if cell is None:
@@ -111,8 +111,14 @@ def many_values(feature: Row, cell: Any) -> list[str]:
         elif how == "nodes":
             values += nodes
         else:
-            values += [" > ".join(nodes[: k + 1]) for k in range(len(nodes))]
+            paths = [" > ".join(nodes[: k + 1]) for k in range(len(nodes))]
+            values += [path for path in paths if path not in feature.get("erased", ())]
     return values
+
+
+def _not_values(feature: Row) -> list[Any]:
+    """The texts that count as missing: listed ones, and erased ones."""
+    return [*feature.get("missing_values", []), *sorted(feature.get("erased", ()))]
 
 
 def _present(values: list[Any], missing: list[Any]) -> list[str]:
