@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec, Timestamp
@@ -84,6 +85,9 @@ class Job:
         spill: whether tables go through files rather than through the engine's shuffle.
         sizes: estimates of rows and distinct values, and the limits of a worker.
         lenient: whether to publish what a build refuses, as the trial build of a plan does.
+        parent: the generation that a refresh continues; None in a build.
+        refit: features whose boundaries or quantizers a refresh fits anew, as `item/<feature>` or `user/<feature>`.
+        allow_drift: whether a refresh is published even if it drifted too far from its parent.
     """
 
     spec: FeatureSpec
@@ -99,6 +103,9 @@ class Job:
     spill: bool = True
     sizes: Sizes = field(default_factory=Sizes)
     lenient: bool = False
+    parent: Parent | None = None
+    refit: frozenset[str] = frozenset()
+    allow_drift: bool = False
 
     @property
     def root(self) -> str:

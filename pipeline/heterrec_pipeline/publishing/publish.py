@@ -28,6 +28,7 @@ from heterrec_schemas.manifest import (
     MANIFEST_NAME,
     SPLITS,
     Counts,
+    DriftStatus,
     FeatureEntry,
     FileEntry,
     InputEntry,
@@ -73,6 +74,7 @@ class BuildReports(NamedTuple):
     rejects: RejectSummary
     inputs: list[InputEntry]
     cuts: Cuts
+    drift: DriftStatus | None = None
 
 
 def publish_generation(
@@ -85,14 +87,19 @@ def publish_generation(
     cuts: Cuts,
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
+    drift: DriftStatus | None = None,
 ) -> Iterator[Manifest]:
     """All reports to the manifest. A retry after a failure finds files with their final names, and continues.
+
+    A refresh that drifted too far is complete, but `latest.json` does not name it, unless the job allows it.
 
     Raises:
         RunError: an input file has changed since it was listed, or the generation's folder was deleted.
         DataError: the log is empty, or none of its rows was kept.
     """
-    found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+    found = BuildReports(
+        counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts, drift
+    )
     committed = storage.exists(storage.join(job.root, MANIFEST_NAME))
     if not committed and lease.is_lost(job.root):
         raise lease.lost(job.root)
@@ -117,7 +124,8 @@ def publish_generation(
     # Temporary files that are left belong to failed attempts.
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     commit(job, manifest, again=committed)
-    point_latest(job.output, job.generation, job.attempt)
+    if drift != "fail" or job.allow_drift:
+        point_latest(job.output, job.generation, job.attempt)
     storage.delete_tree(storage.join(job.root, LEASE_NAME))
     yield manifest
 
@@ -265,6 +273,7 @@ def make_manifest(
     )
     return Manifest(
         generation=job.generation,
+        drift=found.drift,
         created=job.created,
         name=job.spec.name,
         spec_sha256=spec_sha256(job.spec_text),
