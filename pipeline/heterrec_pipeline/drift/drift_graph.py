@@ -7,6 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, PCollection
 
+from heterrec_pipeline.drift.gate import Verdict
 from heterrec_pipeline.drift.measure import Task, measure, named_features, parent_tasks, task_of
 from heterrec_pipeline.drift.report import compare_feature, write_report
 from heterrec_pipeline.features.fitted import Fitted
@@ -20,7 +21,7 @@ from heterrec_schemas.drift import FeatureDrift
 
 @dataclass(eq=False, kw_only=True)
 class MeasureDrift(Composite):
-    """The reports of all steps so far to `drift.json` and its status; the steps must have written all tables."""
+    """The reports of all steps so far to `drift.json` and a `Verdict`; the steps must have written all tables."""
 
     job: Job
     catalogue: CatalogueOutput
@@ -58,6 +59,6 @@ class MeasureDrift(Composite):
                 fn=partial(write_report, job),
                 ledger=ledger,
                 side_inputs=(AsIter(features), AsDict(counts)),
-                kind=Any,
+                kind=Verdict,
             )
         )

@@ -14,6 +14,7 @@ from heterrec_pipeline.drift.compare import (
     make_report,
     row_drift,
 )
+from heterrec_pipeline.drift.gate import Verdict, findings
 from heterrec_pipeline.drift.measure import PARENT, PRESENT, named_features
 from heterrec_pipeline.drift.tally import tally_of, total
 from heterrec_pipeline.features.fitted import Fitted
@@ -100,7 +101,7 @@ def table_rows(job: Job, counts: Mapping[str, int]) -> dict[str, tuple[int, int]
 def write_report(
     job: Job, _: Any, features: Iterable[FeatureDrift], counts: Mapping[str, int]
 ) -> Iterator[Any]:
-    """Write `drift.json`; yields its status."""
+    """Write `drift.json`; yields a `Verdict`."""
     assert job.parent is not None
     found = {f"{f.side}/{f.name}": f for f in features}
     report = make_report(
@@ -111,4 +112,4 @@ def write_report(
         allow=job.allow_drift,
     )
     yield report_file(write_text(job.root, DRIFT_NAME, report.to_json()))
-    yield report.status
+    yield Verdict(report.status, tuple(findings(report, job.spec.drift, "fail")))

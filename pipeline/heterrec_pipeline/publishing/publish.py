@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from heterrec_pipeline.drift.gate import Verdict, drifted_too_far
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
@@ -87,18 +88,22 @@ def publish_generation(
     cuts: Cuts,
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
-    drift: DriftStatus | None = None,
+    drift: Verdict | None = None,
 ) -> Iterator[Manifest]:
     """All reports to the manifest. A retry after a failure finds files with their final names, and continues.
-
-    A refresh that drifted too far is complete, but `latest.json` does not name it, unless the job allows it.
 
     Raises:
         RunError: an input file has changed since it was listed, or the generation's folder was deleted.
         DataError: the log is empty, or none of its rows was kept.
+        NotPublishedError: a refresh drifted too far; it is complete, but `latest.json` does not name it.
     """
     found = BuildReports(
-        counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts, drift
+        counts,
+        sorted(files, key=lambda f: f.path),
+        rejects,
+        list(inputs),
+        cuts,
+        drift and drift.status,
     )
     committed = storage.exists(storage.join(job.root, MANIFEST_NAME))
     if not committed and lease.is_lost(job.root):
@@ -124,9 +129,12 @@ def publish_generation(
     # Temporary files that are left belong to failed attempts.
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     commit(job, manifest, again=committed)
-    if drift != "fail" or job.allow_drift:
+    drifted = drift is not None and drift.status == "fail" and not job.allow_drift
+    if not drifted:
         point_latest(job.output, job.generation, job.attempt)
     storage.delete_tree(storage.join(job.root, LEASE_NAME))
+    if drift is not None and drifted:
+        raise drifted_too_far(job, drift)
     yield manifest
 
 

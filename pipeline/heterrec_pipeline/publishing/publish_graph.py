@@ -44,7 +44,7 @@ class PublishGeneration(Composite):
     """All reports to the manifest; side inputs make the commit wait for all files.
 
     Attributes:
-        drift: the status of the drift of a refresh; None in a build.
+        drift: the verdict on the drift of a refresh; None in a build.
     """
 
     job: Job
