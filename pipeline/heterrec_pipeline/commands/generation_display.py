@@ -177,9 +177,7 @@ def _drift(part: dict[str, Any] | None) -> Iterator[RenderableType]:
     status = part["status"] + (" (allowed)" if part["allowed"] else "")
     yield _lines({"parent": part["parent"], "status": status})
     # Without vertical lines, nine columns fit into 80 characters.
-    table = Table(
-        title="features", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False
-    )
+    table = Table(title="features", title_justify="left", box=box.SIMPLE, padding=0, pad_edge=False)
     table.add_column("feature", overflow="fold")
     for column in ("psi", "psi_fit", "status", "missing", "oov", "new", "returned", "retired"):
         table.add_column(column, justify="right", overflow="fold")
