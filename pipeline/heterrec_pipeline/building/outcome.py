@@ -34,7 +34,7 @@ def failure(job: Job, error: BaseException) -> BaseException:
             todo=f"Run again when the store works. {job.root} is valid only if it has a {MANIFEST_NAME}.",
         )
     found = found_in(error)
-    if isinstance(found, NotPublishedError):
+    if committed and isinstance(found, NotPublishedError):
         return found
     if committed:
         why = "it was stopped" if stopped else reason(error).rstrip(".")
