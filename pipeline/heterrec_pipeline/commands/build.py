@@ -147,6 +147,11 @@ def _build(
         result = build_generation(config, on_submitted, on_event)
     seconds = round(time.monotonic() - started, 3)
     on_event("published", **result.summary(), seconds=seconds)
+    for notice in result.notices(config.spec.drift):
+        if log:
+            log("warning", message=notice)
+        else:
+            print_warning(errors, notice)
     if as_json:
         print_json({"path": result.path, "seconds": seconds} | result.as_json())
     elif not quiet:
