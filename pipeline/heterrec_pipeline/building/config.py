@@ -33,6 +33,7 @@ class BuildConfig:
         refit: names of features whose boundaries or quantizers a refresh fits anew; `user_<feature>` on the users' side.
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
         allow_drift: whether a refresh is published even if it drifted too far from its parent.
+        skip_unchanged: do nothing if the parent was made from the same input by the same spec.
 
     Raises:
         CallError: a flag is wrong.
@@ -52,6 +53,7 @@ class BuildConfig:
     refit: Sequence[str] = ()
     publish: bool | None = None
     allow_drift: bool = False
+    skip_unchanged: bool = False
 
     def __post_init__(self) -> None:
         """Parse Beam's flags."""
@@ -61,7 +63,7 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A published generation and the record of its build.
+    """A complete generation and the record of its build.
 
     Attributes:
         path: the generation's folder.
@@ -69,6 +71,8 @@ class BuildResult:
         swept: ids of dead builds whose leftovers were deleted.
         metrics: the counters of the run by name; empty if the engine does not support them.
         stages: what each stage did, and when.
+        warnings: what a refresh changed that is probably not intended.
+        skipped: whether it is the parent of a refresh that had nothing to do.
     """
 
     path: str
@@ -76,6 +80,8 @@ class BuildResult:
     swept: list[str]
     metrics: dict[str, int] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    skipped: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Manifest, metrics and stages for scripts."""
@@ -83,6 +89,8 @@ class BuildResult:
             "manifest": self.manifest.model_dump(mode="json"),
             "metrics": self.metrics,
             "stages": [stage.as_json() for stage in self.stages],
+            "warnings": self.warnings,
+            "skipped": self.skipped,
         }
 
     def summary(self) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """The end of a build: the published result, or the error to raise after cleaning up."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from heterrec_pipeline.building.config import BuildResult
+from heterrec_pipeline.checking.changes import ended_features, features_of
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.job import Job
+from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
@@ -20,7 +25,27 @@ def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
     """The result of a successful run."""
     text = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     manifest = Manifest.model_validate_json(text)
-    return BuildResult(job.root, manifest, swept, monitor.metrics, monitor.stages)
+    warnings = list(_warnings(job))
+    return BuildResult(job.root, manifest, swept, monitor.metrics, monitor.stages, warnings)
+
+
+def _warnings(job: Job) -> Iterator[str]:
+    """What a refresh changed that is probably not intended."""
+    if job.parent is None:
+        return
+    for name in ended_features(job.parent, job.spec):
+        yield f"the feature {name!r} ends: the spec does not name it any more. Named again, it will be a new feature."
+    vocabularies = (
+        known
+        for name, known in job.parent.vocabularies.items()
+        if known.integral and (name == ITEMS or name in features_of(job.spec))
+    )
+    for known in vocabularies:
+        path = storage.join(job.root, known.paths[0])
+        with storage.open_arrow(path) as handle:
+            kind = pq.read_schema(handle).field("value").type
+        if kind == pa.string():
+            yield f"the values of {known.stem!r} were integers in the parent, and are texts from now on"
 
 
 def failure(job: Job, error: BaseException) -> BaseException:

@@ -14,6 +14,7 @@ from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
 from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.building.readings import expected_readings
+from heterrec_pipeline.building.unchanged import unchanged
 from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.files import parts
 from heterrec_pipeline.flow import BuildGeneration
@@ -48,6 +49,8 @@ def build(
             Nothing was published then, and earlier generations are unchanged.
     """
     FileSystems.set_options(config.options)
+    if (same := unchanged(config)) is not None:
+        return same
     with monitor_build(config.profile, on_event) as monitor:
         if on_dataflow(config.options):
             return _build_on_dataflow(config, on_submitted, monitor)

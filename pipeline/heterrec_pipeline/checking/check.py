@@ -38,6 +38,11 @@ class Checked:
     schemas: dict[str, TableSchema]
     problems: list[HeterrecError] = field(default_factory=list)
 
+    def input_files(self) -> tuple[InputFile, ...]:
+        """Every input file, once, sorted."""
+        tables = [self.items, *self.joins, *([self.users] if self.users else [])]
+        return tuple(sorted({*self.log, *(f for table in tables for f in table.files)}))
+
 
 def raise_problems(problems: Sequence[HeterrecError]) -> None:
     """Raise errors that were collected, if there are any.

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +34,7 @@ from heterrec_schemas.command_line import print_json
 from heterrec_schemas.feature_spec import parse_spec
 
 if TYPE_CHECKING:
-    from heterrec_pipeline.building import BuildConfig
+    from heterrec_pipeline.building import BuildConfig, BuildResult
     from heterrec_pipeline.building.dataflow import Submission
 
 
@@ -99,7 +100,7 @@ def report_build(
         as_json: print JSON to standard output.
         quiet: print neither progress nor tables.
     """
-    from heterrec_pipeline.building import submit
+    from heterrec_pipeline.building import submit, unchanged
     from heterrec_pipeline.commands.build_display import print_submission
     from heterrec_pipeline.runtime.dataflow.options import is_detached
 
@@ -109,13 +110,28 @@ def report_build(
             log("warning", message=warning)
         else:
             print_warning(errors, warning)
-    if is_detached(config.options, no_wait):
+    if (same := unchanged(config)) is not None:
+        _print_unchanged(same, log, as_json=as_json, quiet=quiet)
+    elif is_detached(config.options, no_wait):
         submission = submit(config)
         if log:
             log("submitted", **submission.summary())
         print_submission(Console(markup=False), submission, as_json=as_json)
     else:
+        config = replace(config, skip_unchanged=False)
         _build(config, log, errors, started, as_json=as_json, quiet=quiet)
+
+
+def _print_unchanged(
+    same: "BuildResult", log: "JsonLog | None", *, as_json: bool, quiet: bool
+) -> None:
+    if log:
+        log("unchanged", path=same.path)
+    if as_json:
+        print_json({"path": same.path, "seconds": 0} | same.as_json())
+    elif not quiet:
+        console = Console(markup=False)
+        console.print(f"Nothing has changed since {same.path}. Nothing was written.")
 
 
 def _build(
@@ -146,6 +162,11 @@ def _build(
     with show_progress(errors, quiet=quiet or log is not None):
         result = build_generation(config, on_submitted, on_event)
     seconds = round(time.monotonic() - started, 3)
+    for warning in result.warnings:
+        if log:
+            log("warning", message=warning)
+        else:
+            print_warning(errors, warning)
     on_event("published", **result.summary(), seconds=seconds)
     for notice in result.notices(config.spec.drift):
         if log:

@@ -70,6 +70,13 @@ def refresh(
             "--allow-drift", help="Publish also if the result drifted too far from the base."
         ),
     ] = False,
+    skip_unchanged: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unchanged",
+            help="Write nothing if the base was made from the same input by the same spec.",
+        ),
+    ] = False,
     runner: RunnerOption = None,
     time_limit: TimeLimitOption = None,
     workers: WorkersOption = "auto",
@@ -106,5 +113,6 @@ def refresh(
             refit=tuple(filter(None, (name.strip() for name in refit.split(",")))),
             publish=publish,
             allow_drift=allow_drift,
+            skip_unchanged=skip_unchanged,
         )
         report_build(config, log, started, no_wait=no_wait, as_json=as_json, quiet=quiet)

@@ -103,8 +103,8 @@ def number_group(
             yield from buffer.add(rows)
             if rule.name == ITEMS and rule.known is not None:
                 placed.append(_places(rule, rows))
-                yield report_count("items.new", rows["is_new"].sum())
-                yield report_count("items.retired", (rows["status"] == RETIRED).sum())
+                yield report_count("items.new", int(rows["is_new"].sum()))
+                yield report_count("items.retired", int((rows["status"] == RETIRED).sum()))
         yield report_file(done[0])
     yield from buffer.flush()
     if placed:
