@@ -6,10 +6,9 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from heterrec_pipeline.drift.gate import notices
 from heterrec_pipeline.runtime.flags import pipeline_options
 from heterrec_pipeline.telemetry.stages import Stage
-from heterrec_schemas.feature_spec import Drift, FeatureSpec
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.manifest import Manifest
 
@@ -103,13 +102,6 @@ class BuildResult:
             "bytes": sum(f.bytes for f in files),
             "swept": self.swept,
         }
-
-    def notices(self, limits: Drift) -> list[str]:
-        """What a person should know of the drift of a refresh; nothing after a build."""
-        if self.manifest.drift is None:
-            return []
-        report = self.open().drift()
-        return list(notices(report, limits, self.manifest)) if report else []
 
     def open(self) -> Generation:
         """Open the generation, trusting the files that were just written."""

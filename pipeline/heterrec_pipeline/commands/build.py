@@ -168,11 +168,6 @@ def _build(
         else:
             print_warning(errors, warning)
     on_event("published", **result.summary(), seconds=seconds)
-    for notice in result.notices(config.spec.drift):
-        if log:
-            log("warning", message=notice)
-        else:
-            print_warning(errors, notice)
     if as_json:
         print_json({"path": result.path, "seconds": seconds} | result.as_json())
     elif not quiet:

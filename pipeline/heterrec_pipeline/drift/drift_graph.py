@@ -7,8 +7,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, PCollection
 
+from heterrec_pipeline.checking.changes import features_of
 from heterrec_pipeline.drift.gate import Verdict
-from heterrec_pipeline.drift.measure import Task, measure, named_features, parent_tasks, task_of
+from heterrec_pipeline.drift.measure import Task, measure, parent_tasks, task_of
 from heterrec_pipeline.drift.report import compare_feature, write_report
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.items.catalogue_graph import CatalogueOutput
@@ -43,7 +44,7 @@ class MeasureDrift(Composite):
             (written, of_type(before, Task))
             | "of both" >> beam.Flatten()
             | "measure" >> Step(fn=partial(measure, job), kind=tuple[str, Any], spread=True)
-            | "by feature" >> ByShard(shards=named_features(job.spec), kind=tuple[str, Any])
+            | "by feature" >> ByShard(shards=features_of(job.spec), kind=tuple[str, Any])
             | "compare"
             >> Step(
                 fn=partial(compare_feature, job),

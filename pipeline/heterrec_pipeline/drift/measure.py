@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heterrec_pipeline.checking.changes import call_name, features_of
 from heterrec_pipeline.drift.compare import value_drift
 from heterrec_pipeline.drift.tally import tally
 from heterrec_pipeline.files import storage
@@ -26,26 +27,15 @@ class Task(NamedTuple):
 
     Attributes:
         kind: PARENT or PRESENT to count the tokens of that generation, VALUES to compare a vocabulary file.
-        side: item or user, of tokens; `<side>/<feature>`, of a vocabulary.
+        of: whose tokens to count, item or user; or whose vocabulary to compare, `<side>/<feature>`.
         path: the file, under its present name.
         before: the parent's file of the same vocabulary shard; None if the parent has none.
     """
 
     kind: str
-    side: str
+    of: str
     path: str
     before: str | None = None
-
-
-def named_features(spec: FeatureSpec) -> dict[str, Feature]:
-    """The features by `item/<feature>` and `user/<feature>`, in the order of the manifest."""
-    named: dict[str, Feature] = {f"item/{f.name}": f for f in spec.items.features}
-    return named | {f"user/{f.name}": f for f in spec.user_features}
-
-
-def stem_of(name: str) -> str:
-    """The name of a feature's files and of its column in sequences: `<feature>` or `user_<feature>`."""
-    return name.removeprefix("item/").replace("/", "_")
 
 
 def parent_tasks(job: Job) -> list[Task]:
@@ -56,7 +46,7 @@ def parent_tasks(job: Job) -> list[Task]:
         return []
     paths = (*(p for p in parent.tokens if table_of(p) in _TABLES), *parent.latest)
     tasks = [Task(PARENT, _TABLES[table_of(p)], parent.path(p)) for p in paths]
-    return [task for task in tasks if _columns(parent.spec, task.side)]
+    return [task for task in tasks if _columns(parent.spec, task.of)]
 
 
 def task_of(job: Job, file: Written) -> Iterator[Task]:
@@ -67,31 +57,31 @@ def task_of(job: Job, file: Written) -> Iterator[Task]:
         yield Task(PRESENT, _TABLES[table], file.temporary)
     elif table == "vocabularies":
         stem = file.path.removeprefix("vocabularies/").split("-")[0]
-        for name, feature in named_features(job.spec).items():
-            if isinstance(feature, CategoricalFeature) and stem_of(name) == stem:
+        for name, feature in features_of(job.spec).items():
+            if isinstance(feature, CategoricalFeature) and call_name(name) == stem:
                 known = name in parent.features
                 yield Task(VALUES, name, file.temporary, parent.path(file.path) if known else None)
 
 
 def _columns(spec: FeatureSpec, side: str) -> dict[str, Feature]:
-    return {n: f for n, f in named_features(spec).items() if n.startswith(f"{side}/")}
+    return {n: f for n, f in features_of(spec).items() if n.startswith(f"{side}/")}
 
 
 def measure(job: Job, task: Task) -> Iterator[tuple[str, Any]]:
     """A file to (feature, stored tally) of each of its features, or to (feature, `ValueDrift`)."""
     if task.kind == VALUES:
         before = None if task.before is None else _statuses(task.before)
-        yield task.side, value_drift(_statuses(task.path), before)
+        yield task.of, value_drift(_statuses(task.path), before)
         return
     assert job.parent is not None
     spec = job.parent.spec if task.kind == PARENT else job.spec
     # Features that the refresh does not have are of no interest.
-    names = [n for n in _columns(spec, task.side) if n in named_features(job.spec)]
+    names = [n for n in _columns(spec, task.of) if n in features_of(job.spec)]
     if not names:
         return
     with storage.open_arrow(task.path) as handle, pq.ParquetFile(handle) as shard:
         tallies = [
-            tally(named_features(spec)[n], _chunks(shard, stem_of(n))).to_table() for n in names
+            tally(features_of(spec)[n], _chunks(shard, call_name(n))).to_table() for n in names
         ]
     path = write_parts(job.parts, "tally", tallies)
     for batch, name in enumerate(names):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from heterrec_pipeline.checking.changes import features_of
 from heterrec_pipeline.drift.compare import (
     Before,
     Measured,
@@ -15,7 +16,7 @@ from heterrec_pipeline.drift.compare import (
     row_drift,
 )
 from heterrec_pipeline.drift.gate import Verdict, findings
-from heterrec_pipeline.drift.measure import PARENT, PRESENT, named_features
+from heterrec_pipeline.drift.measure import PARENT, PRESENT
 from heterrec_pipeline.drift.tally import tally_of, total
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
@@ -42,7 +43,7 @@ def compare_feature(
 ) -> Iterator[FeatureDrift]:
     """All measurements of a feature to its drift."""
     name, pieces = element
-    parent, feature = job.parent, named_features(job.spec)[name]
+    parent, feature = job.parent, features_of(job.spec)[name]
     assert parent is not None
     tallies = {PARENT: list[TableRef](), PRESENT: list[TableRef]()}
     values = []
@@ -74,7 +75,7 @@ def _before(job: Job, name: str, tallies: list[TableRef]) -> Before | None:
         return None
     if parent.drift is not None:
         return before_by_report(parent_features(parent.path(DRIFT_NAME))[name])
-    feature = named_features(parent.spec)[name]
+    feature = features_of(parent.spec)[name]
     tokens = total(feature, (tally_of(load(t)) for t in tallies))
     return before_by_tables(Measured(feature, tokens, parent.features[name].vocabulary_size))
 
@@ -106,7 +107,7 @@ def write_report(
     found = {f"{f.side}/{f.name}": f for f in features}
     report = make_report(
         job.parent.generation,
-        [found[name] for name in named_features(job.spec)],
+        [found[name] for name in features_of(job.spec)],
         row_drift(table_rows(job, counts)),
         job.spec.drift,
         allow=job.allow_drift,
