@@ -143,6 +143,7 @@ class Job:
         erasures: the lists of what is erased.
         parent: the generation that a refresh continues; None in a build.
         refit: features whose boundaries or quantizers a refresh fits anew, as `item/<feature>` or `user/<feature>`.
+        allow_drift: whether a refresh is published even if it drifted too far from its parent.
         latest: the content of `latest.json` when a refresh began; None if there was none.
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
     """
@@ -163,6 +164,7 @@ class Job:
     erasures: Erasures = field(default_factory=Erasures)
     parent: Parent | None = None
     refit: frozenset[str] = frozenset()
+    allow_drift: bool = False
     latest: bytes | None = None
     publish: bool | None = None
 

@@ -55,6 +55,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         refit=refit,
         latest=latest,
         publish=config.publish,
+        allow_drift=config.allow_drift,
     )
 
 

@@ -66,6 +66,12 @@ def refresh(
             show_default="if it names the base",
         ),
     ] = None,
+    allow_drift: Annotated[
+        bool,
+        typer.Option(
+            "--allow-drift", help="Publish also if the result drifted too far from the base."
+        ),
+    ] = False,
     skip_unchanged: Annotated[
         bool,
         typer.Option(
@@ -110,6 +116,7 @@ def refresh(
             base=base,
             refit=tuple(filter(None, (name.strip() for name in refit.split(",")))),
             publish=publish,
+            allow_drift=allow_drift,
             skip_unchanged=skip_unchanged,
         )
         report_build(config, log, started, no_wait=no_wait, as_json=as_json, quiet=quiet)

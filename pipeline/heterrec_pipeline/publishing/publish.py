@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from heterrec_pipeline.drift.gate import Verdict, drifted_too_far
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
@@ -25,6 +26,7 @@ from heterrec_schemas.manifest import (
     SPLITS,
     Ancestor,
     Counts,
+    DriftStatus,
     FeatureEntry,
     FileEntry,
     InputEntry,
@@ -69,6 +71,7 @@ class BuildReports(NamedTuple):
     rejects: RejectSummary
     inputs: list[InputEntry]
     cuts: Cuts
+    drift: DriftStatus | None = None
 
 
 def publish_generation(
@@ -81,14 +84,23 @@ def publish_generation(
     cuts: Cuts,
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
+    drift: Verdict | None = None,
 ) -> Iterator[Manifest]:
     """All reports to the manifest. A retry after a failure finds files with their final names, and continues.
 
     Raises:
         RunError: an input file has changed since it was listed, or the generation's folder was deleted.
         DataError: the log is empty, or none of its rows was kept.
+        NotPublishedError: a refresh drifted too far; it is complete, but `latest.json` does not name it.
     """
-    found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+    found = BuildReports(
+        counts,
+        sorted(files, key=lambda f: f.path),
+        rejects,
+        list(inputs),
+        cuts,
+        drift and drift.status,
+    )
     committed = storage.exists(storage.join(job.root, MANIFEST_NAME))
     if not committed and lease.is_lost(job.root):
         raise lease.lost(job.root)
@@ -114,6 +126,8 @@ def publish_generation(
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     commit(job, manifest, again=committed)
     storage.delete_tree(storage.join(job.root, LEASE_NAME))
+    if drift is not None and drift.status == "fail" and not job.allow_drift:
+        raise drifted_too_far(job, drift)
     name_latest(job)
     yield manifest
 
@@ -260,6 +274,7 @@ def make_manifest(
     )
     return Manifest(
         generation=job.generation,
+        drift=found.drift,
         parent=job.parent.generation if job.parent else None,
         lineage=lineage(job),
         created=job.created,

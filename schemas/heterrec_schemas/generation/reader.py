@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from heterrec_schemas.documents import parse_json
+from heterrec_schemas.drift import DRIFT_NAME, DriftReport
 from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.generation.check_tables import (
@@ -223,6 +224,20 @@ class Generation:
         except ValueError as error:
             shown = self.locate("statistics.json")
             raise CorruptGenerationError(f"{shown} is not JSON: {error}") from None
+
+    def drift(self) -> DriftReport | None:
+        """How the generation differs from its parent; None after a build.
+
+        Raises:
+            CorruptGenerationError: the report cannot be read.
+        """
+        if not any(f.path == DRIFT_NAME for f in self.manifest.files):
+            return None
+        try:
+            return DriftReport.model_validate(parse_json(self.folder.read_bytes(DRIFT_NAME)))
+        except ValueError as error:
+            shown = self.locate(DRIFT_NAME)
+            raise CorruptGenerationError(f"{shown} is not a drift report: {error}") from None
 
     def read(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Whole shards as one table, in the order of the paths.
