@@ -169,6 +169,14 @@ class Generation:
         """
         return self.read(self.item_shards(), columns)
 
+    def retired_shards(self) -> list[str]:
+        """The paths of the shards of retired items, in the order of item_index; empty if there are none.
+
+        A retired item has left the catalogue but is still in histories. Its rows have the columns of the item shards; it is
+        no candidate.
+        """
+        return [f.path for f in self.files("retired")]
+
     def sequence_shards(self, split: str) -> list[str]:
         """The paths of one split's shards: train, validation, test or latest.
 
