@@ -41,8 +41,7 @@ def read_arrays(
     Raises:
         CorruptGenerationError: a shard cannot be read, or its content is wrong.
     """
-    shards = [*generation.item_shards(), *generation.retired_shards()]
-    longest = _longest_lists(generation, shards, items)
+    longest = _longest_lists(generation, generation.known_item_shards(), items)
     # `latest` has a row for every user.
     longest_user = _longest_lists(generation, generation.sequence_shards("latest"), users)
     described = {

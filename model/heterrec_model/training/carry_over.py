@@ -155,7 +155,7 @@ def _category_rows(generation: Generation, stem: str, old: int, size: int) -> Ro
     feature = generation.feature(stem)
     assert isinstance(feature, CategoricalFeature)
     rows = _grown(old, size)
-    vocabulary = _vocabulary(generation, stem)
+    vocabulary = _vocabulary(generation, stem, ["id", "value"])
     new = vocabulary.filter((pl.col("id") >= old) & pl.col("value").is_not_null())
     if len(new):
         buckets = oov_ids(new["value"].cast(pl.String), feature.oov_buckets)
@@ -173,13 +173,11 @@ def _grown(old: int, size: int) -> Rows:
 
 def _erased(generation: Generation, stem: str) -> Rows:
     """The ids of erased values."""
-    vocabulary = generation.read(generation.vocabulary_shards(stem), ["id", "status"])
-    erased = pl.from_arrow(vocabulary)
-    assert isinstance(erased, pl.DataFrame)
-    return erased.filter(pl.col("status") == ERASED)["id"].to_numpy()
+    vocabulary = _vocabulary(generation, stem, ["id", "status"])
+    return vocabulary.filter(pl.col("status") == ERASED)["id"].to_numpy(writable=True)
 
 
-def _vocabulary(generation: Generation, stem: str) -> pl.DataFrame:
-    frame = pl.from_arrow(generation.read(generation.vocabulary_shards(stem), ["id", "value"]))
+def _vocabulary(generation: Generation, stem: str, columns: list[str]) -> pl.DataFrame:
+    frame = pl.from_arrow(generation.read(generation.vocabulary_shards(stem), columns))
     assert isinstance(frame, pl.DataFrame)
     return frame

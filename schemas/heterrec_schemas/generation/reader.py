@@ -177,6 +177,10 @@ class Generation:
         """
         return [f.path for f in self.files("retired")]
 
+    def known_item_shards(self) -> list[str]:
+        """The paths of the shards of all items with a row: of the catalogue, then of retired items."""
+        return [*self.item_shards(), *self.retired_shards()]
+
     def sequence_shards(self, split: str) -> list[str]:
         """The paths of one split's shards: train, validation, test or latest.
 
