@@ -61,20 +61,23 @@ class TokenTable:
     _generation: Generation = field(repr=False)
 
     def item_ids(self, item_index: Sequence[int]) -> list[str]:
-        """The catalogue's ids of some items, as text, in the given order.
+        """The ids of some items with a row, as text, in the given order.
 
         Raises:
             CallError: an item does not exist.
         """
         table = self._generation.rows(
-            self._generation.item_shards(), "item_index", set(item_index), ["item_index", "item_id"]
+            self._generation.known_item_shards(),
+            "item_index",
+            set(item_index),
+            ["item_index", "item_id"],
         )
         ids = dict(zip(table["item_index"].to_pylist(), table["item_id"].to_pylist(), strict=True))
         for index in item_index:
             if index not in ids:
                 raise CallError(
                     f"there is no item with item_index {index} in {self._generation.root}",
-                    expected="one of TokenTable.catalogue_N",
+                    expected="one of TokenTable.catalogue_N or retired_M",
                 )
         return [str(ids[index]) for index in item_index]
 

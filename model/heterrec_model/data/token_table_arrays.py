@@ -71,6 +71,8 @@ def _read_items(
         tokens_IC[1:, feature.start : feature.start + width] = MISSING
     _fill_tokens(generation, generation.item_shards(), features, tokens_IC, catalogue_N)
     _fill_tokens(generation, generation.retired_shards(), features, tokens_IC, retired_M)
+    if retired:
+        _forget_erased(generation, features, tokens_IC, retired_M)
     for k, feature in enumerate(features):
         cells_IC = tokens_IC[:, feature.start : feature.start + feature.columns]
         value_IK[:, k] = (
@@ -129,6 +131,21 @@ def _fill_tokens(
             f"the shards of {paths[0].partition('/')[0]}/ in {generation.root} are not in ascending order of item_index",
             todo="Build the generation again, or copy it again from a complete one.",
         )
+
+
+def _forget_erased(
+    generation: Generation,
+    features: Sequence[FeatureInfo],
+    tokens_IC: npt.NDArray[np.int32],
+    retired_M: npt.NDArray[np.int64],
+) -> None:
+    """Make erased values missing in the rows of retired items, which keep the tokens that they had."""
+    for feature in features:
+        if feature.kind == "categorical":
+            columns = slice(feature.start, feature.start + feature.columns)
+            cells_MC = tokens_IC[retired_M, columns]
+            cells_MC[np.isin(cells_MC, generation.erased_ids(feature.name))] = MISSING
+            tokens_IC[retired_M, columns] = cells_MC
 
 
 def _cells(column: pa.Array, feature: FeatureInfo) -> npt.NDArray[Any]:

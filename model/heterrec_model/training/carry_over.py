@@ -20,7 +20,7 @@ from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.lineage import fitted_at
-from heterrec_schemas.tokens import ERASED, ITEM_VOCABULARY, MISSING, PADDING, oov_ids
+from heterrec_schemas.tokens import ITEM_VOCABULARY, MISSING, PADDING, oov_ids
 
 Rows = npt.NDArray[np.int64]
 """For each row of a table the row of the run's table that it starts as, [I]."""
@@ -49,7 +49,7 @@ def trained_items(trained: Tensor, table: TokenTable, generation: Generation) ->
     """
     known_I = table.trained_I.clone()
     known_I[: len(trained)] |= trained
-    known_I[torch.from_numpy(_erased(generation, ITEM_VOCABULARY))] = False
+    known_I[torch.from_numpy(generation.erased_ids(ITEM_VOCABULARY))] = False
     return known_I
 
 
@@ -145,7 +145,7 @@ def _rows_of_tables(
             untrained = ~weights[TRAINED].numpy()
             untrained[PADDING] = False
             items[: len(untrained)][untrained] = MISSING
-        items[_erased(generation, ITEM_VOCABULARY)] = MISSING
+        items[generation.erased_ids(ITEM_VOCABULARY)] = MISSING
         rows[ids] = items
     return rows
 
@@ -155,12 +155,13 @@ def _category_rows(generation: Generation, stem: str, old: int, size: int) -> Ro
     feature = generation.feature(stem)
     assert isinstance(feature, CategoricalFeature)
     rows = _grown(old, size)
-    vocabulary = _vocabulary(generation, stem, ["id", "value"])
+    vocabulary = pl.from_arrow(generation.read(generation.vocabulary_shards(stem), ["id", "value"]))
+    assert isinstance(vocabulary, pl.DataFrame)
     new = vocabulary.filter((pl.col("id") >= old) & pl.col("value").is_not_null())
     if len(new):
         buckets = oov_ids(new["value"].cast(pl.String), feature.oov_buckets)
         rows[new["id"].to_numpy()] = buckets.to_numpy()
-    rows[_erased(generation, stem)] = MISSING
+    rows[generation.erased_ids(stem)] = MISSING
     return rows
 
 
@@ -169,15 +170,3 @@ def _grown(old: int, size: int) -> Rows:
     rows = np.arange(size, dtype=np.int64)
     rows[old:] = MISSING
     return rows
-
-
-def _erased(generation: Generation, stem: str) -> Rows:
-    """The ids of erased values."""
-    vocabulary = _vocabulary(generation, stem, ["id", "status"])
-    return vocabulary.filter(pl.col("status") == ERASED)["id"].to_numpy(writable=True)
-
-
-def _vocabulary(generation: Generation, stem: str, columns: list[str]) -> pl.DataFrame:
-    frame = pl.from_arrow(generation.read(generation.vocabulary_shards(stem), columns))
-    assert isinstance(frame, pl.DataFrame)
-    return frame

@@ -34,6 +34,7 @@ from heterrec_schemas.generation.verify import (
 )
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
 from heterrec_schemas.tables import ITEM_TIMES, METADATA_KEY
+from heterrec_schemas.tokens import ERASED
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
 
@@ -113,6 +114,16 @@ class Generation:
             CallError: there is no such vocabulary.
         """
         return self.read(self.vocabulary_shards(name)).sort_by("id")
+
+    def erased_ids(self, name: str) -> npt.NDArray[np.int64]:
+        """The ids of the erased values of a vocabulary, which keep their ids.
+
+        Raises:
+            CallError: there is no such vocabulary.
+        """
+        table = self.read(self.vocabulary_shards(name), ["id", "status"])
+        ids = table.filter(pc.equal(table["status"], ERASED))["id"]
+        return np.array(ids.to_numpy(), np.int64)
 
     def boundaries(self, name: str) -> npt.NDArray[np.float64]:
         """The bin edges of a numeric feature (`user_<feature>` on the users' side), ascending.
