@@ -285,6 +285,8 @@ class WarmStartConfig(_Section):
     """Id of the generation that the run was trained on."""
     content_sha256: str
     """Hash of the content of that generation."""
+    refit: bool
+    """Whether the run, or one that it was warm-started from, was also trained on the validation split."""
 
 
 class Config(_Section):
@@ -303,6 +305,12 @@ class Config(_Section):
     def to_yaml(self) -> str:
         """The config as YAML text with all settings."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def trained_on_validation(config: Config) -> bool:
+    """Whether a run is also trained on the validation split, by itself or by the run that it was warm-started from."""
+    before = config.warm_start is not None and config.warm_start.refit
+    return before or config.train.refit_epochs > 0
 
 
 def shipped_configs() -> list[str]:

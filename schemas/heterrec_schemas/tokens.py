@@ -13,8 +13,6 @@ PADDING = 0
 MISSING = 1
 FIRST_FREE = 2
 ITEM_VOCABULARY = "item"
-ACTIVE, RETIRED, ERASED = "active", "retired", "erased"
-"""The status of a value of a vocabulary: in the present input, no longer in it, deleted on request (its value is null)."""
 VALUES_PER_SHARD = 2**18
 """Number of values of a vocabulary shard, unless the spec declares the number of shards."""
 

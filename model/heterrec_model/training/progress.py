@@ -99,7 +99,7 @@ class TrainResult:
     metrics: dict[str, float]
     stuck_gates: dict[str, str]
     stopped: str | None
-    warm_start: dict[str, str] | None
+    warm_start: dict[str, Any] | None
     seconds: float
     main: bool = True
 

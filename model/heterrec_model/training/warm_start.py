@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from heterrec_model.config import Config, WarmStartConfig
+from heterrec_model.config import Config, WarmStartConfig, trained_on_validation
 from heterrec_model.model_settings import flat_settings
 from heterrec_model.runs.checkpoints import BEST, LAST, MODEL, Checkpoint, read_checkpoint
 from heterrec_model.runs.run_folder import CONFIG, RunFolder, RunGeneration
@@ -70,8 +70,18 @@ def warm_started(config: Config, run: str | Path, generation: Generation) -> Con
     place = _place(folder, trained, generation)
     if trained.features is None or trained.user_features is None:
         raise _of_an_earlier_version(folder)
-    _check_settings(folder, before, config)
-    _check_features(folder, trained, config, generation, place)
+    problems = [
+        *_other_settings(before, config),
+        *_other_features("item", trained.features, config.model.features, generation, place),
+        *_other_features(
+            "user", trained.user_features, config.model.user_features, generation, place
+        ),
+    ]
+    if problems:
+        raise CallError(
+            "\n  ".join([f"a warm start from {folder.path} keeps its model", *problems]),
+            todo="Leave --config out to take the settings of that run, or train a new run without --warm-start.",
+        )
     checkpoint = _best_of_finished(folder, before)
     if checkpoint.weight(TRAINED) is None:
         raise _of_an_earlier_version(folder)
@@ -83,6 +93,7 @@ def warm_started(config: Config, run: str | Path, generation: Generation) -> Con
                 sha256=checkpoint.state["sha256"][MODEL],
                 generation=trained.id,
                 content_sha256=trained.content_sha256,
+                refit=trained_on_validation(before),
             )
         }
     )
@@ -144,27 +155,24 @@ def _place(folder: RunFolder, trained: RunGeneration, generation: Generation) ->
     manifest = generation.manifest
     place = place_of_content(manifest, trained.content_sha256)
     if place is None:
-        ancestors = ", ".join(known.generation for known in manifest.lineage)
+        known = [ancestor.generation for ancestor in manifest.lineage]
+        ancestors = f"{known[0]} to {known[-1]}" if len(known) > 1 else "".join(known)
         raise GenerationError(
             f"{folder.path} cannot be carried over to {manifest.generation}: that is no descendant of the generation that "
             "the run was trained on",
-            got=f"the lineage {ancestors}" if ancestors else "a build without ancestors",
+            got=f"{len(known)} ancestor(s), {ancestors}" if known else "a build without ancestors",
             expected=trained.shown,
             todo="Refresh that generation with `heterrec-pipeline refresh --base`, or train a new run without --warm-start.",
         )
     return place
 
 
-def _check_settings(folder: RunFolder, before: Config, now: Config) -> None:
-    """Check that the settings that the weights depend on are equal."""
+def _other_settings(before: Config, now: Config) -> Iterator[str]:
+    """The settings that the weights depend on and that differ."""
     old, new = (_weight_settings(config) for config in (before, now))
-    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    if names:
-        shown = [f"{name}: got {new.get(name)!r}, expected {old.get(name)!r}" for name in names]
-        raise CallError(
-            "\n  ".join([f"a warm start from {folder.path} needs its settings", *shown]),
-            todo="Leave --config out to take the settings of that run, or train a new run without --warm-start.",
-        )
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield f"{name}: got {new.get(name)!r}, expected {old.get(name)!r}"
 
 
 def _weight_settings(config: Config) -> dict[str, object]:
@@ -177,43 +185,25 @@ def _weight_settings(config: Config) -> dict[str, object]:
     return settings
 
 
-def _check_features(
-    folder: RunFolder, trained: RunGeneration, config: Config, generation: Generation, place: int
-) -> None:
-    """Check that the features are those of the run, and that their ids are still the same."""
-    problems = [
-        *_problems("item", trained.features, config.model.features, generation, place),
-        *_problems("user", trained.user_features, config.model.user_features, generation, place),
-    ]
-    if problems:
-        first = f"a warm start from {folder.path} needs its features"
-        raise CallError(
-            "\n  ".join([first, *problems]),
-            todo="Choose features of that run, or train a new run without --warm-start.",
-        )
-
-
-def _problems(
+def _other_features(
     side: Side,
-    had: tuple[str, ...] | None,
+    had: tuple[str, ...],
     wanted: tuple[str, ...] | None,
     generation: Generation,
     place: int,
 ) -> Iterator[str]:
-    """What is wrong with the features of one side."""
+    """The features of one side that are not those of the run, or whose ids are not."""
     manifest = generation.manifest
     entries = {entry.name: entry for entry in manifest.features if entry.side == side}
-    before = had or ()
-
-    for name in dict.fromkeys([*before, *(wanted or ())]):
+    for name in dict.fromkeys([*had, *(wanted or ())]):
         entry = entries.get(name)
         if entry is None:
             yield f"{side} feature {name!r}: {manifest.generation} does not have it"
         elif begun_at(manifest, entry) > place:
             begun = entry.begun or manifest.generation
             yield f"{side} feature {name!r}: begun in {begun}, later than the generation of the run"
-    if wanted is not None and set(wanted) != set(before):
-        yield f"{_SETTINGS[side]}: got {list(wanted)}, expected {list(before)}"
+    if wanted is not None and set(wanted) != set(had):
+        yield f"{_SETTINGS[side]}: got {list(wanted)}, expected {list(had)}"
 
 
 def _best_of_finished(folder: RunFolder, config: Config) -> Checkpoint:

@@ -19,6 +19,7 @@ from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     AVAILABLE_FROM_SCHEMA,
     BOUNDARIES_SCHEMA,
+    ERASED,
     FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
     ITEM_TIMES,
@@ -28,7 +29,7 @@ from heterrec_schemas.tables import (
     sequences_schema,
     vocabulary_schema,
 )
-from heterrec_schemas.tokens import ERASED, FIRST_FREE, ITEM_VOCABULARY, MISSING
+from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING
 
 TIME_END = 7_258_118_400_000
 """2200-01-01 in milliseconds since 1970: times are below it."""
@@ -93,10 +94,10 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
             bounds[f"item_{name}"] = rule | {"like": "item_index"}
         bounds["window"] = {"low": 0}
     elif folder == "vocabularies":
-        schema = vocabulary_schema(integral=False)
+        schema = vocabulary_schema(integral=False, erased=True)
         high = items if stem == ITEM_VOCABULARY else sizes.get(stem, 0)
         bounds = {"id": _between(FIRST_FREE, high), "count": {"low": 0}}
-        bounds["value"] = {"nullable": True, "null_where": ("status", ERASED)}
+        bounds["value"] = {"null_where": ("status", ERASED)}
     elif folder == "item_counts":
         schema = ITEM_COUNTS_SCHEMA
         bounds = {
@@ -119,7 +120,8 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
     return {
         field.name: ColumnRule(
             types=keys if field.name in _KEYS and folder != "rejects" else (field.type,),
-            **{"nullable": field.nullable, **bounds.get(field.name, {})},
+            nullable=field.nullable,
+            **bounds.get(field.name, {}),
         )
         for field in schema
     }

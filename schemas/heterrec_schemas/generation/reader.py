@@ -33,8 +33,7 @@ from heterrec_schemas.generation.verify import (
     read_spec,
 )
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
-from heterrec_schemas.tables import ITEM_TIMES, METADATA_KEY
-from heterrec_schemas.tokens import ERASED
+from heterrec_schemas.tables import ERASED, ITEM_TIMES, METADATA_KEY
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
 

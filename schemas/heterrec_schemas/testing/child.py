@@ -28,13 +28,16 @@ from heterrec_schemas.manifest import (
     content_sha256,
 )
 from heterrec_schemas.tables import (
+    ACTIVE,
+    ERASED,
     ITEM_COUNTS_SCHEMA,
+    RETIRED,
     items_schema,
     vocabulary_schema,
     with_metadata,
 )
 from heterrec_schemas.testing.generation import Tables, file_entry, made, shards_of
-from heterrec_schemas.tokens import ACTIVE, ERASED, FIRST_FREE, ITEM_VOCABULARY, MISSING, RETIRED
+from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING
 
 Row = dict[str, Any]
 COLOURS = ["red", "blue"]

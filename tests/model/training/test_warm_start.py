@@ -305,6 +305,7 @@ def test_the_run_records_where_it_started(chain: Chain, warm: Path) -> None:
         "sha256": best.state["sha256"]["model.safetensors"],
         "generation": manifest.generation,
         "content_sha256": manifest.content_sha256,
+        "refit": False,
     }
     assert RunFolder(warm).config().model.features == FEATURES
     state = read_checkpoint(RunFolder(warm).checkpoints.find("step-0")).state
@@ -327,6 +328,27 @@ def test_a_run_is_carried_over_day_after_day(chain: Chain, warm: Path, tmp_path:
     assert evaluate_run(third, tmp_path / "leap").generation == third.name
     # and again on the same generation
     warm_started(chain, tmp_path / "again", config=config, data=child, warm_start=warm)
+
+
+def test_validation_after_a_refit_of_the_run_before_is_warned_of(
+    chain: Chain, tiny: MakeConfig, tmp_path: Path
+) -> None:
+    refit = {"epochs": 1, "refit_epochs": 1}
+    config = tiny(train=refit)
+    train(config, data=chain.parent, run=tmp_path / "first", quiet=True)
+    for before, run in (("first", "second"), ("second", "third")):
+        config = load_config(tmp_path / before / "config.yaml", ["train.refit_epochs=0"])
+        train(
+            config,
+            data=chain.child,
+            run=tmp_path / run,
+            warm_start=tmp_path / before,
+            quiet=True,
+        )
+        with pytest.warns(
+            UserWarning, match="or the run that it was started from was also trained"
+        ):
+            evaluate_run(chain.child, tmp_path / run, "validation")
 
 
 class StoppedError(Exception):
