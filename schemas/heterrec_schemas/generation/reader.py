@@ -34,7 +34,7 @@ from heterrec_schemas.generation.verify import (
     read_spec,
 )
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
-from heterrec_schemas.tables import ITEM_TIMES, METADATA_KEY
+from heterrec_schemas.tables import ERASED, ITEM_TIMES, METADATA_KEY
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
 
@@ -120,6 +120,16 @@ class Generation:
         """
         return self.read(self.vocabulary_shards(name)).sort_by("id")
 
+    def erased_ids(self, name: str) -> npt.NDArray[np.int64]:
+        """The ids of the erased values of a vocabulary, which keep their ids.
+
+        Raises:
+            CallError: there is no such vocabulary.
+        """
+        table = self.read(self.vocabulary_shards(name), ["id", "status"])
+        ids = table.filter(pc.equal(table["status"], ERASED))["id"]
+        return np.array(ids.to_numpy(), np.int64)
+
     def boundaries(self, name: str) -> npt.NDArray[np.float64]:
         """The bin edges of a numeric feature (`user_<feature>` on the users' side), ascending.
 
@@ -174,6 +184,18 @@ class Generation:
             CallError: there is no such column.
         """
         return self.read(self.item_shards(), columns)
+
+    def retired_shards(self) -> list[str]:
+        """The paths of the shards of retired items, in the order of item_index; empty if there are none.
+
+        A retired item has left the catalogue but is still in histories. Its rows have the columns of the item shards; it is
+        no candidate.
+        """
+        return [f.path for f in self.files("retired")]
+
+    def known_item_shards(self) -> list[str]:
+        """The paths of the shards of all items with a row: of the catalogue, then of retired items."""
+        return [*self.item_shards(), *self.retired_shards()]
 
     def sequence_shards(self, split: str) -> list[str]:
         """The paths of one split's shards: train, validation, test or latest.
