@@ -1,12 +1,19 @@
 """A build as plain data: the spec, the tables and their files, the output. Workers get nothing else."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.parent import KnownVocabulary, Parent
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
-from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec, Timestamp
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+    Timestamp,
+)
 from heterrec_schemas.rejects import Reason
 
 ITEMS = "items"
@@ -84,6 +91,10 @@ class Job:
         spill: whether tables go through files rather than through the engine's shuffle.
         sizes: estimates of rows and distinct values, and the limits of a worker.
         lenient: whether to publish what a build refuses, as the trial build of a plan does.
+        parent: the generation that a refresh continues; None in a build.
+        refit: features whose boundaries or quantizers a refresh fits anew, as `item/<feature>` or `user/<feature>`.
+        latest: the generation that `latest.json` named when a refresh began; empty if there was none.
+        publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
     """
 
     spec: FeatureSpec
@@ -99,6 +110,10 @@ class Job:
     spill: bool = True
     sizes: Sizes = field(default_factory=Sizes)
     lenient: bool = False
+    parent: Parent | None = None
+    refit: frozenset[str] = frozenset()
+    latest: str = ""
+    publish: bool | None = None
 
     @property
     def root(self) -> str:
@@ -124,6 +139,35 @@ class Job:
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, once, sorted."""
         return tuple(sorted({*self.log, *(f for table in self.tables for f in table.files)}))
+
+    def known(self, vocabulary: str) -> KnownVocabulary | None:
+        """The parent's vocabulary of that name; None if it has none, and in a build."""
+        return self.parent.vocabularies.get(vocabulary) if self.parent else None
+
+    def is_frozen(self, side: str, feature: Feature) -> bool:
+        """Whether a feature keeps the boundaries or the quantizer of the parent."""
+        name = f"{side}/{feature.name}"
+        known = self.parent is not None and name in self.parent.features
+        return known and name not in self.refit and not isinstance(feature, CategoricalFeature)
+
+    def to_fit(self, table: TableJob) -> TableJob:
+        """The table with the features only that are fitted to the present input."""
+        rest = tuple(f for f in table.features if not self.is_frozen(table.side, f))
+        return replace(table, features=rest)
+
+    def vocabulary_shards(self, vocabulary: str, declared: int | None) -> int | None:
+        """V: the parent's, else the declared number; None to derive it from the size."""
+        known = self.known(vocabulary)
+        return known.shards if known else declared
+
+    def vocabulary_buckets(self, vocabulary: str, declared: int | None) -> int:
+        """B: number of buckets in which a vocabulary is counted, numbered and looked up."""
+        return self.sizes.buckets(vocabulary, self.vocabulary_shards(vocabulary, declared))
+
+    @property
+    def key_buckets(self) -> int:
+        """B of the items' keys."""
+        return self.vocabulary_buckets(ITEMS, self.spec.items.catalogue_vocabulary.shards)
 
     @cached_property
     def buckets(self) -> int:

@@ -28,6 +28,9 @@ class BuildConfig:
         allow_open_ports: accept an engine with ports that other machines can connect to.
         lenient: publish even what a build refuses: too many rejects, or no interaction left.
         workers: number of worker processes of the local engine; None to choose by cores and input size.
+        base: the generation that a refresh continues, or the output folder whose `latest.json` names it; None to build.
+        refit: names of features whose boundaries or quantizers a refresh fits anew; `user_<feature>` on the users' side.
+        publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
 
     Raises:
         CallError: a flag is wrong.
@@ -43,6 +46,9 @@ class BuildConfig:
     workers: int | None = None
     allow_open_ports: bool = False
     lenient: bool = False
+    base: str | None = None
+    refit: Sequence[str] = ()
+    publish: bool | None = None
 
     def __post_init__(self) -> None:
         """Parse Beam's flags."""

@@ -10,7 +10,7 @@ from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, reason, was_stopped
 from heterrec_schemas.command_line import uninterrupted
-from heterrec_schemas.errors import HeterrecError, RunError
+from heterrec_schemas.errors import HeterrecError, NotPublishedError, RunError
 from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
 
 NOTHING_PUBLISHED = "Nothing was published. Run again with --debug for the whole traceback."
@@ -33,13 +33,15 @@ def failure(job: Job, error: BaseException) -> BaseException:
             f"the run failed, and its leftovers cannot be inspected: {reason(error).rstrip('.')}",
             todo=f"Run again when the store works. {job.root} is valid only if it has a {MANIFEST_NAME}.",
         )
+    found = found_in(error)
+    if committed and isinstance(found, NotPublishedError):
+        return found
     if committed:
         why = "it was stopped" if stopped else reason(error).rstrip(".")
         return RunError(
             f"the run ended early, but its generation {job.root} is complete: {why}",
             todo=f"{LATEST_NAME} may still name an earlier one: run again, or open this one by its folder.",
         )
-    found = found_in(error)
     told = found is not None and type(found) is not RunError
     cause = None if stopped or told else _outside_cause(job)
     with uninterrupted():

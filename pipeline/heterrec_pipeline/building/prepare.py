@@ -8,9 +8,11 @@ from apache_beam.options.pipeline_options import StandardOptions
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
+from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.sizing import check_layout
+from heterrec_pipeline.publishing.latest import latest_named
+from heterrec_pipeline.sizing import check_layout, with_known
 from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.wiring.exchange import DISTRIBUTED
 
@@ -23,7 +25,10 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     """
     checked = check_tables(config.spec, config.input)
     raise_problems(checked.problems)
+    parent = open_parent(config.base) if config.base is not None else None
     sizes = estimate_sizes(config.spec, checked)
+    if parent is not None:
+        sizes = with_known(sizes, {n: v.rows for n, v in parent.vocabularies.items()})
     check_layout(config.spec, sizes)
     return Job(
         spec=config.spec,
@@ -39,4 +44,13 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         spill=config.options.view_as(StandardOptions).runner not in DISTRIBUTED,
         sizes=sizes,
         lenient=config.lenient,
+        parent=parent,
+        refit=frozenset(_refitted(name) for name in config.refit),
+        latest=latest_named(config.output),
+        publish=config.publish,
     )
+
+
+def _refitted(name: str) -> str:
+    """A name of `--refit` as `item/<feature>` or `user/<feature>`."""
+    return f"user/{name.removeprefix('user_')}" if name.startswith("user_") else f"item/{name}"

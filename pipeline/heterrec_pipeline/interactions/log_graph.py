@@ -51,16 +51,13 @@ class IndexedLog(Composite):
     def _by_bucket(self, raw: PCollection) -> LogOutput:
         """Check the rows, then join them by bucket of items."""
         spec = self.job.spec
-        shards = spec.items.catalogue_vocabulary.shards
         rows, seen = raw | "check" >> Step(
             fn=partial(check_rows, spec),
             ledger=self.ledger,
             tags=(SEEN,),
             kind=tuple[str, pa.Table],
         )
-        cut = rows | "cut" >> CutTables(
-            column="item", buckets={ITEMS: self.job.sizes.buckets(ITEMS, shards)}
-        )
+        cut = rows | "cut" >> CutTables(column="item", buckets={ITEMS: self.job.key_buckets})
         joined = (
             {"log": cut, "ids": self.index}
             | "by item" >> Exchange(job=self.job, key=BucketKey, references=("ids",))

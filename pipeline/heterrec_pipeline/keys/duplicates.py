@@ -18,7 +18,7 @@ from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
-from heterrec_pipeline.vocabularies.count import sort_bucket
+from heterrec_pipeline.vocabularies.count import KNOWN_ROWS, sort_bucket
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count, report_rejects
@@ -68,7 +68,7 @@ def find_keys(
         for value in by_split(table, unknown):
             yield TaggedOutput(EXCLUDED, value)
     assert first is not None
-    yield from sort_bucket(job, rules, bucket, first, seen)
+    yield from sort_bucket(job, rules, bucket, first, seen, pieces.get(KNOWN_ROWS, ()))
 
 
 def _named(tables: Sequence[TableJob], name: str) -> TableJob:

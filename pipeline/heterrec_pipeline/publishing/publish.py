@@ -1,7 +1,5 @@
 """The last step: give all files their final names, write the manifest, update `latest.json`."""
 
-import json
-import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -10,8 +8,9 @@ from typing import Any, NamedTuple
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
-from heterrec_pipeline.job import ITEMS, RETIRED, USERS, Job
+from heterrec_pipeline.job import ITEMS, USERS, Job
 from heterrec_pipeline.publishing import lease
+from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.lease import LEASE_NAME
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
@@ -19,14 +18,12 @@ from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
-from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import DataError
-from heterrec_schemas.feature_spec import spec_sha256
+from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
 from heterrec_schemas.manifest import (
-    GENERATION_ID,
-    LATEST_NAME,
     MANIFEST_NAME,
     SPLITS,
+    Ancestor,
     Counts,
     FeatureEntry,
     FileEntry,
@@ -41,7 +38,6 @@ from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.stores import FileInfo
 
-LOG = logging.getLogger(__name__)
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
 
@@ -117,8 +113,8 @@ def publish_generation(
     # Temporary files that are left belong to failed attempts.
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     commit(job, manifest, again=committed)
-    point_latest(job.output, job.generation, job.attempt)
     storage.delete_tree(storage.join(job.root, LEASE_NAME))
+    name_latest(job)
     yield manifest
 
 
@@ -147,37 +143,6 @@ def _is_complete(job: Job, manifest: Manifest) -> bool:
     """Whether every file of a manifest exists with its size."""
     sizes = storage.sizes(job.root, [f.path for f in manifest.files])
     return sizes == [f.bytes for f in manifest.files]
-
-
-def point_latest(output: str, generation: str, attempt: str) -> None:
-    """Let `latest.json` name a generation, unless it names a newer one that is published.
-
-    Of builds that end at the same time, the one that began last is named, in whatever order they write.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-
-    def newer_only(held: bytes | None) -> bytes | None:
-        named = _named(held)
-        if named > generation and storage.exists(
-            storage.join(output, "generations", named, MANIFEST_NAME)
-        ):
-            LOG.warning("%s already names the newer %s", LATEST_NAME, named)
-            return None
-        body = (json.dumps({"generation": generation}) + "\n").encode()
-        return None if body == held else body
-
-    storage.update_bytes(storage.join(output, LATEST_NAME), newer_only, attempt)
-
-
-def _named(held: bytes | None) -> str:
-    """The generation named by the content of `latest.json`; empty if there is none."""
-    try:
-        named = parse_json(held or b"")["generation"]
-    except (ValueError, TypeError, KeyError):
-        return ""
-    return named if isinstance(named, str) and GENERATION_ID.fullmatch(named) else ""
 
 
 def check_kept(counts: dict[str, int]) -> None:
@@ -223,7 +188,7 @@ def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
 def item_counts(counts: dict[str, int]) -> ItemCounts:
     """The counts of the catalogue."""
     rows = row_counts(ITEMS, counts).model_dump()
-    return ItemCounts(**rows, retired=counts.get(f"{RETIRED}.rows", 0))
+    return ItemCounts(**rows, retired=counts.get(f"{ITEMS}.retired", 0))
 
 
 def feature_entries(
@@ -243,10 +208,39 @@ def feature_entries(
             fitted[feature.name].size,
             counts.get(f"{side}/{feature.name}.missing", 0),
             counts.get(f"{side}/{feature.name}.oov", 0),
-        ).model_copy(update={"begun": job.generation, "fitted": job.generation})
+        ).model_copy(update=descent(job, side, feature))
         for side, features, fitted in sides
         for feature in features
     ]
+
+
+def descent(job: Job, side: str, feature: Feature) -> dict[str, Any]:
+    """The fields of a feature's entry that say where its ids began, and its edges."""
+    name = f"{side}/{feature.name}"
+    if job.parent is None or name not in job.parent.features:
+        return {"begun": job.generation, "fitted": job.generation}
+    begun, version = job.parent.begun(name), job.parent.features[name].boundary_version
+    if isinstance(feature, CategoricalFeature):
+        return {"begun": begun, "fitted": begun}
+    if name in job.refit:
+        return {"begun": begun, "fitted": job.generation, "boundary_version": (version or 1) + 1}
+    return {"begun": begun, "fitted": job.parent.fitted(name), "boundary_version": version or 1}
+
+
+def lineage(job: Job) -> list[Ancestor]:
+    """The ancestors of the generation, the first build first, the parent last."""
+    if job.parent is None:
+        return []
+    parent = Ancestor(generation=job.parent.generation, content_sha256=job.parent.content_sha256)
+    return [*job.parent.lineage, parent]
+
+
+def item_vocabulary_size(job: Job, counts: dict[str, int]) -> int:
+    """The largest item_index + 1."""
+    known = job.known(ITEMS)
+    if known is None:
+        return job.spec.first_item_index + counts[f"{ITEMS}.keys"]
+    return known.size + counts.get(f"{ITEMS}.new", 0)
 
 
 def make_manifest(
@@ -265,13 +259,15 @@ def make_manifest(
     )
     return Manifest(
         generation=job.generation,
+        parent=job.parent.generation if job.parent else None,
+        lineage=lineage(job),
         created=job.created,
         name=job.spec.name,
         spec_sha256=spec_sha256(job.spec_text),
         content_sha256=content_sha256(entries),
         files=entries,
         features=features,
-        item_vocabulary_size=job.spec.first_item_index + counts[f"{ITEMS}.keys"],
+        item_vocabulary_size=item_vocabulary_size(job, counts),
         counts=Counts(
             items=item_counts(counts),
             users=row_counts(USERS, counts) if job.users else None,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.publishing.publish import point_latest
+from heterrec_pipeline.publishing.latest import point_latest
 
 NOW = datetime(2024, 3, 4, 5, 6, 7, tzinfo=UTC)
 NAME = "20240304T050607089Z-00000001"
