@@ -144,7 +144,8 @@ def reference(
     for event in log.rejected:
         if event.row not in table.short:
             rejects.add("interactions", event.row, event.column, event.reason, event.value)
-    out.counts["items"] = items.counts | {"retired": len(out.retired)}
+    gone = sum(not count and value is not None for rows in vocabulary for _, value, count in rows)
+    out.counts["items"] = items.counts | {"retired": gone}
     if users is not None:
         out.counts["users"] = users.counts
     for side, name, prefix in ((items, "item", ""), (users, "user", "user_")):
