@@ -19,7 +19,7 @@ from heterrec_schemas.testing.reference_values import RefusedError
 
 
 @pytest.mark.slow
-@profile(8)
+@profile(5)
 @given(steps=chains())
 def test_chain_of_refreshes_equals_reference(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -27,7 +27,7 @@ def test_chain_of_refreshes_equals_reference(steps: list[Step]) -> None:
 
 
 @pytest.mark.slow
-@profile(4)
+@profile(3)
 @given(steps=chains(most_interactions=60))
 def test_chain_with_large_vocabularies_of_shuffled_files_equals_reference(
     steps: list[Step],
