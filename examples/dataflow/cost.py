@@ -1,7 +1,7 @@
 """Estimate the cost of a Dataflow job from the plan of its build.
 
-    heterrec-pipeline plan --spec SPEC --input INPUT --runner dataflow --json \\
-        | python examples/dataflow/cost.py --vcpu-hour 0.06 --gb-hour 0.004 --shuffled-gb 0.011
+    heterrec-pipeline plan --spec SPEC --input INPUT --runner dataflow --json > plan.json
+    python examples/dataflow/cost.py --vcpu-hour 0.06 --gb-hour 0.004 --shuffled-gb 0.011 < plan.json
 
 The prices are arguments because they differ by region and change. The constants are those of docs/dataflow.md.
 """
