@@ -241,7 +241,7 @@ def compare(
                 filter_seen=filter_seen,
                 candidates=candidates,
                 resamples=resamples,
-                on_model=lambda name: display.show(f"eval_mode {name}"),
+                on_model=lambda name: display.show(f"evaluating {name}"),
             )
         if as_json:
             print_json(report.to_json())
