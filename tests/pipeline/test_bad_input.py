@@ -158,7 +158,7 @@ def _typed_items(shop: Shop, **columns: pa.Array) -> None:
     "feature 'wide'",
     "or set dim: 3",
     "feature 'shade'",
-    "items.joins[0]: column 'item_id' cannot be a key: got decimal128(2, 0)",
+    "items.joins[0]: column 'item_id' cannot be a key: got decimal128(3, 1)",
     "interactions.behaviour: column 'event': got log.jsonl row 200: {\"a\": 1}, expected text",
     "interactions.order: column 'event_id': got log.jsonl row 200: [1], expected integers",
 )
@@ -167,7 +167,7 @@ def wrong_types(shop: Shop) -> None:
     for name in ("colour", "tags"):
         features.append({"name": name, "kind": "categorical", "column": name})
     features.append(features[-2] | {"name": "shade", "multivalued": True})
-    shop.put_vectors([Decimal(k) for k in range(20)], [[1.0] * 4] * 20)
+    shop.put_vectors([Decimal(f"{k}.5") for k in range(20)], [[1.0] * 4] * 20)
     with shop.as_jsonl("interactions", time=int).open("a") as file:
         file.write(json.dumps({"time": 1, "event": {"a": 1}, "event_id": [1]}) + "\n")
     features.append(shop.feature("look") | {"name": "wide", "column": "wide"})

@@ -61,6 +61,8 @@ def milliseconds(
         if timestamp.unit in _PER_UNIT:
             return _in_range(_numbers_as_text(text, timestamp.unit))
         return _in_range(_distinct(text, lambda t: _moment(t, timestamp.format)))
+    if pa.types.is_decimal(kind) and timestamp.unit in _PER_UNIT:
+        return _in_range(_numbers_as_text(pl.Series(column.cast(pa.string())), timestamp.unit))
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     if numeric and timestamp.unit in _PER_UNIT:
         return _in_range(_numbers(pl.Series(column), timestamp.unit))

@@ -55,8 +55,8 @@ class TableRead:
         frequent: by categorical feature, the approximate number of values that occur in `min_count` rows of the whole table.
         valued: the features that have any value.
         malformed: share of the rows that are malformed or have too few fields.
-        not_utf8: share of the rows whose cell is not UTF-8, by column. In the sample these cells are null, and rows with such a
-            key are absent.
+        not_utf8: share of the rows whose cell is not UTF-8, by column. In the sample these cells are null, and rows with
+            such a key are absent.
         sample: raw rows with BLOCK and KEY; None if none are kept.
     """
 
