@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CorruptCheckpointError
 
 _SHOWN = 3
 """Maximum number of tensors in a message."""
@@ -26,7 +26,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
     """Copy tensors from `weights_of` into a model; `where` names their source in messages.
 
     Raises:
-        CallError: names or shapes differ from those of the model.
+        CorruptCheckpointError: names or shapes differ from those of the model.
     """
     named = weights_of(model)
     wrong = [f"{name} is absent" for name in named if name not in weights]
@@ -38,7 +38,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
     ]
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise CallError(
+        raise CorruptCheckpointError(
             f"the weights of {where} do not fit the model: {'; '.join(wrong[:_SHOWN])}{more}",
             todo="They are from another release of heterrec, or config.yaml was changed.",
         )

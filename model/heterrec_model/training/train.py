@@ -28,7 +28,7 @@ from heterrec_model.training.stop_request import StopRequest
 from heterrec_model.training.trainer import Trainer
 from heterrec_model.training.training_display import ProgressDisplay
 from heterrec_model.training.validation import validation
-from heterrec_schemas.errors import CallError, RunError
+from heterrec_schemas.errors import CallError, CorruptCheckpointError, RunError
 from heterrec_schemas.generation import Generation, open_generation
 
 _LOST_PROCESS = ("closed by peer", "connection", "timed out", "broken pipe", "gloo", "nccl")
@@ -103,11 +103,49 @@ def _trainer(
     display: ProgressDisplay,
     stop: StopRequest,
 ) -> Trainer:
-    """A trainer in the state of the newest complete checkpoint."""
-    checkpoint = _newest(folder, world, display)
+    """A trainer in the state of the newest checkpoint that can be restored, or a new one without checkpoints.
+
+    Raises:
+        CorruptCheckpointError: complete checkpoints exist, but none can be restored.
+    """
     table = _token_table(config, generation, folder, world)
+    below, first = None, ""
+    while True:
+        trainer = _new_trainer(config, generation, table, folder, world, display, stop)
+        checkpoint = _newest(folder, world, display, below)
+        if checkpoint is None and first:
+            raise CorruptCheckpointError(first, todo="Train again into another folder.")
+        problem = _restore(trainer, checkpoint, world) if checkpoint is not None else ""
+        if checkpoint is None or not problem:
+            break
+        below, first = checkpoint.step, first or problem
+        if world.main:
+            display.warn(f"{problem.rstrip('.')}; the previous one is used")
+    world.on_main(lambda: folder.checkpoints.rewind(checkpoint))
+    if checkpoint is not None:
+        display.say(f"resuming at step {checkpoint.step:,}")
+    world.on_main(lambda: folder.start(config, generation))
+    if world.main:
+        trainer.log = RunLog(
+            folder,
+            length=trainer.progress.log_bytes,
+            step=trainer.progress.step,
+            tensorboard=config.train.tensorboard,
+        )
+    return trainer
+
+
+def _new_trainer(
+    config: Config,
+    generation: Generation,
+    table: TokenTable,
+    folder: RunFolder,
+    world: World,
+    display: ProgressDisplay,
+    stop: StopRequest,
+) -> Trainer:
     model = move_to_device(build_model(config, table, generation), world.device)
-    trainer = Trainer(
+    return Trainer(
         config=config,
         model=model,
         loader=TrainLoader(generation, config, rank=world.rank, world=world.size),
@@ -121,29 +159,25 @@ def _trainer(
             "content_sha256": generation.manifest.content_sha256,
         },
     )
-    if checkpoint is not None:
+
+
+def _restore(trainer: Trainer, checkpoint: Checkpoint, world: World) -> str:
+    """Restore a checkpoint; returns the message of the first rank that cannot, or an empty text."""
+    try:
         trainer.restore(checkpoint)
-        display.say(f"resuming at step {checkpoint.step:,}")
-    world.on_main(lambda: folder.start(config, generation))
-    if world.main:
-        trainer.log = RunLog(
-            folder,
-            length=trainer.progress.log_bytes,
-            step=trainer.progress.step,
-            tensorboard=config.train.tensorboard,
-        )
-    return trainer
+        problem = ""
+    except CorruptCheckpointError as error:
+        problem = f"{checkpoint.path}: {error.message}"
+    return next(filter(None, world.gather(problem)), "")
 
 
-def _newest(folder: RunFolder, world: World, display: ProgressDisplay) -> Checkpoint | None:
-    """The checkpoint to resume from, equal on every rank; newer damaged ones are removed."""
-
-    def choose() -> Checkpoint | None:
-        chosen = folder.checkpoints.newest(display.warn, check_state)
-        folder.checkpoints.rewind(chosen)
-        return chosen
-
-    checkpoint = world.on_main(choose)
+def _newest(
+    folder: RunFolder, world: World, display: ProgressDisplay, below: int | None
+) -> Checkpoint | None:
+    """The newest complete checkpoint, of a step below `below` if given, equal on every rank."""
+    checkpoint = world.on_main(
+        lambda: folder.checkpoints.newest(display.warn, check_state, below=below)
+    )
     if checkpoint is None:
         return None
     state = checkpoint.state
