@@ -79,6 +79,18 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is a list of any layout."""
+    t = pa.types
+    return bool(
+        t.is_list(kind)
+        or t.is_large_list(kind)
+        or t.is_fixed_size_list(kind)
+        or t.is_list_view(kind)
+        or t.is_large_list_view(kind)
+    )
+
+
 def is_scalar(kind: pa.DataType) -> bool:
     """Whether an Arrow type can be a category or a key: text, integer, whole decimal, boolean, float, date, time."""
     t = pa.types

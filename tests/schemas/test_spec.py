@@ -354,7 +354,6 @@ def test_an_untold_format_is_refused() -> None:
         Source(path="x").format_of("items.parquet.gzip")
 
 
-
 def test_paths_are_one_or_several_patterns() -> None:
     assert Source(path="a").patterns == ["a"]
     assert Source(path=["a", "b"]).patterns == ["a", "b"]

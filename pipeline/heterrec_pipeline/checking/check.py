@@ -25,7 +25,7 @@ from heterrec_schemas.feature_spec import (
     Source,
     Timestamp,
 )
-from heterrec_schemas.values import is_scalar, is_text, is_whole_decimal
+from heterrec_schemas.values import is_list, is_scalar, is_text, is_whole_decimal
 
 
 @dataclass
@@ -263,9 +263,8 @@ def _vector_hint(kind: pa.DataType) -> str | None:
 def _categorical_mismatch(
     feature: CategoricalFeature, kind: pa.DataType, mixed: bool
 ) -> str | None:
-    t = pa.types
     inner, depth = kind, 0
-    while t.is_list(inner) or t.is_large_list(inner) or t.is_fixed_size_list(inner):
+    while is_list(inner):
         inner, depth = inner.value_type, depth + 1
     if mixed:  # JSON lines with lists and single values
         return None if feature.multivalued else _ONE_VALUE

@@ -37,7 +37,7 @@ def _of_row(text: str) -> list[str]:
     if text.startswith("{"):
         return ["JSON lines have one JSON object per line"]
     if text.endswith(","):
-        return ["is there a comma at the end of the lines that the header does not have?"]
+        return ["the lines seem to end in a comma that the header does not have"]
     return []
 
 

@@ -13,7 +13,7 @@ from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
-from heterrec_schemas.values import is_scalar
+from heterrec_schemas.values import is_list, is_scalar
 
 SAMPLE_LINES = 10_000
 """Maximum number of lines sampled of a JSON lines file."""
@@ -177,6 +177,6 @@ def _family(kind: pa.DataType) -> str:
         return "timestamp"
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
         return "text"
-    if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
+    if is_list(kind):
         return f"list of {_family(kind.value_type)}"
     return str(kind)

@@ -91,7 +91,7 @@ def _sample_warnings(spec: FeatureSpec, sample: Sample) -> list[str]:
     warnings = []
     for reason, count in sample.reasons.most_common():
         hints = reject_hints(spec, reason, sample.values[reason])
-        found = ". ".join([sample.examples[reason][0], *hints])
+        found = "; ".join([sample.examples[reason][0], *hints])
         warnings.append(
             f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; {found}"
         )

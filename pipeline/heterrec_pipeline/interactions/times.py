@@ -12,11 +12,10 @@ from heterrec_pipeline.features.cells import BadCell, cell_at
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import Timestamp
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.tables import END_MS
 from heterrec_schemas.values import BLANKS, column_text, is_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-END_MS = 7_258_118_400_000
-"""2200-01-01: times are below it."""
 _PER_UNIT = {
     "s": Decimal(1000),
     "ms": Decimal(1),

@@ -37,7 +37,7 @@ def header(file: InputFile) -> list[str]:
     if (line := escaped_quote(text)) is not None:
         raise DataError(
             f"{file.name} escapes quotes by backslashes",
-            got=repr(text.splitlines()[line - 1][:80]),
+            got=text.splitlines()[line - 1][:80],
             expected='quotes inside a quoted cell doubled: "say ""hi"" now"',
             todo="Export it with the quote as escape character (Spark: escape='\"'), or as Parquet.",
         )

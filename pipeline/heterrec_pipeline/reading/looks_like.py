@@ -4,23 +4,23 @@ import re
 from collections.abc import Sequence
 
 _BEGINNINGS = {
-    b"\x1f\x8b": "gzip-compressed: add .gz to its name",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed: add .zst to its name",
-    b"\xff\xfe": "UTF-16: save it as UTF-8",
-    b"\xfe\xff": "UTF-16: save it as UTF-8",
-    b"PAR1": "Parquet: set format: parquet",
-    b"PK\x03\x04": "a zip archive or a workbook: unpack it, or export it as CSV",
-    b"BZh": "bzip2-compressed: compress it by gzip or zstd instead",
-    b"\xfd7zXZ": "xz-compressed: compress it by gzip or zstd instead",
-    b"Obj\x01": "Avro: convert it to Parquet",
-    b"ORC": "ORC: convert it to Parquet",
+    b"\x1f\x8b": "gzip-compressed (add .gz to its name)",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed (add .zst to its name)",
+    b"\xff\xfe": "UTF-16 (save it as UTF-8)",
+    b"\xfe\xff": "UTF-16 (save it as UTF-8)",
+    b"PAR1": "Parquet (set format: parquet)",
+    b"PK\x03\x04": "a zip archive or a workbook (unpack it, or export it as CSV)",
+    b"BZh": "bzip2-compressed (compress it by gzip or zstd instead)",
+    b"\xfd7zXZ": "xz-compressed (compress it by gzip or zstd instead)",
+    b"Obj\x01": "Avro (convert it to Parquet)",
+    b"ORC": "ORC (convert it to Parquet)",
 }
 _SEPARATORS = {"::": "'::'", ";": "';'", "\t": "tabs", "|": "'|'"}
 _ESCAPED_QUOTE = re.compile(r'(?:^|,)"(?:[^"\\]|""|\\(?!"))*\\"[^",\r\n]', re.MULTILINE)
 
 
 def other_encoding(start: bytes) -> str | None:
-    """What the first bytes of a file say that it is, and what to do; None if they say nothing."""
+    """What the first bytes of a file show that it is, and what to do; None if they say nothing."""
     return next((what for sign, what in _BEGINNINGS.items() if start.startswith(sign)), None)
 
 

@@ -18,6 +18,7 @@ from heterrec_schemas.testing.reference_values import (
 )
 
 FIT_SAMPLE = 262_144
+VALUES_PER_SHARD = 2**18
 Vocabulary = list[list[tuple[int, Any, int]]]
 """Per shard: rows of (id, value, count)."""
 
@@ -173,7 +174,7 @@ def number_values(
         kept = kept[:max_size]
     if shards is None:
         shards = 1
-        while shards * 2**18 < len(kept):
+        while shards * VALUES_PER_SHARD < len(kept):
             shards *= 2
     vocabulary: Vocabulary = []
     next_id = 2 + oov_buckets

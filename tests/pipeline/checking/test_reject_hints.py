@@ -15,7 +15,7 @@ BEHAVIOUR = {"column": "event", "values": ["1", "2"]}
         (Reason.MALFORMED_ROW, '[{"a": 1}, {"a": 2}]', "JSON array"),
         (Reason.MALFORMED_ROW, "{'a': None}", "single quotes"),
         (Reason.MALFORMED_ROW, '{"a": ', "one JSON object per line"),
-        (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,", "a comma at the end"),
+        (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,", "end in a comma"),
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,2", None),
         (Reason.NOT_A_NUMBER, "True", "kind: categorical"),
         (Reason.NOT_A_NUMBER, "$1,299.00", "digits and a decimal point"),

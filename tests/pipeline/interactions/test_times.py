@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import MANY
 
-from heterrec_pipeline.interactions.times import END_MS, day_of, describe, iso, milliseconds
+from heterrec_pipeline.interactions.times import day_of, describe, iso, milliseconds
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import Timestamp
+from heterrec_schemas.tables import END_MS
 
 PER_UNIT = {
     "s": Fraction(1000),
