@@ -83,7 +83,11 @@ MISTAKES = [
     ("name", "", "name: "),
     ("sequences.max_length", "1e2", "a valid integer; got '1e2'. Write it as 100"),
     ("sequences.max_length", "many", "a valid integer; got 'many'"),
-    ("interactions.user", True, "a valid string; got True. Write the text in quotes, e.g. 'on'"),
+    (
+        "interactions.user",
+        True,
+        "a valid string; got True. Write the text in quotes, e.g. 'on' or 'null'",
+    ),
     (
         "interactions.timestamp",
         {"column": "t", "format": "yyyy-MM-dd"},

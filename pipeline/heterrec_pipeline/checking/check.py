@@ -240,8 +240,10 @@ def _check_feature(
 
 
 def cast_hint(kind: pa.DataType) -> str | None:
-    """How to write a column of a type that cannot be a key or a category; None for other types."""
+    """How to write a column of a type, or of lists of it, that cannot be a key or a category; None for other types."""
     t = pa.types
+    while is_list(kind):
+        kind = kind.value_type
     if t.is_decimal(kind):
         return "Cast it to BIGINT or VARCHAR when you write the table."
     if t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind):

@@ -45,6 +45,8 @@ def header(file: InputFile) -> list[str]:
         names = next(filter(None, csv.reader(io.StringIO(text, newline=""))), None)
     except csv.Error as error:
         raise unreadable(file, error) from None
+    if names and any("\0" in name for name in names):
+        raise unreadable(file, "NUL characters in the header", "it is UTF-16 (save it as UTF-8)")
     if names is None:
         raise DataError(
             f"{file.name} is empty",

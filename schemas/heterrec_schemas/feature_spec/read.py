@@ -206,8 +206,8 @@ def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
         return f"got {got!r}, expected {found['ctx']['expected']}. {_near_literal(got, found)}".rstrip()
     if kind == "string_pattern_mismatch":
         return f"got {got!r}, expected a name of the form {found['ctx']['pattern']}"
-    if kind == "string_type" and isinstance(got, bool | int | float):
-        return f"a valid string; got {got!r}. Write the text in quotes, e.g. 'on'"
+    if kind == "string_type" and isinstance(got, bool | int | float | None):
+        return f"a valid string; got {got!r}. Write the text in quotes, e.g. 'on' or 'null'"
     if kind in ("int_type", "float_type") and (number := _number(got)) is not None:
         return f"{found['msg'].removeprefix('Input should be ')}; got {got!r}. Write it as {number}"
     return f"{found['msg'].removeprefix('Input should be ')}; got {got!r}".replace("  ", " ")
