@@ -34,6 +34,7 @@ class BuildConfig:
         base: the generation that a refresh continues, or the output folder whose `latest.json` names it; None to build.
         refit: names of features whose boundaries or quantizers a refresh fits anew; `user_<feature>` on the users' side.
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
+        allow_drift: whether a refresh is published even if it drifted too far from its parent.
         skip_unchanged: do nothing if the parent was made from the same input by the same spec.
 
     Raises:
@@ -54,6 +55,7 @@ class BuildConfig:
     base: str | None = None
     refit: Sequence[str] = ()
     publish: bool | None = None
+    allow_drift: bool = False
     skip_unchanged: bool = False
 
     def __post_init__(self) -> None:

@@ -85,7 +85,6 @@ def purge(
             done = keeping.purge_erased(
                 output, keys, pinned=pinned, dry_run=dry_run, after=after, wait=wait
             )
-            failed.update(done.as_json())
         else:
             if spec is not None or input is not None or pinned:
                 raise CallError("--spec, --input and --pinned go with --erased")
@@ -93,14 +92,16 @@ def purge(
                 raise CallError("purge", expected="--keep N, or --erased")
             age = parse_duration("--grace", grace)
             done = keeping.purge(output, keep, grace=age, dry_run=dry_run, after=after, wait=wait)
-        if as_json and not done.refused:
-            print_json(done.as_json())
-        elif not as_json:
+        body = done.as_json() | ({"note": NOT_TOUCHED} if erased else {})
+        failed.update(body)
+        if not as_json:
             _print(console, done)
             if erased:
                 console.print(NOT_TOUCHED, soft_wrap=True)
         if done.refused:
             raise _refusal(done)
+        if as_json:
+            print_json(body)
 
 
 def _print(console: Console, done: "Purged") -> None:

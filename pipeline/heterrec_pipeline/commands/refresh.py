@@ -62,6 +62,12 @@ def refresh(
             show_default="if it names the base",
         ),
     ] = None,
+    allow_drift: Annotated[
+        bool,
+        typer.Option(
+            "--allow-drift", help="Publish also if the result drifted too far from the base."
+        ),
+    ] = False,
     skip_unchanged: Annotated[
         bool,
         typer.Option(
@@ -106,6 +112,7 @@ def refresh(
             base=base,
             refit=names_in(refit),
             publish=publish,
+            allow_drift=allow_drift,
             skip_unchanged=skip_unchanged,
         )
         report_build(config, log, started, no_wait=no_wait, as_json=as_json, quiet=quiet)

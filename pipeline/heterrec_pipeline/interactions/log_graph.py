@@ -36,7 +36,9 @@ class IndexedLog(Composite):
         """Read, check, join."""
         spec = self.job.spec
         raw = splits | "read" >> Step(
-            fn=partial(read_log, log_columns(spec)), ledger=self.ledger, spread=True
+            fn=partial(read_log, log_columns(spec), gate=self.job.log_gate),
+            ledger=self.ledger,
+            spread=True,
         )
         if self.job.sizes.is_large(ITEMS):
             return self._by_bucket(raw)

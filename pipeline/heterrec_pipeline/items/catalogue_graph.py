@@ -254,7 +254,13 @@ class ItemsFromLog(Composite):
         """Read the log again, group by item, aggregate."""
         job = self.job
         rows = splits | "read again" >> Step(
-            fn=partial(read_log, aggregate_columns(job.spec, job.items), report=False), spread=True
+            fn=partial(
+                read_log,
+                aggregate_columns(job.spec, job.items),
+                gate=job.log_gate,
+                report=False,
+            ),
+            spread=True,
         )
         raw, seen = rows | "to items" >> Step(
             fn=partial(to_items, job), ledger=self.ledger, tags=(SEEN,)

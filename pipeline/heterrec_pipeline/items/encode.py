@@ -18,8 +18,9 @@ from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW, bad_text_cells
+from heterrec_pipeline.text_lookup import Lookup
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
-from heterrec_pipeline.vocabularies.lookup import Lookup, lookups
+from heterrec_pipeline.vocabularies.lookup import lookups
 from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 

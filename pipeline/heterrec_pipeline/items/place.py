@@ -11,8 +11,9 @@ from heterrec_pipeline.features.cells import EncodedColumn, missing_rows
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.items.cuts import ItemCuts
 from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.text_lookup import Lookup
 from heterrec_pipeline.vocabularies.cells import OWNER, WITH_IDS, cells
-from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup
+from heterrec_pipeline.vocabularies.lookup import bucket_lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count
 from heterrec_schemas.feature_spec import CategoricalFeature

@@ -86,10 +86,14 @@ def lost(folder: str) -> RunError:
 
 
 def discard(folder: str) -> None:
-    """Delete an unfinished generation, its lease last, so that an interrupted deletion can be completed by `sweep`."""
+    """Delete an unfinished generation, its lease last, so that an interrupted deletion can be completed by `sweep`.
+
+    The lease stays if any other file cannot be deleted: without it, the rest would not be found in an object store.
+    """
     with suppress(HeterrecError):
         empty(folder)
-        storage.delete_tree(folder)
+        if storage.files_below(folder) in ([], [storage.join(folder, LEASE_NAME)]):
+            storage.delete_tree(folder)
 
 
 def empty(folder: str) -> None:

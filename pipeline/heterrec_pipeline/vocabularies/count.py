@@ -9,7 +9,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.files.parts import TableRef, load, store, stored_batches
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.vocabularies.known import KNOWN, erased_values, split_known
+from heterrec_pipeline.vocabularies.known import KNOWN, split_known
 from heterrec_pipeline.vocabularies.layout import (
     BY_COUNT,
     BY_REMAINDER,
@@ -90,7 +90,7 @@ def sort_bucket(
         rows_known = pl.concat(
             [pl.DataFrame(schema=KNOWN), *(as_frame(load(t)) for t in known)], how="diagonal"
         )
-        old, rows = split_known(counts, rows_known, erased_values(job, rules.name))
+        old, rows = split_known(counts, rows_known, job.erased_values(rules.name))
         gone = [(rules.name, ERASED, 0, old["value"].null_count())]
         reported.append(pl.DataFrame(gone, schema=FIGURES, orient="row"))
     rows = rows.filter(pl.col("count") >= rules.min_count)

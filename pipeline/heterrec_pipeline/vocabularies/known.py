@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.job import ITEMS, RETIRED, Job
+from heterrec_pipeline.job import ITEMS, RETIRED
 from heterrec_pipeline.parent import Parent
+from heterrec_pipeline.reading.erased import ErasedList, is_erased
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.wiring.cut import BucketKey, cut_by_bucket
 from heterrec_schemas.hashing import hash_texts
@@ -72,26 +73,21 @@ def _item_indexes(paths: tuple[str, ...]) -> pl.Series:
     return pl.concat(found)
 
 
-def erased_values(job: Job, vocabulary: str) -> pl.Series:
-    """The texts of a vocabulary that the spec erases: their rows lose value and count, and keep id and file."""
-    return pl.Series([], dtype=pl.String)
-
-
 def split_known(
-    counts: pl.DataFrame, known: pl.DataFrame, erased: pl.Series
+    counts: pl.DataFrame, known: pl.DataFrame, listed: ErasedList | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The known rows of a bucket with their present counts, and the present values that are not known.
 
     Args:
         counts: columns value (distinct texts) and count (int64) of the present input.
         known: known rows.
-        erased: texts that are erased.
+        listed: the values that are erased, whose rows lose value and count, and keep id and file.
 
     Returns:
         The known rows by id, with `count`; the rest of `counts`.
     """
-    if len(erased):
-        gone = pl.col("value").is_in(erased.implode()).fill_null(False)
-        known = known.with_columns(pl.when(~gone).then("value"))
+    if listed is not None:
+        gone = pl.Series(is_erased(listed, known["value"]))
+        known = known.with_columns(value=known["value"].set(gone, None))
     counted = known.join(counts, on="value", how="left").with_columns(pl.col("count").fill_null(0))
     return counted.sort("id"), counts.join(known, on="value", how="anti")

@@ -16,8 +16,8 @@ from heterrec_schemas.tokens import FIRST_FREE, MISSING, decode_embedding_tokens
 from heterrec_schemas.values import value_text
 
 MISSING_WORDS = "(missing)"
-PADDING_WORDS = "(padding)"
 ERASED_WORDS = "(erased)"
+PADDING_WORDS = "(padding)"
 
 
 def decode_cells(
@@ -52,7 +52,7 @@ def decode_cells(
 def vocabulary_values(
     generation: Generation, stem: str, ids: Iterable[int]
 ) -> dict[int, int | str | None]:
-    """The values of some ids of a vocabulary, None for erased ones; ids that it lacks are left out."""
+    """The values of some ids of a vocabulary, None for an erased one; ids that the vocabulary lacks are left out."""
     wanted: list[int | str] = sorted(i for i in set(ids) if i >= FIRST_FREE)
     if not wanted:
         return {}
@@ -67,7 +67,7 @@ def decode_category(
     *,
     multivalued: bool,
 ) -> dict[str, Any]:
-    """A categorical cell; the value is None for padding, missing and OOV tokens.
+    """A categorical cell; the value is None for padding, missing, OOV and erased tokens.
 
     Args:
         tokens: of one cell.
@@ -94,7 +94,8 @@ def decode_category(
 
 def _category_words(token: int, values: dict[int, int | str | None], oov_buckets: int) -> str:
     if token in values:
-        return ERASED_WORDS if values[token] is None else str(values[token])
+        value = values[token]
+        return ERASED_WORDS if value is None else str(value)
     if token < FIRST_FREE:
         return MISSING_WORDS if token == MISSING else PADDING_WORDS
     if token < FIRST_FREE + oov_buckets:

@@ -73,18 +73,10 @@ def read_lease(path: str) -> Lease:
         RunError: the store does not respond.
     """
     store = store_of(path)
-    for again in (True, True, True, False):
-        try:
-            if store.is_link(path):
-                return Lease(path, None)
-            with store.open(path) as file:
-                return Lease(path, file.read())
-        except OSError:
-            return Lease(path, None)
-        except RunError:
-            if not again:
-                raise  # otherwise an object that its holder has just replaced
-    return Lease(path, None)
+    try:
+        return Lease(path, None if store.is_link(path) else store.content(path))
+    except OSError:
+        return Lease(path, None)
 
 
 @contextmanager

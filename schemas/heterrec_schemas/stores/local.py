@@ -112,6 +112,11 @@ class LocalStore(Store):
         file = open(path, "rb")
         return file if stop is None else cast(IO[bytes], _Beginning(file, stop))
 
+    def content(self, path: str) -> bytes:
+        """A file that is replaced by a rename stays readable."""
+        with open(path, "rb") as file:
+            return file.read()
+
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """A memory map or a file of Arrow's own, both without Python's lock."""
         return pa.memory_map(path) if mapped else pa.OSFile(path)

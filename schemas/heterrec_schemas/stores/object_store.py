@@ -223,6 +223,19 @@ class ObjectStore(Store):
                 found = found._replace(version=newest.version)
         return self.read(found, start, stop)
 
+    def content(self, path: str) -> bytes:
+        """One request for the version, and one for its content; both again if it is replaced in between."""
+        for _ in range(_UPDATES):
+            found = self.stat(path)
+            if found is None:
+                raise FileNotFoundError(2, os.strerror(2), path)
+            with suppress(ChangedError, FileNotFoundError):
+                return self.read(found, 0, found.bytes) if found.bytes else b""
+        raise RunError(
+            f"{path} cannot be read: others have changed it {_UPDATES} times meanwhile",
+            todo="Run again when fewer runs publish there at once.",
+        )
+
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """As `open`; nothing is mapped."""
         return pa.PythonFile(self.open(path), mode="r")

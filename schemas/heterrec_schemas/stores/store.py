@@ -124,6 +124,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def content(self, path: str) -> bytes:
+        """The whole of a small file, in one version, also while others replace it; errors as in `open`."""
+
+    @abstractmethod
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """Open a file for random access by Arrow; errors as in `open`.
 
