@@ -1,7 +1,7 @@
 """Entry point of a flex template's launcher: turns its parameters, a flat list of flags, into a `--no-wait` command.
 
 The launcher gives the parameters `spec`, `input` and `output` of a build among Beam's own flags; with `base`, and perhaps
-`refit` and `publish` (true or false), the command is a refresh, which needs no `output`. With its `--template_location`
+`refit`, `publish` and `allow_drift` (true or false), the command is a refresh, which needs no `output`. With its `--template_location`
 Beam writes the job's description there, and the launcher creates the job and exits.
 """
 
@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 OWN = ("spec", "input")
-OPTIONAL = ("base", "output", "refit", "publish")
+SWITCHES = ("publish", "allow_drift")
+"""Parameters that are true or false."""
+OPTIONAL = ("base", "output", "refit", *SWITCHES)
 RUNNER = "--runner=DataflowRunner"
 
 
@@ -25,19 +27,21 @@ def build_call(flags: Sequence[str]) -> list[str]:
     for name in OWN:
         parser.add_argument(f"--{name}", required=True)
     for name in OPTIONAL:
-        parser.add_argument(f"--{name}", choices=("true", "false") if name == "publish" else None)
+        parser.add_argument(f"--{name}", choices=("true", "false") if name in SWITCHES else None)
     parser.add_argument("--runner")  # ignored: a template always runs on Dataflow
     known, beam = parser.parse_known_args(list(flags))
     refresh = known.base is not None
     if not refresh and known.output is None:
         parser.error("the following arguments are required: --output")
-    for name in () if refresh else ("refit", "publish"):
+    for name in () if refresh else ("refit", *SWITCHES):
         if getattr(known, name) is not None:
             parser.error(f"--{name} is for a refresh, which needs --base")
     names = [n for n in (*OWN, "base", "output", "refit") if getattr(known, n) is not None]
     own = [f"--{name}={getattr(known, name)}" for name in names]
     if known.publish is not None:
         own.append("--publish" if known.publish == "true" else "--no-publish")
+    if known.allow_drift == "true":
+        own.append("--allow-drift")
     command = "refresh" if refresh else "build"
     return [command, *own, "--no-wait", "--json", "--", RUNNER, *beam]
 
