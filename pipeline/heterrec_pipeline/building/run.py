@@ -13,10 +13,9 @@ from apache_beam.options.pipeline_options import StandardOptions
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
-from heterrec_pipeline.building.prepare import checked_job
+from heterrec_pipeline.building.prepare import checked_job, with_base
 from heterrec_pipeline.building.readings import expected_readings
 from heterrec_pipeline.building.unchanged import unchanged
-from heterrec_pipeline.checking.parent import find_parent
 from heterrec_pipeline.files import parts
 from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
@@ -51,6 +50,7 @@ def build(
             Nothing was published then, and earlier generations are unchanged.
     """
     FileSystems.set_options(config.options)
+    config = with_base(config)
     if (same := unchanged(config)) is not None:
         return same
     with monitor_build(config.profile, on_event) as monitor, parent_lease(config):
@@ -106,9 +106,7 @@ def _build_on_dataflow(
 
 def parent_lease(config: BuildConfig) -> AbstractContextManager[None]:
     """Keep purges from deleting the parent of a refresh during the block."""
-    if config.base is None:
-        return nullcontext()
-    return reader_lease(find_parent(config.base).path, "refresh")
+    return reader_lease(config.base, "refresh") if config.base is not None else nullcontext()
 
 
 def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:
