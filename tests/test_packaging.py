@@ -155,7 +155,7 @@ def test_a_wheel_carries_everything(tmp_path: Path, setup: configparser.ConfigPa
     for name in ("heterrec_schemas", "heterrec_pipeline", "heterrec_model"):
         assert f"{name}/py.typed" in inside
     schemas = {path.name for path in (ROOT / "schemas/heterrec_schemas/json").glob("*.json")}
-    assert len(schemas) == 3
+    assert len(schemas) == 4
     assert {f"heterrec_schemas/json/{name}" for name in schemas} <= inside
     for name in ("cpu", "gpu", "paper"):
         assert f"heterrec_model/configs/{name}.yaml" in inside

@@ -125,7 +125,16 @@ def train(
         str | None,
         typer.Option(
             "--config",
-            help="A YAML file, or a shipped configuration: cpu, gpu, paper. Default with --resume: that of the run.",
+            help="A YAML file, or a shipped configuration: cpu, gpu, paper. Default with --resume: that of the run; with "
+            "--warm-start: that of the run to start from.",
+        ),
+    ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            "--warm-start",
+            metavar="RUN",
+            help="Start with the weights of a finished run, whose generation is that of --data or an ancestor of it.",
         ),
     ] = None,
     settings: Annotated[
@@ -143,17 +152,29 @@ def train(
     with _error_messages(debug, as_json):
         with importing():
             from heterrec_model.config import load_config
+            from heterrec_model.runs.run_folder import CONFIG, RunFolder
             from heterrec_model.training.train import train as run_train
             from heterrec_model.training.training_display import show_result
 
-        saved = Path(run) / "config.yaml"
-        if config is None and not (resume and saved.is_file()):
+        saved = RunFolder(run)
+        if config is None and resume and CONFIG in saved.contents():
+            config = str(saved.path / CONFIG)
+        if config is None and warm_start is not None:
+            RunFolder(warm_start).config()  # its messages name the run
+            config = str(Path(warm_start) / CONFIG)
+        if config is None:
             raise CallError(
                 "--config is required to start a run",
                 todo="Use a file, or a shipped configuration such as cpu.",
             )
-        parsed = load_config(config if config is not None else saved, settings)
-        result = run_train(parsed, data=data, run=run, resume=resume, quiet=quiet)
+        result = run_train(
+            load_config(config, settings),
+            data=data,
+            run=run,
+            warm_start=warm_start,
+            resume=resume,
+            quiet=quiet,
+        )
         if result.main and as_json:
             print_json(result.to_json())
         elif result.main and not quiet:

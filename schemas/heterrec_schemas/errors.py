@@ -100,7 +100,7 @@ class RunError(HeterrecError):
 
 
 class NotPublishedError(RunError):
-    """A generation is complete, but `latest.json` was not allowed to move to it."""
+    """A complete generation that `latest.json` does not name."""
 
 
 _FAMILY: dict[str, type[HeterrecError]] = {

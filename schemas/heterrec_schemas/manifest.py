@@ -100,7 +100,7 @@ class ItemCounts(RowCounts):
     """Rows of the catalogue."""
 
     retired: Size = 0
-    """Rows of `retired/`: items that have left the catalogue; not part of `read`."""
+    """Items of earlier generations that have left the catalogue, with or without a row in `retired/`; not part of `read`."""
 
 
 class InteractionCounts(_Entry):

@@ -14,6 +14,8 @@ ROW_GROUP = 65_536
 WIDE_ROW_GROUP = 8_192
 """Rows per row group of items and sequences, whose rows are wide."""
 
+ACTIVE, RETIRED, ERASED = "active", "retired", "erased"
+"""Statuses of the rows of a vocabulary: the value occurs in the input; it does not; it was erased, and is null."""
 BOUNDARIES_SCHEMA = pa.schema([pa.field("edge", pa.float64(), nullable=False)])
 QUANTIZERS_SCHEMA = pa.schema(
     [
@@ -60,11 +62,11 @@ def with_metadata(schema: pa.Schema, table: str, **details: object) -> pa.Schema
     return schema.with_metadata({METADATA_KEY: json.dumps(body, sort_keys=True).encode()})
 
 
-def vocabulary_schema(integral: bool, **details: object) -> pa.Schema:
-    """id, value, count, status."""
+def vocabulary_schema(integral: bool, *, erased: bool = False, **details: object) -> pa.Schema:
+    """id, value (null in erased rows, if there may be some), count, status."""
     fields = [
         pa.field("id", pa.int64(), nullable=False),
-        pa.field("value", key_type(integral), nullable=False),
+        pa.field("value", key_type(integral), nullable=erased),
         pa.field("count", pa.int64(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from building import build_dataset
-from fixed import catalogue, denormalised, empty_splits
+from fixed import catalogue, denormalised, empty_splits, erased
 from hypothesis import given
 from profiles import profile
 from strategies import Dataset, datasets, write_input
@@ -27,7 +27,7 @@ def test_a_full_scan_counts_what_a_build_counts(dataset: Dataset) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [catalogue, denormalised, empty_splits])
+@pytest.mark.parametrize("make", [catalogue, denormalised, empty_splits, erased])
 def test_a_plan_of_fixed_input_counts_what_a_build_counts(
     make: Callable[[], Dataset], tmp_path: Path
 ) -> None:
@@ -92,7 +92,7 @@ def manifest_counts(manifest: Manifest) -> dict[str, Any]:
         f"{n}.{k}": getattr(c, k)
         for n, c in tables.items()
         if c is not None
-        for k in ("read", "kept", "rejected")
+        for k in ("read", "kept", "rejected", "erased")
     }
     body |= {f"log.{k}": v for k, v in manifest.counts.interactions.model_dump().items()}
     body |= {f"sequences.{s}": n for s, n in manifest.counts.sequences.items()}

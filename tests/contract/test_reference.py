@@ -8,7 +8,7 @@ import pytest
 import yaml
 from building import build_dataset
 from compare import differences
-from fixed import catalogue, denormalised, empty_splits
+from fixed import catalogue, denormalised, empty_splits, erased, erased_from_the_log
 from hypothesis import given
 from profiles import profile
 from strategies import Dataset, datasets
@@ -35,7 +35,9 @@ def test_build_of_split_and_shuffled_input_equals_reference(dataset: Dataset) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [catalogue, denormalised, empty_splits])
+@pytest.mark.parametrize(
+    "make", [catalogue, denormalised, empty_splits, erased, erased_from_the_log]
+)
 def test_build_of_fixed_input_equals_reference(make: Callable[[], Dataset], tmp_path: Path) -> None:
     assert_as_reference(make(), tmp_path, files=2, shuffle_seed=3)
 

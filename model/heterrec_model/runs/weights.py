@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from heterrec_schemas.errors import CallError
 
+TRAINED = "tables.trained_I"
+"""Name of the tensor that says which items count as trained. Checkpoints of earlier versions lack it: it then follows from
+the generation."""
 _SHOWN = 3
 """Maximum number of tensors in a message."""
 
@@ -29,6 +32,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
         CallError: names or shapes differ from those of the model.
     """
     named = weights_of(model)
+    if TRAINED not in weights:
+        named.pop(TRAINED, None)
     wrong = [f"{name} is absent" for name in named if name not in weights]
     wrong += [f"{name} is unknown" for name in weights if name not in named]
     wrong += [

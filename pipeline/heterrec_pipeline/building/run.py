@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,6 +15,8 @@ from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
 from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.building.readings import expected_readings
+from heterrec_pipeline.building.unchanged import unchanged
+from heterrec_pipeline.checking.parent import find_parent
 from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.files import parts
 from heterrec_pipeline.flow import BuildGeneration
@@ -26,6 +29,7 @@ from heterrec_pipeline.telemetry.monitor import BuildMonitor, OnEvent, ignore_ev
 from heterrec_pipeline.telemetry.recorder import RECORDER, phase
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError
+from heterrec_schemas.leases import reader_lease
 
 LOG = logging.getLogger(__name__)
 OnSubmitted = Callable[[Submission], None]
@@ -48,7 +52,9 @@ def build(
             Nothing was published then, and earlier generations are unchanged.
     """
     FileSystems.set_options(config.options)
-    with monitor_build(config.profile, on_event) as monitor:
+    if (same := unchanged(config)) is not None:
+        return same
+    with monitor_build(config.profile, on_event) as monitor, parent_lease(config):
         if on_dataflow(config.options):
             return _build_on_dataflow(config, on_submitted, monitor)
         return _build_here(config, monitor)
@@ -101,6 +107,13 @@ def _build_on_dataflow(
         submission.wait()
     monitor.ended(submission.result, datetime.fromisoformat(submission.job.created))
     return published(submission.job, submission.swept, monitor)
+
+
+def parent_lease(config: BuildConfig) -> AbstractContextManager[None]:
+    """Keep purges from deleting the parent of a refresh during the block."""
+    if config.base is None:
+        return nullcontext()
+    return reader_lease(find_parent(config.base).path, "refresh")
 
 
 def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:

@@ -6,13 +6,21 @@ from functools import partial
 
 import pyarrow as pa
 
-from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.checking.schemas import TableSchema, lacks_column, table_schema
 from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.interactions.read import log_columns
 from heterrec_pipeline.interactions.times import describe
-from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
+from heterrec_pipeline.job import (
+    INTERACTIONS,
+    ITEMS,
+    USERS,
+    ErasingFeature,
+    Erasures,
+    TableJob,
+)
+from heterrec_pipeline.reading.erased import ErasedList, erased
 from heterrec_pipeline.reading.files import InputFile, input_files
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import (
@@ -20,6 +28,7 @@ from heterrec_schemas.feature_spec import (
     EmbeddingFeature,
     Feature,
     FeatureSpec,
+    KeyList,
     NumericFeature,
     Source,
     Timestamp,
@@ -37,6 +46,12 @@ class Checked:
     log: tuple[InputFile, ...]
     schemas: dict[str, TableSchema]
     problems: list[HeterrecError] = field(default_factory=list)
+    erasures: Erasures = field(default_factory=Erasures)
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        """Every input file, once, sorted."""
+        tables = [self.items, *self.joins, *([self.users] if self.users else [])]
+        return tuple(sorted({*self.log, *(f for table in tables for f in table.files)}))
 
 
 def raise_problems(problems: Sequence[HeterrecError]) -> None:
@@ -114,10 +129,63 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         _check_times(
             "items.available_from", ITEMS, spec.items.available_from, schemas[ITEMS], problems
         )
+    erasures = _check_erasures(spec, files_of, schemas, problems)
+    tables = [_erasing(t, erasures) for t in tables]
+    users = None if users is None else _erasing(users, erasures)
     _check_log(spec, schemas[INTERACTIONS], problems)
     own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
     _check_files_agree(own, schemas[INTERACTIONS], problems)
-    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems)
+    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures)
+
+
+def _check_erasures(
+    spec: FeatureSpec,
+    files_of: Callable[[str, Source], tuple[InputFile, ...]],
+    schemas: dict[str, TableSchema],
+    problems: list[HeterrecError],
+) -> Erasures:
+    """Find the files of the lists of what is erased, and read them: a row that is passed over would not be erased."""
+
+    def listed(name: str, keys: KeyList | None) -> ErasedList | None:
+        if keys is None:
+            return None
+        name = f"erase.{name}"
+        found = ErasedList(name, keys.key, files_of(name, keys.source))
+        before = len(problems)
+        _check_key(name, keys.key, schemas[name], problems)
+        _check_files_agree([keys.key], schemas[name], problems)
+        problems.extend(
+            SchemaMismatchError(f"{name}: {f.name} has no column {keys.key!r}")
+            for f in found.files
+            if len(problems) == before and f.format == "jsonl" and lacks_column(f, keys.key)
+        )
+        if found.files and len(problems) == before:
+            try:
+                erased(found)
+            except HeterrecError as error:
+                problems.append(error)
+        return found
+
+    erase = spec.erase
+    values = {name: listed(f"values.{name}", keys) for name, keys in erase.values.items()}
+    return Erasures(
+        users=listed("users", erase.users),
+        items=listed("items", erase.items),
+        values={name: found for name, found in values.items() if found is not None},
+    )
+
+
+def _erasing(table: TableJob, erasures: Erasures) -> TableJob:
+    """The table with the lists of its side."""
+    prefix = "user_" if table.side == "user" else ""
+    features = tuple(
+        ErasingFeature(**dict(f), erased=erasures.values[prefix + f.name])
+        if isinstance(f, CategoricalFeature) and prefix + f.name in erasures.values
+        else f
+        for f in table.features
+    )
+    keys = erasures.users if table.side == "user" else erasures.items
+    return replace(table, features=features, erased=keys)
 
 
 def _with_features(

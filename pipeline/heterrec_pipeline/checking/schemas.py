@@ -120,6 +120,12 @@ def _rarest_cell(cells: dict[int, object]) -> str:
         return f"{number}: a value of too many levels"
 
 
+def lacks_column(file: InputFile, column: str) -> bool:
+    """Whether a JSON lines file has rows, of which none contains the column's name."""
+    rows = any(line.strip() for block in lines(file) for line in block)
+    return rows and not _mentions(file, column)
+
+
 @cache
 def _mentions(file: InputFile, column: str) -> bool:
     """Whether a JSON lines file contains the column's name; always True for names that JSON may escape."""

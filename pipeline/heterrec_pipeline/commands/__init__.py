@@ -1,6 +1,6 @@
 """The command line, one file per command. Importing a command registers it; the help shows them in this order."""
 
-from heterrec_pipeline.commands import build, validate, plan, inspect  # isort: skip
+from heterrec_pipeline.commands import build, refresh, validate, plan, inspect  # isort: skip
 from heterrec_pipeline.commands import generations, publish, pin, purge, embed  # isort: skip
 from heterrec_pipeline.commands.shared import app
 
@@ -14,5 +14,6 @@ __all__ = [
     "plan",
     "publish",
     "purge",
+    "refresh",
     "validate",
 ]

@@ -65,6 +65,26 @@ TimeLimitOption = Annotated[
     float | None,
     typer.Option("--time-limit", help="Seconds after which the run ends as by Ctrl-C."),
 ]
+WorkersOption = Annotated[
+    str,
+    typer.Option(
+        "--workers",
+        help="Worker processes of the local engine: a number, or auto (by cores and input size).",
+    ),
+]
+NoWaitOption = Annotated[
+    bool,
+    typer.Option("--no-wait", help="On Dataflow: exit once the job is submitted; it publishes."),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="Write a trace of the build for Perfetto or Chrome (.gz: compressed)."
+    ),
+]
+LogJsonOption = Annotated[
+    bool, typer.Option("--log-json", help="Log to standard error as JSON, one line per stage.")
+]
 SweepAfterOption = Annotated[
     str,
     typer.Option(

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heterrec_pipeline.features.cells import BadCell, EncodedColumn
+from heterrec_pipeline.job import ErasingFeature
+from heterrec_pipeline.reading.erased import is_erased
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -98,7 +100,13 @@ def _present(feature: CategoricalFeature, values: pl.DataFrame) -> pl.DataFrame:
     values = values.filter(pl.col("value").is_not_null())
     if feature.missing_values:
         values = values.filter(~pl.col("value").is_in(feature.missing_values))
-    return values
+    return _unerased(feature, values)
+
+
+def _unerased(feature: CategoricalFeature, values: pl.DataFrame) -> pl.DataFrame:
+    if not isinstance(feature, ErasingFeature):
+        return values
+    return values.filter(~pl.Series(is_erased(feature.erased, values["value"])))
 
 
 def _exploded(column: pa.Array) -> tuple[pl.Series, pa.Array]:
@@ -123,7 +131,8 @@ def _list_texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataF
     joined = by_path.join(owner, on="path", how="left", maintain_order="left")
     mode = feature.nested or "nodes"
     if mode == "prefixes":
-        return _prefixes(joined), Seen.TEXT if len(joined) else seen
+        # A path is a value, too, and may be erased where its nodes are not.
+        return _unerased(feature, _prefixes(joined)), Seen.TEXT if len(joined) else seen
     if mode == "leaf":
         return joined.select("row", pl.col("value").list.last()), seen
     return joined.select("row", "value").explode("value"), seen

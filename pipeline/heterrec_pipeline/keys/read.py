@@ -10,9 +10,9 @@ from apache_beam.pvalue import TaggedOutput
 from heterrec_pipeline.features.cells import cell_text
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.erased import read_live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
@@ -61,7 +61,7 @@ def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedC
 
 
 def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Iterator[Any]:
-    """Read the keys of a split, and reject rows without one.
+    """Read the keys of a split without the erased ones, and reject rows without one.
 
     Args:
         table: the feature table.
@@ -72,13 +72,15 @@ def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Itera
         Tables of key (text), split and row (int64). Tagged `SEEN`: (table, kinds of keys). Tagged `UNUSABLE`: an example
         of a rejected row, per batch without a key.
     """
-    name, key = table.name, table.key
-    for batch in prefetched(read_split(split, [key])):
+    name, key, gate = table.name, table.key, table.gate
+    for batch in prefetched(read_live(split, [key], gate)):
         text, seen = key_text(batch.table[key], key, split.file.name)
         missing = text.is_null()
         bad = unusable_rows(batch, key, text)
         yield from report_rejects(name, split.file.name, bad)
-        yield report_count(f"{name}.rows", len(text) + len(batch.bad))
+        yield report_count(f"{name}.rows", len(text) + len(batch.bad) + batch.erased)
+        if gate.keys:
+            yield report_count(f"{name}.erased", batch.erased)
         yield report_count(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
         if not from_log:
             yield TaggedOutput(SEEN, (name, int(seen)))

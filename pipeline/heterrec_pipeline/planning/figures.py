@@ -117,21 +117,24 @@ def _items_scale(read: InputSample, stage: Stage) -> float:
 
 def _table_rows(read: InputSample, table: TableRead, trial: RowCounts) -> Rows:
     if read.whole:
-        names = ("read", "kept", "rejected")
+        names = ("read", "kept", "rejected", "erased")
         return {name: Interval.exactly(getattr(trial, name)) for name in names}
     if table.sample is None:  # items of a denormalised log
-        return {"read": table.keys, "kept": table.keys, "rejected": Interval.exactly(0)}
+        none = Interval.exactly(0)
+        return {"read": table.keys, "kept": table.keys, "rejected": none, "erased": none}
     rows, scale = table.rows, 1 / (read.share_of(table) or 1.0)
     copies = Interval.spread(trial.repeated * scale)
     rejected = Interval.spread(trial.rejected * scale + table.malformed * rows.value)
-    guess = rows.value - copies.value - rejected.value
+    erased = Interval.spread(table.erased * rows.value)
+    guess = rows.value - copies.value - rejected.value - erased.value
     kept = Interval.between(table.keys.low, guess, table.keys.high)
-    total = kept.value + rejected.value  # the manifest's identity
+    total = kept.value + rejected.value + erased.value  # the manifest's identity
     low, high = rows.low - copies.high, rows.high - copies.low
     return {
         "read": Interval.between(min(low, total), total, max(high, total)),
         "kept": kept,
         "rejected": rejected,
+        "erased": erased,
     }
 
 
@@ -143,7 +146,8 @@ def _log_rows(read: InputSample, trial: InteractionCounts) -> Rows:
     counted = Interval.exactly if log.part.whole and read.items.all_known else Interval.spread
     dropped = log.unknown if unknown == "drop" else 0
     rejects = log.rejected + (log.unknown if unknown == "reject" else 0)
-    rejected, unknown_item, good = shared_out(log.rows.value, [rejects, dropped, log.good])
+    outcomes = [rejects, dropped, log.erased, log.good]
+    rejected, unknown_item, erased, good = shared_out(log.rows.value, outcomes)
     kept, duplicate, short = shared_out(good, [trial.kept, trial.duplicate, trial.short_user])
     return {
         "read": log.rows,
@@ -152,6 +156,7 @@ def _log_rows(read: InputSample, trial: InteractionCounts) -> Rows:
         "duplicate": Interval.spread(duplicate),
         "short_user": Interval.spread(short),
         "rejected": counted(rejected),
+        "erased": counted(erased),
     }
 
 

@@ -25,11 +25,14 @@ from heterrec_pipeline.planning.scan import (
     read_log,
     read_table,
 )
+from heterrec_pipeline.reading.erased import erased
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
+    Erase,
     Feature,
     FeatureSpec,
+    KeyList,
     Source,
     Timestamp,
 )
@@ -104,7 +107,11 @@ def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
     if budget is None or (small and all(r.whole for r in (log, *got.values()))):
         tables = {
             t.name: read_table(
-                t, got[t.name], keys[t.name], timestamp=time_of_items if t is job.items else None
+                t,
+                got[t.name],
+                keys[t.name],
+                timestamp=time_of_items if t is job.items else None,
+                gate=None if t.files else job.log_gate,
             )
             for t in job.tables
         }
@@ -112,7 +119,8 @@ def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
     partly = [got[j.name].expected for j in job.joins if not got[j.name].whole]
     share = min([most, *partly]) / max(1.0, got[ITEMS].expected)
     keep = partial(below, share=share) if job.items.files else None
-    items = read_table(job.items, got[ITEMS], keys[ITEMS], keep, time_of_items)
+    gate = None if job.items.files else job.log_gate
+    items = read_table(job.items, got[ITEMS], keys[ITEMS], keep, time_of_items, gate)
     substitutes = None
     if items.sample is not None and len(items.sample) < items.rows.value:
         substitutes = pl.Series(items.sample[KEY]).drop_nulls()
@@ -196,11 +204,23 @@ def write(folder: Path, found: InputSample) -> FeatureSpec:
         "items": spec.items.model_copy(update=items | _loose(spec.items.features)),
         "interactions": log.model_copy(update=log_parts),
         "output": spec.output.model_copy(update=output),
+        "erase": Erase(values=_erased_values(folder, found.job)),
     }
     if spec.users is not None:
         users = {"source": source[USERS]} | _loose(spec.users.features)
         parts["users"] = spec.users.model_copy(update=users)
     return spec.model_copy(update=parts)
+
+
+def _erased_values(folder: Path, job: Job) -> dict[str, KeyList]:
+    """The lists of erased values as files of the sample, whose rows are without the erased keys."""
+    lists = {}
+    for number, (name, listed) in enumerate(job.erasures.values.items()):
+        texts = pa.table({"value": erased(listed).texts.to_arrow()})
+        lists[name] = KeyList(
+            source=Source(path=_written(folder, f"erased-{number}", texts)), key="value"
+        )
+    return lists
 
 
 def _loose(features: list[Feature]) -> dict[str, list[Feature]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.job import Job
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import NotPublishedError
 from heterrec_schemas.manifest import GENERATION_ID, GENERATIONS, LATEST_NAME, MANIFEST_NAME
@@ -53,6 +54,21 @@ def read_latest(output: str) -> Latest:
         return Latest(storage.read_bytes(storage.join(output, LATEST_NAME)))
     except FileNotFoundError:
         return Latest(None)
+
+
+def name_latest(job: Job) -> None:
+    """Let `latest.json` name the generation of a job, which is complete, by the rule of builds or of refreshes.
+
+    Raises:
+        NotPublishedError: a refresh may not be named.
+        RunError: the file cannot be written.
+    """
+    if job.parent is None:
+        point_latest(job.output, job.generation, job.attempt)
+    elif job.publish is not False:
+        parent, found = job.parent.generation, Latest(job.latest)
+        anyway = job.publish is True
+        publish_refresh(job.output, job.generation, job.attempt, parent, found, anyway=anyway)
 
 
 def point_latest(output: str, generation: str, attempt: str) -> None:

@@ -1,17 +1,17 @@
 """The last step: give all files their final names, write the manifest, update `latest.json`."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from heterrec_pipeline.drift.gate import Verdict, drifted_too_far
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
-from heterrec_pipeline.job import ITEMS, RETIRED, USERS, Job
+from heterrec_pipeline.job import ITEMS, USERS, Job
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.publishing.latest import point_latest
+from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
@@ -19,12 +19,14 @@ from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_schemas.errors import DataError
-from heterrec_schemas.feature_spec import spec_sha256
+from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
 from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import (
     MANIFEST_NAME,
     SPLITS,
+    Ancestor,
     Counts,
+    DriftStatus,
     FeatureEntry,
     FileEntry,
     InputEntry,
@@ -38,7 +40,6 @@ from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.stores import FileInfo
 
-LOG = logging.getLogger(__name__)
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
 
@@ -70,6 +71,7 @@ class BuildReports(NamedTuple):
     rejects: RejectSummary
     inputs: list[InputEntry]
     cuts: Cuts
+    drift: DriftStatus | None = None
 
 
 def publish_generation(
@@ -82,14 +84,23 @@ def publish_generation(
     cuts: Cuts,
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
+    drift: Verdict | None = None,
 ) -> Iterator[Manifest]:
     """All reports to the manifest. A retry after a failure finds files with their final names, and continues.
 
     Raises:
         RunError: an input file has changed since it was listed, or the generation's folder was deleted.
         DataError: the log is empty, or none of its rows was kept.
+        NotPublishedError: a refresh drifted too far; it is complete, but `latest.json` does not name it.
     """
-    found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+    found = BuildReports(
+        counts,
+        sorted(files, key=lambda f: f.path),
+        rejects,
+        list(inputs),
+        cuts,
+        drift and drift.status,
+    )
     committed = storage.exists(storage.join(job.root, MANIFEST_NAME))
     if not committed and lease.is_lost(job.root):
         raise lease.lost(job.root)
@@ -114,8 +125,10 @@ def publish_generation(
     # Temporary files that are left belong to failed attempts.
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     commit(job, manifest, again=committed)
-    point_latest(job.output, job.generation, job.attempt)
     storage.delete_tree(storage.join(job.root, LEASE_NAME))
+    if drift is not None and drift.status == "fail" and not job.allow_drift:
+        raise drifted_too_far(job, drift)
+    name_latest(job)
     yield manifest
 
 
@@ -154,10 +167,11 @@ def check_kept(counts: dict[str, int]) -> None:
     """
     if counts.get("interactions.kept", 0) == 0:
         entry = interaction_counts(counts)
+        erased = f", {entry.erased:,} erased" if entry.erased else ""
         raise DataError(
             f"interactions: none of the {entry.read:,} rows is left",
             got=f"{entry.rejected:,} rejected, {entry.unknown_item:,} with unknown items, "
-            f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users",
+            f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users{erased}",
             expected="at least one user's history",
             todo="Check that the item keys of both sources agree, and sequences.min_length.",
         )
@@ -189,7 +203,7 @@ def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
 def item_counts(counts: dict[str, int]) -> ItemCounts:
     """The counts of the catalogue."""
     rows = row_counts(ITEMS, counts).model_dump()
-    return ItemCounts(**rows, retired=counts.get(f"{RETIRED}.rows", 0))
+    return ItemCounts(**rows, retired=counts.get(f"{ITEMS}.retired", 0))
 
 
 def feature_entries(
@@ -209,10 +223,39 @@ def feature_entries(
             fitted[feature.name].size,
             counts.get(f"{side}/{feature.name}.missing", 0),
             counts.get(f"{side}/{feature.name}.oov", 0),
-        ).model_copy(update={"begun": job.generation, "fitted": job.generation})
+        ).model_copy(update=descent(job, side, feature))
         for side, features, fitted in sides
         for feature in features
     ]
+
+
+def descent(job: Job, side: str, feature: Feature) -> dict[str, Any]:
+    """The fields of a feature's entry that say where its ids began, and its edges."""
+    name = f"{side}/{feature.name}"
+    if job.parent is None or name not in job.parent.features:
+        return {"begun": job.generation, "fitted": job.generation}
+    begun, version = job.parent.begun(name), job.parent.features[name].boundary_version
+    if isinstance(feature, CategoricalFeature):
+        return {"begun": begun, "fitted": begun}
+    if name in job.refit:
+        return {"begun": begun, "fitted": job.generation, "boundary_version": (version or 1) + 1}
+    return {"begun": begun, "fitted": job.parent.fitted(name), "boundary_version": version or 1}
+
+
+def lineage(job: Job) -> list[Ancestor]:
+    """The ancestors of the generation, the first build first, the parent last."""
+    if job.parent is None:
+        return []
+    parent = Ancestor(generation=job.parent.generation, content_sha256=job.parent.content_sha256)
+    return [*job.parent.lineage, parent]
+
+
+def item_vocabulary_size(job: Job, counts: dict[str, int]) -> int:
+    """The largest item_index + 1."""
+    known = job.known(ITEMS)
+    if known is None:
+        return job.spec.first_item_index + counts[f"{ITEMS}.keys"]
+    return known.size + counts.get(f"{ITEMS}.new", 0)
 
 
 def make_manifest(
@@ -231,13 +274,16 @@ def make_manifest(
     )
     return Manifest(
         generation=job.generation,
+        drift=found.drift,
+        parent=job.parent.generation if job.parent else None,
+        lineage=lineage(job),
         created=job.created,
         name=job.spec.name,
         spec_sha256=spec_sha256(job.spec_text),
         content_sha256=content_sha256(entries),
         files=entries,
         features=features,
-        item_vocabulary_size=job.spec.first_item_index + counts[f"{ITEMS}.keys"],
+        item_vocabulary_size=item_vocabulary_size(job, counts),
         counts=Counts(
             items=item_counts(counts),
             users=row_counts(USERS, counts) if job.users else None,

@@ -71,12 +71,12 @@ def write_rejects(
 
 
 def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:
-    """Number of rows per source, as the reject ratio counts them."""
-    rows = {INTERACTIONS: counts.get("interactions.read", 0)}
-    for table in job.tables:
-        if table.files:
-            rows[table.name] = counts.get(f"{table.name}.rows", 0)
-    return rows
+    """Number of rows per source, as the reject ratio counts them: without erased ones."""
+    read = {INTERACTIONS: "read"} | {t.name: "rows" for t in job.tables if t.files}
+    return {
+        name: counts.get(f"{name}.{rows}", 0) - counts.get(f"{name}.erased", 0)
+        for name, rows in read.items()
+    }
 
 
 def check_log_rows(job: Job, counts: dict[str, int]) -> None:

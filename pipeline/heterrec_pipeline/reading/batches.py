@@ -13,15 +13,16 @@ from heterrec_schemas.rejects import Reason
 
 
 class BadRow(NamedTuple):
-    """A malformed row: its number in the file, the reason, and its text."""
+    """A malformed row: its number in the file, the reason, and its text; None if it may contain what the spec erases."""
 
     row: int
     reason: Reason
-    text: str
+    text: str | None
 
 
-BadText = Mapping[str, Mapping[int, str]]
-"""Cells that are not UTF-8, by column: number of the row to the cell's text, with its bad bytes escaped (`\\xe9`)."""
+BadText = Mapping[str, Mapping[int, str | None]]
+"""Cells that are not UTF-8, by column: number of the row to the cell's text, with its bad bytes escaped (`\\xe9`); None if it
+may contain what the spec erases."""
 
 
 class ReadBatch(NamedTuple):
@@ -33,6 +34,7 @@ class ReadBatch(NamedTuple):
         bad: malformed rows, which are not in the table.
         short: rows of the table with too few fields; their missing cells are null.
         bad_text: cells that are not UTF-8; they are null in the table.
+        erased: number of rows that were removed because the spec erases their key.
     """
 
     table: pa.RecordBatch | pa.Table
@@ -40,6 +42,7 @@ class ReadBatch(NamedTuple):
     bad: list[BadRow]
     short: Sequence[BadRow] = ()
     bad_text: BadText = MappingProxyType({})
+    erased: int = 0
 
 
 def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:

@@ -80,7 +80,7 @@ def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
         "shard": None,
         "features": {},
     }
-    for path in generation.item_shards():
+    for path in generation.known_item_shards():
         row = generation.rows([path], "item_index", [entry["id"]])
         if len(row):
             found["shard"] = path
@@ -181,9 +181,8 @@ def _items_of(generation: Generation, tables: Iterable[pa.Table]) -> dict[int, d
             if column in table.schema.names:
                 indices.update(i for cell in table[column].to_pylist() for i in cell)
     names = [f.name for f in generation.spec.items.features if isinstance(f, CategoricalFeature)]
-    found = generation.rows(
-        generation.item_shards(), "item_index", indices, ["item_index", "item_id", *names]
-    )
+    shards = generation.known_item_shards()
+    found = generation.rows(shards, "item_index", indices, ["item_index", "item_id", *names])
     items: dict[int, dict[str, Any]] = {
         index: {"item_id": key, "features": {}}
         for index, key in zip(

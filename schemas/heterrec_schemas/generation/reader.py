@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from heterrec_schemas.documents import parse_json
+from heterrec_schemas.drift import DRIFT_NAME, DriftReport
 from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.generation.check_tables import (
@@ -33,7 +34,7 @@ from heterrec_schemas.generation.verify import (
     read_spec,
 )
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
-from heterrec_schemas.tables import ITEM_TIMES, METADATA_KEY
+from heterrec_schemas.tables import ERASED, ITEM_TIMES, METADATA_KEY
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
 
@@ -119,6 +120,16 @@ class Generation:
         """
         return self.read(self.vocabulary_shards(name)).sort_by("id")
 
+    def erased_ids(self, name: str) -> npt.NDArray[np.int64]:
+        """The ids of the erased values of a vocabulary, which keep their ids.
+
+        Raises:
+            CallError: there is no such vocabulary.
+        """
+        table = self.read(self.vocabulary_shards(name), ["id", "status"])
+        ids = table.filter(pc.equal(table["status"], ERASED))["id"]
+        return np.array(ids.to_numpy(), np.int64)
+
     def boundaries(self, name: str) -> npt.NDArray[np.float64]:
         """The bin edges of a numeric feature (`user_<feature>` on the users' side), ascending.
 
@@ -174,6 +185,18 @@ class Generation:
         """
         return self.read(self.item_shards(), columns)
 
+    def retired_shards(self) -> list[str]:
+        """The paths of the shards of retired items, in the order of item_index; empty if there are none.
+
+        A retired item has left the catalogue but is still in histories. Its rows have the columns of the item shards; it is
+        no candidate.
+        """
+        return [f.path for f in self.files("retired")]
+
+    def known_item_shards(self) -> list[str]:
+        """The paths of the shards of all items with a row: of the catalogue, then of retired items."""
+        return [*self.item_shards(), *self.retired_shards()]
+
     def sequence_shards(self, split: str) -> list[str]:
         """The paths of one split's shards: train, validation, test or latest.
 
@@ -223,6 +246,20 @@ class Generation:
         except ValueError as error:
             shown = self.locate("statistics.json")
             raise CorruptGenerationError(f"{shown} is not JSON: {error}") from None
+
+    def drift(self) -> DriftReport | None:
+        """How the generation differs from its parent; None after a build.
+
+        Raises:
+            CorruptGenerationError: the report cannot be read.
+        """
+        if not any(f.path == DRIFT_NAME for f in self.manifest.files):
+            return None
+        try:
+            return DriftReport.model_validate(parse_json(self.folder.read_bytes(DRIFT_NAME)))
+        except ValueError as error:
+            shown = self.locate(DRIFT_NAME)
+            raise CorruptGenerationError(f"{shown} is not a drift report: {error}") from None
 
     def read(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Whole shards as one table, in the order of the paths.
