@@ -1,8 +1,8 @@
 """Build a generation: a config in, a published generation out."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -54,7 +54,7 @@ def build(
     FileSystems.set_options(config.options)
     if (same := unchanged(config)) is not None:
         return same
-    with monitor_build(config.profile, on_event) as monitor, parent_lease(config):
+    with monitor_build(config.profile, on_event) as monitor, leased_parent(config) as config:
         if on_dataflow(config.options):
             return _build_on_dataflow(config, on_submitted, monitor)
         return _build_here(config, monitor)
@@ -109,11 +109,19 @@ def _build_on_dataflow(
     return published(submission.job, submission.swept, monitor)
 
 
-def parent_lease(config: BuildConfig) -> AbstractContextManager[None]:
-    """Keep purges from deleting the parent of a refresh during the block."""
+@contextmanager
+def leased_parent(config: BuildConfig) -> Iterator[BuildConfig]:
+    """Keep purges from deleting the parent of a refresh during the block.
+
+    Yields:
+        The configuration with the folder of the parent, whatever `latest.json` names later.
+    """
     if config.base is None:
-        return nullcontext()
-    return reader_lease(find_parent(config.base).path, "refresh")
+        yield config
+        return
+    base = find_parent(config.base).path
+    with reader_lease(base, "refresh"):
+        yield replace(config, base=base)
 
 
 def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:
