@@ -56,9 +56,12 @@ def follow(
             result = build_folder(step.dataset.spec_text, source, output, base=base, refit=refit)
         except HeterrecError as raised:
             error = raised
+        refused = found = None
         try:
             found = reference(spec, source, parent, refit)
-        except RefusedError as refused:
+        except RefusedError as raised:
+            refused = raised
+        if found is None:
             assert error is not None, f"step {number} built, though the contract refuses: {refused}"
             assert error.exit_code == 2, error
             assert latest(output) == before

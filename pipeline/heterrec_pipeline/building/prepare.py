@@ -3,21 +3,35 @@
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from apache_beam.options.pipeline_options import StandardOptions
-
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.checking.changes import refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.latest import read_latest
 from heterrec_pipeline.sizing import check_layout, with_known
 from heterrec_pipeline.telemetry.clock import utc_text
-from heterrec_pipeline.wiring.exchange import DISTRIBUTED
+from heterrec_pipeline.telemetry.recorder import phase
+from heterrec_pipeline.wiring.exchange import spills
 from heterrec_schemas.manifest import GENERATION_ID
+
+
+def checked_job(config: BuildConfig, now: datetime) -> Job:
+    """Describe the build, and check a sample of the input unless the build is lenient.
+
+    Raises:
+        HeterrecError: all errors that can be found without the whole input, or too many rejects in the sample.
+    """
+    with phase("check the spec and the input"):
+        job = make_job(config, now)
+    if not job.lenient:
+        with phase("check a sample of the input"):
+            check_sample(job)
+    return job
 
 
 def make_job(config: BuildConfig, now: datetime) -> Job:
@@ -47,7 +61,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         joins=checked.joins,
         users=checked.users,
         log=checked.log,
-        spill=config.options.view_as(StandardOptions).runner not in DISTRIBUTED,
+        spill=spills(config.options),
         sizes=sizes,
         lenient=config.lenient,
         erasures=checked.erasures,

@@ -13,11 +13,10 @@ from apache_beam.options.pipeline_options import StandardOptions
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
-from heterrec_pipeline.building.prepare import make_job
+from heterrec_pipeline.building.prepare import checked_job
 from heterrec_pipeline.building.readings import expected_readings
 from heterrec_pipeline.building.unchanged import unchanged
 from heterrec_pipeline.checking.parent import find_parent
-from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.files import parts
 from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
@@ -65,11 +64,7 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
     now = datetime.now(UTC)
     engine = engine_of(config.options, config.allow_open_ports)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
-    with phase("check the spec and the input"):
-        job = make_job(config, now)
-    if not job.lenient:
-        with phase("check a sample of the input"):
-            check_sample(job)
+    job = checked_job(config, now)
     if use_workers(config.options, config.workers, job.sizes.all_rows) > 1:
         engine = engine_of(config.options, config.allow_open_ports)
     _begin(monitor, job, config)

@@ -10,11 +10,13 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
 from heterrec_pipeline.job import ITEMS, USERS, Job
+from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
-from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
+from heterrec_pipeline.reading.files import InputFile, changed_input, split_file, unreadable
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
@@ -42,6 +44,8 @@ from heterrec_schemas.stores import FileInfo
 
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
+EXAMPLES = 3
+"""Number of keys of a table that a message quotes."""
 
 
 def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
@@ -108,7 +112,7 @@ def publish_generation(
         hashes = {entry.path: entry.sha256 for entry in found.inputs}
         if changed := changed_input(job.input_files, hashes):
             raise changed
-        check_kept(counts)
+        check_kept(job, counts)
     entries = feature_entries(job, counts, item_fitted, user_fitted)
     texts = [
         write_text(job.root, "spec.yaml", job.spec_text),
@@ -170,7 +174,7 @@ def _is_complete(job: Job, manifest: Manifest) -> bool:
     return sizes == [f.bytes for f in manifest.files]
 
 
-def check_kept(counts: dict[str, int]) -> None:
+def check_kept(job: Job, counts: dict[str, int]) -> None:
     """Refuse to publish a build without interactions.
 
     Raises:
@@ -179,13 +183,26 @@ def check_kept(counts: dict[str, int]) -> None:
     if counts.get("interactions.kept", 0) == 0:
         entry = interaction_counts(counts)
         erased = f", {entry.erased:,} erased" if entry.erased else ""
+        keys = f" {_key_examples(job)}" if entry.unknown_item else ""
         raise DataError(
             f"interactions: none of the {entry.read:,} rows is left",
             got=f"{entry.rejected:,} rejected, {entry.unknown_item:,} with unknown items, "
             f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users{erased}",
             expected="at least one user's history",
-            todo="Check that the item keys of both sources agree, and sequences.min_length.",
+            todo=f"Check that the item keys of both sources agree, and sequences.min_length.{keys}",
         )
+
+
+def _key_examples(job: Job) -> str:
+    """Item keys of the catalogue and of the log, to compare their spelling."""
+    words = []
+    for files, key in ((job.items.files, job.items.key), (job.log, job.spec.interactions.item)):
+        batch = next((b for split in split_file(files[0]) for b in read_split(split, [key])), None)
+        if batch is not None:
+            text, _ = key_text(batch.table[key], key, files[0].name)
+            some = text.drop_nulls().unique(maintain_order=True).head(EXAMPLES).to_list()
+            words.append(f"{files[0].name} has keys such as {', '.join(map(repr, some))}")
+    return "; ".join(words) + "."
 
 
 def interaction_counts(counts: dict[str, int]) -> InteractionCounts:

@@ -19,6 +19,7 @@ from heterrec_schemas.testing.reference_values import (
 )
 
 FIT_SAMPLE = 262_144
+VALUES_PER_SHARD = 2**18
 Vocabulary = list[list[tuple[int, Any, int]]]
 """Per shard: rows of (id, value, count). A retired value has count 0, an erased one also value None."""
 
@@ -203,7 +204,7 @@ def number_values(
         shards = len(parent)
     elif shards is None:
         shards = 1
-        while shards * 2**18 < len(kept):
+        while shards * VALUES_PER_SHARD < len(kept):
             shards *= 2
     vocabulary = vocabulary or [[] for _ in range(shards)]
     next_id = max((n for rows in vocabulary for n, _, _ in rows), default=1 + oov_buckets) + 1
@@ -276,7 +277,7 @@ def _encode_categories(
         min_count=feature.get("min_count", 1),
         max_size=feature.get("max_size"),
         parent=None if parent is None else parent.vocabulary,
-        erased=feature["erased"],
+        erased=feature.get("erased", ()),
     )
     rows = [row for shard in vocabulary for row in shard]
     ids = {str(value): number for number, value, _ in rows if value is not None}
