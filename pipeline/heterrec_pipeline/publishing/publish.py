@@ -136,9 +136,8 @@ def publish_generation(
     except NotPublishedError:
         _release(job)
         raise
-    _release(
-        job
-    )  # only now: until then it keeps purges from deleting what `latest.json` is about to name
+    # Only now: until then the lease keeps purges from deleting what `latest.json` is about to name.
+    _release(job)
     yield manifest
 
 
