@@ -20,7 +20,7 @@ from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
-from heterrec_schemas.errors import DataError
+from heterrec_schemas.errors import DataError, NotPublishedError
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
 from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import (
@@ -129,11 +129,21 @@ def publish_generation(
     # Temporary files that are left belong to failed attempts.
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     commit(job, manifest, again=committed)
-    storage.delete_tree(storage.join(job.root, LEASE_NAME))
-    if drift is not None and drift.status == "fail" and not job.allow_drift:
-        raise drifted_too_far(job, drift)
-    name_latest(job)
+    try:
+        if drift is not None and drift.status == "fail" and not job.allow_drift:
+            raise drifted_too_far(job, drift)
+        name_latest(job)
+    except NotPublishedError:
+        _release(job)
+        raise
+    # Only now: until then the lease keeps purges from deleting what `latest.json` is about to name.
+    _release(job)
     yield manifest
+
+
+def _release(job: Job) -> None:
+    """Delete the lease of a finished build."""
+    storage.delete_tree(storage.join(job.root, LEASE_NAME))
 
 
 def commit(job: Job, manifest: Manifest, *, again: bool) -> None:
