@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -27,6 +27,9 @@ from heterrec_schemas.command_line import (
     unexpected,
 )
 from heterrec_schemas.errors import CallError, HeterrecError
+
+if TYPE_CHECKING:
+    from heterrec_model.training.training_display import ProgressDisplay
 
 app = typer.Typer(
     name="heterrec-model",
@@ -98,6 +101,13 @@ def _error_messages(debug: bool, as_json: bool = False) -> Iterator[None]:
     except BaseException as error:  # some libraries raise errors that are no `Exception`
         report(error, _too_large(error) or unexpected(error), 1, debug=debug)
         raise typer.Exit(1) from None
+
+
+def _progress(quiet: bool) -> "ProgressDisplay":
+    """The display of a command's progress, on standard error unless it is quiet."""
+    from heterrec_model.training.training_display import ProgressDisplay
+
+    return ProgressDisplay(None if quiet else Console(stderr=True, markup=False))
 
 
 def _too_large(error: BaseException) -> str | None:
@@ -200,9 +210,8 @@ def evaluate(
         with importing():
             from heterrec_model.evaluation.evaluate import evaluate as run_evaluate
             from heterrec_model.evaluation.evaluation_display import show_evaluations
-            from heterrec_model.training.training_display import ProgressDisplay
 
-        with ProgressDisplay(None if quiet else Console(stderr=True, markup=False)) as display:
+        with _progress(quiet) as display:
             result = run_evaluate(
                 data,
                 run,
@@ -251,9 +260,8 @@ def compare(
         with importing():
             from heterrec_model.evaluation.compare import compare_models
             from heterrec_model.evaluation.evaluation_display import show_report
-            from heterrec_model.training.training_display import ProgressDisplay
 
-        with ProgressDisplay(None if quiet else Console(stderr=True, markup=False)) as display:
+        with _progress(quiet) as display:
             report = compare_models(
                 data,
                 run,
@@ -262,7 +270,7 @@ def compare(
                 filter_seen=filter_seen,
                 candidates=candidates,
                 resamples=resamples,
-                on_model=lambda name: display.show(f"eval_mode {name}"),
+                on_model=lambda name: display.show(f"evaluating {name}"),
             )
         if as_json:
             print_json(report.to_json())

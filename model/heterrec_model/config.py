@@ -125,6 +125,10 @@ class ModelConfig(_Section):
         return self
 
 
+Normalise = Literal["possible", "open", "sum"]
+"""Values of `loss.normalise`."""
+
+
 class LossConfig(_Section):
     """LMP, Eq. 8 to 12."""
 
@@ -143,7 +147,7 @@ class LossConfig(_Section):
     """lambda_m: margin of Eq. 11."""
     token_weight: Weight | Literal["sum"] = 1.0
     """w: each token-level loss has the weight w / K; `sum` is w = K, as in the paper; 0 disables them."""
-    normalise: Literal["possible", "open", "sum"] = "possible"
+    normalise: Normalise = "possible"
     """Divisor of a step's sum of losses: the number of positions that have a target at this step, the number of those whose
     gate is open, or 1 (the sum of Eq. 10 and 11)."""
 

@@ -1,12 +1,20 @@
 """A build as plain data: the spec, the tables and their files, the output. Workers get nothing else."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.parent import KnownVocabulary, Parent
+from heterrec_pipeline.reading.erased import ErasedList, Gate
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
-from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec, Timestamp
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+    Timestamp,
+)
 from heterrec_schemas.rejects import Reason
 
 ITEMS = "items"
@@ -18,6 +26,31 @@ LOG_ROW_BYTES = 8
 """Low estimate of the compressed size of a row of the log, in bytes; used if the rows were not estimated."""
 BUCKET_ROWS = 1_000_000
 """Approximate number of interactions per bucket of users."""
+
+
+class ErasingFeature(CategoricalFeature):
+    """A categorical feature with erased values, which count as missing."""
+
+    erased: ErasedList
+
+
+@dataclass(frozen=True)
+class Erasures:
+    """The lists of what the spec erases.
+
+    Attributes:
+        users, items: the erased keys; None if the spec names no list.
+        values: the erased values by vocabulary.
+    """
+
+    users: ErasedList | None = None
+    items: ErasedList | None = None
+    values: dict[str, ErasedList] = field(default_factory=dict)
+
+    @property
+    def every(self) -> tuple[ErasedList, ...]:
+        """All lists."""
+        return tuple(e for e in (self.users, self.items, *self.values.values()) if e is not None)
 
 
 @dataclass(frozen=True)
@@ -32,6 +65,7 @@ class TableJob:
         files: its files; none if the rows come from the log.
         joined: whether only rows with a key of the catalogue count.
         available_from: the column of times since when the items are listed, if declared.
+        erased: the list of keys whose rows are erased, if there is one.
     """
 
     name: str
@@ -41,6 +75,13 @@ class TableJob:
     files: tuple[InputFile, ...]
     joined: bool = False
     available_from: Timestamp | None = None
+    erased: ErasedList | None = None
+
+    @property
+    def gate(self) -> Gate:
+        """What is erased of the table."""
+        keys = () if self.erased is None else ((self.key, self.erased),)
+        return Gate(keys, tuple(f.column for f in self.features if isinstance(f, ErasingFeature)))
 
     @property
     def duplicate(self) -> Reason:
@@ -48,6 +89,11 @@ class TableJob:
         if self.side == "user":
             return Reason.DUPLICATE_USER
         return Reason.DUPLICATE_ROW if self.joined else Reason.DUPLICATE_ITEM
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The names of the features; erased values make a feature differ from the spec's."""
+        return [f.name for f in self.features]
 
     @property
     def columns(self) -> list[str]:
@@ -71,6 +117,16 @@ class TableJob:
         return tuple(f for f in self.features if not isinstance(f, EmbeddingFeature))
 
 
+def log_gate(spec: FeatureSpec, erasures: Erasures, items: TableJob) -> Gate:
+    """What is erased of the log; `items` may be made from it."""
+    log = spec.interactions
+    keys = ((log.user, erasures.users), (log.item, erasures.items))
+    return Gate(
+        tuple((column, listed) for column, listed in keys if listed is not None),
+        items.gate.values if spec.denormalised else (),
+    )
+
+
 @dataclass(frozen=True)
 class Job:
     """A whole build.
@@ -84,6 +140,12 @@ class Job:
         spill: whether tables go through files rather than through the engine's shuffle.
         sizes: estimates of rows and distinct values, and the limits of a worker.
         lenient: whether to publish what a build refuses, as the trial build of a plan does.
+        erasures: the lists of what is erased.
+        parent: the generation that a refresh continues; None in a build.
+        refit: features whose boundaries or quantizers a refresh fits anew, as `item/<feature>` or `user/<feature>`.
+        allow_drift: whether a refresh is published even if it drifted too far from its parent.
+        latest: the content of `latest.json` when a refresh began; None if there was none.
+        publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
     """
 
     spec: FeatureSpec
@@ -99,6 +161,12 @@ class Job:
     spill: bool = True
     sizes: Sizes = field(default_factory=Sizes)
     lenient: bool = False
+    erasures: Erasures = field(default_factory=Erasures)
+    parent: Parent | None = None
+    refit: frozenset[str] = frozenset()
+    allow_drift: bool = False
+    latest: bytes | None = None
+    publish: bool | None = None
 
     @property
     def root(self) -> str:
@@ -123,7 +191,53 @@ class Job:
     @property
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, once, sorted."""
-        return tuple(sorted({*self.log, *(f for table in self.tables for f in table.files)}))
+        sources = [
+            self.log,
+            *(t.files for t in self.tables),
+            *(e.files for e in self.erasures.every),
+        ]
+        return tuple(sorted({file for files in sources for file in files}))
+
+    @property
+    def log_gate(self) -> Gate:
+        """What is erased of the log."""
+        return log_gate(self.spec, self.erasures, self.items)
+
+    def erased_values(self, vocabulary: str) -> ErasedList | None:
+        """The list of values of a vocabulary that are erased: `items`, `item/<feature>` or `user/<feature>`."""
+        if vocabulary == ITEMS:
+            return self.erasures.items
+        side, _, name = vocabulary.partition("/")
+        return self.erasures.values.get(name if side == "item" else f"user_{name}")
+
+    def known(self, vocabulary: str) -> KnownVocabulary | None:
+        """The parent's vocabulary of that name; None if it has none, and in a build."""
+        return self.parent.vocabularies.get(vocabulary) if self.parent else None
+
+    def is_frozen(self, side: str, feature: Feature) -> bool:
+        """Whether a feature keeps the boundaries or the quantizer of the parent."""
+        name = f"{side}/{feature.name}"
+        known = self.parent is not None and name in self.parent.features
+        return known and name not in self.refit and not isinstance(feature, CategoricalFeature)
+
+    def to_fit(self, table: TableJob) -> TableJob:
+        """The table with the features only that are fitted to the present input."""
+        rest = tuple(f for f in table.features if not self.is_frozen(table.side, f))
+        return replace(table, features=rest)
+
+    def vocabulary_shards(self, vocabulary: str, declared: int | None) -> int | None:
+        """V: the parent's, else the declared number; None to derive it from the size."""
+        known = self.known(vocabulary)
+        return known.shards if known else declared
+
+    def vocabulary_buckets(self, vocabulary: str, declared: int | None) -> int:
+        """B: number of buckets in which a vocabulary is counted, numbered and looked up."""
+        return self.sizes.buckets(vocabulary, self.vocabulary_shards(vocabulary, declared))
+
+    @property
+    def key_buckets(self) -> int:
+        """B of the items' keys."""
+        return self.vocabulary_buckets(ITEMS, self.spec.items.catalogue_vocabulary.shards)
 
     @cached_property
     def buckets(self) -> int:

@@ -8,7 +8,7 @@ same bytes: a wrong estimate costs memory or time only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from heterrec_schemas.errors import DataError
@@ -99,6 +99,16 @@ class Sizes:
         """Number of hash buckets in which a denormalised log is aggregated to items."""
         rows = self.rows.get("interactions")
         return max(16, -(-(rows.count if rows else 0) // ITEMS_FROM_LOG_ROWS))
+
+
+def with_known(sizes: Sizes, rows: Mapping[str, int]) -> Sizes:
+    """Estimates that account for the vocabularies of a parent, by their number of rows."""
+    values = dict(sizes.values)
+    for name, known in rows.items():
+        found = values.get(name)
+        if found is not None and found.count < known:
+            values[name] = Estimate(known, "read")
+    return replace(sizes, values=values)
 
 
 def bucket_count(values: int, shards: int | None) -> int:

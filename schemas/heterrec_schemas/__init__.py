@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from heterrec_schemas.errors import FormatVersionError as FormatVersionError
     from heterrec_schemas.errors import GenerationError as GenerationError
     from heterrec_schemas.errors import HeterrecError as HeterrecError
+    from heterrec_schemas.errors import NotPublishedError as NotPublishedError
     from heterrec_schemas.errors import RejectRatioError as RejectRatioError
     from heterrec_schemas.errors import RunError as RunError
     from heterrec_schemas.errors import SchemaMismatchError as SchemaMismatchError
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "errors": (
         "CallError CorruptCheckpointError CorruptGenerationError DataError FormatVersionError GenerationError "
-        "HeterrecError RejectRatioError RunError SchemaMismatchError SpecError UnfinishedGenerationError"
+        "HeterrecError NotPublishedError RejectRatioError RunError SchemaMismatchError SpecError "
+        "UnfinishedGenerationError"
     ),
     "feature_spec": (
         "SPEC_VERSION CategoricalFeature EmbeddingFeature Feature FeatureSpec NumericFeature load_spec parse_spec"

@@ -99,6 +99,10 @@ class RunError(HeterrecError):
     """A failure of the run itself: a full disk, a dead worker, a store that does not answer."""
 
 
+class NotPublishedError(RunError):
+    """A complete generation that `latest.json` does not name."""
+
+
 _FAMILY: dict[str, type[HeterrecError]] = {
     cls.__name__: cls
     for cls in (
@@ -114,6 +118,7 @@ _FAMILY: dict[str, type[HeterrecError]] = {
         CorruptGenerationError,
         CorruptCheckpointError,
         RunError,
+        NotPublishedError,
     )
 }
 _WIRE = re.compile(r"<<heterrec ([0-9a-f]+) heterrec>>")

@@ -19,14 +19,15 @@ def from_metrics(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
             "kept": get(f"{table}.keys"),
             "rejected": get(f"{table}.unusable") + get(f"{table}.duplicate"),
             "repeated": get(f"{table}.repeated"),
+            "erased": get(f"{table}.erased"),
         }
         for table in ("items", "users")
     }
-    log = {k: get(f"interactions.{k}") for k in ("read", "kept", "unknown_item", "duplicate")}
-    log["short_user"] = get("interactions.short_user")
+    names = ("read", "kept", "unknown_item", "duplicate", "short_user", "erased")
+    log = {k: get(f"interactions.{k}") for k in names}
     log["rejected"] = get("interactions.malformed") + get("interactions.bad")
     return {
-        "items": tables["items"],
+        "items": tables["items"] | {"retired": get("retired.rows")},
         "users": tables["users"] if manifest.counts.users else None,
         "interactions": log,
         "sequences": {s: get(f"sequences.{s}") for s in manifest.counts.sequences},

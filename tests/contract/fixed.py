@@ -1,4 +1,4 @@
-"""Three fixed data sets that use most of the contract at once."""
+"""Fixed data sets that use most of the contract at once."""
 
 import random
 from typing import Any
@@ -160,6 +160,39 @@ def denormalised() -> Dataset:
         "limits": {"max_reject_ratio": 1.0},
     }
     return Dataset(spec, [Table("log", "jsonl", types, log, sparse=True)])
+
+
+def erased() -> Dataset:
+    """`catalogue` with lists of everything that can be erased, in every format."""
+    text = pa.string()
+    lists: dict[str, tuple[str, pa.DataType, list[Any]]] = {
+        "users": ("parquet", pa.float64(), [3.0, 7.0, None, 7.0, 999.0]),
+        "items": ("jsonl", text, ["item 3", "cafe\u0301 ", None, "item 999", "never listed"]),
+        "brand": ("csv", text, ["O\u0308l", "Acme ", ""]),
+        "paths": ("csv", text, ["d", "a > b"]),
+        "user_tags": ("jsonl", text, ["x"]),
+    }
+    found = catalogue()
+    spec = found.spec | {"erase": {"values": {}}}
+    tables = list(found.tables)
+    for name, (format, kind, gone) in lists.items():
+        rows = [{"gone": value, "since": "2024"} for value in gone]
+        tables.append(Table(f"gone-{name}", format, {"gone": kind, "since": text}, rows))
+        place = spec["erase"] if name in ("users", "items") else spec["erase"]["values"]
+        place[name] = {"source": {"path": f"gone-{name}-*"}, "key": "gone"}
+    return Dataset(spec, tables)
+
+
+def erased_from_the_log() -> Dataset:
+    """`denormalised` with erased users, items and values."""
+    found, text = denormalised(), pa.string()
+    tables, spec = list(found.tables), found.spec | {"erase": {"values": {}}}
+    for name, gone in (("users", ["u3", "u20"]), ("items", ["2", "55"]), ("brand", ["c"])):
+        rows = [{"gone": value} for value in gone]
+        tables.append(Table(f"gone-{name}", "csv", {"gone": text}, rows, packed=True))
+        place = spec["erase"]["values"] if name == "brand" else spec["erase"]
+        place[name] = {"source": {"path": f"gone-{name}-*"}, "key": "gone"}
+    return Dataset(spec, tables)
 
 
 def empty_splits() -> Dataset:

@@ -484,16 +484,57 @@ def datasets(
         policies.append("oov")
     if draw(st.booleans()):
         log_spec["unknown_items"] = draw(st.sampled_from(policies))
-    spec |= _sequences(draw)
+    spec |= sequences_of(draw)
     spec["limits"] = {"max_reject_ratio": 1.0}
     for table in tables:
         table.packed = table.format != "parquet" and draw(st.booleans())
         table.sparse = draw(st.booleans())
         with_malformed(rng, table, bad_lines)
+    if draw(st.integers(0, 2)) == 0:
+        spec["erase"] = _erase(draw, rng, (user_keys, item_keys), spec, tables)
     spec["interactions"]["source"] = source(log_table)
     for owner, name in _owners(spec):
         owner["source"] = source(next(t for t in tables if t.name == name))
     return Dataset(spec, tables)
+
+
+def _erase(
+    draw: Any,
+    rng: random.Random,
+    keys: tuple[Keys, Keys],
+    spec: dict[str, Any],
+    tables: list[Table],
+) -> dict[str, Any]:
+    """Lists of keys and values to erase; adds their tables to `tables`."""
+    pools = {"users": keys[0].values, "items": keys[1].values}
+    for side, prefix in (("items", ""), ("users", "user_")):
+        for feature in spec.get(side, {}).get("features", []):
+            if feature["kind"] == "categorical":
+                holder = next(t for t in tables if feature["column"] in t.columns)
+                rows = [r for r in holder.rows if not isinstance(r, Malformed)]
+                pools[prefix + feature["name"]] = _scalars([r[feature["column"]] for r in rows])
+    found: dict[str, Any] = {"values": {}}
+    for name, pool in pools.items():
+        if not pool or draw(st.booleans()):
+            continue
+        gone = rng.choices(pool, k=rng.randint(0, max(1, len(pool) // 8)))
+        texts = [csv_cell(value).replace("\r", " ").replace("\n", " ") for value in gone]
+        rows = [{"gone": f" {text}"} for text in texts]
+        table = Table(
+            f"gone {name}", "csv", {"gone": pa.string()}, rows, packed=draw(st.booleans())
+        )
+        tables.append(table)
+        place = found if name in ("users", "items") else found["values"]
+        place[name] = {"source": source(table), "key": "gone"}
+    return found
+
+
+def _scalars(cells: list[Any]) -> list[Any]:
+    """The present values of cells, and of the lists in them."""
+    found: list[Any] = []
+    for cell in cells:
+        found += _scalars(cell) if isinstance(cell, list) else [] if cell is None else [cell]
+    return found
 
 
 def _owners(spec: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
@@ -652,7 +693,8 @@ def _log(
     return Table("log", format, types, rows), spec, parts
 
 
-def _sequences(draw: Any) -> dict[str, Any]:
+def sequences_of(draw: Any) -> dict[str, Any]:
+    """How sequences are cut, split and written."""
     sequences: dict[str, Any] = {"max_length": draw(st.sampled_from([1, 2, 3, 5, 50]))}
     if draw(st.booleans()):
         sequences["min_length"] = draw(st.integers(1, 5))

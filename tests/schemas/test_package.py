@@ -26,6 +26,7 @@ PUBLIC = [
     "GenerationError",
     "HeterrecError",
     "Manifest",
+    "NotPublishedError",
     "NumericFeature",
     "Reason",
     "RejectRatioError",

@@ -135,15 +135,22 @@ class CheckpointFolder:
             link.unlink(missing_ok=True)
 
     def newest(
-        self, warn: Callable[[str], None], check: Callable[[Checkpoint], None] = lambda _: None
+        self,
+        warn: Callable[[str], None],
+        check: Callable[[Checkpoint], None] = lambda _: None,
+        *,
+        below: int | None = None,
     ) -> Checkpoint | None:
         """The newest checkpoint that is complete.
 
         Args:
             warn: called for newer ones that are damaged.
             check: raises CorruptCheckpointError for a state that cannot be used.
+            below: only checkpoints of earlier steps; None for all.
         """
         for step in reversed(self.steps()):
+            if below is not None and step >= below:
+                continue
             try:
                 found = read_checkpoint(self.path / step_name(step))
                 check(found)

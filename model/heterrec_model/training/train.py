@@ -32,9 +32,10 @@ from heterrec_model.training.training_display import ProgressDisplay
 from heterrec_model.training.validation import validation
 from heterrec_model.training.warm_start import recorded_checkpoint, with_warm_start
 from heterrec_model.two_tower import TwoTowerModel
-from heterrec_schemas.errors import CallError, RunError
+from heterrec_schemas.errors import CallError, CorruptCheckpointError, RunError
 from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.generation.lineage import place_of_content
+from heterrec_schemas.leases import reader_lease
 
 _LOST_PROCESS = ("closed by peer", "connection", "timed out", "broken pipe", "gloo", "nccl")
 """Words in PyTorch's errors about a process that does not respond."""
@@ -53,7 +54,8 @@ def train(
 
     On a CPU, an interrupted and resumed run ends with the same bits as an uninterrupted one with the same number of
     threads. SIGTERM and Ctrl-C stop the run after the current step; it is saved and can be resumed. Under torchrun every
-    process calls this function; all of them need access to the run folder.
+    process calls this function; all of them need access to the run folder. Where the output of the generation can be written,
+    a lease keeps purges from deleting it meanwhile.
 
     Args:
         config: configuration of the run.
@@ -92,7 +94,11 @@ def train(
         # before the folder exists: what is refused leaves nothing behind
         world.on_main(lambda: folder.check(config, generation, resume=resume))
         console = Console(stderr=True, markup=False) if world.main and not quiet else None
-        with folder.lock() if world.main else nullcontext(), ProgressDisplay(console) as display:
+        with (
+            folder.lock() if world.main else nullcontext(),
+            reader_lease(generation.folder.path, "train") if world.main else nullcontext(),
+            ProgressDisplay(console) as display,
+        ):
             world.on_main(lambda: folder.check(config, generation, resume=resume))
             trainer = _trainer(config, generation, folder, world, display, stop)
             try:
@@ -124,9 +130,49 @@ def _trainer(
     display: ProgressDisplay,
     stop: StopRequest,
 ) -> Trainer:
-    """A trainer in the state of the newest complete checkpoint."""
-    checkpoint = _newest(folder, world, display)
+    """A trainer in the state of the newest checkpoint that can be restored, or a new one without checkpoints.
+
+    Raises:
+        CorruptCheckpointError: complete checkpoints exist, but none can be restored.
+    """
     table = _token_table(config, generation, folder, world)
+    below, first = None, ""
+    while True:
+        checkpoint = _newest(folder, world, display, below)
+        if checkpoint is None and first:
+            raise CorruptCheckpointError(first, todo="Train again into another folder.")
+        trainer = _new_trainer(config, generation, table, folder, world, display, stop, checkpoint)
+        problem = _restore(trainer, checkpoint, world) if checkpoint is not None else ""
+        if checkpoint is None or not problem:
+            break
+        below, first = checkpoint.step, first or problem
+        if world.main:
+            display.warn(f"{problem.rstrip('.')}; the previous one is used")
+    world.on_main(lambda: folder.checkpoints.rewind(checkpoint))
+    if checkpoint is not None:
+        display.say(f"resuming at step {checkpoint.step:,}")
+    world.on_main(lambda: folder.start(config, generation))
+    if world.main:
+        trainer.log = RunLog(
+            folder,
+            length=trainer.progress.log_bytes,
+            step=trainer.progress.step,
+            tensorboard=config.train.tensorboard,
+        )
+    return trainer
+
+
+def _new_trainer(
+    config: Config,
+    generation: Generation,
+    table: TokenTable,
+    folder: RunFolder,
+    world: World,
+    display: ProgressDisplay,
+    stop: StopRequest,
+    checkpoint: Checkpoint | None,
+) -> Trainer:
+    """A trainer for the state of a checkpoint, or for the first step."""
     warm = checkpoint is None and config.warm_start is not None
     if checkpoint is not None:
         table = with_trained(table, checkpoint.weight(TRAINED))
@@ -135,7 +181,7 @@ def _trainer(
     else:
         model = build_model(config, table, generation)
     model = move_to_device(model, world.device)
-    trainer = Trainer(
+    return Trainer(
         config=config,
         model=model,
         loader=TrainLoader(generation, config, rank=world.rank, world=world.size),
@@ -150,18 +196,16 @@ def _trainer(
         },
         warm=warm,
     )
-    if checkpoint is not None:
+
+
+def _restore(trainer: Trainer, checkpoint: Checkpoint, world: World) -> str:
+    """Restore a checkpoint; returns the message of the first rank that cannot, or an empty text."""
+    try:
         trainer.restore(checkpoint)
-        display.say(f"resuming at step {checkpoint.step:,}")
-    world.on_main(lambda: folder.start(config, generation))
-    if world.main:
-        trainer.log = RunLog(
-            folder,
-            length=trainer.progress.log_bytes,
-            step=trainer.progress.step,
-            tensorboard=config.train.tensorboard,
-        )
-    return trainer
+        problem = ""
+    except CorruptCheckpointError as error:
+        problem = f"{checkpoint.path}: {error.message}"
+    return next(filter(None, world.gather(problem)), "")
 
 
 def _warm_model(
@@ -184,15 +228,13 @@ def _warm_model(
     return model
 
 
-def _newest(folder: RunFolder, world: World, display: ProgressDisplay) -> Checkpoint | None:
-    """The checkpoint to resume from, equal on every rank; newer damaged ones are removed."""
-
-    def choose() -> Checkpoint | None:
-        chosen = folder.checkpoints.newest(display.warn, check_state)
-        folder.checkpoints.rewind(chosen)
-        return chosen
-
-    checkpoint = world.on_main(choose)
+def _newest(
+    folder: RunFolder, world: World, display: ProgressDisplay, below: int | None
+) -> Checkpoint | None:
+    """The newest complete checkpoint, of a step below `below` if given, equal on every rank."""
+    checkpoint = world.on_main(
+        lambda: folder.checkpoints.newest(display.warn, check_state, below=below)
+    )
     if checkpoint is None:
         return None
     state = checkpoint.state

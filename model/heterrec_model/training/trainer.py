@@ -90,7 +90,8 @@ class Trainer:
         """Restore a checkpoint of the same number of processes.
 
         Raises:
-            CallError: it does not fit the model or the data.
+            CorruptCheckpointError: it does not fit the model, or has no valid position in the data.
+            CallError: its position is one of other data or settings.
         """
         state = checkpoint.state
         own = state["ranks"][self.world.rank]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -10,6 +11,7 @@ from heterrec_pipeline.runtime.flags import pipeline_options
 from heterrec_pipeline.telemetry.stages import Stage
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.generation import Generation, open_generation
+from heterrec_schemas.leases import SWEEP_AFTER
 from heterrec_schemas.manifest import Manifest
 
 
@@ -26,8 +28,14 @@ class BuildConfig:
         profile: a local file for a trace of the build, or None.
         options: Beam's options; parsed from `pipeline_args` unless given.
         allow_open_ports: accept an engine with ports that other machines can connect to.
+        sweep_after: time without a heartbeat after which a builder that cannot be seen from here counts as dead.
         lenient: publish even what a build refuses: too many rejects, or no interaction left.
         workers: number of worker processes of the local engine; None to choose by cores and input size.
+        base: the generation that a refresh continues, or the output folder whose `latest.json` names it; None to build.
+        refit: names of features whose boundaries or quantizers a refresh fits anew; `user_<feature>` on the users' side.
+        publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
+        allow_drift: whether a refresh is published even if it drifted too far from its parent.
+        skip_unchanged: do nothing if the parent was made from the same input by the same spec.
 
     Raises:
         CallError: a flag is wrong.
@@ -42,7 +50,13 @@ class BuildConfig:
     options: PipelineOptions = None
     workers: int | None = None
     allow_open_ports: bool = False
+    sweep_after: timedelta = SWEEP_AFTER
     lenient: bool = False
+    base: str | None = None
+    refit: Sequence[str] = ()
+    publish: bool | None = None
+    allow_drift: bool = False
+    skip_unchanged: bool = False
 
     def __post_init__(self) -> None:
         """Parse Beam's flags."""
@@ -52,7 +66,7 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A published generation and the record of its build.
+    """A complete generation and the record of its build.
 
     Attributes:
         path: the generation's folder.
@@ -60,6 +74,8 @@ class BuildResult:
         swept: ids of dead builds whose leftovers were deleted.
         metrics: the counters of the run by name; empty if the engine does not support them.
         stages: what each stage did, and when.
+        warnings: what a refresh changed that is probably not intended.
+        skipped: whether it is the parent of a refresh that had nothing to do.
     """
 
     path: str
@@ -67,6 +83,8 @@ class BuildResult:
     swept: list[str]
     metrics: dict[str, int] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    skipped: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Manifest, metrics and stages for scripts."""
@@ -74,6 +92,8 @@ class BuildResult:
             "manifest": self.manifest.model_dump(mode="json"),
             "metrics": self.metrics,
             "stages": [stage.as_json() for stage in self.stages],
+            "warnings": self.warnings,
+            "skipped": self.skipped,
         }
 
     def summary(self) -> dict[str, Any]:

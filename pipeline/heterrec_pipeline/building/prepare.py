@@ -1,18 +1,37 @@
 """Check the spec against the data and prepare the job."""
 
 import secrets
-from datetime import datetime
-
-from apache_beam.options.pipeline_options import StandardOptions
+from datetime import UTC, datetime, timedelta
 
 from heterrec_pipeline.building.config import BuildConfig
+from heterrec_pipeline.checking.changes import refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
+from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.sizing import check_layout
+from heterrec_pipeline.publishing.latest import read_latest
+from heterrec_pipeline.sizing import check_layout, with_known
 from heterrec_pipeline.telemetry.clock import utc_text
-from heterrec_pipeline.wiring.exchange import DISTRIBUTED
+from heterrec_pipeline.telemetry.recorder import phase
+from heterrec_pipeline.wiring.exchange import spills
+from heterrec_schemas.manifest import GENERATION_ID
+
+
+def checked_job(config: BuildConfig, now: datetime) -> Job:
+    """Describe the build, and check a sample of the input unless the build is lenient.
+
+    Raises:
+        HeterrecError: all errors that can be found without the whole input, or too many rejects in the sample.
+    """
+    with phase("check the spec and the input"):
+        job = make_job(config, now)
+    if not job.lenient:
+        with phase("check a sample of the input"):
+            check_sample(job)
+    return job
 
 
 def make_job(config: BuildConfig, now: datetime) -> Job:
@@ -21,14 +40,20 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     Raises:
         HeterrecError: reports all errors that can be found before the data are read.
     """
+    latest = read_latest(config.output).held if config.base is not None else None
+    parent = open_parent(config.base) if config.base is not None else None
+    refit = frozenset(_refitted(name) for name in config.refit)
     checked = check_tables(config.spec, config.input)
-    raise_problems(checked.problems)
+    changes = refused_changes(parent, config.spec, refit) if parent is not None else ()
+    raise_problems([*changes, *checked.problems])
     sizes = estimate_sizes(config.spec, checked)
+    if parent is not None:
+        sizes = with_known(sizes, {n: v.rows for n, v in parent.vocabularies.items()})
     check_layout(config.spec, sizes)
     return Job(
         spec=config.spec,
         spec_text=config.spec_text,
-        generation=lease.new_generation_id(now),
+        generation=lease.new_generation_id(_later(now, parent)),
         output=config.output.rstrip("/") or "/",
         attempt=secrets.token_hex(8),
         created=utc_text(now),
@@ -36,7 +61,26 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         joins=checked.joins,
         users=checked.users,
         log=checked.log,
-        spill=config.options.view_as(StandardOptions).runner not in DISTRIBUTED,
+        spill=spills(config.options),
         sizes=sizes,
         lenient=config.lenient,
+        erasures=checked.erasures,
+        parent=parent,
+        refit=refit,
+        latest=latest,
+        publish=config.publish,
+        allow_drift=config.allow_drift,
     )
+
+
+def _later(now: datetime, parent: Parent | None) -> datetime:
+    """The present time, but after the parent's: ids sort by time, whichever clocks they come from."""
+    if parent is None or not GENERATION_ID.fullmatch(parent.generation):
+        return now
+    begun = datetime.strptime(parent.generation.split("-")[0], "%Y%m%dT%H%M%S%fZ")
+    return max(now, begun.replace(tzinfo=UTC) + timedelta(milliseconds=1))
+
+
+def _refitted(name: str) -> str:
+    """A name of `--refit` as `item/<feature>` or `user/<feature>`."""
+    return f"user/{name.removeprefix('user_')}" if name.startswith("user_") else f"item/{name}"

@@ -1,30 +1,40 @@
 """Checks a spec and a call against the schemas of the data; all errors are collected."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
 
-from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.checking.schemas import TableSchema, lacks_column, table_schema
 from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.interactions.read import log_columns
 from heterrec_pipeline.interactions.times import describe
-from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, TableJob
+from heterrec_pipeline.job import (
+    INTERACTIONS,
+    ITEMS,
+    USERS,
+    ErasingFeature,
+    Erasures,
+    TableJob,
+)
+from heterrec_pipeline.reading.erased import ErasedList, erased
 from heterrec_pipeline.reading.files import InputFile, input_files
+from heterrec_pipeline.reading.looks_like import other_header, partition
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
     Feature,
     FeatureSpec,
+    KeyList,
     NumericFeature,
     Source,
     Timestamp,
 )
-from heterrec_schemas.values import is_scalar, is_text
+from heterrec_schemas.values import is_list, is_scalar, is_text, is_whole_decimal
 
 
 @dataclass
@@ -37,6 +47,12 @@ class Checked:
     log: tuple[InputFile, ...]
     schemas: dict[str, TableSchema]
     problems: list[HeterrecError] = field(default_factory=list)
+    erasures: Erasures = field(default_factory=Erasures)
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        """Every input file, once, sorted."""
+        tables = [self.items, *self.joins, *([self.users] if self.users else [])]
+        return tuple(sorted({*self.log, *(f for table in tables for f in table.files)}))
 
 
 def raise_problems(problems: Sequence[HeterrecError]) -> None:
@@ -114,10 +130,63 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         _check_times(
             "items.available_from", ITEMS, spec.items.available_from, schemas[ITEMS], problems
         )
+    erasures = _check_erasures(spec, files_of, schemas, problems)
+    tables = [_erasing(t, erasures) for t in tables]
+    users = None if users is None else _erasing(users, erasures)
     _check_log(spec, schemas[INTERACTIONS], problems)
     own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
     _check_files_agree(own, schemas[INTERACTIONS], problems)
-    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems)
+    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures)
+
+
+def _check_erasures(
+    spec: FeatureSpec,
+    files_of: Callable[[str, Source], tuple[InputFile, ...]],
+    schemas: dict[str, TableSchema],
+    problems: list[HeterrecError],
+) -> Erasures:
+    """Find the files of the lists of what is erased, and read them: a row that is passed over would not be erased."""
+
+    def listed(name: str, keys: KeyList | None) -> ErasedList | None:
+        if keys is None:
+            return None
+        name = f"erase.{name}"
+        found = ErasedList(name, keys.key, files_of(name, keys.source))
+        before = len(problems)
+        _check_key(name, keys.key, schemas[name], problems)
+        _check_files_agree([keys.key], schemas[name], problems)
+        problems.extend(
+            SchemaMismatchError(f"{name}: {f.name} has no column {keys.key!r}")
+            for f in found.files
+            if len(problems) == before and f.format == "jsonl" and lacks_column(f, keys.key)
+        )
+        if found.files and len(problems) == before:
+            try:
+                erased(found)
+            except HeterrecError as error:
+                problems.append(error)
+        return found
+
+    erase = spec.erase
+    values = {name: listed(f"values.{name}", keys) for name, keys in erase.values.items()}
+    return Erasures(
+        users=listed("users", erase.users),
+        items=listed("items", erase.items),
+        values={name: found for name, found in values.items() if found is not None},
+    )
+
+
+def _erasing(table: TableJob, erasures: Erasures) -> TableJob:
+    """The table with the lists of its side."""
+    prefix = "user_" if table.side == "user" else ""
+    features = tuple(
+        ErasingFeature(**dict(f), erased=erasures.values[prefix + f.name])
+        if isinstance(f, CategoricalFeature) and prefix + f.name in erasures.values
+        else f
+        for f in table.features
+    )
+    keys = erasures.users if table.side == "user" else erasures.items
+    return replace(table, features=features, erased=keys)
 
 
 def _with_features(
@@ -140,14 +209,28 @@ def _with_features(
                 problems += [absent] if absent is not None else []
                 continue
             known = [c for t in tables for c in schemas[t.name].types]
+            paths = [path for t in tables for path in schemas[t.name].paths]
             where = " or ".join(t.name for t in tables)
             problems.append(
                 SchemaMismatchError(
                     f"feature {feature.name!r}: {where} has no column {feature.column!r}",
-                    todo=suggest(feature.column, known),
+                    todo=_absent_hint(feature.column, known, paths),
                 )
             )
     return [replace(t, features=tuple(owned[t.name])) for t in tables]
+
+
+def _absent_hint(column: str, known: Iterable[str], paths: Sequence[str]) -> str:
+    """What to do about a column that the files lack."""
+    names = list(known)
+    if (header := other_header(names)) is not None:
+        return header
+    if (part := partition(paths, column)) is not None:
+        return f"It is only in the path ({part}): write it into the files."
+    outer = column.partition(".")[0]
+    if outer in names:
+        return f"Write fields of {outer!r} as columns of their own; nested ones cannot be read."
+    return suggest(column, names)
 
 
 def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchError | None:
@@ -159,7 +242,8 @@ def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchErro
             todo="Other files of the source have it; add it to all, or exclude the file.",
         )
     return SchemaMismatchError(
-        f"{where}: there is no column {column!r}", todo=suggest(column, schema.types)
+        f"{where}: there is no column {column!r}",
+        todo=_absent_hint(column, schema.types, schema.paths),
     )
 
 
@@ -186,7 +270,8 @@ def _check_column(
         problems.append(absent)
     elif kind is not None and not fits(kind):
         got = schema.mixed_cells.get(column, kind)
-        problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=todo))
+        hint = todo if column in schema.mixed_cells else todo or cast_hint(kind)
+        problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=hint))
 
 
 def _check_files_agree(
@@ -202,7 +287,7 @@ def _check_feature(
     kind = schema.types.get(feature.column)
     if kind is None or pa.types.is_null(kind):
         return
-    expected = None
+    expected, todo = None, None if feature.column in schema.mixed_cells else cast_hint(kind)
     mixed = feature.column in schema.mixed_cells and pa.types.is_binary(kind)
     if isinstance(feature, CategoricalFeature):
         expected = _categorical_mismatch(feature, kind, mixed)
@@ -210,22 +295,46 @@ def _check_feature(
         expected = None if is_number_like(kind) else _NUMBERS
     elif isinstance(feature, EmbeddingFeature):
         expected = _embedding_mismatch(feature, kind, mixed)
+        todo = _vector_hint(kind)
     if expected is not None:
         problems.append(
             SchemaMismatchError(
                 f"feature {feature.name!r}: column {feature.column!r} in {where}",
                 got=schema.mixed_cells.get(feature.column, kind),
                 expected=expected,
+                todo=todo,
             )
         )
+
+
+def cast_hint(kind: pa.DataType) -> str | None:
+    """How to write a column of a type, or of lists of it, that cannot be a key or a category; None for other types."""
+    t = pa.types
+    while is_list(kind):
+        kind = kind.value_type
+    if t.is_decimal(kind):
+        return "Cast it to BIGINT or VARCHAR when you write the table."
+    if t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind):
+        return "It holds bytes: cast them to text (UTF-8) when you write the table."
+    if t.is_fixed_size_binary(kind) or isinstance(kind, pa.BaseExtensionType):
+        return "Cast it to text (VARCHAR) when you write the table."
+    return None
+
+
+def _vector_hint(kind: pa.DataType) -> str | None:
+    """How to write a column that holds vectors in another form."""
+    if is_text(kind):
+        return "Parse the texts to lists of numbers when you write the table."
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "Convert the bytes to lists of numbers when you write the table."
+    return None
 
 
 def _categorical_mismatch(
     feature: CategoricalFeature, kind: pa.DataType, mixed: bool
 ) -> str | None:
-    t = pa.types
     inner, depth = kind, 0
-    while t.is_list(inner) or t.is_large_list(inner) or t.is_fixed_size_list(inner):
+    while is_list(inner):
         inner, depth = inner.value_type, depth + 1
     if mixed:  # JSON lines with lists and single values
         return None if feature.multivalued else _ONE_VALUE
@@ -279,6 +388,8 @@ def _check_times(
 
 def _is_order(kind: pa.DataType) -> bool:
     t = pa.types
+    if is_whole_decimal(kind):
+        return True
     return bool(is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_null(kind))
 
 
@@ -291,4 +402,4 @@ def _time_fits(time: Timestamp, kind: pa.DataType) -> bool:
     numbers = time.unit is not None and time.unit != "iso"
     if is_text(kind):
         return time.unit is not None or time.format is not None
-    return numbers and (t.is_integer(kind) or t.is_floating(kind))
+    return numbers and (t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind))

@@ -14,9 +14,10 @@ from heterrec_pipeline.features.cells import BadCell, cell_text
 from heterrec_pipeline.files.rejects import SAMPLES, reject_in_words
 from heterrec_pipeline.interactions.read import log_columns, parse_rows
 from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
-from heterrec_pipeline.job import INTERACTIONS, TableJob
+from heterrec_pipeline.job import INTERACTIONS, Erasures, TableJob, log_gate
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.erased import Gate, read_live
 from heterrec_pipeline.reading.files import InputFile, split_file
 from heterrec_pipeline.reading.read import (
     ROW,
@@ -24,7 +25,6 @@ from heterrec_pipeline.reading.read import (
     file_of,
     located,
     one_chunk,
-    read_split,
     short_rows,
 )
 from heterrec_pipeline.wiring.reports import RejectedCell
@@ -34,6 +34,10 @@ from heterrec_schemas.rejects import Reason
 
 SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
+
+
+NULL_WORDS = ("nan", "null", "none", "\\n", "n/a", "<na>", "nil")
+"""Texts, in lower case, that other programs write for a missing value."""
 
 
 class Tables(Protocol):
@@ -55,6 +59,10 @@ class Tables(Protocol):
     def log(self) -> tuple[InputFile, ...]:
         """The files of the log."""
 
+    @property
+    def erasures(self) -> Erasures:
+        """The lists of what is erased."""
+
 
 @dataclass
 class Sample:
@@ -63,7 +71,8 @@ class Sample:
     Attributes:
         table: the table's name.
         files, bytes: number of files of the table, and their size.
-        rows: number of rows sampled.
+        rows: number of rows sampled, without erased ones.
+        erased: number of erased rows that were read with them, and count for nothing else.
         whole: whether these are all rows of the table.
         rejected: number of them that a build would reject, wholly or in a cell.
         unusable: number of them that a build rejects whatever the other rows are: malformed ones, those without a key, and
@@ -72,6 +81,8 @@ class Sample:
             duplicates.
         reasons: number of rejects by reason.
         examples: texts of the first rejects by reason.
+        values: the value of the first of them.
+        null_words: number of keys by text, of those that usually mean a missing value.
         missing: share of missing values by feature.
     """
 
@@ -79,12 +90,15 @@ class Sample:
     files: int
     bytes: int
     rows: int = 0
+    erased: int = 0
     whole: bool = False
     rejected: int = 0
     unusable: int = 0
     bad_keys: set[str] = field(default_factory=set)
     reasons: Counter[Reason] = field(default_factory=Counter)
     examples: dict[Reason, list[str]] = field(default_factory=dict)
+    values: dict[Reason, str | None] = field(default_factory=dict)
+    null_words: Counter[str] = field(default_factory=Counter)
     missing: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -98,9 +112,15 @@ class Sample:
         self.rejected += len({b[0] for b in bad})
         for row, column, reason, value in bad:
             self.reasons[reason] += 1
+            self.values.setdefault(reason, value)
             examples = self.examples.setdefault(reason, [])
             if len(examples) < SAMPLES:
                 examples.append(reject_in_words(file, row, column, value))
+
+    def add_keys(self, keys: pl.Series) -> None:
+        """Count the keys of a batch that look like missing values."""
+        found = keys.filter(keys.str.to_lowercase().is_in(NULL_WORDS))
+        self.null_words.update(found.to_list())
 
 
 Undecided = Callable[[Sample], bool]
@@ -126,6 +146,7 @@ def sample_tables(
         undecided: called with a sample of at least `SAMPLE_ROWS` rows.
     """
     samples = []
+    gate = log_gate(spec, tables.erasures, tables.items)
     for table in (tables.items, *tables.joins, tables.users):
         if table is None or not (table.files or table.features):
             continue
@@ -133,14 +154,16 @@ def sample_tables(
         files = table.files or tables.log
         sample = Sample(table.name, len(files), sum(f.bytes for f in files))
         try:
-            _sample_features(table, files, sample, undecided)
+            _sample_features(table, files, table.gate if table.files else gate, sample, undecided)
         except HeterrecError as error:
             problems.append(error)
         samples.append(sample)
     log = Sample(INTERACTIONS, len(tables.log), sum(f.bytes for f in tables.log))
     try:
-        for rows, malformed in _batches(tables.log, log_columns(spec), log, undecided):
-            _, odd, _ = parse_rows(spec, rows)
+        for rows, malformed in _batches(tables.log, log_columns(spec), gate, log, undecided):
+            frame, odd, _ = parse_rows(spec, rows)
+            for keys in ("user", "item"):
+                log.add_keys(frame[keys])
             bad = malformed + _malformed_first(odd, rows)
             log.unusable += len({b[0] for b in bad})
             log.add(file_of(rows), len(rows) + len(malformed), bad)
@@ -150,13 +173,18 @@ def sample_tables(
 
 
 def _batches(
-    files: tuple[InputFile, ...], columns: list[str], sample: Sample, undecided: Undecided
+    files: tuple[InputFile, ...],
+    columns: list[str],
+    gate: Gate,
+    sample: Sample,
+    undecided: Undecided,
 ) -> Iterator[tuple[pa.Table, list[RejectedCell]]]:
     """Located tables and malformed rows; the caller adds them to the sample before it asks for more."""
     seen = 0
     for file in files:
         for split in split_file(file):
-            for rest in read_split(split, columns):
+            for rest in read_live(split, columns, gate):
+                sample.erased += rest.erased
                 while rest.rows.size or rest.bad:
                     if seen >= SAMPLE_ROWS and not undecided(sample):
                         return
@@ -193,15 +221,22 @@ def _malformed_first(bad: list[RejectedCell], rows: pa.Table) -> list[RejectedCe
 
 
 def _sample_features(
-    table: TableJob, files: tuple[InputFile, ...], sample: Sample, undecided: Undecided
+    table: TableJob,
+    files: tuple[InputFile, ...],
+    gate: Gate,
+    sample: Sample,
+    undecided: Undecided,
 ) -> None:
     missing: Counter[str] = Counter()
     kept = 0
     short_keys: set[str] = set()
-    for rows, malformed in _batches(files, table.columns, sample, undecided):
+    # Rows made from the log lack those that are erased of the log.
+    for rows, malformed in _batches(files, table.columns, gate, sample, undecided):
         name = file_of(rows)
         keyless: list[RejectedCell] = []
         text, _ = key_text(one_chunk(rows, table.key), table.key, name)
+        if table.files:
+            sample.add_keys(text)
         numbers = rows[ROW].to_numpy()
         bad_text = bad_text_cells(rows, table.columns)
         spoiled = {row for row, column, _, _ in bad_text if column == table.key}

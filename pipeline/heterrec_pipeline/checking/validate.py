@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
-from heterrec_schemas.feature_spec import salvage_spec
+from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Validation:
                     "bytes": s.bytes,
                     "sampled_rows": s.rows,
                     "set_aside": s.rejected,
+                    "erased": s.erased,
                     "reasons": {str(r): n for r, n in s.reasons.items()},
                     "missing_share": {k: round(v, 6) for k, v in s.missing.items()},
                 }
@@ -70,7 +72,7 @@ def validate(text: str, base: str, where: str = "spec") -> Validation:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):
             problems.append(DataError(f"{sample.table}: the table has no rows"))
         problems += _too_many_rejects(sample, spec.limits.max_reject_ratio)
-        warnings += _sample_warnings(sample)
+        warnings += _sample_warnings(spec, sample)
     return Validation(samples, problems, warnings)
 
 
@@ -86,12 +88,19 @@ def _too_many_rejects(sample: Sample, limit: float) -> list[HeterrecError]:
     ]
 
 
-def _sample_warnings(sample: Sample) -> list[str]:
-    warnings = [
-        f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; "
-        f"{sample.examples[reason][0]}"
-        for reason, count in sample.reasons.most_common()
-    ]
+def _sample_warnings(spec: FeatureSpec, sample: Sample) -> list[str]:
+    warnings = []
+    for reason, count in sample.reasons.most_common():
+        hints = reject_hints(spec, reason, sample.values[reason])
+        found = "; ".join([sample.examples[reason][0], *hints])
+        warnings.append(
+            f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; {found}"
+        )
+    for word, count in sample.null_words.most_common():
+        warnings.append(
+            f"{sample.table}: {count:,} of the sampled keys are the text {word!r}, an id like any other; if it means that "
+            "the id is missing, leave these cells empty"
+        )
     return warnings + [
         f"{sample.table}: feature {name!r} is missing in all {sample.rows:,} sampled rows; "
         "a build rejects a feature without any value"

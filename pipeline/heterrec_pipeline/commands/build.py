@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,13 +14,19 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     InputOption,
     JsonOption,
+    LogJsonOption,
+    NoWaitOption,
     OpenPortsOption,
+    ProfileOption,
     QuietOption,
     RunnerOption,
     SpecOption,
+    SweepAfterOption,
     TimeLimitOption,
+    WorkersOption,
     app,
     guarded,
+    parse_duration,
     print_warning,
     spec_text,
 )
@@ -29,7 +36,7 @@ from heterrec_schemas.command_line import print_json
 from heterrec_schemas.feature_spec import parse_spec
 
 if TYPE_CHECKING:
-    from heterrec_pipeline.building import BuildConfig
+    from heterrec_pipeline.building import BuildConfig, BuildResult
     from heterrec_pipeline.building.dataflow import Submission
 
 
@@ -43,30 +50,12 @@ def build(
     ],
     runner: RunnerOption = None,
     time_limit: TimeLimitOption = None,
-    workers: Annotated[
-        str,
-        typer.Option(
-            "--workers",
-            help="Worker processes of the local engine: a number, or auto (by cores and input size).",
-        ),
-    ] = "auto",
+    workers: WorkersOption = "auto",
     allow_open_ports: OpenPortsOption = False,
-    no_wait: Annotated[
-        bool,
-        typer.Option(
-            "--no-wait", help="On Dataflow: exit once the job is submitted; it publishes."
-        ),
-    ] = False,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            "--profile",
-            help="Write a trace of the build for Perfetto or Chrome (.gz: compressed).",
-        ),
-    ] = None,
-    log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log to standard error as JSON, one line per stage.")
-    ] = False,
+    no_wait: NoWaitOption = False,
+    sweep_after: SweepAfterOption = "1h",
+    profile: ProfileOption = None,
+    log_json: LogJsonOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -75,9 +64,7 @@ def build(
     log = context.obj or JsonLog(sys.stderr) if log_json else None
     with guarded(debug, log, time_limit, as_json=as_json):
         with fast_imports():
-            from heterrec_pipeline.building import BuildConfig, submit
-            from heterrec_pipeline.commands.build_display import print_submission
-            from heterrec_pipeline.runtime.dataflow.options import is_detached
+            from heterrec_pipeline.building import BuildConfig
             from heterrec_pipeline.runtime.flags import use_stores, with_runner
             from heterrec_pipeline.runtime.workers import parse_workers
 
@@ -92,21 +79,63 @@ def build(
             profile=profile,
             options=options,
             workers=parse_workers(workers),
+            sweep_after=parse_duration("--sweep-after", sweep_after),
             allow_open_ports=allow_open_ports,
         )
-        errors = Console(stderr=True, markup=False)
-        for warning in config.spec.warnings():
-            if log:
-                log("warning", message=warning)
-            else:
-                print_warning(errors, warning)
-        if is_detached(options, no_wait):
-            submission = submit(config)
-            if log:
-                log("submitted", **submission.summary())
-            print_submission(Console(markup=False), submission, as_json=as_json)
+        report_build(config, log, started, no_wait=no_wait, as_json=as_json, quiet=quiet)
+
+
+def report_build(
+    config: "BuildConfig",
+    log: "JsonLog | None",
+    started: float,
+    *,
+    no_wait: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Build, or submit the build, and print what the options ask for.
+
+    Args:
+        config: the build.
+        log: takes the events; None without `--log-json`.
+        started: when the command began, on the monotonic clock.
+        no_wait: return once a job is submitted.
+        as_json: print JSON to standard output.
+        quiet: print neither progress nor tables.
+    """
+    from heterrec_pipeline.building import submit, unchanged
+    from heterrec_pipeline.commands.build_display import print_submission
+    from heterrec_pipeline.runtime.dataflow.options import is_detached
+
+    errors = Console(stderr=True, markup=False)
+    for warning in config.spec.warnings():
+        if log:
+            log("warning", message=warning)
         else:
-            _build(config, log, errors, started, as_json=as_json, quiet=quiet)
+            print_warning(errors, warning)
+    if (same := unchanged(config)) is not None:
+        _print_unchanged(same, log, as_json=as_json, quiet=quiet)
+    elif is_detached(config.options, no_wait):
+        submission = submit(config)
+        if log:
+            log("submitted", **submission.summary())
+        print_submission(Console(markup=False), submission, as_json=as_json)
+    else:
+        config = replace(config, skip_unchanged=False)
+        _build(config, log, errors, started, as_json=as_json, quiet=quiet)
+
+
+def _print_unchanged(
+    same: "BuildResult", log: "JsonLog | None", *, as_json: bool, quiet: bool
+) -> None:
+    if log:
+        log("unchanged", path=same.path)
+    if as_json:
+        print_json({"path": same.path, "seconds": 0} | same.as_json())
+    elif not quiet:
+        console = Console(markup=False)
+        console.print(f"Nothing has changed since {same.path}. Nothing was written.")
 
 
 def _build(
@@ -137,6 +166,11 @@ def _build(
     with show_progress(errors, quiet=quiet or log is not None):
         result = build_generation(config, on_submitted, on_event)
     seconds = round(time.monotonic() - started, 3)
+    for warning in result.warnings:
+        if log:
+            log("warning", message=warning)
+        else:
+            print_warning(errors, warning)
     on_event("published", **result.summary(), seconds=seconds)
     if as_json:
         print_json({"path": result.path, "seconds": seconds} | result.as_json())

@@ -62,12 +62,12 @@ def validate(
 
 def _table(samples: "list[Sample]") -> Table:
     table = Table(title="A sample of every table", box=box.SIMPLE, title_justify="left")
-    for name in ("table", "files", "bytes", "sampled", "rejected", "missing"):
+    erased = ["erased"] if any(s.erased for s in samples) else []
+    for name in ("table", "files", "bytes", "sampled", "rejected", *erased, "missing"):
         left = name in ("table", "missing")
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "missing")
     for s in samples:
         missing = ", ".join(f"{k} {v:.1%}" for k, v in s.missing.items())
-        table.add_row(
-            s.table, str(s.files), f"{s.bytes:,}", f"{s.rows:,}", f"{s.rejected:,}", missing
-        )
+        numbers = [s.files, s.bytes, s.rows, s.rejected, *([s.erased] if erased else [])]
+        table.add_row(s.table, *(f"{n:,}" for n in numbers), missing)
     return table

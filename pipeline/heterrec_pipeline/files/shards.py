@@ -128,12 +128,16 @@ def write_shard(
 
 def write_text(root: str, path: str, text: str) -> Written:
     """Write a text file of the generation."""
-    data = text.encode("utf-8")
+    return write_copy(root, path, text.encode("utf-8"), -1)
+
+
+def write_copy(root: str, path: str, data: bytes, rows: int) -> Written:
+    """Write a small file of the generation from its bytes; `rows` is -1 if it is no table."""
     temporary = _temporary(root, path)
     with moving(WRITTEN, f"write {path}") as moved:
         sha256 = storage.write_bytes(temporary, data)
-        moved.add(0, len(data))
-    return Written(temporary, path, -1, len(data), sha256)
+        moved.add(max(rows, 0), len(data))
+    return Written(temporary, path, rows, len(data), sha256)
 
 
 def table_of(path: str) -> str:

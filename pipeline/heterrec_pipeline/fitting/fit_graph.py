@@ -13,7 +13,7 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.features.kinds import SampledKind, value_kind
 from heterrec_pipeline.fitting.collect import COUNTS, CollectValues, fit_sample
 from heterrec_pipeline.fitting.quantizers import Pass, fit_blocks, join_blocks, plan_passes
-from heterrec_pipeline.fitting.write import write_fit
+from heterrec_pipeline.fitting.write import copy_fit, write_fit
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.key_graph import RowFilter
 from heterrec_pipeline.keys.read import SEEN
@@ -60,11 +60,12 @@ class Fit(Composite):
 
     def expand(self, splits: dict[str, PCollection]) -> Fits:
         """Collect values in one reading per table, fit, and write."""
-        samples, counts, kinds = self._collect(splits)
-        fits = [samples | "samples" >> FitSamples(tables=self.tables)]
+        to_fit = tuple(self.job.to_fit(t) for t in self.tables)
+        samples, counts, kinds = self._collect(splits, to_fit)
+        fits = [samples | "samples" >> FitSamples(tables=to_fit)]
         fits += [
             splits[t.name] | f"quantizers of {t.name}" >> FitQuantizers(table=t, rows=self.rows)
-            for t in self.tables
+            for t in to_fit
             if t.embeddings
         ]
         tables = of_type(tuple(fits) | "all fits" >> beam.Flatten(), FIT) | "write fits" >> Step(
@@ -75,16 +76,32 @@ class Fit(Composite):
         vocabularies = counts | "vocabularies" >> FitVocabularies(
             job=self.job, tables=self.tables, kinds=kinds, ledger=self.ledger
         )
-        fitted = (tables, vocabularies.fitted) | "fitted" >> beam.Flatten()
+        every = (tables, vocabularies.fitted, *self._frozen(counts.pipeline))
+        fitted = every | "fitted" >> beam.Flatten()
         return Fits(of_type(fitted, tuple[str, Fitted]), vocabularies.ids)
 
+    def _frozen(self, root: beam.Pipeline) -> list[PCollection]:
+        """(feature, `Fitted`) of the features that keep the parent's table."""
+        side = self.tables[0].side
+        frozen = [f for t in self.tables for f in t.features if self.job.is_frozen(side, f)]
+        if not frozen:
+            return []
+        features = root | "frozen" >> beam.Create(frozen, reshuffle=False)
+        return [
+            features
+            | "copy fits"
+            >> Step(
+                fn=partial(copy_fit, self.job, side), ledger=self.ledger, kind=tuple[str, Fitted]
+            )
+        ]
+
     def _collect(
-        self, splits: dict[str, PCollection]
+        self, splits: dict[str, PCollection], tables: tuple[TableJob, ...]
     ) -> tuple[PCollection, PCollection, PCollection]:
         """(feature, sample), (vocabulary, counts) and (vocabulary, kinds of values) of all tables."""
         samples, counts = [], []
         kinds = [] if self.kinds is None else [self.kinds]
-        for table in self.tables:
+        for table in tables:
             sampled, seen, counted = splits[table.name] | f"collect {table.name}" >> Step(
                 fn=CollectValues(table),
                 ledger=self.ledger,
@@ -160,7 +177,7 @@ class FitVocabularies(Composite):
         if not every:
             none = nothing(counts.pipeline, "no ids", STORED)
             fitted = nothing(counts.pipeline, "no vocabularies", tuple[str, Fitted])
-            return Fits(fitted, Numbered(none, none))
+            return Fits(fitted, Numbered(none, none, none))
         rules = {r.name: r for r in every}
         laid_out = (
             counts

@@ -15,7 +15,8 @@ from heterrec_pipeline.interactions.read import parse_rows
 from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.reading.read import file_of, short_rows
-from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup, lookups
+from heterrec_pipeline.text_lookup import Lookup
+from heterrec_pipeline.vocabularies.lookup import bucket_lookup, lookups
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec

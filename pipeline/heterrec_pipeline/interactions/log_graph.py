@@ -36,7 +36,9 @@ class IndexedLog(Composite):
         """Read, check, join."""
         spec = self.job.spec
         raw = splits | "read" >> Step(
-            fn=partial(read_log, log_columns(spec)), ledger=self.ledger, spread=True
+            fn=partial(read_log, log_columns(spec), gate=self.job.log_gate),
+            ledger=self.ledger,
+            spread=True,
         )
         if self.job.sizes.is_large(ITEMS):
             return self._by_bucket(raw)
@@ -51,16 +53,13 @@ class IndexedLog(Composite):
     def _by_bucket(self, raw: PCollection) -> LogOutput:
         """Check the rows, then join them by bucket of items."""
         spec = self.job.spec
-        shards = spec.items.catalogue_vocabulary.shards
         rows, seen = raw | "check" >> Step(
             fn=partial(check_rows, spec),
             ledger=self.ledger,
             tags=(SEEN,),
             kind=tuple[str, pa.Table],
         )
-        cut = rows | "cut" >> CutTables(
-            column="item", buckets={ITEMS: self.job.sizes.buckets(ITEMS, shards)}
-        )
+        cut = rows | "cut" >> CutTables(column="item", buckets={ITEMS: self.job.key_buckets})
         joined = (
             {"log": cut, "ids": self.index}
             | "by item" >> Exchange(job=self.job, key=BucketKey, references=("ids",))

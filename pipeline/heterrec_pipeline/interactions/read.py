@@ -11,9 +11,10 @@ from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.job import INTERACTIONS
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import BadText
+from heterrec_pipeline.reading.erased import NOTHING, Gate, read_live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import ROW, bad_text, file_of, located, one_chunk, read_split
+from heterrec_pipeline.reading.read import ROW, bad_text, file_of, located, one_chunk
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.rejects import Reason
@@ -118,12 +119,16 @@ def _reject_entries(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[
     return bad
 
 
-def read_log(columns: list[str], split: Split, *, report: bool = True) -> Iterator[Any]:
-    """Splits of the log to located tables of raw columns; malformed rows are rejected."""
-    for batch in prefetched(read_split(split, columns)):
+def read_log(
+    columns: list[str], split: Split, *, gate: Gate = NOTHING, report: bool = True
+) -> Iterator[Any]:
+    """Splits of the log to located tables of raw columns, without erased rows; malformed rows are rejected."""
+    for batch in prefetched(read_live(split, columns, gate)):
         if report:
-            rows = len(batch.table) + len(batch.bad)
+            rows = len(batch.table) + len(batch.bad) + batch.erased
             yield report_count("interactions.read", rows)
+            if gate.keys:
+                yield report_count("interactions.erased", batch.erased)
             yield report_count("interactions.malformed", len(batch.bad))
             bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
             yield from report_rejects(INTERACTIONS, split.file.name, bad)

@@ -12,6 +12,7 @@ from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.fitting.fit_graph import Fit, Fits
 from heterrec_pipeline.interactions.read import read_log
+from heterrec_pipeline.items.cuts import ItemCuts, find_cuts, run_cuts
 from heterrec_pipeline.items.encode import TOKENS, encode_items
 from heterrec_pipeline.items.from_log import (
     aggregate_columns,
@@ -21,6 +22,7 @@ from heterrec_pipeline.items.from_log import (
     to_items,
 )
 from heterrec_pipeline.items.place_graph import PlaceByItem
+from heterrec_pipeline.items.retired import take_retired, write_retired_shard
 from heterrec_pipeline.items.write import write_item_shard
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.key_graph import Keys, RowFilter
@@ -55,6 +57,10 @@ class EncodedTable(NamedTuple):
     cells: PCollection
 
 
+def _of_shard_0(ref: TableRef) -> tuple[int, TableRef]:
+    return 0, ref
+
+
 @dataclass(eq=False, kw_only=True)
 class Catalogue(Composite):
     """Splits of the items to the item index, fitted features and item shards."""
@@ -81,22 +87,38 @@ class Catalogue(Composite):
             job=job, tables=tables, rows=keyed.rows, ledger=ledger, kinds=self.kinds
         )
         ids = (index.in_memory, fits.ids.in_memory) | "ids in memory" >> beam.Flatten()
-        side_inputs = (*keyed.rows.side_inputs, AsDict(fits.fitted), AsIter(of_type(ids, STORED)))
+        cuts = self._cuts(keyed.rows, index)
+        side_inputs = (
+            AsSingleton(cuts),
+            AsDict(keyed.rows.excluded),
+            AsDict(fits.fitted),
+            AsIter(of_type(ids, STORED)),
+        )
         encoded = {t.name: self._encode(t, by_table[t.name], side_inputs) for t in tables}
         files = (
-            self._parts(tables, encoded, keyed.rows, fits, index)
+            self._parts(tables, encoded, cuts, fits, index)
             | "all parts" >> beam.Flatten()
             | "write items"
-            >> WriteItems(
-                job=job,
-                population=keyed.rows.population,
-                fitted=fits.fitted,
-                kinds=keyed.kinds,
-                ledger=ledger,
-            )
+            >> WriteItems(job=job, cuts=cuts, fitted=fits.fitted, kinds=keyed.kinds, ledger=ledger)
         )
+        if job.parent is not None and job.spec.keeps_retired:
+            retired = index.places | "retired" >> RetiredItems(
+                job=job, cuts=cuts, fitted=fits.fitted, kinds=keyed.kinds, ledger=ledger
+            )
+            files = of_type((files, retired) | "all items" >> beam.Flatten(), Written)
         of_items = index.by_bucket if job.sizes.is_large(ITEMS) else index.in_memory
         return CatalogueOutput(of_items, fits.fitted, files)
+
+    def _cuts(self, rows: RowFilter, index: Numbered) -> PCollection:
+        """The borders of item shards (`ItemCuts`)."""
+        if self.job.parent is None:
+            return rows.population | "cuts" >> Step(fn=partial(run_cuts, self.job), kind=ItemCuts)
+        return (
+            index.places
+            | "places" >> beam.Map(_of_shard_0).with_output_types(tuple[int, TableRef])
+            | "all places" >> ByShard(shards=(0,), kind=tuple[int, TableRef | None])
+            | "find cuts" >> Step(fn=partial(find_cuts, self.job), kind=ItemCuts)
+        )
 
     def _encode(
         self, table: TableJob, splits: PCollection, side_inputs: tuple[Any, ...]
@@ -120,7 +142,7 @@ class Catalogue(Composite):
         self,
         tables: tuple[TableJob, ...],
         encoded: dict[str, EncodedTable],
-        rows: RowFilter,
+        cuts: PCollection,
         fits: Fits,
         index: Numbered,
     ) -> tuple[PCollection, ...]:
@@ -141,7 +163,7 @@ class Catalogue(Composite):
             job=job,
             tables=tables,
             large=[f.name for f in large],
-            population=rows.population,
+            cuts=cuts,
             index=index.by_bucket if by_key else None,
             tokens={name: e.tokens for name, e in encoded.items()},
         )
@@ -153,7 +175,7 @@ class WriteItems(Composite):
     """Parts of tokens to item shards; every shard is written, including empty ones."""
 
     job: Job
-    population: PCollection
+    cuts: PCollection
     fitted: PCollection
     kinds: PCollection
     ledger: Ledger
@@ -169,10 +191,46 @@ class WriteItems(Composite):
                 fn=partial(write_item_shard, self.job),
                 ledger=self.ledger,
                 side_inputs=(
-                    AsSingleton(self.population),
+                    AsSingleton(self.cuts),
                     AsDict(self.fitted),
                     AsDict(self.kinds),
                 ),
+                kind=Written,
+            )
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class RetiredItems(Composite):
+    """The places of a refresh's items to the shards of retired/, if there are rows."""
+
+    job: Job
+    cuts: PCollection
+    fitted: PCollection
+    kinds: PCollection
+    ledger: Ledger
+
+    def expand(self, places: PCollection) -> PCollection:
+        """Take the rows over from the parent's files, group them by shard, write."""
+        job = self.job
+        assert job.parent is not None
+        cuts, shards = AsSingleton(self.cuts), range(job.spec.output.item_shards)
+        return (
+            places.pipeline
+            | "parent's files" >> beam.Create(job.parent.tokens)
+            | "take"
+            >> Step(
+                fn=partial(take_retired, job),
+                side_inputs=(cuts, AsIter(places)),
+                kind=tuple[int, TableRef],
+                spread=True,
+            )
+            | "group" >> ByShard(shards=shards, kind=tuple[int, TableRef | None])
+            | "write"
+            >> Step(
+                fn=partial(write_retired_shard, job),
+                ledger=self.ledger,
+                side_inputs=(cuts, AsDict(self.fitted), AsDict(self.kinds)),
                 kind=Written,
             )
         )
@@ -196,7 +254,13 @@ class ItemsFromLog(Composite):
         """Read the log again, group by item, aggregate."""
         job = self.job
         rows = splits | "read again" >> Step(
-            fn=partial(read_log, aggregate_columns(job.spec, job.items), report=False), spread=True
+            fn=partial(
+                read_log,
+                aggregate_columns(job.spec, job.items),
+                gate=job.log_gate,
+                report=False,
+            ),
+            spread=True,
         )
         raw, seen = rows | "to items" >> Step(
             fn=partial(to_items, job), ledger=self.ledger, tags=(SEEN,)

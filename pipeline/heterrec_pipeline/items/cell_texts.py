@@ -9,18 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heterrec_pipeline.features import embedding, numeric
+from heterrec_pipeline.job import ErasingFeature
 from heterrec_pipeline.keys.duplicates import canonical_text
+from heterrec_pipeline.reading.erased import is_erased
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, NumericFeature
-from heterrec_schemas.values import column_text
+from heterrec_schemas.values import column_text, is_whole_decimal
 
 Mask = npt.NDArray[np.bool_]
 
 
 def present_cells(feature: Feature, column: pa.Array) -> Mask:
-    """Whether each of n cells holds a value: it is not null, NaN, blank, an empty list, or one of `missing_values`."""
+    """Whether each of n cells holds a value: not null, NaN, blank, an empty list, one of `missing_values`, or erased."""
     if pa.types.is_nested(column.type):
         present = pl.Series(pc.list_value_length(column)).fill_null(0) > 0
-    elif pa.types.is_floating(column.type) and not getattr(feature, "missing_values", None):
+    elif pa.types.is_floating(column.type) and not _lists_missing(feature):
         present = pl.Series(pc.invert(pc.is_null(column, nan_is_null=True)))
     else:
         present = cell_texts(feature, column).is_not_null()
@@ -39,18 +41,24 @@ def cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
         known = pa.array([None if w in ("", "[]") else w for w in words], pa.string())
         text = pl.Series(known.take(coded.indices), dtype=pl.String)
     else:
-        if pa.types.is_decimal(column.type):
+        if pa.types.is_decimal(column.type) and not is_whole_decimal(column.type):
             column = pl.Series(column.cast(pa.string())).cast(pl.Float64).to_arrow()
         text, _ = column_text(column, feature.column)
     return text.set(_listed_as_missing(feature, column, text), None)
 
 
+def _lists_missing(feature: Feature) -> bool:
+    """Whether the spec lists texts that count as missing."""
+    return bool(getattr(feature, "missing_values", [])) or isinstance(feature, ErasingFeature)
+
+
 def _listed_as_missing(feature: Feature, column: pa.Array, text: pl.Series) -> pl.Series:
-    """Whether each cell is one of `missing_values`."""
-    missing = getattr(feature, "missing_values", [])
-    if not missing:
+    """Whether each cell is one of `missing_values`, or erased."""
+    if not _lists_missing(feature):
         return pl.repeat(False, len(text), eager=True)
-    listed = text.is_in(missing).fill_null(False)
+    listed = text.is_in(getattr(feature, "missing_values", [])).fill_null(False)
+    if isinstance(feature, ErasingFeature):
+        listed |= pl.Series(is_erased(feature.erased, text))
     if isinstance(feature, NumericFeature) and not pa.types.is_binary(column.type):
         listed |= pl.Series(numeric.equals_missing(feature, column))
     return listed

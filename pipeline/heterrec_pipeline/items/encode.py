@@ -12,13 +12,15 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
+from heterrec_pipeline.items.cuts import ItemCuts
 from heterrec_pipeline.items.place import PartBuffer
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW, bad_text_cells
+from heterrec_pipeline.text_lookup import Lookup
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
-from heterrec_pipeline.vocabularies.lookup import Lookup, lookups
+from heterrec_pipeline.vocabularies.lookup import lookups
 from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 
@@ -70,7 +72,7 @@ def encode_items(
     job: Job,
     table: TableJob,
     split: Split,
-    population: int,
+    cuts: ItemCuts,
     excluded: ExcludedRows,
     fitted: dict[str, Fitted],
     stored: StoredIds,
@@ -84,7 +86,7 @@ def encode_items(
         job: the build.
         table: the table.
         split: a piece of it.
-        population: number of items.
+        cuts: the borders of item shards.
         excluded: rows that do not count.
         fitted: the fitted features.
         stored: the ids held in memory.
@@ -101,7 +103,7 @@ def encode_items(
     tables = encoders(rest, fitted, ids)
     listed = table.available_from
     names = [f.name for f in rest.features] + ([AVAILABLE] if listed else [])
-    buffer = PartBuffer(job, table.name, population)
+    buffer = PartBuffer(job, table.name, cuts.items)
     for rows in kept_rows(table, split, table.value_columns, excluded):
         tokens, oov, bad = encode_rows(rest, rows, tables)
         bad += bad_text_cells(rows, table.value_columns)

@@ -66,9 +66,9 @@ def readable_rows(spec: FeatureSpec, table: TableJob, rows: pa.Table) -> tuple[p
 
 
 def derived(table: TableJob) -> TableJob:
-    """The table of aggregated item rows, whose columns have the names of the features."""
+    """The table of aggregated item rows, whose columns have the names of the features; no erased row is among them."""
     features = tuple(f.model_copy(update={"column": f.name}) for f in table.features)
-    return replace(table, key=ITEM, features=features)
+    return replace(table, key=ITEM, features=features, erased=None)
 
 
 def concatenated(tables: list[pa.Table]) -> pa.Table:

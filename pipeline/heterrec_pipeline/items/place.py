@@ -9,9 +9,11 @@ import pyarrow as pa
 
 from heterrec_pipeline.features.cells import EncodedColumn, missing_rows
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
+from heterrec_pipeline.items.cuts import ItemCuts
 from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.text_lookup import Lookup
 from heterrec_pipeline.vocabularies.cells import OWNER, WITH_IDS, cells
-from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup
+from heterrec_pipeline.vocabularies.lookup import bucket_lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -22,17 +24,17 @@ def place_items(
     tables: Sequence[TableJob],
     large: Sequence[str],
     element: tuple[BucketKey, dict[str, Iterable[Any]]],
-    population: int,
+    cuts: ItemCuts,
 ) -> Iterator[tuple[int, TableRef]]:
     """Tokens and cells of a bucket's items to (item shard, stored rows), with item_index instead of keys."""
     _, pieces = element
     ids = bucket_lookup(pieces["ids"])
     for k, table in enumerate(tables):
-        buffer = PartBuffer(job, table.name, population)
+        buffer = PartBuffer(job, table.name, cuts.items)
         for piece in pieces[f"tokens-{k}"]:
             yield from buffer.add(_with_index(load(piece), ids, keep=not table.joined))
         yield from buffer.flush()
-    buffers = [PartBuffer(job, f"item/{name}", population) for name in large]
+    buffers = [PartBuffer(job, f"item/{name}", cuts.items) for name in large]
     for piece in pieces["cells"]:
         rows = _with_index(load(piece), ids, keep=False)
         for number in pl.Series(rows["feature"]).unique().to_list():
@@ -52,25 +54,25 @@ def _with_index(rows: pa.Table, ids: Lookup, *, keep: bool) -> pa.Table:
 
 
 def place_cells(
-    job: Job, large: Sequence[str], cells: pa.Table, population: int
+    job: Job, large: Sequence[str], cells: pa.Table, cuts: ItemCuts
 ) -> Iterator[tuple[int, TableRef]]:
     """Values with ids, whose owners are item indexes, to (item shard, stored rows)."""
     if len(cells) == 0:
         return
     name = large[cells["feature"][0].as_py()]
     names = ["item_index" if n == OWNER else n for n in cells.column_names]
-    buffer = PartBuffer(job, f"item/{name}", population)
+    buffer = PartBuffer(job, f"item/{name}", cuts.items)
     yield from buffer.add(cells.rename_columns(names))
     yield from buffer.flush()
 
 
 def item_cells(
-    feature: CategoricalFeature, pieces: Iterable[pa.Table], low: int, high: int
+    feature: CategoricalFeature, pieces: Iterable[pa.Table], ids: pl.Series
 ) -> EncodedColumn:
-    """The cells of the items low .. high - 1, from their values with ids."""
+    """The cells of some items, from their values with ids."""
     names = {"item_index": OWNER}
     renamed = (p.rename_columns([names.get(n, n) for n in p.column_names]) for p in pieces)
-    return cells(feature, renamed, pl.int_range(low, high, eager=True))
+    return cells(feature, renamed, ids)
 
 
 def place_users(
@@ -104,9 +106,9 @@ PART_BYTES = 64 * 2**20
 class PartBuffer:
     """Buffers tables with a column item_index, and stores them by item shard: (item shard, stored rows)."""
 
-    def __init__(self, job: Job, name: str, population: int) -> None:
-        """Buffer rows of one table of the job."""
-        self.job, self.name, self.population = job, name, population
+    def __init__(self, job: Job, name: str, cuts: Sequence[int]) -> None:
+        """Buffer rows of one table of the job; `cuts` are the first ids of its shards, and the end."""
+        self.job, self.name, self.cuts = job, name, cuts
         self.tables: list[pa.Table] = []
         self.bytes = 0
 
@@ -124,10 +126,8 @@ class PartBuffer:
             return
         whole = pa.concat_tables(tables).combine_chunks()
         whole = whole.take(pa.array(np.argsort(whole["item_index"].to_numpy(), kind="stable")))
-        count = self.job.spec.output.item_shards
-        cuts = self.job.spec.first_item_index + item_cuts(self.population, count)
-        at = np.searchsorted(whole["item_index"].to_numpy(), cuts)
-        shards = [s for s in range(count) if at[s + 1] > at[s]]
+        at = np.searchsorted(whole["item_index"].to_numpy(), self.cuts)
+        shards = [s for s in range(len(at) - 1) if at[s + 1] > at[s]]
         if not shards:
             return
         pieces = [whole.slice(at[s], at[s + 1] - at[s]) for s in shards]
@@ -135,8 +135,3 @@ class PartBuffer:
         path = write_parts(self.job.parts, stem, pieces)
         for batch, shard in enumerate(shards):
             yield shard, TableRef(0, self.name, path, batch)
-
-
-def item_cuts(population: int, shards: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The first position of each item shard, and the end: [shards + 1]. Sizes differ by one at most."""
-    return population * np.arange(shards + 1, dtype=np.int64) // shards

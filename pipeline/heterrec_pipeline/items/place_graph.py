@@ -26,7 +26,7 @@ class PlaceByItem(Composite):
         job: the build.
         tables: the catalogue's tables.
         large: names of the large features.
-        population: number of items.
+        cuts: the borders of item shards (`ItemCuts`).
         index: ((items, bucket), stored table of key and id); None where values name their item by its index.
         tokens: (items, tokens) by table, with keys as OWNER.
     """
@@ -34,19 +34,18 @@ class PlaceByItem(Composite):
     job: Job
     tables: Sequence[TableJob]
     large: Sequence[str]
-    population: PCollection
+    cuts: PCollection
     index: PCollection | None
     tokens: dict[str, PCollection]
 
     def expand(self, cells: PCollection) -> PCollection:
         """Join by key where necessary, then cut by shard."""
-        population, kind = (AsSingleton(self.population),), tuple[int, TableRef]
+        cuts, kind = (AsSingleton(self.cuts),), tuple[int, TableRef]
         if self.index is None:
             return cells | "place cells" >> Step(
-                fn=partial(place_cells, self.job, self.large), side_inputs=population, kind=kind
+                fn=partial(place_cells, self.job, self.large), side_inputs=cuts, kind=kind
             )
-        shards = self.job.spec.items.catalogue_vocabulary.shards
-        buckets = {ITEMS: self.job.sizes.buckets(ITEMS, shards)}
+        buckets = {ITEMS: self.job.key_buckets}
         cut = cells | "cut" >> CutTables(column=OWNER, buckets=buckets, name=ITEMS)
         pieces = {"ids": self.index, "cells": cut}
         for k, table in enumerate(self.tables):
@@ -60,7 +59,7 @@ class PlaceByItem(Composite):
             | "place"
             >> Step(
                 fn=partial(place_items, self.job, self.tables, self.large),
-                side_inputs=population,
+                side_inputs=cuts,
                 kind=kind,
             )
         )

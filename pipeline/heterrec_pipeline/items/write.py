@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -11,10 +12,13 @@ from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.files.shards import write_shard
+from heterrec_pipeline.items.cuts import ItemCuts, positions
 from heterrec_pipeline.items.encode import AVAILABLE
-from heterrec_pipeline.items.place import item_cells, item_cuts
+from heterrec_pipeline.items.place import item_cells
 from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.vocabularies.cells import large_features
+from heterrec_pipeline.vocabularies.count import is_integral
+from heterrec_pipeline.vocabularies.numbering_graph import key_rules
 from heterrec_pipeline.wiring.reports import report_count, report_file
 from heterrec_schemas.feature_spec import Feature
 from heterrec_schemas.tables import (
@@ -25,13 +29,12 @@ from heterrec_schemas.tables import (
     shard_name,
     with_metadata,
 )
-from heterrec_schemas.values import Seen
 
 
 def write_item_shard(
     job: Job,
     element: tuple[int, Iterable[TableRef | None]],
-    population: int,
+    cuts: ItemCuts,
     fitted: dict[str, Fitted],
     seen: dict[str, int],
 ) -> Iterator[Any]:
@@ -39,18 +42,19 @@ def write_item_shard(
     shard, parts = element
     spec = job.spec
     shards = spec.output.item_shards
-    low, high = item_cuts(population, shards)[shard : shard + 2] + spec.first_item_index
-    integral = Seen(seen.get(ITEMS, 0)).integral
-    entries = [f.entry("item", fitted[f.name].size) for f in spec.items.features]
-    schema = items_schema(spec, integral=integral, entries=entries)
+    schema = items_shard_schema(job, fitted, seen)
     mine = [p for p in parts if p is not None]
+    ids = np.arange(cuts.items[shard], cuts.items[shard + 1])
+    if job.parent is not None:  # ids with gaps
+        found = [load(p)["item_index"].to_numpy() for p in mine if p.table == ITEMS]
+        ids = np.sort(np.concatenate([ids[:0], *found]))
     columns = {}
     for large in large_features(job, job.item_tables):
         values = [load(p) for p in sorted(mine) if p.table == f"item/{large.name}"]
-        encoded = item_cells(large, values, int(low), int(high))
+        encoded = item_cells(large, values, pl.Series(ids))
         columns[large.name] = encoded.tokens
         yield report_count(f"item/{large.name}.oov", encoded.oov_rows)
-    table = assemble_items(job, mine, int(low), int(high), schema, columns)
+    table = assemble_items(job, mine, ids, schema, columns)
     for feature in spec.items.features:
         missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
         yield report_count(f"item/{feature.name}.missing", missing)
@@ -66,6 +70,13 @@ def write_item_shard(
         yield report_file(write_shard(job.root, path, times, plain=("item_index",)))
 
 
+def items_shard_schema(job: Job, fitted: dict[str, Fitted], seen: dict[str, int]) -> pa.Schema:
+    """The schema of the shards of items/ and retired/."""
+    integral = is_integral(key_rules(job, job.items), seen)
+    entries = [f.entry("item", fitted[f.name].size) for f in job.spec.items.features]
+    return items_schema(job.spec, integral=integral, entries=entries)
+
+
 def available_from(parts: list[pa.Table]) -> pa.Table:
     """Of each item that has it, the time since when it is listed, ascending by item."""
     schema = with_metadata(AVAILABLE_FROM_SCHEMA, "available_from")
@@ -77,32 +88,30 @@ def available_from(parts: list[pa.Table]) -> pa.Table:
 def assemble_items(
     job: Job,
     parts: list[TableRef],
-    low: int,
-    high: int,
+    ids: npt.NDArray[np.int64],
     schema: pa.Schema,
     done: dict[str, pa.Array],
 ) -> pa.Table:
-    """The rows low .. high - 1 of the item table: one per item, with the tokens of all tables.
+    """Rows of the item table: one per item, with the tokens of all tables.
 
     Args:
         job: the build.
         parts: stored tokens of these items.
-        low: the first item_index.
-        high: the last item_index + 1.
+        ids: their item_index, ascending.
         schema: schema of the shard.
         done: columns that are complete already.
     """
-    columns: dict[str, pa.ChunkedArray] = {"item_index": pa.array(np.arange(low, high)), **done}
+    columns: dict[str, pa.ChunkedArray] = {"item_index": pa.array(ids), **done}
     for table in job.item_tables:
         mine = [load(p) for p in sorted(parts) if p.table == table.name]
         features = [f for f in table.features if f.name not in done]
         names = [f.name for f in features] + ([] if table.joined else ["item_id"])
         if not mine or not names:
-            columns |= {f.name: _all_missing(f, high - low) for f in features}
+            columns |= {f.name: _all_missing(f, len(ids)) for f in features}
             continue
         rows = pa.concat_tables(mine)
-        order = np.full(high - low, -1, dtype=np.int64)
-        order[rows["item_index"].to_numpy() - low] = np.arange(len(rows))
+        order = np.full(len(ids), -1, dtype=np.int64)
+        order[positions(ids, rows["item_index"].to_numpy())] = np.arange(len(rows))
         absent = np.flatnonzero(order < 0)
         if len(absent):  # items without a row in a joined table
             order[absent] = len(rows)

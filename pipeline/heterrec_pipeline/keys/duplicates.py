@@ -15,10 +15,10 @@ from heterrec_pipeline.files.parts import TableRef, load, store
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.erased import read_live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import read_split
-from heterrec_pipeline.vocabularies.count import sort_bucket
+from heterrec_pipeline.vocabularies.count import KNOWN_ROWS, sort_bucket
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count, report_rejects
@@ -68,7 +68,7 @@ def find_keys(
         for value in by_split(table, unknown):
             yield TaggedOutput(EXCLUDED, value)
     assert first is not None
-    yield from sort_bucket(job, rules, bucket, first, seen)
+    yield from sort_bucket(job, rules, bucket, first, seen, pieces.get(KNOWN_ROWS, ()))
 
 
 def _named(tables: Sequence[TableJob], name: str) -> TableJob:
@@ -84,7 +84,7 @@ def read_repeated(
     (name, _), pieces = element
     table, split = _named(tables, name), splits[element[0]]
     wanted = pl.concat([as_frame(load(p))["row"] for p in pieces["rows"]]).implode()
-    for batch in prefetched(read_split(split, table.columns)):
+    for batch in prefetched(read_live(split, table.columns, table.gate)):
         positions = pl.Series(batch.rows).is_in(wanted).arg_true()
         if positions.is_empty():
             continue
@@ -129,7 +129,9 @@ def canonical_text(feature: Feature | None, cell: object) -> str:
             return (values + np.float32(0)).tobytes().hex()
     if isinstance(cell, list):
         return json.dumps(_texts(cell), ensure_ascii=False, separators=(",", ":"))
-    return value_text(float(cell) if isinstance(cell, Decimal) else cell) or ""
+    if isinstance(cell, Decimal):
+        cell = int(cell) if cell == cell.to_integral_value() else float(cell)
+    return value_text(cell) or ""
 
 
 def _with_times_as_text(table: pa.RecordBatch) -> pa.RecordBatch:

@@ -23,7 +23,12 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.vocabularies.count import FIGURES_TAG
 from heterrec_pipeline.vocabularies.layout import Layout, Rules
 from heterrec_pipeline.vocabularies.number import lay_out_keys
-from heterrec_pipeline.vocabularies.numbering_graph import STORED, LaidOut, key_rules
+from heterrec_pipeline.vocabularies.numbering_graph import (
+    STORED,
+    LaidOut,
+    key_rules,
+    with_known,
+)
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
@@ -86,7 +91,7 @@ class Keys(Composite):
         rules = key_rules(self.job, self.tables[0])
         pieces, kinds, unusable = self._read(splits, rules)
         buckets, unknown, repeated, figures = (
-            pieces
+            with_known(self.job, {rules.name: rules}, pieces)
             | "by key" >> Exchange(job=self.job, key=BucketKey)
             | "find"
             >> Step(

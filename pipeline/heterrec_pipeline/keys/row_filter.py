@@ -1,4 +1,4 @@
-"""The kept rows of a feature table: batches without excluded rows and rows without a key."""
+"""The kept rows of a feature table: batches without excluded rows, erased ones, and rows without a key."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,9 +8,10 @@ import pyarrow as pa
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.erased import read_live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import located, read_split, without_rows
+from heterrec_pipeline.reading.read import located, without_rows
 from heterrec_pipeline.wiring.cut import BucketKey
 
 KEY = "__key"
@@ -36,7 +37,7 @@ def kept_rows(
     """
     stored = excluded.get((table.name, split.number))
     numbers = pl.Series("row", [], pl.Int64) if stored is None else pl.Series(load(stored)["row"])
-    for batch in prefetched(read_split(split, [table.key, *columns])):
+    for batch in prefetched(read_live(split, [table.key, *columns], table.gate)):
         rows = located(batch, split)
         text, _ = key_text(rows[table.key], table.key, split.file.name)
         rows = rows.append_column(KEY, text.to_arrow())

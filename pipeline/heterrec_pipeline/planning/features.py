@@ -75,7 +75,7 @@ def feature_figures(read: InputSample, trial: Generation) -> Iterator[FeatureFig
             entry = entries.get((side, feature.name))
             figures = FeatureFigures(feature, side, rows[side], entry)
             if entry is not None:
-                table = next(t for t in tables if feature in t.table.features)
+                table = next(t for t in tables if feature.name in t.table.feature_names)
                 figures = _counted(read, trial, table, figures, entry)
             yield figures
 

@@ -134,17 +134,17 @@ def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
 
 def _rows(plan: Plan) -> Table:
     found, log = plan.figures, plan.figures.log
-    columns = ("", "read", "kept", "rejected", "unknown", "duplicate", "short user", "seen")
+    names = ["read", "kept", "rejected", "unknown_item", "duplicate", "short_user"]
+    names += ["erased"] if found.job.erasures.every else []
+    heads = {"unknown_item": "unknown", "short_user": "short user"}
+    columns = ("", *(heads.get(n, n) for n in names), "seen")
     table = _table(f"{found.job.spec.name}: expected rows", columns)
     read = _read(plan)
     for name, counts in (("items", found.items), ("users", found.users)):
         if counts is not None:
-            texts = [number(e) for e in counts.values()]
-            table.add_row(name, *texts, "", "", "", _share(read[name]))
-    texts = [
-        number(log[k])
-        for k in ("read", "kept", "rejected", "unknown_item", "duplicate", "short_user")
-    ]
+            texts = [number(counts[n]) if n in counts else "" for n in names]
+            table.add_row(name, *texts, _share(read[name]))
+    texts = [number(log[n]) for n in names]
     table.add_row("interactions", *texts, _share(read["interactions"]))
     table.add_row("  their users", number(found.user_count))
     for split, rows in found.sequences.items():

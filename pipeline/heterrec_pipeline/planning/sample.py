@@ -25,11 +25,14 @@ from heterrec_pipeline.planning.scan import (
     read_log,
     read_table,
 )
+from heterrec_pipeline.reading.erased import erased
 from heterrec_pipeline.reading.read import one_chunk
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
+    Erase,
     Feature,
     FeatureSpec,
+    KeyList,
     Source,
     Timestamp,
 )
@@ -87,24 +90,25 @@ def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
     rows, columns = job.sizes.rows, log_columns(job.spec)
     columns += job.items.columns if job.spec.denormalised else []
     log = choose_blocks(job.log, columns, rows[INTERACTIONS], budget)
-    got, keys, most = (
-        dict[str, BlockSample](),
-        dict[str, BlockSample](),
-        sample_rows // ROWS_PER_ITEM,
-    )
+    got, keys = dict[str, BlockSample](), dict[str, BlockSample]()
     for table in job.tables:
         files, count = table.files or job.log, rows[table.name if table.files else INTERACTIONS]
         time = [] if table.files else [job.spec.interactions.timestamp.column]
         got[table.name] = choose_blocks(files, [*table.columns, *time], count, budget)
         keys[table.name] = choose_blocks(files, [table.key, *time], count, budget)
     time_of_items = None if job.items.files else job.spec.interactions.timestamp
+    most = sample_rows // ROWS_PER_ITEM
     small = rows[INTERACTIONS].count <= 2 * sample_rows and all(
         rows[t.name].count <= 2 * most for t in job.tables if t.files
     )
     if budget is None or (small and all(r.whole for r in (log, *got.values()))):
         tables = {
             t.name: read_table(
-                t, got[t.name], keys[t.name], timestamp=time_of_items if t is job.items else None
+                t,
+                got[t.name],
+                keys[t.name],
+                timestamp=time_of_items if t is job.items else None,
+                gate=None if t.files else job.log_gate,
             )
             for t in job.tables
         }
@@ -112,14 +116,17 @@ def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
     partly = [got[j.name].expected for j in job.joins if not got[j.name].whole]
     share = min([most, *partly]) / max(1.0, got[ITEMS].expected)
     keep = partial(below, share=share) if job.items.files else None
-    items = read_table(job.items, got[ITEMS], keys[ITEMS], keep, time_of_items)
+    gate = None if job.items.files else job.log_gate
+    items = read_table(job.items, got[ITEMS], keys[ITEMS], keep, time_of_items, gate)
     substitutes = None
     if items.sample is not None and len(items.sample) < items.rows.value:
         substitutes = pl.Series(items.sample[KEY]).drop_nulls()
     read = read_log(job, log, items, sample_rows, substitutes)
     tables = {ITEMS: items} | _joined(job, got, keys, items, _keys(job, items, read))
     if job.users is not None:
-        users = partial(below, share=sample_rows / max(1.0, log.expected))
+        # The users of the log's sample; more of a table that is small, of which none might be left otherwise.
+        share = max(sample_rows / max(1.0, log.expected), most / max(1.0, got[USERS].expected))
+        users = partial(below, share=share)
         tables[USERS] = read_table(job.users, got[USERS], keys[USERS], users)
     return InputSample(job, False, tables, read)
 
@@ -196,11 +203,23 @@ def write(folder: Path, found: InputSample) -> FeatureSpec:
         "items": spec.items.model_copy(update=items | _loose(spec.items.features)),
         "interactions": log.model_copy(update=log_parts),
         "output": spec.output.model_copy(update=output),
+        "erase": Erase(values=_erased_values(folder, found.job)),
     }
     if spec.users is not None:
         users = {"source": source[USERS]} | _loose(spec.users.features)
         parts["users"] = spec.users.model_copy(update=users)
     return spec.model_copy(update=parts)
+
+
+def _erased_values(folder: Path, job: Job) -> dict[str, KeyList]:
+    """The lists of erased values as files of the sample, whose rows are without the erased keys."""
+    lists = {}
+    for number, (name, listed) in enumerate(job.erasures.values.items()):
+        texts = pa.table({"value": erased(listed).texts.to_arrow()})
+        lists[name] = KeyList(
+            source=Source(path=_written(folder, f"erased-{number}", texts)), key="value"
+        )
+    return lists
 
 
 def _loose(features: list[Feature]) -> dict[str, list[Feature]]:

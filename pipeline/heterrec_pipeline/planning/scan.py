@@ -26,6 +26,7 @@ from heterrec_pipeline.planning.estimates import (
 )
 from heterrec_pipeline.planning.histories import BLOCK, TIME, USER, whole_histories
 from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.erased import Gate, live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW, located, one_chunk, short_rows
 from heterrec_schemas.feature_spec import CategoricalFeature, Timestamp
@@ -55,6 +56,9 @@ class TableRead:
         frequent: by categorical feature, the approximate number of values that occur in `min_count` rows of the whole table.
         valued: the features that have any value.
         malformed: share of the rows that are malformed or have too few fields.
+        erased: share of the rows that are erased; the other figures are without them.
+        not_utf8: share of the rows whose cell is not UTF-8, by column. In the sample these cells are null, and rows with
+            such a key are absent.
         sample: raw rows with BLOCK and KEY; None if none are kept.
     """
 
@@ -69,6 +73,8 @@ class TableRead:
     frequent: dict[str, int]
     valued: set[str]
     malformed: float
+    erased: float
+    not_utf8: dict[str, float]
     sample: pa.Table | None
 
     @property
@@ -83,6 +89,7 @@ def read_table(
     keys: BlockSample,
     keep: Keep | None = None,
     timestamp: Timestamp | None = None,
+    gate: Gate | None = None,
 ) -> TableRead:
     """Read the chosen blocks of a feature table.
 
@@ -92,17 +99,25 @@ def read_table(
         keys: the blocks whose key column can be read; used if they are the whole table.
         keep: chooses the rows of the sample by hash of their key; None to keep no rows.
         timestamp: the time of a row of a denormalised log, whose items have only the rows with a readable time.
+        gate: what is erased; the table's own unless given.
     """
+    gate = table.gate if gate is None else gate
     time = [] if timestamp is None else [timestamp.column]
     tally, kept, valued = BlockCounts(), list[pa.Table](), set[str]()
     listed = [f for f in table.features if isinstance(f, CategoricalFeature)]
     values = {f.name: BlockCounts() for f in listed}
-    rows = odd = size = texts = 0
+    rows = odd = gone = size = texts = 0
+    not_utf8 = Counter[str]()
     widest = 1
-    for number, split, batch in batches(got, [*table.columns, *time]):
-        rows += len(batch.rows) + len(batch.bad)
+    for number, split, every in batches(got, [*table.columns, *time, *gate.columns]):
+        batch = live(every, gate)
+        rows += len(batch.rows) + len(batch.bad) + batch.erased
+        gone += batch.erased
         odd += len(batch.bad) + len(batch.short)
-        usable = batch.table if timestamp is None else _with_time(batch.table, timestamp)
+        not_utf8.update({column: len(cells) for column, cells in batch.bad_text.items()})
+        usable = _with_readable_key(batch, table.key)
+        if timestamp is not None:
+            usable = _with_time(usable, timestamp)
         key, _ = key_text(one_chunk(usable, table.key), table.key, split.file.name)
         tally.add(number, hash_texts(key.drop_nulls()))
         size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
@@ -134,14 +149,27 @@ def read_table(
         },
         valued=valued,
         malformed=odd / max(1, rows),
+        erased=gone / max(1, rows),
+        not_utf8={column: count / rows for column, count in not_utf8.items()},
         sample=None if keep is None else concatenated(kept or [_nothing(table.columns, KEY)]),
     )
     if got.whole or not keys.whole:
         return found
-    all_keys = read_table(replace(table, features=()), keys, keys, timestamp=timestamp)
+    all_keys = read_table(replace(table, features=()), keys, keys, timestamp=timestamp, gate=gate)
     return replace(
-        found, rows=all_keys.rows, keys=all_keys.keys, known=all_keys.known, all_known=True
+        found,
+        rows=all_keys.rows,
+        keys=all_keys.keys,
+        known=all_keys.known,
+        all_known=True,
+        erased=all_keys.erased,
     )
+
+
+def _with_readable_key(batch: ReadBatch, key: str) -> pa.RecordBatch:
+    """The rows whose key is UTF-8."""
+    bad = batch.bad_text.get(key)
+    return batch.table.filter(pa.array(~np.isin(batch.rows, list(bad)))) if bad else batch.table
 
 
 def _with_time(rows: pa.RecordBatch, timestamp: Timestamp) -> pa.RecordBatch:
@@ -186,8 +214,8 @@ class LogRead:
         part: the fraction of its blocks.
         rows: number of rows of the log.
         users: number of users that have rows in the shuffle.
-        seen, rejected, unknown, good: rows read, unusable rows, rows with an item that is not in the catalogue, and rows that
-            reach the shuffle.
+        seen, erased, rejected, unknown, good: rows read, erased rows, unusable rows, rows with an item that is not in the
+            catalogue, and rows that reach the shuffle.
         bad: entries in `rejects/` by reason.
         by_user, by_item: rows that reach the shuffle, by hash of the user and of the item.
         user_bytes: mean length of a user's text in these rows.
@@ -199,6 +227,7 @@ class LogRead:
     rows: Interval
     users: Interval
     seen: int = 0
+    erased: int = 0
     rejected: int = 0
     unknown: float = 0.0
     good: float = 0.0
@@ -241,9 +270,9 @@ def read_log(
     columns, shuffled = log_columns(job.spec), 0
     if limit is not None and job.spec.denormalised:
         columns = list(dict.fromkeys([*columns, *job.items.columns]))
-    share = min(1.0, (limit or 0) / max(1.0, got.expected))
-    for number, split, batch in batches(got, columns):
-        rows, frame = _good_rows(job, read, split, batch)
+    share, gate = min(1.0, (limit or 0) / max(1.0, got.expected)), job.log_gate
+    for number, split, batch in batches(got, [*columns, *gate.columns]):
+        rows, frame = _good_rows(job, read, split, live(batch, gate))
         frame = _known_rows(job, read, items, frame)
         shuffled += len(frame)
         read.by_user.add(number, frame["user_hash"])
@@ -273,7 +302,8 @@ def _good_rows(
     short = short_rows(rows)
     frame, odd, flags = parse_rows(job.spec, rows)
     read.kinds |= Seen(flags[LOG_SEEN])
-    read.seen += len(rows) + len(batch.bad)
+    read.seen += len(rows) + len(batch.bad) + batch.erased
+    read.erased += batch.erased
     read.rejected += len(odd) + len(batch.bad)
     read.bad.update(b[2] for b in odd if b[0] not in short)
     read.bad[Reason.MALFORMED_ROW] += len(short) + len(batch.bad)

@@ -1,33 +1,34 @@
 """The last step: give all files their final names, write the manifest, update `latest.json`."""
 
-import json
-import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from heterrec_pipeline.drift.gate import Verdict, drifted_too_far
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
-from heterrec_pipeline.job import ITEMS, RETIRED, USERS, Job
+from heterrec_pipeline.job import ITEMS, USERS, Job
+from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.publishing.lease import LEASE_NAME
+from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
-from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
+from heterrec_pipeline.reading.files import InputFile, changed_input, split_file, unreadable
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
-from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import DataError
-from heterrec_schemas.feature_spec import spec_sha256
+from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
+from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import (
-    GENERATION_ID,
-    LATEST_NAME,
     MANIFEST_NAME,
     SPLITS,
+    Ancestor,
     Counts,
+    DriftStatus,
     FeatureEntry,
     FileEntry,
     InputEntry,
@@ -41,9 +42,10 @@ from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.stores import FileInfo
 
-LOG = logging.getLogger(__name__)
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
+EXAMPLES = 3
+"""Number of keys of a table that a message quotes."""
 
 
 def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
@@ -73,6 +75,7 @@ class BuildReports(NamedTuple):
     rejects: RejectSummary
     inputs: list[InputEntry]
     cuts: Cuts
+    drift: DriftStatus | None = None
 
 
 def publish_generation(
@@ -85,14 +88,23 @@ def publish_generation(
     cuts: Cuts,
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
+    drift: Verdict | None = None,
 ) -> Iterator[Manifest]:
     """All reports to the manifest. A retry after a failure finds files with their final names, and continues.
 
     Raises:
         RunError: an input file has changed since it was listed, or the generation's folder was deleted.
         DataError: the log is empty, or none of its rows was kept.
+        NotPublishedError: a refresh drifted too far; it is complete, but `latest.json` does not name it.
     """
-    found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+    found = BuildReports(
+        counts,
+        sorted(files, key=lambda f: f.path),
+        rejects,
+        list(inputs),
+        cuts,
+        drift and drift.status,
+    )
     committed = storage.exists(storage.join(job.root, MANIFEST_NAME))
     if not committed and lease.is_lost(job.root):
         raise lease.lost(job.root)
@@ -100,7 +112,7 @@ def publish_generation(
         hashes = {entry.path: entry.sha256 for entry in found.inputs}
         if changed := changed_input(job.input_files, hashes):
             raise changed
-        check_kept(counts)
+        check_kept(job, counts)
     entries = feature_entries(job, counts, item_fitted, user_fitted)
     texts = [
         write_text(job.root, "spec.yaml", job.spec_text),
@@ -117,8 +129,10 @@ def publish_generation(
     # Temporary files that are left belong to failed attempts.
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     commit(job, manifest, again=committed)
-    point_latest(job.output, job.generation, job.attempt)
     storage.delete_tree(storage.join(job.root, LEASE_NAME))
+    if drift is not None and drift.status == "fail" and not job.allow_drift:
+        raise drifted_too_far(job, drift)
+    name_latest(job)
     yield manifest
 
 
@@ -149,38 +163,7 @@ def _is_complete(job: Job, manifest: Manifest) -> bool:
     return sizes == [f.bytes for f in manifest.files]
 
 
-def point_latest(output: str, generation: str, attempt: str) -> None:
-    """Let `latest.json` name a generation, unless it names a newer one that is published.
-
-    Of builds that end at the same time, the one that began last is named, in whatever order they write.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-
-    def newer_only(held: bytes | None) -> bytes | None:
-        named = _named(held)
-        if named > generation and storage.exists(
-            storage.join(output, "generations", named, MANIFEST_NAME)
-        ):
-            LOG.warning("%s already names the newer %s", LATEST_NAME, named)
-            return None
-        body = (json.dumps({"generation": generation}) + "\n").encode()
-        return None if body == held else body
-
-    storage.update_bytes(storage.join(output, LATEST_NAME), newer_only, attempt)
-
-
-def _named(held: bytes | None) -> str:
-    """The generation named by the content of `latest.json`; empty if there is none."""
-    try:
-        named = parse_json(held or b"")["generation"]
-    except (ValueError, TypeError, KeyError):
-        return ""
-    return named if isinstance(named, str) and GENERATION_ID.fullmatch(named) else ""
-
-
-def check_kept(counts: dict[str, int]) -> None:
+def check_kept(job: Job, counts: dict[str, int]) -> None:
     """Refuse to publish a build without interactions.
 
     Raises:
@@ -188,13 +171,27 @@ def check_kept(counts: dict[str, int]) -> None:
     """
     if counts.get("interactions.kept", 0) == 0:
         entry = interaction_counts(counts)
+        erased = f", {entry.erased:,} erased" if entry.erased else ""
+        keys = f" {_key_examples(job)}" if entry.unknown_item else ""
         raise DataError(
             f"interactions: none of the {entry.read:,} rows is left",
             got=f"{entry.rejected:,} rejected, {entry.unknown_item:,} with unknown items, "
-            f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users",
+            f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users{erased}",
             expected="at least one user's history",
-            todo="Check that the item keys of both sources agree, and sequences.min_length.",
+            todo=f"Check that the item keys of both sources agree, and sequences.min_length.{keys}",
         )
+
+
+def _key_examples(job: Job) -> str:
+    """Item keys of the catalogue and of the log, to compare their spelling."""
+    words = []
+    for files, key in ((job.items.files, job.items.key), (job.log, job.spec.interactions.item)):
+        batch = next((b for split in split_file(files[0]) for b in read_split(split, [key])), None)
+        if batch is not None:
+            text, _ = key_text(batch.table[key], key, files[0].name)
+            some = text.drop_nulls().unique(maintain_order=True).head(EXAMPLES).to_list()
+            words.append(f"{files[0].name} has keys such as {', '.join(map(repr, some))}")
+    return "; ".join(words) + "."
 
 
 def interaction_counts(counts: dict[str, int]) -> InteractionCounts:
@@ -223,7 +220,7 @@ def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
 def item_counts(counts: dict[str, int]) -> ItemCounts:
     """The counts of the catalogue."""
     rows = row_counts(ITEMS, counts).model_dump()
-    return ItemCounts(**rows, retired=counts.get(f"{RETIRED}.rows", 0))
+    return ItemCounts(**rows, retired=counts.get(f"{ITEMS}.retired", 0))
 
 
 def feature_entries(
@@ -243,10 +240,39 @@ def feature_entries(
             fitted[feature.name].size,
             counts.get(f"{side}/{feature.name}.missing", 0),
             counts.get(f"{side}/{feature.name}.oov", 0),
-        ).model_copy(update={"begun": job.generation, "fitted": job.generation})
+        ).model_copy(update=descent(job, side, feature))
         for side, features, fitted in sides
         for feature in features
     ]
+
+
+def descent(job: Job, side: str, feature: Feature) -> dict[str, Any]:
+    """The fields of a feature's entry that say where its ids began, and its edges."""
+    name = f"{side}/{feature.name}"
+    if job.parent is None or name not in job.parent.features:
+        return {"begun": job.generation, "fitted": job.generation}
+    begun, version = job.parent.begun(name), job.parent.features[name].boundary_version
+    if isinstance(feature, CategoricalFeature):
+        return {"begun": begun, "fitted": begun}
+    if name in job.refit:
+        return {"begun": begun, "fitted": job.generation, "boundary_version": (version or 1) + 1}
+    return {"begun": begun, "fitted": job.parent.fitted(name), "boundary_version": version or 1}
+
+
+def lineage(job: Job) -> list[Ancestor]:
+    """The ancestors of the generation, the first build first, the parent last."""
+    if job.parent is None:
+        return []
+    parent = Ancestor(generation=job.parent.generation, content_sha256=job.parent.content_sha256)
+    return [*job.parent.lineage, parent]
+
+
+def item_vocabulary_size(job: Job, counts: dict[str, int]) -> int:
+    """The largest item_index + 1."""
+    known = job.known(ITEMS)
+    if known is None:
+        return job.spec.first_item_index + counts[f"{ITEMS}.keys"]
+    return known.size + counts.get(f"{ITEMS}.new", 0)
 
 
 def make_manifest(
@@ -265,13 +291,16 @@ def make_manifest(
     )
     return Manifest(
         generation=job.generation,
+        drift=found.drift,
+        parent=job.parent.generation if job.parent else None,
+        lineage=lineage(job),
         created=job.created,
         name=job.spec.name,
         spec_sha256=spec_sha256(job.spec_text),
         content_sha256=content_sha256(entries),
         files=entries,
         features=features,
-        item_vocabulary_size=job.spec.first_item_index + counts[f"{ITEMS}.keys"],
+        item_vocabulary_size=item_vocabulary_size(job, counts),
         counts=Counts(
             items=item_counts(counts),
             users=row_counts(USERS, counts) if job.users else None,

@@ -8,20 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from heterrec_pipeline.reading.looks_like import other_header
 from heterrec_schemas.errors import SchemaMismatchError, suggest
 from heterrec_schemas.rejects import Reason
 
 
 class BadRow(NamedTuple):
-    """A malformed row: its number in the file, the reason, and its text."""
+    """A malformed row: its number in the file, the reason, and its text; None if it may contain what the spec erases."""
 
     row: int
     reason: Reason
-    text: str
+    text: str | None
 
 
-BadText = Mapping[str, Mapping[int, str]]
-"""Cells that are not UTF-8, by column: number of the row to the cell's text, with its bad bytes escaped (`\\xe9`)."""
+BadText = Mapping[str, Mapping[int, str | None]]
+"""Cells that are not UTF-8, by column: number of the row to the cell's text, with its bad bytes escaped (`\\xe9`); None if it
+may contain what the spec erases."""
 
 
 class ReadBatch(NamedTuple):
@@ -33,6 +35,7 @@ class ReadBatch(NamedTuple):
         bad: malformed rows, which are not in the table.
         short: rows of the table with too few fields; their missing cells are null.
         bad_text: cells that are not UTF-8; they are null in the table.
+        erased: number of rows that were removed because the spec erases their key.
     """
 
     table: pa.RecordBatch | pa.Table
@@ -40,6 +43,7 @@ class ReadBatch(NamedTuple):
     bad: list[BadRow]
     short: Sequence[BadRow] = ()
     bad_text: BadText = MappingProxyType({})
+    erased: int = 0
 
 
 def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:
@@ -51,7 +55,8 @@ def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> No
     for column in columns:
         if column not in names:
             raise SchemaMismatchError(
-                f"{file} has no column {column!r}", todo=suggest(column, names)
+                f"{file} has no column {column!r}",
+                todo=other_header(names) or suggest(column, names),
             )
         if names.count(column) > 1:
             raise SchemaMismatchError(

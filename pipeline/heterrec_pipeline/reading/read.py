@@ -63,13 +63,13 @@ def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:
     return table.replace_schema_metadata(about)
 
 
-def short_rows(table: pa.RecordBatch | pa.Table) -> dict[int, str]:
+def short_rows(table: pa.RecordBatch | pa.Table) -> dict[int, str | None]:
     """The rows of a located batch with too few fields: row number to text."""
     found = table.schema.metadata.get(SHORT)
     return {int(k): v for k, v in json.loads(found).items()} if found else {}
 
 
-def bad_text(table: pa.RecordBatch | pa.Table) -> dict[str, dict[int, str]]:
+def bad_text(table: pa.RecordBatch | pa.Table) -> dict[str, dict[int, str | None]]:
     """The cells of a located batch that are not UTF-8: column to row number to text."""
     found = json.loads(table.schema.metadata.get(BAD_TEXT, b"{}"))
     return {c: {int(row): text for row, text in cells.items()} for c, cells in found.items()}
@@ -77,7 +77,7 @@ def bad_text(table: pa.RecordBatch | pa.Table) -> dict[str, dict[int, str]]:
 
 def bad_text_cells(
     table: pa.RecordBatch | pa.Table, columns: Iterable[str]
-) -> list[tuple[int, str, Reason, str]]:
+) -> list[tuple[int, str, Reason, str | None]]:
     """The entries in `rejects/` for the cells of some columns of a located batch that are not UTF-8."""
     found = bad_text(table)
     if not found:

@@ -101,7 +101,7 @@ def _with_targets(
 ) -> Ranges:
     """Narrow target ranges according to `targets`; drop rows without a history or a target."""
     targets = spec.split.targets if isinstance(spec.split, Temporal) else "all"
-    # Items outside the catalogue (OOV ids) are never targets: count the others.
+    # Items outside the catalogue (OOV ids, negative ids of retired ones) are never targets: count the others.
     valid = np.append(0, np.cumsum(item_E >= spec.first_item_index))
     has = valid[high] > valid[low]
     users, start, history, low, high = (a[has] for a in (users, start, history, low, high))
@@ -150,16 +150,23 @@ def _is_whole(at: Ints, flat: pa.Array) -> bool:
     return len(at) == len(flat) and bool((at == np.arange(len(at))).all())
 
 
-def rows_of(spec: FeatureSpec, split: str, kept: pa.Table, ranges: Ranges) -> pa.Table:
-    """The rows of a split as a table: user, the histories, the targets, the window, the users' tokens."""
+def rows_of(
+    spec: FeatureSpec, split: str, kept: pa.Table, ranges: Ranges, *, signed: bool = False
+) -> pa.Table:
+    """The rows of a split as a table: user, the histories, the targets, the window, the users' tokens.
+
+    With `signed`, the index of a retired item is negative in `kept`.
+    """
     names = {"item_index": "item_index", "time": "timestamp_ms", "behaviour": "behaviour"}
     flats = {names[c]: kept[c].combine_chunks().flatten() for c in kept.column_names if c in names}
     users = kept.take(pa.array(ranges.user_R))
     columns: dict[str, Any] = {"user_id": users["user"]}
+    known_E = flats["item_index"].to_numpy() >= spec.first_item_index  # others are never targets
+    if signed:
+        flats["item_index"] = pa.array(np.abs(flats["item_index"].to_numpy()))
     for name, flat in flats.items():
         columns[name] = gather(flat, ranges.start_R, ranges.end_R)
     if split in ("validation", "test"):
-        known_E = flats["item_index"].to_numpy() >= spec.first_item_index  # no target is OOV
         start, end = ranges.target_start_R, ranges.target_end_R
         columns |= {f"target_{n}": gather(flat, start, end, known_E) for n, flat in flats.items()}
     if split == "train" and spec.sequences.train_windows == "all":
@@ -208,17 +215,19 @@ def split_histories_part(job: Job, element: tuple[int, TableRef], cuts: Cuts) ->
     items = kept["item_index"].combine_chunks()
     start_U = items.offsets.to_numpy().astype(np.int64) if len(kept) else np.zeros(1, np.int64)
     item_E = items.flatten().to_numpy()
+    signed = job.parent is not None
+    real_E = np.abs(item_E) if signed else item_E
     time_E = kept["time"].combine_chunks().flatten().to_numpy()
     for split in SPLITS:
         ranges = split_ranges(spec, split, start_U, time_E, item_E, cuts)
         if split == "train":
             timed = isinstance(spec.split, Temporal)
             counts = (
-                counts_and_times(ranges, item_E, time_E) if timed else train_counts(ranges, item_E)
+                counts_and_times(ranges, real_E, time_E) if timed else train_counts(ranges, real_E)
             )
             for piece in by_range(counts):
                 yield TaggedOutput(ITEM_COUNTS, piece)
-        rows = rows_of(spec, split, kept, truncate(spec, split, ranges))
+        rows = rows_of(spec, split, kept, truncate(spec, split, ranges), signed=signed)
         if len(rows):
             path = write_parts(job.parts, split, [rows])
             shard = bucket // job.buckets

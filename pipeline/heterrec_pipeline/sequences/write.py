@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.interactions.read import LOG_SEEN
+from heterrec_pipeline.items.cuts import positions
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.split import FIRST_INTERACTION, ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.wiring.reports import report_count, report_file
@@ -36,6 +37,18 @@ PLAIN = ("user_id", "timestamp_ms", "target_timestamp_ms")
 """Columns written without a dictionary: their values hardly repeat within a page."""
 NEVER = np.iinfo(np.int64).max
 """Time in ms of an item that does not occur."""
+
+
+class ItemTokens(NamedTuple):
+    """The tokens of the items that histories refer to.
+
+    Attributes:
+        ids: [N] their item_index, ascending.
+        rows: N + 1 rows of tokens; the last one is for items outside the catalogue.
+    """
+
+    ids: npt.NDArray[np.int64]
+    rows: pa.Table
 
 
 def write_sequence_shard(
@@ -61,7 +74,7 @@ def write_sequence_shard(
     ) as sink:
         for part in sorted(p for p in parts if p is not None):
             rows = load(part)
-            sink.write(finished(rows, schema, tokens, spec.first_item_index))
+            sink.write(finished(rows, schema, tokens))
     yield report_count(f"sequences.{split}", done[0].rows)
     yield report_file(done[0])
 
@@ -76,16 +89,14 @@ def _entries(
     return entries + [f.entry("user", user_fitted[f.name].size) for f in spec.user_features]
 
 
-def finished(rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: int) -> pa.Table:
+def finished(rows: pa.Table, schema: pa.Schema, tokens: ItemTokens | None) -> pa.Table:
     """A part's rows with the shard's columns and types."""
     columns: list[Any] = []
     for field in schema:
         if field.name == "user_id" and field.type == pa.int64():
             columns.append(pl.Series(rows["user_id"]).cast(pl.Int64).to_arrow())
         elif tokens is not None and field.name.startswith("item_") and field.name != "item_index":
-            columns.append(
-                flattened(rows["item_index"].combine_chunks(), tokens[field.name[5:]], first)
-            )
+            columns.append(flattened(rows["item_index"].combine_chunks(), tokens, field.name[5:]))
         else:
             columns.append(rows[field.name])
     return pa.table(
@@ -94,11 +105,10 @@ def finished(rows: pa.Table, schema: pa.Schema, tokens: pa.Table | None, first: 
     )
 
 
-def flattened(items: pa.ListArray, tokens: pa.ChunkedArray, first: int) -> pa.ListArray:
-    """The tokens of every item of a history; the last row of `tokens` is for items outside the catalogue."""
-    flat = items.flatten().to_numpy()
-    at = np.where(flat >= first, flat - first, len(tokens) - 1)
-    taken = tokens.take(pa.array(at))
+def flattened(items: pa.ListArray, tokens: ItemTokens, feature: str) -> pa.ListArray:
+    """The tokens of every item of a history."""
+    at = positions(tokens.ids, items.flatten().to_numpy())
+    taken = tokens.rows[feature].take(pa.array(at))
     return pa.ListArray.from_arrays(_from_zero(items), taken.combine_chunks())
 
 
@@ -107,23 +117,28 @@ def _from_zero(items: pa.ListArray) -> pa.Array:
     return pa.array((offsets - offsets[0]).astype(np.int32))
 
 
-def item_tokens(job: Job, items: Iterable[Written]) -> pa.Table:
-    """The token columns of all items by position, followed by one row of missing tokens."""
+def item_tokens(job: Job, items: Iterable[Written]) -> ItemTokens:
+    """The tokens of all items, those of retired ones included."""
     paths = tuple(f.temporary for f in sorted(items, key=lambda f: f.path))
     return _item_tokens(paths, tuple(f.name for f in job.spec.items.features))
 
 
 @lru_cache(maxsize=1)
-def _item_tokens(paths: tuple[str, ...], names: tuple[str, ...]) -> pa.Table:
+def _item_tokens(paths: tuple[str, ...], names: tuple[str, ...]) -> ItemTokens:
     tables = []
     for path in paths:
         with storage.open_arrow(path) as handle:
-            tables.append(pq.read_table(handle, columns=list(names)))
+            tables.append(pq.read_table(handle, columns=["item_index", *names]))
     whole = pa.concat_tables(tables)
+    ids = whole["item_index"].to_numpy()
+    whole = whole.select(list(names))
+    if (np.diff(ids) < 0).any():  # retired items follow the others
+        order = np.argsort(ids)
+        ids, whole = ids[order], whole.take(pa.array(order))
     last = pa.table(
         [pa.array([_missing(f.type)], f.type) for f in whole.schema], schema=whole.schema
     )
-    return pa.concat_tables([whole, last]).combine_chunks()
+    return ItemTokens(ids, pa.concat_tables([whole, last]).combine_chunks())
 
 
 def _missing(kind: pa.DataType) -> int | list[int]:

@@ -17,7 +17,8 @@ from heterrec_pipeline.features import categorical
 from heterrec_pipeline.features.cells import EncodedColumn
 from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.vocabularies.lookup import Lookup, bucket_lookup
+from heterrec_pipeline.text_lookup import Lookup
+from heterrec_pipeline.vocabularies.lookup import bucket_lookup
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_schemas.feature_spec import CategoricalFeature
 

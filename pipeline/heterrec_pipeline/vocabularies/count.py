@@ -9,10 +9,12 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.files.parts import TableRef, load, store, stored_batches
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.vocabularies.known import KNOWN, split_known
 from heterrec_pipeline.vocabularies.layout import (
     BY_COUNT,
     BY_REMAINDER,
     DISTINCT,
+    ERASED,
     FIGURES,
     Cut,
     Rules,
@@ -27,25 +29,41 @@ from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.values import Seen
 
 FIGURES_TAG = "figures"
+KNOWN_ROWS = "known"
+"""Names the parent's rows among the pieces of a bucket."""
 BATCH_ROWS = 2**14
 """Rows per batch of a sorted bucket: one batch of each bucket is in memory while a shard is merged."""
 SUM_ROWS = 2**18
 """Minimum number of buffered partial counts that are added up at a time."""
+_BEFORE_COUNTS = -(2**62)
+"""Rank of the id 0: below that of every count."""
 
 
 def ordered(rows: pl.DataFrame, integral: bool) -> pl.DataFrame:
-    """Add RANK and ORDER to columns value and count: descending count, then value."""
+    """Add RANK and ORDER to columns value and count: descending count, then value; before them known rows by id."""
     order = pl.col("value").cast(pl.Int64) if integral else pl.col("value")
-    return rows.with_columns((-pl.col("count")).alias(RANK), order.alias(ORDER))
+    rank = -pl.col("count")
+    if "id" in rows.columns:
+        rank = pl.coalesce(pl.col("id") + _BEFORE_COUNTS, rank)
+        order = order.fill_null(0 if integral else "")
+    return rows.with_columns(rank.alias(RANK), order.alias(ORDER))
 
 
 def is_integral(rules: Rules, seen: dict[str, int]) -> bool:
-    """Whether the values of a vocabulary are ordered and stored as integers."""
-    return Seen(seen.get(rules.name, 0)).integral
+    """Whether the values of a vocabulary are ordered and stored as integers; once text, they remain text."""
+    kinds = Seen(seen.get(rules.name, 0))
+    if rules.known is None:
+        return kinds.integral
+    return rules.known.integral and kinds in (Seen.NOTHING, Seen.WHOLE)
 
 
 def sort_bucket(
-    job: Job, rules: Rules, bucket: int, counts: pl.DataFrame, seen: dict[str, int]
+    job: Job,
+    rules: Rules,
+    bucket: int,
+    counts: pl.DataFrame,
+    seen: dict[str, int],
+    known: Iterable[pa.Table | TableRef] = (),
 ) -> Iterator[Any]:
     """Sort and store the distinct values of a bucket.
 
@@ -55,9 +73,11 @@ def sort_bucket(
         bucket: number of the bucket.
         counts: columns value (distinct texts) and count (int64).
         seen: kinds of values by vocabulary.
+        known: the parent's rows of the bucket.
 
     Yields:
-        ((vocabulary, bucket), stored table of value, count and hash); the bucket's figures, tagged `FIGURES_TAG`.
+        ((vocabulary, bucket), stored table of value, count, hash and, with a parent, the columns of known rows); the
+        bucket's figures, tagged `FIGURES_TAG`.
     """
     reported = [
         pl.DataFrame([(rules.name, DISTINCT, 0, len(counts))], schema=FIGURES, orient="row")
@@ -65,7 +85,15 @@ def sort_bucket(
     if not rules.has_ids:
         yield TaggedOutput(FIGURES_TAG, reported[0].to_arrow())
         return
-    rows = counts.filter(pl.col("count") >= rules.min_count)
+    old, rows = None, counts
+    if rules.known is not None:
+        rows_known = pl.concat(
+            [pl.DataFrame(schema=KNOWN), *(as_frame(load(t)) for t in known)], how="diagonal"
+        )
+        old, rows = split_known(counts, rows_known, job.erased_values(rules.name))
+        gone = [(rules.name, ERASED, 0, old["value"].null_count())]
+        reported.append(pl.DataFrame(gone, schema=FIGURES, orient="row"))
+    rows = rows.filter(pl.col("count") >= rules.min_count)
     rows = rows.with_columns(hash=hash_texts(rows["value"]))
     rows = ordered(rows, is_integral(rules, seen)).sort(RANK, ORDER)
     if rules.max_size is not None:  # a bucket cannot contribute more than that
@@ -75,8 +103,11 @@ def sort_bucket(
     else:
         reported.append(figures(rules.name, BY_REMAINDER, rows["hash"] % rules.modulus))
     yield TaggedOutput(FIGURES_TAG, pl.concat(reported).to_arrow())
+    rows = rows.select("value", "count", "hash")
+    if old is not None:
+        rows = pl.concat([old, rows], how="diagonal")
     if len(rows):
-        table = rows.select("value", "count", "hash").to_arrow()
+        table = rows.to_arrow()
         stem = "values-" + rules.name.replace("/", "-")
         yield (rules.name, bucket), store(job.parts, stem, table, batch=BATCH_ROWS)
 
@@ -95,7 +126,8 @@ def count_bucket(
         buffer.append(as_frame(load(piece)))
         if sum(map(len, buffer)) >= max(len(total), SUM_ROWS):
             total, buffer = _summed([total, *buffer]), []
-    yield from sort_bucket(job, rules[name], bucket, _summed([total, *buffer]), seen)
+    counts = _summed([total, *buffer])
+    yield from sort_bucket(job, rules[name], bucket, counts, seen, pieces.get(KNOWN_ROWS, ()))
 
 
 def _summed(counts: list[pl.DataFrame]) -> pl.DataFrame:
@@ -112,7 +144,8 @@ def batches(
             rows = rows.filter(pl.col("hash") % modulus == remainder)
         rows = ordered(rows, integral)
         if cut.border:
-            rows = rows.filter(kept(cut))
+            known = [pl.col("id").is_not_null()] if "id" in rows.columns else []
+            rows = rows.filter(pl.any_horizontal(kept(cut), *known))
         if len(rows):
             yield rows
 
@@ -158,11 +191,17 @@ def find_last_kept(
 
 def _border(stored: TableRef, integral: bool, count: int) -> Iterator[pl.DataFrame]:
     for rows in batches(stored, integral, Cut(), 1, 0):
+        rows = new_values(rows)
         tied = rows.filter(pl.col("count") == count)
         if len(tied):
             yield tied
-        if rows["count"][-1] < count:
+        if len(rows) and rows["count"][-1] < count:
             return
+
+
+def new_values(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a sorted bucket whose values have no id yet."""
+    return rows.filter(pl.col("id").is_null()) if "id" in rows.columns else rows
 
 
 def measure_bucket(
@@ -175,7 +214,7 @@ def measure_bucket(
     (name, _), stored = element
     rule = rules[name]
     kept_figures = [
-        figures(name, BY_REMAINDER, rows["hash"] % rule.modulus)
+        figures(name, BY_REMAINDER, new_values(rows)["hash"] % rule.modulus)
         for rows in batches(stored, is_integral(rule, seen), cuts[name], 1, 0)
     ]
     if kept_figures:

@@ -2,7 +2,8 @@
 
 Buckets report **figures**: rows of (vocabulary, figure, key, values). `DISTINCT` is the number of values before
 `min_count`; `BY_COUNT` the number of values that occur `key` times, where `max_size` cuts across buckets; `BY_REMAINDER`
-the number of kept values whose hash has the remainder `key`. Remainders are finer than shards, so that the number of
+the number of kept values whose hash has the remainder `key`. In a refresh, these two count the values that the parent lacks.
+`ERASED` is the number of the parent's values that are erased. Remainders are finer than shards, so that the number of
 shards, their sizes and, by prefix sums, their first ids all follow from them.
 """
 
@@ -12,12 +13,14 @@ from typing import NamedTuple
 import polars as pl
 
 from heterrec_pipeline.job import TableJob
+from heterrec_pipeline.parent import KnownVocabulary
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import FIRST_FREE, vocabulary_shards
 
 MODULUS = 2**16
 """Modulus of the counted remainders where the spec does not declare V; no size leads to more than 2^16 shards."""
 DISTINCT, BY_COUNT, BY_REMAINDER = "distinct", "by_count", "by_remainder"
+ERASED = "erased"
 FIGURES = {"vocabulary": pl.String, "figure": pl.String, "key": pl.Int64, "values": pl.Int64}
 
 
@@ -31,9 +34,11 @@ class Rules:
         feature: the categorical feature; None for keys.
         buckets: B: 1 for a small vocabulary.
         oov_buckets: number of ids between missing and the first value.
-        shards: V, where the spec declares it.
+        shards: V, where the spec declares it or the parent has the vocabulary.
         large: whether ids are looked up by bucket, since no worker holds all of them.
         has_ids: whether ids are needed; those of users are only counted.
+        known: the parent's vocabulary, whose rows keep their ids; None if there is none.
+        keeps_retired: of the items' keys: whether the log knows those retired items that have tokens.
     """
 
     name: str
@@ -44,6 +49,8 @@ class Rules:
     shards: int | None
     large: bool = False
     has_ids: bool = True
+    known: KnownVocabulary | None = None
+    keeps_retired: bool = False
 
     @property
     def min_count(self) -> int:
@@ -52,8 +59,14 @@ class Rules:
 
     @property
     def max_size(self) -> int | None:
-        """Maximum number of values kept: the most frequent ones."""
-        return self.feature.max_size if self.feature else None
+        """Maximum number of values admitted: the most frequent ones; the parent's rows have their place already."""
+        size = self.feature.max_size if self.feature else None
+        return size if size is None or self.known is None else max(0, size - self.known.rows)
+
+    @property
+    def first(self) -> int:
+        """The first id to give."""
+        return self.known.size if self.known else FIRST_FREE + self.oov_buckets
 
     @property
     def limited(self) -> bool:
@@ -88,10 +101,11 @@ class Layout(NamedTuple):
 
     Attributes:
         shards: V.
-        starts: the first id of each shard, then the first id after the last: V + 1 numbers.
+        starts: the first new id of each shard, then the first id after the last: V + 1 numbers.
         values: number of values in the vocabulary.
         distinct: number of values before `min_count` and `max_size`.
         cut: the values that `max_size` keeps, where it cuts across buckets.
+        erased: whether rows are erased, so that values may be null.
     """
 
     shards: int
@@ -99,6 +113,7 @@ class Layout(NamedTuple):
     values: int
     distinct: int
     cut: Cut = NO_CUT
+    erased: bool = False
 
     @property
     def size(self) -> int:
@@ -142,10 +157,12 @@ def lay_out(rules: Rules, counted: pl.DataFrame, cut: Cut = NO_CUT) -> Layout:
     assert rules.modulus % shards == 0, (rules.name, shards)
     sizes = remainders.group_by(pl.col("key") % shards).agg(pl.col("values").sum())
     by_shard = dict(sizes.iter_rows())
-    starts = [FIRST_FREE + rules.oov_buckets]
+    starts = [rules.first]
     for shard in range(shards):
         starts.append(starts[-1] + by_shard.get(shard, 0))
-    return Layout(shards, tuple(starts), values, distinct, cut)
+    known = rules.known.rows if rules.known else 0
+    erased = int(counted.filter(pl.col("figure") == ERASED)["values"].sum()) > 0
+    return Layout(shards, tuple(starts), known + values, distinct, cut, erased)
 
 
 def kept(cut: Cut) -> pl.Expr:

@@ -27,7 +27,7 @@ class LookUpCells(Composite):
     def expand(self, cells: PCollection) -> PCollection:
         """Cut by value, join by bucket."""
         names = {f"{self.side}/{f.name}": f for f in self.large}
-        buckets = {name: self.job.sizes.buckets(name, f.shards) for name, f in names.items()}
+        buckets = {n: self.job.vocabulary_buckets(n, f.shards) for n, f in names.items()}
         cut = of_type(cells, tuple[str, pa.Table]) | "cut" >> CutTables(
             column="value", buckets=buckets
         )

@@ -4,26 +4,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import all_missing
 from heterrec_pipeline.features.fitted import Fitted, fit_details
-from heterrec_pipeline.files.parts import TableRef, write_parts
+from heterrec_pipeline.files.parts import TableRef, store, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
-from heterrec_pipeline.job import Job, TableJob
+from heterrec_pipeline.job import ITEMS, Job, TableJob
 from heterrec_pipeline.vocabularies.count import all_figures, batches, is_integral
 from heterrec_pipeline.vocabularies.layout import NO_CUT, Cut, Layout, Rules, lay_out
 from heterrec_pipeline.vocabularies.merge import merged
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES, BucketKey, cut_by_bucket
-from heterrec_pipeline.wiring.reports import report_file
+from heterrec_pipeline.wiring.reports import report_count, report_file
 from heterrec_schemas.errors import DataError
-from heterrec_schemas.tables import shard_name, vocabulary_schema
+from heterrec_schemas.tables import ACTIVE, ERASED, RETIRED, shard_name, vocabulary_schema
 
 NO_CUTS: Mapping[str, Cut] = MappingProxyType({})
 IN_MEMORY = "in_memory"
+PLACES = "places"
+"""Tags the ids of a refresh's items, which are no run: stored tables of item_index and retired."""
 """Tags the stored ids of vocabularies that each worker holds in memory."""
 
 
@@ -59,7 +60,7 @@ def lay_out_values(
     counted = all_figures(element[1])
     for name, rule in rules.items():
         layout = lay_out(rule, counted.filter(pl.col("vocabulary") == name), cuts.get(name, NO_CUT))
-        if layout.distinct == 0:
+        if layout.distinct == 0 and rule.known is None:
             assert rule.feature is not None
             raise all_missing(rule.feature.name, rule.feature.column, rule.table.name)
         yield name, layout
@@ -84,7 +85,8 @@ def number_group(
     """Number a group of sorted buckets and write its vocabulary shards.
 
     Yields:
-        ((vocabulary, bucket), stored table of value and id), tagged `IN_MEMORY` unless the vocabulary is large.
+        ((vocabulary, bucket), stored table of value and id), tagged `IN_MEMORY` unless the vocabulary is large. Of the
+        items' keys in a refresh, `PLACES`.
     """
     (name, group), parts = element
     rule, layout = rules[name], layouts[name]
@@ -93,13 +95,37 @@ def number_group(
     buckets = sorted(p for p in parts if p is not None)
     integral = is_integral(rule, seen)
     buffer = IdBuffer(job, rule)
+    placed: list[pl.DataFrame] = []
     for shard in range(group, layout.shards, min(layout.shards, rule.buckets)):
         streams = (batches(b, integral, layout.cut, layout.shards, shard) for b in buckets)
         done: list[Written] = []
         for rows in _number_shard(job, rule, layout, shard, integral, merged(streams), done):
             yield from buffer.add(rows)
+            if rule.name == ITEMS and rule.known is not None:
+                placed.append(_places(rule, rows))
+                yield report_count("items.new", int(rows["is_new"].sum()))
+                yield report_count("items.retired", int((rows["status"] == RETIRED).sum()))
         yield report_file(done[0])
     yield from buffer.flush()
+    if placed:
+        table = pl.concat(placed).to_arrow()
+        yield TaggedOutput(PLACES, store(job.parts, "item-places", table))
+
+
+def _places(rules: Rules, rows: pl.DataFrame) -> pl.DataFrame:
+    """Columns item_index and retired of the items that the log knows."""
+    retired = pl.col("status") == RETIRED
+    return rows.filter(in_use(rules)).select(pl.col("id").alias("item_index"), retired=retired)
+
+
+def in_use(rules: Rules) -> pl.Expr:
+    """Whether tables refer to a numbered value: it is present, or the key of a retired item that the log knows."""
+    present = pl.col("status") == ACTIVE
+    return (
+        present | ((pl.col("status") == RETIRED) & pl.col("listed"))
+        if rules.keeps_retired
+        else present
+    )
 
 
 def _number_shard(
@@ -115,6 +141,7 @@ def _number_shard(
     stem, details = fit_details(rules.table, rules.feature, layout.size)
     schema = vocabulary_schema(
         integral,
+        erased=layout.erased,
         feature=stem,
         vocabulary_shards=layout.shards,
         oov_buckets=rules.oov_buckets,
@@ -124,22 +151,41 @@ def _number_shard(
     first = layout.starts[shard]
     with new_shard(job.root, path, schema, plain=("id", "value"), done=done) as sink:
         for rows in values:
-            ids = pl.Series("id", np.arange(first, first + len(rows)))
-            rows = rows.with_columns(ids)
-            first += len(rows)
+            rows = numbered(rows, first)
+            first += int(rows["is_new"].sum())
             sink.write(vocabulary_rows(rows, schema))
             yield rows
     assert first == layout.starts[shard + 1], (rules.name, shard)
 
 
+def numbered(rows: pl.DataFrame, first: int) -> pl.DataFrame:
+    """Add `id`, from `first` on where there is none, and `status` and `is_new`."""
+    if "id" not in rows.columns:
+        return rows.with_columns(
+            pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("id"),
+            status=pl.lit(ACTIVE),
+            is_new=pl.lit(True),
+        )
+    is_new = pl.col("id").is_null()
+    return rows.with_columns(
+        pl.coalesce("id", first + is_new.cum_sum().cast(pl.Int64) - 1).alias("id"),
+        status=pl.when(pl.col("value").is_null())
+        .then(pl.lit(ERASED))
+        .when(pl.col("count") > 0)
+        .then(pl.lit(ACTIVE))
+        .otherwise(pl.lit(RETIRED)),
+        is_new=is_new,
+    )
+
+
 def vocabulary_rows(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Columns id, value (text) and count as rows of a vocabulary file."""
+    """Columns id, value (text), count and status as rows of a vocabulary file."""
     value, kind = rows["value"], schema.field("value").type
     columns = [
         rows["id"].to_arrow(),
         (value.cast(pl.Int64) if kind == pa.int64() else value).to_arrow().cast(kind),
         rows["count"].to_arrow(),
-        pa.array(["active"] * len(rows), pa.string()),
+        rows["status"].to_arrow().cast(pa.string()),
     ]
     return pa.table(columns, schema=schema)
 
@@ -155,6 +201,14 @@ class IdBuffer:
 
     def add(self, rows: pl.DataFrame) -> Iterator[Any]:
         """Add numbered values."""
+        if (
+            self.rules.known is not None
+        ):  # the index of a retired item is negative until the histories are split
+            rows = rows.filter(in_use(self.rules))
+            retired = pl.col("status") == RETIRED
+            rows = rows.with_columns(
+                pl.when(retired).then(-pl.col("id")).otherwise("id").alias("id")
+            )
         self.tables.append(rows.select("value", "id", "hash"))
         self.bytes += self.tables[-1].estimated_size()
         if self.bytes >= FLUSH_BYTES:

@@ -10,15 +10,24 @@ from apache_beam.pvalue import AsDict, PCollection
 
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.job import ITEMS, USERS, Job, TableJob
+from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.vocabularies.count import (
     FIGURES_TAG,
+    KNOWN_ROWS,
     count_bucket,
     find_last_kept,
     find_size_cuts,
     measure_bucket,
 )
+from heterrec_pipeline.vocabularies.known import known_shards, read_known
 from heterrec_pipeline.vocabularies.layout import Cut, Layout, Rules
-from heterrec_pipeline.vocabularies.number import IN_MEMORY, lay_out_values, number_group, to_group
+from heterrec_pipeline.vocabularies.number import (
+    IN_MEMORY,
+    PLACES,
+    lay_out_values,
+    number_group,
+    to_group,
+)
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
 from heterrec_pipeline.wiring.exchange import Exchange
 from heterrec_pipeline.wiring.reports import Ledger
@@ -43,17 +52,26 @@ class LaidOut(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """((vocabulary, bucket), stored table of value and id): of large vocabularies, and of those held in memory."""
+    """((vocabulary, bucket), stored table of value and id): of large vocabularies, and of those held in memory; `PLACES`."""
 
     by_bucket: PCollection
     in_memory: PCollection
+    places: PCollection
 
 
 def value_rules(job: Job, table: TableJob, feature: CategoricalFeature) -> Rules:
     """How the values of a feature are counted and numbered."""
     name = f"{table.side}/{feature.name}"
-    buckets, large = job.sizes.buckets(name, feature.shards), job.sizes.is_large(name)
-    return Rules(name, table, feature, buckets, feature.oov_buckets, feature.shards, large)
+    return Rules(
+        name=name,
+        table=table,
+        feature=feature,
+        buckets=job.vocabulary_buckets(name, feature.shards),
+        oov_buckets=feature.oov_buckets,
+        shards=job.vocabulary_shards(name, feature.shards),
+        large=job.sizes.is_large(name),
+        known=job.known(name),
+    )
 
 
 def key_rules(job: Job, table: TableJob) -> Rules:
@@ -62,8 +80,49 @@ def key_rules(job: Job, table: TableJob) -> Rules:
         large = job.sizes.is_large(USERS)
         return Rules(USERS, table, None, job.sizes.buckets(USERS, None), 0, None, large, False)
     layout = job.spec.items.catalogue_vocabulary
-    buckets, large = job.sizes.buckets(ITEMS, layout.shards), job.sizes.is_large(ITEMS)
-    return Rules(ITEMS, table, None, buckets, layout.oov_buckets, layout.shards, large)
+    return Rules(
+        name=ITEMS,
+        table=table,
+        feature=None,
+        buckets=job.key_buckets,
+        oov_buckets=layout.oov_buckets,
+        shards=job.vocabulary_shards(ITEMS, layout.shards),
+        large=job.sizes.is_large(ITEMS),
+        known=job.known(ITEMS),
+        keeps_retired=job.spec.keeps_retired,
+    )
+
+
+@dataclass(eq=False, kw_only=True)
+class KnownRows(Composite):
+    """The root of a pipeline to the parent's rows of some vocabularies: ((vocabulary, bucket), known rows)."""
+
+    parent: Parent
+    rules: dict[str, Rules]
+
+    def expand(self, root: beam.Pipeline) -> PCollection:
+        """Read file by file."""
+        return (
+            root
+            | "files" >> beam.Create(known_shards(list(self.rules.values())))
+            | "read"
+            >> Step(
+                fn=partial(read_known, self.parent, self.rules),
+                kind=tuple[BucketKey, pa.Table],
+            )
+        )
+
+
+def with_known(
+    job: Job, rules: dict[str, Rules], pieces: dict[str, PCollection]
+) -> dict[str, PCollection]:
+    """The pieces of the buckets of some vocabularies, and in a refresh the parent's rows."""
+    if job.parent is None or not any(r.known for r in rules.values()):
+        return pieces
+    root = next(iter(pieces.values())).pipeline
+    return pieces | {
+        KNOWN_ROWS: root | f"known {next(iter(rules))}" >> KnownRows(parent=job.parent, rules=rules)
+    }
 
 
 @dataclass(eq=False, kw_only=True)
@@ -78,7 +137,11 @@ class CountValues(Composite):
         """Cut by value, add up by bucket."""
         buckets = {name: r.buckets for name, r in self.rules.items()}
         sorted_buckets, figures = (
-            {"values": counts | "cut" >> CutTables(column="value", buckets=buckets)}
+            with_known(
+                self.job,
+                self.rules,
+                {"values": counts | "cut" >> CutTables(column="value", buckets=buckets)},
+            )
             | "by value" >> Exchange(job=self.job, key=BucketKey)
             | "count"
             >> Step(
@@ -179,8 +242,8 @@ class NumberValues(Composite):
                 fn=partial(number_group, self.job, self.rules),
                 ledger=self.ledger,
                 side_inputs=(AsDict(layouts), AsDict(self.kinds)),
-                tags=(IN_MEMORY,),
-                tag_kinds={IN_MEMORY: STORED},
+                tags=(IN_MEMORY, PLACES),
+                tag_kinds={IN_MEMORY: STORED, PLACES: TableRef},
                 kind=STORED,
             )
         )

@@ -19,6 +19,7 @@ from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     AVAILABLE_FROM_SCHEMA,
     BOUNDARIES_SCHEMA,
+    END_MS,
     ERASED,
     FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
@@ -31,8 +32,6 @@ from heterrec_schemas.tables import (
 )
 from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING
 
-TIME_END = 7_258_118_400_000
-"""2200-01-01 in milliseconds since 1970: times are below it."""
 _KEYS = ("item_id", "user_id", "value")
 _AGAIN = "Build the generation again, or copy it again from a complete one."
 Flags = npt.NDArray[np.bool_]
@@ -106,7 +105,7 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
         }
     elif folder == ITEM_TIMES:
         schema = AVAILABLE_FROM_SCHEMA if stem == "available_from" else FIRST_INTERACTION_SCHEMA
-        bounds = {name: _between(0, TIME_END) for name in schema.names}
+        bounds = {name: _between(0, END_MS) for name in schema.names}
         bounds["item_index"] = _between(FIRST_FREE, items, ascending=True)
     elif folder == "boundaries":
         schema, bounds = BOUNDARIES_SCHEMA, {"edge": {"ascending": True}}
@@ -144,7 +143,7 @@ def _events(prefix: str, spec: FeatureSpec, low: int, high: int) -> dict[str, di
     items = f"{prefix}item_index"
     return {
         items: _between(low, high, like=items),
-        f"{prefix}timestamp_ms": _between(0, TIME_END, ascending=True, like=items),
+        f"{prefix}timestamp_ms": _between(0, END_MS, ascending=True, like=items),
         f"{prefix}behaviour": _between(FIRST_FREE, ids, like=items),
     }
 

@@ -21,6 +21,8 @@ _SHARD = re.compile(r"(-\d{5}-of-\d{5})?\.parquet$")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CANDIDATES = 1_000
 """Number of keys that a misspelt key is compared with."""
+_EXAMPLES = 3
+"""Number of keys that a message quotes."""
 
 
 def overview(generation: Generation) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def _key(text: str, kind: pa.DataType) -> int | str | None:
 
 
 def _near_key(given: str, keys: pa.ChunkedArray) -> str:
-    """A hint of similar keys, among those with the same beginning: there may be millions."""
+    """A hint of similar keys, or examples, among those with the same beginning: there may be millions."""
     texts = pl.Series(keys).cast(pl.String)
     text = clean_text(given) or ""
     for length in range(len(text), -1, -1):
@@ -250,6 +252,8 @@ def _near_key(given: str, keys: pa.ChunkedArray) -> str:
             close = alike.to_frame("t").sort(
                 (pl.col("t").str.len_chars().cast(pl.Int64) - len(text)).abs(), "t"
             )
-            hint = suggest(text, close["t"].head(_CANDIDATES).to_list())
-            return hint if hint.startswith("Did") else ""
+            near = close["t"].head(_CANDIDATES).to_list()
+            hint = suggest(text, near)
+            shown = ", ".join(map(repr, near[:_EXAMPLES]))
+            return hint if hint.startswith("Did") else f"Known ones are such as {shown}."
     return ""

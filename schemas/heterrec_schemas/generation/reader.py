@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from heterrec_schemas.documents import parse_json
+from heterrec_schemas.drift import DRIFT_NAME, DriftReport
 from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.generation.check_tables import (
@@ -23,7 +24,7 @@ from heterrec_schemas.generation.check_tables import (
     check_types,
     table_rules,
 )
-from heterrec_schemas.generation.find_generation import find_generation
+from heterrec_schemas.generation.find_generation import find_generation, unfinished
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.generation.verify import (
     Verify,
@@ -58,9 +59,14 @@ def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generati
     if verify not in ("hashes", "sizes"):
         raise CallError("verify", got=repr(verify), expected="'hashes' or 'sizes'")
     folder = find_generation(path)
-    manifest = read_manifest(folder)
-    check_files(folder, manifest, verify)
-    spec = read_spec(folder, manifest)
+    try:
+        manifest = read_manifest(folder)
+        check_files(folder, manifest, verify)
+        spec = read_spec(folder, manifest)
+    except (CorruptGenerationError, FileNotFoundError):
+        if not folder.has_file(MANIFEST_NAME):  # a purge deletes it before anything else
+            raise unfinished(folder) from None
+        raise
     check_features(folder, manifest, spec)
     return Generation(folder, manifest, spec)
 
@@ -240,6 +246,20 @@ class Generation:
         except ValueError as error:
             shown = self.locate("statistics.json")
             raise CorruptGenerationError(f"{shown} is not JSON: {error}") from None
+
+    def drift(self) -> DriftReport | None:
+        """How the generation differs from its parent; None after a build.
+
+        Raises:
+            CorruptGenerationError: the report cannot be read.
+        """
+        if not any(f.path == DRIFT_NAME for f in self.manifest.files):
+            return None
+        try:
+            return DriftReport.model_validate(parse_json(self.folder.read_bytes(DRIFT_NAME)))
+        except ValueError as error:
+            shown = self.locate(DRIFT_NAME)
+            raise CorruptGenerationError(f"{shown} is not a drift report: {error}") from None
 
     def read(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Whole shards as one table, in the order of the paths.

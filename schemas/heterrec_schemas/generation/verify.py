@@ -27,7 +27,7 @@ _SHOWN = 3
 """Number of differences that a message names."""
 _READERS = 8
 """Number of files that are hashed at once."""
-_AGAIN = "Build the generation again, or copy it again from a complete one."
+AGAIN = "Build the generation again, or copy it again from a complete one."
 
 
 def read_manifest(folder: Folder) -> Manifest:
@@ -41,10 +41,10 @@ def read_manifest(folder: Folder) -> Manifest:
     try:
         data = parse_json(folder.read_bytes(MANIFEST_NAME))
     except ValueError as error:
-        raise CorruptGenerationError(f"{shown} is not JSON: {error}", todo=_AGAIN) from None
+        raise CorruptGenerationError(f"{shown} is not JSON: {error}", todo=AGAIN) from None
     if not isinstance(data, dict) or "format_version" not in data:
         raise CorruptGenerationError(
-            f"{shown} is not a manifest", expected="an object with format_version", todo=_AGAIN
+            f"{shown} is not a manifest", expected="an object with format_version", todo=AGAIN
         )
     if data["format_version"] != FORMAT_VERSION:
         raise FormatVersionError(
@@ -61,7 +61,7 @@ def read_manifest(folder: Folder) -> Manifest:
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)
         ]
         raise CorruptGenerationError(
-            f"{shown} is not a manifest: {_listed(found)}", todo=_AGAIN
+            f"{shown} is not a manifest: {_listed(found)}", todo=AGAIN
         ) from None
     _check_content(shown, manifest)
     return manifest
@@ -78,14 +78,14 @@ def read_spec(folder: Folder, manifest: Manifest) -> FeatureSpec:
     try:
         raw = folder.read_bytes(SPEC_NAME)
     except FileNotFoundError:
-        raise CorruptGenerationError(f"{shown} is absent", todo=_AGAIN) from None
+        raise CorruptGenerationError(f"{shown} is absent", todo=AGAIN) from None
     text = raw.decode("utf-8", errors="replace")
     if (got := spec_sha256(text)) != manifest.spec_sha256:
         raise CorruptGenerationError(
             f"{shown} is not the spec of this generation",
             got=f"SHA-256 {got}",
             expected=manifest.spec_sha256,
-            todo=_AGAIN,
+            todo=AGAIN,
         )
     return parse_spec(text, where=shown)
 
@@ -109,7 +109,7 @@ def check_files(folder: Folder, manifest: Manifest, verify: Verify) -> None:
     if wrong:
         count = f"{len(wrong)} of {len(manifest.files)} files"
         raise CorruptGenerationError(
-            f"{folder.name}: {count} differ from {MANIFEST_NAME}: {_listed(wrong)}", todo=_AGAIN
+            f"{folder.name}: {count} differ from {MANIFEST_NAME}: {_listed(wrong)}", todo=AGAIN
         )
 
 
@@ -135,7 +135,7 @@ def check_features(folder: Folder, manifest: Manifest, spec: FeatureSpec) -> Non
             f"{folder.locate(MANIFEST_NAME)} lists other features than {SPEC_NAME}",
             got=", ".join(" ".join(entry) for entry in sorted(got)),
             expected=", ".join(" ".join(entry) for entry in sorted(expected)),
-            todo=_AGAIN,
+            todo=AGAIN,
         )
 
 
@@ -147,13 +147,13 @@ def _check_own_hash(shown: str, data: dict[str, Any]) -> None:
                 f"{shown} was changed after it was written",
                 got=f"SHA-256 {got}",
                 expected=data[OWN_HASH],
-                todo=_AGAIN,
+                todo=AGAIN,
             )
         return
     unknown = sorted(set(data) - set(Manifest.model_fields))
     if unknown:
         raise CorruptGenerationError(
-            f"{shown} has no {OWN_HASH}, but the unknown key {unknown[0]!r}", todo=_AGAIN
+            f"{shown} has no {OWN_HASH}, but the unknown key {unknown[0]!r}", todo=AGAIN
         )
 
 
@@ -166,7 +166,7 @@ def _check_content(shown: str, manifest: Manifest) -> None:
             f"{shown}: content_sha256 is not that of the files it lists",
             got=manifest.content_sha256,
             expected=got,
-            todo=_AGAIN,
+            todo=AGAIN,
         )
 
 

@@ -60,6 +60,7 @@ class Side(NamedTuple):
 
 SIDES = [
     Side(r"keys/population", "number of keys", "a number"),
+    Side(r"Catalogue/cuts", "borders of item shards", "8 bytes a shard"),
     Side(r"keys/store excluded", "paths", "400 bytes a split"),
     Side(r"keys/all splits", "splits", "a reference for 128 MB of input"),
     Side(r"keys/read [^/]*/each/ParDo\(read_keys\)", "rows without a key", "a text a batch"),

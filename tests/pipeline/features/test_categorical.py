@@ -18,7 +18,7 @@ from heterrec_pipeline.features.categorical import (
     texts,
 )
 from heterrec_pipeline.reading.jsonl import typed
-from heterrec_pipeline.vocabularies.lookup import Lookup
+from heterrec_pipeline.text_lookup import Lookup
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.hashing import stable_hash

@@ -22,7 +22,7 @@ from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import located
-from heterrec_pipeline.vocabularies.lookup import Lookup
+from heterrec_pipeline.text_lookup import Lookup
 from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec

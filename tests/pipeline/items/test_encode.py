@@ -1,14 +1,10 @@
-import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pieces import (
-    QUICK,
     categorical,
     embedding,
     excluded_rows,
@@ -26,8 +22,8 @@ from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.items import place
+from heterrec_pipeline.items.cuts import ItemCuts
 from heterrec_pipeline.items.encode import encode_items, encode_users
-from heterrec_pipeline.items.place import item_cuts
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
@@ -50,15 +46,6 @@ LINES = b"""
 KINDS = {"x": 3, "y": 4}
 
 
-@QUICK
-@given(st.integers(0, 200), st.integers(1, 12))
-def test_item_shards_differ_by_one_at_most(population: int, shards: int) -> None:
-    cuts = item_cuts(population, shards).tolist()
-    sizes = [b - a for a, b in itertools.pairwise(cuts)]
-    assert (cuts[0], cuts[-1], len(sizes)) == (0, population, shards)
-    assert max(sizes) - min(sizes) <= 1
-
-
 @pytest.mark.parametrize("part_bytes", [1, 2**20])
 @pytest.mark.parametrize("joined", [False, True])
 def test_items_go_to_their_shards_in_order(
@@ -71,7 +58,9 @@ def test_items_go_to_their_shards_in_order(
     ids = {"items": {"1": 5, "2": 6, "4": 7, "5": 8}, "item/kind": KINDS}
     out, stored = excluded_rows(tmp_path, table, split, [1]), stored_ids(tmp_path, ids)
     job = job_of(spec, tmp_path)
-    parts, tagged = sorted_out(encode_items(job, table, split, 4, out, FITTED, stored, report=True))
+    parts, tagged = sorted_out(
+        encode_items(job, table, split, ItemCuts((5, 6, 7, 9)), out, FITTED, stored, report=True)
+    )
     shards: dict[int, list[dict[str, Any]]] = {}
     for shard, part in parts:
         assert part.table == "items"
@@ -98,7 +87,9 @@ def test_cells_that_were_reported_before_are_not_again(tmp_path: Path) -> None:
     job, table = job_of(spec_of(), tmp_path), table_job(*FEATURES)
     stored = stored_ids(tmp_path, {"items": {"2": 2}, "item/kind": KINDS})
     out = excluded_rows(tmp_path, table, split, [0, 1, 3, 4])
-    _, tagged = sorted_out(encode_items(job, table, split, 1, out, FITTED, stored, report=False))
+    _, tagged = sorted_out(
+        encode_items(job, table, split, ItemCuts((2, 3)), out, FITTED, stored, report=False)
+    )
     assert dict(tagged[COUNTS])["item/kind.oov"] == 1
     assert REJECTS not in tagged
 

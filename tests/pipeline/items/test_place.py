@@ -4,8 +4,11 @@ import pyarrow as pa
 from pieces import categorical, job_of, spec_of, table_job
 
 from heterrec_pipeline.files.parts import load
+from heterrec_pipeline.items.cuts import ItemCuts
 from heterrec_pipeline.items.place import place_cells, place_items
 from heterrec_pipeline.vocabularies.cells import OWNER
+
+CUTS = ItemCuts((2, 3, 5))
 
 
 def test_items_are_placed_by_their_ids(tmp_path: Path) -> None:
@@ -27,7 +30,7 @@ def test_items_are_placed_by_their_ids(tmp_path: Path) -> None:
         "tokens-1": [],
         "cells": [cells],
     }
-    placed = place_items(job, tables, ["brand", "shop"], (("items", 0), pieces), 3)
+    placed = place_items(job, tables, ["brand", "shop"], (("items", 0), pieces), CUTS)
     found = {(s, p.table): load(p).to_pydict() for s, p in placed}
     first, second = found[0, "items"], found[1, "items"]
     assert first == {"item_index": [2], "item_id": ["b"], "kind": [2]}
@@ -37,7 +40,7 @@ def test_items_are_placed_by_their_ids(tmp_path: Path) -> None:
     assert found[1, "item/shop"]["item_index"] == [3]
     # Where cells know their item's index, they go straight to its shard.
     indexed = cells.filter(pa.array([False, True, True])).set_column(0, OWNER, pa.array([4, 2]))
-    straight = place_cells(job, ["brand", "shop"], indexed, 3)
+    straight = place_cells(job, ["brand", "shop"], indexed, CUTS)
     shards = {(s, p.table): load(p)["id"].to_pylist() for s, p in straight}
     assert shards == {(0, "item/brand"): [7], (1, "item/brand"): [8]}
-    assert list(place_cells(job, ["brand"], indexed.slice(0, 0), 3)) == []
+    assert list(place_cells(job, ["brand"], indexed.slice(0, 0), CUTS)) == []

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +12,7 @@ from heterrec_pipeline.features.embedding import quantizer_table
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import TableRef, write_parts
 from heterrec_pipeline.files.shards import Written
+from heterrec_pipeline.items.cuts import ItemCuts
 from heterrec_pipeline.items.write import assemble_items, write_item_shard
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.wiring.reports import COUNTS, FILES
@@ -69,7 +71,7 @@ def test_joined_rows_stand_beside_their_items_and_absent_ones_are_missing(job: J
     ]
     for integral in (False, True):
         schema = items_schema(SPEC, integral=integral)
-        table = assemble_items(job, parts, 4, 8, schema, {})
+        table = assemble_items(job, parts, np.arange(4, 8), schema, {})
         assert table.schema.equals(schema, check_metadata=True)
         ids: list[Any] = ["40", "50", "60", "70"]
         assert table.to_pydict() == {
@@ -83,7 +85,9 @@ def test_joined_rows_stand_beside_their_items_and_absent_ones_are_missing(job: J
 
 def test_without_any_row_of_a_joined_table_all_are_missing(job: Job) -> None:
     schema = items_schema(SPEC, integral=False)
-    table = assemble_items(job, [main_part(job, [(5, "b", [3]), (4, "a", [1])])], 4, 6, schema, {})
+    table = assemble_items(
+        job, [main_part(job, [(5, "b", [3]), (4, "a", [1])])], np.arange(4, 6), schema, {}
+    )
     assert table.drop_columns(["item_index"]).to_pydict() == {
         "item_id": ["a", "b"],
         "kind": [[1], [3]],
@@ -95,7 +99,7 @@ def test_without_any_row_of_a_joined_table_all_are_missing(job: Job) -> None:
 @pytest.mark.parametrize("integral", [False, True])
 def test_a_shard_without_items_has_its_columns(job: Job, integral: bool) -> None:
     schema = items_schema(SPEC, integral=integral)
-    table = assemble_items(job, [], 4, 4, schema, {})
+    table = assemble_items(job, [], np.arange(0), schema, {})
     assert (len(table), table.schema) == (0, schema)
 
 
@@ -131,7 +135,9 @@ def test_a_shard_counts_its_missing_and_explains_itself(job: Job) -> None:
     table = table_job(KIND, numeric(), LOOK)
     for shard, mine in rows.items():
         element = (shard, [None, main_part(job, mine)])  # type: ignore[arg-type]
-        main, tagged = sorted_out(write_item_shard(job, element, 3, FITTED, {"items": 4}))
+        main, tagged = sorted_out(
+            write_item_shard(job, element, ItemCuts((4, 5, 7)), FITTED, {"items": 4})
+        )
         assert main == tagged[FILES]
         assert main[0].path == f"items/items-0000{shard}-of-00002.parquet"
         counts = dict(tagged[COUNTS])

@@ -11,6 +11,7 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files.parts import TableRef, write_parts
 from heterrec_pipeline.files.shards import Written, write_shard
 from heterrec_pipeline.sequences.write import (
+    ItemTokens,
     finished,
     flattened,
     item_tokens,
@@ -69,14 +70,15 @@ def write_items(root: str) -> list[Written]:
     ]
 
 
-def missing_last(spec: Any, folder: Path) -> pa.Table:
+def missing_last(spec: Any, folder: Path) -> ItemTokens:
     job = job_of(spec, folder)
     return item_tokens(job, reversed(write_items(job.root)))
 
 
 def test_all_items_tokens_stand_in_order_and_a_missing_row_behind_them(tmp_path: Path) -> None:
     tokens = missing_last(spec_with("flattened"), tmp_path)
-    assert tokens.to_pydict() == {
+    assert tokens.ids.tolist() == [4, 5, 6]
+    assert tokens.rows.to_pydict() == {
         "price": [7, 8, 9, 1],
         "kind": [[2], [3, 4], [1], [1]],
         "look": [[2, 2], [3, 3], [1, 1], [1, 1]],
@@ -89,9 +91,9 @@ def test_histories_are_flattened_item_by_item(tmp_path: Path, cut: bool) -> None
     items = pa.array([[5], [4, 6, 2], [], [3, 5]], pa.list_(pa.int64()))
     wanted = items.slice(1) if cut else items
     for name in ("price", "kind", "look"):
-        absent = tokens[name].to_pylist()[-1]
-        by_index = dict(zip([4, 5, 6], tokens[name].to_pylist(), strict=False))
-        found = flattened(wanted, tokens[name], 4)
+        absent = tokens.rows[name].to_pylist()[-1]
+        by_index = dict(zip([4, 5, 6], tokens.rows[name].to_pylist(), strict=False))
+        found = flattened(wanted, tokens, name)
         found.validate(full=True)
         assert found.to_pylist() == [
             [by_index.get(i, absent) for i in row] for row in wanted.to_pylist()
@@ -143,7 +145,7 @@ def test_a_shard_without_parts_is_written_too(tmp_path: Path) -> None:
 
 def test_a_feature_of_users_is_no_feature_of_items() -> None:
     schema = sequences_schema(spec_with("referenced"), "train", integral=False)
-    table = finished(rows_of(["u"], [[4]]), schema, None, 4)
+    table = finished(rows_of(["u"], [[4]]), schema, None)
     assert table.schema.equals(schema, check_metadata=True)
 
 

@@ -13,7 +13,7 @@ from emulators import Asked, Emulator, Fault
 from shops import build_there, stock, tables
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.publishing.publish import point_latest
+from heterrec_pipeline.publishing.latest import point_latest
 from heterrec_schemas import stores
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.generation import open_generation

@@ -16,7 +16,7 @@ from emulators import Emulator
 from shops import stock
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.publishing.publish import point_latest
+from heterrec_pipeline.publishing.latest import point_latest
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.generation import open_generation
 

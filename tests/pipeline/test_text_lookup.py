@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK
 
-from heterrec_pipeline.vocabularies import lookup
-from heterrec_pipeline.vocabularies.lookup import Lookup
+from heterrec_pipeline import text_lookup
+from heterrec_pipeline.text_lookup import Lookup
 
 TEXTS = st.text(max_size=3)
 
@@ -40,7 +40,7 @@ def test_many_texts_share_the_parts_of_the_index() -> None:
 def test_hashes_that_agree_do_not_make_texts_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two known texts of one hash, and an unknown text of a known one's hash."""
     monkeypatch.setattr(
-        lookup, "hash_texts", lambda texts: texts.str.len_bytes().cast(pl.UInt64) * 2**60
+        text_lookup, "hash_texts", lambda texts: texts.str.len_bytes().cast(pl.UInt64) * 2**60
     )
     known = {"aa": 1, "bbb": 3}
     assert looked_up(known, ["bb", "aa", "bbb", "", None]) == [None, 1, 3, None, None]
