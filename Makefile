@@ -27,7 +27,7 @@ EXTRAS_demo := pipeline,model,embed,demo
 EXTRAS_all := pipeline,gcp,model,embed,demo,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas bench images engines lock clean
+.PHONY: help env demo test check format schemas races bench images engines lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -74,6 +74,10 @@ format: $(VENV)/.installed-env ## format the code and apply ruff's fixes
 
 schemas: $(VENV)/.installed-env ## regenerate the published JSON Schemas
 	$(BIN)/python -m heterrec_schemas.publish_schemas
+
+races: $(VENV)/.installed-all ## run publish, purge, pin, readers and refreshes at the same time, 100 times each, and kill them
+	HETERREC_RACES=100 $(BIN)/python -m pytest -q tests/pipeline/keeping/test_races.py \
+		tests/pipeline/keeping/test_kills.py tests/pipeline/stores/test_keeping_in_stores.py $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-env ## benchmark the pipeline: against a Polars script and tensorflow-transform, and scaling
 	$(BIN)/python benchmarks/pipeline_vs_polars.py

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -27,6 +27,9 @@ from heterrec_schemas.command_line import (
     unexpected,
 )
 from heterrec_schemas.errors import CallError, HeterrecError
+
+if TYPE_CHECKING:
+    from heterrec_model.training.training_display import ProgressDisplay
 
 app = typer.Typer(
     name="heterrec-model",
@@ -100,6 +103,13 @@ def _error_messages(debug: bool, as_json: bool = False) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+def _progress(quiet: bool) -> "ProgressDisplay":
+    """The display of a command's progress, on standard error unless it is quiet."""
+    from heterrec_model.training.training_display import ProgressDisplay
+
+    return ProgressDisplay(None if quiet else Console(stderr=True, markup=False))
+
+
 def _too_large(error: BaseException) -> str | None:
     """The message for an exception that says that memory is short; None for others."""
     words = " ".join(str(error).split())
@@ -125,7 +135,16 @@ def train(
         str | None,
         typer.Option(
             "--config",
-            help="A YAML file, or a shipped configuration: cpu, gpu, paper. Default with --resume: that of the run.",
+            help="A YAML file, or a shipped configuration: cpu, gpu, paper. Default with --resume: that of the run; with "
+            "--warm-start: that of the run to start from.",
+        ),
+    ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            "--warm-start",
+            metavar="RUN",
+            help="Start with the weights of a finished run, whose generation is that of --data or an ancestor of it.",
         ),
     ] = None,
     settings: Annotated[
@@ -143,17 +162,29 @@ def train(
     with _error_messages(debug, as_json):
         with importing():
             from heterrec_model.config import load_config
+            from heterrec_model.runs.run_folder import CONFIG, RunFolder
             from heterrec_model.training.train import train as run_train
             from heterrec_model.training.training_display import show_result
 
-        saved = Path(run) / "config.yaml"
-        if config is None and not (resume and saved.is_file()):
+        saved = RunFolder(run)
+        if config is None and resume and CONFIG in saved.contents():
+            config = str(saved.path / CONFIG)
+        if config is None and warm_start is not None:
+            RunFolder(warm_start).config()  # its messages name the run
+            config = str(Path(warm_start) / CONFIG)
+        if config is None:
             raise CallError(
                 "--config is required to start a run",
                 todo="Use a file, or a shipped configuration such as cpu.",
             )
-        parsed = load_config(config if config is not None else saved, settings)
-        result = run_train(parsed, data=data, run=run, resume=resume, quiet=quiet)
+        result = run_train(
+            load_config(config, settings),
+            data=data,
+            run=run,
+            warm_start=warm_start,
+            resume=resume,
+            quiet=quiet,
+        )
         if result.main and as_json:
             print_json(result.to_json())
         elif result.main and not quiet:
@@ -179,9 +210,8 @@ def evaluate(
         with importing():
             from heterrec_model.evaluation.evaluate import evaluate as run_evaluate
             from heterrec_model.evaluation.evaluation_display import show_evaluations
-            from heterrec_model.training.training_display import ProgressDisplay
 
-        with ProgressDisplay(None if quiet else Console(stderr=True, markup=False)) as display:
+        with _progress(quiet) as display:
             result = run_evaluate(
                 data,
                 run,
@@ -230,9 +260,8 @@ def compare(
         with importing():
             from heterrec_model.evaluation.compare import compare_models
             from heterrec_model.evaluation.evaluation_display import show_report
-            from heterrec_model.training.training_display import ProgressDisplay
 
-        with ProgressDisplay(None if quiet else Console(stderr=True, markup=False)) as display:
+        with _progress(quiet) as display:
             report = compare_models(
                 data,
                 run,
@@ -241,7 +270,7 @@ def compare(
                 filter_seen=filter_seen,
                 candidates=candidates,
                 resamples=resamples,
-                on_model=lambda name: display.show(f"eval_mode {name}"),
+                on_model=lambda name: display.show(f"evaluating {name}"),
             )
         if as_json:
             print_json(report.to_json())

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -125,6 +125,10 @@ class ModelConfig(_Section):
         return self
 
 
+Normalise = Literal["possible", "open", "sum"]
+"""Values of `loss.normalise`."""
+
+
 class LossConfig(_Section):
     """LMP, Eq. 8 to 12."""
 
@@ -143,7 +147,7 @@ class LossConfig(_Section):
     """lambda_m: margin of Eq. 11."""
     token_weight: Weight | Literal["sum"] = 1.0
     """w: each token-level loss has the weight w / K; `sum` is w = K, as in the paper; 0 disables them."""
-    normalise: Literal["possible", "open", "sum"] = "possible"
+    normalise: Normalise = "possible"
     """Divisor of a step's sum of losses: the number of positions that have a target at this step, the number of those whose
     gate is open, or 1 (the sum of Eq. 10 and 11)."""
 
@@ -272,6 +276,23 @@ class EvaluationConfig(_Section):
     """Number of items scored at a time: memory is batch_users x chunk_items floats."""
 
 
+class WarmStartConfig(_Section):
+    """The run whose weights a warm-started run begins with, as `train --warm-start` records it."""
+
+    run: str
+    """Its folder."""
+    checkpoint: str
+    """Name of its checkpoint, such as step-00000120."""
+    sha256: str
+    """SHA-256 of the weights of the checkpoint."""
+    generation: str
+    """Id of the generation that the run was trained on."""
+    content_sha256: str
+    """Hash of the content of that generation."""
+    refit: bool
+    """Whether the run, or one that it was warm-started from, was also trained on the validation split."""
+
+
 class Config(_Section):
     """Configuration of a run."""
 
@@ -281,10 +302,19 @@ class Config(_Section):
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    warm_start: WarmStartConfig | None = None
+    """Recorded by `train --warm-start`, not set by hand. `model.features` and `model.user_features` are then in the order of
+    the tokens."""
 
     def to_yaml(self) -> str:
         """The config as YAML text with all settings."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def trained_on_validation(config: Config) -> bool:
+    """Whether a run is also trained on the validation split, by itself or by the run that it was warm-started from."""
+    before = config.warm_start is not None and config.warm_start.refit
+    return before or config.train.refit_epochs > 0
 
 
 def shipped_configs() -> list[str]:
@@ -333,7 +363,7 @@ def check_read(config: Config) -> None:
     unread = [
         f"{name}: got {value!r}, the default is {default[name]!r}"
         for name, value in found.items()
-        if value != default[name] and not is_read(model, name)
+        if value != default.get(name) and not is_read(model, name)
     ]
     if unread:
         raise CallError(
@@ -404,6 +434,12 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         raise CallError(f"--set {override}: the value is not valid YAML: {error}") from None
 
 
+def _section(annotation: Any) -> Any:
+    """The section of an annotation such as `WarmStartConfig | None`; other annotations as they are."""
+    sections = [kind for kind in get_args(annotation) if hasattr(kind, "model_fields")]
+    return sections[0] if sections else annotation
+
+
 def _describe(detail: Any) -> str:
     """One of pydantic's errors in words, with similar names for a misspelt setting."""
     section: Any = Config
@@ -411,7 +447,7 @@ def _describe(detail: Any) -> str:
     for part in detail["loc"]:
         fields = getattr(section, "model_fields", {})
         if part in fields:
-            section = fields[part].annotation
+            section = _section(fields[part].annotation)
         elif not isinstance(part, int):
             break  # misspelt, or one of several types of a setting
         known.append(str(part))

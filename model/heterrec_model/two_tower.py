@@ -74,17 +74,26 @@ class TwoTowerModel(nn.Module):
     user_tokens: UserTokens | None
     time_gap: TimeGap | None
     listed_I: Tensor
+    retired_I: Tensor
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
         super().__init__()
         self.config, self.table, self.tables = config, table, tables
-        self.sampler = CandidateSampler(config.negatives, table.train_count_I, table.catalogue_N)
+        # Items out of the catalogue can be positives of a history, but retired ones are no negatives.
+        drawn_I = table.train_count_I.clone()
+        drawn_I[table.retired_M] = 0
+        trained_I = table.trained_I
+        self.sampler = CandidateSampler(config.negatives, drawn_I, table.catalogue_N, trained_I)
         self.item_lmp = MultiStepLoss(config.loss, config.model.width)
         self.token_lmp = nn.ModuleDict()
         self.user_tokens, self.time_gap = None, None
         listed_I = torch.zeros(len(table.train_count_I), dtype=torch.bool)
         listed_I[table.catalogue_N] = True
+        listed_I[table.retired_M] = True
         self.register_buffer("listed_I", listed_I, persistent=False)
+        retired_I = torch.zeros_like(listed_I)
+        retired_I[table.retired_M] = True
+        self.register_buffer("retired_I", retired_I, persistent=False)
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -105,7 +114,8 @@ class TwoTowerModel(nn.Module):
         valid_BT = batch.valid_BT()
         item_N = batch.item_BT[valid_BT]
         user_N = valid_BT.nonzero()[:, 0]
-        candidates = self.sampler.draw(item_N, user_N, seed)
+        retired_N = self.retired_I[item_N]
+        candidates = self.sampler.draw(item_N[~retired_N], user_N[~retired_N], seed)
         # row 0 is item 0, padding
         item_U, row = torch.unique(
             torch.cat([item_N.new_zeros(1), item_N, candidates.item_C]), return_inverse=True
@@ -118,7 +128,8 @@ class TwoTowerModel(nn.Module):
             known = batch.without_last()
             encoded = self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
         positions = pack_positions(batch, row_N, self.listed_I[item_N])
-        step = _Step(positions, candidates, row_C, row_BT.masked_fill(~valid_BT, -1), item_U)
+        shared_BT = valid_BT.masked_scatter(valid_BT, ~retired_N)
+        step = _Step(positions, candidates, row_C, row_BT.masked_fill(~shared_BT, -1), item_U)
         sums = LossSums()
         self.item_lmp(
             _full(_packed(encoded.u_BTD, positions)),

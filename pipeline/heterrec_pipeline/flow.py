@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from heterrec_pipeline.drift.drift_graph import MeasureDrift
 from heterrec_pipeline.interactions.log_graph import IndexedLog
 from heterrec_pipeline.items.catalogue_graph import Catalogue, ItemsFromLog
 from heterrec_pipeline.items.user_graph import UserFeatures
@@ -52,11 +53,17 @@ class BuildGeneration(Composite):
         splits | "Sequences" >> WriteSequences(
             job=job, catalogue=catalogue, users=users, kinds=log.kinds, ledger=ledger
         )
+        drift = (
+            root | "Drift" >> MeasureDrift(job=job, catalogue=catalogue, users=users, ledger=ledger)
+            if job.parent
+            else None
+        )
         return root | "Publish" >> PublishGeneration(
             job=job,
             catalogue=catalogue,
             users=users,
             rejects=rejects,
             cuts=histories.cuts,
+            drift=drift,
             ledger=ledger,
         )

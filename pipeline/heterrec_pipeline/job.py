@@ -143,7 +143,8 @@ class Job:
         erasures: the lists of what is erased.
         parent: the generation that a refresh continues; None in a build.
         refit: features whose boundaries or quantizers a refresh fits anew, as `item/<feature>` or `user/<feature>`.
-        latest: the generation that `latest.json` named when a refresh began; empty if there was none.
+        allow_drift: whether a refresh is published even if it drifted too far from its parent.
+        latest: the content of `latest.json` when a refresh began; None if there was none.
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
     """
 
@@ -163,7 +164,8 @@ class Job:
     erasures: Erasures = field(default_factory=Erasures)
     parent: Parent | None = None
     refit: frozenset[str] = frozenset()
-    latest: str = ""
+    allow_drift: bool = False
+    latest: bytes | None = None
     publish: bool | None = None
 
     @property

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from heterrec_pipeline.files import storage
 from heterrec_schemas.feature_spec import FeatureSpec
-from heterrec_schemas.manifest import Ancestor, FeatureEntry
+from heterrec_schemas.manifest import Ancestor, DriftStatus, FeatureEntry
 from heterrec_schemas.tables import shard_name
 
 
@@ -33,6 +33,14 @@ class KnownVocabulary(NamedTuple):
         return [f"vocabularies/{shard_name(self.stem, s, self.shards)}" for s in range(self.shards)]
 
 
+class ParentRows(NamedTuple):
+    """Number of rows of the parent."""
+
+    items: int
+    users: int
+    interactions: int
+
+
 @dataclass(frozen=True)
 class Parent:
     """The generation that a refresh continues.
@@ -46,6 +54,9 @@ class Parent:
         features: its features by `item/<feature>` or `user/<feature>`.
         vocabularies: its vocabularies by the names that the build uses: `items`, `item/<feature>`, `user/<feature>`.
         tokens: the files with tokens of items, relative to its folder: those of items/, then those of retired/.
+        latest: the files of sequences/latest, relative to its folder.
+        rows: number of rows of items/, of users in sequences/latest, and of kept interactions.
+        drift: the status in its drift.json; None if it has none, as a build.
     """
 
     root: str
@@ -56,6 +67,9 @@ class Parent:
     features: Mapping[str, FeatureEntry]
     vocabularies: Mapping[str, KnownVocabulary]
     tokens: tuple[str, ...]
+    latest: tuple[str, ...]
+    rows: ParentRows
+    drift: DriftStatus | None
 
     def path(self, relative: str) -> str:
         """The full path of one of its files."""

@@ -13,6 +13,8 @@ from heterrec_schemas.rejects import Reason
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 LATEST_NAME = "latest.json"
+GENERATIONS = "generations"
+"""The folder of all generations in an output."""
 GENERATION_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}")
 """UTC time to the millisecond and 8 random hex digits."""
 CONTENT_FOLDERS = (
@@ -98,7 +100,7 @@ class ItemCounts(RowCounts):
     """Rows of the catalogue."""
 
     retired: Size = 0
-    """Rows of `retired/`: items that have left the catalogue; not part of `read`."""
+    """Items of earlier generations that have left the catalogue, with or without a row in `retired/`; not part of `read`."""
 
 
 class InteractionCounts(_Entry):

@@ -1,4 +1,4 @@
-"""The contract as JSON: the schemas of the spec and of the manifest, and the fields of every table.
+"""The contract as JSON: the schemas of the spec, the manifest and `drift.json`, and the fields of every table.
 
 `python -m heterrec_schemas.publish_schemas [FOLDER]` writes the committed files of the folder
 `json`, or those of another folder; a generation has a copy in its folder `schema`.
@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
+from heterrec_schemas.drift import DriftReport
 from heterrec_schemas.feature_spec import FeatureSpec, parse_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, Manifest
 from heterrec_schemas.rejects import REJECTS_SCHEMA
@@ -69,6 +70,7 @@ def schema_files() -> dict[str, str]:
     """The published files: name to JSON text with sorted keys."""
     return {
         "arrow.json": _text(arrow_fields()),
+        "drift.schema.json": _text(_json_schema(DriftReport, "HeterRec drift report")),
         "feature_spec.schema.json": _text(_json_schema(FeatureSpec, "HeterRec feature spec")),
         "manifest.schema.json": _text(_json_schema(Manifest, "HeterRec manifest")),
     }

@@ -13,6 +13,8 @@ ROW_GROUP = 65_536
 """Rows per row group."""
 WIDE_ROW_GROUP = 8_192
 """Rows per row group of items and sequences, whose rows are wide."""
+END_MS = 7_258_118_400_000
+"""2200-01-01 in milliseconds since 1970: times are below it."""
 
 ACTIVE, RETIRED, ERASED = "active", "retired", "erased"
 """Statuses of the rows of a vocabulary: the value occurs in the input; it does not; it was erased, and is null."""

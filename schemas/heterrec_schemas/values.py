@@ -20,7 +20,8 @@ from heterrec_schemas.errors import SchemaMismatchError
 BLANKS = "".join(chr(c) for c in range(0x3001) if chr(c).isspace())
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64 = range(-(2**63), 2**63)
-_EXACT_FLOAT = 2.0**53
+EXACT_FLOAT = 2.0**53
+"""Every integer below it is a float64; above it, neighbouring integers become one float."""
 
 
 class Seen(IntFlag):
@@ -78,14 +79,27 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is a list of any layout."""
+    t = pa.types
+    return bool(
+        t.is_list(kind)
+        or t.is_large_list(kind)
+        or t.is_fixed_size_list(kind)
+        or t.is_list_view(kind)
+        or t.is_large_list_view(kind)
+    )
+
+
 def is_scalar(kind: pa.DataType) -> bool:
-    """Whether an Arrow type can be a category or a key: text, integer, boolean, float, date, time."""
+    """Whether an Arrow type can be a category or a key: text, integer, whole decimal, boolean, float, date, time."""
     t = pa.types
     if t.is_dictionary(kind):
         kind = kind.value_type
     return bool(
         is_text(kind)
         or t.is_integer(kind)
+        or is_whole_decimal(kind)
         or t.is_boolean(kind)
         or t.is_floating(kind)
         or t.is_date(kind)
@@ -93,6 +107,11 @@ def is_scalar(kind: pa.DataType) -> bool:
         or t.is_timestamp(kind)
         or t.is_null(kind)
     )
+
+
+def is_whole_decimal(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is a decimal without fraction digits: an integer of some databases."""
+    return bool(pa.types.is_decimal(kind) and kind.scale == 0)
 
 
 def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen]:
@@ -123,6 +142,8 @@ def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen
         return text, Seen.TEXT if text.null_count() < len(text) else Seen.NOTHING
     if pa.types.is_integer(kind):
         return _integer_text(column, name)
+    if is_whole_decimal(kind):
+        return _decimal_text(column, name)
     if pa.types.is_floating(kind):
         return _float_text(column, name)
     if pa.types.is_timestamp(kind):
@@ -150,13 +171,21 @@ def _integer_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
     return series.cast(pl.String), Seen.TEXT if wide else Seen.WHOLE
 
 
+def _decimal_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
+    text = pl.Series(name, column.cast(pa.string()), dtype=pl.String)
+    if text.null_count() == len(text):
+        return text, Seen.NOTHING
+    wide = text.cast(pl.Int64, strict=False).null_count() > text.null_count()
+    return text, Seen.TEXT if wide else Seen.WHOLE
+
+
 def _float_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
     series = pl.Series(name, column.cast(pa.float64())).fill_nan(None)
     present = series.drop_nulls()
     if present.is_empty():
         return series.cast(pl.String), Seen.NOTHING
     whole = present.is_finite() & (present == present.floor())
-    if whole.all() and bool((present.abs() < _EXACT_FLOAT).all()):
+    if whole.all() and bool((present.abs() < EXACT_FLOAT).all()):
         return series.cast(pl.Int64).cast(pl.String), Seen.WHOLE
     seen = Seen.NOTHING
     if not whole.all():

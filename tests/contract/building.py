@@ -1,5 +1,6 @@
 """Builds a data set through the project's Python API."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,15 @@ def build_dataset(
 
 
 def build_folder(
-    spec_text: str, source: Path, output: Path, *, pipeline_args: list[str] | None = None
+    spec_text: str,
+    source: Path,
+    output: Path,
+    *,
+    pipeline_args: list[str] | None = None,
+    base: str | None = None,
+    refit: Sequence[str] = (),
 ) -> Any:
-    """Build an input folder."""
+    """Build an input folder, or refresh the generation at `base` with it."""
     return build(
         BuildConfig(
             spec=parse_spec(spec_text),
@@ -35,5 +42,7 @@ def build_folder(
             input=str(source),
             output=str(output),
             pipeline_args=pipeline_args or [],
+            base=base,
+            refit=refit,
         )
     )

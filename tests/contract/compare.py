@@ -113,9 +113,15 @@ def vocabularies(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
             yield from unlike(
                 f"vocabularies/{file}",
                 [tuple(r.values()) for r in got],
-                [(*row, "active") for row in rows],
+                [(*row, status(row)) for row in rows],
             )
     yield from unlike("vocabulary files", sorted(present), sorted(wanted))
+
+
+def status(row: tuple[int, Any, int]) -> str:
+    """The status of a row of (id, value, count)."""
+    _, value, count = row
+    return "erased" if value is None else "active" if count else "retired"
 
 
 def fits(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
@@ -134,19 +140,23 @@ def fits(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
 
 
 def items(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
-    shards = spec.get("output", {}).get("item_shards", 1)
-    everything: list[Row] = []
-    sizes = []
+    yield from items_of(found, spec, folder / "items", found.items)
+    if found.retired:
+        yield from items_of(found, spec, folder / "retired", found.retired)
+    else:
+        yield from unlike("retired/", (folder / "retired").exists(), False)
+
+
+def items_of(found: Reference, spec: Row, folder: Path, wanted: list[Row]) -> Iterator[str]:
+    """The differences of a folder with rows of items: shard s has the rows n s / N to n (s + 1) / N."""
+    shards, n = spec.get("output", {}).get("item_shards", 1), len(wanted)
     for s in range(shards):
-        path = folder / "items" / f"items-{s:05d}-of-{shards:05d}.parquet"
+        path = folder / f"items-{s:05d}-of-{shards:05d}.parquet"
         bad, got = split_up(read(path, items_types(spec, found), 8_192))
         yield from bad
-        sizes.append(len(got))
-        everything += got
-    if max(sizes) - min(sizes) > 1:
-        yield f"item shards of {sizes} rows"
-    yield from unlike("item shards", len(list((folder / "items").glob("*"))), shards)
-    yield from unlike("items", everything, found.items)
+        mine = wanted[n * s // shards : n * (s + 1) // shards]
+        yield from unlike(f"{folder.name}/{path.name}", got, mine)
+    yield from unlike(f"{folder.name}, shards", len(list(folder.glob("*"))), shards)
 
 
 def sequences(found: Reference, spec: Row, folder: Path) -> Iterator[str]:

@@ -7,7 +7,15 @@ import pyarrow as pa
 from heterrec_schemas.testing.reference import Reference
 from heterrec_schemas.testing.reference_values import Row
 
-DATA = ("vocabularies", "boundaries", "quantizers", "items", "sequences", "item_counts")
+DATA = (
+    "vocabularies",
+    "boundaries",
+    "quantizers",
+    "items",
+    "retired",
+    "sequences",
+    "item_counts",
+)
 EVENTS = {"item_index": pa.int64(), "timestamp_ms": pa.int64(), "behaviour": pa.int32()}
 
 

@@ -484,7 +484,7 @@ def datasets(
         policies.append("oov")
     if draw(st.booleans()):
         log_spec["unknown_items"] = draw(st.sampled_from(policies))
-    spec |= _sequences(draw)
+    spec |= sequences_of(draw)
     spec["limits"] = {"max_reject_ratio": 1.0}
     for table in tables:
         table.packed = table.format != "parquet" and draw(st.booleans())
@@ -693,7 +693,8 @@ def _log(
     return Table("log", format, types, rows), spec, parts
 
 
-def _sequences(draw: Any) -> dict[str, Any]:
+def sequences_of(draw: Any) -> dict[str, Any]:
+    """How sequences are cut, split and written."""
     sequences: dict[str, Any] = {"max_length": draw(st.sampled_from([1, 2, 3, 5, 50]))}
     if draw(st.booleans()):
         sequences["min_length"] = draw(st.integers(1, 5))

@@ -15,15 +15,17 @@ from fixed import catalogue, denormalised, empty_splits
 from hypothesis import given
 from hypothesis import strategies as st
 from profiles import profile
+from same_as_reference import assert_as_reference
 from strategies import Dataset, datasets
 from test_same_bytes import hashes
 
-import heterrec_schemas.tokens
 from heterrec_pipeline import sizing
-from heterrec_pipeline.building import prepare
 from heterrec_pipeline.sizing import Sizes
+from heterrec_pipeline.wiring import exchange
+from heterrec_schemas import tokens
 from heterrec_schemas.errors import DataError, HeterrecError
 from heterrec_schemas.manifest import Manifest
+from heterrec_schemas.testing import reference_features
 
 FIXED = {"catalogue": catalogue, "denormalised": denormalised, "empty_splits": empty_splits}
 KINDS = ("items", "users", "item/", "user/")
@@ -81,7 +83,8 @@ def forced(kinds: tuple[str, ...], bucket: int, shard: int | None) -> Iterator[N
         stack.enter_context(patch.object(Sizes, "is_large", lambda _, v: v.startswith(kinds)))
         stack.enter_context(patch.object(sizing, "VALUES_PER_BUCKET", bucket))
         if shard is not None:
-            stack.enter_context(patch.object(heterrec_schemas.tokens, "VALUES_PER_SHARD", shard))
+            for module in (tokens, reference_features):
+                stack.enter_context(patch.object(module, "VALUES_PER_SHARD", shard))
         yield
 
 
@@ -118,7 +121,7 @@ def test_large_ones_give_the_same(
 
 @pytest.mark.slow
 def test_tables_may_go_through_the_shuffle_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "DISTRIBUTED", ("FnApiRunner",))
+    monkeypatch.setattr(exchange, "DISTRIBUTED", ("FnApiRunner",))
     with forced(KINDS, 8, None):
         assert outcome(catalogue()) == plain("catalogue", None)
 
@@ -142,10 +145,8 @@ def test_the_limit_of_the_spec_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     bucket=st.sampled_from([1, 3, 8, 1000]),
     shard=st.sampled_from([None, 2, 8]),
 )
-def test_large_ones_give_the_same_of_any_input(
+def test_large_ones_of_any_input_equal_the_reference(
     dataset: Dataset, kinds: tuple[str, ...], bucket: int, shard: int | None
 ) -> None:
-    with forced((), bucket, shard):
-        want = outcome(dataset)
-    with forced(kinds, bucket, shard):
-        assert outcome(dataset) == want
+    with forced(kinds, bucket, shard), tempfile.TemporaryDirectory() as name:
+        assert_as_reference(dataset, Path(name), files=1)

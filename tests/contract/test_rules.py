@@ -290,7 +290,13 @@ def test_equal_rows_count_once_and_the_smallest_hash_is_kept(tmp_path: Path) -> 
         tmp_path,
     )
     assert found.vocabularies["c"] == [[(2, "red", 2)]]
-    assert found.counts["items"] == {"read": 4, "kept": 2, "rejected": 2, "repeated": 2}
+    assert found.counts["items"] == {
+        "read": 4,
+        "kept": 2,
+        "rejected": 2,
+        "repeated": 2,
+        "retired": 0,
+    }
     assert found.rejects == {
         ("items", "id", "duplicate_item", "7"): 1,
         ("items", "id", "missing_key", None): 1,
@@ -359,7 +365,13 @@ def test_denormalised_items(tmp_path: Path) -> None:
     assert tokens(found, "mean") == {"a": 2 + 4, "c": 2 + 3}  # (1 + 2 + 4 + 9) / 4 = 4.0
     assert tokens(found, "median") == {"a": 2 + 3, "c": 2 + 3}  # (2 + 4) / 2 = 3.0
     assert tokens(found, "latest") == {"a": 2 + 4, "c": 2 + 3}
-    assert found.counts["items"] == {"read": 2, "kept": 2, "rejected": 0, "repeated": 0}
+    assert found.counts["items"] == {
+        "read": 2,
+        "kept": 2,
+        "rejected": 0,
+        "repeated": 0,
+        "retired": 0,
+    }
 
 
 # --- interactions ----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from heterrec_model.commands import app
 from heterrec_schemas.generation import open_generation
 from heterrec_schemas.manifest import FileEntry, content_sha256, manifest_sha256
-from heterrec_schemas.testing import shop, small_generation
+from heterrec_schemas.testing import Changes, child_generation, shop, small_generation
 
 SETTINGS = [
     "model.width=8",
@@ -143,6 +143,31 @@ def test_recommendations_for_a_user_and_for_items(data: Path, run: Path) -> None
         assert len(body["items"]) == 4
 
 
+def test_a_run_is_carried_over_to_a_descendant(run: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "shop")
+    first = open_generation(data).items(["item_id"])["item_id"][0].as_py()
+    child = child_generation(tmp_path / "shop", Changes(new={"NEW": first}))
+    new = tmp_path / "new"
+    start = ["train", "--data", tmp_path / "shop", "--run", new, "--warm-start", run]
+    done = call(*start, "--set", "train.max_steps=2", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert f"starting from {run}, step-00000003, of generation" in done.stderr
+    assert "1 new items" in done.stderr
+    body = json.loads(done.stdout)
+    assert (body["step"], body["warm_start"]["run"]) == (2, str(run))
+    done = call(*start, "--resume", "--set", "train.patience=3")
+    assert done.exit_code == 0, done.stderr
+    assert "resuming at step 2" in done.stderr
+    done = call("evaluate", "--data", child, "--run", new, "--checkpoint", "step-0", "--json")
+    assert json.loads(done.stdout)["checkpoint"] == "step-00000000"
+    done = call("evaluate", "--data", child, "--run", run)
+    assert done.exit_code == 2
+    assert f"train --warm-start {run} --data {child} --run NEW" in done.stderr
+    done = call(*start[:4], tmp_path / "third", "--warm-start", new, "--data", data)
+    assert done.exit_code == 2
+    assert "no descendant" in done.stderr
+
+
 NEW_RUN = ["train", "--data", "{data}", "--run", "{new}", "--config", "cpu"]
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "no config": (["train", "--data", "{data}", "--run", "{new}"], "--config is required"),
@@ -162,6 +187,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a setting that the model does not read": (
         [*NEW_RUN, "--set", "model.name=sasrec", "--set", "model.time_gap.per_head=true"],
         "model.time_gap.per_head: got True, the default is False",
+    ),
+    "no run to start from": (
+        ["train", "--data", "{data}", "--run", "{new}", "--warm-start", "{new}-none"],
+        "contains no run",
     ),
     "no generation": (
         ["train", "--data", "{new}", "--run", "{new}", "--config", "cpu"],

@@ -1,5 +1,6 @@
 """What all models share: seeds, precision, which weights are sparse or spared from decay."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from equality import same_values
 from made_up import FEATURES, made_up_batch, made_up_config, made_up_model, made_up_table
 
+from heterrec_model import two_tower
 from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.layers.embedding_tables import ItemTables
@@ -93,3 +95,63 @@ def test_decay_spares_biases_norms_and_time_gaps() -> None:
     decayed = set(dict(model.named_parameters())) - spared
     assert {f"user_tokens.tables.feature_{n}.weight" for n in names} < decayed
     assert {f"tables.tables.feature_{f.name}.weight" for f in FEATURES} < decayed
+
+
+@pytest.mark.parametrize("source", ["mixed", "in_batch_same_position"])
+def test_a_retired_item_is_a_target_but_no_negative(
+    monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    config = made_up_config(negatives={"source": source, "logq": "none"})
+    batch, table = made_up_batch([4, 3]), made_up_table()
+    gone = int(batch.item_BT[0, 2])
+    here_BT = batch.valid_BT() & (batch.item_BT != gone)
+    retired = replace(
+        table,
+        catalogue_N=table.catalogue_N[table.catalogue_N != gone],
+        retired_M=torch.tensor([gone]),
+    )
+    unknown = replace(retired, retired_M=torch.zeros(0, dtype=torch.int64))
+    positions = []
+    for known in (table, retired, unknown):
+        model = HeterRec(config, known, ItemTables(config.model, known, {}))
+        negatives: list[Any] = []
+        for name in ("SharedNegatives", "SamePositionNegatives"):
+            kind = getattr(two_tower, name)
+            monkeypatch.setattr(
+                two_tower,
+                name,
+                lambda *given, kind=kind, to=negatives: to.append(given) or kind(*given),
+            )
+        positions.append(float(model(batch, 5).metrics["positions"]))
+        if known is not table and source == "in_batch_same_position":
+            rows_BT = negatives[0][0]
+            expected_BT = here_BT if known is retired else batch.valid_BT()
+            assert torch.equal(rows_BT >= 0, expected_BT)
+        monkeypatch.undo()
+        if known is retired:
+            assert model.sampler.batch_share_I[gone] == 0
+            assert gone not in model.sampler.pool_P
+    times = int((batch.item_BT[:, 1:] == gone).sum())
+    assert times > 0
+    # an item without a row is no target
+    assert positions == [5, 5, 5 - times]
+
+
+def test_in_batch_candidates_are_items_of_the_catalogue() -> None:
+    config, table = made_up_config(negatives={"source": "in_batch"}), made_up_table()
+    batch = made_up_batch([4, 3])
+    gone = int(batch.item_BT[0, 2])
+    retired = replace(table, retired_M=torch.tensor([gone]))
+    model = HeterRec(config, retired, ItemTables(config.model, retired, {}))
+    drawn: list[list[int]] = []
+    draw = model.sampler.draw
+
+    def recorded(*given: Any) -> Any:
+        candidates = draw(*given)
+        drawn.append(candidates.item_C.tolist())
+        return candidates
+
+    model.sampler.draw = recorded  # type: ignore[method-assign]
+    model(batch, 5)
+    items = batch.item_BT[batch.valid_BT()]
+    assert sorted(drawn[0]) == sorted(items[items != gone].tolist())

@@ -7,7 +7,10 @@ import pyarrow.parquet as pq
 from corner_shop import Shop
 from pieces import bad_text_array
 
+from heterrec_pipeline.planning.plan import PlanConfig, plan
 from heterrec_schemas import open_generation
+from heterrec_schemas.feature_spec import parse_spec
+from heterrec_schemas.rejects import Reason
 
 BAD = b"caf\xe9"
 SHOWN = "caf\\xe9"
@@ -75,3 +78,8 @@ def test_each_bad_text_is_rejected_where_it_stands(shop: Shop) -> None:
     assert tables["users"] == {"not_utf8": 2}
     assert tables["items.joins[0]"] == {"not_utf8": 1}
     assert tables["interactions"] == {"not_utf8": 5}
+    text = shop.spec_path.read_text(encoding="utf-8")
+    planned = plan(PlanConfig(parse_spec(text), text, str(shop.input), sample_rows=20)).figures
+    assert not planned.read.whole
+    assert planned.rejects == {Reason.NOT_UTF8: 12}
+    assert planned.items["rejected"].value == 1

@@ -81,6 +81,18 @@ MISTAKES = [
     ("version", GONE, "version: missing; it is required"),
     ("name", GONE, "name: missing; it is required"),
     ("name", "", "name: "),
+    ("sequences.max_length", "1e2", "a valid integer; got '1e2'. Write it as 100"),
+    ("sequences.max_length", "many", "a valid integer; got 'many'"),
+    (
+        "interactions.user",
+        True,
+        "a valid string; got True. Write the text in quotes, e.g. 'on' or 'null'",
+    ),
+    (
+        "interactions.timestamp",
+        {"column": "t", "format": "yyyy-MM-dd"},
+        "the format 'yyyy-MM-dd' has no directive of Python's strptime; write it as %Y-%m-%d",
+    ),
     ("itmes", 1, "itmes: unknown key. Did you mean 'items'?"),
     ("items.source", {"pth": "x"}, "items.source.pth: unknown key. Did you mean 'path'?"),
     ("items.source", "interaction", "Did you mean 'interactions'?"),
@@ -342,6 +354,8 @@ def test_the_suffix_tells_the_format(path: str, format_: str) -> None:
 def test_an_untold_format_is_refused() -> None:
     with pytest.raises(SpecError, match=r"the format of log\.txt\.gz is not clear"):
         Source(path="*").format_of("log.txt.gz")
+    with pytest.raises(SpecError, match="format: parquet"):
+        Source(path="x").format_of("items.parquet.gzip")
 
 
 def test_paths_are_one_or_several_patterns() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from heterrec_model.config import Config
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature
@@ -58,6 +59,29 @@ def chosen_entries(
             )
     declared = generation.spec.items.features if side == "item" else generation.spec.user_features
     return tuple(known[f.name] for f in declared if names is None or f.name in names)
+
+
+def configured_entries(
+    config: Config, generation: Generation
+) -> tuple[tuple[FeatureEntry, ...], tuple[FeatureEntry, ...]]:
+    """Manifest entries of the item and user features that a configuration reads, in the order of the tokens.
+
+    This is the order of the spec, or, in a warm-started run, of its settings: the order that the tokens had before.
+
+    Raises:
+        CallError: a feature does not exist.
+    """
+    found = []
+    sides: tuple[tuple[Literal["item", "user"], Sequence[str] | None], ...] = (
+        ("item", config.model.features),
+        ("user", config.model.user_features),
+    )
+    for side, names in sides:
+        entries = chosen_entries(generation, side, names)
+        if config.warm_start is not None and names is not None:
+            entries = tuple(sorted(entries, key=lambda entry: names.index(entry.name)))
+        found.append(entries)
+    return found[0], found[1]
 
 
 def shard_column(entry: FeatureEntry) -> str:

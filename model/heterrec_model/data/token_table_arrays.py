@@ -1,6 +1,7 @@
 """Fill the arrays of a token table from the item shards, one row group at a time.
 
-Shapes: I ids of the item vocabulary, C token columns, K features, N items with a row, R rows of a row group.
+Shapes: I ids of the item vocabulary, C token columns, K features, N items of the catalogue, M retired items with a row,
+R rows of a row group.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +19,13 @@ from heterrec_schemas.errors import CorruptGenerationError
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tokens import MISSING
 
-ARRAYS = ("tokens", "value", "catalogue", "train_count")
+ARRAYS = ("tokens", "value", "catalogue", "retired", "train_count")
 AllocateZeros = Callable[[str, tuple[int, ...], Any], npt.NDArray[Any]]
 """Allocates an array of zeros by name, shape and type: in memory, or memory-mapped."""
 
 
 Arrays = dict[str, npt.NDArray[Any]]
-"""The arrays of a `TokenTable`: tokens [I, C] int32, value [I, K], catalogue [N], train_count [I] int64."""
+"""The arrays of a `TokenTable`: tokens [I, C] int32, value [I, K], catalogue [N], retired [M], train_count [I] int64."""
 Described = dict[str, tuple[FeatureInfo, ...]]
 """The chosen features of the sides `items` and `users`."""
 
@@ -40,7 +41,7 @@ def read_arrays(
     Raises:
         CorruptGenerationError: a shard cannot be read, or its content is wrong.
     """
-    longest = _longest_lists(generation, generation.item_shards(), items)
+    longest = _longest_lists(generation, generation.known_item_shards(), items)
     # `latest` has a row for every user.
     longest_user = _longest_lists(generation, generation.sequence_shards("latest"), users)
     described = {
@@ -55,16 +56,23 @@ def _read_items(
 ) -> Arrays:
     items = generation.manifest.item_vocabulary_size
     columns = sum(feature.columns for feature in features)
-    rows = sum(entry.rows or 0 for entry in generation.files("items"))
+    rows, retired = (
+        sum(entry.rows or 0 for entry in generation.files(folder))
+        for folder in ("items", "retired")
+    )
     tokens_IC = allocate("tokens", (items, columns), np.int32)
     value_IK = allocate("value", (items, len(features)), np.int64)
     catalogue_N = allocate("catalogue", (rows,), np.int64)
+    retired_M = allocate("retired", (retired,), np.int64)
     train_count_I = allocate("train_count", (items,), np.int64)
     for feature in features:
         # An id without an item row is missing in every feature. Row 0 stays padding.
         width = feature.groups or 1
         tokens_IC[1:, feature.start : feature.start + width] = MISSING
-    _fill_tokens(generation, features, tokens_IC, catalogue_N)
+    _fill_tokens(generation, generation.item_shards(), features, tokens_IC, catalogue_N)
+    _fill_tokens(generation, generation.retired_shards(), features, tokens_IC, retired_M)
+    if retired:
+        _forget_erased(generation, features, tokens_IC, retired_M)
     for k, feature in enumerate(features):
         cells_IC = tokens_IC[:, feature.start : feature.start + feature.columns]
         value_IK[:, k] = (
@@ -74,7 +82,7 @@ def _read_items(
             else first_equal_rows(cells_IC, ordered=not feature.multivalued)
         )
     _fill_counts(generation, train_count_I)
-    arrays = (tokens_IC, value_IK, catalogue_N, train_count_I)
+    arrays = (tokens_IC, value_IK, catalogue_N, retired_M, train_count_I)
     return dict(zip(ARRAYS, arrays, strict=True))
 
 
@@ -102,25 +110,42 @@ def _row_groups(
 
 def _fill_tokens(
     generation: Generation,
+    paths: Sequence[str],
     features: Sequence[FeatureInfo],
     tokens_IC: npt.NDArray[np.int32],
-    catalogue_N: npt.NDArray[np.int64],
+    index_N: npt.NDArray[np.int64],
 ) -> None:
+    """Copy the rows of some shards into the tokens, and their item_index into `index_N`."""
     names = [feature.name for feature in features]
     done = 0
-    for group in _row_groups(generation, generation.item_shards(), ["item_index", *names]):
+    for group in _row_groups(generation, paths, ["item_index", *names]):
         index_R = as_numpy(group["item_index"].combine_chunks())
-        catalogue_N[done : done + len(group)] = index_R
+        index_N[done : done + len(group)] = index_R
         done += len(group)
         for feature in features:
             cells_RC = _cells(group[feature.name].combine_chunks(), feature)
             tokens_IC[index_R, feature.start : feature.start + feature.columns] = cells_RC
-    if (catalogue_N[1:] <= catalogue_N[:-1]).any():
+    if (index_N[1:] <= index_N[:-1]).any():
         # The reader checks the order within a row group.
         raise CorruptGenerationError(
-            f"the item shards of {generation.root} are not in ascending order of item_index",
+            f"the shards of {paths[0].partition('/')[0]}/ in {generation.root} are not in ascending order of item_index",
             todo="Build the generation again, or copy it again from a complete one.",
         )
+
+
+def _forget_erased(
+    generation: Generation,
+    features: Sequence[FeatureInfo],
+    tokens_IC: npt.NDArray[np.int32],
+    retired_M: npt.NDArray[np.int64],
+) -> None:
+    """Make erased values missing in the rows of retired items, which keep the tokens that they had."""
+    for feature in features:
+        if feature.kind == "categorical":
+            columns = slice(feature.start, feature.start + feature.columns)
+            cells_MC = tokens_IC[retired_M, columns]
+            cells_MC[np.isin(cells_MC, generation.erased_ids(feature.name))] = MISSING
+            tokens_IC[retired_M, columns] = cells_MC
 
 
 def _cells(column: pa.Array, feature: FeatureInfo) -> npt.NDArray[Any]:

@@ -25,7 +25,7 @@ from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.manifest import FeatureEntry
 
-_VERSION = 1
+_VERSION = 2
 _ABOUT = "about.json"
 _UNFINISHED = "unfinished-"
 

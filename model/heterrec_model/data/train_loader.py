@@ -57,17 +57,15 @@ class TrainLoader:
         """The rest of the current epoch; an abandoned iteration is continued.
 
         Raises:
-            CorruptCheckpointError: the position of a loaded state is not valid.
             CorruptGenerationError: a shard cannot be read.
             RunError: a worker died.
         """
         if self._running is None:
-            self._stream.epoch = self.epoch
-            with _worker_errors():
-                self._running = self._started()
+            self._running = self._started()
+        running = self._running
         while True:
             with _worker_errors():
-                packed = next(self._running, None)
+                packed = next(running, None)
             if packed is None:
                 break
             yield unpack(packed)
@@ -75,13 +73,13 @@ class TrainLoader:
         self.epoch += 1
 
     def _started(self) -> Iterator[dict[str, Any]]:
-        """The batches from the position to resume at."""
-        if self._resume_at is None:
-            fresh: Iterator[dict[str, Any]] = iter(self._loader)
-            return fresh
+        """The batches of the epoch, from the position to resume at."""
+        self._stream.epoch = self.epoch
         try:
-            self._loader.load_state_dict(self._resume_at)
-            started: Iterator[dict[str, Any]] = iter(self._loader)
+            with _worker_errors():
+                if self._resume_at is not None:
+                    self._loader.load_state_dict(self._resume_at)
+                started: Iterator[dict[str, Any]] = iter(self._loader)
         except (
             ArithmeticError,
             AssertionError,
@@ -90,6 +88,8 @@ class TrainLoader:
             TypeError,
             ValueError,
         ):
+            if self._resume_at is None:
+                raise
             raise CorruptCheckpointError(
                 "the loader state is damaged: it has no valid position"
             ) from None
@@ -109,11 +109,14 @@ class TrainLoader:
 
         Raises:
             CallError: the state belongs to another generation or rank, or to settings with another order.
+            CorruptCheckpointError: its position is not valid.
         """
         self._check(state)
         self._running = None
         self._loader = self._open()
         self.epoch, self._resume_at = state["epoch"], state["position"]
+        if self._resume_at is not None:
+            self._running = self._started()
 
     def _identity(self) -> dict[str, Any]:
         """Everything that the order of an epoch depends on."""

@@ -131,8 +131,10 @@ class EpochStream(Iterator[Batch]):
         Raises:
             CorruptCheckpointError: it is not valid.
         """
-        if {*state} != {"window", "batch"} or any(
-            type(n) is not int or n < 0 for n in state.values()
+        if (
+            {*state} != {"window", "batch"}
+            or any(type(n) is not int or n < 0 for n in state.values())
+            or state["window"] >= len(self._borders)
         ):
             error = CorruptCheckpointError(
                 f"the loader state is damaged: it has the position {state}"

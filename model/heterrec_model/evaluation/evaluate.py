@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.config import MOST, Config
+from heterrec_model.config import MOST, Config, trained_on_validation
 from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.inputs import lacking
 from heterrec_model.evaluation.candidates import CANDIDATE_SETS, candidate_mask, is_temporal
@@ -81,9 +81,11 @@ def evaluate_run(
     check_split(split)
     generation = load_generation(data)
     loaded = load_run(run, checkpoint=checkpoint, data=generation)
-    if split == "validation" and loaded.config.train.refit_epochs:
+    if split == "validation" and trained_on_validation(loaded.config):
+        before = "" if loaded.config.train.refit_epochs else ", or the run that it was started from"
         warnings.warn(
-            f"{run} was also trained on the validation split (train.refit_epochs): its metrics there are not meaningful",
+            f"{run}{before} was also trained on the validation split (train.refit_epochs): its metrics there are not "
+            "meaningful",
             stacklevel=2,
         )
     return evaluate_model(

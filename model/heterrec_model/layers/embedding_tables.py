@@ -51,7 +51,8 @@ class ItemTables(nn.Module):
         check_tokens(config, len(table.features))
         self.id_dropout, self.share_missing = config.id_dropout, config.share_missing
         self.register_buffer("tokens_IC", table.tokens_IC, persistent=False)
-        self.register_buffer("trained_I", table.train_count_I > 0, persistent=False)
+        # In checkpoints: a run that is warm-started from this one needs it.
+        self.register_buffer("trained_I", table.trained_I.clone())
         if config.item_id:
             rows = len(table.tokens_IC)
             self.item_id = nn.Embedding(rows, config.width, sparse=sparse)

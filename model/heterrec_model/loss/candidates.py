@@ -51,16 +51,24 @@ class CandidateSampler:
 
     Args:
         config: configuration of the negatives.
-        train_count_I: number of training interactions per item.
+        train_count_I: number of training interactions per item that can be an in-batch candidate.
         catalogue_N: item_index of every catalogue row.
+        trained_I: whether an item counts as trained; None: it has training interactions.
 
     Raises:
         CallError: no item can be drawn.
     """
 
-    def __init__(self, config: NegativesConfig, train_count_I: Tensor, catalogue_N: Tensor) -> None:
+    def __init__(
+        self,
+        config: NegativesConfig,
+        train_count_I: Tensor,
+        catalogue_N: Tensor,
+        trained_I: Tensor | None = None,
+    ) -> None:
         self.config = config
-        trained_P = catalogue_N[train_count_I[catalogue_N] > 0]
+        trained_I = train_count_I > 0 if trained_I is None else trained_I
+        trained_P = catalogue_N[trained_I[catalogue_N]]
         self.pool_P = catalogue_N if config.uniform_from == "catalogue" else trained_P
         if not len(self.pool_P):
             raise CallError(

@@ -9,13 +9,12 @@ Shapes: N positions, C candidates, K tokens, D width, U distinct items of the st
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from heterrec_model.config import LossConfig
+from heterrec_model.config import LossConfig, Normalise
 from heterrec_model.distributed import sum_over_ranks, world_size
 from heterrec_model.loss.negative_logits import Negatives, PackedPositions
 
@@ -139,9 +138,6 @@ def for_similarity(x: Tensor, config: LossConfig) -> Tensor:
     normalisation is unbounded.
     """
     return F.normalize(x, dim=-1, eps=MIN_NORM) if config.similarity == "cosine" else x
-
-
-Normalise = Literal["possible", "open", "sum"]
 
 
 def reduce_losses(

@@ -22,7 +22,8 @@ class PackedPositions:
         user_N: user, numbered within the batch.
         time_N: index in the history, from 0.
         first_N: index of the user's first item that is a target.
-        listed_N: whether the item is in the catalogue; other items (out of vocabulary) are not targets.
+        listed_N: whether the item has a row, in the catalogue or as a retired item; other items (out of vocabulary) are not
+            targets.
     """
 
     row_N: Tensor
@@ -103,7 +104,7 @@ class SamePositionNegatives:
     """Eq. 9 as printed: the items of the other users of the batch at the target's position.
 
     Attributes:
-        row_BT: row of every item of the batch among the distinct items; -1 where padded.
+        row_BT: row of every item of the batch among the distinct items; -1 where padded or retired.
         value_U: as in `SharedNegatives`.
     """
 

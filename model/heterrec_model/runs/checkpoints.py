@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -61,6 +61,14 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """The tensors of the model, on the CPU."""
         return self._tensors(MODEL)
+
+    def weight(self, name: str) -> Tensor | None:
+        """One tensor of the model, on the CPU; None if there is none of this name."""
+        try:
+            with safe_open(self.path / MODEL, framework="pt") as tensors:
+                return tensors.get_tensor(name) if name in tensors.keys() else None
+        except (OSError, SafetensorError) as error:
+            raise _corrupt(f"{self.path / MODEL} cannot be read: {error}") from None
 
     def optimizer(self) -> dict[str, Tensor]:
         """The tensors of the optimisers, on the CPU."""
@@ -127,15 +135,22 @@ class CheckpointFolder:
             link.unlink(missing_ok=True)
 
     def newest(
-        self, warn: Callable[[str], None], check: Callable[[Checkpoint], None] = lambda _: None
+        self,
+        warn: Callable[[str], None],
+        check: Callable[[Checkpoint], None] = lambda _: None,
+        *,
+        below: int | None = None,
     ) -> Checkpoint | None:
         """The newest checkpoint that is complete.
 
         Args:
             warn: called for newer ones that are damaged.
             check: raises CorruptCheckpointError for a state that cannot be used.
+            below: only checkpoints of earlier steps; None for all.
         """
         for step in reversed(self.steps()):
+            if below is not None and step >= below:
+                continue
             try:
                 found = read_checkpoint(self.path / step_name(step))
                 check(found)

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from heterrec_model.config import Config
-from heterrec_model.data.token_table import configured_table
+from heterrec_model.data.token_table import configured_table, with_trained
 from heterrec_model.distributed import find_device
 from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import LAST, Checkpoint, CheckpointFolder, read_checkpoint
 from heterrec_model.runs.run_folder import RunFolder
-from heterrec_model.runs.weights import load_weights
+from heterrec_model.runs.weights import TRAINED, load_weights
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import CorruptCheckpointError
 from heterrec_schemas.generation import Generation
@@ -47,7 +47,7 @@ def load_run(
     Args:
         run: folder of the run.
         checkpoint: best, last, or step-N.
-        data: the generation that it was trained on.
+        data: the generation that it was trained on; for a warm-started run, the one that it was carried over to.
         device: of the model; None uses `train.device`.
 
     Raises:
@@ -61,7 +61,8 @@ def load_run(
     target = find_device(str(device) if device is not None else config.train.device)
     folder.check_generation(data)
     chosen = _find(folder.checkpoints, checkpoint)
-    model = build_model(config, configured_table(config, data), data)
+    table = with_trained(configured_table(config, data), chosen.weight(TRAINED))
+    model = build_model(config, table, data)
     load_weights(model, chosen.weights(), chosen.name)
     return LoadedRun(move_to_device(model, target).eval(), config, chosen.step, chosen.name)
 

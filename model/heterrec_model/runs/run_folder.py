@@ -1,4 +1,4 @@
-"""The folder of a run: its configuration, the id of its generation, its logs and checkpoints.
+"""The folder of a run: its configuration, its generation, its logs and checkpoints.
 
 config.yaml  generation.json  metrics.jsonl  tensorboard/  checkpoints/
 """
@@ -8,15 +8,18 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from heterrec_model.config import Config, parse_config
+from heterrec_model.data.chosen_features import configured_entries
 from heterrec_model.model_settings import flat_settings
 from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_model.runs.checkpoints import CheckpointFolder
 from heterrec_schemas.documents import parse_json, parse_yaml
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.generation import Generation
+from heterrec_schemas.generation.lineage import place_of_content
 from heterrec_schemas.stores.disk import make_folder
 
 CONFIG, GENERATION, METRICS = "config.yaml", "generation.json", "metrics.jsonl"
@@ -40,6 +43,28 @@ MAY_CHANGE = frozenset(
 run continues but is not bit-identical."""
 ENDS = frozenset({"train.epochs", "train.max_steps"})
 """Settings that may differ with a constant schedule only: another schedule would change the rates of steps already done."""
+
+
+@dataclass(frozen=True)
+class RunGeneration:
+    """The generation that a run was trained on, as generation.json states it.
+
+    Attributes:
+        id: of the generation.
+        content_sha256: hash of its content.
+        features: item features that the run reads, in the order of its tokens; None if an earlier version wrote the file.
+        user_features: user features, likewise.
+    """
+
+    id: str
+    content_sha256: str
+    features: tuple[str, ...] | None = None
+    user_features: tuple[str, ...] | None = None
+
+    @property
+    def shown(self) -> str:
+        """The generation in messages."""
+        return _shown(self.id, self.content_sha256)
 
 
 class RunFolder:
@@ -85,6 +110,26 @@ class RunFolder:
             raise CallError(f"{file} is not valid YAML: {error}") from None
         return parse_config({} if settings is None else settings, where=str(file))
 
+    def generation(self) -> RunGeneration:
+        """The generation that the run was trained on.
+
+        Raises:
+            CallError: generation.json is absent or damaged.
+        """
+        file = self.path / GENERATION
+        try:
+            body = parse_json(file.read_bytes())
+            names = (body.get(key) for key in ("features", "user_features"))
+            return RunGeneration(
+                str(body["id"]),
+                str(body["content_sha256"]),
+                *(None if listed is None else tuple(map(str, listed)) for listed in names),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise CallError(
+                f"{file} does not state which generation the run was trained on"
+            ) from None
+
     def check_generation(self, generation: Generation) -> None:
         """Check that the run was trained on a generation with the same content, which may have been built again.
 
@@ -92,22 +137,21 @@ class RunFolder:
             CallError: generation.json is absent or damaged.
             GenerationError: the run was trained on another generation.
         """
-        file = self.path / GENERATION
-        try:
-            body = parse_json(file.read_bytes())
-            name, content = str(body["id"]), str(body["content_sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise CallError(
-                f"{file} does not state which generation the run was trained on"
-            ) from None
-        manifest = generation.manifest
-        if content != manifest.content_sha256:
-            raise GenerationError(
-                f"{self.path} was trained on another generation",
-                got=f"{manifest.generation} (content {manifest.content_sha256[:12]})",
-                expected=f"{name} (content {content[:12]})",
-                todo="Use the folder of that generation as --data, or train a new run in another --run.",
+        trained, manifest = self.generation(), generation.manifest
+        if trained.content_sha256 == manifest.content_sha256:
+            return
+        todo = "Use the folder of that generation as --data, or train a new run in another --run."
+        if place_of_content(manifest, trained.content_sha256) is not None:
+            todo = (
+                f"{manifest.generation} descends from it: `heterrec-model train --warm-start {self.path} --data "
+                f"{generation.root} --run NEW` carries the run over. Or use the folder of that generation as --data."
             )
+        raise GenerationError(
+            f"{self.path} was trained on another generation",
+            got=_shown(manifest.generation, manifest.content_sha256),
+            expected=trained.shown,
+            todo=todo,
+        )
 
     def contents(self) -> list[str]:
         """Names of the files and folders of a run that exist."""
@@ -141,8 +185,13 @@ class RunFolder:
         with writing(self.path):
             make_folder(self.path / CHECKPOINTS)
         if not (self.path / GENERATION).exists():
-            manifest = generation.manifest
-            body = {"id": manifest.generation, "content_sha256": manifest.content_sha256}
+            items, users = configured_entries(config, generation)
+            body = {
+                "id": generation.manifest.generation,
+                "content_sha256": generation.manifest.content_sha256,
+                "features": [entry.name for entry in items],
+                "user_features": [entry.name for entry in users],
+            }
             write_text(self.path / GENERATION, json.dumps(body) + "\n")
         write_text(self.path / CONFIG, config.to_yaml())
 
@@ -178,6 +227,10 @@ class RunFolder:
                     (self.path / LOCK).unlink(missing_ok=True)
                     with suppress(OSError):  # not empty
                         self.path.rmdir()
+
+
+def _shown(generation: str, content_sha256: str) -> str:
+    return f"{generation} (content {content_sha256[:12]})"
 
 
 def check_changes(before: Config, now: Config, where: str) -> None:

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CorruptCheckpointError
 
+TRAINED = "tables.trained_I"
+"""Name of the tensor that says which items count as trained. Checkpoints of earlier versions lack it: it then follows from
+the generation."""
 _SHOWN = 3
 """Maximum number of tensors in a message."""
 
@@ -26,9 +29,11 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
     """Copy tensors from `weights_of` into a model; `where` names their source in messages.
 
     Raises:
-        CallError: names or shapes differ from those of the model.
+        CorruptCheckpointError: names or shapes differ from those of the model.
     """
     named = weights_of(model)
+    if TRAINED not in weights:
+        named.pop(TRAINED, None)
     wrong = [f"{name} is absent" for name in named if name not in weights]
     wrong += [f"{name} is unknown" for name in weights if name not in named]
     wrong += [
@@ -38,7 +43,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
     ]
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise CallError(
+        raise CorruptCheckpointError(
             f"the weights of {where} do not fit the model: {'; '.join(wrong[:_SHOWN])}{more}",
             todo="They are from another release of heterrec, or config.yaml was changed.",
         )

@@ -134,7 +134,7 @@ def items_in_words(
     features = [f for f in generation.spec.items.features if not isinstance(f, EmbeddingFeature)]
     names = [f.name for f in features]
     rows = generation.rows(
-        generation.item_shards(),
+        generation.known_item_shards(),
         "item_index",
         sorted(set(item_index)),
         ["item_index", "item_id", *names],

@@ -13,9 +13,9 @@ from torch.optim import AdamW, Optimizer, SparseAdam
 
 from heterrec_model.config import TrainConfig
 from heterrec_model.two_tower import TwoTowerModel
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CorruptCheckpointError
 
-_TODO = "It is from another release of heterrec, or damaged: remove the checkpoint to resume from the one before."
+_TODO = "It is from another release of heterrec, or damaged."
 
 
 class Optimizers:
@@ -91,7 +91,7 @@ class Optimizers:
         """Restore what `state` returned.
 
         Raises:
-            CallError: the state names an unknown parameter or optimiser, or a tensor has another shape.
+            CorruptCheckpointError: the state names an unknown parameter or optimiser, or a tensor has another shape.
         """
         parameters = {name: p for p, name in self._names.items()}
         for part in self.parts.values():
@@ -102,9 +102,11 @@ class Optimizers:
             parameter = parameters.get(parameter_name)
             scalar = not isinstance(value, Tensor) or value.dim() == 0
             if parameter is None or part_name not in self.parts:
-                raise CallError(f"the optimiser state {name!r} does not fit the model", todo=_TODO)
+                raise CorruptCheckpointError(
+                    f"the optimiser state {name!r} does not fit the model", todo=_TODO
+                )
             if not scalar and value.shape != parameter.shape:
-                raise CallError(
+                raise CorruptCheckpointError(
                     f"the optimiser state {name!r} does not fit the model",
                     got=list(value.shape),
                     expected=list(parameter.shape),

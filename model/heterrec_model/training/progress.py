@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heterrec_model.config import TrainConfig
 from heterrec_model.training.gate_watch import GateWatch
 
 
@@ -63,6 +64,15 @@ class Progress:
         return True
 
 
+def is_finished(train: TrainConfig, progress: Progress) -> bool:
+    """Whether a run has reached its end: of its epochs or steps, or by early stopping."""
+    return (
+        progress.epoch >= train.epochs + train.refit_epochs
+        or (train.max_steps is not None and progress.step >= train.max_steps)
+        or (train.patience is not None and progress.bad_validations >= train.patience)
+    )
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """Result of a training run.
@@ -76,6 +86,7 @@ class TrainResult:
         metrics: all metrics of the best validation, by name.
         stuck_gates: by gate, `closed` or `open`: gates that were nearly always so in the last steps, see `gate_watch`.
         stopped: name of the signal that stopped the run early, or None.
+        warm_start: the run, checkpoint and generation that the run was started from, or None.
         seconds: duration of the call.
         main: whether this process is the one that writes and prints.
     """
@@ -88,6 +99,7 @@ class TrainResult:
     metrics: dict[str, float]
     stuck_gates: dict[str, str]
     stopped: str | None
+    warm_start: dict[str, Any] | None
     seconds: float
     main: bool = True
 

@@ -18,7 +18,7 @@ from heterrec_model.runs.run_log import RunLog
 from heterrec_model.runs.weights import load_weights, weights_of
 from heterrec_model.training.optimizer import Optimizers
 from heterrec_model.training.processes import World
-from heterrec_model.training.progress import Progress
+from heterrec_model.training.progress import Progress, is_finished
 from heterrec_model.training.schedule import rate_factor, run_share
 from heterrec_model.training.step import Stepper, StepResult
 from heterrec_model.training.step_meter import StepMeter, log_line
@@ -59,6 +59,7 @@ class Trainer:
         log: on rank 0, else None.
         display: without a console on the other ranks.
         generation: id and content hash, for the checkpoints.
+        warm: whether the model has the weights of another run.
     """
 
     config: Config
@@ -70,6 +71,7 @@ class Trainer:
     display: ProgressDisplay
     stop: StopRequest
     generation: dict[str, str]
+    warm: bool = False
     log: RunLog | None = None
 
     def __post_init__(self) -> None:
@@ -88,7 +90,8 @@ class Trainer:
         """Restore a checkpoint of the same number of processes.
 
         Raises:
-            CallError: it does not fit the model or the data.
+            CorruptCheckpointError: it does not fit the model, or has no valid position in the data.
+            CallError: its position is one of other data or settings.
         """
         state = checkpoint.state
         own = state["ranks"][self.world.rank]
@@ -108,9 +111,12 @@ class Trainer:
             DataError: there are no rows to train on.
         """
         self.model.train()
+        if self.warm:
+            # A resumed run then does not need the run that it was started from.
+            self._save()
         if self.progress.validation_due:
             self._validate()
-        while not (self.stopped or self._finished()):
+        while not (self.stopped or is_finished(self.config.train, self.progress)):
             group = self._next_batches()
             if group.parts:
                 self._step(group)
@@ -130,14 +136,6 @@ class Trainer:
     def stopped_by(self) -> str | None:
         """The signal that stopped the run early; SIGTERM on a rank that received none itself."""
         return (self.stop.name or "SIGTERM") if self.stopped else None
-
-    def _finished(self) -> bool:
-        train, p = self.config.train, self.progress
-        return (
-            p.epoch >= train.epochs + train.refit_epochs
-            or (train.max_steps is not None and p.step >= train.max_steps)
-            or (train.patience is not None and p.bad_validations >= train.patience)
-        )
 
     def _next_batches(self) -> _StepBatches:
         """The batches of the next step; `parts` is 0 if no rank has any left in this epoch."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -10,6 +11,7 @@ from heterrec_pipeline.runtime.flags import pipeline_options
 from heterrec_pipeline.telemetry.stages import Stage
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.generation import Generation, open_generation
+from heterrec_schemas.leases import SWEEP_AFTER
 from heterrec_schemas.manifest import Manifest
 
 
@@ -26,11 +28,13 @@ class BuildConfig:
         profile: a local file for a trace of the build, or None.
         options: Beam's options; parsed from `pipeline_args` unless given.
         allow_open_ports: accept an engine with ports that other machines can connect to.
+        sweep_after: time without a heartbeat after which a builder that cannot be seen from here counts as dead.
         lenient: publish even what a build refuses: too many rejects, or no interaction left.
         workers: number of worker processes of the local engine; None to choose by cores and input size.
         base: the generation that a refresh continues, or the output folder whose `latest.json` names it; None to build.
         refit: names of features whose boundaries or quantizers a refresh fits anew; `user_<feature>` on the users' side.
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
+        allow_drift: whether a refresh is published even if it drifted too far from its parent.
         skip_unchanged: do nothing if the parent was made from the same input by the same spec.
 
     Raises:
@@ -46,10 +50,12 @@ class BuildConfig:
     options: PipelineOptions = None
     workers: int | None = None
     allow_open_ports: bool = False
+    sweep_after: timedelta = SWEEP_AFTER
     lenient: bool = False
     base: str | None = None
     refit: Sequence[str] = ()
     publish: bool | None = None
+    allow_drift: bool = False
     skip_unchanged: bool = False
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +14,7 @@ from apache_beam.runners.runner import PipelineState
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.outcome import failure
-from heterrec_pipeline.building.prepare import make_job
-from heterrec_pipeline.checking.reject_limit import check_sample
+from heterrec_pipeline.building.prepare import checked_job, with_base
 from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
@@ -160,14 +159,14 @@ def submit(config: BuildConfig) -> Submission:
     """
     options = config.options
     FileSystems.set_options(options)
+    config = with_base(config)
     check_call(options, config.input, config.output)
     now = datetime.now(UTC)
-    job = replace(make_job(config, now), spill=False)  # Dataflow's shuffle is not in memory
+    job = checked_job(config, now)
     check_files(job)
-    check_sample(job)
     set_defaults(options, job)
     dry = is_dry(options)
-    swept = [] if dry else lease.sweep(job.output, now)
+    swept = [] if dry else lease.sweep(job.output, now, config.sweep_after)
     if not dry:
         lease.begin(job.output, job.generation, now, engine=_engine(options))
     try:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.checking.changes import ended_features, features_of
+from heterrec_pipeline.drift.gate import notices
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.publishing import lease
@@ -15,6 +16,7 @@ from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, reason, was_stopped
 from heterrec_schemas.command_line import uninterrupted
+from heterrec_schemas.drift import DRIFT_NAME, DriftReport
 from heterrec_schemas.errors import HeterrecError, NotPublishedError, RunError
 from heterrec_schemas.manifest import LATEST_NAME, MANIFEST_NAME, Manifest
 
@@ -25,12 +27,12 @@ def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
     """The result of a successful run."""
     text = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     manifest = Manifest.model_validate_json(text)
-    warnings = list(_warnings(job))
+    warnings = list(_warnings(job, manifest))
     return BuildResult(job.root, manifest, swept, monitor.metrics, monitor.stages, warnings)
 
 
-def _warnings(job: Job) -> Iterator[str]:
-    """What a refresh changed that is probably not intended."""
+def _warnings(job: Job, manifest: Manifest) -> Iterator[str]:
+    """What a refresh changed that is probably not intended, and how it drifted."""
     if job.parent is None:
         return
     for name in ended_features(job.parent, job.spec):
@@ -46,6 +48,8 @@ def _warnings(job: Job) -> Iterator[str]:
             kind = pq.read_schema(handle).field("value").type
         if kind == pa.string():
             yield f"the values of {known.stem!r} were integers in the parent, and are texts from now on"
+    report = DriftReport.model_validate_json(storage.read_bytes(storage.join(job.root, DRIFT_NAME)))
+    yield from notices(report, job.spec.drift, manifest)
 
 
 def failure(job: Job, error: BaseException) -> BaseException:

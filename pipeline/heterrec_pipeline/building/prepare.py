@@ -1,23 +1,47 @@
 """Check the spec against the data and prepare the job."""
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from apache_beam.options.pipeline_options import StandardOptions
-
 from heterrec_pipeline.building.config import BuildConfig
-from heterrec_pipeline.checking.changes import refused_changes
+from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
-from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.checking.parent import find_parent, open_parent
+from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.publishing.latest import latest_named
+from heterrec_pipeline.publishing.latest import read_latest
 from heterrec_pipeline.sizing import check_layout, with_known
 from heterrec_pipeline.telemetry.clock import utc_text
-from heterrec_pipeline.wiring.exchange import DISTRIBUTED
+from heterrec_pipeline.telemetry.recorder import phase
+from heterrec_pipeline.wiring.exchange import spills
 from heterrec_schemas.manifest import GENERATION_ID
+
+
+def with_base(config: BuildConfig) -> BuildConfig:
+    """The configuration of a refresh with its parent's own folder as base, since `latest.json` may change meanwhile.
+
+    Raises:
+        GenerationError: there is no generation, or it is unfinished.
+    """
+    return config if config.base is None else replace(config, base=find_parent(config.base).path)
+
+
+def checked_job(config: BuildConfig, now: datetime) -> Job:
+    """Describe the build, and check a sample of the input unless the build is lenient.
+
+    Raises:
+        HeterrecError: all errors that can be found without the whole input, or too many rejects in the sample.
+    """
+    with phase("check the spec and the input"):
+        job = make_job(config, now)
+    if not job.lenient:
+        with phase("check a sample of the input"):
+            check_sample(job)
+    return job
 
 
 def make_job(config: BuildConfig, now: datetime) -> Job:
@@ -26,8 +50,9 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     Raises:
         HeterrecError: reports all errors that can be found before the data are read.
     """
+    latest = read_latest(config.output).held if config.base is not None else None
     parent = open_parent(config.base) if config.base is not None else None
-    refit = frozenset(_refitted(name) for name in config.refit)
+    refit = frozenset(feature_of_call(name) for name in config.refit)
     checked = check_tables(config.spec, config.input)
     changes = refused_changes(parent, config.spec, refit) if parent is not None else ()
     raise_problems([*changes, *checked.problems])
@@ -46,14 +71,15 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         joins=checked.joins,
         users=checked.users,
         log=checked.log,
-        spill=config.options.view_as(StandardOptions).runner not in DISTRIBUTED,
+        spill=spills(config.options),
         sizes=sizes,
         lenient=config.lenient,
         erasures=checked.erasures,
         parent=parent,
         refit=refit,
-        latest=latest_named(config.output) if parent else "",
+        latest=latest,
         publish=config.publish,
+        allow_drift=config.allow_drift,
     )
 
 
@@ -63,8 +89,3 @@ def _later(now: datetime, parent: Parent | None) -> datetime:
         return now
     begun = datetime.strptime(parent.generation.split("-")[0], "%Y%m%dT%H%M%S%fZ")
     return max(now, begun.replace(tzinfo=UTC) + timedelta(milliseconds=1))
-
-
-def _refitted(name: str) -> str:
-    """A name of `--refit` as `item/<feature>` or `user/<feature>`."""
-    return f"user/{name.removeprefix('user_')}" if name.startswith("user_") else f"item/{name}"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,10 +13,9 @@ from apache_beam.options.pipeline_options import StandardOptions
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
-from heterrec_pipeline.building.prepare import make_job
+from heterrec_pipeline.building.prepare import checked_job, with_base
 from heterrec_pipeline.building.readings import expected_readings
 from heterrec_pipeline.building.unchanged import unchanged
-from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.files import parts
 from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
@@ -27,6 +27,7 @@ from heterrec_pipeline.telemetry.monitor import BuildMonitor, OnEvent, ignore_ev
 from heterrec_pipeline.telemetry.recorder import RECORDER, phase
 from heterrec_pipeline.wiring import coder
 from heterrec_schemas.errors import CallError
+from heterrec_schemas.leases import reader_lease
 
 LOG = logging.getLogger(__name__)
 OnSubmitted = Callable[[Submission], None]
@@ -49,9 +50,10 @@ def build(
             Nothing was published then, and earlier generations are unchanged.
     """
     FileSystems.set_options(config.options)
+    config = with_base(config)
     if (same := unchanged(config)) is not None:
         return same
-    with monitor_build(config.profile, on_event) as monitor:
+    with monitor_build(config.profile, on_event) as monitor, parent_lease(config):
         if on_dataflow(config.options):
             return _build_on_dataflow(config, on_submitted, monitor)
         return _build_here(config, monitor)
@@ -62,15 +64,11 @@ def _build_here(config: BuildConfig, monitor: BuildMonitor) -> BuildResult:
     now = datetime.now(UTC)
     engine = engine_of(config.options, config.allow_open_ports)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
-    with phase("check the spec and the input"):
-        job = make_job(config, now)
-    if not job.lenient:
-        with phase("check a sample of the input"):
-            check_sample(job)
+    job = checked_job(config, now)
     if use_workers(config.options, config.workers, job.sizes.all_rows) > 1:
         engine = engine_of(config.options, config.allow_open_ports)
     _begin(monitor, job, config)
-    swept = lease.sweep(job.output, now)
+    swept = lease.sweep(job.output, now, config.sweep_after)
     for generation in swept:
         LOG.info("deleted the leftovers of the dead build %s", generation)
     lease.begin(job.output, job.generation, now)
@@ -104,6 +102,11 @@ def _build_on_dataflow(
         submission.wait()
     monitor.ended(submission.result, datetime.fromisoformat(submission.job.created))
     return published(submission.job, submission.swept, monitor)
+
+
+def parent_lease(config: BuildConfig) -> AbstractContextManager[None]:
+    """Keep purges from deleting the parent of a refresh during the block."""
+    return reader_lease(config.base, "refresh") if config.base is not None else nullcontext()
 
 
 def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:

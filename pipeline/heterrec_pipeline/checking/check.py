@@ -1,6 +1,6 @@
 """Checks a spec and a call against the schemas of the data; all errors are collected."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from heterrec_pipeline.job import (
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased
 from heterrec_pipeline.reading.files import InputFile, input_files
+from heterrec_pipeline.reading.looks_like import other_header, partition
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -33,7 +34,7 @@ from heterrec_schemas.feature_spec import (
     Source,
     Timestamp,
 )
-from heterrec_schemas.values import is_scalar, is_text
+from heterrec_schemas.values import is_list, is_scalar, is_text, is_whole_decimal
 
 
 @dataclass
@@ -208,14 +209,28 @@ def _with_features(
                 problems += [absent] if absent is not None else []
                 continue
             known = [c for t in tables for c in schemas[t.name].types]
+            paths = [path for t in tables for path in schemas[t.name].paths]
             where = " or ".join(t.name for t in tables)
             problems.append(
                 SchemaMismatchError(
                     f"feature {feature.name!r}: {where} has no column {feature.column!r}",
-                    todo=suggest(feature.column, known),
+                    todo=_absent_hint(feature.column, known, paths),
                 )
             )
     return [replace(t, features=tuple(owned[t.name])) for t in tables]
+
+
+def _absent_hint(column: str, known: Iterable[str], paths: Sequence[str]) -> str:
+    """What to do about a column that the files lack."""
+    names = list(known)
+    if (header := other_header(names)) is not None:
+        return header
+    if (part := partition(paths, column)) is not None:
+        return f"It is only in the path ({part}): write it into the files."
+    outer = column.partition(".")[0]
+    if outer in names:
+        return f"Write fields of {outer!r} as columns of their own; nested ones cannot be read."
+    return suggest(column, names)
 
 
 def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchError | None:
@@ -227,7 +242,8 @@ def _missing(where: str, column: str, schema: TableSchema) -> SchemaMismatchErro
             todo="Other files of the source have it; add it to all, or exclude the file.",
         )
     return SchemaMismatchError(
-        f"{where}: there is no column {column!r}", todo=suggest(column, schema.types)
+        f"{where}: there is no column {column!r}",
+        todo=_absent_hint(column, schema.types, schema.paths),
     )
 
 
@@ -254,7 +270,8 @@ def _check_column(
         problems.append(absent)
     elif kind is not None and not fits(kind):
         got = schema.mixed_cells.get(column, kind)
-        problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=todo))
+        hint = todo if column in schema.mixed_cells else todo or cast_hint(kind)
+        problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=hint))
 
 
 def _check_files_agree(
@@ -270,7 +287,7 @@ def _check_feature(
     kind = schema.types.get(feature.column)
     if kind is None or pa.types.is_null(kind):
         return
-    expected = None
+    expected, todo = None, None if feature.column in schema.mixed_cells else cast_hint(kind)
     mixed = feature.column in schema.mixed_cells and pa.types.is_binary(kind)
     if isinstance(feature, CategoricalFeature):
         expected = _categorical_mismatch(feature, kind, mixed)
@@ -278,22 +295,46 @@ def _check_feature(
         expected = None if is_number_like(kind) else _NUMBERS
     elif isinstance(feature, EmbeddingFeature):
         expected = _embedding_mismatch(feature, kind, mixed)
+        todo = _vector_hint(kind)
     if expected is not None:
         problems.append(
             SchemaMismatchError(
                 f"feature {feature.name!r}: column {feature.column!r} in {where}",
                 got=schema.mixed_cells.get(feature.column, kind),
                 expected=expected,
+                todo=todo,
             )
         )
+
+
+def cast_hint(kind: pa.DataType) -> str | None:
+    """How to write a column of a type, or of lists of it, that cannot be a key or a category; None for other types."""
+    t = pa.types
+    while is_list(kind):
+        kind = kind.value_type
+    if t.is_decimal(kind):
+        return "Cast it to BIGINT or VARCHAR when you write the table."
+    if t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind):
+        return "It holds bytes: cast them to text (UTF-8) when you write the table."
+    if t.is_fixed_size_binary(kind) or isinstance(kind, pa.BaseExtensionType):
+        return "Cast it to text (VARCHAR) when you write the table."
+    return None
+
+
+def _vector_hint(kind: pa.DataType) -> str | None:
+    """How to write a column that holds vectors in another form."""
+    if is_text(kind):
+        return "Parse the texts to lists of numbers when you write the table."
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "Convert the bytes to lists of numbers when you write the table."
+    return None
 
 
 def _categorical_mismatch(
     feature: CategoricalFeature, kind: pa.DataType, mixed: bool
 ) -> str | None:
-    t = pa.types
     inner, depth = kind, 0
-    while t.is_list(inner) or t.is_large_list(inner) or t.is_fixed_size_list(inner):
+    while is_list(inner):
         inner, depth = inner.value_type, depth + 1
     if mixed:  # JSON lines with lists and single values
         return None if feature.multivalued else _ONE_VALUE
@@ -347,6 +388,8 @@ def _check_times(
 
 def _is_order(kind: pa.DataType) -> bool:
     t = pa.types
+    if is_whole_decimal(kind):
+        return True
     return bool(is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_null(kind))
 
 
@@ -359,4 +402,4 @@ def _time_fits(time: Timestamp, kind: pa.DataType) -> bool:
     numbers = time.unit is not None and time.unit != "iso"
     if is_text(kind):
         return time.unit is not None or time.format is not None
-    return numbers and (t.is_integer(kind) or t.is_floating(kind))
+    return numbers and (t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind))

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from heterrec_pipeline.job import ITEMS
-from heterrec_pipeline.parent import KnownVocabulary, Parent
+from heterrec_pipeline.parent import KnownVocabulary, Parent, ParentRows
+from heterrec_schemas.drift import DRIFT_NAME
 from heterrec_schemas.errors import (
     CallError,
     CorruptGenerationError,
@@ -15,7 +16,7 @@ from heterrec_schemas.errors import (
     UnfinishedGenerationError,
 )
 from heterrec_schemas.generation import Folder, Generation
-from heterrec_schemas.generation.find_generation import GENERATIONS, find_generation
+from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.verify import (
     AGAIN,
     check_features,
@@ -23,11 +24,13 @@ from heterrec_schemas.generation.verify import (
     read_manifest,
     read_spec,
 )
-from heterrec_schemas.manifest import FORMAT_VERSION, FeatureEntry
+from heterrec_schemas.manifest import FORMAT_VERSION, GENERATIONS, FeatureEntry
 from heterrec_schemas.tokens import ITEM_VOCABULARY
 
 READ = ("vocabularies", "boundaries", "quantizers", "items", "retired")
 """Folders of the parent that a refresh reads."""
+_LATEST = "sequences/latest-"
+"""Begin of the files that a refresh reads as well if the parent has no `drift.json`."""
 _RESTORE = "Restore the file, or roll back and refresh an earlier generation."
 
 
@@ -78,15 +81,19 @@ def open_parent(base: str) -> Parent:
             error.message.split(". ")[0],
             todo=f"This release continues generations of format version {FORMAT_VERSION} only: build anew.",
         ) from None
-    read = [f for f in manifest.files if f.path.split("/")[0] in READ]
+    read = [f for f in manifest.files if f.path.split("/")[0] in READ or f.path == DRIFT_NAME]
+    if not any(f.path == DRIFT_NAME for f in read):
+        read += [f for f in manifest.files if f.path.startswith(_LATEST)]
     try:
         check_files(folder, manifest.model_copy(update={"files": read}), "hashes")
         spec = read_spec(folder, manifest)
         check_features(folder, manifest, spec)
+        generation = Generation(folder, manifest, spec)
+        drift = generation.drift()
     except CorruptGenerationError as error:
         what = error.message.removesuffix(AGAIN).rstrip(". ")
         raise CorruptGenerationError(f"--base: {what}", todo=_RESTORE) from None
-    generation = Generation(folder, manifest, spec)
+    counts = manifest.counts
     features = {f"{f.side}/{f.name}": f for f in manifest.features}
     return Parent(
         root=folder.path,
@@ -97,6 +104,9 @@ def open_parent(base: str) -> Parent:
         features=features,
         vocabularies=dict(_vocabularies(generation, features)),
         tokens=tuple(f.path for d in ("items", "retired") for f in generation.files(d)),
+        latest=tuple(generation.sequence_shards("latest")),
+        rows=ParentRows(counts.items.kept, counts.sequences["latest"], counts.interactions.kept),
+        drift=drift.status if drift else None,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from heterrec_pipeline.checking.check import raise_problems
+from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.reading import csv
@@ -20,10 +21,10 @@ SUSPECT_ROWS = 2_000_000
 TODO = "Fix the input or the spec, or raise the limit. Nothing was published."
 
 
-def dominance(reason: str, entries: int, samples: Sequence[str]) -> str:
-    """The end of a message about too many rejects: the most frequent reason, its number of entries, and samples."""
+def dominance(reason: str, entries: int, lines: Sequence[str]) -> str:
+    """The end of a message about too many rejects: the most frequent reason, its number of entries, samples and hints."""
     word = "entry" if entries == 1 else "entries"
-    listed = "\n".join(f"    {sample}" for sample in samples)
+    listed = "\n".join(f"    {line}" for line in lines)
     return f"{reason} dominates with {entries:,} {word}:\n{listed}"
 
 
@@ -55,7 +56,7 @@ def check_sample(job: Job) -> None:
 
     samples = sample_tables(job.spec, _decisive(job), problems, undecided)
     raise_problems(problems)
-    findings = [_finding(s, limit, bounds) for s in samples if _proven(s, limit, bounds)]
+    findings = [_finding(job, s, bounds) for s in samples if _proven(s, limit, bounds)]
     if findings:
         raise RejectRatioError("\n".join(findings), todo=TODO)
 
@@ -82,9 +83,11 @@ def _proven(sample: Sample, limit: float, bounds: dict[str, int]) -> bool:
     return most is not None and most > 0 and sample.certain / most > limit
 
 
-def _finding(sample: Sample, limit: float, bounds: dict[str, int]) -> str:
+def _finding(job: Job, sample: Sample, bounds: dict[str, int]) -> str:
+    limit = job.spec.limits.max_reject_ratio
     reason, entries = min(sample.reasons.items(), key=lambda found: (-found[1], found[0]))
-    end = dominance(reason, entries, sample.examples[reason])
+    hints = reject_hints(job.spec, reason, sample.values[reason])
+    end = dominance(reason, entries, [*sample.examples[reason], *hints])
     if sample.whole:
         return too_many(sample.table, sample.certain, sample.rows, limit) + end
     return (

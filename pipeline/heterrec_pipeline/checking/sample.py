@@ -36,6 +36,10 @@ SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
 
 
+NULL_WORDS = ("nan", "null", "none", "\\n", "n/a", "<na>", "nil")
+"""Texts, in lower case, that other programs write for a missing value."""
+
+
 class Tables(Protocol):
     """The tables of a build, as the checks and the job have them."""
 
@@ -77,6 +81,8 @@ class Sample:
             duplicates.
         reasons: number of rejects by reason.
         examples: texts of the first rejects by reason.
+        values: the value of the first of them.
+        null_words: number of keys by text, of those that usually mean a missing value.
         missing: share of missing values by feature.
     """
 
@@ -91,6 +97,8 @@ class Sample:
     bad_keys: set[str] = field(default_factory=set)
     reasons: Counter[Reason] = field(default_factory=Counter)
     examples: dict[Reason, list[str]] = field(default_factory=dict)
+    values: dict[Reason, str | None] = field(default_factory=dict)
+    null_words: Counter[str] = field(default_factory=Counter)
     missing: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -104,9 +112,15 @@ class Sample:
         self.rejected += len({b[0] for b in bad})
         for row, column, reason, value in bad:
             self.reasons[reason] += 1
+            self.values.setdefault(reason, value)
             examples = self.examples.setdefault(reason, [])
             if len(examples) < SAMPLES:
                 examples.append(reject_in_words(file, row, column, value))
+
+    def add_keys(self, keys: pl.Series) -> None:
+        """Count the keys of a batch that look like missing values."""
+        found = keys.filter(keys.str.to_lowercase().is_in(NULL_WORDS))
+        self.null_words.update(found.to_list())
 
 
 Undecided = Callable[[Sample], bool]
@@ -147,7 +161,9 @@ def sample_tables(
     log = Sample(INTERACTIONS, len(tables.log), sum(f.bytes for f in tables.log))
     try:
         for rows, malformed in _batches(tables.log, log_columns(spec), gate, log, undecided):
-            _, odd, _ = parse_rows(spec, rows)
+            frame, odd, _ = parse_rows(spec, rows)
+            for keys in ("user", "item"):
+                log.add_keys(frame[keys])
             bad = malformed + _malformed_first(odd, rows)
             log.unusable += len({b[0] for b in bad})
             log.add(file_of(rows), len(rows) + len(malformed), bad)
@@ -219,6 +235,8 @@ def _sample_features(
         name = file_of(rows)
         keyless: list[RejectedCell] = []
         text, _ = key_text(one_chunk(rows, table.key), table.key, name)
+        if table.files:
+            sample.add_keys(text)
         numbers = rows[ROW].to_numpy()
         bad_text = bad_text_cells(rows, table.columns)
         spoiled = {row for row, column, _, _ in bad_text if column == table.key}

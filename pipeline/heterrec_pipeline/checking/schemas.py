@@ -13,7 +13,7 @@ from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
-from heterrec_schemas.values import is_scalar
+from heterrec_schemas.values import is_list, is_scalar
 
 SAMPLE_LINES = 10_000
 """Maximum number of lines sampled of a JSON lines file."""
@@ -31,6 +31,7 @@ class TableSchema:
         lacking: columns that only some files have, each with a file that lacks it.
         mixed_cells: JSON lines columns with objects or cells of several shapes, each with a cell of the rarest shape.
         differing: columns whose types in two files cannot be combined, each with the error if the spec uses it.
+        paths: the names of the files.
     """
 
     types: dict[str, pa.DataType]
@@ -38,6 +39,7 @@ class TableSchema:
     lacking: dict[str, str] = field(default_factory=dict)
     mixed_cells: dict[str, str] = field(default_factory=dict)
     differing: dict[str, SchemaMismatchError] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
 
     def has(self, column: str) -> bool:
         """Whether the column exists; searches the unsampled rows for its name if necessary."""
@@ -79,7 +81,8 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
             for c, t in types.items()
             if c not in lacking
         }
-    return TableSchema(types or {}, tuple(sampled), lacking, mixed, differing)
+    paths = tuple(f.name for f in files)
+    return TableSchema(types or {}, tuple(sampled), lacking, mixed, differing, paths)
 
 
 def _file_types(file: InputFile, mixed: dict[str, str]) -> tuple[dict[str, pa.DataType], bool]:
@@ -176,8 +179,10 @@ def _family(kind: pa.DataType) -> str:
         return _family(kind.value_type)
     if t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind):
         return "number"
+    if t.is_timestamp(kind):  # read as an instant, whatever its unit and zone
+        return "timestamp"
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
         return "text"
-    if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
+    if is_list(kind):
         return f"list of {_family(kind.value_type)}"
     return str(kind)

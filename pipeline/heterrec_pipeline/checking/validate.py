@@ -1,12 +1,16 @@
 """`validate`: check a spec against the data's schema and a sample; all errors are reported together, nothing is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from heterrec_pipeline.checking.changes import ended_features, feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
-from heterrec_schemas.feature_spec import salvage_spec
+from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,22 @@ class Validation:
         }
 
 
-def validate(text: str, base: str, where: str = "spec") -> Validation:
+def validate(
+    text: str,
+    base: str,
+    where: str = "spec",
+    *,
+    parent: str | None = None,
+    refit: Sequence[str] = (),
+) -> Validation:
     """Check a spec against its data; only the readable part of a faulty spec is checked.
 
     Args:
         text: the spec's YAML.
         base: the input folder.
         where: the name of the spec in messages.
+        parent: the generation to refresh, or its output folder; None to check a build.
+        refit: names of features that the refresh fits anew.
     """
     spec, mistakes = salvage_spec(text, where=where)
     if spec is None:
@@ -66,12 +79,16 @@ def validate(text: str, base: str, where: str = "spec") -> Validation:
         checked.problems.insert(0, mistakes)
     problems = checked.problems
     warnings = list(spec.warnings())
+    if parent is not None:
+        known = open_parent(parent)
+        problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
+        warnings += [f"the feature {name!r} ends" for name in ended_features(known, spec)]
     samples = [] if problems else sample_tables(spec, checked, problems)
     for sample in samples:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):
             problems.append(DataError(f"{sample.table}: the table has no rows"))
         problems += _too_many_rejects(sample, spec.limits.max_reject_ratio)
-        warnings += _sample_warnings(sample)
+        warnings += _sample_warnings(spec, sample)
     return Validation(samples, problems, warnings)
 
 
@@ -87,12 +104,19 @@ def _too_many_rejects(sample: Sample, limit: float) -> list[HeterrecError]:
     ]
 
 
-def _sample_warnings(sample: Sample) -> list[str]:
-    warnings = [
-        f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; "
-        f"{sample.examples[reason][0]}"
-        for reason, count in sample.reasons.most_common()
-    ]
+def _sample_warnings(spec: FeatureSpec, sample: Sample) -> list[str]:
+    warnings = []
+    for reason, count in sample.reasons.most_common():
+        hints = reject_hints(spec, reason, sample.values[reason])
+        found = "; ".join([sample.examples[reason][0], *hints])
+        warnings.append(
+            f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; {found}"
+        )
+    for word, count in sample.null_words.most_common():
+        warnings.append(
+            f"{sample.table}: {count:,} of the sampled keys are the text {word!r}, an id like any other; if it means that "
+            "the id is missing, leave these cells empty"
+        )
     return warnings + [
         f"{sample.table}: feature {name!r} is missing in all {sample.rows:,} sampled rows; "
         "a build rejects a feature without any value"

@@ -21,10 +21,12 @@ from heterrec_pipeline.commands.shared import (
     QuietOption,
     RunnerOption,
     SpecOption,
+    SweepAfterOption,
     TimeLimitOption,
     WorkersOption,
     app,
     guarded,
+    parse_duration,
     print_warning,
     spec_text,
 )
@@ -51,6 +53,7 @@ def build(
     workers: WorkersOption = "auto",
     allow_open_ports: OpenPortsOption = False,
     no_wait: NoWaitOption = False,
+    sweep_after: SweepAfterOption = "1h",
     profile: ProfileOption = None,
     log_json: LogJsonOption = False,
     as_json: JsonOption = False,
@@ -76,6 +79,7 @@ def build(
             profile=profile,
             options=options,
             workers=parse_workers(workers),
+            sweep_after=parse_duration("--sweep-after", sweep_after),
             allow_open_ports=allow_open_ports,
         )
         report_build(config, log, started, no_wait=no_wait, as_json=as_json, quiet=quiet)

@@ -11,6 +11,7 @@ from heterrec_pipeline.commands.shared import (
     BEAM_FLAGS,
     DebugOption,
     InputOption,
+    JsonOption,
     OpenPortsOption,
     RunnerOption,
     TimeLimitOption,
@@ -18,6 +19,7 @@ from heterrec_pipeline.commands.shared import (
     guarded,
 )
 from heterrec_pipeline.runtime.startup import fast_imports
+from heterrec_schemas.command_line import print_json
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import Source, describe_mistakes
 
@@ -71,10 +73,11 @@ def embed(
     runner: RunnerOption = None,
     allow_open_ports: OpenPortsOption = False,
     time_limit: TimeLimitOption = None,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Encode text or image columns of an item table: each distinct text once, resumable."""
-    with guarded(debug, time_limit=time_limit):
+    with guarded(debug, time_limit=time_limit, as_json=as_json):
         with fast_imports():
             from heterrec_pipeline.embed import EmbedConfig, run_embed
             from heterrec_pipeline.embed.config import DEFAULT_MODEL
@@ -105,4 +108,6 @@ def embed(
             allow_open_ports=allow_open_ports,
             pipeline_args=tuple(with_runner(runner, context.args)),
         )
-        run_embed(config, Console(stderr=True, markup=False))
+        result = run_embed(config, Console(stderr=True, markup=False))
+        if as_json:
+            print_json(result.as_json())

@@ -1,14 +1,22 @@
-"""Console output of `inspect`: a generation, an item or a user, as tables or as JSON."""
+"""Console output of `inspect`: a generation, an item, a user or the drift, as tables or as JSON."""
 
 from collections.abc import Iterator
 from typing import Any
 
+from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from heterrec_pipeline.drift.gate import notices
 from heterrec_schemas.command_line import print_json
-from heterrec_schemas.generation import item_in_words, open_generation, overview, user_in_words
+from heterrec_schemas.generation import (
+    Generation,
+    item_in_words,
+    open_generation,
+    overview,
+    user_in_words,
+)
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -18,6 +26,7 @@ def run_inspect(
     *,
     item: str | None = None,
     user: str | None = None,
+    drift: bool = False,
     as_json: bool = False,
     verify: bool = True,
     console: Console,
@@ -28,7 +37,8 @@ def run_inspect(
         path: an output folder, or a generation's own folder; local or a URI.
         item: the key of an item to decode.
         user: the key of a user whose sequences to show.
-        as_json: print one JSON object with the key `overview`, or with `item` and `user` as requested.
+        drift: show how a refresh differs from its parent.
+        as_json: print one JSON object with the key `overview`, or with `item`, `user` and `drift` as requested.
         verify: first compare the hashes of the files, not only their sizes, with the manifest.
         console: where to print.
 
@@ -37,17 +47,19 @@ def run_inspect(
         CallError: there is no such item or user.
     """
     generation = open_generation(path, verify="hashes" if verify else "sizes")
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, Any] = {}
     if item is not None:
         parts["item"] = item_in_words(generation, item)
     if user is not None:
         parts["user"] = user_in_words(generation, user)
+    if drift:
+        parts["drift"] = _drift_part(generation)
     if not parts:
         parts["overview"] = overview(generation)
     if as_json:
         print_json(parts)
         return
-    shown = {"overview": _overview, "item": _item, "user": _user}
+    shown = {"overview": _overview, "item": _item, "user": _user, "drift": _drift}
     for name, part in parts.items():
         for block in shown[name](part):
             console.print(block)
@@ -146,6 +158,52 @@ def _user(part: dict[str, Any]) -> Iterator[RenderableType]:
         for row in rows:
             title = f"{split}, window {row['window']}" if "window" in row else split
             yield _event_table(title, row)
+
+
+def _drift_part(generation: Generation) -> dict[str, Any] | None:
+    """The report with the worst feature first, and what it says in words; None for a build."""
+    report = generation.drift()
+    if report is None:
+        return None
+    features = [f.model_dump(mode="json") for f in report.worst_first()]
+    words = list(notices(report, generation.spec.drift, generation.manifest))
+    return report.model_dump(mode="json") | {"features": features, "notices": words}
+
+
+def _drift(part: dict[str, Any] | None) -> Iterator[RenderableType]:
+    if part is None:
+        yield Text("This generation is a build: it has no parent that it could differ from.")
+        return
+    status = part["status"] + (" (allowed)" if part["allowed"] else "")
+    yield _lines({"parent": part["parent"], "status": status})
+    # Without vertical lines, nine columns fit into 80 characters.
+    table = Table(title="features", title_justify="left", box=box.SIMPLE, padding=0, pad_edge=False)
+    table.add_column("feature", overflow="fold")
+    for column in ("psi", "psi_fit", "status", "missing", "oov", "new", "returned", "retired"):
+        table.add_column(column, justify="right", overflow="fold")
+    for feature in part["features"]:
+        values = feature["values"] or {}
+        _row(
+            table,
+            feature["name"] if feature["side"] == "item" else f"user_{feature['name']}",
+            *("" if feature[k] is None else f"{feature[k]:.3f}" for k in ("psi", "psi_fit")),
+            feature["status"],
+            *(_change(*feature[k]) for k in ("missing", "oov")),
+            *(f"{values[k]:,}" if values else "" for k in ("new", "returned", "retired")),
+        )
+    yield table
+    table = _table("rows", "of", "parent", "refresh", "fall")
+    for name, (before, now, fall) in part["rows"].items():
+        _row(table, name, f"{before:,}", f"{now:,}", f"{fall:.1%}")
+    yield table
+    for words in part["notices"]:
+        yield Text(_plain(words))
+
+
+def _change(before: float | None, now: float) -> str:
+    """A share, and by how many percentage points it has changed."""
+    points = f"{100 * (now - (now if before is None else before)):+.1f}"
+    return f"{now:.1%}" + ("" if float(points) == 0 else f" {points}")
 
 
 def _event_table(title: str, row: dict[str, Any]) -> Table:

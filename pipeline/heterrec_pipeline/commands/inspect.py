@@ -15,6 +15,9 @@ def inspect(
     path: Annotated[str, typer.Argument(help="A generation, or an output folder (its latest).")],
     item: Annotated[str | None, typer.Option(help="Decode the tokens of this item.")] = None,
     user: Annotated[str | None, typer.Option(help="Show this user's sequences in words.")] = None,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Show how a refresh differs from its parent.")
+    ] = False,
     verify: Annotated[bool, typer.Option(help="Check the hash of every file first.")] = True,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -28,6 +31,7 @@ def inspect(
             path,
             item=None if item is None else text_argument(item),
             user=None if user is None else text_argument(user),
+            drift=drift,
             as_json=as_json,
             verify=verify,
             console=Console(markup=False),

@@ -18,12 +18,16 @@ from heterrec_pipeline.commands.shared import (
     OpenPortsOption,
     ProfileOption,
     QuietOption,
+    RefitOption,
     RunnerOption,
     SpecOption,
+    SweepAfterOption,
     TimeLimitOption,
     WorkersOption,
     app,
     guarded,
+    names_in,
+    parse_duration,
     spec_text,
 )
 from heterrec_pipeline.runtime.startup import fast_imports
@@ -49,13 +53,7 @@ def refresh(
             "--output", help="The folder for generations; the base's own folder if left out."
         ),
     ] = None,
-    refit: Annotated[
-        str,
-        typer.Option(
-            "--refit",
-            help="Features whose boundaries or quantizers are fitted anew: a,user_b.",
-        ),
-    ] = "",
+    refit: RefitOption = "",
     publish: Annotated[
         bool | None,
         typer.Option(
@@ -64,6 +62,12 @@ def refresh(
             show_default="if it names the base",
         ),
     ] = None,
+    allow_drift: Annotated[
+        bool,
+        typer.Option(
+            "--allow-drift", help="Publish also if the result drifted too far from the base."
+        ),
+    ] = False,
     skip_unchanged: Annotated[
         bool,
         typer.Option(
@@ -76,6 +80,7 @@ def refresh(
     workers: WorkersOption = "auto",
     allow_open_ports: OpenPortsOption = False,
     no_wait: NoWaitOption = False,
+    sweep_after: SweepAfterOption = "1h",
     profile: ProfileOption = None,
     log_json: LogJsonOption = False,
     as_json: JsonOption = False,
@@ -102,10 +107,12 @@ def refresh(
             profile=profile,
             options=options,
             workers=parse_workers(workers),
+            sweep_after=parse_duration("--sweep-after", sweep_after),
             allow_open_ports=allow_open_ports,
             base=base,
-            refit=tuple(filter(None, (name.strip() for name in refit.split(",")))),
+            refit=names_in(refit),
             publish=publish,
+            allow_drift=allow_drift,
             skip_unchanged=skip_unchanged,
         )
         report_build(config, log, started, no_wait=no_wait, as_json=as_json, quiet=quiet)

@@ -1,9 +1,11 @@
 """Options and error handling shared by all commands."""
 
+import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -37,6 +39,10 @@ InputOption = Annotated[
         "--input", help="The folder that the spec's paths start from (local, gs://, s3://)."
     ),
 ]
+OutputArgument = Annotated[
+    str, typer.Argument(help="The folder of generations/ and latest.json (local, gs://, s3://).")
+]
+GenerationOption = Annotated[str, typer.Option("--generation", help="The id of a generation.")]
 DebugOption = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks and the engine's own log.")
 ]
@@ -59,6 +65,19 @@ TimeLimitOption = Annotated[
     float | None,
     typer.Option("--time-limit", help="Seconds after which the run ends as by Ctrl-C."),
 ]
+ParentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        help="Check a refresh of this generation: its folder, or the output folder whose latest.json names it.",
+    ),
+]
+RefitOption = Annotated[
+    str,
+    typer.Option(
+        "--refit", help="Features whose boundaries or quantizers are fitted anew: a,user_b."
+    ),
+]
 WorkersOption = Annotated[
     str,
     typer.Option(
@@ -79,6 +98,15 @@ ProfileOption = Annotated[
 LogJsonOption = Annotated[
     bool, typer.Option("--log-json", help="Log to standard error as JSON, one line per stage.")
 ]
+SweepAfterOption = Annotated[
+    str,
+    typer.Option(
+        "--sweep-after",
+        help="Time without a heartbeat after which builders and readers on other machines count as dead (1h, 90m, 2d).",
+    ),
+]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+"""Seconds of the units of a duration."""
 MIN_SECONDS, MAX_SECONDS = 0.001, 1e8
 """Range of `--time-limit` in seconds, up to three years."""
 BEAM = {"allow_extra_args": True}
@@ -157,6 +185,42 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def parse_duration(option: str, text: str) -> timedelta:
+    """A duration such as 90s, 30m, 24h or 7d.
+
+    Raises:
+        CallError: it is none, or longer than three years.
+    """
+    found = re.fullmatch(r"([0-9]{1,9}) *([smhd]?)", text.strip())
+    seconds = int(found[1]) * _UNITS[found[2] or "s"] if found else -1
+    if not found or seconds > MAX_SECONDS or not (found[2] or seconds == 0):
+        raise CallError(
+            option, got=repr(text), expected="a number with a unit, such as 90s, 30m, 24h or 7d"
+        )
+    return timedelta(seconds=seconds)
+
+
+def print_columns(console: Console, columns: Mapping[str, str], rows: list[list[str]]) -> None:
+    """Print rows in aligned columns, each in one line, however long.
+
+    Args:
+        console: where to.
+        columns: title to alignment, `<` or `>`.
+        rows: the cells.
+    """
+    lines = [list(columns), *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, columns.values(), widths, strict=True)
+        text = "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells)
+        console.print(text.rstrip(), highlight=False, soft_wrap=True)
+
+
+def names_in(names: str) -> tuple[str, ...]:
+    """The names of an option that takes several, separated by commas."""
+    return tuple(filter(None, (name.strip() for name in names.split(","))))
 
 
 def print_warning(console: Console, warning: str) -> None:

@@ -1,8 +1,8 @@
 """Configuration and result of an embedding run."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import Source
@@ -169,3 +169,7 @@ class EmbedResult:
     kept_shards: int
     kept_texts: int
     seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The attributes as JSON values."""
+        return asdict(self)

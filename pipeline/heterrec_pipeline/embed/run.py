@@ -5,7 +5,6 @@ import time
 from dataclasses import replace
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import StandardOptions
 
 from heterrec_pipeline.embed.config import ColumnResult, EmbedConfig, EmbedResult
 from heterrec_pipeline.embed.encode import KEPT_SHARDS, KEPT_TEXTS
@@ -26,7 +25,7 @@ from heterrec_pipeline.runtime.engines import engine_of
 from heterrec_pipeline.runtime.flags import use_stores
 from heterrec_pipeline.telemetry.monitor import BuildMonitor, monitor_build
 from heterrec_pipeline.wiring import coder
-from heterrec_pipeline.wiring.exchange import DISTRIBUTED
+from heterrec_pipeline.wiring.exchange import spills
 from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, was_stopped
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError
@@ -72,9 +71,8 @@ def _run(config: EmbedConfig, load: EncoderLoader, monitor: BuildMonitor) -> str
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
     files = input_files(config.source, config.input, "the item table")
     _check_output(config)
-    spill = options.view_as(StandardOptions).runner not in DISTRIBUTED
     model = resolve_model(config.model, config.revision)
-    job = EmbedJob(config, files, model, load, spill)
+    job = EmbedJob(config, files, model, load, spills(options))
     coder.register()
     try:
         with engine:

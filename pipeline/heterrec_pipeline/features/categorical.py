@@ -18,7 +18,7 @@ from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import MISSING, oov_ids
-from heterrec_schemas.values import Seen, column_text, is_text
+from heterrec_schemas.values import Seen, column_text, is_list, is_text
 
 PATH_SEPARATOR = " > "
 """Joins the nodes of a path prefix."""
@@ -41,7 +41,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
         SchemaMismatchError: lists in a feature that is not multivalued, or a type that cannot be read as text.
     """
     if not feature.multivalued:
-        if _is_list(column.type) or pa.types.is_binary(column.type):
+        if is_list(column.type) or pa.types.is_binary(column.type):
             raise SchemaMismatchError(
                 f"feature {feature.name!r}: column {feature.column!r} holds lists",
                 got=str(column.type),
@@ -56,7 +56,7 @@ def texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, 
         column = pl.Series(column).cast(pl.String).str.split(feature.separator).to_arrow()
     if pa.types.is_binary(column.type):
         column = _lists_from_json(column, feature.separator)
-    if not _is_list(column.type):
+    if not is_list(column.type):
         value, seen = column_text(column, feature.column)
         return _present(
             feature, pl.DataFrame({"row": _positions(len(value)), "value": value})
@@ -80,16 +80,6 @@ def _lists_from_json(column: pa.Array, separator: str | None) -> pa.Array:
         pa.array(path_ends, pa.int32()), typed(leaves, "nodes", "JSON")
     )
     return pa.ListArray.from_arrays(pa.array(cell_ends, pa.int32()), paths)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    t = pa.types
-    return bool(
-        t.is_list(kind)
-        or t.is_large_list(kind)
-        or t.is_fixed_size_list(kind)
-        or t.is_list_view(kind)
-    )
 
 
 def _positions(count: int) -> pl.Series:
@@ -120,7 +110,7 @@ def _exploded(column: pa.Array) -> tuple[pl.Series, pa.Array]:
 
 def _list_texts(feature: CategoricalFeature, column: pa.Array) -> tuple[pl.DataFrame, Seen]:
     rows, elements = _exploded(column)
-    if not _is_list(elements.type):
+    if not is_list(elements.type):
         value, seen = column_text(elements, feature.column)
         return _present(feature, pl.DataFrame({"row": rows, "value": value})), seen
     paths, nodes = _exploded(elements)

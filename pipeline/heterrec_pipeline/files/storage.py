@@ -9,6 +9,7 @@ import io
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import IO, Any, cast
 
 import pyarrow as pa
@@ -104,9 +105,8 @@ def fingerprint(found: stores.FileInfo) -> dict[str, str]:
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole file."""
-    with open_read(path) as handle:
-        return handle.read()
+    """The whole of a small file, also while others replace it; FileNotFoundError if there is no such file."""
+    return _store(path).content(path)
 
 
 def write_bytes(path: str, data: bytes) -> str:
@@ -156,6 +156,11 @@ def info(path: str) -> stores.FileInfo | None:
     return _store(path).info(path)
 
 
+def modified(path: str) -> datetime | None:
+    """When a file was last written, by its store's own clock; None if there is no such file."""
+    return _store(path).modified(path)
+
+
 def sizes(folder: str, relatives: Sequence[str]) -> list[int | None]:
     """The bytes of files by their paths inside a folder; None for anything but a file."""
     return _store(folder).sizes(folder, relatives)
@@ -189,6 +194,11 @@ def delete_files(paths: Iterable[str]) -> None:
     """Delete files of one store; missing files, and files that cannot be deleted, are ignored."""
     if every := list(paths):
         _store(every[0]).delete(every)
+
+
+def delete_now(path: str) -> None:
+    """Delete a file, if it exists, such that it stays deleted after a power cut; RunError if it cannot be deleted."""
+    _store(path).delete_now(path)
 
 
 def delete_tree(path: str) -> None:

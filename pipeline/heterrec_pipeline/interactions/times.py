@@ -12,11 +12,10 @@ from heterrec_pipeline.features.cells import BadCell, cell_at
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import Timestamp
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.tables import END_MS
 from heterrec_schemas.values import BLANKS, column_text, is_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-END_MS = 7_258_118_400_000
-"""2200-01-01: times are below it."""
 _PER_UNIT = {
     "s": Decimal(1000),
     "ms": Decimal(1),
@@ -61,6 +60,8 @@ def milliseconds(
         if timestamp.unit in _PER_UNIT:
             return _in_range(_numbers_as_text(text, timestamp.unit))
         return _in_range(_distinct(text, lambda t: _moment(t, timestamp.format)))
+    if pa.types.is_decimal(kind) and timestamp.unit in _PER_UNIT:
+        return _in_range(_numbers_as_text(pl.Series(column.cast(pa.string())), timestamp.unit))
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     if numeric and timestamp.unit in _PER_UNIT:
         return _in_range(_numbers(pl.Series(column), timestamp.unit))

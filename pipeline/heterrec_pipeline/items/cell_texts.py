@@ -13,7 +13,7 @@ from heterrec_pipeline.job import ErasingFeature
 from heterrec_pipeline.keys.duplicates import canonical_text
 from heterrec_pipeline.reading.erased import is_erased
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, NumericFeature
-from heterrec_schemas.values import column_text
+from heterrec_schemas.values import column_text, is_whole_decimal
 
 Mask = npt.NDArray[np.bool_]
 
@@ -41,7 +41,7 @@ def cell_texts(feature: Feature, column: pa.Array) -> pl.Series:
         known = pa.array([None if w in ("", "[]") else w for w in words], pa.string())
         text = pl.Series(known.take(coded.indices), dtype=pl.String)
     else:
-        if pa.types.is_decimal(column.type):
+        if pa.types.is_decimal(column.type) and not is_whole_decimal(column.type):
             column = pl.Series(column.cast(pa.string())).cast(pl.Float64).to_arrow()
         text, _ = column_text(column, feature.column)
     return text.set(_listed_as_missing(feature, column, text), None)

@@ -129,7 +129,9 @@ def canonical_text(feature: Feature | None, cell: object) -> str:
             return (values + np.float32(0)).tobytes().hex()
     if isinstance(cell, list):
         return json.dumps(_texts(cell), ensure_ascii=False, separators=(",", ":"))
-    return value_text(float(cell) if isinstance(cell, Decimal) else cell) or ""
+    if isinstance(cell, Decimal):
+        cell = int(cell) if cell == cell.to_integral_value() else float(cell)
+    return value_text(cell) or ""
 
 
 def _with_times_as_text(table: pa.RecordBatch) -> pa.RecordBatch:

@@ -1,10 +1,12 @@
 """Read the keys of a feature table."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import cell_text
@@ -16,7 +18,7 @@ from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.values import Seen, column_text
+from heterrec_schemas.values import EXACT_FLOAT, Seen, column_text
 
 SEEN = "seen"
 UNUSABLE = "unusable"
@@ -26,9 +28,16 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
     """The texts of a key column, and the kinds of its values.
 
     Raises:
-        SchemaMismatchError: the type cannot be a key, or floats have fractions.
+        SchemaMismatchError: the type cannot be a key, or floats have fractions or are too large to be exact.
     """
     text, seen = column_text(column, name)
+    if (large := _inexact(column)) is not None:
+        raise SchemaMismatchError(
+            f"{file}: key column {name!r} holds floats that are too large to be exact",
+            got=f"{large:.0f}",
+            expected="integers or text, or floats below 2^53",
+            todo="Ids that were read as floats have lost their last digits. Write the keys as integers or text.",
+        )
     if seen & Seen.FRACTION:
         odd = next(t for t in text.drop_nulls() if "." in t or "e" in t or "n" in t)
         raise SchemaMismatchError(
@@ -38,6 +47,16 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
             todo="Write the keys as integers or text.",
         )
     return text, seen
+
+
+def _inexact(column: pa.Array) -> float | None:
+    """The largest whole float beyond the range in which every integer is a float; None if there is none."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary
+    if not pa.types.is_floating(column.type):
+        return None
+    largest = pc.max(pc.abs(column.cast(pa.float64()))).as_py()
+    return largest if largest is not None and EXACT_FLOAT <= largest < math.inf else None
 
 
 def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedCell]:

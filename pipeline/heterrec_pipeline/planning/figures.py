@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heterrec_pipeline.building.config import BuildResult
+from heterrec_pipeline.interactions.read import log_columns
 from heterrec_pipeline.job import USERS, Job
 from heterrec_pipeline.planning.estimates import Interval
 from heterrec_pipeline.planning.features import FeatureFigures, feature_figures
@@ -124,7 +125,8 @@ def _table_rows(read: InputSample, table: TableRead, trial: RowCounts) -> Rows:
         return {"read": table.keys, "kept": table.keys, "rejected": none, "erased": none}
     rows, scale = table.rows, 1 / (read.share_of(table) or 1.0)
     copies = Interval.spread(trial.repeated * scale)
-    rejected = Interval.spread(trial.rejected * scale + table.malformed * rows.value)
+    unusable = table.malformed + table.not_utf8.get(table.table.key, 0)
+    rejected = Interval.spread(trial.rejected * scale + unusable * rows.value)
     erased = Interval.spread(table.erased * rows.value)
     guess = rows.value - copies.value - rejected.value - erased.value
     kept = Interval.between(table.keys.low, guess, table.keys.high)
@@ -179,8 +181,18 @@ def _rejects(read: InputSample, trial: Manifest) -> dict[Reason, int]:
     for table in read.tables.values():
         if table.sample is not None:
             total[Reason.MALFORMED_ROW] += round(table.malformed * table.rows.value)
+        total[Reason.NOT_UTF8] += _not_utf8(read, table)
     for reason, count in read.log.bad.items():
         total[reason] += round(count * read.log.scale)
     if read.job.spec.interactions.unknown_items == "reject":
         total[Reason.UNKNOWN_ITEM] += round(read.log.unknown * read.log.scale)
     return dict(sorted((+total).items()))
+
+
+def _not_utf8(read: InputSample, table: TableRead) -> int:
+    """Expected cells of a feature table that are not UTF-8; those in the log's own columns are counted with the log."""
+    of_log = table.sample is None
+    own = log_columns(read.job.spec) if of_log else []
+    share = sum(share for column, share in table.not_utf8.items() if column not in own)
+    rows = read.log.rows if of_log else table.rows
+    return round(share * rows.value)

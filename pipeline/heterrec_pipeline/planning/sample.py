@@ -90,17 +90,14 @@ def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
     rows, columns = job.sizes.rows, log_columns(job.spec)
     columns += job.items.columns if job.spec.denormalised else []
     log = choose_blocks(job.log, columns, rows[INTERACTIONS], budget)
-    got, keys, most = (
-        dict[str, BlockSample](),
-        dict[str, BlockSample](),
-        sample_rows // ROWS_PER_ITEM,
-    )
+    got, keys = dict[str, BlockSample](), dict[str, BlockSample]()
     for table in job.tables:
         files, count = table.files or job.log, rows[table.name if table.files else INTERACTIONS]
         time = [] if table.files else [job.spec.interactions.timestamp.column]
         got[table.name] = choose_blocks(files, [*table.columns, *time], count, budget)
         keys[table.name] = choose_blocks(files, [table.key, *time], count, budget)
     time_of_items = None if job.items.files else job.spec.interactions.timestamp
+    most = sample_rows // ROWS_PER_ITEM
     small = rows[INTERACTIONS].count <= 2 * sample_rows and all(
         rows[t.name].count <= 2 * most for t in job.tables if t.files
     )
@@ -127,7 +124,9 @@ def take_sample(job: Job, budget: int | None, sample_rows: int) -> InputSample:
     read = read_log(job, log, items, sample_rows, substitutes)
     tables = {ITEMS: items} | _joined(job, got, keys, items, _keys(job, items, read))
     if job.users is not None:
-        users = partial(below, share=sample_rows / max(1.0, log.expected))
+        # The users of the log's sample; more of a table that is small, of which none might be left otherwise.
+        share = max(sample_rows / max(1.0, log.expected), most / max(1.0, got[USERS].expected))
+        users = partial(below, share=share)
         tables[USERS] = read_table(job.users, got[USERS], keys[USERS], users)
     return InputSample(job, False, tables, read)
 

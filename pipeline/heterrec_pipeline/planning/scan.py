@@ -57,6 +57,8 @@ class TableRead:
         valued: the features that have any value.
         malformed: share of the rows that are malformed or have too few fields.
         erased: share of the rows that are erased; the other figures are without them.
+        not_utf8: share of the rows whose cell is not UTF-8, by column. In the sample these cells are null, and rows with
+            such a key are absent.
         sample: raw rows with BLOCK and KEY; None if none are kept.
     """
 
@@ -72,6 +74,7 @@ class TableRead:
     valued: set[str]
     malformed: float
     erased: float
+    not_utf8: dict[str, float]
     sample: pa.Table | None
 
     @property
@@ -104,13 +107,17 @@ def read_table(
     listed = [f for f in table.features if isinstance(f, CategoricalFeature)]
     values = {f.name: BlockCounts() for f in listed}
     rows = odd = gone = size = texts = 0
+    not_utf8 = Counter[str]()
     widest = 1
     for number, split, every in batches(got, [*table.columns, *time, *gate.columns]):
         batch = live(every, gate)
         rows += len(batch.rows) + len(batch.bad) + batch.erased
         gone += batch.erased
         odd += len(batch.bad) + len(batch.short)
-        usable = batch.table if timestamp is None else _with_time(batch.table, timestamp)
+        not_utf8.update({column: len(cells) for column, cells in batch.bad_text.items()})
+        usable = _with_readable_key(batch, table.key)
+        if timestamp is not None:
+            usable = _with_time(usable, timestamp)
         key, _ = key_text(one_chunk(usable, table.key), table.key, split.file.name)
         tally.add(number, hash_texts(key.drop_nulls()))
         size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
@@ -143,6 +150,7 @@ def read_table(
         valued=valued,
         malformed=odd / max(1, rows),
         erased=gone / max(1, rows),
+        not_utf8={column: count / rows for column, count in not_utf8.items()},
         sample=None if keep is None else concatenated(kept or [_nothing(table.columns, KEY)]),
     )
     if got.whole or not keys.whole:
@@ -156,6 +164,12 @@ def read_table(
         all_known=True,
         erased=all_keys.erased,
     )
+
+
+def _with_readable_key(batch: ReadBatch, key: str) -> pa.RecordBatch:
+    """The rows whose key is UTF-8."""
+    bad = batch.bad_text.get(key)
+    return batch.table.filter(pa.array(~np.isin(batch.rows, list(bad)))) if bad else batch.table
 
 
 def _with_time(rows: pa.RecordBatch, timestamp: Timestamp) -> pa.RecordBatch:

@@ -5,26 +5,30 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from heterrec_pipeline.drift.gate import Verdict, drifted_too_far
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
 from heterrec_pipeline.job import ITEMS, USERS, Job
+from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.latest import name_latest
-from heterrec_pipeline.publishing.lease import LEASE_NAME
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
-from heterrec_pipeline.reading.files import InputFile, changed_input, unreadable
+from heterrec_pipeline.reading.files import InputFile, changed_input, split_file, unreadable
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
+from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import (
     MANIFEST_NAME,
     SPLITS,
     Ancestor,
     Counts,
+    DriftStatus,
     FeatureEntry,
     FileEntry,
     InputEntry,
@@ -40,6 +44,8 @@ from heterrec_schemas.stores import FileInfo
 
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
+EXAMPLES = 3
+"""Number of keys of a table that a message quotes."""
 
 
 def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
@@ -69,6 +75,7 @@ class BuildReports(NamedTuple):
     rejects: RejectSummary
     inputs: list[InputEntry]
     cuts: Cuts
+    drift: DriftStatus | None = None
 
 
 def publish_generation(
@@ -81,14 +88,23 @@ def publish_generation(
     cuts: Cuts,
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
+    drift: Verdict | None = None,
 ) -> Iterator[Manifest]:
     """All reports to the manifest. A retry after a failure finds files with their final names, and continues.
 
     Raises:
         RunError: an input file has changed since it was listed, or the generation's folder was deleted.
         DataError: the log is empty, or none of its rows was kept.
+        NotPublishedError: a refresh drifted too far; it is complete, but `latest.json` does not name it.
     """
-    found = BuildReports(counts, sorted(files, key=lambda f: f.path), rejects, list(inputs), cuts)
+    found = BuildReports(
+        counts,
+        sorted(files, key=lambda f: f.path),
+        rejects,
+        list(inputs),
+        cuts,
+        drift and drift.status,
+    )
     committed = storage.exists(storage.join(job.root, MANIFEST_NAME))
     if not committed and lease.is_lost(job.root):
         raise lease.lost(job.root)
@@ -96,7 +112,7 @@ def publish_generation(
         hashes = {entry.path: entry.sha256 for entry in found.inputs}
         if changed := changed_input(job.input_files, hashes):
             raise changed
-        check_kept(counts)
+        check_kept(job, counts)
     entries = feature_entries(job, counts, item_fitted, user_fitted)
     texts = [
         write_text(job.root, "spec.yaml", job.spec_text),
@@ -114,6 +130,8 @@ def publish_generation(
     storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
     commit(job, manifest, again=committed)
     storage.delete_tree(storage.join(job.root, LEASE_NAME))
+    if drift is not None and drift.status == "fail" and not job.allow_drift:
+        raise drifted_too_far(job, drift)
     name_latest(job)
     yield manifest
 
@@ -145,7 +163,7 @@ def _is_complete(job: Job, manifest: Manifest) -> bool:
     return sizes == [f.bytes for f in manifest.files]
 
 
-def check_kept(counts: dict[str, int]) -> None:
+def check_kept(job: Job, counts: dict[str, int]) -> None:
     """Refuse to publish a build without interactions.
 
     Raises:
@@ -154,13 +172,26 @@ def check_kept(counts: dict[str, int]) -> None:
     if counts.get("interactions.kept", 0) == 0:
         entry = interaction_counts(counts)
         erased = f", {entry.erased:,} erased" if entry.erased else ""
+        keys = f" {_key_examples(job)}" if entry.unknown_item else ""
         raise DataError(
             f"interactions: none of the {entry.read:,} rows is left",
             got=f"{entry.rejected:,} rejected, {entry.unknown_item:,} with unknown items, "
             f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users{erased}",
             expected="at least one user's history",
-            todo="Check that the item keys of both sources agree, and sequences.min_length.",
+            todo=f"Check that the item keys of both sources agree, and sequences.min_length.{keys}",
         )
+
+
+def _key_examples(job: Job) -> str:
+    """Item keys of the catalogue and of the log, to compare their spelling."""
+    words = []
+    for files, key in ((job.items.files, job.items.key), (job.log, job.spec.interactions.item)):
+        batch = next((b for split in split_file(files[0]) for b in read_split(split, [key])), None)
+        if batch is not None:
+            text, _ = key_text(batch.table[key], key, files[0].name)
+            some = text.drop_nulls().unique(maintain_order=True).head(EXAMPLES).to_list()
+            words.append(f"{files[0].name} has keys such as {', '.join(map(repr, some))}")
+    return "; ".join(words) + "."
 
 
 def interaction_counts(counts: dict[str, int]) -> InteractionCounts:
@@ -260,6 +291,7 @@ def make_manifest(
     )
     return Manifest(
         generation=job.generation,
+        drift=found.drift,
         parent=job.parent.generation if job.parent else None,
         lineage=lineage(job),
         created=job.created,

@@ -41,13 +41,18 @@ class CheckRejects(Composite):
 
 @dataclass(eq=False, kw_only=True)
 class PublishGeneration(Composite):
-    """All reports to the manifest; side inputs make the commit wait for all files."""
+    """All reports to the manifest; side inputs make the commit wait for all files.
+
+    Attributes:
+        drift: the verdict on the drift of a refresh; None in a build.
+    """
 
     job: Job
     catalogue: CatalogueOutput
     users: UsersOutput | None
     rejects: PCollection
     cuts: PCollection
+    drift: PCollection | None
     ledger: Ledger
 
     def expand(self, root: beam.Pipeline) -> PCollection:
@@ -75,6 +80,7 @@ class PublishGeneration(Composite):
                     AsSingleton(self.cuts),
                     AsDict(self.catalogue.fitted),
                     AsDict(user_fitted),
+                    *((AsSingleton(self.drift),) if self.drift is not None else ()),
                 ),
                 kind=Manifest,
             )

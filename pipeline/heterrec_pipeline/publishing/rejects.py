@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.reject_limit import TODO, dominance, too_many
 from heterrec_pipeline.files.rejects import (
     SAMPLES,
@@ -17,6 +18,7 @@ from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.wiring.reports import report_file
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import DataError, RejectRatioError
+from heterrec_schemas.feature_spec import FeatureSpec
 
 
 class RejectSummary(NamedTuple):
@@ -25,7 +27,7 @@ class RejectSummary(NamedTuple):
     Attributes:
         entries: number of entries by reason.
         rows: number of rows with at least one entry by source.
-        dominant: the most frequent reason, its number of entries, and samples in words by source.
+        dominant: the most frequent reason, its number of entries, samples and hints in words by source.
     """
 
     entries: dict[str, int]
@@ -33,8 +35,8 @@ class RejectSummary(NamedTuple):
     dominant: dict[str, tuple[str, int, list[str]]]
 
 
-def summarise(rejects: pl.DataFrame) -> RejectSummary:
-    """Count the entries of `rejects/` and pick samples."""
+def summarise(spec: FeatureSpec, rejects: pl.DataFrame) -> RejectSummary:
+    """Count the entries of `rejects/`, and pick samples and hints."""
     by_reason = dict(rejects.group_by("reason").len().sort("reason").iter_rows())
     rows = rejects.unique(["source", "file", "row"]).group_by("source").len().sort("source")
     dominant = {}
@@ -42,8 +44,10 @@ def summarise(rejects: pl.DataFrame) -> RejectSummary:
         top = group.group_by("reason").len().sort(["len", "reason"], descending=[True, False])
         reason, count = top.row(0)
         samples = group.filter(pl.col("reason") == reason).head(SAMPLES)
-        cells = samples.select("file", "row", "column", "value").iter_rows()
-        dominant[str(source)] = (reason, count, [reject_in_words(*cell) for cell in cells])
+        cells = samples.select("file", "row", "column", "value").rows()
+        words = [reject_in_words(*cell) for cell in cells]
+        hints = reject_hints(spec, reason, cells[0][-1])
+        dominant[str(source)] = (reason, count, [*words, *hints])
     return RejectSummary(by_reason, dict(rows.iter_rows()), dominant)
 
 
@@ -62,7 +66,7 @@ def write_rejects(
         DataError: the log is empty.
     """
     frame = sorted_rejects(tables_in(element[1]))
-    summary = summarise(frame)
+    summary = summarise(job.spec, frame)
     if not job.lenient:
         check_log_rows(job, counts)
         check_ratios(job.spec.limits.max_reject_ratio, table_rows(job, counts), summary)

@@ -44,7 +44,8 @@ def arrow_schemas(root: str, files: list[Written]) -> Iterator[tuple[str, str]]:
     """The Arrow schema of each kind of table, read from its first shard: (path, JSON text)."""
     firsts: dict[str, Written] = {}
     for file in files:
-        firsts.setdefault(table_of(file.path).replace("/", "-"), file)
+        if file.rows >= 0:  # a table
+            firsts.setdefault(table_of(file.path).replace("/", "-"), file)
     for kind, file in firsts.items():
         # In a retry the file may have its final name already.
         final = storage.join(root, file.path)

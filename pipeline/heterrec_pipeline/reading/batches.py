@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from heterrec_pipeline.reading.looks_like import other_header
 from heterrec_schemas.errors import SchemaMismatchError, suggest
 from heterrec_schemas.rejects import Reason
 
@@ -54,7 +55,8 @@ def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> No
     for column in columns:
         if column not in names:
             raise SchemaMismatchError(
-                f"{file} has no column {column!r}", todo=suggest(column, names)
+                f"{file} has no column {column!r}",
+                todo=other_header(names) or suggest(column, names),
             )
         if names.count(column) > 1:
             raise SchemaMismatchError(

@@ -12,6 +12,7 @@ import pyarrow.csv as pacsv
 
 from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns
 from heterrec_pipeline.reading.files import InputFile, unreadable
+from heterrec_pipeline.reading.looks_like import escaped_quote
 from heterrec_pipeline.reading.text import BLOCK, BOM, TextStream, bad_utf8
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import Reason
@@ -25,7 +26,7 @@ def header(file: InputFile) -> list[str]:
     """The column names of a CSV file.
 
     Raises:
-        DataError: the file is empty or not text.
+        DataError: the file is empty or not text, or a quote in its beginning is escaped by a backslash.
     """
     with TextStream(file) as stream:
         start = stream.read(2**20).removeprefix(BOM)
@@ -33,10 +34,19 @@ def header(file: InputFile) -> list[str]:
         text = start.decode("utf-8", errors="strict" if len(start) < 2**20 else "ignore")
     except UnicodeDecodeError:
         raise bad_utf8(file) or unreadable(file, "not UTF-8") from None
+    if (line := escaped_quote(text)) is not None:
+        raise DataError(
+            f"{file.name} escapes quotes by backslashes",
+            got=text.splitlines()[line - 1][:80],
+            expected='quotes inside a quoted cell doubled: "say ""hi"" now"',
+            todo="Export it with the quote as escape character (Spark: escape='\"'), or as Parquet.",
+        )
     try:
         names = next(filter(None, csv.reader(io.StringIO(text, newline=""))), None)
     except csv.Error as error:
         raise unreadable(file, error) from None
+    if names and any("\0" in name for name in names):
+        raise unreadable(file, "NUL characters in the header", "it is UTF-16 (save it as UTF-8)")
     if names is None:
         raise DataError(
             f"{file.name} is empty",

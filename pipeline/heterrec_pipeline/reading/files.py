@@ -74,6 +74,8 @@ class Split:
 def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     """The files of a source, sorted by name.
 
+    Files and folders whose name begins with `_` or `.`, such as `_SUCCESS`, are no data unless the pattern says so.
+
     Args:
         source: path, list of paths, or glob.
         base: the input folder, to which paths are relative.
@@ -85,7 +87,11 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     """
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
-        matches = storage.matched(base, pattern)
+        matches = [
+            match
+            for match in storage.matched(base, pattern)
+            if not _is_hidden(_short(match.path, base), pattern)
+        ]
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",
@@ -97,6 +103,17 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
             _check_name(match.path, where)
             found[match.path] = _listed(source, match, _short(match.path, base), where)
     return tuple(sorted(found.values(), key=lambda f: f.name))
+
+
+def _is_hidden(name: str, pattern: str) -> bool:
+    """Whether the name of a file, or of a folder on its path, begins with `_` or `.`, and no part of the pattern does."""
+
+    def hides(path: str) -> bool:
+        return any(
+            part.startswith(("_", ".")) for part in path.split("/") if part not in (".", "..")
+        )
+
+    return hides(name) and not hides(pattern)
 
 
 def _check_name(path: str, where: str) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.files import InputFile, unreadable
+from heterrec_pipeline.reading.looks_like import other_encoding
 from heterrec_schemas.errors import HeterrecError
 
 BLOCK = 8 * 2**20
@@ -108,8 +109,9 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
 
 def bad_utf8(file: InputFile) -> HeterrecError | None:
     """The error for a file that is not UTF-8, which names the line; None if it is UTF-8."""
-    number = 0
+    number, start = 0, b""
     for block in lines(file):
+        start = start or block[0][:8]
         try:
             b"\n".join(block).decode("utf-8")
         except UnicodeDecodeError:
@@ -120,7 +122,7 @@ def bad_utf8(file: InputFile) -> HeterrecError | None:
                     return unreadable(
                         file,
                         f"byte 0x{line[error.start]:02x} in line {number + offset + 1}",
-                        "it is not UTF-8 text",
+                        f"it is {other_encoding(start) or 'not UTF-8 text'}",
                     )
         number += len(block)
     return None

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from heterrec_pipeline.reading.batches import BadText
 from heterrec_schemas.rejects import VALUE_CHARACTERS
-from heterrec_schemas.values import is_text
+from heterrec_schemas.values import is_list, is_text
 
 
 def without_bad_text(
@@ -36,19 +36,14 @@ def without_bad_text(
     return record, found
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    t = pa.types
-    return bool(t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind))
-
-
 def _is_utf8(column: pa.Array) -> bool:
     """Whether all text of a column is UTF-8; a fast pass over its bytes."""
     inner = column.type
-    while _is_list(inner):
+    while is_list(inner):
         inner = inner.value_type
     if not is_text(inner):
         return True
-    while _is_list(column.type):
+    while is_list(column.type):
         column = column.flatten()
     if pa.types.is_dictionary(column.type):
         column = column.dictionary
@@ -67,12 +62,12 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.large_string()
     if pa.types.is_large_list(kind):
         return pa.large_list(_plain(kind.value_type))
-    return pa.list_(_plain(kind.value_type)) if _is_list(kind) else kind
+    return pa.list_(_plain(kind.value_type)) if is_list(kind) else kind
 
 
 def _bad_cells(column: pa.Array) -> list[int]:
     """The positions of the cells of a plain column that are not UTF-8; a list may be named several times."""
-    if _is_list(column.type):
+    if is_list(column.type):
         rows = pc.list_parent_indices(column)
         return [rows[at].as_py() for at in _bad_cells(column.flatten())]
     cells = column.cast(pa.large_binary()).to_pylist()
@@ -96,6 +91,6 @@ def _shown(cell: pa.Scalar) -> str:
 def _escaped(cell: pa.Scalar) -> object:
     if not cell.is_valid:
         return None
-    if _is_list(cell.type):
+    if is_list(cell.type):
         return [_escaped(part) for part in cell.values]
     return cell.as_buffer().to_pybytes().decode("utf-8", errors="backslashreplace")

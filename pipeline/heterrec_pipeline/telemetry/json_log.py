@@ -45,7 +45,7 @@ class JsonLog:
         self("log", level="warning", logger="stderr", message=line)
 
     def handle(self, *, debug: bool) -> None:
-        """Log Python's warnings, log records and exceptions that nobody catches: of threads, destructors and the program."""
+        """Log Python's warnings, log records and uncaught exceptions: of threads, destructors and the program."""
         logging.captureWarnings(True)
         logging.basicConfig(
             level=logging.INFO if debug else logging.WARNING, handlers=[JsonHandler(self)]
@@ -59,7 +59,7 @@ class JsonLog:
         )
 
     def _uncaught(self, where: str, error: BaseException | None) -> None:
-        """Log an exception that nobody caught."""
+        """Log an uncaught exception."""
         trace = "" if error is None else "".join(traceback.format_exception(error))
         self("log", level="error", logger="python", message=f"{where}: {error!r}", traceback=trace)
 

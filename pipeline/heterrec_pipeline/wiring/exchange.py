@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.pvalue import PCollection
 
 from heterrec_pipeline.files.parts import TableRef, load, store, write_parts
@@ -21,6 +22,12 @@ SPILL_BYTES = 32 * 2**20
 """Bytes of tables that are buffered before they are written to a file."""
 DISTRIBUTED = ("DataflowRunner", "FlinkRunner", "SparkRunner")
 """Engines whose shuffle is not limited to one machine's memory."""
+
+
+def spills(options: PipelineOptions) -> bool:
+    """Whether the engine that the options name shuffles in memory, so that tables go through files."""
+    runner = str(options.view_as(StandardOptions).runner)
+    return runner.rpartition(".")[2] not in DISTRIBUTED
 
 
 class ExchangeFolder(Protocol):

@@ -81,8 +81,14 @@ class Source(SpecModel):
         raise SpecError(
             f"the format of {path} is not clear from its suffix",
             expected="one of .parquet, .csv, .jsonl (optionally with .gz or .zst)",
-            todo="Rename the file, or name the format: source: {path: ..., format: csv}.",
+            todo=f"Rename the file, or name the format: source: {{path: ..., format: {_near(path)}}}.",
         )
+
+
+def _near(path: str) -> Format:
+    """The format whose suffix is in the name of a file, as in `items.parquet.gzip`; csv if there is none."""
+    name = path.rpartition("/")[2].lower()
+    return next((kind for suffix, kind in _SUFFIXES.items() if suffix in name), "csv")
 
 
 _SUFFIXES: dict[str, Format] = {

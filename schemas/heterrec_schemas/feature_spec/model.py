@@ -48,6 +48,10 @@ class Timestamp(SpecModel):
     def _one_of(self) -> Self:
         if self.unit is not None and self.format is not None:
             raise ValueError("give unit or format, not both")
+        if self.format is not None and "%" not in self.format:
+            raise ValueError(
+                f"the format {self.format!r} has no directive of Python's strptime; write it as %Y-%m-%d %H:%M:%S, say"
+            )
         return self
 
 

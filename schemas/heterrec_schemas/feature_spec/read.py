@@ -1,6 +1,7 @@
 """Read a spec from YAML; all mistakes are reported in one message, with suggestions for unknown names."""
 
 import hashlib
+import math
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -9,16 +10,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from heterrec_schemas.documents import parse_yaml
-from heterrec_schemas.errors import SpecError, suggest
+from heterrec_schemas.documents import PlainLoader, parse_yaml
+from heterrec_schemas.errors import HeterrecError, SpecError, suggest
 from heterrec_schemas.feature_spec.features import FEATURES
 from heterrec_schemas.feature_spec.model import FeatureSpec, LeaveOneOut, Temporal
 
 SPEC_VERSION = 1
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys, of which YAML would silently keep the last."""
+class _UniqueKeyLoader(PlainLoader):
+    """PlainLoader that refuses duplicate keys, of which YAML would silently keep the last."""
 
 
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -106,7 +107,7 @@ def _plain_data(text: str, where: str) -> dict[str, Any]:
         data = parse_yaml(text, _UniqueKeyLoader)
     except ValueError as error:
         raise SpecError(f"{where} is not YAML: {error}") from None
-    except SpecError as error:
+    except HeterrecError as error:
         raise SpecError(f"{where}: {error.message}") from None
     if not isinstance(data, dict):
         raise SpecError(
@@ -205,7 +206,22 @@ def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
         return f"got {got!r}, expected {found['ctx']['expected']}. {_near_literal(got, found)}".rstrip()
     if kind == "string_pattern_mismatch":
         return f"got {got!r}, expected a name of the form {found['ctx']['pattern']}"
+    if kind == "string_type" and isinstance(got, bool | int | float | None):
+        return f"a valid string; got {got!r}. Write the text in quotes, e.g. 'on' or 'null'"
+    if kind in ("int_type", "float_type") and (number := _number(got)) is not None:
+        return f"{found['msg'].removeprefix('Input should be ')}; got {got!r}. Write it as {number}"
     return f"{found['msg'].removeprefix('Input should be ')}; got {got!r}".replace("  ", " ")
+
+
+def _number(got: object) -> str | None:
+    """A number that YAML has read as text, such as 1e2, in digits."""
+    try:
+        number = float(got) if isinstance(got, str) else math.nan
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _near_literal(got: object, found: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from heterrec_schemas.generation.describe import item_in_words, overview, user_in_words
 from heterrec_schemas.generation.folder import Folder, open_folder
 from heterrec_schemas.generation.reader import Generation, open_generation
-from heterrec_schemas.generation.verify import Verify
+from heterrec_schemas.generation.verify import Verify, read_manifest
 
 __all__ = [
     "Folder",
@@ -13,5 +13,6 @@ __all__ = [
     "open_folder",
     "open_generation",
     "overview",
+    "read_manifest",
     "user_in_words",
 ]

@@ -19,6 +19,8 @@ from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     AVAILABLE_FROM_SCHEMA,
     BOUNDARIES_SCHEMA,
+    END_MS,
+    ERASED,
     FIRST_INTERACTION_SCHEMA,
     ITEM_COUNTS_SCHEMA,
     ITEM_TIMES,
@@ -30,8 +32,6 @@ from heterrec_schemas.tables import (
 )
 from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING
 
-TIME_END = 7_258_118_400_000
-"""2200-01-01 in milliseconds since 1970: times are below it."""
 _KEYS = ("item_id", "user_id", "value")
 _AGAIN = "Build the generation again, or copy it again from a complete one."
 Flags = npt.NDArray[np.bool_]
@@ -48,6 +48,7 @@ class ColumnRule:
         ascending: whether values increase: strictly from row to row, or in a list weakly from value to value.
         like: a column of lists that have the same lengths, or None.
         nullable: whether a cell may be null.
+        null_where: a column and its value in the rows whose cell must be null; None allows nulls in any row.
     """
 
     types: tuple[pa.DataType, ...]
@@ -56,6 +57,7 @@ class ColumnRule:
     ascending: bool = False
     like: str | None = None
     nullable: bool = False
+    null_where: tuple[str, str] | None = None
 
 
 Rules = dict[str, ColumnRule]
@@ -78,7 +80,7 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
     }
     items = manifest.item_vocabulary_size
     bounds: dict[str, dict[str, Any]]
-    if folder == "items":
+    if folder in ("items", "retired"):
         schema = items_schema(spec, integral=False)
         bounds = _tokens(spec.items.features, sizes, "")
         bounds["item_index"] = _between(spec.first_item_index, items, ascending=True)
@@ -91,9 +93,10 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
             bounds[f"item_{name}"] = rule | {"like": "item_index"}
         bounds["window"] = {"low": 0}
     elif folder == "vocabularies":
-        schema = vocabulary_schema(integral=False)
+        schema = vocabulary_schema(integral=False, erased=True)
         high = items if stem == ITEM_VOCABULARY else sizes.get(stem, 0)
         bounds = {"id": _between(FIRST_FREE, high), "count": {"low": 0}}
+        bounds["value"] = {"null_where": ("status", ERASED)}
     elif folder == "item_counts":
         schema = ITEM_COUNTS_SCHEMA
         bounds = {
@@ -102,7 +105,7 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
         }
     elif folder == ITEM_TIMES:
         schema = AVAILABLE_FROM_SCHEMA if stem == "available_from" else FIRST_INTERACTION_SCHEMA
-        bounds = {name: _between(0, TIME_END) for name in schema.names}
+        bounds = {name: _between(0, END_MS) for name in schema.names}
         bounds["item_index"] = _between(FIRST_FREE, items, ascending=True)
     elif folder == "boundaries":
         schema, bounds = BOUNDARIES_SCHEMA, {"edge": {"ascending": True}}
@@ -140,7 +143,7 @@ def _events(prefix: str, spec: FeatureSpec, low: int, high: int) -> dict[str, di
     items = f"{prefix}item_index"
     return {
         items: _between(low, high, like=items),
-        f"{prefix}timestamp_ms": _between(0, TIME_END, ascending=True, like=items),
+        f"{prefix}timestamp_ms": _between(0, END_MS, ascending=True, like=items),
         f"{prefix}behaviour": _between(FIRST_FREE, ids, like=items),
     }
 
@@ -183,6 +186,9 @@ def check_rows(where: str, table: pa.Table, rules: Rules, first_row: int = 0) ->
                 column.check()
                 if column.lengths_R is not None:
                     lengths[name] = column.lengths_R
+        for name in batch.schema.names:
+            if name in rules:
+                _check_where_null(where, batch, name, rules[name], first_row)
         for name, lengths_R in lengths.items():
             like = rules[name].like
             if like in lengths and (wrong_R := lengths_R != lengths[like]).any():
@@ -192,6 +198,25 @@ def check_rows(where: str, table: pa.Table, rules: Rules, first_row: int = 0) ->
                     todo=_AGAIN,
                 )
         first_row += len(batch)
+
+
+def _check_where_null(
+    where: str, batch: pa.RecordBatch, name: str, rule: ColumnRule, first_row: int
+) -> None:
+    """Check that the nulls of a column are where they must be, if the other column was read too."""
+    if rule.null_where is None or rule.null_where[0] not in batch.schema.names:
+        return
+    other, value = rule.null_where
+    expected = pc.equal(batch.column(other), value)
+    wrong = pc.xor(expected, pc.is_null(batch.column(name)))
+    position = pc.index(wrong, True).as_py()
+    if position >= 0:
+        problem = "a value" if expected[position].as_py() else "a null"
+        raise CorruptGenerationError(
+            f"{where}: column {name!r}: row {first_row + position} has {problem}, {other} being "
+            f"{batch.column(other)[position].as_py()!r}",
+            todo=_AGAIN,
+        )
 
 
 class _Column:
@@ -214,6 +239,8 @@ class _Column:
         while pa.types.is_list(cells.type) or pa.types.is_fixed_size_list(cells.type):
             cells = self._values(cells)
             self._no_nulls(cells)
+        if cells.null_count:
+            cells = cells.drop_null()
         if pa.types.is_string(cells.type):
             self._check_text(cells)
         elif pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type):

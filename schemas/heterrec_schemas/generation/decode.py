@@ -16,6 +16,7 @@ from heterrec_schemas.tokens import FIRST_FREE, MISSING, decode_embedding_tokens
 from heterrec_schemas.values import value_text
 
 MISSING_WORDS = "(missing)"
+ERASED_WORDS = "(erased)"
 PADDING_WORDS = "(padding)"
 
 
@@ -50,8 +51,8 @@ def decode_cells(
 
 def vocabulary_values(
     generation: Generation, stem: str, ids: Iterable[int]
-) -> dict[int, int | str]:
-    """The values of some ids of a vocabulary; ids without a value are left out."""
+) -> dict[int, int | str | None]:
+    """The values of some ids of a vocabulary, None for an erased one; ids that the vocabulary lacks are left out."""
     wanted: list[int | str] = sorted(i for i in set(ids) if i >= FIRST_FREE)
     if not wanted:
         return {}
@@ -61,12 +62,12 @@ def vocabulary_values(
 
 def decode_category(
     tokens: Sequence[int],
-    values: dict[int, int | str],
+    values: dict[int, int | str | None],
     oov_buckets: int,
     *,
     multivalued: bool,
 ) -> dict[str, Any]:
-    """A categorical cell; the value is None for padding, missing and OOV tokens.
+    """A categorical cell; the value is None for padding, missing, OOV and erased tokens.
 
     Args:
         tokens: of one cell.
@@ -91,9 +92,10 @@ def decode_category(
     }
 
 
-def _category_words(token: int, values: dict[int, int | str], oov_buckets: int) -> str:
+def _category_words(token: int, values: dict[int, int | str | None], oov_buckets: int) -> str:
     if token in values:
-        return str(values[token])
+        value = values[token]
+        return ERASED_WORDS if value is None else str(value)
     if token < FIRST_FREE:
         return MISSING_WORDS if token == MISSING else PADDING_WORDS
     if token < FIRST_FREE + oov_buckets:

@@ -21,6 +21,8 @@ _SHARD = re.compile(r"(-\d{5}-of-\d{5})?\.parquet$")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CANDIDATES = 1_000
 """Number of keys that a misspelt key is compared with."""
+_EXAMPLES = 3
+"""Number of keys that a message quotes."""
 
 
 def overview(generation: Generation) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def overview(generation: Generation) -> dict[str, Any]:
                 "format_version",
                 "generation",
                 "parent",
+                "lineage",
+                "drift",
                 "created",
                 "name",
                 "spec_sha256",
@@ -52,7 +56,7 @@ def overview(generation: Generation) -> dict[str, Any]:
 
 
 def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
-    """One item of the catalogue with decoded tokens.
+    """One item, in the catalogue or retired, with decoded tokens.
 
     Args:
         generation: an open generation.
@@ -80,7 +84,7 @@ def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
         "shard": None,
         "features": {},
     }
-    for path in generation.item_shards():
+    for path in generation.known_item_shards():
         row = generation.rows([path], "item_index", [entry["id"]])
         if len(row):
             found["shard"] = path
@@ -181,9 +185,8 @@ def _items_of(generation: Generation, tables: Iterable[pa.Table]) -> dict[int, d
             if column in table.schema.names:
                 indices.update(i for cell in table[column].to_pylist() for i in cell)
     names = [f.name for f in generation.spec.items.features if isinstance(f, CategoricalFeature)]
-    found = generation.rows(
-        generation.item_shards(), "item_index", indices, ["item_index", "item_id", *names]
-    )
+    shards = generation.known_item_shards()
+    found = generation.rows(shards, "item_index", indices, ["item_index", "item_id", *names])
     items: dict[int, dict[str, Any]] = {
         index: {"item_id": key, "features": {}}
         for index, key in zip(
@@ -242,7 +245,7 @@ def _key(text: str, kind: pa.DataType) -> int | str | None:
 
 
 def _near_key(given: str, keys: pa.ChunkedArray) -> str:
-    """A hint of similar keys, among those with the same beginning: there may be millions."""
+    """A hint of similar keys, or examples, among those with the same beginning: there may be millions."""
     texts = pl.Series(keys).cast(pl.String)
     text = clean_text(given) or ""
     for length in range(len(text), -1, -1):
@@ -251,6 +254,8 @@ def _near_key(given: str, keys: pa.ChunkedArray) -> str:
             close = alike.to_frame("t").sort(
                 (pl.col("t").str.len_chars().cast(pl.Int64) - len(text)).abs(), "t"
             )
-            hint = suggest(text, close["t"].head(_CANDIDATES).to_list())
-            return hint if hint.startswith("Did") else ""
+            near = close["t"].head(_CANDIDATES).to_list()
+            hint = suggest(text, near)
+            shown = ", ".join(map(repr, near[:_EXAMPLES]))
+            return hint if hint.startswith("Did") else f"Known ones are such as {shown}."
     return ""

@@ -10,9 +10,7 @@ from heterrec_schemas.errors import (
     suggest,
 )
 from heterrec_schemas.generation.folder import Folder, open_folder
-from heterrec_schemas.manifest import CONTENT_FOLDERS, LATEST_NAME, MANIFEST_NAME
-
-GENERATIONS = "generations"
+from heterrec_schemas.manifest import CONTENT_FOLDERS, GENERATIONS, LATEST_NAME, MANIFEST_NAME
 
 
 def find_generation(path: str | Path) -> Folder:
@@ -57,7 +55,7 @@ def _latest(output: Folder) -> Folder:
             f"{shown} names {name}, which has no folder",
             todo=suggest(name, output.child(GENERATIONS).folders()) or "Build it again.",
         )
-    raise _unfinished(folder)
+    raise unfinished(folder)
 
 
 def _refusal(folder: Folder) -> GenerationError:
@@ -79,9 +77,9 @@ def _refusal(folder: Folder) -> GenerationError:
     if GENERATIONS in inside:
         return _unpublished(folder)
     if folder.has_file("spec.yaml") or set(inside) & {*CONTENT_FOLDERS, "rejects", "schema"}:
-        return _unfinished(folder)
+        return unfinished(folder)
     if folder.path.rpartition("/")[0].endswith(f"/{GENERATIONS}"):
-        return _unfinished(folder)
+        return unfinished(folder)
     return GenerationError(
         f"{folder.name} holds no generation",
         expected=f"an output folder with {LATEST_NAME}, or a generation with {MANIFEST_NAME}",
@@ -107,8 +105,9 @@ def _unpublished(output: Folder) -> GenerationError:
     )
 
 
-def _unfinished(folder: Folder) -> UnfinishedGenerationError:
+def unfinished(folder: Folder) -> UnfinishedGenerationError:
+    """The error for a generation without a manifest."""
     return UnfinishedGenerationError(
-        f"{folder.name} has no {MANIFEST_NAME}: its build is still running, or failed",
-        todo="Wait for the build to end, or run it again and open the generation it publishes.",
+        f"{folder.name} has no {MANIFEST_NAME}: its build is still running, or failed, or it was purged",
+        todo="Wait for the build to end, or open the generation that the output names now.",
     )

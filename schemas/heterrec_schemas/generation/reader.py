@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from heterrec_schemas.documents import parse_json
+from heterrec_schemas.drift import DRIFT_NAME, DriftReport
 from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
 from heterrec_schemas.generation.check_tables import (
@@ -23,7 +24,7 @@ from heterrec_schemas.generation.check_tables import (
     check_types,
     table_rules,
 )
-from heterrec_schemas.generation.find_generation import find_generation
+from heterrec_schemas.generation.find_generation import find_generation, unfinished
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.generation.verify import (
     Verify,
@@ -33,7 +34,7 @@ from heterrec_schemas.generation.verify import (
     read_spec,
 )
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
-from heterrec_schemas.tables import ITEM_TIMES, METADATA_KEY
+from heterrec_schemas.tables import ERASED, ITEM_TIMES, METADATA_KEY
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
 
@@ -58,9 +59,14 @@ def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generati
     if verify not in ("hashes", "sizes"):
         raise CallError("verify", got=repr(verify), expected="'hashes' or 'sizes'")
     folder = find_generation(path)
-    manifest = read_manifest(folder)
-    check_files(folder, manifest, verify)
-    spec = read_spec(folder, manifest)
+    try:
+        manifest = read_manifest(folder)
+        check_files(folder, manifest, verify)
+        spec = read_spec(folder, manifest)
+    except (CorruptGenerationError, FileNotFoundError):
+        if not folder.has_file(MANIFEST_NAME):  # a purge deletes it before anything else
+            raise unfinished(folder) from None
+        raise
     check_features(folder, manifest, spec)
     return Generation(folder, manifest, spec)
 
@@ -107,12 +113,22 @@ class Generation:
         return self._named("vocabularies", name, "vocabulary")
 
     def vocabulary(self, name: str) -> pa.Table:
-        """One vocabulary: id, value, count, status; all shards, sorted by id.
+        """One vocabulary: id, value (null if erased), count, status; all shards, sorted by id.
 
         Raises:
             CallError: there is no such vocabulary.
         """
         return self.read(self.vocabulary_shards(name)).sort_by("id")
+
+    def erased_ids(self, name: str) -> npt.NDArray[np.int64]:
+        """The ids of the erased values of a vocabulary, which keep their ids.
+
+        Raises:
+            CallError: there is no such vocabulary.
+        """
+        table = self.read(self.vocabulary_shards(name), ["id", "status"])
+        ids = table.filter(pc.equal(table["status"], ERASED))["id"]
+        return np.array(ids.to_numpy(), np.int64)
 
     def boundaries(self, name: str) -> npt.NDArray[np.float64]:
         """The bin edges of a numeric feature (`user_<feature>` on the users' side), ascending.
@@ -169,6 +185,27 @@ class Generation:
         """
         return self.read(self.item_shards(), columns)
 
+    def retired_shards(self) -> list[str]:
+        """The paths of the shards of retired items, in the order of item_index; empty if there are none.
+
+        A retired item has left the catalogue but is still in histories. Its rows have the columns of the item shards; it is
+        no candidate.
+        """
+        return [f.path for f in self.files("retired")]
+
+    def known_item_shards(self) -> list[str]:
+        """The paths of the shards of all items with a row: of the catalogue, then of retired items."""
+        return [*self.item_shards(), *self.retired_shards()]
+
+    def retired(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of retired items, like `items`; empty if there are none.
+
+        Raises:
+            CallError: there is no such column.
+        """
+        paths = self.retired_shards()
+        return self.read(paths, columns) if paths else self.items(columns).slice(0, 0)
+
     def sequence_shards(self, split: str) -> list[str]:
         """The paths of one split's shards: train, validation, test or latest.
 
@@ -218,6 +255,20 @@ class Generation:
         except ValueError as error:
             shown = self.locate("statistics.json")
             raise CorruptGenerationError(f"{shown} is not JSON: {error}") from None
+
+    def drift(self) -> DriftReport | None:
+        """How the generation differs from its parent; None after a build.
+
+        Raises:
+            CorruptGenerationError: the report cannot be read.
+        """
+        if not any(f.path == DRIFT_NAME for f in self.manifest.files):
+            return None
+        try:
+            return DriftReport.model_validate(parse_json(self.folder.read_bytes(DRIFT_NAME)))
+        except ValueError as error:
+            shown = self.locate(DRIFT_NAME)
+            raise CorruptGenerationError(f"{shown} is not a drift report: {error}") from None
 
     def read(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Whole shards as one table, in the order of the paths.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -84,13 +85,21 @@ class GsStore(ObjectStore):
 
     def stat(self, path: str) -> FileInfo | None:
         """One GET of metadata."""
+        found = self._metadata(path)
+        return None if found is None else FileInfo(path, found.size, str(found.generation))
+
+    def modified(self, path: str) -> datetime | None:
+        """One GET of metadata."""
+        found = self._metadata(path)
+        return None if found is None else found.updated.astimezone(UTC)
+
+    def _metadata(self, path: str) -> Any:
         bucket, key = split(path)
-        found = self.ask(
+        return self.ask(
             "looking for",
             path,
             lambda: self._client.bucket(bucket).get_blob(key, timeout=self._times, retry=None),
         )
-        return None if found is None else FileInfo(path, found.size, str(found.generation))
 
     def fetch(self, found: FileInfo, start: int, stop: int) -> bytes:
         """One GET of a range of this version."""

@@ -26,6 +26,8 @@ _AT_A_TIME = 8
 class LocalStore(Store):
     """Files on local disks."""
 
+    steady_clock = False
+
     def absolute(self, path: str) -> str:
         """The absolute path."""
         return os.path.abspath(path)
@@ -46,6 +48,15 @@ class LocalStore(Store):
             return None
         found = os.stat(path)
         return FileInfo(path, found.st_size, _moment(found.st_mtime_ns))
+
+    def modified(self, path: str) -> datetime | None:
+        """One stat; the clock is that of this machine, or of a network file system's server."""
+        try:
+            return datetime.fromtimestamp(os.stat(path).st_mtime, UTC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, OverflowError) as error:
+            raise RunError(f"{path} has no readable time: {error}") from error
 
     def is_link(self, path: str) -> bool:
         """Whether the path itself is a link."""
@@ -100,6 +111,11 @@ class LocalStore(Store):
         """A buffered file."""
         file = open(path, "rb")
         return file if stop is None else cast(IO[bytes], _Beginning(file, stop))
+
+    def content(self, path: str) -> bytes:
+        """A file that is replaced by a rename stays readable."""
+        with open(path, "rb") as file:
+            return file.read()
 
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """A memory map or a file of Arrow's own, both without Python's lock."""
@@ -174,6 +190,15 @@ class LocalStore(Store):
         for path in paths:
             with suppress(OSError):
                 os.remove(path)
+
+    def delete_now(self, path: str) -> None:
+        """Deletes it, and flushes its folder."""
+        try:
+            with suppress(FileNotFoundError):
+                os.remove(path)
+                sync(os.path.dirname(path))
+        except OSError as error:
+            raise RunError(f"{path} cannot be deleted: {error.strerror or error}") from error
 
     def delete_tree(self, path: str) -> None:
         """What cannot be deleted stays."""

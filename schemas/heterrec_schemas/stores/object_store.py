@@ -34,6 +34,8 @@ T = TypeVar("T")
 class ObjectStore(Store):
     """Files as objects. A subclass defines the requests; this class builds the operations from them."""
 
+    steady_clock = True
+
     def __init__(self, settings: StoreSettings) -> None:
         """Keep the settings; subclasses make their client."""
         self._seconds = settings.seconds
@@ -221,6 +223,19 @@ class ObjectStore(Store):
                 found = found._replace(version=newest.version)
         return self.read(found, start, stop)
 
+    def content(self, path: str) -> bytes:
+        """One request for the version, and one for its content; both again if it is replaced in between."""
+        for _ in range(_UPDATES):
+            found = self.stat(path)
+            if found is None:
+                raise FileNotFoundError(2, os.strerror(2), path)
+            with suppress(ChangedError, FileNotFoundError):
+                return self.read(found, 0, found.bytes) if found.bytes else b""
+        raise RunError(
+            f"{path} cannot be read: others have changed it {_UPDATES} times meanwhile",
+            todo="Run again when fewer runs publish there at once.",
+        )
+
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """As `open`; nothing is mapped."""
         return pa.PythonFile(self.open(path), mode="r")
@@ -292,6 +307,11 @@ class ObjectStore(Store):
 
         with suppress(HeterrecError), ThreadPoolExecutor(_AT_A_TIME) as pool:
             list(pool.map(one, paths))
+
+    def delete_now(self, path: str) -> None:
+        """One request."""
+        with suppress(FileNotFoundError):
+            self.ask("deleting", path, lambda: self.remove(path))
 
     def delete_tree(self, path: str) -> None:
         """One request per object, after a listing."""

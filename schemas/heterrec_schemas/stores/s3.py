@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -85,14 +86,23 @@ class S3Store(ObjectStore):
 
     def stat(self, path: str) -> FileInfo | None:
         """One HEAD."""
+        answer = self._head(path)
+        return answer and FileInfo(path, answer["ContentLength"], answer["ETag"])
+
+    def modified(self, path: str) -> datetime | None:
+        """One HEAD; whole seconds."""
+        answer = self._head(path)
+        written: datetime | None = answer and answer["LastModified"].astimezone(UTC)
+        return written
+
+    def _head(self, path: str) -> Any:
         bucket, key = split(path)
         try:
-            answer = self.ask(
+            return self.ask(
                 "looking for", path, lambda: self._client.head_object(Bucket=bucket, Key=key)
             )
         except FileNotFoundError:
             return None
-        return FileInfo(path, answer["ContentLength"], answer["ETag"])
 
     def fetch(self, found: FileInfo, start: int, stop: int) -> bytes:
         """One GET of a range of this version."""

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, Literal, NamedTuple, Protocol
+from datetime import datetime
+from typing import IO, ClassVar, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -42,6 +43,9 @@ class Store(ABC):
         RunError: the store does not answer, or a file cannot be written (full disk, no permission).
     """
 
+    steady_clock: ClassVar[bool]
+    """Whether the clock behind `modified` is never set or stopped, as that of a single machine may be."""
+
     @abstractmethod
     def absolute(self, path: str) -> str:
         """The path in the form that stays valid in other processes; without a slash at its end."""
@@ -57,6 +61,10 @@ class Store(ABC):
     @abstractmethod
     def info(self, path: str) -> FileInfo | None:
         """Size and version of a file; None for anything else."""
+
+    @abstractmethod
+    def modified(self, path: str) -> datetime | None:
+        """When a file was last written, by the store's own clock, in UTC; None if there is no such file."""
 
     @abstractmethod
     def is_link(self, path: str) -> bool:
@@ -116,6 +124,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def content(self, path: str) -> bytes:
+        """The whole of a small file, in one version, also while others replace it; errors as in `open`."""
+
+    @abstractmethod
     def open_arrow(self, path: str, *, mapped: bool = False) -> pa.NativeFile:
         """Open a file for random access by Arrow; errors as in `open`.
 
@@ -172,6 +184,14 @@ class Store(ABC):
     @abstractmethod
     def delete(self, paths: Sequence[str]) -> None:
         """Delete files; absent ones are ignored, and one that cannot be deleted stays."""
+
+    @abstractmethod
+    def delete_now(self, path: str) -> None:
+        """Delete a file, if it exists; when this returns it is gone, also after a power cut.
+
+        Raises:
+            RunError: it cannot be deleted.
+        """
 
     @abstractmethod
     def delete_tree(self, path: str) -> None:

@@ -97,13 +97,13 @@ def write_generation(root: Path, text: str, found: Reference) -> Manifest:
     texts |= {f"schema/{name}": schema for name, schema in schema_files().items()}
     files = []
     for path, content in texts.items():
-        _made(root / path).write_text(content, encoding="utf-8")
-        files.append(_file_entry(root, path, None))
+        made(root / path).write_text(content, encoding="utf-8")
+        files.append(file_entry(root, path, None))
     for stem, table in _tables(spec, found, entries).items():
         path = f"{stem}.parquet"
         rows = WIDE_ROW_GROUP if stem.startswith(("items/", "sequences/")) else ROW_GROUP
-        pq.write_table(table, _made(root / path), compression="zstd", row_group_size=rows)
-        files.append(_file_entry(root, path, len(table)))
+        pq.write_table(table, made(root / path), compression="zstd", row_group_size=rows)
+        files.append(file_entry(root, path, len(table)))
     reasons: dict[str, int] = {}
     for (_, _, reason, _), count in found.rejects.items():
         reasons[reason] = reasons.get(reason, 0) + count
@@ -128,12 +128,14 @@ def write_generation(root: Path, text: str, found: Reference) -> Manifest:
     return manifest
 
 
-def _made(path: Path) -> Path:
+def made(path: Path) -> Path:
+    """A path whose folder exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _file_entry(root: Path, path: str, rows: int | None) -> FileEntry:
+def file_entry(root: Path, path: str, rows: int | None) -> FileEntry:
+    """The manifest's entry of a file of a generation."""
     data = (root / path).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     return FileEntry(path=path, rows=rows, bytes=len(data), sha256=digest)
@@ -148,12 +150,12 @@ def _tables(spec: FeatureSpec, found: Reference, entries: list[FeatureEntry]) ->
     item_parts = [
         found.items[count * k // shards : count * (k + 1) // shards] for k in range(shards)
     ]
-    tables = _fitted_tables(spec, found, entries) | _shards("items/items", item_parts, schema)
+    tables = _fitted_tables(spec, found, entries) | shards_of("items/items", item_parts, schema)
     named = items * (spec.output.layout == "flattened") + users
     for split, parts in found.sequences.items():
         integral = found.integral["user_id"]
         schema = sequences_schema(spec, split, integral=integral, entries=named)
-        tables |= _shards(f"sequences/{split}", parts, schema)
+        tables |= shards_of(f"sequences/{split}", parts, schema)
     if spec.items.available_from is not None:
         schema = with_metadata(AVAILABLE_FROM_SCHEMA, "available_from")
         times = dict(found.available_from)
@@ -165,19 +167,20 @@ def _tables(spec: FeatureSpec, found: Reference, entries: list[FeatureEntry]) ->
             ]
             for part in item_parts
         ]
-        tables |= _shards(f"{ITEM_TIMES}/available_from", listed, schema)
+        tables |= shards_of(f"{ITEM_TIMES}/available_from", listed, schema)
     counted = [dict(zip(ITEM_COUNTS_SCHEMA.names, row, strict=True)) for row in found.item_counts]
-    tables |= _shards(
+    tables |= shards_of(
         "item_counts/item_counts", [counted], with_metadata(ITEM_COUNTS_SCHEMA, "item_counts")
     )
     if isinstance(spec.split, Temporal):
         schema = with_metadata(FIRST_INTERACTION_SCHEMA, "first_interaction")
         first = [dict(zip(schema.names, row, strict=True)) for row in found.first_interactions]
-        tables |= _shards(f"{ITEM_TIMES}/first_interaction", [first], schema)
-    return tables | _shards("rejects/rejects", [[]], with_metadata(REJECTS_SCHEMA, "rejects"))
+        tables |= shards_of(f"{ITEM_TIMES}/first_interaction", [first], schema)
+    return tables | shards_of("rejects/rejects", [[]], with_metadata(REJECTS_SCHEMA, "rejects"))
 
 
-def _shards(stem: str, parts: list[list[dict[str, Any]]], schema: pa.Schema) -> Tables:
+def shards_of(stem: str, parts: list[list[dict[str, Any]]], schema: pa.Schema) -> Tables:
+    """One table per part, by the path of its shard."""
     names = [shard_name(stem, k, len(parts)).removesuffix(".parquet") for k in range(len(parts))]
     tables = [pa.Table.from_pylist(rows, schema=schema) for rows in parts]
     return dict(zip(names, tables, strict=True))
@@ -203,7 +206,7 @@ def _fitted_tables(spec: FeatureSpec, found: Reference, entries: list[FeatureEnt
             [dict(zip(schema.names, (*row, "active"), strict=True)) for row in rows]
             for rows in shards
         ]
-        tables |= _shards(f"vocabularies/{name}", parts, schema)
+        tables |= shards_of(f"vocabularies/{name}", parts, schema)
     for name, edges in found.boundaries.items():
         schema = with_metadata(BOUNDARIES_SCHEMA, "boundaries", feature=name, **details[name])
         tables[f"boundaries/{name}"] = pa.table([pa.array(edges, pa.float64())], schema=schema)

@@ -8,6 +8,7 @@ reference_values.py reads raw tables.
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from heterrec_schemas.testing.reference_erase import (
 )
 from heterrec_schemas.testing.reference_features import (
     ReferenceFeature,
+    Vocabulary,
     encode,
     number_values,
     present_text,
@@ -68,6 +70,8 @@ class Reference:
     """Name -> (dim, edge_index) -> edge."""
     items: list[Row] = field(default_factory=list)
     """In the order of item_index, of all shards."""
+    retired: list[Row] = field(default_factory=list)
+    """Items that have left the catalogue, like `items`."""
     sequences: dict[str, list[list[Row]]] = field(default_factory=dict)
     """Split -> shards -> rows."""
     item_counts: list[tuple[int, int]] = field(default_factory=list)
@@ -86,8 +90,16 @@ class Reference:
     """Vocabulary name, or user_id -> whether its values are int64."""
 
 
-def reference(spec: Row, input_dir: Path) -> Reference:
+def reference(
+    spec: Row, input_dir: Path, parent: Reference | None = None, refit: Collection[str] = ()
+) -> Reference:
     """The generation of a spec (its YAML, loaded) over a folder of input.
+
+    Args:
+        spec: the spec.
+        input_dir: the input.
+        parent: the generation that is refreshed, if any.
+        refit: features that are fitted anew, by the names of their files (user features after `user_`).
 
     Raises:
         RefusedError: the contract allows no generation of this input.
@@ -103,37 +115,44 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     catalogue = spec["items"].get("catalogue_vocabulary", {})
     buckets = catalogue.get("oov_buckets", 0)
 
+    frozen = _frozen(parent, refit)
     log = read_events(spec["interactions"], table)
     rejects.source("interactions", table)
     if spec["items"]["source"] == "interactions":
-        items = denormalised_items(spec["items"], table, log, rejects)
+        items = denormalised_items(spec["items"], table, log, rejects, frozen)
     else:
         items = table_side(
-            spec["items"], "items", "duplicate_item", input_dir, rejects, erased.items
+            spec["items"], "items", "duplicate_item", input_dir, rejects, erased.items, frozen
         )
     if not items.keys:
         raise RefusedError("no item is left")
+    items.integral &= parent is None or parent.integral["item"]
     vocabulary = number_values(
         dict.fromkeys(items.keys, 1),
         integral=items.integral,
+        parent=None if parent is None else parent.vocabularies["item"],
+        erased=erased.items,
         oov_buckets=buckets,
         shards=catalogue.get("shards"),
     )
     out.vocabularies["item"] = vocabulary
-    for shard in vocabulary:
-        for index, value, _ in shard:
-            key = str(value)
-            tokens = {name: f.tokens[key] for name, f in items.features.items()}
-            out.items.append({"item_index": index, "item_id": value, **tokens})
+    for index, value, _ in sorted(row for shard in vocabulary for row in shard if row[2]):
+        tokens = {name: f.tokens[str(value)] for name, f in items.features.items()}
+        out.items.append({"item_index": index, "item_id": value, **tokens})
+    keep = "drop" if spec["items"]["source"] == "interactions" else "keep"
+    if parent is not None and spec["items"].get("retired", keep) == "keep":
+        out.retired = _retired_rows(parent, vocabulary, items, refit)
 
     users = None
     if "users" in spec:
         users = table_side(
-            spec["users"], "users", "duplicate_user", input_dir, rejects, erased.users
+            spec["users"], "users", "duplicate_user", input_dir, rejects, erased.users, frozen
         )
     index_of = {str(row["item_id"]): row["item_index"] for row in out.items}
     out.available_from = sorted((index_of[k], t) for k, t in items.available_from.items())
-    build_sequences(spec, log, index_of, out)
+    catalogue = set(index_of.values())
+    index_of |= {str(row["item_id"]): row["item_index"] for row in out.retired}
+    build_sequences(spec, log, index_of, out, catalogue)
     out.counts["interactions"]["read"] += erased_rows
     out.counts["interactions"]["erased"] = erased_rows
     _add_columns(spec, out, items, users)
@@ -141,7 +160,8 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     for event in log.rejected:
         if event.row not in table.short:
             rejects.add("interactions", event.row, event.column, event.reason, event.value)
-    out.counts["items"] = items.counts
+    gone = sum(not count and value is not None for rows in vocabulary for _, value, count in rows)
+    out.counts["items"] = items.counts | {"retired": gone}
     if users is not None:
         out.counts["users"] = users.counts
     for side, name, prefix in ((items, "item", ""), (users, "user", "user_")):
@@ -160,11 +180,43 @@ def reference(spec: Row, input_dir: Path) -> Reference:
     return out
 
 
+def _frozen(
+    parent: Reference | None, refit: Collection[str]
+) -> dict[tuple[str, str], ReferenceFeature]:
+    """(side, name) -> the parent's feature, of those that keep their ids and edges."""
+    named = {"item": "", "user": "user_"}
+    features = parent.features if parent else {}
+    return {key: f for key, f in features.items() if named[key[0]] + key[1] not in refit}
+
+
+def _retired_rows(
+    parent: Reference, vocabulary: Vocabulary, items: ReferenceSide, refit: Collection[str]
+) -> list[Row]:
+    """The parent's rows of items that are retired now; refitted and new features are missing."""
+    ids = {number: value for shard in vocabulary for number, value, count in shard if not count}
+    rows = []
+    for row in sorted([*parent.items, *parent.retired], key=lambda r: int(r["item_index"])):
+        if (value := ids.get(row["item_index"])) is None:
+            continue
+        tokens = {
+            name: row[name] if name in row and name not in refit else f.absent
+            for name, f in items.features.items()
+        }
+        rows.append({"item_index": row["item_index"], "item_id": value, **tokens})
+    return rows
+
+
 # --- a table of items or users ---------------------------------------------------------------
 
 
 def table_side(
-    spec: Row, source: str, duplicate: str, input_dir: Path, rejects: Rejects, erased: set[str]
+    spec: Row,
+    source: str,
+    duplicate: str,
+    input_dir: Path,
+    rejects: Rejects,
+    erased: set[str],
+    frozen: dict[tuple[str, str], ReferenceFeature],
 ) -> ReferenceSide:
     """Items (with joined tables) or users from a table of their own."""
     tables = [(source, spec["key"], read_table(spec["source"], input_dir))]
@@ -216,7 +268,8 @@ def table_side(
             if bad:
                 rejects.add(tables[home][0], position, feature["column"], bad, value)
         raw_column = tables[home][2].column(feature["column"])
-        side.features[feature["name"]] = encode(feature, values, raw_column)
+        parent = frozen.get(("user" if source == "users" else "item", feature["name"]))
+        side.features[feature["name"]] = encode(feature, values, raw_column, parent)
     return side
 
 
@@ -234,7 +287,13 @@ def _find_homes(spec: Row, tables: list[RawTable]) -> list[int]:
 # --- items out of the log --------------------------------------------------------------------
 
 
-def denormalised_items(spec: Row, table: RawTable, log: Log, rejects: Rejects) -> ReferenceSide:
+def denormalised_items(
+    spec: Row,
+    table: RawTable,
+    log: Log,
+    rejects: Rejects,
+    frozen: dict[tuple[str, str], ReferenceFeature],
+) -> ReferenceSide:
     """Items from the log: from every row with a readable item and time."""
     seen: dict[str, list[Event]] = {}
     for event in log.readable_items:
@@ -245,7 +304,8 @@ def denormalised_items(spec: Row, table: RawTable, log: Log, rejects: Rejects) -
         require_columns(table, [feature["column"]])
         values = {key: _aggregate(feature, events, rejects) for key, events in seen.items()}
         raw_column = table.column(feature["column"])
-        side.features[feature["name"]] = encode(feature, values, raw_column)
+        parent = frozen.get(("item", feature["name"]))
+        side.features[feature["name"]] = encode(feature, values, raw_column, parent)
     return side
 
 
@@ -297,14 +357,14 @@ def _add_columns(
     spec: Row, out: Reference, items: ReferenceSide, users: ReferenceSide | None
 ) -> None:
     """user_<feature> and, in the flattened layout, item_<feature>."""
-    key_of = {row["item_index"]: str(row["item_id"]) for row in out.items}
+    row_of = {row["item_index"]: row for row in [*out.items, *out.retired]}
     flattened = spec.get("output", {}).get("layout", "referenced") == "flattened"
     for shards in out.sequences.values():
         for row in [row for shard in shards for row in shard]:
             if flattened:
                 for name, f in items.features.items():
                     row[f"item_{name}"] = [
-                        f.tokens[key_of[i]] if i in key_of else f.absent for i in row["item_index"]
+                        row_of[i][name] if i in row_of else f.absent for i in row["item_index"]
                     ]
             for name, f in (users.features if users else {}).items():
                 row[f"user_{name}"] = f.tokens.get(str(row["user_id"]), f.absent)

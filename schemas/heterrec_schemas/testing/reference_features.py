@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,9 @@ from heterrec_schemas.testing.reference_values import (
 )
 
 FIT_SAMPLE = 262_144
+VALUES_PER_SHARD = 2**18
 Vocabulary = list[list[tuple[int, Any, int]]]
-"""Per shard: rows of (id, value, count)."""
+"""Per shard: rows of (id, value, count). A retired value has count 0, an erased one also value None."""
 
 
 @dataclass
@@ -168,28 +170,49 @@ def number_values(
     shards: int | None,
     min_count: int = 1,
     max_size: int | None = None,
+    parent: Vocabulary | None = None,
+    erased: Collection[str] = (),
 ) -> Vocabulary:
-    """Values to ids: by shard of the hash, descending count, then value."""
+    """Values to ids: by shard of the hash, descending count, then value.
+
+    With the vocabulary of a parent, its values keep their ids and shards, and the new ones come after the largest id.
+    `erased` values of the parent lose their text.
+    """
 
     def rank(value: str) -> tuple[int, Any]:
-        return -counts[value], int(value) if integral else value.encode("utf-8")
+        return -counts[value], typed(value) if integral else value.encode("utf-8")
 
-    kept = sorted((v for v in counts if counts[v] >= min_count), key=rank)
-    if max_size is not None:
-        kept = kept[:max_size]
-    if shards is None:
-        shards = 1
-        while shards * 2**18 < len(kept):
-            shards *= 2
+    def typed(value: str) -> Any:
+        return int(value) if integral else value
+
     vocabulary: Vocabulary = []
-    next_id = 2 + oov_buckets
+    known: set[str] = set()
+    for rows in parent or []:
+        vocabulary.append([])
+        for number, value, _ in rows:
+            text = None if value is None or str(value) in erased else str(value)
+            if text is None:
+                vocabulary[-1].append((number, None, 0))
+            else:
+                vocabulary[-1].append((number, typed(text), counts.get(text, 0)))
+                known.add(text)
+    taken = sum(map(len, vocabulary))
+    kept = sorted((v for v in counts if counts[v] >= min_count and v not in known), key=rank)
+    if max_size is not None:
+        kept = kept[: max(0, max_size - taken)]
+    if parent is not None:
+        shards = len(parent)
+    elif shards is None:
+        shards = 1
+        while shards * VALUES_PER_SHARD < len(kept):
+            shards *= 2
+    vocabulary = vocabulary or [[] for _ in range(shards)]
+    next_id = max((n for rows in vocabulary for n, _, _ in rows), default=1 + oov_buckets) + 1
     for shard in range(shards):
-        rows = []
         for value in kept:
             if stable_hash(value) % shards == shard:
-                rows.append((next_id, int(value) if integral else value, counts[value]))
+                vocabulary[shard].append((next_id, typed(value), counts[value]))
                 next_id += 1
-        vocabulary.append(rows)
     return vocabulary
 
 
@@ -209,36 +232,43 @@ def quantile_edges(values: list[float], parts: int) -> list[float]:
 # --- features --------------------------------------------------------------------------------
 
 
-def encode(feature: Row, values: dict[str, Any], raw_column: list[Any]) -> ReferenceFeature:
+def encode(
+    feature: Row,
+    values: dict[str, Any],
+    raw_column: list[Any],
+    parent: ReferenceFeature | None = None,
+) -> ReferenceFeature:
     """Tokens of all kept items.
 
     Args:
         feature: its entry in the spec.
         values: key text to the result of `read_cell`.
         raw_column: every raw cell of the source's column.
+        parent: the feature in the parent, whose ids and edges it keeps.
     """
     if feature["kind"] == "numeric":
-        return _encode_numbers(feature, values)
+        return _encode_numbers(feature, values, parent)
     if feature["kind"] == "embedding":
-        return _encode_vectors(feature, values)
-    return _encode_categories(feature, values, raw_column)
+        return _encode_vectors(feature, values, parent)
+    return _encode_categories(feature, values, raw_column, parent)
 
 
 def _encode_categories(
-    feature: Row, values: dict[str, Any], raw_column: list[Any]
+    feature: Row, values: dict[str, Any], raw_column: list[Any], parent: ReferenceFeature | None
 ) -> ReferenceFeature:
     many = feature.get("multivalued", False)
     lists = {
         key: value if many else [] if value is None else [value] for key, value in values.items()
     }
     counts = Counter(value for found in lists.values() for value in set(found))
-    if not counts:
+    if not counts and parent is None:
         raise RefusedError(f"every value of {feature['name']} is missing")
     buckets = feature.get("oov_buckets", 0)
     paths = feature.get("nested") == "prefixes" and any(
         isinstance(part, list) for cell in raw_column if isinstance(cell, list) for part in cell
     )
     integral = not paths and is_integer_column(scalars(raw_column))
+    integral = integral and (parent is None or parent.integral)
     vocabulary = number_values(
         counts,
         integral=integral,
@@ -246,9 +276,12 @@ def _encode_categories(
         shards=feature.get("shards"),
         min_count=feature.get("min_count", 1),
         max_size=feature.get("max_size"),
+        parent=None if parent is None else parent.vocabulary,
+        erased=feature.get("erased", ()),
     )
-    ids = {str(value): number for rows in vocabulary for number, value, _ in rows}
-    out = ReferenceFeature(vocabulary=vocabulary, integral=integral, size=2 + buckets + len(ids))
+    rows = [row for shard in vocabulary for row in shard]
+    ids = {str(value): number for number, value, _ in rows if value is not None}
+    out = ReferenceFeature(vocabulary=vocabulary, integral=integral, size=2 + buckets + len(rows))
     out.absent = [1] if many else 1
     for key, found in lists.items():
         tokens = []
@@ -264,17 +297,13 @@ def _encode_categories(
     return out
 
 
-def _encode_numbers(feature: Row, values: dict[str, float]) -> ReferenceFeature:
-    if all(math.isnan(x) for x in values.values()):
-        raise RefusedError(f"every value of {feature['name']} is missing")
-    if "boundaries" in feature:
-        edges = [float(e) for e in feature["boundaries"]]
+def _encode_numbers(
+    feature: Row, values: dict[str, float], parent: ReferenceFeature | None
+) -> ReferenceFeature:
+    if parent is not None and parent.edges is not None:
+        edges = parent.edges
     else:
-        finite = [key for key, x in values.items() if math.isfinite(x)]
-        if not finite:
-            raise RefusedError(f"no value of {feature['name']} is finite")
-        sample = fit_keys(finite, feature.get("fit_sample", FIT_SAMPLE))
-        edges = sorted(set(quantile_edges([values[key] for key in sample], feature["bins"])))
+        edges = _fit_numbers(feature, values)
     out = ReferenceFeature(edges=edges, size=2 + len(edges) + 1)
     for key, x in values.items():
         out.tokens[key] = 1 if math.isnan(x) else 2 + bisect_right(edges, x)
@@ -282,17 +311,29 @@ def _encode_numbers(feature: Row, values: dict[str, float]) -> ReferenceFeature:
     return out
 
 
-def _encode_vectors(feature: Row, values: dict[str, list[float] | None]) -> ReferenceFeature:
+def _fit_numbers(feature: Row, values: dict[str, float]) -> list[float]:
+    if all(math.isnan(x) for x in values.values()):
+        raise RefusedError(f"every value of {feature['name']} is missing")
+    if "boundaries" in feature:
+        return [float(e) for e in feature["boundaries"]]
+    finite = [key for key, x in values.items() if math.isfinite(x)]
+    if not finite:
+        raise RefusedError(f"no value of {feature['name']} is finite")
+    sample = fit_keys(finite, feature.get("fit_sample", FIT_SAMPLE))
+    return sorted(set(quantile_edges([values[key] for key in sample], feature["bins"])))
+
+
+def _encode_vectors(
+    feature: Row, values: dict[str, list[float] | None], parent: ReferenceFeature | None
+) -> ReferenceFeature:
     dim, groups, quantiles = feature["dim"], feature["groups"], feature["quantiles"]
     width = dim // groups
-    present = [key for key, vector in values.items() if vector is not None]
-    if not present:
-        raise RefusedError(f"every value of {feature['name']} is missing")
-    sample = fit_keys(present, feature.get("fit_sample", FIT_SAMPLE))
-    vectors = [vector for key in sample if (vector := values[key])]
-    edges = [quantile_edges([vector[d] for vector in vectors], quantiles) for d in range(dim)]
-    out = ReferenceFeature(absent=[1] * groups, size=2 + quantiles**width)
-    out.quantizer = {(d, k): edge for d in range(dim) for k, edge in enumerate(edges[d])}
+    if parent is not None and parent.quantizer is not None:
+        fitted = parent.quantizer
+    else:
+        fitted = _fit_vectors(feature, values)
+    edges = [[fitted[d, k] for k in range(quantiles - 1)] for d in range(dim)]
+    out = ReferenceFeature(absent=[1] * groups, size=2 + quantiles**width, quantizer=fitted)
     for key, vector in values.items():
         if vector is None:
             out.tokens[key] = [1] * groups
@@ -304,3 +345,18 @@ def _encode_vectors(feature: Row, values: dict[str, list[float] | None]) -> Refe
             tokens.append(2 + sum(b * quantiles**j for j, b in enumerate(bins)))
         out.tokens[key] = tokens
     return out
+
+
+def _fit_vectors(
+    feature: Row, values: dict[str, list[float] | None]
+) -> dict[tuple[int, int], float]:
+    present = [key for key, vector in values.items() if vector is not None]
+    if not present:
+        raise RefusedError(f"every value of {feature['name']} is missing")
+    sample = fit_keys(present, feature.get("fit_sample", FIT_SAMPLE))
+    vectors = [vector for key in sample if (vector := values[key])]
+    edges = [
+        quantile_edges([vector[d] for vector in vectors], feature["quantiles"])
+        for d in range(feature["dim"])
+    ]
+    return {(d, k): edge for d, its in enumerate(edges) for k, edge in enumerate(its)}

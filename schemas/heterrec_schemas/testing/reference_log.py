@@ -10,9 +10,9 @@ from typing import Any
 from heterrec_schemas.testing.reference_values import (
     NUMBER,
     RawTable,
-    RefusedError,
     Row,
     Stamp,
+    check_key,
     is_integer_column,
     shown,
     stable_hash,
@@ -83,9 +83,7 @@ class Log:
 def read_events(spec: Row, table: RawTable) -> Log:
     """Every row of the log, with its first reason of rejection."""
     for key in (spec["user"], spec["item"]):
-        cells = [c for c in table.column(key) if isinstance(c, float)]
-        if any(c == c and not c.is_integer() for c in cells):
-            raise RefusedError(f"the key {key} holds floats with fractions")
+        check_key(key, table.column(key))
     log = Log(integral_user=is_integer_column(table.column(spec["user"])))
     for position, raw in enumerate(table.rows):
         event = _read_event(spec, position, raw)

@@ -1,6 +1,5 @@
 """The reference's rows: those that are kept, one per key, and rejects."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +8,7 @@ from heterrec_schemas.testing.reference_values import (
     RawTable,
     RefusedError,
     Row,
+    check_key,
     is_integer_column,
     raw_text,
     shown,
@@ -80,10 +80,9 @@ def require_columns(table: RawTable, names: list[str]) -> None:
 
 
 def key_is_integral(table: RawTable, key: str) -> bool:
-    """Whether a key column is int64; RefusedError if it holds fractions."""
+    """Whether a key column is int64; RefusedError as in `check_key`."""
     cells = table.column(key)
-    if any(isinstance(c, float) and not math.isnan(c) and not c.is_integer() for c in cells):
-        raise RefusedError(f"the key {key} holds floats with fractions")
+    check_key(key, cells)
     return bool(is_integer_column(cells))
 
 

@@ -1,6 +1,7 @@
 """The reference's sequences: kept interactions of known items, splits and windows."""
 
 from collections import Counter
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -9,8 +10,13 @@ from heterrec_schemas.testing.reference_log import DAY, EPOCH, Event, Log
 from heterrec_schemas.testing.reference_values import RefusedError, Row, stable_hash
 
 
-def build_sequences(spec: Row, log: Log, index_of: dict[str, int], out: Any) -> None:
-    """Known items -> deduplicated -> long enough -> splits; sets counts, cuts, sequences of `out`."""
+def build_sequences(
+    spec: Row, log: Log, index_of: dict[str, int], out: Any, catalogue: Collection[int]
+) -> None:
+    """Known items -> deduplicated -> long enough -> splits; sets counts, cuts, sequences of `out`.
+
+    Only items of the catalogue can be targets; `index_of` may know further ones.
+    """
     read = len(log.accepted) + len(log.rejected)
     known, unknown = _known_items(spec, log, index_of)
     users: dict[str, list[Event]] = {}
@@ -31,7 +37,7 @@ def build_sequences(spec: Row, log: Log, index_of: dict[str, int], out: Any) -> 
     }
     if not kept:
         raise RefusedError("no interaction is left")
-    _split_users(spec, log, kept, out)
+    _split_users(spec, log, kept, out, catalogue)
 
 
 def _known_items(spec: Row, log: Log, index_of: dict[str, int]) -> tuple[list[Event], int]:
@@ -77,7 +83,9 @@ def deduplicate(spec: Row, events: list[Event]) -> list[Event]:
 # --- splits ----------------------------------------------------------------------------------
 
 
-def _split_users(spec: Row, log: Log, kept: dict[str, list[Event]], out: Any) -> None:
+def _split_users(
+    spec: Row, log: Log, kept: dict[str, list[Event]], out: Any, catalogue: Collection[int]
+) -> None:
     shards = spec.get("output", {}).get("sequence_shards", 1)
     out.sequences = {
         split: [[] for _ in range(shards)] for split in ("train", "validation", "test", "latest")
@@ -92,7 +100,7 @@ def _split_users(spec: Row, log: Log, kept: dict[str, list[Event]], out: Any) ->
             raise RefusedError("validation_at lies after test_at")
     trained: Counter[int] = Counter()
     for user in sorted(kept, key=lambda u: (stable_hash(u), u.encode("utf-8"))):
-        for split, history, targets in splits_of(spec, kept[user], out.cuts):
+        for split, history, targets in splits_of(spec, kept[user], out.cuts, catalogue):
             if split == "train":
                 trained.update(event.index for event in history)
             shard = out.sequences[split][stable_hash(user) % shards]
@@ -128,10 +136,9 @@ def cut(at: Any, times: list[int]) -> int:
 
 
 def splits_of(
-    spec: Row, events: list[Event], cuts: dict[str, int]
+    spec: Row, events: list[Event], cuts: dict[str, int], catalogue: Collection[int]
 ) -> list[tuple[str, list[Event], list[Event]]]:
     """The rows of one user before truncation: split, history, targets."""
-    first_item = 2 + spec["items"].get("catalogue_vocabulary", {}).get("oov_buckets", 0)
     n = len(events)
     found: list[tuple[str, list[Event], list[Event]]] = [("latest", events, [])]
     if not cuts:
@@ -147,8 +154,8 @@ def splits_of(
     if len(train) >= 2:
         found.append(("train", train, []))
     for split, start, end in windows:
-        # An out-of-vocabulary item is never a target.
-        wanted = [k for k in range(start, end) if events[k].index >= first_item]
+        # Neither an out-of-vocabulary item nor one that has left the catalogue is a target.
+        wanted = [k for k in range(start, end) if events[k].index in catalogue]
         history = start
         if targets == "next":
             wanted = wanted[:1]

@@ -93,6 +93,15 @@ def is_integer_column(values: list[Any]) -> bool:
     return bool(present) and all(is_whole(v) for v in present)
 
 
+def check_key(key: str, values: list[Any]) -> None:
+    """RefusedError if the floats of a key column have fractions, or are beyond 2^53, where integers become other floats."""
+    floats = [v for v in values if isinstance(v, float) and not math.isnan(v)]
+    if any(not v.is_integer() for v in floats):
+        raise RefusedError(f"the key {key} holds floats with fractions")
+    if any(abs(v) >= 2**53 for v in floats):
+        raise RefusedError(f"the key {key} holds floats that are too large to be exact")
+
+
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 INFINITE = re.compile(r"[+-]?(inf|infinity)", re.ASCII | re.IGNORECASE)
 NOT_A_NUMBER = re.compile(r"[+-]?nan", re.ASCII | re.IGNORECASE)
@@ -232,13 +241,15 @@ UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 def _read_parquet(file: str, table: RawTable) -> None:
     read = pq.ParquetFile(file).read()
     table.columns.update(read.column_names)
-    columns = {}
+    columns: dict[str, list[Any]] = {}
     for name in read.column_names:
         column = read[name]
         if pa.types.is_timestamp(column.type):
             scale = UNITS[column.type.unit]
             counts = column.cast(pa.int64()).to_pylist()
             columns[name] = [None if c is None else Stamp(c * scale) for c in counts]
+        elif pa.types.is_decimal(column.type) and column.type.scale == 0:
+            columns[name] = [None if c is None else int(c) for c in column.to_pylist()]
         else:
             columns[name] = column.to_pylist()
     for k in range(read.num_rows):

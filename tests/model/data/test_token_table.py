@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -8,9 +9,9 @@ from loader_helpers import write_generation
 
 from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable, open_token_table
-from heterrec_schemas import Generation
+from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
-from heterrec_schemas.testing import Settings, shop
+from heterrec_schemas.testing import Changes, Settings, child_generation, shop, small_generation
 
 FEATURES = ["category", "brand", "path", "price", "look"]
 
@@ -166,3 +167,50 @@ def test_lists_are_compared_as_sets(tmp_path_factory: pytest.TempPathFactory) ->
     two, turned, one = (int(known[key]) for key in items["item_id"].to_pylist()[:3])
     assert table.tokens_IC[two].tolist() == table.tokens_IC[turned].tolist()[::-1]
     assert table.value_IK[two] == table.value_IK[turned] != table.value_IK[one]
+
+
+@pytest.fixture
+def refreshed(tmp_path: Path) -> tuple[list[dict[str, Any]], Generation]:
+    """Items of a build, and its child: the first two are retired, a later one is erased, and so is the brand of one."""
+    parent = open_generation(small_generation(tmp_path))
+    items = parent.items().to_pylist()
+    brands = {r["id"]: r["value"] for r in parent.vocabulary("brand").to_pylist()}
+    branded = [item for item in items if item["brand"] in brands]
+    retired, erased = branded[:2], branded[4]
+    assert retired[0]["brand"] != retired[1]["brand"]
+    changes = Changes(
+        new={"NEW": retired[0]["item_id"]},
+        retire=[item["item_id"] for item in retired],
+        erase=[erased["item_id"]],
+        erase_values={"brand": [brands[retired[0]["brand"]]]},
+    )
+    return [*retired, erased], open_generation(child_generation(tmp_path, changes))
+
+
+def test_retired_items_have_tokens_and_erased_values_are_missing(
+    refreshed: tuple[list[dict[str, Any]], Generation], tmp_path: Path
+) -> None:
+    (first, second, erased), generation = refreshed
+    table = open_token_table(generation)
+    new = generation.manifest.item_vocabulary_size - 1
+    assert table.retired_M.tolist() == [first["item_index"], second["item_index"]]
+    assert table.catalogue_N.tolist() == generation.items()["item_index"].to_pylist()
+    assert not {*table.catalogue_N.tolist()} & {*table.retired_M.tolist(), erased["item_index"]}
+    assert table.catalogue_N[-1] == new
+    for feature in table.features:
+        for item in (first, second):
+            tokens = (
+                item[feature.name] if isinstance(item[feature.name], list) else [item[feature.name]]
+            )
+            if (item, feature.name) == (first, "brand"):
+                tokens = [1]
+            padding = [0] * (feature.columns - len(tokens))
+            assert cell(table, feature, item["item_index"]) == tokens + padding
+        assert cell(table, feature, erased["item_index"])[0] == 1
+    cached = [open_token_table(generation, cache=tmp_path / "cache") for _ in range(2)][1]
+    for name in ("tokens_IC", "value_IK", "catalogue_N", "retired_M", "train_count_I", "trained_I"):
+        assert torch.equal(getattr(cached, name), getattr(table, name))
+    names = table.item_ids([new, first["item_index"]])
+    assert names == ["NEW", first["item_id"]]
+    with pytest.raises(CallError, match="there is no item with item_index"):
+        table.item_ids([erased["item_index"]])

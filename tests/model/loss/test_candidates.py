@@ -258,3 +258,12 @@ def test_more_candidates_come_closer() -> None:
         estimates(sampler(source="uniform", uniform=n), 300, token=False).std() for n in (4, 64)
     )
     assert float(few) == pytest.approx(4 * float(many), rel=0.25)
+
+
+def test_items_that_count_as_trained_are_drawn_without_interactions() -> None:
+    settings = made_up_config(negatives={"source": "uniform"}).negatives
+    trained = COUNTS > 0
+    trained[5] = True
+    made = CandidateSampler(settings, COUNTS, CATALOGUE, trained)
+    assert made.pool_P.tolist() == [3, 4, 5, 6, 7, 8]
+    assert draw(made, [3]).log_q_C.isfinite().all()

@@ -27,7 +27,12 @@ def test_a_run_says_what_it_is(tmp_path: Path, shop_data: Path) -> None:
     assert folder.config() == config
     body = json.loads((folder.path / "generation.json").read_text())
     manifest = open_generation(shop_data).manifest
-    assert body == {"id": manifest.generation, "content_sha256": manifest.content_sha256}
+    assert body == {
+        "id": manifest.generation,
+        "content_sha256": manifest.content_sha256,
+        "features": ["category", "brand", "path", "price", "look"],
+        "user_features": ["age", "age_bin"],
+    }
     folder.check_generation(open_generation(shop_data))
 
 

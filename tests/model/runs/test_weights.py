@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from heterrec_model.runs.weights import load_weights, weights_of
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CorruptCheckpointError
 
 
 class Model(nn.Module):
@@ -38,10 +38,12 @@ def test_weights_are_copied() -> None:
     ],
 )
 def test_other_weights_are_refused(model: Model, message: str) -> None:
-    with pytest.raises(CallError, match=message):
+    with pytest.raises(CorruptCheckpointError, match=message):
         load_weights(model, weights_of(Model()), "step-00000001")
 
 
 def test_unknown_weights_are_refused() -> None:
-    with pytest.raises(CallError, match=r"more\.weight is unknown; more\.bias is unknown"):
+    with pytest.raises(
+        CorruptCheckpointError, match=r"more\.weight is unknown; more\.bias is unknown"
+    ):
         load_weights(Model(), weights_of(Model(more=True)), "step-00000001")

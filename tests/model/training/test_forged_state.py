@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
+from heterrec_model.runs.atomic_files import sha256
 from heterrec_model.runs.checkpoints import CheckpointFolder, _body_sha256, read_checkpoint
 from heterrec_model.training.saved_state import check_state
 from heterrec_model.training.train import train
@@ -123,11 +125,18 @@ def test_a_resumed_run_uses_the_checkpoint_before(
         (0, {"window": -1, "batch": 0}),
         (0, {"window": 0, "batch": "x"}),
         (0, {"x": 1}),
+        (0, {"window": 10**6, "batch": 0}),
         (1, {"window": -1, "batch": 0}),
     ],
 )
-def test_a_forged_position_is_one_message(
-    run: Path, tmp_path: Path, shop_data: Path, tiny: Any, workers: int, position: dict[str, Any]
+def test_a_forged_position_is_damage(
+    run: Path,
+    tmp_path: Path,
+    shop_data: Path,
+    tiny: Any,
+    workers: int,
+    position: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = tiny(train=SETTINGS, data={"workers": workers})
     if workers:
@@ -141,7 +150,34 @@ def test_a_forged_position_is_one_message(
             held = held["_snapshot"]["_worker_snapshots"]["worker_0"]
         held["fetcher_state"]["dataset_iter_state"] = position
 
-    shutil.rmtree(tmp_path / "run/checkpoints/step-00000004")
-    forge(tmp_path / "run/checkpoints/step-00000002", change)
-    with pytest.raises(CorruptCheckpointError, match="the loader state is damaged"):
+    forge(tmp_path / "run/checkpoints/step-00000004", change)
+    result = train(config, data=shop_data, run=tmp_path / "run", resume=True)
+    assert result.step == 4
+    warned = capsys.readouterr().err
+    assert "step-00000004: the loader state is damaged" in warned.replace("\n", "")
+    assert "resuming at step 2" in warned
+    for step in (2, 4):
+        forge(tmp_path / f"run/checkpoints/step-{step:08d}", change)
+    with pytest.raises(CorruptCheckpointError, match="step-00000004: the loader state is damaged"):
         train(config, data=shop_data, run=tmp_path / "run", resume=True, quiet=True)
+    assert (tmp_path / "run/checkpoints/step-00000004").is_dir()
+
+
+@pytest.mark.parametrize("file", ["optimizer.safetensors", "model.safetensors"])
+def test_tensors_of_another_shape_are_damage(
+    run: Path,
+    tmp_path: Path,
+    shop_data: Path,
+    tiny: Any,
+    file: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+    folder = tmp_path / "run/checkpoints/step-00000004"
+    tensors = load_file(folder / file)
+    name = max(tensors, key=lambda n: tensors[n].numel())
+    save_file({**tensors, name: tensors[name][:1].clone()}, folder / file)
+    forge(folder, lambda s: s["sha256"].update({file: sha256(folder / file)}))
+    result = train(tiny(train=SETTINGS), data=shop_data, run=tmp_path / "run", resume=True)
+    assert result.step == 4
+    assert "resuming at step 2" in capsys.readouterr().err

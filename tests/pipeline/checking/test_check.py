@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import categorical, embedding, numeric, spec_of
 
-from heterrec_pipeline.checking.check import check_tables, raise_problems
+from heterrec_pipeline.checking.check import cast_hint, check_tables, raise_problems
 from heterrec_pipeline.features import categorical as texts
 from heterrec_pipeline.features import embedding as vectors
 from heterrec_pipeline.features import numeric as numbers
@@ -222,3 +222,18 @@ def test_one_mistake_is_raised_as_it_is_and_more_as_a_list() -> None:
     with pytest.raises(DataError) as many:
         raise_problems([one, DataError("two", todo="Mend it.")])
     assert many.value.message == "2 mistakes:\n  one\n  two. Mend it."
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (pa.decimal128(10, 2), "BIGINT or VARCHAR"),
+        (pa.list_(pa.binary()), "bytes"),
+        (pa.binary(16), "VARCHAR"),
+        (pa.uuid(), "VARCHAR"),
+        (pa.float64(), None),
+    ],
+)
+def test_a_refused_type_comes_with_a_cast(kind: pa.DataType, words: str | None) -> None:
+    found = cast_hint(kind)
+    assert found is None if words is None else words in str(found)

@@ -19,7 +19,7 @@ from rich.console import Console
 from heterrec_pipeline.commands import build_display
 from heterrec_pipeline.telemetry.recorder import RECORDER
 
-COMMANDS = ("build", "validate", "plan", "inspect", "embed")
+COMMANDS = ("build", "validate", "plan", "inspect", "purge", "embed")
 
 
 # --- help and usage ---------------------------------------------------------------------------------
@@ -44,6 +44,7 @@ def test_help(command: tuple[str, ...]) -> None:
         (["build", "--spec", "s.yaml", "--input", "."], "Missing option '--output'"),
         (["inspect"], "Missing argument"),
         (["inspect", "a", "b"], "unexpected extra argument"),
+        (["publish", "out"], "Missing option '--generation'"),
         (
             ["build", "--spec", "nothing.yaml", "--input", ".", "--output", "x"],
             "no spec file nothing",

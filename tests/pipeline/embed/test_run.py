@@ -171,7 +171,7 @@ def test_the_same_bytes_by_file_and_by_shuffle_and_for_any_number_of_buckets(
     monkeypatch.setattr("heterrec_pipeline.embed.job.BUCKET_BYTES", 200)
     buckets = replace(config, output=str(tmp_path / "buckets"))
     run(buckets)
-    monkeypatch.setattr("heterrec_pipeline.embed.run.DISTRIBUTED", (LOCAL_RUNNER,))
+    monkeypatch.setattr("heterrec_pipeline.wiring.exchange.DISTRIBUTED", (LOCAL_RUNNER,))
     shuffle = replace(config, output=str(tmp_path / "shuffle"))
     run(shuffle)
     assert contents_of(config.output) == contents_of(buckets.output) == contents_of(shuffle.output)

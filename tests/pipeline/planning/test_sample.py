@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,51 @@ def spec_of(*, texts: bool, unknown: str, layout: str) -> str:
     return text.replace("items.ITEMS", f"items.{kinds[0]}").replace("log.LOG", f"log.{kinds[1]}")
 
 
-def compared(text: str, folder: Path, **sample: int) -> tuple[Plan, Manifest]:
-    spec = parse_spec(text)
-    built = build(BuildConfig(spec, text, str(folder), str(folder / "out")))
-    return plan(PlanConfig(spec, text, str(folder), **sample)), built.manifest
+@dataclass(frozen=True)
+class Shop:
+    """A spec, its input, and the manifest of a build."""
+
+    text: str
+    folder: Path
+    manifest: Manifest
+
+    def planned(self, **sample: int) -> Plan:
+        return plan(PlanConfig(parse_spec(self.text), self.text, str(self.folder), **sample))
+
+
+def built(text: str, folder: Path) -> Shop:
+    config = BuildConfig(parse_spec(text), text, str(folder), str(folder / "out"))
+    return Shop(text, folder, build(config).manifest)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Parquet tables; unknown items are dropped."""
+    folder = tmp_path_factory.mktemp("tables")
+    written(folder, texts=False)
+    return built(spec_of(texts=False, unknown="drop", layout="referenced"), folder)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Text files; unknown items are rejected."""
+    folder = tmp_path_factory.mktemp("texts")
+    written(folder, texts=True)
+    return built(spec_of(texts=True, unknown="reject", layout="flattened"), folder)
+
+
+@pytest.fixture(scope="module")
+def from_log(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A denormalised log."""
+    folder = tmp_path_factory.mktemp("from_log")
+    items, _, _, log = shop()
+    at = {item: k for k, item in enumerate(items["item_id"])}
+    log["item_id"] = [i if i in at else "i00000" for i in log["item_id"]]
+    log["brand"] = [items["brand"][at[i]] for i in log["item_id"]]
+    log["price"] = [float(at[i] % 97) for i in log["item_id"]]
+    table = pa.table(log)
+    pq.write_table(table, folder / "log.parquet", row_group_size=len(table) // 80)
+    return built(DENORMALISED, folder)
 
 
 def assert_near(found: Plan, manifest: Manifest) -> None:
@@ -143,53 +185,38 @@ def within(found: Interval, truth: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("texts", "unknown", "layout"),
-    [(False, "drop", "referenced"), (True, "reject", "flattened")],
-)
+@pytest.mark.parametrize("name", ["tables", "texts"])
 def test_whole_users_of_a_log_that_is_read_completely(
-    tmp_path: Path, texts: bool, unknown: str, layout: str
+    name: str, request: pytest.FixtureRequest
 ) -> None:
-    written(tmp_path, texts=texts)
-    text = spec_of(texts=texts, unknown=unknown, layout=layout)
-    found, manifest = compared(text, tmp_path, sample_rows=6000)
-    assert_near(found, manifest)
+    real: Shop = request.getfixturevalue(name)
+    found = real.planned(sample_rows=6000)
+    assert_near(found, real.manifest)
     figures = found.figures
     assert figures.read.log.part.whole
     assert figures.user_count.exact
-    assert figures.log["rejected"].value == manifest.counts.interactions.rejected
-    assert figures.rejects == manifest.rejects
+    assert figures.log["rejected"].value == real.manifest.counts.interactions.rejected
+    assert figures.rejects == real.manifest.rejects
 
 
 @pytest.mark.slow
-def test_blocks_of_every_table(tmp_path: Path) -> None:
-    written(tmp_path, texts=False)
-    text = spec_of(texts=False, unknown="drop", layout="referenced")
-    found, manifest = compared(text, tmp_path, sample_bytes=40_000)
-    assert_near(found, manifest)
+def test_blocks_of_every_table(tables: Shop) -> None:
+    found = tables.planned(sample_bytes=40_000)
+    assert_near(found, tables.manifest)
     parts = [t.part for t in found.figures.read.tables.values()]
     assert all(part.read < part.total for part in parts[:2])
     assert within(found.figures.user_count, USERS)
 
 
 @pytest.mark.slow
-def test_beginnings_of_text_files_give_a_warning(tmp_path: Path) -> None:
-    written(tmp_path, texts=True)
-    text = spec_of(texts=True, unknown="drop", layout="referenced")
-    found, manifest = compared(text, tmp_path, sample_bytes=60_000)
+def test_beginnings_of_text_files_give_a_warning(texts: Shop) -> None:
+    found = texts.planned(sample_bytes=60_000)
     assert any("only the beginnings" in line for line in found.warnings)
-    assert within(found.figures.items["kept"], manifest.counts.items.kept)
+    assert within(found.figures.items["kept"], texts.manifest.counts.items.kept)
     assert within(found.figures.user_count, USERS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sample", [{"sample_rows": 6000}, {"sample_bytes": 40_000}])
-def test_items_out_of_the_log(tmp_path: Path, sample: dict[str, int]) -> None:
-    items, _, _, log = shop()
-    at = {item: k for k, item in enumerate(items["item_id"])}
-    log["item_id"] = [i if i in at else "i00000" for i in log["item_id"]]
-    log["brand"] = [items["brand"][at[i]] for i in log["item_id"]]
-    log["price"] = [float(at[i] % 97) for i in log["item_id"]]
-    table = pa.table(log)
-    pq.write_table(table, tmp_path / "log.parquet", row_group_size=len(table) // 80)
-    assert_near(*compared(DENORMALISED, tmp_path, **sample))
+def test_items_out_of_the_log(from_log: Shop, sample: dict[str, int]) -> None:
+    assert_near(from_log.planned(**sample), from_log.manifest)

@@ -9,6 +9,7 @@ import pytest
 
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.latest import point_latest
+from heterrec_schemas.leases import lease as held
 
 NOW = datetime(2024, 3, 4, 5, 6, 7, tzinfo=UTC)
 NAME = "20240304T050607089Z-00000001"
@@ -34,7 +35,7 @@ VALUES: list[Any] = [
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for signs of life of builders elsewhere."""
-    monkeypatch.setattr(lease, "WATCH_SECONDS", 0, raising=False)
+    monkeypatch.setattr(held, "WATCH_SECONDS", 0)
 
 
 def sweep_with(output: Path, text: bytes) -> None:

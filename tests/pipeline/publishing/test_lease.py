@@ -15,7 +15,10 @@ import pytest
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.publishing import lease
 from heterrec_schemas.errors import CallError
+from heterrec_schemas.leases import lease as held
+from heterrec_schemas.leases import process
 from heterrec_schemas.manifest import MANIFEST_NAME
+from heterrec_schemas.stores.local import LocalStore
 
 NOW = datetime(2024, 3, 4, 5, 6, 7, 89_999, tzinfo=UTC)
 LONG = lease.DEAD_AFTER + timedelta(seconds=1)
@@ -24,8 +27,8 @@ LONG = lease.DEAD_AFTER + timedelta(seconds=1)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shows signs of life often, and watches for a short time."""
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.01)
-    monkeypatch.setattr(lease, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(held, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(held, "WATCH_SECONDS", 0.2)
 
 
 def test_ids_sort_by_time_and_differ() -> None:
@@ -102,37 +105,72 @@ def test_no_clock_makes_a_living_builder_look_dead(
 ELSEWHERE = {"host": "elsewhere", "namespace": "another container"}
 
 
-def test_elsewhere_a_builder_is_watched_when_it_is_old(tmp_path: Path) -> None:
-    folder = begun(tmp_path, pid=dead(), **ELSEWHERE)
-    assert sweep(tmp_path, NOW + lease.DEAD_AFTER) == []
-    assert folder.exists()
-    assert sweep(tmp_path, NOW + LONG) == [folder.name]
-    assert not folder.exists()
+def silent(folder: Path, seconds: float) -> Path:
+    """Let the last heartbeat of a lease be some seconds ago, by the clock of its disk."""
+    path = folder / lease.LEASE_NAME
+    moment = time.time() - seconds
+    os.utime(path, (moment, moment))
+    return folder
+
+
+def test_elsewhere_a_builder_is_dead_an_hour_after_its_last_heartbeat(tmp_path: Path) -> None:
+    young = silent(begun(tmp_path, **ELSEWHERE), 3500)
+    old = silent(begun(tmp_path, pid=dead(), **ELSEWHERE), 3700)
+    assert sweep(tmp_path) == [old.name]
+    assert young.exists()
+    assert not old.exists()
+    assert sweep(tmp_path) == []
+    assert lease.sweep(str(tmp_path), NOW, timedelta(minutes=50)) == [young.name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["generations"]
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_no_clock_of_another_machine_counts(tmp_path: Path, years: int) -> None:
+    """Neither the start that a builder elsewhere has noted, nor the time of the machine that sweeps."""
+    then = (NOW + timedelta(days=365 * years)).isoformat()
+    beating = begun(tmp_path, started=then, **ELSEWHERE)
+    old = silent(begun(tmp_path, started=then, **ELSEWHERE), 3700)
+    assert sweep(tmp_path, NOW - timedelta(days=365 * years)) == [old.name]
+    assert beating.exists()
 
 
 def test_elsewhere_a_builder_shows_that_it_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """After a machine was suspended, or its clock set, every lease on its disk looks old, until the next heartbeat."""
     name = lease.new_generation_id(NOW)
     path = tmp_path / "generations" / name / lease.LEASE_NAME
     lease.begin(str(tmp_path), name, NOW)
+    waited = list[float]()
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        time.sleep(seconds)
+
+    hour = timedelta(hours=1)
     with lease.keep(str(tmp_path / "generations" / name)):
-        monkeypatch.setattr(lease, "_namespace", lambda: "that of the observer")
-        assert sweep(tmp_path, NOW + LONG) == []
+        monkeypatch.setattr(process, "_namespace", lambda: "that of the observer")
+        now = held.store_now(str(tmp_path)) + 2 * hour
+        with monkeypatch.context() as patch:
+            patch.setattr(held, "store_now", lambda _: now)
+            assert lease.sweep(str(tmp_path), NOW, hour, wait) == []
         assert json.loads(path.read_text())["beats"] > 0
+    assert waited == [held.WATCH_SECONDS]
     beats = path.read_bytes()
     time.sleep(0.05)
     assert path.read_bytes() == beats
-    assert sweep(tmp_path, NOW + LONG) == [name]
+    silent(path.parent, 3700)
+    assert sweep(tmp_path) == [name]
 
 
 def test_where_processes_cannot_be_seen_the_counter_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "_namespace", lambda: "")
+    monkeypatch.setattr(process, "_namespace", lambda: "")
     folder = begun(tmp_path, pid=dead())
     assert sweep(tmp_path) == []
-    assert sweep(tmp_path, NOW + LONG) == [folder.name]
+    silent(folder, 3700)
+    assert sweep(tmp_path) == [folder.name]
 
 
 def test_a_remote_job_without_a_counter_is_judged_by_its_age(tmp_path: Path) -> None:
@@ -237,15 +275,15 @@ def test_a_lease_behind_a_link_is_not_read(tmp_path: Path) -> None:
 def test_a_builder_that_moves_at_the_last_moment_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = begun(tmp_path, pid=dead(), **ELSEWHERE)
+    folder = silent(begun(tmp_path, pid=dead(), **ELSEWHERE), 3700)
     update = storage.update_bytes
 
     def late(path: str, change: Callable[[bytes | None], bytes | None], attempt: str) -> None:
-        update(path, lease._beaten, "beat")
+        update(path, held.beaten, "beat")
         update(path, change, attempt)
 
     monkeypatch.setattr(storage, "update_bytes", late)
-    assert sweep(tmp_path, NOW + LONG) == []
+    assert sweep(tmp_path) == []
     assert (folder / "items" / ".items.tmp").exists()
     assert not lease.is_lost(str(folder))
 
@@ -272,7 +310,7 @@ def test_a_beat_that_fails_is_followed_by_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = lease.new_generation_id(NOW)
-    update, failed = storage.update_bytes, threading.Event()
+    update, failed = LocalStore.update, threading.Event()
 
     def once(*arguments: Any) -> None:
         if not failed.is_set():
@@ -280,7 +318,7 @@ def test_a_beat_that_fails_is_followed_by_others(
             raise OSError(5, "the store has gone")
         update(*arguments)
 
-    monkeypatch.setattr(storage, "update_bytes", once)
+    monkeypatch.setattr(LocalStore, "update", once)
     path = tmp_path / "generations" / name / lease.LEASE_NAME
     lease.begin(str(tmp_path), name, NOW)
     with lease.keep(str(tmp_path / "generations" / name)):
@@ -289,6 +327,17 @@ def test_a_beat_that_fails_is_followed_by_others(
             time.sleep(0.01)
     assert failed.is_set()
     assert json.loads(path.read_text())["beats"] > 0
+
+
+def test_an_empty_folder_is_the_rest_of_a_deletion(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    lease.empty(str(folder))
+    assert sorted(p.name for p in folder.iterdir()) == [lease.LEASE_NAME]
+    (folder / lease.LEASE_NAME).unlink()
+    changed = datetime.fromtimestamp(os.stat(folder).st_ctime, UTC)
+    assert sweep(tmp_path, changed + timedelta(minutes=59)) == []
+    assert sweep(tmp_path, changed + timedelta(minutes=61)) == [folder.name]
+    assert not folder.exists()
 
 
 def test_an_output_without_generations_needs_no_sweeping(tmp_path: Path) -> None:

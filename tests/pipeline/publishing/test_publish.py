@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pieces import MANY, job_of, spec_of, table_job, written_file
+from pieces import MANY, job_of, numeric, spec_of, table_job, written_file
 
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.publishing.publish import (
@@ -75,10 +75,20 @@ def test_an_empty_log_and_one_of_which_nothing_is_left_are_refused(tmp_path: Pat
     with pytest.raises(DataError, match=r"the log is empty: got no rows in log\.csv"):
         check_log_rows(job, {"interactions.read": 0})
     with pytest.raises(
-        DataError, match="none of the 1,203 rows is left: got 1,200 rejected, 3 with unknown"
+        DataError, match="none of the 1,203 rows is left: got 1,203 rejected, 0 with unknown"
     ):
-        check_kept(found_of(read=1203, bad=1200, unknown_item=3).counts)
-    check_kept(found_of(read=1, kept=1).counts)
+        check_kept(job, found_of(read=1203, bad=1203).counts)
+    check_kept(job, found_of(read=1, kept=1).counts)
+
+
+def test_keys_of_both_sides_are_quoted_when_none_agree(tmp_path: Path) -> None:
+    log = written_file(tmp_path / "log.csv", b"user,item,time\nu,108,1\nu,109,2\nu,108,3\n")
+    items = written_file(tmp_path / "items.csv", b"item,price\n0108,1\n0109,2\n")
+    job = job_of(spec_of(), tmp_path, log=(log,), items=table_job(numeric(), files=(items,)))
+    with pytest.raises(DataError) as error:
+        check_kept(job, found_of(read=3, unknown_item=3).counts)
+    expected = "items.csv has keys such as '0108', '0109'; log.csv has keys such as '108', '109'."
+    assert expected in str(error.value)
 
 
 def test_rows_out_of_the_log_have_no_ratio_of_their_own(tmp_path: Path) -> None:

@@ -246,3 +246,15 @@ def test_the_parser_may_report_odd_rows_at_any_moment() -> None:
         sys.setswitchinterval(switch)
         thread.join()
     assert found == list(range(total))
+
+
+def test_escaped_quotes_are_refused(tmp_path: Path) -> None:
+    file = written_file(tmp_path / "a.csv", b'a,b\n1,"say \\"hi\\" now"\n')
+    with pytest.raises(DataError, match=r'a.csv escapes quotes by backslashes: got 1,"say'):
+        list(reader.read(file, ["a"]))
+
+
+def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
+    file = written_file(tmp_path / "a.csv", "user,item\nu,i\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match="it is UTF-16"):
+        reader.header(file)

@@ -162,3 +162,19 @@ def test_a_file_that_cannot_be_read_because_it_changed_is_told_as_that(tmp_path:
     assert isinstance(unreadable(file, "some error"), RunError)
     never_listed = replace(file, version="")
     assert isinstance(unreadable(never_listed, "some error"), DataError)
+
+
+def test_marker_files_are_no_data(tmp_path: Path) -> None:
+    names = ("a.csv", "_SUCCESS", "_old.csv", "_temporary/b.csv", "sub/c.csv")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x\n")
+
+    def found(pattern: str) -> list[str]:
+        return [f.name for f in input_files(Source(path=pattern), str(tmp_path), "log")]
+
+    assert found("*") == ["a.csv"]
+    assert found("**") == ["a.csv", "sub/c.csv"]
+    assert found("_old.csv") == ["_old.csv"]
+    assert found("_*.csv") == ["_old.csv"]
+    assert found("_temporary/*") == ["_temporary/b.csv"]

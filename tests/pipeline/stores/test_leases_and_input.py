@@ -13,35 +13,57 @@ from heterrec_pipeline.reading.files import changed_input, input_files
 from heterrec_pipeline.reading.text import TextStream
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.feature_spec import Source
+from heterrec_schemas.leases import lease as held
+from heterrec_schemas.leases import process
 
 NOW = datetime(2024, 3, 4, tzinfo=UTC)
 LATER = NOW + lease.DEAD_AFTER + timedelta(seconds=1)
 
 
-def test_a_builder_elsewhere_is_swept_only_when_it_stands_still(
+def test_a_builder_elsewhere_is_swept_only_when_it_is_silent(
     store: Emulator, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(lease, "WATCH_SECONDS", 1.5)
-    monkeypatch.setattr(lease, "_namespace", lambda: "")
-    name = lease.new_generation_id(NOW)
+    monkeypatch.setattr(held, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(process, "_namespace", lambda: "")
+    name, after = lease.new_generation_id(NOW), timedelta(seconds=2)
     root = f"{folder}/generations/{name}"
     lease.begin(folder, name, NOW)
     storage.write_bytes(f"{folder}/generations/backup/building.json", b"{}")
     with lease.keep(root):
-        assert lease.sweep(folder, LATER) == []
+        time.sleep(3)
+        assert lease.sweep(folder, LATER, after) == []
     assert json.loads(storage.read_bytes(f"{root}/building.json"))["beats"] > 0
     assert not lease.is_lost(root)
-    monkeypatch.setattr(lease, "WATCH_SECONDS", 0.0)
-    assert lease.sweep(folder, LATER) == [name]
+    assert lease.sweep(folder, LATER) == []
+    time.sleep(3.1)
+    assert lease.sweep(folder, LATER, after, wait=pytest.fail) == [name]
     assert lease.is_lost(root)
     assert storage.files_below(folder) == [f"{folder}/generations/backup/building.json"]
+
+
+def test_the_time_of_an_object_is_that_of_its_last_content(store: Emulator, folder: str) -> None:
+    path = f"{folder}/a.json"
+    assert storage.modified(path) is None
+    storage.write_bytes(path, b"1")
+    first = storage.modified(path)
+    assert first is not None
+    assert abs(datetime.now(UTC) - first) < timedelta(minutes=1)
+    assert timedelta(0) <= held.store_now(folder) - first < timedelta(minutes=1)
+    time.sleep(1.1)
+    storage.update_bytes(path, lambda _: b"2", "x")
+    second = storage.modified(path)
+    assert second is not None
+    assert second > first
+    assert storage.files_below(folder) == [path]
+    for _ in range(2):
+        storage.delete_now(path)
+    assert storage.modified(path) is None
 
 
 def test_a_lease_that_is_gone_is_not_revived(
     store: Emulator, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(held, "BEAT_SECONDS", 0.02)
     name = lease.new_generation_id(NOW)
     root = f"{folder}/generations/{name}"
     lease.begin(folder, name, NOW)

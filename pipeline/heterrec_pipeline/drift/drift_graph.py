@@ -1,0 +1,65 @@
+"""Wiring of drift: measure the files of refresh and parent in parallel, compare by feature, write the report."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsDict, AsIter, PCollection
+
+from heterrec_pipeline.checking.changes import features_of
+from heterrec_pipeline.drift.gate import Verdict
+from heterrec_pipeline.drift.measure import Task, measure, parent_tasks, task_of
+from heterrec_pipeline.drift.report import compare_feature, write_report
+from heterrec_pipeline.features.fitted import Fitted
+from heterrec_pipeline.items.catalogue_graph import CatalogueOutput
+from heterrec_pipeline.items.user_graph import UsersOutput
+from heterrec_pipeline.job import Job
+from heterrec_pipeline.wiring.reports import COUNTS, FILES, Ledger
+from heterrec_pipeline.wiring.step import ByShard, Composite, Step, nothing, of_type
+from heterrec_schemas.drift import FeatureDrift
+
+
+@dataclass(eq=False, kw_only=True)
+class MeasureDrift(Composite):
+    """The reports of all steps so far to `drift.json` and a `Verdict`; the steps must have written all tables."""
+
+    job: Job
+    catalogue: CatalogueOutput
+    users: UsersOutput | None
+    ledger: Ledger
+
+    def expand(self, root: beam.Pipeline) -> PCollection:
+        """Measure, group by feature, compare, write."""
+        job, ledger = self.job, self.ledger
+        counts = of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
+        written = ledger.all(FILES) | "written files" >> Step(fn=partial(task_of, job), kind=Task)
+        before = root | "parent's files" >> beam.Create(parent_tasks(job), reshuffle=False)
+        user_fitted = (
+            self.users.fitted
+            if self.users
+            else nothing(root, "no user features", tuple[str, Fitted])
+        )
+        features = (
+            (written, of_type(before, Task))
+            | "of both" >> beam.Flatten()
+            | "measure" >> Step(fn=partial(measure, job), kind=tuple[str, Any], spread=True)
+            | "by feature" >> ByShard(shards=features_of(job.spec), kind=tuple[str, Any])
+            | "compare"
+            >> Step(
+                fn=partial(compare_feature, job),
+                side_inputs=(AsDict(self.catalogue.fitted), AsDict(user_fitted), AsDict(counts)),
+                kind=FeatureDrift,
+            )
+        )
+        return (
+            root
+            | "once" >> beam.Create([None])
+            | "write"
+            >> Step(
+                fn=partial(write_report, job),
+                ledger=ledger,
+                side_inputs=(AsIter(features), AsDict(counts)),
+                kind=Verdict,
+            )
+        )

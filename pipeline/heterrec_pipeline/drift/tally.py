@@ -1,0 +1,165 @@
+"""Count the tokens of a feature: shard by shard, then added up.
+
+Shapes: N rows, D dimensions, Z groups of m = D / Z dimensions, q quantiles, q ** m codes per group.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
+from heterrec_schemas.tokens import FIRST_FREE, MISSING
+
+Numbers = npt.NDArray[np.int64]
+_NONE = np.array([], dtype=np.int64)
+TALLY_SCHEMA = pa.schema(
+    [
+        pa.field("rows", pa.int64()),
+        pa.field("oov_rows", pa.int64()),
+        pa.field("tokens", pa.list_(pa.int64())),
+        pa.field("counts", pa.list_(pa.int64())),
+        pa.field("codes", pa.binary()),
+    ]
+)
+
+
+class Tally(NamedTuple):
+    """The tokens of a feature in some rows.
+
+    Attributes:
+        rows: number of rows.
+        oov_rows: number of rows with at least one token of an out-of-vocabulary bucket.
+        tokens: the distinct tokens, ascending; empty for an embedding.
+        counts: how often each occurs; of an embedding: [1 + D * q], the rows without a vector, then each dimension's bins.
+        codes: of an embedding: which codes of each group occur, as bits [Z, ceil(codes / 8)].
+    """
+
+    rows: int
+    oov_rows: int
+    tokens: Numbers
+    counts: Numbers
+    codes: bytes = b""
+
+    def to_table(self) -> pa.Table:
+        """One row of `TALLY_SCHEMA`."""
+        cells = ([self.rows], [self.oov_rows], [self.tokens], [self.counts], [self.codes])
+        return pa.table(
+            [pa.array(c, f.type) for c, f in zip(cells, TALLY_SCHEMA, strict=True)],
+            schema=TALLY_SCHEMA,
+        )
+
+
+def tally_of(table: pa.Table) -> Tally:
+    """The tally in one row of `TALLY_SCHEMA`."""
+    row = {name: table[name][0] for name in table.column_names}
+    return Tally(
+        row["rows"].as_py(),
+        row["oov_rows"].as_py(),
+        np.asarray(row["tokens"].values, np.int64),
+        np.asarray(row["counts"].values, np.int64),
+        row["codes"].as_py(),
+    )
+
+
+def tally(feature: Feature, chunks: Iterable[pa.Array]) -> Tally:
+    """Count the tokens of a column.
+
+    Args:
+        feature: the feature whose tokens these are.
+        chunks: the column, a chunk at a time.
+    """
+    if isinstance(feature, EmbeddingFeature):
+        return _tally_codes(feature, chunks)
+    buckets = feature.oov_buckets if isinstance(feature, CategoricalFeature) else 0
+    rows = oov_rows = 0
+    totals = _NONE
+    for chunk in chunks:
+        lists = pa.types.is_list(chunk.type)
+        tokens = (chunk.flatten() if lists else chunk).to_numpy(zero_copy_only=False)
+        found = np.bincount(tokens, minlength=len(totals))
+        found[: len(totals)] += totals
+        totals = found
+        rows += len(chunk)
+        if buckets:
+            outside = (tokens >= FIRST_FREE) & (tokens < FIRST_FREE + buckets)
+            oov_rows += _rows_with(chunk, outside) if lists else int(outside.sum())
+    (tokens,) = np.nonzero(totals)
+    return Tally(rows, oov_rows, tokens, totals[tokens])
+
+
+def _rows_with(lists: pa.ListArray, chosen: npt.NDArray[np.bool_]) -> int:
+    """Number of lists with at least one chosen element."""
+    offsets = lists.offsets.to_numpy()
+    before = np.concatenate([[0], np.cumsum(chosen)])[offsets - offsets[0]]
+    return int((np.diff(before) > 0).sum())
+
+
+def _tally_codes(feature: EmbeddingFeature, chunks: Iterable[pa.Array]) -> Tally:
+    groups, width, quantiles = feature.groups, feature.group_width, feature.quantiles
+    rows = missing = 0
+    bins_DQ = np.zeros((feature.dim, quantiles), dtype=np.int64)
+    seen_ZC = np.zeros((groups, feature.codes), dtype=np.bool_)
+    for chunk in chunks:
+        tokens_NZ = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, groups)
+        tokens_ZN = np.ascontiguousarray(tokens_NZ.T)
+        rows += len(chunk)
+        missing += int((tokens_ZN[0] == MISSING).sum())
+        for group, tokens_N in enumerate(tokens_ZN):
+            found_C = np.bincount(tokens_N, minlength=FIRST_FREE + feature.codes)[FIRST_FREE:]
+            seen_ZC[group] |= found_C > 0
+            for j in range(width):
+                # code = sum of bin_j * q**j: the middle axis is the bin of dimension j
+                by_bin = found_C.reshape(-1, quantiles, quantiles**j)
+                bins_DQ[group * width + j] += by_bin.sum(axis=(0, 2))
+    counts = np.concatenate([[missing], bins_DQ.reshape(-1)])
+    return Tally(rows, 0, _NONE, counts, np.packbits(seen_ZC, axis=1).tobytes())
+
+
+class Total(NamedTuple):
+    """The tokens of a feature in a whole generation.
+
+    Attributes:
+        rows: number of rows.
+        missing_rows: number of rows whose token is missing.
+        oov_rows: as in `Tally`.
+        counts: number of each token [largest token + 1]; of an embedding as in `Tally`.
+        codes: of an embedding: mean number of distinct codes per group.
+    """
+
+    rows: int
+    missing_rows: int
+    oov_rows: int
+    counts: Numbers
+    codes: float | None
+
+
+def total(feature: Feature, tallies: Iterable[Tally]) -> Total:
+    """Add up the tallies of a feature, one in memory at a time."""
+    rows = oov_rows = 0
+    counts = _NONE
+    seen: npt.NDArray[np.uint8] | None = None
+    embedding = isinstance(feature, EmbeddingFeature)
+    for part in tallies:
+        rows += part.rows
+        oov_rows += part.oov_rows
+        at = np.arange(len(part.counts)) if embedding else part.tokens
+        short = int(at[-1]) + 1 - len(counts) if len(at) else 0
+        if short > 0:
+            counts = np.concatenate([counts, np.zeros(short, dtype=np.int64)])
+        counts[at] += part.counts
+        if embedding:
+            bits = np.frombuffer(part.codes, dtype=np.uint8)
+            seen = bits.copy() if seen is None else seen | bits
+    if not isinstance(feature, EmbeddingFeature):
+        missing = int(counts[MISSING]) if len(counts) > MISSING else 0
+        return Total(rows, missing, oov_rows, counts, None)
+    if seen is None:
+        counts, seen = (
+            np.zeros(1 + feature.dim * feature.quantiles, np.int64),
+            np.zeros(0, np.uint8),
+        )
+    codes = int(np.unpackbits(seen).sum(dtype=np.int64)) / feature.groups
+    return Total(rows, int(counts[0]), 0, counts, codes)

@@ -1,0 +1,274 @@
+"""Find and delete the generations that hold texts which must not be kept any longer."""
+
+import csv
+import re
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.keeping.generations import Listed
+from heterrec_pipeline.keeping.remove import GONE, PINNED, remove
+from heterrec_pipeline.keeping.retention import Purged, Wait, prepare
+from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.files import input_files, split_file
+from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_schemas.errors import CallError, GenerationError
+from heterrec_schemas.feature_spec import FeatureSpec, KeyList
+from heterrec_schemas.generation import Generation, open_generation
+from heterrec_schemas.leases import SWEEP_AFTER
+from heterrec_schemas.manifest import GENERATIONS, FileEntry
+from heterrec_schemas.values import clean_text
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+"""The texts of integer keys: neither 007 nor 1_000."""
+_PIECES = re.compile(r"""[\s,;|"'\[\]{}:\t=<>()/]+""")
+"""What separates the words of a rejected line."""
+_STATE_KEYS = ("user_id", "item_id", "user", "item", "key", "value")
+"""Columns of tables in state/ whose integers are keys."""
+
+
+@dataclass(frozen=True)
+class ErasedKeys:
+    """The texts that must not be kept, cleaned.
+
+    Attributes:
+        users: keys of users.
+        items: keys of items.
+        values: values by the name of their vocabulary.
+    """
+
+    users: set[str] = field(default_factory=set)
+    items: set[str] = field(default_factory=set)
+    values: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> set[str]:
+        """Every text."""
+        return self.users | self.items | set().union(*self.values.values())
+
+
+def read_erased_keys(spec: FeatureSpec, base: str) -> ErasedKeys:
+    """The keys that a spec's `erase` lists.
+
+    Args:
+        spec: the feature spec.
+        base: the folder that its relative paths start from.
+
+    Raises:
+        CallError: the spec erases nothing.
+        HeterrecError: a source is absent, lacks its key, or cannot be read.
+    """
+    erase = spec.erase
+    if not (erase.users or erase.items or erase.values):
+        raise CallError("the spec lists nothing under erase", todo="Declare erase in the spec.")
+
+    def texts(keys: KeyList | None, where: str) -> set[str]:
+        return set(_texts(keys, base, where)) if keys else set()
+
+    return ErasedKeys(
+        users=texts(erase.users, "erase.users"),
+        items=texts(erase.items, "erase.items"),
+        values={name: texts(keys, f"erase.values.{name}") for name, keys in erase.values.items()},
+    )
+
+
+def _texts(keys: KeyList, base: str, where: str) -> Iterator[str]:
+    for file in input_files(keys.source, base, where):
+        for split in split_file(file):
+            for batch in read_split(split, [keys.key]):
+                column, _ = key_text(one_chunk(batch.table, keys.key), keys.key, file.name)
+                yield from column.drop_nulls().unique().to_list()
+
+
+def purge_erased(
+    output: str,
+    keys: ErasedKeys,
+    *,
+    pinned: bool = False,
+    dry_run: bool = False,
+    after: timedelta = SWEEP_AFTER,
+    wait: Wait = time.sleep,
+) -> Purged:
+    """Delete every generation that holds one of the keys, whatever its age and lineage.
+
+    The latest one and leased ones are refused, and pinned ones unless `pinned` is set; so are damaged ones, which cannot be
+    searched. Unfinished ones of living builders are not searched.
+
+    Args:
+        output: the folder for generations.
+        keys: the texts.
+        pinned: delete pinned generations too.
+        dry_run: write and delete nothing.
+        after: time without a heartbeat after which a builder or reader that cannot be seen is dead.
+        wait: waits for some seconds.
+
+    Raises:
+        CallError: there is no such output.
+        RunError: the store does not respond, or a generation cannot be deleted.
+    """
+    swept, found, _ = prepare(output, dry_run=dry_run, after=after, wait=wait)
+    result = Purged(found.output, dry_run, swept)
+    for one in reversed(found.listed):
+        if not one.finished:
+            result.kept.insert(0, (one, "unfinished, not searched"))
+            continue
+        try:
+            where = _where(found.output, one, keys)
+        except GenerationError as error:
+            result.refused.insert(0, (one, f"cannot be searched: {error.message}"))
+            result.kept.insert(0, result.refused[0])
+            continue
+        if where is None:
+            result.kept.insert(0, (one, "holds none of the keys"))
+            continue
+        protection = ", ".join(s for s in one.states if not (pinned and s == PINNED)) or None
+        if protection is None and not dry_run:
+            protection = remove(found.output, one.id, pinned=pinned)
+        if protection == GONE:
+            continue
+        if protection is None:
+            result.deleted.append((one, where))
+        else:
+            result.refused.insert(0, (one, f"{protection}; {where}"))
+            result.kept.insert(0, result.refused[0])
+    return result
+
+
+def _where(output: str, one: Listed, keys: ErasedKeys) -> str | None:
+    """The tables of a generation that hold one of the keys, in words; None if there are none.
+
+    Raises:
+        GenerationError: it is damaged.
+    """
+    root = storage.join(output, GENERATIONS, one.id)
+    tables = sorted(set(tables_with(open_generation(root, verify="sizes"), keys)))
+    return f"found in {', '.join(tables)}" if tables else None
+
+
+def tables_with(generation: Generation, keys: ErasedKeys) -> Iterator[str]:
+    """The tables of a generation that hold one of the keys; some of them repeatedly.
+
+    Raises:
+        CorruptGenerationError: a table cannot be read.
+    """
+    for name, texts in {"item": keys.items, **keys.values}.items():
+        shards = [f for f in generation.files("vocabularies") if _table(f) == name]
+        if _in_column(generation, shards, "value", texts):
+            yield f"vocabularies/{name}"
+    for folder, column, texts in (
+        ("sequences", "user_id", keys.users),
+        ("items", "item_id", keys.items),
+        ("retired", "item_id", keys.items),
+    ):
+        if _in_column(generation, generation.files(folder), column, texts):
+            yield folder
+    if _in_rejects(generation, keys):
+        yield "rejects"
+    if any(_in_state(generation, file, keys.all) for file in generation.files("state")):
+        yield "state"
+
+
+def _table(file: FileEntry) -> str:
+    """The name of a vocabulary's shard without its number."""
+    return re.sub(r"-\d{5}-of-\d{5}\.parquet$", "", file.path.rpartition("/")[2])
+
+
+def _in_column(
+    generation: Generation, files: list[FileEntry], column: str, texts: set[str]
+) -> bool:
+    """Whether a column of some shards holds one of the texts."""
+    return bool(texts) and any(
+        _among(group[column], texts)
+        for file in files
+        for group in generation.row_groups(file.path, [column])
+    )
+
+
+def _among(column: pa.ChunkedArray, texts: set[str]) -> bool:
+    """Whether a column of texts or integers holds one of the texts."""
+    chosen: Collection[object] = texts
+    if pa.types.is_integer(column.type):
+        whole = (int(text) for text in texts if _INTEGER.fullmatch(text))
+        chosen = [number for number in whole if -(2**63) <= number < 2**63]
+    values = pa.array(list(chosen), pa.int64() if chosen is not texts else pa.string())
+    return bool(pc.any(pc.is_in(column, value_set=values.cast(column.type, safe=False))).as_py())
+
+
+def _in_rejects(generation: Generation, keys: ErasedKeys) -> bool:
+    """Whether a rejected cell, or a word of a rejected line, is one of the keys of its column."""
+    columns = _columns(generation.spec, keys)
+    rejects = pl.DataFrame(pl.from_arrow(generation.rejects()))
+    for source, column, value in rejects.select("source", "column", "value").iter_rows():
+        texts = columns.get((source, column)) if column else keys.all
+        if value is not None and texts and _mentions(value, texts):
+            return True
+    return False
+
+
+def _columns(spec: FeatureSpec, keys: ErasedKeys) -> dict[tuple[str, str], set[str]]:
+    """The keys to look for by the source and the column of a reject."""
+    found: dict[tuple[str, str], set[str]] = {}
+
+    def add(source: str, column: str, texts: set[str]) -> None:
+        found.setdefault((source, column), set()).update(texts)
+
+    log = spec.interactions
+    add("interactions", log.user, keys.users)
+    add("interactions", log.item, keys.items)
+    joins = [(f"items.joins[{k}]", join.key) for k, join in enumerate(spec.items.joins)]
+    item_tables = [*joins, ("interactions" if spec.denormalised else "items", spec.items.key)]
+    for source, column in item_tables:
+        if column is not None:
+            add(source, column, keys.items)
+        for feature in spec.items.features:
+            add(source, feature.column, keys.values.get(feature.name, set()))
+    if spec.users is not None:
+        add("users", spec.users.key, keys.users)
+        for feature in spec.user_features:
+            add("users", feature.column, keys.values.get(f"user_{feature.name}", set()))
+    return found
+
+
+def _mentions(value: str, texts: set[str]) -> bool:
+    """Whether a rejected text is one of the texts, or contains one as a cell or as a word."""
+    cells = [value, *_PIECES.split(value)]
+    try:
+        cells += next(csv.reader([value]), [])
+    except csv.Error:
+        pass
+    if any(clean_text(cell) in texts for cell in cells):
+        return True
+    return any(text in value for text in texts if _PIECES.search(text))
+
+
+def _in_state(generation: Generation, file: FileEntry, texts: set[str]) -> bool:
+    """Whether a file of state/ holds one of the texts, as a cell of a table (Parquet, Arrow) or as a word of a text."""
+    with generation.folder.open(file.path) as source:
+        try:
+            if file.path.endswith(".parquet"):
+                batches = pq.ParquetFile(source).iter_batches()
+            else:
+                batches = iter(pa.ipc.open_file(source))
+        except pa.ArrowInvalid:
+            source.seek(0)
+            return _mentions(source.read().decode("utf-8", "replace"), texts)
+        return any(_in_batch(batch, texts) for batch in batches)
+
+
+def _in_batch(batch: pa.RecordBatch, texts: set[str]) -> bool:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        while pa.types.is_nested(column.type) and not pa.types.is_struct(column.type):
+            column = column.flatten()
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary
+        key = pa.types.is_integer(column.type) and name in _STATE_KEYS
+        if (key or pa.types.is_string(column.type)) and _among(column, texts):
+            return True
+    return False
