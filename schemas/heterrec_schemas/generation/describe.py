@@ -36,6 +36,7 @@ def overview(generation: Generation) -> dict[str, Any]:
                 "format_version",
                 "generation",
                 "parent",
+                "drift",
                 "created",
                 "name",
                 "spec_sha256",
