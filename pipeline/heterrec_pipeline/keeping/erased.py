@@ -16,9 +16,8 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.keeping.generations import Listed
 from heterrec_pipeline.keeping.remove import GONE, PINNED, remove
 from heterrec_pipeline.keeping.retention import Purged, Wait, prepare
-from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.reading.files import input_files, split_file
-from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_pipeline.reading.erased import ErasedList, erased
+from heterrec_pipeline.reading.files import input_files
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.feature_spec import FeatureSpec, KeyList
 from heterrec_schemas.generation import Generation, open_generation
@@ -69,22 +68,17 @@ def read_erased_keys(spec: FeatureSpec, base: str) -> ErasedKeys:
     if not (erase.users or erase.items or erase.values):
         raise CallError("the spec lists nothing under erase", todo="Declare erase in the spec.")
 
-    def texts(keys: KeyList | None, where: str) -> set[str]:
-        return set(_texts(keys, base, where)) if keys else set()
+    def texts(keys: KeyList | None, name: str) -> set[str]:
+        if keys is None:
+            return set()
+        files = input_files(keys.source, base, name)
+        return set(erased(ErasedList(name, keys.key, files)).texts)
 
     return ErasedKeys(
         users=texts(erase.users, "erase.users"),
         items=texts(erase.items, "erase.items"),
         values={name: texts(keys, f"erase.values.{name}") for name, keys in erase.values.items()},
     )
-
-
-def _texts(keys: KeyList, base: str, where: str) -> Iterator[str]:
-    for file in input_files(keys.source, base, where):
-        for split in split_file(file):
-            for batch in read_split(split, [keys.key]):
-                column, _ = key_text(one_chunk(batch.table, keys.key), keys.key, file.name)
-                yield from column.drop_nulls().unique().to_list()
 
 
 def purge_erased(

@@ -1,6 +1,8 @@
 """Whole runs in this process: what they leave behind, how they go on, what they refuse."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -453,3 +455,26 @@ def test_a_generation_without_training_rows_is_refused_at_once(
     monkeypatch.setitem(generation.manifest.counts.sequences, "train", 0)
     with pytest.raises(DataError, match="no row to train on"):
         check_for_generation(tiny(), generation)
+
+
+def test_a_lease_protects_the_generation_during_a_run(
+    tmp_path: Path, shop_data: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Path(shutil.copytree(shop_data, tmp_path / "data"))
+    seen = list[dict[str, Any]]()
+
+    def fit(_: Trainer) -> None:
+        seen.extend(json.loads(p.read_text()) for p in data.glob("leases/*/*.json"))
+        raise RunError("enough")
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    with pytest.raises(RunError, match="enough"):
+        train(tiny(), data=data, run=tmp_path / "run", quiet=True)
+    assert [lease["purpose"] for lease in seen] == ["train"]
+    assert seen[0]["pid"] == os.getpid()
+    assert list(data.glob("leases/*/*.json")) == []
+    shutil.rmtree(data / "leases")
+    (data / "leases").write_text("no folder: a lease cannot be written")
+    with pytest.raises(RunError, match="enough"):
+        train(tiny(), data=data, run=tmp_path / "other", quiet=True)
+    assert len(seen) == 1
