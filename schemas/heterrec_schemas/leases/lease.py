@@ -32,7 +32,7 @@ SWEEP_AFTER = timedelta(hours=1)
 BEAT_SECONDS = 30.0
 """Time between two increments of the counter."""
 WATCH_SECONDS = 120.0
-"""Time for which a lease must stand still as well, where the store's clock may be set or stopped."""
+"""Time for which a lease is watched as well, if the store's clock may be set or stopped, or the caller's time is shorter."""
 
 
 class Lease(NamedTuple):
@@ -149,7 +149,8 @@ def silent(
         for lease in every
         if (written := store.modified(lease.path)) is not None and now - written > after
     ]
-    if not old or store.steady_clock:
+    # Some heartbeats have to be missing, however short the time that the caller gives.
+    if not old or (store.steady_clock and after.total_seconds() >= WATCH_SECONDS):
         return old
     # The clock of one machine jumps when somebody sets it, or when the machine wakes up: its processes then beat again soon.
     wait(WATCH_SECONDS)

@@ -94,6 +94,7 @@ def test_a_reader_elsewhere_is_dead_when_it_is_silent(
     stock(folder, source, IDS[3])
     monkeypatch.setattr(process, "_namespace", lambda: "")
     monkeypatch.setattr(held, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(held, "WATCH_SECONDS", 1)
     after = timedelta(seconds=3)
     silent = f"{folder}/leases/{IDS[1]}/0123.json"
     storage.write_bytes(silent, held.as_text({"pid": 1, "beats": 0}))

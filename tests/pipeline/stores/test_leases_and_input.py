@@ -31,10 +31,19 @@ def test_a_builder_elsewhere_is_swept_only_when_it_is_silent(
     storage.write_bytes(f"{folder}/generations/backup/building.json", b"{}")
     with lease.keep(root):
         time.sleep(3)
-        assert lease.sweep(folder, LATER, after) == []
+        assert lease.sweep(folder, LATER, after, wait=pytest.fail) == []
     assert json.loads(storage.read_bytes(f"{root}/building.json"))["beats"] > 0
     assert not lease.is_lost(root)
     assert lease.sweep(folder, LATER) == []
+    time.sleep(3.1)
+
+    def beat(seconds: float) -> None:
+        assert seconds == held.WATCH_SECONDS
+        storage.update_bytes(f"{root}/building.json", held.beaten, "beat")
+
+    # A time shorter than some heartbeats proves nothing.
+    assert lease.sweep(folder, LATER, after, wait=beat) == []
+    monkeypatch.setattr(held, "WATCH_SECONDS", 1)
     time.sleep(3.1)
     assert lease.sweep(folder, LATER, after, wait=pytest.fail) == [name]
     assert lease.is_lost(root)
