@@ -92,8 +92,9 @@ def is_modelled(dataset: Dataset) -> bool:
 
 
 def tamed(dataset: Dataset) -> Dataset:
-    """One row per key, readable times, no null paths, clean missing_values and none of lists."""
+    """One row per key, readable times, no null paths, clean missing_values and none of lists, nothing erased."""
     spec = dataset.spec
+    spec.pop("erase", None)
     log = spec["interactions"]
     keys = {"items": spec["items"].get("key"), "users": spec.get("users", {}).get("key")}
     keys |= {f"side{k}": join["key"] for k, join in enumerate(spec["items"].get("joins", []))}
@@ -102,7 +103,7 @@ def tamed(dataset: Dataset) -> Dataset:
         if table.name == "log":
             rows = [r for r in table.rows if r[log["timestamp"]["column"]] not in (None, "")]
             tables.append(Table("log", "parquet", table.columns, [*filter(_timely, rows)]))
-        else:
+        elif table.name in keys:
             rows = list({_text(r[keys[table.name]]): r for r in table.rows}.values())
             nested = [c for c, t in table.columns.items() if _is_nested(t)]
             rows = [r | {c: [p or [] for p in r[c] or []] for c in nested} for r in rows]

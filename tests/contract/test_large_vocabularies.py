@@ -63,7 +63,9 @@ def described(path: Path, manifest: Manifest) -> dict[str, Any]:
         "files": files,
         "content": manifest.content_sha256,
         "counts": manifest.counts,
-        "features": manifest.features,
+        "features": [
+            f.model_copy(update={"begun": None, "fitted": None}) for f in manifest.features
+        ],
         "reasons": manifest.rejects,
         "rejects": sorted(rejects.rows(), key=str),
         "parts": (path / "parts").exists(),
