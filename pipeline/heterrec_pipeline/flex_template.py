@@ -1,6 +1,7 @@
-"""Entry point of a flex template's launcher: turns its parameters, a flat list of flags, into a `build --no-wait`.
+"""Entry point of a flex template's launcher: turns its parameters, a flat list of flags, into a `--no-wait` command.
 
-The launcher gives `--spec=...`, `--input=...` and `--output=...` among Beam's own flags. With its `--template_location`
+The launcher gives the parameters `spec`, `input` and `output` of a build among Beam's own flags; with `base`, and perhaps
+`refit`, `publish` and `allow_drift` (true or false), the command is a refresh, which needs no `output`. With its `--template_location`
 Beam writes the job's description there, and the launcher creates the job and exits.
 """
 
@@ -9,23 +10,40 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-OWN = ("spec", "input", "output")
+OWN = ("spec", "input")
+SWITCHES = ("publish", "allow_drift")
+"""Parameters that are true or false."""
+OPTIONAL = ("base", "output", "refit", *SWITCHES)
 RUNNER = "--runner=DataflowRunner"
 
 
 def build_call(flags: Sequence[str]) -> list[str]:
-    """The arguments of the command line: parameters of `build` before `--`, Beam's flags after it.
+    """The arguments of the command line: parameters of `build` or `refresh` before `--`, Beam's flags after it.
 
     Raises:
-        SystemExit: a parameter is missing; argparse names it.
+        SystemExit: a parameter is missing or wrong; argparse names it.
     """
     parser = argparse.ArgumentParser(prog="heterrec template", allow_abbrev=False)
     for name in OWN:
         parser.add_argument(f"--{name}", required=True)
+    for name in OPTIONAL:
+        parser.add_argument(f"--{name}", choices=("true", "false") if name in SWITCHES else None)
     parser.add_argument("--runner")  # ignored: a template always runs on Dataflow
     known, beam = parser.parse_known_args(list(flags))
-    own = [f"--{name}={getattr(known, name)}" for name in OWN]
-    return ["build", *own, "--no-wait", "--json", "--", RUNNER, *beam]
+    refresh = known.base is not None
+    if not refresh and known.output is None:
+        parser.error("the following arguments are required: --output")
+    for name in () if refresh else ("refit", *SWITCHES):
+        if getattr(known, name) is not None:
+            parser.error(f"--{name} is for a refresh, which needs --base")
+    names = [n for n in (*OWN, "base", "output", "refit") if getattr(known, n) is not None]
+    own = [f"--{name}={getattr(known, name)}" for name in names]
+    if known.publish is not None:
+        own.append("--publish" if known.publish == "true" else "--no-publish")
+    if known.allow_drift == "true":
+        own.append("--allow-drift")
+    command = "refresh" if refresh else "build"
+    return [command, *own, "--no-wait", "--json", "--", RUNNER, *beam]
 
 
 def main() -> None:

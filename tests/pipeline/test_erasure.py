@@ -6,7 +6,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from corner_shop import Shop
+
+from heterrec_pipeline.building import BuildConfig, build
+from heterrec_schemas.feature_spec import parse_spec
 
 GONE = {"users": ["u3", "u7"], "items": ["i05", "i11"], "brand": ["Plum"]}
 KEYS = {"users": "user_id", "items": "item_id", "brand": "brand"}
@@ -113,3 +117,47 @@ def test_a_list_that_is_not_whole_is_refused(shop: Shop, command: str) -> None:
     assert "erase.users: a list of what to erase cannot be read in full" in done.message
     assert "u4" not in done.message
     assert shop.generations() == before
+
+
+def refreshed(shop: Shop) -> Path:
+    """Refresh the latest generation of the shop."""
+    text = yaml.safe_dump(shop.spec)
+    config = BuildConfig(
+        parse_spec(text), text, str(shop.input), str(shop.output), base=str(shop.output)
+    )
+    return Path(build(config).path)
+
+
+def vocabulary(generation: Path, name: str) -> dict[int, tuple[str | None, int, str]]:
+    """The rows of a vocabulary by id."""
+    table = pq.read_table(next(generation.glob(f"vocabularies/{name}-*.parquet")))
+    return {r["id"]: (r["value"], r["count"], r["status"]) for r in table.to_pylist()}
+
+
+def test_a_refresh_erases_what_its_parent_knows(shop: Shop) -> None:
+    parent = shop.output / "generations" / shop.latest()
+    old = {name: vocabulary(parent, name) for name in ("item", "brand")}
+    ids = {value: i for rows in old.values() for i, (value, _, _) in rows.items()}
+    gone = {"item": GONE["items"], "brand": GONE["brand"]}
+    lists(shop, **GONE)
+    first = refreshed(shop)
+    for name, texts in gone.items():
+        got = vocabulary(first, name)
+        assert got.keys() == old[name].keys()
+        for i, (value, _, _) in old[name].items():
+            assert got[i][0] == (None if value in texts else value)
+            assert (got[i][1:] == (0, "erased")) == (value in texts)
+    said = texts_in(first)
+    assert not [t for texts in GONE.values() for t in texts if t in said]
+    assert not (first / "retired").exists()
+    counts = json.loads((first / "manifest.json").read_text())["counts"]["items"]
+    assert (counts["erased"], counts["retired"]) == (2, 0)
+
+    del shop.spec["erase"]  # what occurs again unlisted is new; what was erased stays so
+    second = refreshed(shop)
+    for name, texts in gone.items():
+        before, after = vocabulary(first, name), vocabulary(second, name)
+        added = sorted(after.keys() - before.keys())
+        assert added == list(range(max(before) + 1, max(before) + 1 + len(texts)))
+        assert sorted(str(after[i][0]) for i in added) == sorted(texts)
+        assert all(after[ids[t]] == (None, 0, "erased") for t in texts)

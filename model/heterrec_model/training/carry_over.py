@@ -74,28 +74,27 @@ def carry_over(
     }
     fresh = tuple(prefix for prefixes in later.values() for prefix in prefixes)
     rows = _rows_of_tables(model, weights, generation)
-    wrong, copied = [], {}
-    for name, tensor in weights_of(model).items():
-        if name == TRAINED or name.startswith(fresh):
-            continue
-        old = weights.get(name)
-        if old is None or old.shape[1:] != tensor.shape[1:]:
-            wrong.append(name)
-        elif name in rows:
-            copied[name] = old[torch.from_numpy(rows[name])]
-        elif old.shape != tensor.shape:
-            wrong.append(name)
-        else:
-            copied[name] = old
+    copied = {
+        name: tensor
+        for name, tensor in weights_of(model).items()
+        if name != TRAINED and not name.startswith(fresh)
+    }
+    wrong = [
+        name
+        for name, tensor in copied.items()
+        if name not in weights
+        or weights[name].shape[1:] != tensor.shape[1:]
+        or (name not in rows and weights[name].shape != tensor.shape)
+    ]
     if wrong:
         raise CallError(
             f"the weights of the run do not fit this model: {', '.join(wrong[:3])}",
             todo="They are from another release of heterrec: train a new run without --warm-start.",
         )
-    named = weights_of(model)
     with torch.no_grad():
         for name, tensor in copied.items():
-            named[name].copy_(tensor)
+            old = weights[name]
+            tensor.copy_(old[torch.from_numpy(rows[name])] if name in rows else old)
     table = model.table
     used = {("item", f.name) for f in table.features} | {
         ("user", f.name) for f in table.user_features

@@ -14,7 +14,7 @@ from apache_beam.runners.runner import PipelineState
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.outcome import failure
-from heterrec_pipeline.building.prepare import checked_job
+from heterrec_pipeline.building.prepare import checked_job, with_base
 from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
@@ -159,6 +159,7 @@ def submit(config: BuildConfig) -> Submission:
     """
     options = config.options
     FileSystems.set_options(options)
+    config = with_base(config)
     check_call(options, config.input, config.output)
     now = datetime.now(UTC)
     job = checked_job(config, now)

@@ -1,13 +1,14 @@
 """Check the spec against the data and prepare the job."""
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from heterrec_pipeline.building.config import BuildConfig
-from heterrec_pipeline.checking.changes import refused_changes
+from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
-from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.checking.parent import find_parent, open_parent
 from heterrec_pipeline.checking.reject_limit import check_sample
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
@@ -18,6 +19,15 @@ from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.telemetry.recorder import phase
 from heterrec_pipeline.wiring.exchange import spills
 from heterrec_schemas.manifest import GENERATION_ID
+
+
+def with_base(config: BuildConfig) -> BuildConfig:
+    """The configuration of a refresh with its parent's own folder as base, since `latest.json` may change meanwhile.
+
+    Raises:
+        GenerationError: there is no generation, or it is unfinished.
+    """
+    return config if config.base is None else replace(config, base=find_parent(config.base).path)
 
 
 def checked_job(config: BuildConfig, now: datetime) -> Job:
@@ -42,7 +52,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     """
     latest = read_latest(config.output).held if config.base is not None else None
     parent = open_parent(config.base) if config.base is not None else None
-    refit = frozenset(_refitted(name) for name in config.refit)
+    refit = frozenset(feature_of_call(name) for name in config.refit)
     checked = check_tables(config.spec, config.input)
     changes = refused_changes(parent, config.spec, refit) if parent is not None else ()
     raise_problems([*changes, *checked.problems])
@@ -79,8 +89,3 @@ def _later(now: datetime, parent: Parent | None) -> datetime:
         return now
     begun = datetime.strptime(parent.generation.split("-")[0], "%Y%m%dT%H%M%S%fZ")
     return max(now, begun.replace(tzinfo=UTC) + timedelta(milliseconds=1))
-
-
-def _refitted(name: str) -> str:
-    """A name of `--refit` as `item/<feature>` or `user/<feature>`."""
-    return f"user/{name.removeprefix('user_')}" if name.startswith("user_") else f"item/{name}"

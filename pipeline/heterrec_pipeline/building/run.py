@@ -1,8 +1,8 @@
 """Build a generation: a config in, a published generation out."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,10 +13,9 @@ from apache_beam.options.pipeline_options import StandardOptions
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.building.dataflow import Submission, submit
 from heterrec_pipeline.building.outcome import failure, published
-from heterrec_pipeline.building.prepare import checked_job
+from heterrec_pipeline.building.prepare import checked_job, with_base
 from heterrec_pipeline.building.readings import expected_readings
 from heterrec_pipeline.building.unchanged import unchanged
-from heterrec_pipeline.checking.parent import find_parent
 from heterrec_pipeline.files import parts
 from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
@@ -51,9 +50,10 @@ def build(
             Nothing was published then, and earlier generations are unchanged.
     """
     FileSystems.set_options(config.options)
+    config = with_base(config)
     if (same := unchanged(config)) is not None:
         return same
-    with monitor_build(config.profile, on_event) as monitor, leased_parent(config) as config:
+    with monitor_build(config.profile, on_event) as monitor, parent_lease(config):
         if on_dataflow(config.options):
             return _build_on_dataflow(config, on_submitted, monitor)
         return _build_here(config, monitor)
@@ -104,19 +104,9 @@ def _build_on_dataflow(
     return published(submission.job, submission.swept, monitor)
 
 
-@contextmanager
-def leased_parent(config: BuildConfig) -> Iterator[BuildConfig]:
-    """Keep purges from deleting the parent of a refresh during the block.
-
-    Yields:
-        The configuration with the folder of the parent, whatever `latest.json` names later.
-    """
-    if config.base is None:
-        yield config
-        return
-    base = find_parent(config.base).path
-    with reader_lease(base, "refresh"):
-        yield replace(config, base=base)
+def parent_lease(config: BuildConfig) -> AbstractContextManager[None]:
+    """Keep purges from deleting the parent of a refresh during the block."""
+    return reader_lease(config.base, "refresh") if config.base is not None else nullcontext()
 
 
 def _begin(monitor: BuildMonitor, job: Job, config: BuildConfig) -> None:

@@ -38,6 +38,11 @@ def call_name(feature: str) -> str:
     return feature.removeprefix("item/").replace("user/", "user_", 1)
 
 
+def feature_of_call(name: str) -> str:
+    """The feature `item/<feature>` or `user/<feature>` that a call names."""
+    return f"user/{name.removeprefix('user_')}" if name.startswith("user_") else f"item/{name}"
+
+
 def refused_changes(
     parent: Parent, spec: FeatureSpec, refit: Collection[str]
 ) -> Iterator[HeterrecError]:

@@ -52,7 +52,8 @@ class Checked:
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, once, sorted."""
         tables = [self.items, *self.joins, *([self.users] if self.users else [])]
-        return tuple(sorted({*self.log, *(f for table in tables for f in table.files)}))
+        sources = [self.log, *(t.files for t in tables), *(e.files for e in self.erasures.every)]
+        return tuple(sorted({file for files in sources for file in files}))
 
 
 def raise_problems(problems: Sequence[HeterrecError]) -> None:

@@ -1,9 +1,12 @@
 """`validate`: check a spec against the data's schema and a sample; all errors are reported together, nothing is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from heterrec_pipeline.checking.changes import ended_features, feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
@@ -51,13 +54,22 @@ class Validation:
         }
 
 
-def validate(text: str, base: str, where: str = "spec") -> Validation:
+def validate(
+    text: str,
+    base: str,
+    where: str = "spec",
+    *,
+    parent: str | None = None,
+    refit: Sequence[str] = (),
+) -> Validation:
     """Check a spec against its data; only the readable part of a faulty spec is checked.
 
     Args:
         text: the spec's YAML.
         base: the input folder.
         where: the name of the spec in messages.
+        parent: the generation to refresh, or its output folder; None to check a build.
+        refit: names of features that the refresh fits anew.
     """
     spec, mistakes = salvage_spec(text, where=where)
     if spec is None:
@@ -67,6 +79,10 @@ def validate(text: str, base: str, where: str = "spec") -> Validation:
         checked.problems.insert(0, mistakes)
     problems = checked.problems
     warnings = list(spec.warnings())
+    if parent is not None:
+        known = open_parent(parent)
+        problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
+        warnings += [f"the feature {name!r} ends" for name in ended_features(known, spec)]
     samples = [] if problems else sample_tables(spec, checked, problems)
     for sample in samples:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):

@@ -99,6 +99,8 @@ def print_summary(console: Console, result: BuildResult, seconds: float) -> None
     if manifest.rejects:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
         _print(console, f"Rejected (rejects/): {reasons}")
+    if erased := _erased(manifest):
+        _print(console, f"Erased rows: {erased}")
     if manifest.features:
         console.print(_features(manifest))
     console.print(_files(manifest))
@@ -127,6 +129,13 @@ def _rows(manifest: Manifest) -> Table:
     for split in SPLITS:
         table.add_row(f"  {split}", "", *_numbers(counts.sequences[split]))
     return table
+
+
+def _erased(manifest: Manifest) -> str:
+    """The number of erased rows by table, in words; empty if there are none."""
+    counts = manifest.counts
+    tables = {"items": counts.items, "users": counts.users, "interactions": counts.interactions}
+    return ", ".join(f"{name} {c.erased:,}" for name, c in tables.items() if c and c.erased)
 
 
 def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:

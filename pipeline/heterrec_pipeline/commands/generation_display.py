@@ -72,6 +72,7 @@ def _overview(part: dict[str, Any]) -> Iterator[RenderableType]:
             "generation": part["generation"],
             "created": part["created"],
             "parent": part["parent"] or "none",
+            **({"drift": part["drift"]} if part["drift"] else {}),
             "folder": part["root"],
             "content": part["content_sha256"],
         }

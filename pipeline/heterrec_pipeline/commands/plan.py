@@ -11,10 +11,13 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     InputOption,
     JsonOption,
+    ParentOption,
+    RefitOption,
     RunnerOption,
     SpecOption,
     app,
     guarded,
+    names_in,
     spec_text,
 )
 from heterrec_pipeline.runtime.startup import fast_imports
@@ -27,6 +30,8 @@ def plan(
     context: typer.Context,
     spec: SpecOption,
     input: InputOption,
+    base: ParentOption = None,
+    refit: RefitOption = "",
     runner: RunnerOption = None,
     full_scan: Annotated[
         bool,
@@ -51,7 +56,9 @@ def plan(
         use_stores(flags)
         text = spec_text(spec)
         parsed = parse_spec(text, where=spec)
-        found = make_plan(PlanConfig(parsed, text, input, flags, full_scan))
+        found = make_plan(
+            PlanConfig(parsed, text, input, flags, full_scan, base=base, refit=names_in(refit))
+        )
         if as_json:
             print_json(plan_json(found))
         else:

@@ -18,6 +18,7 @@ from heterrec_pipeline.commands.shared import (
     OpenPortsOption,
     ProfileOption,
     QuietOption,
+    RefitOption,
     RunnerOption,
     SpecOption,
     SweepAfterOption,
@@ -25,6 +26,7 @@ from heterrec_pipeline.commands.shared import (
     WorkersOption,
     app,
     guarded,
+    names_in,
     parse_duration,
     spec_text,
 )
@@ -51,13 +53,7 @@ def refresh(
             "--output", help="The folder for generations; the base's own folder if left out."
         ),
     ] = None,
-    refit: Annotated[
-        str,
-        typer.Option(
-            "--refit",
-            help="Features whose boundaries or quantizers are fitted anew: a,user_b.",
-        ),
-    ] = "",
+    refit: RefitOption = "",
     publish: Annotated[
         bool | None,
         typer.Option(
@@ -114,7 +110,7 @@ def refresh(
             sweep_after=parse_duration("--sweep-after", sweep_after),
             allow_open_ports=allow_open_ports,
             base=base,
-            refit=tuple(filter(None, (name.strip() for name in refit.split(",")))),
+            refit=names_in(refit),
             publish=publish,
             allow_drift=allow_drift,
             skip_unchanged=skip_unchanged,

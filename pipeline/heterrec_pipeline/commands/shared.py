@@ -65,6 +65,19 @@ TimeLimitOption = Annotated[
     float | None,
     typer.Option("--time-limit", help="Seconds after which the run ends as by Ctrl-C."),
 ]
+ParentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        help="Check a refresh of this generation: its folder, or the output folder whose latest.json names it.",
+    ),
+]
+RefitOption = Annotated[
+    str,
+    typer.Option(
+        "--refit", help="Features whose boundaries or quantizers are fitted anew: a,user_b."
+    ),
+]
 WorkersOption = Annotated[
     str,
     typer.Option(
@@ -203,6 +216,11 @@ def print_columns(console: Console, columns: Mapping[str, str], rows: list[list[
         cells = zip(line, columns.values(), widths, strict=True)
         text = "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells)
         console.print(text.rstrip(), highlight=False, soft_wrap=True)
+
+
+def names_in(names: str) -> tuple[str, ...]:
+    """The names of an option that takes several, separated by commas."""
+    return tuple(filter(None, (name.strip() for name in names.split(","))))
 
 
 def print_warning(console: Console, warning: str) -> None:

@@ -13,9 +13,12 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     InputOption,
     JsonOption,
+    ParentOption,
+    RefitOption,
     SpecOption,
     app,
     guarded,
+    names_in,
     print_warning,
     spec_text,
 )
@@ -32,6 +35,8 @@ def validate(
     context: typer.Context,
     spec: SpecOption,
     input: InputOption,
+    base: ParentOption = None,
+    refit: RefitOption = "",
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -42,7 +47,9 @@ def validate(
             from heterrec_pipeline.runtime.flags import use_stores
 
         use_stores(context.args)
-        found = validate_spec(spec_text(spec), input, where=spec)
+        found = validate_spec(
+            spec_text(spec), input, where=spec, parent=base, refit=names_in(refit)
+        )
         console = Console(markup=False)
         failed.update(found.as_json())
         if not as_json:

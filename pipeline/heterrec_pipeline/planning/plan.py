@@ -1,11 +1,17 @@
 """Plans a build: estimates its resources and results from a sample of the input; nothing is published."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
+from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
+from heterrec_pipeline.checking.check import raise_problems
+from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.planning.advice import warnings
+from heterrec_pipeline.planning.base import BaseOutlook, outlook
 from heterrec_pipeline.planning.blocks import SAMPLE_BYTES
 from heterrec_pipeline.planning.figures import Figures, scaled
 from heterrec_pipeline.planning.files import Files, expected_files
@@ -13,6 +19,7 @@ from heterrec_pipeline.planning.resources import Memory, Shuffle, disk_for_parts
 from heterrec_pipeline.planning.sample import SAMPLE_ROWS, take_sample
 from heterrec_pipeline.planning.trial import trial
 from heterrec_schemas.feature_spec import FeatureSpec
+from heterrec_schemas.generation import open_folder, read_manifest
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class PlanConfig:
         full_scan: read everything and build it, so that cardinalities are exact.
         sample_bytes: approximate number of bytes to read of each table otherwise.
         sample_rows: approximate number of interactions to build otherwise.
+        base: the parent of a refresh, as in `BuildConfig`; None to plan a build.
+        refit: as in `BuildConfig`.
     """
 
     spec: FeatureSpec
@@ -36,6 +45,8 @@ class PlanConfig:
     full_scan: bool = False
     sample_bytes: int = SAMPLE_BYTES
     sample_rows: int = SAMPLE_ROWS
+    base: str | None = None
+    refit: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class Plan:
         parts: bytes on disk while the build runs, by content.
         memory: memory of a worker.
         warnings: texts for a person.
+        base: what a refresh would find in its parent; None for a build.
     """
 
     figures: Figures
@@ -59,6 +71,7 @@ class Plan:
     parts: dict[str, int]
     memory: Memory
     warnings: list[str]
+    base: BaseOutlook | None = None
 
     @property
     def bytes_out(self) -> int:
@@ -74,6 +87,8 @@ class Plan:
 def plan(config: PlanConfig) -> Plan:
     """Read a sample of the input, build it into a temporary folder, and scale the result.
 
+    The resources of a refresh are those of a build of the same input.
+
     Raises:
         HeterrecError: any error of a build, except for three that become warnings: too many rejects, a feature without any
             value, and no interactions left. Also if the temporary folder has too little space.
@@ -81,12 +96,19 @@ def plan(config: PlanConfig) -> Plan:
     build = BuildConfig(
         config.spec, config.spec_text, config.input, "plan", list(config.pipeline_args)
     )
+    parent = open_base(config) if config.base is not None else None
     job = make_job(build, datetime.now(UTC))
     read = take_sample(job, None if config.full_scan else config.sample_bytes, config.sample_rows)
     with trial(build, read) as built:
         generation = built.open()
         figures = scaled(read, built, generation)
         files, texts = expected_files(figures, generation)
+        base = None
+        if parent is not None:
+            manifest = read_manifest(open_folder(parent.root))
+            base = outlook(
+                parent, manifest, config.spec, job.input_files, generation, whole=read.whole
+            )
     moved = shuffle(figures)
     return Plan(
         figures=figures,
@@ -96,4 +118,18 @@ def plan(config: PlanConfig) -> Plan:
         parts=disk_for_parts(figures, moved),
         memory=memory(figures),
         warnings=[*config.spec.warnings(), *warnings(figures)],
+        base=base,
     )
+
+
+def open_base(config: PlanConfig) -> Parent:
+    """The parent of a planned refresh.
+
+    Raises:
+        HeterrecError: there is none that the spec could continue.
+    """
+    assert config.base is not None
+    parent = open_parent(config.base)
+    refit = frozenset(feature_of_call(name) for name in config.refit)
+    raise_problems(list(refused_changes(parent, config.spec, refit)))
+    return parent

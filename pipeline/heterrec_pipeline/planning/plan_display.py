@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from heterrec_pipeline.job import INTERACTIONS
+from heterrec_pipeline.planning.base import BaseOutlook
 from heterrec_pipeline.planning.estimates import CONFIDENCE, Interval
 from heterrec_pipeline.planning.features import FeatureFigures
 from heterrec_pipeline.planning.files import Files
@@ -53,6 +54,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             "steps": plan.memory.steps,
         },
         "warnings": plan.warnings,
+        **({"base": plan.base.as_json()} if plan.base else {}),
     }
 
 
@@ -100,11 +102,27 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(_features(plan))
     console.print(_files(plan))
     _resources(console, plan)
+    if plan.base is not None:
+        _base(console, plan.base)
     for line in plan.warnings:
         console.print(
             f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
         )
     console.print("Nothing was published.", highlight=False)
+
+
+def _base(console: Console, base: BaseOutlook) -> None:
+    """Print what a refresh would find in its parent."""
+    columns = ("vocabulary", "rows", "known", "new", "retired", "room")
+    table = _table(f"Values against {base.generation}", columns)
+    for v in base.vocabularies:
+        counts = (v.rows, v.known, v.new, v.retired, v.room)
+        table.add_row(v.name, *("" if n is None else f"{n:,}" for n in counts))
+    console.print(table)
+    console.print(
+        f"Read anew: {len(base.changed_files):,} of {base.files:,} files, {size(base.changed_bytes)}.",
+        highlight=False,
+    )
 
 
 def number(estimate: Interval) -> str:

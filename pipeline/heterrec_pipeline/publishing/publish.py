@@ -15,8 +15,8 @@ from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
+from heterrec_pipeline.reading.erased import read_live
 from heterrec_pipeline.reading.files import InputFile, changed_input, split_file, unreadable
-from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
@@ -193,10 +193,14 @@ def check_kept(job: Job, counts: dict[str, int]) -> None:
 
 
 def _key_examples(job: Job) -> str:
-    """Item keys of the catalogue and of the log, to compare their spelling."""
+    """Item keys of the catalogue and of the log that are not erased, to compare their spelling."""
     words = []
-    for files, key in ((job.items.files, job.items.key), (job.log, job.spec.interactions.item)):
-        batch = next((b for split in split_file(files[0]) for b in read_split(split, [key])), None)
+    for files, key, gate in (
+        (job.items.files, job.items.key, job.items.gate),
+        (job.log, job.spec.interactions.item, job.log_gate),
+    ):
+        batches = (b for split in split_file(files[0]) for b in read_live(split, [key], gate))
+        batch = next(batches, None)
         if batch is not None:
             text, _ = key_text(batch.table[key], key, files[0].name)
             some = text.drop_nulls().unique(maintain_order=True).head(EXAMPLES).to_list()

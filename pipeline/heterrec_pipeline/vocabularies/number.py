@@ -12,7 +12,7 @@ from heterrec_pipeline.features.cells import all_missing
 from heterrec_pipeline.features.fitted import Fitted, fit_details
 from heterrec_pipeline.files.parts import TableRef, store, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
-from heterrec_pipeline.job import ITEMS, Job, TableJob
+from heterrec_pipeline.job import ITEMS, ErasingFeature, Job, TableJob
 from heterrec_pipeline.vocabularies.count import all_figures, batches, is_integral
 from heterrec_pipeline.vocabularies.layout import NO_CUT, Cut, Layout, Rules, lay_out
 from heterrec_pipeline.vocabularies.merge import merged
@@ -62,7 +62,8 @@ def lay_out_values(
         layout = lay_out(rule, counted.filter(pl.col("vocabulary") == name), cuts.get(name, NO_CUT))
         if layout.distinct == 0 and rule.known is None:
             assert rule.feature is not None
-            raise all_missing(rule.feature.name, rule.feature.column, rule.table.name)
+            detail = " or erased" if isinstance(rule.feature, ErasingFeature) else ""
+            raise all_missing(rule.feature.name, rule.feature.column, rule.table.name, detail)
         yield name, layout
 
 
@@ -248,5 +249,6 @@ def no_keys(table: TableJob, unusable: Iterable[str]) -> DataError:
         f"{table.name}: the table holds no row with a key",
         got=f"no usable row in {where}" + (f" ({example})" if example else ""),
         expected=f"rows with a value in column {table.key!r}",
-        todo="Check source.path and key in the spec.",
+        todo="Check source.path and key in the spec"
+        + (f", and the keys in {table.erased.name}." if table.erased else "."),
     )

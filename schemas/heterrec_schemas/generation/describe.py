@@ -36,6 +36,8 @@ def overview(generation: Generation) -> dict[str, Any]:
                 "format_version",
                 "generation",
                 "parent",
+                "lineage",
+                "drift",
                 "created",
                 "name",
                 "spec_sha256",
@@ -54,7 +56,7 @@ def overview(generation: Generation) -> dict[str, Any]:
 
 
 def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
-    """One item of the catalogue with decoded tokens.
+    """One item, in the catalogue or retired, with decoded tokens.
 
     Args:
         generation: an open generation.

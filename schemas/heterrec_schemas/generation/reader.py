@@ -113,7 +113,7 @@ class Generation:
         return self._named("vocabularies", name, "vocabulary")
 
     def vocabulary(self, name: str) -> pa.Table:
-        """One vocabulary: id, value, count, status; all shards, sorted by id.
+        """One vocabulary: id, value (null if erased), count, status; all shards, sorted by id.
 
         Raises:
             CallError: there is no such vocabulary.
@@ -196,6 +196,15 @@ class Generation:
     def known_item_shards(self) -> list[str]:
         """The paths of the shards of all items with a row: of the catalogue, then of retired items."""
         return [*self.item_shards(), *self.retired_shards()]
+
+    def retired(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of retired items, like `items`; empty if there are none.
+
+        Raises:
+            CallError: there is no such column.
+        """
+        paths = self.retired_shards()
+        return self.read(paths, columns) if paths else self.items(columns).slice(0, 0)
 
     def sequence_shards(self, split: str) -> list[str]:
         """The paths of one split's shards: train, validation, test or latest.

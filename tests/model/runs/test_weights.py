@@ -47,3 +47,11 @@ def test_unknown_weights_are_refused() -> None:
         CorruptCheckpointError, match=r"more\.weight is unknown; more\.bias is unknown"
     ):
         load_weights(Model(), weights_of(Model(more=True)), "step-00000001")
+
+
+def test_a_checkpoint_of_an_earlier_version_lacks_the_trained_items() -> None:
+    model = Model()
+    model.tables = nn.Module()
+    model.tables.register_buffer("trained_I", torch.tensor([True, False]))
+    load_weights(model, weights_of(Model()), "step-00000001")
+    assert weights_of(model)["tables.trained_I"].tolist() == [True, False]

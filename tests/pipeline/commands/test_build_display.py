@@ -115,7 +115,7 @@ MANIFEST = Manifest(
     ],
     item_vocabulary_size=9,
     counts=Counts(
-        items=ItemCounts(read=8, kept=4, rejected=4, repeated=2),
+        items=ItemCounts(read=10, kept=4, rejected=4, repeated=2, erased=2),
         users=RowCounts(read=4, kept=4, rejected=0),
         interactions=InteractionCounts(
             read=12345, kept=12000, unknown_item=300, duplicate=40, short_user=4, rejected=1
@@ -138,7 +138,7 @@ def test_the_summary_says_what_was_built() -> None:
     build_display.print_summary(to, BuildResult("/out/g", MANIFEST, ["old"]), 1.25)
     text = said(to)
     for row in (
-        "items 8 4 4 2 equal",
+        "items 10 4 4 2 equal",
         "users 4 4 0",
         "interactions 12,345 12,000 1 300 40 4",
         "train 5",
@@ -151,6 +151,7 @@ def test_the_summary_says_what_was_built() -> None:
     ):
         assert row.split() in cells(text), row
     assert "Rejected (rejects/): missing_key 1, wrong_width 2,000\n" in text
+    assert "Erased rows: items 2\n" in text
     assert "Deleted the leftovers of the dead build old\n" in text
     assert text.endswith("1.2 s. The generation is /out/g\n")
     assert "spec.yaml" not in text

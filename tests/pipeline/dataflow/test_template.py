@@ -12,7 +12,7 @@ import typer
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from heterrec_pipeline.commands import app
-from heterrec_pipeline.flex_template import OWN, build_call
+from heterrec_pipeline.flex_template import OPTIONAL, OWN, build_call
 
 DOCKER = Path(__file__).resolve().parents[3] / "docker"
 LEFT_OUT = {
@@ -26,8 +26,10 @@ LEFT_OUT = {
     "log_json": "Dataflow keeps the log anyway",
     "runner": "a template runs on Dataflow",
     "time_limit": "it ends a command that waits",
+    "sweep_after": "the launcher's default suits every bucket",
+    "skip_unchanged": "a launcher has to submit a job",
 }
-"""Options of `build` that are not parameters of the template, with the reason."""
+"""Options of `build` and `refresh` that are not parameters of the template, with the reason."""
 IMAGE = "europe-docker.pkg.dev/p/heterrec/worker"
 VALUES = {
     "spec": (["gs://b-1/a/spec.yaml", "gs://bucket/s.yml"], ["spec.yaml", "gs://bucket/s.txt", ""]),
@@ -36,6 +38,10 @@ VALUES = {
         ["/data", "s3://b/x", "gs://"],
     ),
     "output": (["gs://bucket/out"], ["out", "gs://B/out", "gs://bucket/a\nb"]),
+    "base": (["gs://bucket/out", "gs://b-1/out/generations/x"], ["out", "s3://b/out"]),
+    "refit": (["price", "price,user_spend"], ["", "price,", "a b"]),
+    "publish": (["true", "false"], ["yes", ""]),
+    "allow_drift": (["true", "false"], ["yes", ""]),
     "sdk_container_image": (
         [f"{IMAGE}:0.1.0", f"{IMAGE}@sha256:{'0' * 64}", "localhost:5000/w:1"],
         [IMAGE, "worker:0.1.0", f"{IMAGE}@sha256:00"],
@@ -52,9 +58,9 @@ def metadata() -> dict[str, Any]:
     return found
 
 
-def build_options() -> dict[str, Any]:
-    """The options of `build` by name."""
-    command = typer.main.get_command(app).commands["build"]  # type: ignore[attr-defined]
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a command by name."""
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     return {p.name: p for p in command.params}
 
 
@@ -68,12 +74,16 @@ def test_every_parameter_is_described(metadata: dict[str, Any]) -> None:
 
 
 def test_parameters_are_the_commands_flags(metadata: dict[str, Any]) -> None:
-    """The project's own parameters are the required options of `build`; the others are Beam's."""
-    options = build_options()
+    """The project's own parameters are options of `build` or `refresh`; the others are Beam's."""
+    build, refresh = options_of("build"), options_of("refresh")
+    options = build | refresh
     names = [p["name"] for p in metadata["parameters"]]
     required = [p["name"] for p in metadata["parameters"] if not p["isOptional"]]
     assert len(set(names)) == len(names)
-    assert required == [n for n, o in options.items() if o.required] == list(OWN)
+    needed = [{n for n, o in command.items() if o.required} for command in (build, refresh)]
+    assert required == list(OWN)
+    assert needed == [{*OWN, "output"}, {*OWN, "base"}]
+    assert set(names) >= {*OWN, *OPTIONAL}
     assert set(options) - set(names) - set(LEFT_OUT) == set(), "say why, or make them parameters"
     beam = PipelineOptions([]).get_all_options()
     assert [n for n in names if n not in options and n not in beam] == []
@@ -116,6 +126,20 @@ def test_a_missing_parameter_is_named(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         build_call(["--spec=gs://b/s.yaml", "--input=gs://b/in"])
     assert "required: --output" in capsys.readouterr().err
+
+
+def test_with_a_base_the_call_is_a_refresh(capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--spec=gs://b/s.yaml", "--input=gs://b/in", "--base=gs://b/out"]
+    more = ["--refit=price", "--publish=false", "--project=p"]
+    assert build_call([*own, *more]) == [
+        *("refresh", *own, "--refit=price", "--no-publish", "--no-wait", "--json", "--"),
+        *("--runner=DataflowRunner", "--project=p"),
+    ]
+    assert "--publish" in build_call([*own, "--publish=true"])
+    assert "--allow-drift" in build_call([*own, "--allow_drift=true"])
+    with pytest.raises(SystemExit):
+        build_call([*own[:2], "--output=gs://b/out", "--refit=price"])
+    assert "--refit is for a refresh" in capsys.readouterr().err
 
 
 def test_the_file_that_the_launcher_starts_calls_the_command() -> None:

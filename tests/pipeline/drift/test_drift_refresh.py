@@ -161,5 +161,7 @@ def test_inspect_shows_the_worst_first(chain: Chain, capsys: pytest.CaptureFixtu
     body = json.loads(capsys.readouterr().out)["drift"]
     assert [f["name"] for f in body["features"]] == [f.name for f in worst]
     assert body["rows"]["items"] == [20, 16, 0.2]
+    run_inspect(str(refused), console=Console())
+    assert "\ndrift       fail\n" in capsys.readouterr().out
     run_inspect(str(built), drift=True, console=Console())
     assert capsys.readouterr().out.startswith("This generation is a build")
