@@ -29,8 +29,7 @@ COLUMNS = {
     "week": "week",
     "items": "items",
     "new": "new items",
-    "retired": "left",
-    "returned": "returned",
+    "retired": "retired",
     "interactions": "interactions",
     "drift": "drift",
     "worst": "largest PSI",
@@ -48,11 +47,13 @@ def main() -> int:
     if folder.exists():
         raise SystemExit(f"{folder} exists already; name a new folder, or delete it")
     shop = Shop(folder / "shop")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for week in range(1, WEEKS + 1):
         say(f"week {week}: the shop exports its tables")
         shop.export(week)
-        rows.append({"week": week, **one_week(folder, week)})
+        row = {"week": week, **one_week(folder, week)}
+        row["new"] = row["ids"] - (rows[-1]["ids"] if rows else 0)
+        rows.append(row)
     print(table(rows))
     return 0
 
@@ -130,6 +131,7 @@ def one_week(folder: Path, week: int) -> dict[str, Any]:
     counts = manifest["counts"]
     row = {
         "items": counts["items"]["kept"],
+        "ids": manifest["item_vocabulary_size"],
         "retired": counts["items"]["retired"],
         "interactions": counts["interactions"]["kept"],
         "data_s": round(data, 1),
@@ -140,7 +142,7 @@ def one_week(folder: Path, week: int) -> dict[str, Any]:
 
 
 def drift(out: Path, week: int) -> dict[str, Any]:
-    """New and returned items, the status, and the feature that differs most from last week."""
+    """The status of the drift, and the feature that differs most from last week."""
     if week == 1:
         return {"drift": "-"}
     report = run(PIPELINE, "inspect", out, "--drift", "--json")
