@@ -52,7 +52,8 @@ def main() -> int:
         say(f"week {week}: the shop exports its tables")
         shop.export(week)
         row = {"week": week, **one_week(folder, week)}
-        row["new"] = row["ids"] - (rows[-1]["ids"] if rows else 0)
+        before = rows[-1]["ids"] if rows else row["ids"] - row["items"]
+        row["new"] = row["ids"] - before
         rows.append(row)
     print(table(rows))
     return 0
