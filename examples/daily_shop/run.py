@@ -146,7 +146,7 @@ def drift(out: Path, week: int) -> dict[str, Any]:
     """The status of the drift, and the feature that differs most from last week."""
     if week == 1:
         return {"drift": "-"}
-    report = run(PIPELINE, "inspect", out, "--drift", "--json")
+    report = run(PIPELINE, "inspect", out, "--drift", "--json")["drift"]
     judged = [f for f in report["features"] if f["psi"] is not None]
     worst = max(judged, key=lambda f: f["psi"])
     return {"drift": report["status"], "worst": f"{worst['name']} {worst['psi']:.3f}"}
