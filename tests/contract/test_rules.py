@@ -295,6 +295,7 @@ def test_equal_rows_count_once_and_the_smallest_hash_is_kept(tmp_path: Path) -> 
         "kept": 2,
         "rejected": 2,
         "repeated": 2,
+        "erased": 0,
         "retired": 0,
     }
     assert found.rejects == {
@@ -370,6 +371,7 @@ def test_denormalised_items(tmp_path: Path) -> None:
         "kept": 2,
         "rejected": 0,
         "repeated": 0,
+        "erased": 0,
         "retired": 0,
     }
 

@@ -663,8 +663,15 @@ def test_below_the_ratio_bad_rows_are_set_aside(shop: Shop) -> None:
     assert shop.rejects() == sorted(rejects, key=lambda r: r[:4])
     manifest = shop.manifest()
     counts = manifest["counts"]
-    assert counts["items"] == {"read": 26, "kept": 23, "rejected": 3, "repeated": 1, "retired": 0}
-    assert counts["users"] == {"read": 12, "kept": 11, "rejected": 1, "repeated": 1}
+    assert counts["items"] == {
+        "read": 26,
+        "kept": 23,
+        "rejected": 3,
+        "repeated": 1,
+        "erased": 0,
+        "retired": 0,
+    }
+    assert counts["users"] == {"read": 12, "kept": 11, "rejected": 1, "repeated": 1, "erased": 0}
     # One of the malformed rows has all required cells: it is listed and kept.
     assert (counts["interactions"]["read"], counts["interactions"]["rejected"]) == (214, 12)
     assert counts["interactions"]["kept"] == 202

@@ -210,7 +210,9 @@ def test_validate_finds_bad_rows(shop: Shop) -> None:
         "interactions: 1 of 201 sampled rows: time_unreadable; "
         "log.csv row 200, column 'time': got 'soon'",
     ]
-    assert all(any(m.startswith(word) for m in body["warnings"]) for word in words), body["warnings"]
+    assert all(any(m.startswith(word) for m in body["warnings"]) for word in words), body[
+        "warnings"
+    ]
     tables = {t["table"]: t for t in body["tables"]}
     assert list(tables) == ["items", "items.joins[0]", "users", "interactions"]
     assert tables["interactions"]["reasons"] == {"time_unreadable": 1}
