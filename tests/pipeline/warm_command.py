@@ -69,9 +69,8 @@ class WarmCommands:
     def close(self) -> None:
         """End the processes."""
         for server in self._servers:
-            assert server.stdin is not None
-            server.stdin.close()
-            server.wait()
+            with server:  # closes its pipes and waits
+                pass
 
 
 @contextmanager
