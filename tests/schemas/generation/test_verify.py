@@ -43,7 +43,7 @@ def test_a_whole_generation_opens(copied: Copy, verify: Any) -> None:
 def test_an_absent_file_is_named(copied: Copy, verify: Any, path: str) -> None:
     root = copied()
     (root / path).unlink()
-    with pytest.raises(CorruptGenerationError, match=f"1 of 29 files differ .*{path}: absent"):
+    with pytest.raises(CorruptGenerationError, match=f"1 of 30 files differ .*{path}: absent"):
         open_generation(root, verify=verify)
 
 
@@ -65,7 +65,7 @@ def test_another_content_of_the_same_size_is_seen_by_its_hash(copied: Copy) -> N
     open_generation(root, verify="sizes")
     with pytest.raises(
         CorruptGenerationError,
-        match=r"1 of 29 files differ .*items-00000-of-00002\.parquet: got SHA-256 \w{64}, expected",
+        match=r"1 of 30 files differ .*items-00000-of-00002\.parquet: got SHA-256 \w{64}, expected",
     ):
         open_generation(root)
 
@@ -74,7 +74,7 @@ def test_many_damaged_files_are_counted_and_three_named(copied: Copy) -> None:
     root = copied()
     for path in (root / "sequences").iterdir():
         flip(path)
-    with pytest.raises(CorruptGenerationError, match="12 of 29 files differ") as caught:
+    with pytest.raises(CorruptGenerationError, match="12 of 30 files differ") as caught:
         open_generation(root)
     assert caught.value.message.count("got SHA-256") == 3
     assert "; and 9 more" in caught.value.message
