@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from building import build_folder
-from chains import Step, chains
+from shop_chains import Step, chains
 from compare import differences
 from hypothesis import given
 from profiles import profile
