@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from building import build_folder
-from shop_chains import Step, chains
 from compare import differences
 from hypothesis import given
 from profiles import profile
+from shop_chains import Step, chains
 from strategies import write_input
 
 from heterrec_schemas.errors import HeterrecError
