@@ -2,7 +2,6 @@
 
 import copy
 import random
-from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,16 +10,18 @@ from strategies import Dataset, Malformed, Table, datasets, sequences_of
 STEPS = 4
 
 
-@dataclass
 class Step:
-    """The input of one day, and the features that are fitted anew, by the names of their files."""
+    """The input of one day, and the features that are fitted anew, by the names of their files.
 
-    dataset: Dataset
-    refit: list[str]
+    Not a dataclass: Hypothesis would print all of it, and refuses the text of whole chains.
+    """
+
+    def __init__(self, dataset: Dataset, refit: list[str]) -> None:
+        self.dataset, self.refit = dataset, refit
 
     def __repr__(self) -> str:
-        """Short: Hypothesis refuses the text of whole chains."""
-        return f"<{len(str(self.dataset.spec)):,} characters of spec, {self.dataset.tables}, refit {self.refit}>"
+        rows = {table.name: len(table.rows) for table in self.dataset.tables}
+        return f"<rows {rows}, refit {self.refit}>"
 
 
 @st.composite
@@ -45,6 +46,10 @@ def chains(draw: Any, most_interactions: int = 80) -> list[Step]:
             for feature in owner["features"]:
                 _change_options(rng, feature)
                 present.add((side, feature["name"]))
+        if "erase" in spec:
+            named = {("user_" if side == "user" else "") + name for side, name in present}
+            listed = spec["erase"].get("values", {})
+            spec["erase"]["values"] = {n: v for n, v in listed.items() if n in named}
         frozen = [
             ("user_" if side == "user" else "") + f["name"]
             for side, owner in _owners(spec)
