@@ -113,6 +113,7 @@ def open_parent(base: str) -> Parent:
 def _vocabularies(
     generation: Generation, features: dict[str, FeatureEntry]
 ) -> Iterator[tuple[str, KnownVocabulary]]:
+    rows_of = {f.path: f.rows for f in generation.manifest.files}
     sizes = {ITEMS: (ITEM_VOCABULARY, generation.manifest.item_vocabulary_size)}
     for name, entry in features.items():
         if entry.kind == "categorical":
@@ -124,7 +125,7 @@ def _vocabularies(
         )
         for (name, (stem, size)), whole in zip(sizes.items(), integral, strict=True):
             paths = generation.vocabulary_shards(stem)
-            rows = sum(f.rows or 0 for f in generation.manifest.files if f.path in set(paths))
+            rows = sum(rows_of[path] or 0 for path in paths)
             yield name, KnownVocabulary(stem, len(paths), rows, size, whole)
 
 

@@ -11,12 +11,11 @@ from heterrec_pipeline.checking.changes import features_of
 from heterrec_pipeline.drift.gate import Verdict
 from heterrec_pipeline.drift.measure import Task, measure, parent_tasks, task_of
 from heterrec_pipeline.drift.report import compare_feature, write_report
-from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.items.catalogue_graph import CatalogueOutput
-from heterrec_pipeline.items.user_graph import UsersOutput
+from heterrec_pipeline.items.user_graph import UsersOutput, fitted_users
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.wiring.reports import COUNTS, FILES, Ledger
-from heterrec_pipeline.wiring.step import ByShard, Composite, Step, nothing, of_type
+from heterrec_pipeline.wiring.reports import FILES, Ledger
+from heterrec_pipeline.wiring.step import ByShard, Composite, Step, of_type, total_counts
 from heterrec_schemas.drift import FeatureDrift
 
 
@@ -32,14 +31,10 @@ class MeasureDrift(Composite):
     def expand(self, root: beam.Pipeline) -> PCollection:
         """Measure, group by feature, compare, write."""
         job, ledger = self.job, self.ledger
-        counts = of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
+        counts = total_counts(ledger)
         written = ledger.all(FILES) | "written files" >> Step(fn=partial(task_of, job), kind=Task)
         before = root | "parent's files" >> beam.Create(parent_tasks(job), reshuffle=False)
-        user_fitted = (
-            self.users.fitted
-            if self.users
-            else nothing(root, "no user features", tuple[str, Fitted])
-        )
+        user_fitted = fitted_users(root, self.users)
         features = (
             (written, of_type(before, Task))
             | "of both" >> beam.Flatten()

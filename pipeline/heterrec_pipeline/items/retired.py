@@ -12,15 +12,12 @@ import pyarrow.parquet as pq
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load, once_a_process, stored_batches
-from heterrec_pipeline.files.shards import Written, write_shard
 from heterrec_pipeline.items.cuts import ItemCuts
 from heterrec_pipeline.items.place import PartBuffer
-from heterrec_pipeline.items.write import items_shard_schema
+from heterrec_pipeline.items.write import items_shard_schema, write_rows
 from heterrec_pipeline.job import RETIRED, Job
 from heterrec_pipeline.parent import Parent
-from heterrec_pipeline.wiring.reports import report_file
 from heterrec_schemas.feature_spec import Feature
-from heterrec_schemas.tables import WIDE_ROW_GROUP, shard_name
 
 
 def kept_features(job: Job, parent: Parent) -> list[Feature]:
@@ -85,16 +82,7 @@ def write_retired_shard(
         else pa.array([features[f.name].missing_tokens] * len(rows), f.type)
         for f in schema
     ]
-    path = f"{RETIRED}/{shard_name('items', shard, job.spec.output.item_shards)}"
-    file: Written = write_shard(
-        job.root,
-        path,
-        pa.table(columns, schema=schema),
-        row_group=WIDE_ROW_GROUP,
-        plain=("item_index", "item_id"),
-    )
-    yield report_file(file)
-    yield file
+    yield from write_rows(job, RETIRED, shard, pa.table(columns, schema=schema))
 
 
 def _typed(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -8,6 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsDict, AsIter, PCollection
 
+from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.fitting.fit_graph import Fit
 from heterrec_pipeline.items.encode import encode_users
 from heterrec_pipeline.items.place_graph import PlaceByUser
@@ -17,7 +18,7 @@ from heterrec_pipeline.vocabularies.cells import CELLS, large_features
 from heterrec_pipeline.vocabularies.lookup_graph import LookUpCells
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
-from heterrec_pipeline.wiring.step import Composite, Step
+from heterrec_pipeline.wiring.step import Composite, Step, nothing
 
 
 class UsersOutput(NamedTuple):
@@ -25,6 +26,11 @@ class UsersOutput(NamedTuple):
 
     tokens: PCollection
     fitted: PCollection
+
+
+def fitted_users(root: beam.Pipeline, users: UsersOutput | None) -> PCollection:
+    """The fitted features of the users; empty without a table of users."""
+    return users.fitted if users else nothing(root, "no user features", tuple[str, Fitted])
 
 
 @dataclass(eq=False, kw_only=True)

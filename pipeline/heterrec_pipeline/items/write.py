@@ -58,16 +58,21 @@ def write_item_shard(
     for feature in spec.items.features:
         missing = missing_rows(table[feature.name].combine_chunks()) if len(table) else 0
         yield report_count(f"item/{feature.name}.missing", missing)
-    path = f"items/{shard_name('items', shard, shards)}"
-    file = write_shard(
-        job.root, path, table, row_group=WIDE_ROW_GROUP, plain=("item_index", "item_id")
-    )
-    yield report_file(file)
-    yield file
+    yield from write_rows(job, ITEMS, shard, table)
     if job.items.available_from is not None:
         times = available_from([load(p) for p in mine if p.table == ITEMS])
         path = f"{ITEM_TIMES}/{shard_name('available_from', shard, shards)}"
         yield report_file(write_shard(job.root, path, times, plain=("item_index",)))
+
+
+def write_rows(job: Job, folder: str, shard: int, rows: pa.Table) -> Iterator[Any]:
+    """Write a shard of items/ or retired/; yields its report and the `Written` file."""
+    path = f"{folder}/{shard_name('items', shard, job.spec.output.item_shards)}"
+    file = write_shard(
+        job.root, path, rows, row_group=WIDE_ROW_GROUP, plain=("item_index", "item_id")
+    )
+    yield report_file(file)
+    yield file
 
 
 def items_shard_schema(job: Job, fitted: dict[str, Fitted], seen: dict[str, int]) -> pa.Schema:

@@ -7,14 +7,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.items.catalogue_graph import CatalogueOutput
-from heterrec_pipeline.items.user_graph import UsersOutput
+from heterrec_pipeline.items.user_graph import UsersOutput, fitted_users
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing.publish import hash_inputs, publish_generation
 from heterrec_pipeline.publishing.rejects import write_rejects
-from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
-from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, nothing, of_type
+from heterrec_pipeline.wiring.reports import FILES, REJECTS, Ledger
+from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, total_counts
 from heterrec_schemas.manifest import Manifest
 
 
@@ -30,7 +29,7 @@ class CheckRejects(Composite):
 
     def expand(self, root: beam.Pipeline) -> PCollection:
         """Add up the rows, compare, write."""
-        rows = of_type(self.ledger.all(COUNTS), tuple[str, int]) | "rows" >> beam.CombinePerKey(sum)
+        rows = total_counts(self.ledger)
         return self.ledger.all(REJECTS) | "write rejects" >> AllToOne(
             fn=partial(write_rejects, self.job),
             ledger=self.ledger,
@@ -58,14 +57,13 @@ class PublishGeneration(Composite):
     def expand(self, root: beam.Pipeline) -> PCollection:
         """Collect the reports, then publish once."""
         job, ledger = self.job, self.ledger
-        counts = of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
+        counts = total_counts(ledger)
         inputs = (
             root
             | "inputs" >> beam.Create([job.input_files])
             | "hash inputs" >> Step(fn=hash_inputs, kind=Any)
         )
-        fitted = tuple[str, Fitted]
-        user_fitted = self.users.fitted if self.users else nothing(root, "no user features", fitted)
+        user_fitted = fitted_users(root, self.users)
         return (
             root
             | "once" >> beam.Create([None])

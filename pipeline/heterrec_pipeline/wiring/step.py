@@ -41,6 +41,11 @@ def of_type(collection: PCollection, kind: Any) -> PCollection:
     return collection
 
 
+def total_counts(ledger: Ledger) -> beam.PCollection:
+    """The counts that the steps so far have reported, added up by name."""
+    return of_type(ledger.all(COUNTS), tuple[str, int]) | "add up" >> beam.CombinePerKey(sum)
+
+
 def tables_in(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The tables of a group without `EMPTY`."""
     return (t for t in tables if t.num_columns)
