@@ -38,7 +38,7 @@ GROUPED = {
     r"Sequences/by item/by key/CoGroupByKeyImpl/GroupByKey": "training counts by range of items",
     r"Sequences/all counts/by shard": "references to counted ranges",
     r"Publish/add up/GroupByKey": "counts by name",
-    r"Rejects/rows/GroupByKey": "counts by name",
+    r"Rejects/add up/GroupByKey": "counts by name",
     r"Rejects/write rejects/gather": "rows set aside",
 }
 """Every GroupByKey except Reshuffles, with its purpose."""
@@ -81,7 +81,7 @@ SIDES = [
     Side(r"write items/write shard/each/ParDo\(write_item_shard\)", "shards", "400 bytes a shard"),
     Side(r"find cuts/do/each/ParDo\(find_cuts\)", "two times", "16 bytes"),
     Side(r"Sequences/no items/Map\(decode\)", "no item shards: the layout refers", "nothing"),
-    Side(r"Rejects/rows/Combine/ParDo", "counts", "30 bytes a name"),
+    Side(r"Rejects/add up/Combine/ParDo", "counts", "30 bytes a name"),
     Side(r"Publish/add up/Combine/ParDo", "counts", "30 bytes a name"),
     Side(r"Publish/all files", "files written", "400 bytes a file"),
     Side(r"Publish/hash inputs/each/ParDo\(hash_inputs\)", "input files", "400 bytes a file"),
