@@ -31,13 +31,25 @@ class BuildGeneration(Composite):
     def expand(self, root: beam.Pipeline) -> PCollection:
         """Turn catalogue and users into tokens, the log into sequences, and publish."""
         job, ledger = self.job, Ledger()
-        interactions = root | "List the log" >> ListSplits(files=job.log)
+        interactions = root | "List the log" >> ListSplits(
+            files=job.log, ledger=ledger, reuse=job.reuse, readings=job.log_readings
+        )
         if job.spec.denormalised:
             items, kinds = interactions | "Items from the log" >> ItemsFromLog(
                 job=job, ledger=ledger
             )
         else:
-            items, kinds = root | "List the items" >> ListSplits(files=job.items.files), None
+            items, kinds = (
+                root
+                | "List the items"
+                >> ListSplits(
+                    files=job.items.files,
+                    ledger=ledger,
+                    reuse=job.reuse,
+                    readings=job.readings_of(job.items),
+                ),
+                None,
+            )
         catalogue = items | "Catalogue" >> Catalogue(job=job, ledger=ledger, kinds=kinds)
         users = (
             root | "Users" >> UserFeatures(job=job, table=job.users, ledger=ledger)

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.parent import KnownVocabulary, Parent
+from heterrec_pipeline.reading.digests import Reading, Reuse
 from heterrec_pipeline.reading.erased import ErasedList, Gate
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
@@ -66,6 +67,8 @@ class TableJob:
         joined: whether only rows with a key of the catalogue count.
         available_from: the column of times since when the items are listed, if declared.
         erased: the list of keys whose rows are erased, if there is one.
+        reading: how digests of its splits are made; None to make and use none. If the rows come from the log, that of the
+            log for its items.
     """
 
     name: str
@@ -76,6 +79,7 @@ class TableJob:
     joined: bool = False
     available_from: Timestamp | None = None
     erased: ErasedList | None = None
+    reading: Reading | None = None
 
     @property
     def gate(self) -> Gate:
@@ -146,6 +150,8 @@ class Job:
         allow_drift: whether a refresh is published even if it drifted too far from its parent.
         latest: the content of `latest.json` when a refresh began; None if there was none.
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
+        reading: how digests of the log are made; None to make and use none.
+        reuse: what is taken over from the parent; None in a build.
     """
 
     spec: FeatureSpec
@@ -167,6 +173,8 @@ class Job:
     allow_drift: bool = False
     latest: bytes | None = None
     publish: bool | None = None
+    reading: Reading | None = None
+    reuse: Reuse | None = None
 
     @property
     def root(self) -> str:
@@ -233,6 +241,16 @@ class Job:
     def vocabulary_buckets(self, vocabulary: str, declared: int | None) -> int:
         """B: number of buckets in which a vocabulary is counted, numbered and looked up."""
         return self.sizes.buckets(vocabulary, self.vocabulary_shards(vocabulary, declared))
+
+    def readings_of(self, table: TableJob) -> tuple[Reading, ...]:
+        """How the files of a feature table are read; empty to make and use no digests."""
+        return (table.reading,) if table.reading is not None else ()
+
+    @property
+    def log_readings(self) -> tuple[Reading, ...]:
+        """How the files of the log are read: for the sequences, and for its items if it is denormalised."""
+        of_items = self.items.reading if self.spec.denormalised else None
+        return tuple(r for r in (self.reading, of_items) if r is not None)
 
     @property
     def key_buckets(self) -> int:

@@ -131,6 +131,10 @@ class Ancestor(_Entry):
     content_sha256: str
 
 
+STATE = "state"
+"""The folder that only the pipeline reads: what a refresh takes over instead of parsing unchanged input again."""
+
+
 class Manifest(_Entry):
     """The whole manifest."""
 

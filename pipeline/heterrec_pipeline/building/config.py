@@ -36,6 +36,7 @@ class BuildConfig:
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
         allow_drift: whether a refresh is published even if it drifted too far from its parent.
         skip_unchanged: do nothing if the parent was made from the same input by the same spec.
+        reuse: whether a refresh takes over what its parent has found in input files that are unchanged.
 
     Raises:
         CallError: a flag is wrong.
@@ -57,6 +58,7 @@ class BuildConfig:
     publish: bool | None = None
     allow_drift: bool = False
     skip_unchanged: bool = False
+    reuse: bool = True
 
     def __post_init__(self) -> None:
         """Parse Beam's flags."""
@@ -76,6 +78,7 @@ class BuildResult:
         stages: what each stage did, and when.
         warnings: what a refresh changed that is probably not intended.
         skipped: whether it is the parent of a refresh that had nothing to do.
+        reuse: of a refresh, the numbers of input files and bytes that were not parsed again, and why the rest was.
     """
 
     path: str
@@ -85,6 +88,7 @@ class BuildResult:
     stages: list[Stage] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     skipped: bool = False
+    reuse: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Manifest, metrics and stages for scripts."""
@@ -94,6 +98,7 @@ class BuildResult:
             "stages": [stage.as_json() for stage in self.stages],
             "warnings": self.warnings,
             "skipped": self.skipped,
+            "reuse": self.reuse,
         }
 
     def summary(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The end of a build: the published result, or the error to raise after cleaning up."""
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ from heterrec_pipeline.drift.gate import notices
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.publishing import lease
+from heterrec_pipeline.publishing.publish import REUSE_NAME
 from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, reason, was_stopped
@@ -28,7 +30,12 @@ def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
     text = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     manifest = Manifest.model_validate_json(text)
     warnings = list(_warnings(job, manifest))
-    return BuildResult(job.root, manifest, swept, monitor.metrics, monitor.stages, warnings)
+    reuse = None
+    if job.parent is not None:
+        reuse = json.loads(storage.read_bytes(storage.join(job.root, REUSE_NAME)))
+    return BuildResult(
+        job.root, manifest, swept, monitor.metrics, monitor.stages, warnings, reuse=reuse
+    )
 
 
 def _warnings(job: Job, manifest: Manifest) -> Iterator[str]:

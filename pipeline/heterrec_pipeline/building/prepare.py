@@ -10,6 +10,7 @@ from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.checking.parent import find_parent, open_parent
 from heterrec_pipeline.checking.reject_limit import check_sample
+from heterrec_pipeline.checking.reuse import reusable, with_readings
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease
@@ -60,7 +61,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     if parent is not None:
         sizes = with_known(sizes, {n: v.rows for n, v in parent.vocabularies.items()})
     check_layout(config.spec, sizes)
-    return Job(
+    job = Job(
         spec=config.spec,
         spec_text=config.spec_text,
         generation=lease.new_generation_id(_later(now, parent)),
@@ -81,6 +82,10 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         publish=config.publish,
         allow_drift=config.allow_drift,
     )
+    if job.lenient:
+        return job
+    job = with_readings(job)
+    return replace(job, reuse=reusable(job, wanted=config.reuse))
 
 
 def _later(now: datetime, parent: Parent | None) -> datetime:

@@ -25,7 +25,7 @@ def unchanged(config: BuildConfig) -> BuildResult | None:
         (entry.path, entry.bytes) for entry in manifest.inputs
     }:
         return None
-    if sorted(hash_inputs(files), key=lambda i: i.path) != sorted(
+    if sorted(hash_inputs({}, files), key=lambda i: i.path) != sorted(
         manifest.inputs, key=lambda i: i.path
     ):
         return None

@@ -75,6 +75,13 @@ def refresh(
             help="Write nothing if the base was made from the same input by the same spec.",
         ),
     ] = False,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse/--no-reuse",
+            help="Do not parse again the input files that are as the base has read them.",
+        ),
+    ] = True,
     runner: RunnerOption = None,
     time_limit: TimeLimitOption = None,
     workers: WorkersOption = "auto",
@@ -114,5 +121,6 @@ def refresh(
             publish=publish,
             allow_drift=allow_drift,
             skip_unchanged=skip_unchanged,
+            reuse=reuse,
         )
         report_build(config, log, started, no_wait=no_wait, as_json=as_json, quiet=quiet)

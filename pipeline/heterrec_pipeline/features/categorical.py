@@ -5,15 +5,17 @@ The values of a batch are a frame of row positions and cleaned texts, in the ord
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.features.cells import BadCell, EncodedColumn
+from heterrec_pipeline.features.cells import EncodedColumn, ParsedColumn
 from heterrec_pipeline.job import ErasingFeature
-from heterrec_pipeline.reading.erased import is_erased
+from heterrec_pipeline.reading.erased import NO_LIST, is_erased
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -144,26 +146,61 @@ def _prefixes(paths: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(levels).sort("path", "k").select("row", "value")
 
 
-def count(values: pl.DataFrame) -> pa.Table:
-    """Count the rows with each text: columns value (text), count (int64)."""
-    # A list may contain a text twice, a single value cannot.
-    if values["row"].n_unique() < len(values):
-        values = values.unique(["row", "value"])
-    counts = values.group_by("value").len("count")
-    return counts.select("value", pl.col("count").cast(pl.Int64)).to_arrow()
+def parse(feature: CategoricalFeature, column: pa.Array) -> ParsedColumn:
+    """The texts of n raw cells as a dictionary, in lists if the feature is multivalued; no cell is bad."""
+    found, seen = texts(feature, column)
+    erased = False
+    if isinstance(feature, ErasingFeature):
+        whole, _ = texts(feature.model_copy(update={"erased": NO_LIST}), column)
+        erased = not whole.equals(found)
+    words = found["value"].to_arrow().cast(pa.large_string()).dictionary_encode()
+    rows = found["row"].to_numpy()
+    if feature.multivalued:
+        ends = np.cumsum(np.bincount(rows, minlength=len(column)))
+        offsets = pa.array(np.append(0, ends), pa.int32())
+        return ParsedColumn(pa.ListArray.from_arrays(offsets, words), seen, [], erased)
+    if len(rows) < len(column):
+        codes, missing = np.zeros(len(column), np.int32), np.ones(len(column), np.bool_)
+        codes[rows], missing[rows] = words.indices.to_numpy(), False
+        words = pa.DictionaryArray.from_arrays(pa.array(codes, mask=missing), words.dictionary)
+    return ParsedColumn(words, seen, [], erased)
+
+
+class Codes(NamedTuple):
+    """The values of parsed cells: the position of the cell of each value, its number among the words, and the words."""
+
+    rows: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int32]
+    words: pl.Series
+
+    def frame(self) -> pl.DataFrame:
+        """Columns `row` and `value` (text)."""
+        return pl.DataFrame({"row": self.rows, "value": self.words.gather(self.codes)})
+
+
+def codes_of(values: pa.Array) -> Codes:
+    """The values of n parsed cells, in the order of the cells."""
+    if is_list(values.type):
+        rows = np.repeat(np.arange(len(values)), pc.list_value_length(values).to_numpy())
+        values = values.flatten()
+    else:
+        present = values.is_valid().to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(present)
+        values = values.drop_null()
+    codes = values.indices.to_numpy(zero_copy_only=False)
+    return Codes(rows, codes, pl.Series(values.dictionary, dtype=pl.String))
 
 
 def collect(
-    feature: CategoricalFeature, column: pa.Array, keys: pl.Series, population: int
-) -> tuple[pa.Table, Seen]:
-    """Count the texts of a batch; also returns the kinds of values."""
-    values, seen = texts(feature, column)
-    return count(values), seen
-
-
-def check(feature: CategoricalFeature, column: pa.Array) -> tuple[Seen, list[BadCell]]:
-    """The kinds of the values; no cell is bad."""
-    return texts(feature, column)[1], []
+    feature: CategoricalFeature, values: pa.Array, keys: pl.Series, population: int
+) -> pa.Table:
+    """Count the cells with each text: columns value (text), count (int64)."""
+    rows, codes, words = codes_of(values)
+    if feature.multivalued and len(codes):  # a list may contain a text twice
+        codes = (np.unique(rows * len(words) + codes) % len(words)).astype(np.int32)
+    counts = pl.Series(np.bincount(codes, minlength=len(words)), dtype=pl.Int64)
+    found = pl.DataFrame({"value": words, "count": counts})
+    return found.filter(pl.col("count") > 0).to_arrow()
 
 
 def merge(feature: CategoricalFeature, parts: list[pa.Table]) -> pa.Table:
@@ -172,17 +209,22 @@ def merge(feature: CategoricalFeature, parts: list[pa.Table]) -> pa.Table:
     return counts.group_by("value").agg(pl.col("count").sum()).to_arrow()
 
 
-def encode(feature: CategoricalFeature, column: pa.Array, fitted: FindIds) -> EncodedColumn:
+def encode(feature: CategoricalFeature, values: pa.Array, fitted: FindIds) -> EncodedColumn:
     """The ids of every cell: int32, or list<int32> for a multivalued feature.
 
     Args:
         feature: the feature.
-        column: n raw cells.
+        values: n parsed cells.
         fitted: finds the ids of texts.
     """
-    values, _ = texts(feature, column)
-    ids = value_ids(feature, values["value"], fitted)
-    return cells_of(feature, values.select("row").hstack(ids), _positions(len(column)))
+    rows, codes, words = codes_of(values)
+    ids = value_ids(feature, words, fitted)[codes]
+    if feature.multivalued:
+        frame = ids.insert_column(0, pl.Series("row", rows, pl.Int64))
+        return cells_of(feature, frame, _positions(len(values)))
+    tokens = np.full(len(values), MISSING, np.int32)
+    tokens[rows] = ids["id"].to_numpy()
+    return EncodedColumn(pa.array(tokens), int(ids["outside"].sum()))
 
 
 def value_ids(feature: CategoricalFeature, values: pl.Series, find: FindIds) -> pl.DataFrame:
@@ -222,4 +264,4 @@ def cells_of(feature: CategoricalFeature, values: pl.DataFrame, owners: pl.Serie
     column = cells.select(pl.col("id").fill_null(filled))["id"].to_arrow().cast(feature.token_type)
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    return EncodedColumn(column, oov_rows, [])
+    return EncodedColumn(column, oov_rows)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
-from heterrec_schemas.values import column_text, value_text
+from heterrec_schemas.values import Seen, column_text, value_text
 
 
 class BadCell(NamedTuple):
@@ -20,12 +20,29 @@ class BadCell(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ParsedColumn:
+    """The values of a column of n raw cells.
+
+    Attributes:
+        values: n cells; null where there is no usable value, but NaN for numbers. Texts are a dictionary, or lists of it
+            for a multivalued feature; numbers are float64; vectors are fixed-size lists of float32.
+        seen: the kinds of the values (categorical features only).
+        bad: the bad cells.
+        erased: whether a value was left out because the spec erases it.
+    """
+
+    values: pa.Array
+    seen: Seen
+    bad: list[BadCell]
+    erased: bool = False
+
+
+@dataclass(frozen=True)
 class EncodedColumn:
-    """Tokens of a batch of n rows, the number of rows with a value outside the vocabulary, and the bad cells."""
+    """Tokens of a batch of n rows, and the number of rows with a value outside the vocabulary."""
 
     tokens: pa.Array
     oov_rows: int
-    bad: list[BadCell]
 
 
 def cell_text(value: object) -> str | None:

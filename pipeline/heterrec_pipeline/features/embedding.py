@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.features.cells import BadCell, EncodedColumn, cell_text
+from heterrec_pipeline.features.cells import BadCell, EncodedColumn, ParsedColumn, cell_text
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
@@ -149,19 +149,29 @@ def quantizer_table(edges_QD: Vectors) -> pa.Table:
     )
 
 
-def encode(feature: EmbeddingFeature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:
-    """The Z tokens of every cell: fixed_size_list<int32>[Z], all 1 where missing."""
+def parse(feature: EmbeddingFeature, column: pa.Array) -> ParsedColumn:
+    """The vectors of n raw cells; null where there is no usable one."""
     positions, values, bad = vectors(feature, column)
-    edges_QD = fitted["edge"].to_numpy().reshape(feature.quantiles - 1, feature.dim)
-    tokens = embedding_tokens(values, edges_QD, feature.groups)
+    mask = None
     if len(positions) < len(column):
-        whole = np.full((len(column), feature.groups), MISSING, dtype=np.int32)
-        whole[positions] = tokens
+        whole = np.zeros((len(column), feature.dim), np.float32)
+        whole[positions] = values
+        missing = np.ones(len(column), np.bool_)
+        missing[positions] = False
+        values, mask = whole, pa.array(missing)
+    flat = pa.array(values.ravel())
+    cells = pa.FixedSizeListArray.from_arrays(flat, feature.dim, mask=mask)
+    return ParsedColumn(cells, Seen.NOTHING, bad)
+
+
+def encode(feature: EmbeddingFeature, values: pa.Array, fitted: pa.Table) -> EncodedColumn:
+    """The Z tokens of n parsed cells: fixed_size_list<int32>[Z], all 1 where missing."""
+    vectors_ND = float32_values(values.flatten()).reshape(-1, feature.dim)
+    edges_QD = fitted["edge"].to_numpy().reshape(feature.quantiles - 1, feature.dim)
+    tokens = embedding_tokens(vectors_ND, edges_QD, feature.groups)
+    if len(vectors_ND) < len(values):
+        whole = np.full((len(values), feature.groups), MISSING, dtype=np.int32)
+        whole[values.is_valid().to_numpy(zero_copy_only=False)] = tokens
         tokens = whole
     array = pa.FixedSizeListArray.from_arrays(pa.array(tokens.ravel()), feature.groups)
-    return EncodedColumn(array, 0, bad)
-
-
-def check(feature: EmbeddingFeature, column: pa.Array) -> tuple[Seen, list[BadCell]]:
-    """The bad cells: those without a usable vector."""
-    return Seen.NOTHING, vectors(feature, column)[2]
+    return EncodedColumn(array, 0)

@@ -6,36 +6,33 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.features import categorical, embedding, numeric
-from heterrec_pipeline.features.cells import BadCell, EncodedColumn
+from heterrec_pipeline.features.cells import EncodedColumn, ParsedColumn
 from heterrec_schemas.feature_spec import Feature
-from heterrec_schemas.values import Seen
 
 
 class FeatureKind(Protocol):
-    """The functions of a module that implements a kind; `column` is a column of n raw cells."""
+    """The functions of a module that implements a kind."""
 
     FOLDER: str
     """Folder of the generation that holds the fitted tables."""
 
-    def check(self, feature: Any, column: pa.Array) -> tuple[Seen, list[BadCell]]:
-        """The kinds of the values (categorical features only), and the bad cells."""
+    def parse(self, feature: Any, column: pa.Array) -> ParsedColumn:
+        """The values of n raw cells."""
 
-    def encode(self, feature: Any, column: pa.Array, fitted: Any) -> EncodedColumn:
-        """The tokens of every cell. `fitted` is the fitted table, or `Lookup.find` of a vocabulary."""
+    def encode(self, feature: Any, values: pa.Array, fitted: Any) -> EncodedColumn:
+        """The tokens of n parsed cells. `fitted` is the fitted table, or `Lookup.find` of a vocabulary."""
 
 
 @runtime_checkable
 class ValueKind(FeatureKind, Protocol):
     """A kind that is fitted from partial fits of batches: counts of values (a vocabulary), or samples."""
 
-    def collect(
-        self, feature: Any, column: pa.Array, keys: pl.Series, population: int
-    ) -> tuple[pa.Table, Seen]:
-        """The partial fit of a batch and the kinds of its values.
+    def collect(self, feature: Any, values: pa.Array, keys: pl.Series, population: int) -> pa.Table:
+        """The partial fit of a batch.
 
         Args:
             feature: the feature.
-            column: n raw cells.
+            values: n parsed cells.
             keys: n keys of items or users.
             population: number of items or users in total.
         """

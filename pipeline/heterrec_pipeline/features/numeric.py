@@ -8,7 +8,13 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.features.cells import BadCell, EncodedColumn, all_missing, cell_text
+from heterrec_pipeline.features.cells import (
+    BadCell,
+    EncodedColumn,
+    ParsedColumn,
+    all_missing,
+    cell_text,
+)
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import NumericFeature
 from heterrec_schemas.hashing import hash_texts
@@ -129,20 +135,27 @@ def _parsed(feature: NumericFeature, column: pa.Array) -> tuple[Numbers, list[Ba
     return values, bad
 
 
-def sample(feature: NumericFeature, column: pa.Array, keys: pl.Series, population: int) -> pa.Table:
+def parse(feature: NumericFeature, column: pa.Array) -> ParsedColumn:
+    """The numbers of n raw cells; NaN where there is none."""
+    values, bad = numbers(feature, column)
+    return ParsedColumn(pa.array(values), Seen.NOTHING, bad)
+
+
+def collect(
+    feature: NumericFeature, values: pa.Array, keys: pl.Series, population: int
+) -> pa.Table:
     """The finite numbers of a batch, with hash and key for a bottom-k sample where the population exceeds `fit_sample`.
 
     Args:
         feature: the feature.
-        column: n raw cells.
+        values: n parsed cells.
         keys: n texts, the items' (or users') keys.
         population: number of items (or users) in total.
 
     Returns:
         Column value (float64); hash (uint64) and key (text) too when population exceeds fit_sample.
     """
-    values, _ = numbers(feature, column)
-    table = pl.DataFrame({"value": values})
+    table = pl.DataFrame({"value": values.to_numpy()})
     if population > feature.fit_sample:
         table = table.with_columns(hash=hash_texts(keys), key=keys)
     # Declared boundaries need no fit, only a check that there are values: infinite ones suffice.
@@ -178,25 +191,13 @@ def edges(feature: NumericFeature, sampled: pa.Table | None, where: str) -> Numb
     return numeric_edges(sampled["value"].to_numpy(), feature.bins)
 
 
-def collect(
-    feature: NumericFeature, column: pa.Array, keys: pl.Series, population: int
-) -> tuple[pa.Table, Seen]:
-    """`sample` a batch; numbers have no kinds to report."""
-    return sample(feature, column, keys, population), Seen.NOTHING
-
-
-def check(feature: NumericFeature, column: pa.Array) -> tuple[Seen, list[BadCell]]:
-    """The cells that are not numbers."""
-    return Seen.NOTHING, numbers(feature, column)[1]
-
-
 def fit(feature: NumericFeature, parts: list[pa.Table], where: str) -> pa.Table:
     """The rows of `boundaries/`, from all samples of a feature."""
     whole = merge(feature, parts) if parts else None
     return pa.table([pa.array(edges(feature, whole, where))], schema=BOUNDARIES_SCHEMA)
 
 
-def encode(feature: NumericFeature, column: pa.Array, fitted: pa.Table) -> EncodedColumn:
-    """The bins of every cell: int32."""
-    values, bad = numbers(feature, column)
-    return EncodedColumn(pa.array(numeric_tokens(values, fitted["edge"].to_numpy())), 0, bad)
+def encode(feature: NumericFeature, values: pa.Array, fitted: pa.Table) -> EncodedColumn:
+    """The bins of n parsed cells: int32."""
+    tokens = numeric_tokens(values.to_numpy(), fitted["edge"].to_numpy())
+    return EncodedColumn(pa.array(tokens), 0)

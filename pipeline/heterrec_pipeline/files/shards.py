@@ -103,7 +103,7 @@ def new_shard(
     Raises:
         RunError: the file cannot be written.
     """
-    temporary = _temporary(root, path)
+    temporary = temporary_name(root, path)
     with (
         moving(WRITTEN, f"write {path}", table_of(path)) as moved,
         storage.open_write(temporary) as out,
@@ -133,7 +133,7 @@ def write_text(root: str, path: str, text: str) -> Written:
 
 def write_copy(root: str, path: str, data: bytes, rows: int) -> Written:
     """Write a small file of the generation from its bytes; `rows` is -1 if it is no table."""
-    temporary = _temporary(root, path)
+    temporary = temporary_name(root, path)
     with moving(WRITTEN, f"write {path}") as moved:
         sha256 = storage.write_bytes(temporary, data)
         moved.add(max(rows, 0), len(data))
@@ -146,7 +146,8 @@ def table_of(path: str) -> str:
     return f"{folder}/{name.split('-')[0]}" if folder in ("sequences", ITEM_TIMES) else folder
 
 
-def _temporary(root: str, path: str) -> str:
+def temporary_name(root: str, path: str) -> str:
+    """A new temporary name for a file of the generation; names that are left are deleted when it is published."""
     folder, name = posixpath.split(path)
     return storage.join(root, folder, f".{name}.{uuid.uuid4().hex}.tmp")
 

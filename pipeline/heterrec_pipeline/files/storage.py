@@ -18,6 +18,9 @@ from heterrec_pipeline.files.store_flags import follow_flags
 from heterrec_schemas import stores
 from heterrec_schemas.errors import RunError
 
+_COPY_BYTES = 4 * 2**20
+"""Number of bytes copied at a time."""
+
 
 def _store(path: str) -> stores.Store:
     follow_flags()
@@ -91,6 +94,18 @@ class HashedFile(io.RawIOBase):
         """SHA-256 of the bytes written so far, in hex."""
         assert self._hashing
         return self._sha256.hexdigest()
+
+
+def copy(source: str, target: str) -> str:
+    """Copy a file to a new one, perhaps of another store; returns the SHA-256 of what was copied.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with open_read(source) as handle, open_write(target) as out:
+        while piece := handle.read(_COPY_BYTES):
+            out.write(piece)
+    return out.sha256
 
 
 def sha256_of(path: str, stop: int | None = None) -> str:

@@ -1,6 +1,7 @@
 """Collect partial fits of the features of a table: counts of values, samples of numbers."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import apache_beam as beam
 import polars as pl
@@ -10,8 +11,9 @@ from apache_beam.transforms.window import GlobalWindows
 
 from heterrec_pipeline.features.kinds import SampledKind, value_kind
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.read import SEEN
-from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
+from heterrec_pipeline.keys.parse import value_rows
+from heterrec_pipeline.keys.read import KEY, SEEN
+from heterrec_pipeline.keys.row_filter import ExcludedRows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.telemetry.recorder import StepInfo
 from heterrec_pipeline.wiring.step import step_call, tables_in
@@ -44,14 +46,14 @@ class CollectValues(beam.DoFn):
         with step_call(self.info, "process", split):
             if not self.table.value_features:
                 return
-            columns = list(dict.fromkeys(f.column for f in self.table.value_features))
-            for rows in kept_rows(self.table, split, columns, excluded):
-                keys = pl.Series(rows[KEY])
-                for feature in self.table.value_features:
-                    column = rows[feature.column]
-                    part, seen = value_kind(feature).collect(feature, column, keys, population)
+            valued = replace(self.table, features=self.table.value_features)
+            for parsed in value_rows(valued, split, excluded):
+                keys = pl.Series(parsed.rows[KEY])
+                for feature in valued.value_features:
+                    values, seen = parsed.rows[feature.name], parsed.kinds.get(feature.name)
                     if seen:
-                        yield TaggedOutput(SEEN, (f"{self.table.side}/{feature.name}", int(seen)))
+                        yield TaggedOutput(SEEN, (f"{self.table.side}/{feature.name}", seen))
+                    part = value_kind(feature).collect(feature, values, keys, population)
                     self.partial[feature.name].append(part)
                     if whole := self._merge(feature):
                         yield self._output(feature, whole)

@@ -10,7 +10,8 @@ import pyarrow as pa
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.cells import all_missing
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
+from heterrec_pipeline.keys.read import KEY
+from heterrec_pipeline.keys.row_filter import ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.hashing import hash_texts

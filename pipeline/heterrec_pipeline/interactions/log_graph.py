@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import pyarrow as pa
 from apache_beam.pvalue import AsIter, PCollection
 
-from heterrec_pipeline.interactions.join import check_log, check_rows, join_items
-from heterrec_pipeline.interactions.read import log_columns, read_log
+from heterrec_pipeline.interactions.join import index_rows, join_items
+from heterrec_pipeline.interactions.read import read_log
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.wiring.cut import BucketKey, CutTables
@@ -33,36 +32,30 @@ class IndexedLog(Composite):
     ledger: Ledger
 
     def expand(self, splits: PCollection) -> LogOutput:
-        """Read, check, join."""
-        spec = self.job.spec
-        raw = splits | "read" >> Step(
-            fn=partial(read_log, log_columns(spec), gate=self.job.log_gate),
+        """Read, join."""
+        job, large = self.job, self.job.sizes.is_large(ITEMS)
+        rows, seen = splits | "read" >> Step(
+            fn=partial(read_log, job, coded=not large),
             ledger=self.ledger,
+            tags=(SEEN,),
             spread=True,
         )
-        if self.job.sizes.is_large(ITEMS):
-            return self._by_bucket(raw)
-        rows, seen = raw | "check and index" >> Step(
-            fn=partial(check_log, spec),
-            ledger=self.ledger,
-            side_inputs=(AsIter(self.index),),
-            tags=(SEEN,),
-        )
-        return LogOutput(rows, seen | "kinds" >> ValueKinds())
+        if large:
+            joined = self._by_bucket(rows)
+        else:
+            joined = rows | "index" >> Step(
+                fn=partial(index_rows, job.spec),
+                ledger=self.ledger,
+                side_inputs=(AsIter(self.index),),
+            )
+        return LogOutput(joined, seen | "kinds" >> ValueKinds())
 
-    def _by_bucket(self, raw: PCollection) -> LogOutput:
-        """Check the rows, then join them by bucket of items."""
-        spec = self.job.spec
-        rows, seen = raw | "check" >> Step(
-            fn=partial(check_rows, spec),
-            ledger=self.ledger,
-            tags=(SEEN,),
-            kind=tuple[str, pa.Table],
-        )
-        cut = rows | "cut" >> CutTables(column="item", buckets={ITEMS: self.job.key_buckets})
-        joined = (
+    def _by_bucket(self, rows: PCollection) -> PCollection:
+        """Join the rows by bucket of items."""
+        buckets = {ITEMS: self.job.key_buckets}
+        cut = rows | "cut" >> CutTables(column="item", buckets=buckets, name=ITEMS)
+        return (
             {"log": cut, "ids": self.index}
             | "by item" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
-            | "index" >> Step(fn=partial(join_items, spec), ledger=self.ledger)
+            | "index" >> Step(fn=partial(join_items, self.job.spec), ledger=self.ledger)
         )
-        return LogOutput(joined, seen | "kinds" >> ValueKinds())

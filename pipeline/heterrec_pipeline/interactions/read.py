@@ -1,24 +1,40 @@
 """Read the log and parse its rows."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import cell_at
 from heterrec_pipeline.interactions.times import milliseconds
-from heterrec_pipeline.job import INTERACTIONS
-from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.job import INTERACTIONS, Job
+from heterrec_pipeline.keys.read import SEEN, key_text, rejected, shortened
 from heterrec_pipeline.reading.batches import BadText
-from heterrec_pipeline.reading.erased import NOTHING, Gate, read_live
+from heterrec_pipeline.reading.digests import Digested, DigestWriter, digest_of, digested
+from heterrec_pipeline.reading.erased import Gate, read_live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import ROW, bad_text, file_of, located, one_chunk
-from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
+from heterrec_pipeline.reading.read import (
+    ROW,
+    bad_text,
+    file_of,
+    located,
+    one_chunk,
+    short_rows,
+)
+from heterrec_pipeline.wiring.reports import (
+    RejectedCell,
+    report_count,
+    report_file,
+    report_rejects,
+)
 from heterrec_schemas.feature_spec import FeatureSpec
+from heterrec_schemas.hashing import SEPARATOR, hash_column
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.values import column_text
+from heterrec_schemas.values import column_text, is_text
 
 LOG_SEEN = "interactions.user"
 LOG_ITEM_SEEN = "interactions.item"
@@ -119,18 +135,123 @@ def _reject_entries(frame: pl.DataFrame, at: list[int], rows: pa.Table) -> list[
     return bad
 
 
-def read_log(
-    columns: list[str], split: Split, *, gate: Gate = NOTHING, report: bool = True
-) -> Iterator[Any]:
-    """Splits of the log to located tables of raw columns, without erased rows; malformed rows are rejected."""
+class LogBatch(NamedTuple):
+    """A batch of the log.
+
+    Attributes:
+        rows: a located table of raw columns, without erased rows.
+        read: number of rows, those that are malformed or erased included.
+        erased: number of erased rows.
+        malformed: the rejects of malformed rows.
+    """
+
+    rows: pa.Table
+    read: int
+    erased: int
+    malformed: list[RejectedCell]
+
+
+def log_batches(columns: list[str], split: Split, gate: Gate) -> Iterator[LogBatch]:
+    """Parse a split of the log to located tables of raw columns."""
     for batch in prefetched(read_live(split, columns, gate)):
-        if report:
-            rows = len(batch.table) + len(batch.bad) + batch.erased
-            yield report_count("interactions.read", rows)
-            if gate.keys:
-                yield report_count("interactions.erased", batch.erased)
-            yield report_count("interactions.malformed", len(batch.bad))
-            bad = [(b.row, "", b.reason, b.text) for b in batch.bad]
-            yield from report_rejects(INTERACTIONS, split.file.name, bad)
-        if len(batch.table):
-            yield pa.Table.from_batches([located(batch, split)])
+        bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in batch.bad]
+        rows = pa.Table.from_batches([located(batch, split)])
+        yield LogBatch(rows, len(rows) + len(bad) + batch.erased, batch.erased, bad)
+
+
+def read_log(job: Job, split: Split, *, coded: bool) -> Iterator[Any]:
+    """Splits of the log to readable rows for the join with the items.
+
+    Args:
+        job: the build.
+        split: a piece of the log.
+        coded: whether the items are a dictionary.
+
+    Yields:
+        Tables of the item, the columns of the shuffle and, where rows can still be rejected, their location. Tagged `SEEN`:
+        kinds of keys.
+    """
+    path = digest_of(split, job.reading)
+    if path is not None:
+        for rows, about in digested(path):
+            yield from _reported(job, split, rows, about, 0, coded=coded)
+        return
+    writer = DigestWriter(job.root, job.reading, split)
+    for batch in log_batches(log_columns(job.spec), split, job.log_gate):
+        frame, bad, seen = parse_rows(job.spec, batch.rows)
+        short = short_rows(batch.rows)
+        listed = [b for b in bad if b[0] not in short]
+        listed += [(row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()]
+        about = {
+            "read": batch.read,
+            "malformed": len(batch.malformed),
+            "bad": len(bad),
+            "rejects": shortened([*batch.malformed, *listed]),
+            "seen": seen,
+            "rejected_text": bool(batch.malformed or listed),
+        }
+        rows = log_rows(job.spec, frame, short)
+        masked = bool(job.log_gate) and about["rejected_text"]
+        writer.add(Digested(rows, about), erased=bool(batch.erased) or masked)
+        yield from _reported(job, split, rows, about, batch.erased, coded=coded)
+    yield from (report_file(file) for file in writer.finish())
+
+
+def log_rows(
+    spec: FeatureSpec, frame: pl.DataFrame, short: Mapping[int, str | None]
+) -> pa.RecordBatch:
+    """Readable rows as a digest has them: the item is a dictionary."""
+    frame = with_tie(spec, frame)
+    columns = [c for c in shuffle_columns(spec) if c not in ("item_index", "item_hash")]
+    if spec.interactions.unknown_items == "reject":
+        frame = frame.with_columns(
+            short=frame["row"].is_in(pl.Series(list(short), dtype=pl.Int64).implode())
+        )
+        columns += ["row", "short"]
+    items = frame["item"].to_arrow().cast(pa.large_string()).dictionary_encode()
+    rest = frame.select(columns).to_arrow().combine_chunks()
+    arrays = [one_chunk(rest, name) for name in columns]
+    arrays = [a.cast(pa.large_string()) if is_text(a.type) else a for a in arrays]
+    return pa.RecordBatch.from_arrays([items, *arrays], names=["item", *columns])
+
+
+def _reported(
+    job: Job, split: Split, rows: pa.RecordBatch, about: dict[str, Any], erased: int, *, coded: bool
+) -> Iterator[Any]:
+    """The reports on a batch, and its rows."""
+    yield report_count("interactions.read", about["read"])
+    if job.log_gate.keys:
+        yield report_count("interactions.erased", erased)
+    yield report_count("interactions.malformed", about["malformed"])
+    yield report_count("interactions.bad", about["bad"])
+    yield from report_rejects(INTERACTIONS, split.file.name, rejected(about["rejects"]))
+    yield from (TaggedOutput(SEEN, kinds) for kinds in about["seen"].items())
+    if not len(rows):
+        return
+    table = pa.Table.from_batches([rows])
+    if not coded:
+        table = table.set_column(0, "item", table["item"].cast(pa.large_string()))
+    if job.spec.interactions.unknown_items == "reject":
+        names = pa.array(np.zeros(len(rows), np.int32))
+        file = pa.DictionaryArray.from_arrays(names, pa.array([split.file.name]))
+        table = table.append_column("file", file.dictionary_decode())
+    yield table
+
+
+def with_tie(spec: FeatureSpec, frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the hash that breaks ties in time: of user, time, item and, if declared, the behaviour's text."""
+    parts = ["user", pl.col("time").cast(pl.String), "item"]
+    if spec.interactions.behaviour is not None:
+        parts.append("behaviour_text")
+    return frame.with_columns(tie=pl.concat_str(parts, separator=SEPARATOR)).with_columns(
+        tie=hash_column("tie")
+    )
+
+
+def shuffle_columns(spec: FeatureSpec) -> list[str]:
+    """The columns that go through the shuffle by user."""
+    log = spec.interactions
+    more = ["behaviour"] if log.behaviour else []
+    more += ["order"] if log.order else []
+    more += ["item_hash"] if log.unknown_items == "oov" else []
+    return ["user", "item_index", "time", "tie", *more]

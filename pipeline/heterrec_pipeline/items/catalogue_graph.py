@@ -11,15 +11,13 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.fitting.fit_graph import Fit, Fits
-from heterrec_pipeline.interactions.read import read_log
 from heterrec_pipeline.items.cuts import ItemCuts, find_cuts, run_cuts
 from heterrec_pipeline.items.encode import TOKENS, encode_items
 from heterrec_pipeline.items.from_log import (
-    aggregate_columns,
     aggregate_items,
     derived,
+    read_items,
     reduce_to_buckets,
-    to_items,
 )
 from heterrec_pipeline.items.place_graph import PlaceByItem
 from heterrec_pipeline.items.retired import take_retired, write_retired_shard
@@ -76,7 +74,11 @@ class Catalogue(Composite):
         main = job.items if self.kinds is None else derived(job.items)
         tables = (main, *job.joins)
         by_table = {main.name: splits} | {
-            t.name: splits.pipeline | f"list {t.name}" >> ListSplits(files=t.files)
+            t.name: splits.pipeline
+            | f"list {t.name}"
+            >> ListSplits(
+                files=t.files, ledger=ledger, reuse=job.reuse, readings=job.readings_of(t)
+            )
             for t in job.joins
         }
         keyed = by_table | "keys" >> Keys(job=job, tables=tables, ledger=ledger, kinds=self.kinds)
@@ -253,17 +255,8 @@ class ItemsFromLog(Composite):
     def expand(self, splits: PCollection) -> FromLog:
         """Read the log again, group by item, aggregate."""
         job = self.job
-        rows = splits | "read again" >> Step(
-            fn=partial(
-                read_log,
-                aggregate_columns(job.spec, job.items),
-                gate=job.log_gate,
-                report=False,
-            ),
-            spread=True,
-        )
-        raw, seen = rows | "to items" >> Step(
-            fn=partial(to_items, job), ledger=self.ledger, tags=(SEEN,)
+        raw, seen = splits | "read again" >> Step(
+            fn=partial(read_items, job), ledger=self.ledger, tags=(SEEN,), spread=True
         )
         reduce = partial(reduce_to_buckets, job.items, job.sizes.item_buckets)
         reduced = raw | "reduce" >> beam.ParDo(Buffered(reduce, FLUSH_BYTES))

@@ -1,6 +1,6 @@
 """Encode the rows of a feature table with the fitted features, and send the tokens to where they are written."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -15,14 +15,24 @@ from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
 from heterrec_pipeline.items.cuts import ItemCuts
 from heterrec_pipeline.items.place import PartBuffer
 from heterrec_pipeline.job import ITEMS, Job, TableJob
-from heterrec_pipeline.keys.row_filter import KEY, ExcludedRows, kept_rows
+from heterrec_pipeline.keys.parse import (
+    KINDS,
+    ParsedRows,
+    bad_of,
+    embedding_cells,
+    parse_rows,
+)
+from heterrec_pipeline.keys.read import KEY, about_keys, keyed_batches, rejected, shortened
+from heterrec_pipeline.keys.row_filter import ExcludedRows, excluded_rows
+from heterrec_pipeline.reading.digests import Digested, DigestWriter, digest_of, digested
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import ROW, bad_text_cells
+from heterrec_pipeline.reading.read import ROW, bad_text_cells, without_rows
 from heterrec_pipeline.text_lookup import Lookup
 from heterrec_pipeline.vocabularies.cells import OWNER, LargeCells
 from heterrec_pipeline.vocabularies.lookup import lookups
 from heterrec_pipeline.wiring.cut import BucketKey
-from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
+from heterrec_pipeline.wiring.reports import report_count, report_file, report_rejects
+from heterrec_schemas.feature_spec import EmbeddingFeature
 
 ID = "__id"
 AVAILABLE = "__available_from"
@@ -46,26 +56,66 @@ def encoders(table: TableJob, fitted: dict[str, Fitted], ids: dict[str, Lookup])
 
 def encode_rows(
     table: TableJob, rows: pa.RecordBatch, fitted: dict[str, Any]
-) -> tuple[list[pa.Array], dict[str, int], list[RejectedCell]]:
+) -> tuple[list[pa.Array], dict[str, int]]:
     """Encode a batch.
 
     Args:
         table: the table, with the features to encode.
-        rows: located rows of it.
+        rows: parsed rows of it.
         fitted: see `encoders`.
 
     Returns:
-        One token column per feature, the number of rows out of vocabulary per feature, and the bad cells by row number.
+        One token column per feature, and the number of rows out of vocabulary per feature.
     """
-    numbers = rows[ROW].to_numpy()
-    columns, oov, bad = [], {}, []
+    columns, oov = [], {}
     for feature in table.features:
-        column = rows[feature.column]
-        encoded = kind_of(feature).encode(feature, column, fitted[feature.name])
+        values = rows[feature.name]
+        if isinstance(feature, EmbeddingFeature):
+            columns.append(embedding_cells(feature, values))
+            oov[feature.name] = 0
+            continue
+        encoded = kind_of(feature).encode(feature, values, fitted[feature.name])
         columns.append(encoded.tokens)
         oov[feature.name] = encoded.oov_rows
-        bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in encoded.bad]
-    return columns, oov, bad
+    return columns, oov
+
+
+def table_rows(
+    table: TableJob, split: Split, quantizers: Mapping[str, pa.Table], writer: DigestWriter
+) -> Iterator[ParsedRows]:
+    """All rows of a split that have a key, parsed or from its digest.
+
+    Args:
+        table: the table.
+        split: a piece of it.
+        quantizers: the quantizers of its embeddings.
+        writer: writes the digest of a split that has none.
+    """
+    path = digest_of(split, table.reading)
+    if path is not None:
+        for rows, about in digested(path):
+            yield ParsedRows(rows, about[KINDS], rejected(about["cells"]), erased=False)
+        return
+    for batch in keyed_batches(table, split, table.value_columns):
+        parsed = parse_rows(table, batch.rows, quantizers)
+        if (listed := table.available_from) is not None:
+            times, cells = optional_times(batch.rows[listed.column], listed, AVAILABLE_FROM)
+            numbers = batch.rows[ROW].to_numpy()
+            parsed.bad.extend(
+                (int(numbers[c.position]), listed.column, c.reason, c.value) for c in cells
+            )
+            if listed.column not in [f.column for f in table.features]:
+                parsed.bad.extend(bad_text_cells(batch.rows, [listed.column]))
+            rows = parsed.rows.append_column(AVAILABLE, times.to_arrow())
+            parsed = parsed._replace(rows=rows)
+        about = about_keys(batch) | {KINDS: parsed.kinds, "cells": shortened(parsed.bad)}
+        about["rejected_text"] |= bool(parsed.bad)
+        # Of rejects, what may name an erased text was left out; without the list it would be there.
+        masked = bool(table.gate) and bool(batch.bad or parsed.bad)
+        writer.add(
+            Digested(parsed.rows, about), erased=bool(batch.erased) or parsed.erased or masked
+        )
+        yield parsed
 
 
 def encode_items(
@@ -95,25 +145,26 @@ def encode_items(
 
     Yields:
         (item shard, stored tokens). Where the ids of the items are not in memory, (items, tokens with the items' keys as
-        OWNER) tagged `TOKENS` instead. The values of features in `large`, tagged `CELLS`.
+        OWNER) tagged `TOKENS` instead. The values of features in `large`, tagged `CELLS`. The digest of the split, tagged
+        as a file.
     """
     large_cells = LargeCells(table, large)
     rest = large_cells.rest
     ids = lookups(stored)
     tables = encoders(rest, fitted, ids)
-    listed = table.available_from
-    names = [f.name for f in rest.features] + ([AVAILABLE] if listed else [])
+    names = [f.name for f in rest.features] + ([AVAILABLE] if table.available_from else [])
     buffer = PartBuffer(job, table.name, cuts.items)
-    for rows in kept_rows(table, split, table.value_columns, excluded):
-        tokens, oov, bad = encode_rows(rest, rows, tables)
-        bad += bad_text_cells(rows, table.value_columns)
-        if listed is not None:
-            times, cells = optional_times(rows[listed.column], listed, AVAILABLE_FROM)
-            tokens.append(times.to_arrow())
-            numbers = rows[ROW].to_numpy()
-            bad += [(int(numbers[c.position]), listed.column, c.reason, c.value) for c in cells]
+    writer = DigestWriter(job.root, table.reading, split)
+    numbers = excluded_rows(table, split, excluded)
+    for parsed in table_rows(table, split, tables, writer):
+        rows = without_rows(parsed.rows, numbers)
+        if not rows.num_rows:
+            continue
+        tokens, oov = encode_rows(rest, rows, tables)
+        if table.available_from is not None:
+            tokens.append(rows[AVAILABLE])
         if report:
-            yield from report_rejects(table.name, split.file.name, bad)
+            yield from report_rejects(table.name, split.file.name, bad_of(parsed, rows))
         for name, count in oov.items():
             yield report_count(f"item/{name}.oov", count)
         texts = rows[KEY].cast(pa.string())
@@ -128,9 +179,11 @@ def encode_items(
             encoded = encoded.add_column(1, "item_id", texts)
         yield from buffer.add(encoded)
     yield from buffer.flush()
+    yield from (report_file(file) for file in writer.finish())
 
 
 def encode_users(
+    job: Job,
     table: TableJob,
     split: Split,
     excluded: ExcludedRows,
@@ -143,14 +196,18 @@ def encode_users(
     large_cells = LargeCells(table, large)
     rest = large_cells.rest
     tables = encoders(rest, fitted, lookups(stored))
-    columns = [f.column for f in table.features]
-    for rows in kept_rows(table, split, columns, excluded):
-        tokens, oov, bad = encode_rows(rest, rows, tables)
-        bad += bad_text_cells(rows, columns)
+    names = ["user", *(f"user_{f.name}" for f in rest.features)]
+    writer = DigestWriter(job.root, table.reading, split)
+    numbers = excluded_rows(table, split, excluded)
+    for parsed in table_rows(table, split, tables, writer):
+        rows = without_rows(parsed.rows, numbers)
+        if not rows.num_rows:
+            continue
+        tokens, oov = encode_rows(rest, rows, tables)
         yield from large_cells.tagged(rows, KEY)
-        yield from report_rejects(table.name, split.file.name, bad)
+        yield from report_rejects(table.name, split.file.name, bad_of(parsed, rows))
         for k, (name, count) in enumerate(oov.items()):
             yield report_count(f"user/{name}.oov", count)
             yield report_count(f"user/{name}.missing", missing_rows(tokens[k]))
-        names = ["user", *(f"user_{f.name}" for f in rest.features)]
         yield pa.table([rows[KEY].cast(pa.string()), *tokens], names=names)
+    yield from (report_file(file) for file in writer.finish())

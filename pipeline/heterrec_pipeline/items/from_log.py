@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from apache_beam.pvalue import TaggedOutput
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load
-from heterrec_pipeline.interactions.read import log_columns, orders
+from heterrec_pipeline.interactions.read import log_batches, log_columns, orders
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.items.aggregate import (
     ITEM,
@@ -27,11 +27,12 @@ from heterrec_pipeline.items.aggregate import (
     reduce_rows,
 )
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
-from heterrec_pipeline.keys.read import SEEN, key_text
+from heterrec_pipeline.keys.read import SEEN, key_text, rejected, shortened
+from heterrec_pipeline.reading.digests import Digested, DigestWriter, digest_of, digested
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of, one_chunk
-from heterrec_pipeline.wiring.cut import range_numbers
-from heterrec_pipeline.wiring.reports import report_rejects
+from heterrec_pipeline.wiring.cut import FLUSH_BYTES, range_numbers
+from heterrec_pipeline.wiring.reports import RejectedCell, report_file, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.values import column_text
 
@@ -68,7 +69,7 @@ def readable_rows(spec: FeatureSpec, table: TableJob, rows: pa.Table) -> tuple[p
 def derived(table: TableJob) -> TableJob:
     """The table of aggregated item rows, whose columns have the names of the features; no erased row is among them."""
     features = tuple(f.model_copy(update={"column": f.name}) for f in table.features)
-    return replace(table, key=ITEM, features=features, erased=None)
+    return replace(table, key=ITEM, features=features, erased=None, reading=None)
 
 
 def concatenated(tables: list[pa.Table]) -> pa.Table:
@@ -103,30 +104,90 @@ def _json_cells(cells: pa.Array) -> pa.Array:
     return pa.array(texts, pa.binary())
 
 
-def to_items(job: Job, rows: pa.Table) -> Iterator[Any]:
-    """Located tables of the log to the columns that decide the items."""
+class ItemRows(NamedTuple):
+    """The rows of a batch of the log that decide the items.
+
+    Attributes:
+        rows: see `item_rows`; None if no row has a readable item and time.
+        kinds: the kinds of keys and values: `items` and `item/<feature>`.
+        bad: the bad cells.
+        erased: whether a value was left out because the spec erases it.
+    """
+
+    rows: pa.Table | None
+    kinds: dict[str, int]
+    bad: list[RejectedCell]
+    erased: bool
+
+
+def to_items(job: Job, rows: pa.Table) -> ItemRows:
+    """A located table of the log to the columns that decide the items."""
     table = job.items
     kept, seen = readable_rows(job.spec, table, rows)
-    yield TaggedOutput(SEEN, (ITEMS, seen))
-    numbers, bad = kept[ROW].to_numpy(), []
+    numbers, kinds, erased = kept[ROW].to_numpy(), {ITEMS: seen}, False
+    bad: list[RejectedCell] = []
     for feature in table.features:
-        kinds, cells = kind_of(feature).check(feature, one_chunk(kept, feature.column))
-        if kinds:
-            yield TaggedOutput(SEEN, (f"item/{feature.name}", int(kinds)))
-        bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
+        parsed = kind_of(feature).parse(feature, one_chunk(kept, feature.column))
+        if parsed.seen:
+            kinds[f"item/{feature.name}"] = int(parsed.seen)
+        bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in parsed.bad]
+        erased |= parsed.erased
     # The log itself rejects the rows with a bad text in its own columns.
     own = log_columns(job.spec)
     bad += bad_text_cells(kept, [f.column for f in table.features if f.column not in own])
-    yield from report_rejects(INTERACTIONS, file_of(rows), bad)
-    if len(kept):
-        yield item_rows(table, kept).replace_schema_metadata(None)
+    made = item_rows(table, kept).replace_schema_metadata(None) if len(kept) else None
+    return ItemRows(made, kinds, bad, erased)
+
+
+def read_items(job: Job, split: Split) -> Iterator[Any]:
+    """A split of the log to the rows that decide the items, reduced. Tagged `SEEN`: kinds of keys and values."""
+    table = job.items
+    path = digest_of(split, table.reading)
+    if path is not None:
+        for rows, about in digested(path):
+            yield from _reported(split, about)
+            if len(rows):
+                yield pa.Table.from_batches([rows])
+        return
+    writer = DigestWriter(job.root, table.reading, split)
+    found: list[pa.Table] = []
+    kinds: dict[str, int] = {}
+    bad: list[RejectedCell] = []
+    erased = False
+    for batch in log_batches(aggregate_columns(job.spec, table), split, job.log_gate):
+        made = to_items(job, batch.rows)
+        found += [made.rows] if made.rows is not None else []
+        if sum(t.nbytes for t in found) >= FLUSH_BYTES:
+            found = [reduce_rows(table, concatenated(found).combine_chunks())]
+        for name, seen in made.kinds.items():
+            kinds[name] = kinds.get(name, 0) | seen
+        bad += made.bad
+        erased |= made.erased or bool(batch.erased)
+    about = {"seen": kinds, "cells": shortened(bad), "rejected_text": bool(bad)}
+    yield from _reported(split, about)
+    reduced = reduce_rows(table, concatenated(found).combine_chunks()) if found else pa.table({})
+    pieces = reduced.combine_chunks().to_batches() or [pa.RecordBatch.from_arrays([], names=[])]
+    nothing = {"seen": {}, "cells": [], "rejected_text": False}
+    masked = bool(job.log_gate) and bool(bad)
+    for k, piece in enumerate(pieces):
+        writer.add(Digested(piece, about if k == 0 else nothing), erased=erased or masked)
+    if len(reduced):
+        yield reduced
+    yield from (report_file(file) for file in writer.finish())
+
+
+def _reported(split: Split, about: dict[str, Any]) -> Iterator[Any]:
+    yield from (TaggedOutput(SEEN, kinds) for kinds in about["seen"].items())
+    yield from report_rejects(INTERACTIONS, split.file.name, rejected(about["cells"]))
 
 
 def reduce_to_buckets(
     table: TableJob, buckets: int, tables: list[pa.Table]
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Reduce tables of `to_items`, and cut them by the hash of the item: (bucket, rows)."""
-    rows = reduce_rows(table, concatenated(tables).combine_chunks())
+    """Reduce tables of `read_items` together, and cut them by the hash of the item: (bucket, rows)."""
+    rows = tables[0]
+    if len(tables) > 1:
+        rows = reduce_rows(table, concatenated(tables).combine_chunks())
     numbers = range_numbers(pl.Series(rows[ITEM]).cast(pl.String), 1, buckets)
     ends = np.searchsorted(numbers, np.arange(buckets), side="right").tolist()
     for bucket, (start, end) in enumerate(pairwise([0, *ends])):

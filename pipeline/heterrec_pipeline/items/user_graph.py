@@ -44,14 +44,16 @@ class UserFeatures(Composite):
     def expand(self, root: beam.Pipeline) -> UsersOutput:
         """Keys, fits, tokens."""
         job, table, ledger = self.job, self.table, self.ledger
-        splits = root | "list" >> ListSplits(files=table.files)
+        splits = root | "list" >> ListSplits(
+            files=table.files, ledger=ledger, reuse=job.reuse, readings=job.readings_of(table)
+        )
         rows = ({table.name: splits} | "keys" >> Keys(job=job, tables=(table,), ledger=ledger)).rows
         fits = {table.name: splits} | "fit" >> Fit(
             job=job, tables=(table,), rows=rows, ledger=ledger
         )
         large = large_features(job, (table,))
         tokens, cells = splits | "encode" >> Step(
-            fn=partial(encode_users, table, large=[f.name for f in large]),
+            fn=partial(encode_users, job, table, large=[f.name for f in large]),
             ledger=ledger,
             side_inputs=(
                 AsDict(rows.excluded),

@@ -1,9 +1,10 @@
 """Read the keys of a feature table."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,16 +13,21 @@ from apache_beam.pvalue import TaggedOutput
 from heterrec_pipeline.features.cells import cell_text
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.digests import digest_of, digested
 from heterrec_pipeline.reading.erased import read_live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
+from heterrec_pipeline.reading.read import ROW, located
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
-from heterrec_schemas.rejects import Reason
+from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
 from heterrec_schemas.values import EXACT_FLOAT, Seen, column_text
 
 SEEN = "seen"
 UNUSABLE = "unusable"
+KEY = "__key"
+"""Column of the keys as text."""
+_KEYS = pa.schema([("key", pa.large_string()), ("split", pa.int64()), ("row", pa.int64())])
 
 
 def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
@@ -79,6 +85,67 @@ def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedC
     return bad
 
 
+class KeyedBatch(NamedTuple):
+    """A batch of a feature table, and what its keys have told.
+
+    Attributes:
+        rows: the rows with a key: located, with the wanted raw columns and KEY (text).
+        read: number of rows, those that are malformed or erased included.
+        erased: number of rows that were removed because the spec erases their key.
+        unusable: number of rows without a key, and of malformed ones.
+        bad: the rejects of the latter, and of the rows that end early.
+        seen: the kinds of the keys.
+    """
+
+    rows: pa.RecordBatch
+    read: int
+    erased: int
+    unusable: int
+    bad: list[RejectedCell]
+    seen: Seen
+
+
+def keyed_batches(table: TableJob, split: Split, columns: Sequence[str]) -> Iterator[KeyedBatch]:
+    """Parse the keys of a split, whose erased rows are left out.
+
+    Args:
+        table: the feature table.
+        split: a piece of it.
+        columns: the raw columns wanted.
+    """
+    for batch in prefetched(read_live(split, [table.key, *columns], table.gate)):
+        rows = located(batch, split)
+        text, seen = key_text(rows[table.key], table.key, split.file.name)
+        bad = unusable_rows(batch, table.key, text)
+        rows = rows.append_column(KEY, text.to_arrow().cast(pa.large_string()))
+        without = text.null_count()
+        if without:
+            rows = rows.filter(text.is_not_null().to_arrow())
+        read = len(text) + len(batch.bad) + batch.erased
+        yield KeyedBatch(rows, read, batch.erased, len(batch.bad) + without, bad, seen)
+
+
+def shortened(bad: list[RejectedCell]) -> list[tuple[int, str, str, str | None]]:
+    """Rejects as a digest keeps them: with texts of the length that `rejects/` has."""
+    return [(row, c, str(why), text and text[:VALUE_CHARACTERS]) for row, c, why, text in bad]
+
+
+def rejected(cells: list[Any]) -> list[RejectedCell]:
+    """The rejects of a digest."""
+    return [(row, column, Reason(reason), text) for row, column, reason, text in cells]
+
+
+def about_keys(batch: KeyedBatch) -> dict[str, Any]:
+    """The reports on the keys of a batch, as a digest keeps them."""
+    return {
+        "read": batch.read,
+        "unusable": batch.unusable,
+        "bad": shortened(batch.bad),
+        "seen": int(batch.seen),
+        "rejected_text": any(text is not None for *_, text in batch.bad),
+    }
+
+
 def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Iterator[Any]:
     """Read the keys of a split without the erased ones, and reject rows without one.
 
@@ -91,24 +158,39 @@ def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Itera
         Tables of key (text), split and row (int64). Tagged `SEEN`: (table, kinds of keys). Tagged `UNUSABLE`: an example
         of a rejected row, per batch without a key.
     """
-    name, key, gate = table.name, table.key, table.gate
-    for batch in prefetched(read_live(split, [key], gate)):
-        text, seen = key_text(batch.table[key], key, split.file.name)
-        missing = text.is_null()
-        bad = unusable_rows(batch, key, text)
-        yield from report_rejects(name, split.file.name, bad)
-        yield report_count(f"{name}.rows", len(text) + len(batch.bad) + batch.erased)
-        if gate.keys:
-            yield report_count(f"{name}.erased", batch.erased)
-        yield report_count(f"{name}.unusable", len(batch.bad) + int(missing.sum()))
-        if not from_log:
-            yield TaggedOutput(SEEN, (name, int(seen)))
-        if missing.all():
-            if bad:
-                row, _, reason, value = bad[0]
-                example = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
-                yield TaggedOutput(UNUSABLE, example)
-            continue
-        number = pl.repeat(split.number, len(text), dtype=pl.Int64, eager=True)
-        keys = pl.DataFrame({"key": text, "split": number, "row": pl.Series(batch.rows)})
-        yield keys.filter(~missing).to_arrow()
+    path = digest_of(split, table.reading)
+    if path is not None:
+        for rows, about in digested(path):
+            batch = KeyedBatch(
+                rows,
+                about["read"],
+                0,
+                about["unusable"],
+                rejected(about["bad"]),
+                Seen(about["seen"]),
+            )
+            yield from _keys(table, split, batch, from_log=from_log)
+        return
+    for batch in keyed_batches(table, split, []):
+        yield from _keys(table, split, batch, from_log=from_log)
+
+
+def _keys(table: TableJob, split: Split, batch: KeyedBatch, *, from_log: bool) -> Iterator[Any]:
+    name, bad = table.name, batch.bad
+    yield from report_rejects(name, split.file.name, bad)
+    yield report_count(f"{name}.rows", batch.read)
+    if table.gate.keys:
+        yield report_count(f"{name}.erased", batch.erased)
+    yield report_count(f"{name}.unusable", batch.unusable)
+    if not from_log:
+        yield TaggedOutput(SEEN, (name, int(batch.seen)))
+    if len(batch.rows):
+        number = pa.array(np.full(len(batch.rows), split.number, np.int64))
+        yield pa.table(
+            [batch.rows[KEY], number, batch.rows[ROW]],
+            schema=_KEYS,
+        )
+    elif bad:
+        row, _, reason, value = bad[0]
+        example = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
+        yield TaggedOutput(UNUSABLE, example)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from heterrec_pipeline.fitting.quantizers import BLOCK_BYTES, PASS_BLOCKS, SLACK
-from heterrec_pipeline.interactions.join import shuffle_columns
+from heterrec_pipeline.interactions.read import shuffle_columns
 from heterrec_pipeline.items.place import PART_BYTES
 from heterrec_pipeline.job import ITEMS, USERS, TableJob
 from heterrec_pipeline.planning.figures import ITEMS_STAGE, Figures

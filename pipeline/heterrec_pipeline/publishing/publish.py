@@ -1,7 +1,9 @@
 """The last step: give all files their final names, write the manifest, update `latest.json`."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -16,16 +18,18 @@ from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.erased import read_live
-from heterrec_pipeline.reading.files import InputFile, changed_input, split_file, unreadable
+from heterrec_pipeline.reading.files import InputFile, changed_input, input_entry, split_file
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
+from heterrec_pipeline.wiring.splits import NOT_REUSED, REUSED_BYTES, REUSED_FILES
 from heterrec_schemas.errors import DataError, NotPublishedError
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
 from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import (
     MANIFEST_NAME,
     SPLITS,
+    STATE,
     Ancestor,
     Counts,
     DriftStatus,
@@ -40,31 +44,41 @@ from heterrec_schemas.manifest import (
 )
 from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.stores import FileInfo
 
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
+REUSE_NAME = f"{STATE}/reuse.json"
 EXAMPLES = 3
 """Number of keys of a table that a message quotes."""
 
 
-def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
-    """Input files to their manifest entries: SHA-256 on local disks, the store's etag elsewhere."""
+def hash_inputs(
+    known: Mapping[str, InputEntry], files: tuple[InputFile, ...]
+) -> Iterator[InputEntry]:
+    """Input files to their manifest entries; `known` are the entries of those that were hashed before, by path."""
     RECORDER.count("inputs.files", len(files))
     RECORDER.count("inputs.bytes", sum(f.bytes for f in files))
     with ThreadPoolExecutor(max_workers=4) as pool:
-        yield from pool.map(_input_entry, files)
+        yield from pool.map(partial(_entry, known), files)
 
 
-def _input_entry(file: InputFile) -> InputEntry:
-    try:
-        if file.append_only:
-            found = {"sha256": storage.sha256_of(file.path, file.bytes)}
-        else:
-            found = storage.fingerprint(FileInfo(file.path, file.bytes, file.version))
-    except OSError as error:
-        raise unreadable(file, error) from None
-    return InputEntry(path=file.name, bytes=file.bytes, **found)
+def _entry(known: Mapping[str, InputEntry], file: InputFile) -> InputEntry:
+    same = known.get(file.path)
+    return same.model_copy(update={"path": file.name}) if same else input_entry(file)
+
+
+def reuse_report(job: Job, counts: Mapping[str, int]) -> str:
+    """What a refresh took over from its parent, and why not the rest, as JSON text."""
+    sources = [job.log, *(t.files for t in job.tables)]
+    why = {n.removeprefix(NOT_REUSED): k for n, k in counts.items() if n.startswith(NOT_REUSED)}
+    body = {
+        "files": counts.get(REUSED_FILES, 0),
+        "bytes": counts.get(REUSED_BYTES, 0),
+        "of_files": sum(map(len, sources)),
+        "of_bytes": sum(f.bytes for files in sources for f in files),
+        "why": dict(sorted(why.items())),
+    }
+    return json.dumps(body, indent=1) + "\n"
 
 
 class BuildReports(NamedTuple):
@@ -119,6 +133,7 @@ def publish_generation(
         write_text(job.root, "statistics.json", statistics(counts, entries)),
         *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
         *(write_text(job.root, f"schema/{n}", t) for n, t in schema_files().items()),
+        *([write_text(job.root, REUSE_NAME, reuse_report(job, counts))] if job.parent else []),
     ]
     for text in texts:
         count_file(text)

@@ -58,10 +58,11 @@ class PublishGeneration(Composite):
         """Collect the reports, then publish once."""
         job, ledger = self.job, self.ledger
         counts = total_counts(ledger)
+        known = job.reuse.files if job.reuse else {}
         inputs = (
             root
             | "inputs" >> beam.Create([job.input_files])
-            | "hash inputs" >> Step(fn=hash_inputs, kind=Any)
+            | "hash inputs" >> Step(fn=partial(hash_inputs, known), kind=Any)
         )
         user_fitted = fitted_users(root, self.users)
         return (

@@ -37,6 +37,10 @@ class ErasedList:
     files: tuple[InputFile, ...]
 
 
+NO_LIST = ErasedList("", "", ())
+"""A list that names nothing."""
+
+
 @dataclass(frozen=True)
 class Gate:
     """What is erased of a table, before anything else sees its rows.

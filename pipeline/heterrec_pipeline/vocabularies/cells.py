@@ -43,18 +43,15 @@ def large_features(job: Job, tables: Sequence[TableJob]) -> list[CategoricalFeat
     ]
 
 
-def cell_values(
-    feature: CategoricalFeature, number: int, column: pa.Array, owners: pl.Series
-) -> pa.Table:
+def cell_values(number: int, column: pa.Array, owners: pl.Series) -> pa.Table:
     """Split the cells of a batch into values, each once per cell.
 
     Args:
-        feature: the feature.
         number: number of the feature among the large ones.
-        column: n raw cells.
+        column: n parsed cells.
         owners: n owners.
     """
-    values, _ = categorical.texts(feature, column)
+    values = categorical.codes_of(column).frame()
     values = values.unique(["row", "value"], keep="first", maintain_order=True)
     return values.select(
         owners.gather(values["row"]).alias(OWNER),
@@ -114,11 +111,9 @@ class LargeCells:
         """The table with its other features only."""
 
     def tagged(self, rows: pa.RecordBatch, owner: str) -> Iterator[TaggedOutput]:
-        """The values of a batch's large features: (vocabulary, table), tagged `CELLS`."""
+        """The values of the large features of digested rows: (vocabulary, table), tagged `CELLS`."""
         owners = pl.Series(rows[owner])
         for feature in self.features:
-            assert isinstance(feature, CategoricalFeature)
-            column = rows[feature.column]
-            values = cell_values(feature, self.numbers[feature.name], column, owners)
+            values = cell_values(self.numbers[feature.name], rows[feature.name], owners)
             if len(values):
                 yield TaggedOutput(CELLS, (f"{self.side}/{feature.name}", values))

@@ -15,6 +15,7 @@ from heterrec_schemas.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     OWN_HASH,
+    STATE,
     FileEntry,
     Manifest,
     content_sha256,
@@ -91,23 +92,24 @@ def read_spec(folder: Folder, manifest: Manifest) -> FeatureSpec:
 
 
 def check_files(folder: Folder, manifest: Manifest, verify: Verify) -> None:
-    """Compare the files in the folder with those that the manifest lists.
+    """Compare the files in the folder with those that the manifest lists, except for `state/`, which no reader needs.
 
     Raises:
         CorruptGenerationError: some are absent, or have another size or SHA-256; the message counts
             them and names up to three.
     """
-    sizes = folder.sizes([f.path for f in manifest.files])
+    files = [f for f in manifest.files if not f.path.startswith(f"{STATE}/")]
+    sizes = folder.sizes([f.path for f in files])
     wrong = [
         f"{entry.path}: "
         + ("absent" if size is None else f"got {size} bytes, expected {entry.bytes}")
-        for entry, size in zip(manifest.files, sizes, strict=True)
+        for entry, size in zip(files, sizes, strict=True)
         if size != entry.bytes
     ]
     if not wrong and verify == "hashes":
-        wrong = list(_other_hashes(folder, manifest.files))
+        wrong = list(_other_hashes(folder, files))
     if wrong:
-        count = f"{len(wrong)} of {len(manifest.files)} files"
+        count = f"{len(wrong)} of {len(files)} files"
         raise CorruptGenerationError(
             f"{folder.name}: {count} differ from {MANIFEST_NAME}: {_listed(wrong)}", todo=AGAIN
         )

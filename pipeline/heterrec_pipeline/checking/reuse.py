@@ -1,0 +1,125 @@
+"""What a build can take over from the parent of a refresh: how tables are read, and which input files are unchanged."""
+
+import hashlib
+import json
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib import metadata
+from typing import Any
+
+from heterrec_pipeline.items.aggregate import ITEM
+from heterrec_pipeline.job import ErasingFeature, Job, TableJob
+from heterrec_pipeline.keys.read import KEY
+from heterrec_pipeline.reading.digests import Held, Reading, Reuse
+from heterrec_pipeline.reading.erased import ErasedList
+from heterrec_pipeline.reading.files import input_entry
+from heterrec_schemas.feature_spec import EmbeddingFeature
+from heterrec_schemas.generation.find_generation import find_generation
+from heterrec_schemas.generation.verify import read_manifest
+from heterrec_schemas.manifest import STATE
+
+VERSION = 1
+"""Version of the digests; another one is not read."""
+LIBRARIES = ("heterrec", "numpy", "polars", "polars-hash", "pyarrow")
+"""Packages that decide what is found in a file; digests of other versions are not used."""
+_LATER = (
+    *("min_count", "max_size", "max_values", "oov_buckets", "shards"),
+    *("bins", "boundaries", "fit_sample", "erased"),
+)
+"""Settings of a feature that apply to what was read."""
+_HASHERS = 4
+
+
+def with_readings(job: Job) -> Job:
+    """The job with digests: how each of its tables is read."""
+    spec = job.spec
+    log = spec.interactions
+    about_log = log.model_dump(mode="json", exclude={"source"})
+    own = [("user", job.erasures.users), ("item", job.erasures.items)]
+    job = replace(
+        job,
+        reading=_reading("interactions", {"log": about_log}, own),
+        joins=tuple(replace(t, reading=_of_table(job, t)) for t in job.joins),
+        users=replace(job.users, reading=_of_table(job, job.users)) if job.users else None,
+    )
+    if not spec.denormalised:
+        return replace(job, items=replace(job.items, reading=_of_table(job, job.items)))
+    if any(isinstance(f, ErasingFeature) for f in job.items.features):
+        # The digests of a log hold raw cells, in which an erased value cannot be told.
+        return replace(job, reading=None)
+    about = {"log": about_log, "items": _about(job, job.items)}
+    reading = _reading("interactions.items", about, [(ITEM, job.erasures.items)])
+    return replace(job, items=replace(job.items, reading=reading))
+
+
+def _of_table(job: Job, table: TableJob) -> Reading:
+    erased = [(KEY, table.erased)]
+    erased += [(f.name, f.erased) for f in table.features if isinstance(f, ErasingFeature)]
+    return _reading(table.name, _about(job, table), erased)
+
+
+def _about(job: Job, table: TableJob) -> dict[str, Any]:
+    """All that decides what is found in a file of a feature table."""
+    features = []
+    for feature in table.features:
+        body = feature.model_dump(mode="json", exclude=set(_LATER))
+        if isinstance(feature, EmbeddingFeature):
+            body["fitted"] = _fitted(job, f"{table.side}/{feature.name}")
+        features.append(body)
+    listed = table.available_from
+    return {
+        "key": table.key,
+        "features": features,
+        "available_from": listed.model_dump(mode="json") if listed else None,
+    }
+
+
+def _fitted(job: Job, name: str) -> str:
+    """The generation whose edges an embedding has."""
+    frozen = job.parent is not None and name in job.parent.features and name not in job.refit
+    return job.parent.fitted(name) if job.parent is not None and frozen else job.generation
+
+
+def _reading(
+    name: str, about: dict[str, Any], erased: list[tuple[str, ErasedList | None]]
+) -> Reading:
+    versions = {library: metadata.version(library) for library in LIBRARIES}
+    body = json.dumps([VERSION, versions, name, about], sort_keys=True)
+    sha256 = hashlib.sha256(body.encode("utf-8")).hexdigest()
+    return Reading(name, sha256, tuple((c, listed) for c, listed in erased if listed is not None))
+
+
+def reusable(job: Job, *, wanted: bool) -> Reuse | None:
+    """What a refresh can take over; None in a build. Hashes the input files whose sizes the parent's had.
+
+    Raises:
+        HeterrecError: an input file cannot be read.
+    """
+    if job.parent is None:
+        return None
+    nothing = Reuse(job.root, job.parent.root)
+    if not wanted:
+        return replace(nothing, why="because of --no-reuse")
+    manifest = read_manifest(find_generation(job.parent.root))
+    held = {
+        f.path: Held(f.bytes, f.sha256)
+        for f in manifest.files
+        if f.path.startswith(f"{STATE}/") and f.path.endswith(".arrow")
+    }
+    if not held:
+        return replace(nothing, why="because the base has no state")
+    by_size = defaultdict(list)
+    for entry in manifest.inputs:
+        by_size[entry.bytes].append(entry)
+    files = [f for f in job.input_files if f.bytes in by_size]
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        entries = zip(files, pool.map(input_entry, files), strict=True)
+        same = {
+            file.path: before
+            for file, now in entries
+            for before in by_size[file.bytes][:]
+            if (now.sha256, now.etag) == (before.sha256, before.etag)
+            and (now.etag is None or now.path == before.path)
+        }
+    return replace(nothing, files=same, held=held)
