@@ -42,7 +42,7 @@ from heterrec_schemas.manifest import (
     RowCounts,
     content_sha256,
 )
-from heterrec_schemas.publish_schemas import schema_files
+from heterrec_schemas.publish_schemas import published_files
 from heterrec_schemas.rejects import Reason
 
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
@@ -132,7 +132,7 @@ def publish_generation(
         write_text(job.root, "spec.yaml", job.spec_text),
         write_text(job.root, "statistics.json", statistics(counts, entries)),
         *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
-        *(write_text(job.root, f"schema/{n}", t) for n, t in schema_files().items()),
+        *(write_text(job.root, f"schema/{n}", t) for n, t in published_files().items()),
         *([write_text(job.root, REUSE_NAME, reuse_report(job, counts))] if job.parent else []),
     ]
     for text in texts:

@@ -17,10 +17,12 @@ from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import FILE
 from heterrec_pipeline.telemetry.recorder import StepInfo, record_call
 from heterrec_pipeline.wiring.reports import COUNTS, FILES, REJECTS, Ledger
+from heterrec_pipeline.wiring.signatures import remember_signatures
 from heterrec_pipeline.worker_errors import is_panic, panic
 from heterrec_schemas.errors import HeterrecError
 
 StepFn = Callable[..., Iterator[Any]]
+remember_signatures()
 
 
 class Composite(beam.PTransform):

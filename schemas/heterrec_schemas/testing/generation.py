@@ -19,7 +19,7 @@ from heterrec_schemas.manifest import (
     Manifest,
     content_sha256,
 )
-from heterrec_schemas.publish_schemas import schema_files
+from heterrec_schemas.publish_schemas import published_files
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     AVAILABLE_FROM_SCHEMA,
@@ -94,7 +94,7 @@ def write_generation(root: Path, text: str, found: Reference) -> Manifest:
         for encoded in [found.features[side, feature.name]]
     ]
     texts = {"spec.yaml": text, "statistics.json": "{}\n"}
-    texts |= {f"schema/{name}": schema for name, schema in schema_files().items()}
+    texts |= {f"schema/{name}": schema for name, schema in published_files().items()}
     files = []
     for path, content in texts.items():
         made(root / path).write_text(content, encoding="utf-8")
