@@ -10,11 +10,10 @@ from pieces import QUICK, categorical, cut
 
 from heterrec_pipeline.features.categorical import (
     FindIds,
-    check,
     collect,
-    count,
     encode,
     merge,
+    parse,
     texts,
 )
 from heterrec_pipeline.reading.jsonl import typed
@@ -141,7 +140,8 @@ def test_counting_fitting_and_encoding_by_hand(
     want = Counter(v for row in values for v in set(row))
     parts = [p for p in cut(pa.table({"c": column}), points)]
     chunks = [p["c"].combine_chunks() for p in parts]
-    counts = merge(feature, [collect(feature, c, pl.Series([]), 9)[0] for c in chunks])
+    parsed = [parse(feature, c).values for c in chunks]
+    counts = merge(feature, [collect(feature, c, pl.Series([]), 9) for c in parsed])
     assert dict(zip(counts["value"].to_pylist(), counts["count"].to_pylist(), strict=True)) == want
     fitted = vocabulary(feature, counts)
 
@@ -162,11 +162,10 @@ def test_counting_fitting_and_encoding_by_hand(
     for row in values:
         found = list(dict.fromkeys(t for t in map(token, row) if t != 1))[: feature.max_values]
         tokens.append((found or [1]) if feature.multivalued else (token(row[0]) if row else 1))
-    encoded = encode(feature, column, ids_of(fitted))
+    encoded = encode(feature, parse(feature, column).values, ids_of(fitted))
     assert encoded.tokens.to_pylist() == tokens
     assert encoded.tokens.type == (pa.list_(pa.int32()) if feature.multivalued else pa.int32())
     assert encoded.oov_rows == sum(any(v not in ids for v in row) for row in values)
-    assert encoded.bad == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,8 @@ def test_many_values_are_distinct_in_the_order_of_first_appearance(
     feature = categorical(multivalued=True, oov_buckets=buckets, max_values=longest)
     counts = pa.table({"value": ["a", "b"], "count": [1, 1]})
     fitted = ids_of(vocabulary(feature, counts))
-    assert encode(feature, pa.array([cells]), fitted).tokens.to_pylist() == tokens
+    values = parse(feature, pa.array([cells])).values
+    assert encode(feature, values, fitted).tokens.to_pylist() == tokens
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ def test_many_values_are_distinct_in_the_order_of_first_appearance(
 def test_what_the_values_are(column: pa.Array, seen: Seen) -> None:
     feature = categorical(multivalued=True)
     assert texts(feature, column)[1] == seen
-    assert collect(feature, column, pl.Series([]), 9)[1] == seen
-    assert check(feature, column) == (seen, [])
+    parsed = parse(feature, column)
+    assert (parsed.seen, parsed.bad, parsed.erased) == (seen, [], False)
 
 
 def test_prefixes_are_text_whatever_their_nodes() -> None:
@@ -246,13 +246,15 @@ def test_encoding_nothing_gives_nothing() -> None:
         (categorical(), pa.int32()),
         (categorical(multivalued=True), pa.list_(pa.int32())),
     ):
-        assert encode(feature, pa.array([], pa.string()), fitted).tokens.equals(pa.array([], kind))
+        values = parse(feature, pa.array([], pa.string())).values
+        assert encode(feature, values, fitted).tokens.equals(pa.array([], kind))
 
 
 def test_partial_counts_add_up_whatever_their_order() -> None:
     one = pa.table({"value": ["a", "b"], "count": pa.array([1, 2])})
     two = pa.table({"value": ["b"], "count": pa.array([5])})
-    none = count(pl.DataFrame(schema={"row": pl.Int64, "value": pl.String}))
+    empty = parse(categorical(), pa.array([], pa.string())).values
+    none = collect(categorical(), empty, pl.Series([]), 9)
     for parts in ([one, two, none], [none, two, one]):
         merged = merge(categorical(), parts)
         assert sorted(zip(*merged.to_pydict().values(), strict=True)) == [("a", 1), ("b", 7)]

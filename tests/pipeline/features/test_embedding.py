@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, embedding
 
-from heterrec_pipeline.features.embedding import encode, is_vector_like, quantizer_table, vectors
+from heterrec_pipeline.features.embedding import (
+    encode,
+    is_vector_like,
+    parse,
+    quantizer_table,
+    vectors,
+)
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 
@@ -167,7 +173,9 @@ def test_tokens_are_the_contracts_sums(data: st.DataObject, sizes: tuple[int, in
     vector = st.lists(COARSE, min_size=dim, max_size=dim)
     cells = data.draw(st.lists(st.none() | vector | st.just([0.0] * (dim + 1)), max_size=4))
     fitted = quantizer_table(np.array(edges, np.float32).T)
-    encoded = encode(feature, pa.array(cells, pa.list_(pa.float64())), fitted)
+    parsed = parse(feature, pa.array(cells, pa.list_(pa.float64())))
+    assert len(parsed.bad) == sum(cell is not None and len(cell) != dim for cell in cells)
+    encoded = encode(feature, parsed.values, fitted)
     width = dim // groups
     want = []
     for cell in cells:
@@ -183,4 +191,3 @@ def test_tokens_are_the_contracts_sums(data: st.DataObject, sizes: tuple[int, in
         )
     assert encoded.tokens.to_pylist() == want
     assert encoded.tokens.type == pa.list_(pa.int32(), groups)
-    assert len(encoded.bad) == sum(c is not None and len(c) != dim for c in cells)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from pieces import MANY, QUICK, cut, numeric
 
 from heterrec_pipeline.features.numeric import (
+    collect,
     edges,
     encode,
     equals_missing,
     is_number_like,
     merge,
     numbers,
-    sample,
+    parse,
 )
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import DataError, SchemaMismatchError
@@ -197,8 +198,11 @@ def test_the_fit_is_over_the_sample_of_the_smallest_hashes(
         }
     )
     parts = [
-        sample(
-            feature, p["price"].combine_chunks(), pl.Series(p["key"], dtype=pl.String), len(rows)
+        collect(
+            feature,
+            parse(feature, p["price"].combine_chunks()).values,
+            pl.Series(p["key"], dtype=pl.String),
+            len(rows),
         )
         for p in cut(table, points)
     ]
@@ -215,9 +219,9 @@ def test_the_fit_is_over_the_sample_of_the_smallest_hashes(
 
 def test_a_small_population_needs_no_hashes() -> None:
     column = pa.array([1.0, math.nan])
-    small = sample(numeric(fit_sample=2), column, pl.Series(["a", "b"]), 2)
+    small = collect(numeric(fit_sample=2), column, pl.Series(["a", "b"]), 2)
     assert small.column_names == ["value"]
-    large = sample(numeric(fit_sample=1), column, pl.Series(["a", "b"]), 2)
+    large = collect(numeric(fit_sample=1), column, pl.Series(["a", "b"]), 2)
     assert large.column_names == ["value", "hash", "key"]
 
 
@@ -233,9 +237,9 @@ def test_given_boundaries_replace_the_fit_but_not_the_need_of_a_value() -> None:
 def test_given_boundaries_are_content_with_infinities() -> None:
     column, keys = pa.array([math.inf, math.nan]), pl.Series(["a", "b"])
     given_ones = numeric(bins=None, boundaries=[2])
-    assert edges(given_ones, sample(given_ones, column, keys, 2), "items").tolist() == [2.0]
+    assert edges(given_ones, collect(given_ones, column, keys, 2), "items").tolist() == [2.0]
     with pytest.raises(DataError):
-        edges(numeric(), sample(numeric(), column, keys, 2), "items")
+        edges(numeric(), collect(numeric(), column, keys, 2), "items")
 
 
 @QUICK
@@ -248,9 +252,10 @@ def test_given_boundaries_are_content_with_infinities() -> None:
 )
 def test_tokens_count_the_edges_at_or_below(cells: list[str | None], at: list[float]) -> None:
     fitted = pa.table([pa.array(at, pa.float64())], schema=BOUNDARIES_SCHEMA)
-    encoded = encode(numeric(), pa.array(cells, pa.string()), fitted)
+    parsed = parse(numeric(), pa.array(cells, pa.string()))
+    encoded = encode(numeric(), parsed.values, fitted)
     values = [of_text(c, [])[0] for c in cells]
     want = [1 if math.isnan(v) else 2 + sum(edge <= v for edge in at) for v in values]
     assert encoded.tokens.equals(pa.array(want, pa.int32()))
-    assert [c.position for c in encoded.bad] == [k for k, c in enumerate(cells) if c == "x"]
+    assert [c.position for c in parsed.bad] == [k for k, c in enumerate(cells) if c == "x"]
     assert encoded.oov_rows == 0

@@ -6,18 +6,18 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pieces import QUICK, sorted_out, spec_of, stored_ids, written_file
+from pieces import QUICK, job_of, sorted_out, spec_of, stored_ids, written_file
 
 from heterrec_pipeline.files.parts import load
-from heterrec_pipeline.interactions.join import (
-    check_log,
-    check_rows,
-    join_index,
-    join_items,
+from heterrec_pipeline.interactions.join import index_rows, join_index, join_items
+from heterrec_pipeline.interactions.read import (
+    log_columns,
+    orders,
+    parse_rows,
+    read_log,
     shuffle_columns,
     with_tie,
 )
-from heterrec_pipeline.interactions.read import log_columns, orders, parse_rows, read_log
 from heterrec_pipeline.keys.read import SEEN
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
@@ -148,22 +148,25 @@ def test_float_keys_with_fractions_are_refused() -> None:
 
 # --- unknown items
 
-FRAME = pl.DataFrame({"item": ["2", "x", "1", "é"]})
+ROWS = pa.table({"item": ["2", "x", "1", "é"], "row": [0, 1, 2, 3]})
 IDS = Lookup(pl.Series(["1", "2"]), pl.Series([10, 11]))
 
 
 @pytest.mark.parametrize("policy", ["drop", "reject"])
 def test_unknown_items_are_told_apart(policy: str) -> None:
-    kept, dropped, rejected = join_index(spec_with(policy), FRAME, IDS)
-    assert kept.rows() == [("2", 11), ("1", 10)]
-    found = ["x", "é"] if policy == "reject" else []
-    assert (dropped, rejected["item"].to_list()) == (2 - len(found), found)
-    kept, dropped, rejected = join_index(spec_with(policy), FRAME[[0]], IDS)
-    assert (kept.rows(), dropped, len(rejected)) == ([("2", 11)], 0, 0)
+    coded = ROWS.set_column(0, "item", ROWS["item"].combine_chunks().dictionary_encode())
+    for rows in (ROWS, coded):
+        kept, dropped, rejected = join_index(spec_with(policy), rows, IDS)
+        assert kept.rows() == [(0, 11), (2, 10)]
+        found = [(1, "x"), (3, "é")] if policy == "reject" else []
+        assert dropped == 2 - len(found)
+        assert list(rejected.select("row", *["item"][: len(found)]).iter_rows()) == found
+        kept, dropped, rejected = join_index(spec_with(policy), rows.slice(0, 1), IDS)
+        assert (kept.rows(), dropped, len(rejected)) == ([(0, 11)], 0, 0)
 
 
 def test_unknown_items_may_be_kept_by_hash() -> None:
-    kept, dropped, rejected = join_index(spec_with("oov"), FRAME, IDS)
+    kept, dropped, rejected = join_index(spec_with("oov"), ROWS, IDS)
     x, e = stable_hash("x"), stable_hash("é")
     assert kept["item_index"].to_list() == [11, 2 + x % 8, 10, 2 + e % 8]
     assert kept["item_hash"].to_list() == [stable_hash("2"), x, stable_hash("1"), e]
@@ -190,13 +193,13 @@ u,2
 """
 
 
-def run(policy: str, folder: Path, report: bool = True) -> tuple[list[Any], Any, Any]:
+def run(policy: str, folder: Path) -> tuple[list[Any], Any, Any]:
     """The rows of the shuffle, the counts and the rejects of a small log."""
     spec = spec_with(policy)
     split = Split(written_file(folder / "log.csv", CSV))
-    tables, tagged = sorted_out(read_log(log_columns(spec), split, report=report))
+    tables, tagged = sorted_out(read_log(job_of(spec, folder), split, coded=True))
     index = stored_ids(folder, {"items": ITEM_IDS})
-    outputs = [sorted_out(check_log(spec, t, index)) for t in tables]
+    outputs = [sorted_out(index_rows(spec, t, index)) for t in tables]
     rows = [row for main, _ in outputs for t in main for row in t.to_pylist()]
     counts: dict[str, int] = {}
     rejects = []
@@ -204,7 +207,7 @@ def run(policy: str, folder: Path, report: bool = True) -> tuple[list[Any], Any,
         for name, value in tags.get(COUNTS, []):
             counts[name] = counts.get(name, 0) + value
         rejects += [r for t in tags.get(REJECTS, []) for r in t.to_pylist()]
-    assert all(SEEN in tags for _, tags in outputs)
+    assert SEEN in tagged
     return rows, counts, sorted((r["row"], r["column"], r["reason"]) for r in rejects)
 
 
@@ -235,46 +238,33 @@ def test_a_log_is_read_and_checked(tmp_path: Path, policy: str) -> None:
     )
 
 
-def test_a_second_reading_reports_nothing(tmp_path: Path) -> None:
-    spec = spec_with()
-    split = Split(written_file(tmp_path / "log.csv", CSV))
-    _, tagged = sorted_out(read_log(log_columns(spec), split, report=False))
-    assert tagged == {}
-
-
 def test_another_index_takes_the_place_of_the_first(tmp_path: Path) -> None:
-    table = pa.table({"user": ["u"], "item": ["1"], "time": [1]})
-    rows = located(ReadBatch(table, pa.array([0]).to_numpy(), []), Split(written_nowhere()))
+    split = Split(written_file(tmp_path / "log.csv", b"user,item,time\nu,1,1\n"))
+    (rows,), _ = sorted_out(read_log(job_of(spec_of(), tmp_path), split, coded=True))
     for ids, item in ((ITEM_IDS, 10), ({"1": 20, "2": 21}, 20)):
         index = stored_ids(tmp_path, {"items": ids})
-        main, _ = sorted_out(check_log(spec_of(), rows, index))
+        main, _ = sorted_out(index_rows(spec_of(), rows, index))
         assert main[0]["item_index"].to_pylist() == [item]
 
 
 @pytest.mark.parametrize("policy", ["drop", "reject", "oov"])
-def test_checked_and_joined_apart_is_as_in_one(tmp_path: Path, policy: str) -> None:
+def test_joined_by_bucket_is_as_in_one(tmp_path: Path, policy: str) -> None:
     lines = ["user,item,time,what,place", "u,1,5,view,1", "v,9,6,buy,2", "u,2,soon,view,3"]
     lines += ["w,2,7,buy,", "x,8,8,view", "y,,9,view,1", "z,7,1,view,0"]
     split = Split(written_file(tmp_path / "log.csv", "\n".join(lines).encode()))
     spec = spec_with(policy)
-    rows, _ = sorted_out(read_log(log_columns(spec), split))
-    whole, reports = [], []
+    job = job_of(spec, tmp_path)
+    (rows,), _ = sorted_out(read_log(job, split, coded=True))
     index = stored_ids(tmp_path, {"items": ITEM_IDS})
-    for table in rows:
-        main, tagged = sorted_out(check_log(spec, table, index))
-        whole += main
-        reports.append(tagged)
+    whole, reported = sorted_out(index_rows(spec, rows, index))
+    reports = [reported]
     parted, others = [], []
     ids = [load(ref) for _, ref in index]
-    for table in rows:
-        main, tagged = sorted_out(check_rows(spec, table))
+    (rows,), _ = sorted_out(read_log(job, split, coded=False))
+    for piece in (rows.slice(0, 2), rows.slice(2)):
+        joined, tagged = sorted_out(join_items(spec, (("items", 0), {"ids": ids, "log": [piece]})))
+        parted += joined
         others.append(tagged)
-        for name, readable in main:
-            assert name == "items"
-            pieces = {"ids": ids, "log": [readable.slice(0, 2), readable.slice(2)]}
-            joined, tagged = sorted_out(join_items(spec, ((name, 0), pieces)))
-            parted += joined
-            others.append(tagged)
     assert pa.concat_tables(parted).equals(pa.concat_tables(whole))
     assert totals(others) == totals(reports)
     assert listed(others) == listed(reports)

@@ -99,7 +99,9 @@ def test_users_keep_their_keys_and_get_prefixed_columns(tmp_path: Path) -> None:
     split = Split(written_file(tmp_path / "a.jsonl", LINES))
     out = excluded_rows(tmp_path, table, split, [1, 3, 4])
     stored = stored_ids(tmp_path, {"user/kind": KINDS})
-    main, tagged = sorted_out(encode_users(table, split, out, FITTED, stored))
+    main, tagged = sorted_out(
+        encode_users(job_of(spec_of(), tmp_path), table, split, out, FITTED, stored)
+    )
     assert [r for t in main for r in t.to_pylist()] == [
         {"user": "5", "user_kind": 3, "user_price": 2, "user_look": [3]},
         {"user": "2", "user_kind": 2, "user_price": 1, "user_look": [1]},

@@ -25,6 +25,7 @@ from heterrec_pipeline.items.from_log import (
     aggregate_items,
     concatenated,
     derived,
+    read_items,
     readable_rows,
     reduce_to_buckets,
     to_items,
@@ -105,8 +106,9 @@ def test_every_row_with_a_readable_item_and_time_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("buckets", [1, 7])
 def test_a_log_becomes_splits_of_item_rows(tmp_path: Path, buckets: int) -> None:
     job = job_of(SPEC, tmp_path)
-    made, tagged = sorted_out(to_items(job, log_rows(tmp_path)))
-    pieces = list(reduce_to_buckets(job.items, buckets, made))
+    split = Split(written_file(tmp_path / "log.csv", LOG))
+    made, tagged = sorted_out(read_items(job, split))
+    pieces = list(reduce_to_buckets(job.items, buckets, [t for t in made for _ in range(2)]))
     assert sorted(tagged[SEEN]) == [("item/kind", Seen.TEXT), ("items", Seen.TEXT)]
     rejects = [r for t in tagged[REJECTS] for r in t.to_pylist()]
     assert [(r["source"], r["row"], r["column"], r["reason"]) for r in rejects] == [
@@ -136,12 +138,11 @@ def test_a_text_that_is_not_utf8_is_rejected_and_missing(tmp_path: Path) -> None
     split = Split(InputFile(str(path), "log.parquet", path.stat().st_size, "parquet"))
     (batch,) = read_split(split, aggregate_columns(SPEC, job.items))
     rows = pa.Table.from_batches([located(batch, split)])
-    made, tagged = sorted_out(to_items(job, rows))
-    rejects = [r for t in tagged[REJECTS] for r in t.to_pylist()]
-    assert [(r["row"], r["column"], r["reason"], r["value"]) for r in rejects] == [
+    made = to_items(job, rows)
+    assert [(row, column, str(reason), text) for row, column, reason, text in made.bad] == [
         (1, "kind", "not_utf8", "\\xe9")
     ], "the log rejects the rows whose item or order is bad"
-    pieces = [t for _, t in reduce_to_buckets(job.items, 1, made)]
+    pieces = [t for _, t in reduce_to_buckets(job.items, 1, [made.rows])]
     ((split,), _) = sorted_out(aggregate_items(job, (0, {"items": pieces})))
     assert {r[ITEM]: r["kind"] for r in pq.read_table(split.file.path).to_pylist()} == {
         "a": "x",

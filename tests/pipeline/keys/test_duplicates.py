@@ -40,8 +40,8 @@ from heterrec_pipeline.keys.duplicates import (
     row_hash,
     store_excluded,
 )
-from heterrec_pipeline.keys.read import read_keys
-from heterrec_pipeline.keys.row_filter import KEY, kept_rows
+from heterrec_pipeline.keys.read import KEY, read_keys
+from heterrec_pipeline.keys.row_filter import kept_rows
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW
 from heterrec_pipeline.vocabularies.count import FIGURES_TAG

@@ -2,7 +2,8 @@ from pathlib import Path
 
 from pieces import excluded_rows, numeric, table_job, written_file
 
-from heterrec_pipeline.keys.row_filter import KEY, kept_rows
+from heterrec_pipeline.keys.read import KEY
+from heterrec_pipeline.keys.row_filter import kept_rows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW
 

@@ -44,12 +44,12 @@ def test_as_encoded_in_place(data: st.DataObject) -> None:
         data.draw(st.lists(cell, max_size=12)), pa.list_(pa.string()) if several else pa.string()
     )
     owners = pl.Series([100 - k for k in range(len(column))], dtype=pl.Int64)
-    values = pl.DataFrame(pl.from_arrow(cell_values(feature, 0, column, owners)))
+    values = pl.DataFrame(pl.from_arrow(cell_values(0, kind.parse(feature, column).values, owners)))
     # Each value goes its way, and the pieces come back in any order.
     ids = bucket_lookup([index_of(KNOWN)])
     pieces = [with_ids(feature, p, ids).to_arrow() for p in values.partition_by("value")]
     found = cells(feature, data.draw(st.permutations(pieces)), owners)
-    want = kind.encode(feature, column, ids.find)
+    want = kind.encode(feature, kind.parse(feature, column).values, ids.find)
     assert found.tokens.to_pylist() == want.tokens.to_pylist()
     assert found.tokens.type == want.tokens.type
     assert found.oov_rows == want.oov_rows
@@ -64,7 +64,9 @@ def test_the_large_features_of_a_table(tmp_path: Any) -> None:
     assert large_features(job, (table_job(*features, side="user"),)) == []
     large = LargeCells(table, ["other", "colour", "brand"])
     assert [f.name for f in large.rest.features] == ["price", "shop"]
-    rows = pa.record_batch({"key": ["k", "l"], "brand": ["x", None], "colour": [None, None]})
+    brand = kind.parse(features[0], pa.array(["x", None])).values
+    colour = kind.parse(features[3], pa.array([None, None])).values
+    rows = pa.record_batch({"key": pa.array(["k", "l"]), "brand": brand, "colour": colour})
     _, tagged = sorted_out(large.tagged(rows, "key"))
     ((name, found),) = tagged[CELLS]
     assert name == "item/brand"
@@ -74,7 +76,7 @@ def test_the_large_features_of_a_table(tmp_path: Any) -> None:
 def test_a_bucket_is_looked_up_piece_by_piece() -> None:
     feature = categorical("brand", oov_buckets=1)
     pieces = [
-        cell_values(feature, 0, pa.array(values), pl.Series(["k", "l"]))
+        cell_values(0, kind.parse(feature, pa.array(values)).values, pl.Series(["k", "l"]))
         for values in (["a", "strange"], [None, "b"])
     ]
     found = list(
