@@ -1,7 +1,8 @@
 """Entry point of a flex template's launcher: turns its parameters, a flat list of flags, into a `--no-wait` command.
 
 The launcher gives the parameters `spec`, `input` and `output` of a build among Beam's own flags; with `base`, and perhaps
-`refit`, `publish` and `allow_drift` (true or false), the command is a refresh, which needs no `output`. With its
+`refit`, `publish`, `allow_drift` and `reuse` (the last three true or false), the command is a refresh, which needs no
+`output`. With its
 `--template_location` Beam writes the job's description there, and the launcher creates the job and exits.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 OWN = ("spec", "input")
-SWITCHES = ("publish", "allow_drift")
+SWITCHES = ("publish", "allow_drift", "reuse")
 """Parameters that are true or false."""
 OPTIONAL = ("base", "output", "refit", *SWITCHES)
 RUNNER = "--runner=DataflowRunner"
@@ -42,6 +43,8 @@ def build_call(flags: Sequence[str]) -> list[str]:
         own.append("--publish" if known.publish == "true" else "--no-publish")
     if known.allow_drift == "true":
         own.append("--allow-drift")
+    if known.reuse == "false":
+        own.append("--no-reuse")
     command = "refresh" if refresh else "build"
     return [command, *own, "--no-wait", "--json", "--", RUNNER, *beam]
 

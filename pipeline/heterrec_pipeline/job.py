@@ -22,6 +22,8 @@ ITEMS = "items"
 RETIRED = "retired"
 USERS = "users"
 INTERACTIONS = "interactions"
+LOG_ITEMS = "interactions.items"
+"""The reading of a denormalised log for its items."""
 PARTS = "parts"
 LOG_ROW_BYTES = 8
 """Low estimate of the compressed size of a row of the log, in bytes; used if the rows were not estimated."""

@@ -1,6 +1,8 @@
 """Every file of a chain of refreshes equals the brute-force reference, on small nasty inputs."""
 
 import json
+import random
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -48,6 +50,8 @@ def follow(
     for number, step in enumerate(steps):
         source = folder / f"input-{number}"
         write_input(source, step.dataset, files=files, shuffle_seed=shuffle_seed)
+        if number:
+            leave_unchanged(folder / f"input-{number - 1}", source, random.Random(number))
         spec = yaml.safe_load(step.dataset.spec_text)
         refit = [name for name in step.refit if parent and name in fitted_names(parent)]
         error = result = None
@@ -71,6 +75,14 @@ def follow(
         assert not lines, f"step {number}:\n" + "\n".join(lines[:20])
         parent, before = found, latest(output)
         assert json.loads(before)["generation"] == Path(result.path).name
+
+
+def leave_unchanged(before: Path, now: Path, rng: random.Random) -> None:
+    """Put files of the day before in the place of some of today's, so that they need not be parsed again."""
+    for path in sorted(now.rglob("*")):
+        earlier = before / path.relative_to(now)
+        if path.is_file() and earlier.exists() and rng.random() < 0.5:
+            shutil.copyfile(earlier, path)
 
 
 def latest(output: Path) -> str:

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from heterrec_pipeline.items.aggregate import ITEM
-from heterrec_pipeline.job import ErasingFeature, Job, TableJob
+from heterrec_pipeline.job import INTERACTIONS, LOG_ITEMS, ErasingFeature, Job, TableJob
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.reading.digests import Held, Reading, Reuse
 from heterrec_pipeline.reading.erased import ErasedList
@@ -39,7 +39,7 @@ def with_readings(job: Job) -> Job:
     own = [("user", job.erasures.users), ("item", job.erasures.items)]
     job = replace(
         job,
-        reading=_reading("interactions", {"log": about_log}, own),
+        reading=_reading(INTERACTIONS, {"log": about_log}, own),
         joins=tuple(replace(t, reading=_of_table(job, t)) for t in job.joins),
         users=replace(job.users, reading=_of_table(job, job.users)) if job.users else None,
     )
@@ -49,7 +49,7 @@ def with_readings(job: Job) -> Job:
         # The digests of a log hold raw cells, in which an erased value cannot be told.
         return replace(job, reading=None)
     about = {"log": about_log, "items": _about(job, job.items)}
-    reading = _reading("interactions.items", about, [(ITEM, job.erasures.items)])
+    reading = _reading(LOG_ITEMS, about, [(ITEM, job.erasures.items)])
     return replace(job, items=replace(job.items, reading=reading))
 
 

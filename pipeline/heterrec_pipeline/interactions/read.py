@@ -185,13 +185,12 @@ def read_log(job: Job, split: Split, *, coded: bool) -> Iterator[Any]:
         about = {
             "read": batch.read,
             "malformed": len(batch.malformed),
-            "bad": len(bad),
-            "rejects": shortened([*batch.malformed, *listed]),
+            "rejected": len(bad),
+            "bad": shortened([*batch.malformed, *listed]),
             "seen": seen,
-            "rejected_text": bool(batch.malformed or listed),
         }
         rows = log_rows(job.spec, frame, short)
-        masked = bool(job.log_gate) and about["rejected_text"]
+        masked = bool(job.log_gate) and bool(about["bad"])
         writer.add(Digested(rows, about), erased=bool(batch.erased) or masked)
         yield from _reported(job, split, rows, about, batch.erased, coded=coded)
     yield from (report_file(file) for file in writer.finish())
@@ -223,8 +222,8 @@ def _reported(
     if job.log_gate.keys:
         yield report_count("interactions.erased", erased)
     yield report_count("interactions.malformed", about["malformed"])
-    yield report_count("interactions.bad", about["bad"])
-    yield from report_rejects(INTERACTIONS, split.file.name, rejected(about["rejects"]))
+    yield report_count("interactions.bad", about["rejected"])
+    yield from report_rejects(INTERACTIONS, split.file.name, rejected(about["bad"]))
     yield from (TaggedOutput(SEEN, kinds) for kinds in about["seen"].items())
     if not len(rows):
         return

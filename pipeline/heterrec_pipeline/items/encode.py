@@ -109,7 +109,6 @@ def table_rows(
             rows = parsed.rows.append_column(AVAILABLE, times.to_arrow())
             parsed = parsed._replace(rows=rows)
         about = about_keys(batch) | {KINDS: parsed.kinds, "cells": shortened(parsed.bad)}
-        about["rejected_text"] |= bool(parsed.bad)
         # Of rejects, what may name an erased text was left out; without the list it would be there.
         masked = bool(table.gate) and bool(batch.bad or parsed.bad)
         writer.add(

@@ -163,11 +163,11 @@ def read_items(job: Job, split: Split) -> Iterator[Any]:
             kinds[name] = kinds.get(name, 0) | seen
         bad += made.bad
         erased |= made.erased or bool(batch.erased)
-    about = {"seen": kinds, "cells": shortened(bad), "rejected_text": bool(bad)}
+    about = {"seen": kinds, "cells": shortened(bad)}
     yield from _reported(split, about)
     reduced = reduce_rows(table, concatenated(found).combine_chunks()) if found else pa.table({})
     pieces = reduced.combine_chunks().to_batches() or [pa.RecordBatch.from_arrays([], names=[])]
-    nothing = {"seen": {}, "cells": [], "rejected_text": False}
+    nothing: dict[str, Any] = {"seen": {}, "cells": []}
     masked = bool(job.log_gate) and bool(bad)
     for k, piece in enumerate(pieces):
         writer.add(Digested(piece, about if k == 0 else nothing), erased=erased or masked)

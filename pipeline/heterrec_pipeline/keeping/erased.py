@@ -10,27 +10,34 @@ from datetime import timedelta
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.items.aggregate import ITEM
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, LOG_ITEMS, USERS
 from heterrec_pipeline.keeping.generations import Listed
 from heterrec_pipeline.keeping.remove import GONE, PINNED, remove
 from heterrec_pipeline.keeping.retention import Purged, Wait, prepare
+from heterrec_pipeline.keys.read import KEY
+from heterrec_pipeline.reading.digests import (
+    Digested,
+    digest_texts,
+    digested,
+    reading_of,
+    reading_slug,
+)
 from heterrec_pipeline.reading.erased import ErasedList, erased
 from heterrec_pipeline.reading.files import input_files
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.feature_spec import FeatureSpec, KeyList
 from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.leases import SWEEP_AFTER
-from heterrec_schemas.manifest import GENERATIONS, FileEntry
+from heterrec_schemas.manifest import GENERATIONS, STATE, FileEntry
 from heterrec_schemas.values import clean_text
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 """The texts of integer keys: neither 007 nor 1_000."""
 _PIECES = re.compile(r"""[\s,;|"'\[\]{}:\t=<>()/]+""")
 """What separates the words of a rejected line."""
-_STATE_KEYS = ("user_id", "item_id", "user", "item", "key", "value")
-"""Columns of tables in state/ whose integers are keys."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +172,8 @@ def tables_with(generation: Generation, keys: ErasedKeys) -> Iterator[str]:
             yield folder
     if _in_rejects(generation, keys):
         yield "rejects"
-    if any(_in_state(generation, file, keys.all) for file in generation.files("state")):
-        yield "state"
+    if _in_state(generation, keys):
+        yield STATE
 
 
 def _table(file: FileEntry) -> str:
@@ -199,11 +206,20 @@ def _in_rejects(generation: Generation, keys: ErasedKeys) -> bool:
     """Whether a rejected cell, or a word of a rejected line, is one of the keys of its column."""
     columns = _columns(generation.spec, keys)
     rejects = pl.DataFrame(pl.from_arrow(generation.rejects()))
-    for source, column, value in rejects.select("source", "column", "value").iter_rows():
-        texts = columns.get((source, column)) if column else keys.all
-        if value is not None and texts and _mentions(value, texts):
-            return True
-    return False
+    rows = rejects.select("source", "column", "value").iter_rows()
+    return any(_is_key(columns, keys, *row) for row in rows)
+
+
+def _is_key(
+    columns: dict[tuple[str, str], set[str]],
+    keys: ErasedKeys,
+    source: str,
+    column: str,
+    value: str | None,
+) -> bool:
+    """Whether a rejected cell of a column, or a word of a line (without a column), is one of its keys."""
+    texts = columns.get((source, column)) if column else keys.all
+    return value is not None and bool(texts) and _mentions(value, texts or set())
 
 
 def _columns(spec: FeatureSpec, keys: ErasedKeys) -> dict[tuple[str, str], set[str]]:
@@ -242,27 +258,50 @@ def _mentions(value: str, texts: set[str]) -> bool:
     return any(text in value for text in texts if _PIECES.search(text))
 
 
-def _in_state(generation: Generation, file: FileEntry, texts: set[str]) -> bool:
-    """Whether a file of state/ holds one of the texts, as a cell of a table (Parquet, Arrow) or as a word of a text."""
-    with generation.folder.open(file.path) as source:
+def _in_state(generation: Generation, keys: ErasedKeys) -> bool:
+    """Whether a digest holds one of the keys; absent digests hold nothing."""
+    rejected = _columns(generation.spec, keys)
+    by_table = {reading_slug(name): (name, c) for name, c in _digest_columns(generation, keys)}
+    for file in generation.files(STATE):
+        name, columns = by_table.get(reading_of(file.path), ("", {}))
+        path = generation.folder.locate(file.path)
+        if not file.path.endswith(".arrow") or not storage.exists(path):
+            continue
         try:
-            if file.path.endswith(".parquet"):
-                batches = pq.ParquetFile(source).iter_batches()
-            else:
-                batches = iter(pa.ipc.open_file(source))
-        except pa.ArrowInvalid:
-            source.seek(0)
-            return _mentions(source.read().decode("utf-8", "replace"), texts)
-        return any(_in_batch(batch, texts) for batch in batches)
-
-
-def _in_batch(batch: pa.RecordBatch, texts: set[str]) -> bool:
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        while pa.types.is_nested(column.type) and not pa.types.is_struct(column.type):
-            column = column.flatten()
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary
-        key = pa.types.is_integer(column.type) and name in _STATE_KEYS
-        if (key or pa.types.is_string(column.type)) and _among(column, texts):
-            return True
+            if any(_in_digest(name, columns, batch, rejected, keys) for batch in digested(path)):
+                return True
+        except pa.ArrowException:  # damaged
+            content = storage.read_bytes(path)
+            if any(text.encode() in content for text in keys.all):
+                return True
     return False
+
+
+def _digest_columns(
+    generation: Generation, keys: ErasedKeys
+) -> Iterator[tuple[str, dict[str, set[str]]]]:
+    """Of each table, the columns of its digests that hold keys, and what to look for."""
+    spec = generation.spec
+    values = {f.name: keys.values.get(f.name, set()) for f in spec.items.features}
+    yield INTERACTIONS, {"user": keys.users, "item": keys.items}
+    yield LOG_ITEMS, {ITEM: keys.items}
+    for name in (ITEMS, *(f"{ITEMS}.joins[{k}]" for k in range(len(spec.items.joins)))):
+        yield name, {KEY: keys.items} | values
+    of_users = {f.name: keys.values.get(f"user_{f.name}", set()) for f in spec.user_features}
+    yield USERS, {KEY: keys.users} | of_users
+
+
+def _in_digest(
+    name: str,
+    columns: dict[str, set[str]],
+    batch: Digested,
+    rejected: dict[tuple[str, str], set[str]],
+    keys: ErasedKeys,
+) -> bool:
+    for column, texts in columns.items():
+        if texts and column in batch.rows.schema.names:
+            words = digest_texts(batch.rows[column])
+            if words.is_in(pl.Series(list(texts), dtype=pl.String).implode()).any():
+                return True
+    source = INTERACTIONS if name == LOG_ITEMS else name
+    return any(_is_key(rejected, keys, source, c, text) for _, c, _, text in batch.rejects())

@@ -142,7 +142,6 @@ def about_keys(batch: KeyedBatch) -> dict[str, Any]:
         "unusable": batch.unusable,
         "bad": shortened(batch.bad),
         "seen": int(batch.seen),
-        "rejected_text": any(text is not None for *_, text in batch.bad),
     }
 
 

@@ -20,6 +20,8 @@ from heterrec_pipeline.telemetry.recorder import FETCHED, WRITTEN, moving
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.manifest import STATE, InputEntry
 
+REJECTED = ("bad", "cells")
+"""The reports that list rejected rows and cells."""
 ABOUT = b"about"
 """The key of a batch's reports."""
 
@@ -29,6 +31,10 @@ class Digested(NamedTuple):
 
     rows: pa.RecordBatch
     about: dict[str, Any]
+
+    def rejects(self) -> list[tuple[int, str, str, str | None]]:
+        """The rejected rows and cells: row, column, reason and text."""
+        return [tuple(cell) for name in REJECTED for cell in self.about.get(name, ())]
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,23 @@ class Reading:
     @property
     def folder(self) -> str:
         """The folder of its digests, relative to a generation's."""
-        plain = self.name.replace("[", "-").replace("]", "")
-        return f"{STATE}/{plain}-{self.sha256[:16]}"
+        return f"{STATE}/{reading_slug(self.name)}-{self.sha256[:16]}"
 
     def path(self, name: str, split: Split) -> str:
         """The path of the digest of a split, relative to a generation's folder; `name` is that of the file."""
         file = split.file
         number = stable_hash(name, file.format, file.compression or "", str(split.first_row))
         return f"{self.folder}/{number:016x}.arrow"
+
+
+def reading_slug(name: str) -> str:
+    """The name of a reading in paths."""
+    return name.replace("[", "-").replace("]", "")
+
+
+def reading_of(path: str) -> str:
+    """The slug of the reading of a digest, by its path in the generation."""
+    return path.split("/")[1].rpartition("-")[0]
 
 
 class Held(NamedTuple):
@@ -140,16 +155,16 @@ def _names_erased(reading: Reading, path: str) -> bool:
     """Whether a digest has something that is erased now, or rejected text that may name it."""
     if not reading.erased:
         return False
-    for rows, about in digested(path):
-        if about.get("rejected_text"):
+    for batch in digested(path):
+        if any(text is not None for *_, text in batch.rejects()):
             return True
         for column, listed in reading.erased:
-            if is_erased(listed, _texts(rows[column])).any():
+            if is_erased(listed, digest_texts(batch.rows[column])).any():
                 return True
     return False
 
 
-def _texts(column: pa.Array) -> pl.Series:
+def digest_texts(column: pa.Array) -> pl.Series:
     """The texts of a column of texts, of a dictionary of texts, or of lists of one."""
     while pa.types.is_nested(column.type):
         column = column.flatten()

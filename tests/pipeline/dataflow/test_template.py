@@ -42,6 +42,7 @@ VALUES = {
     "refit": (["price", "price,user_spend"], ["", "price,", "a b"]),
     "publish": (["true", "false"], ["yes", ""]),
     "allow_drift": (["true", "false"], ["yes", ""]),
+    "reuse": (["true", "false"], ["no", ""]),
     "sdk_container_image": (
         [f"{IMAGE}:0.1.0", f"{IMAGE}@sha256:{'0' * 64}", "localhost:5000/w:1"],
         [IMAGE, "worker:0.1.0", f"{IMAGE}@sha256:00"],
@@ -137,6 +138,8 @@ def test_with_a_base_the_call_is_a_refresh(capsys: pytest.CaptureFixture[str]) -
     ]
     assert "--publish" in build_call([*own, "--publish=true"])
     assert "--allow-drift" in build_call([*own, "--allow_drift=true"])
+    assert "--no-reuse" in build_call([*own, "--reuse=false"])
+    assert "--no-reuse" not in build_call([*own, "--reuse=true"])
     with pytest.raises(SystemExit):
         build_call([*own[:2], "--output=gs://b/out", "--refit=price"])
     assert "--refit is for a refresh" in capsys.readouterr().err

@@ -1,3 +1,5 @@
+import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,8 @@ from chains import add, generation_id, point, put_lease, standing
 
 from heterrec_pipeline.keeping import ErasedKeys, pin, purge_erased, read_erased_keys
 from heterrec_pipeline.keeping.erased import tables_with
+from heterrec_pipeline.keys.read import KEY
+from heterrec_pipeline.reading.digests import ABOUT
 from heterrec_schemas.errors import CallError, DataError
 from heterrec_schemas.feature_spec import parse_spec
 from heterrec_schemas.generation import open_generation
@@ -55,7 +59,7 @@ def altered(source: Path, tmp_path: Path) -> Callable[[dict[str, bytes | pa.Tabl
         manifest = Manifest.model_validate_json((root / "manifest.json").read_text())
         entries = {f.path: f for f in manifest.files}
         for path, content in files.items():
-            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
                 (root / path).write_bytes(content)
             else:
@@ -105,13 +109,33 @@ def test_rejects_are_searched_by_column_and_lines_by_word(
     assert found(root, items={"other"}) == {"rejects"}
 
 
-def test_state_of_any_form_is_searched(altered: Callable[..., Path]) -> None:
-    nested = pa.table({"names": [["a"], ["gone", "b"]], "user_id": [41, 42], "count": [7, 8]})
-    root = altered({"state/one.parquet": nested, "state/two.json": b'{"key": "u77"}'})
-    for users in ({"gone"}, {"42"}, {"u77"}):
+def digest(rows: pa.RecordBatch, **about: Any) -> bytes:
+    """A file of state/."""
+    out = io.BytesIO()
+    with pa.ipc.new_stream(out, rows.schema) as writer:
+        writer.write_batch(rows, custom_metadata={ABOUT: json.dumps(about)})
+    return out.getvalue()
+
+
+def test_state_is_searched_by_column(altered: Callable[..., Path]) -> None:
+    brands = pa.array(["gone", "b"], pa.large_string()).dictionary_encode()
+    items = pa.record_batch({KEY: pa.array(["k", "l"]), "brand": brands})
+    bad = [[7, "", "malformed_row", "x,u77"], [8, "time", "time_unreadable", "u78"]]
+    log = pa.record_batch({"user": ["u1"], "item": ["i1"], "time": [41]})
+    root = altered(
+        {
+            "state/items-0/1.arrow": digest(items),
+            "state/interactions-0/1.arrow": digest(log, bad=bad),
+            "state/interactions-0/2.arrow": b"damaged u79",
+            "state/reuse.json": b'{"why": {"u80": 1}}',
+        }
+    )
+    for users in ({"u1"}, {"u77"}, {"u79"}):
         assert found(root, users=users) == {"state"}, users
-    for users in ({"8"}, {"u7"}, {"names"}):
+    assert found(root, items={"k"}) == found(root, values={"brand": {"gone"}}) == {"state"}
+    for users in ({"41"}, {"i1"}, {"gone"}, {"u78"}, {"u80"}):
         assert found(root, users=users) == set(), users
+    assert found(root, items={"gone"}) == found(root, values={"brand": {"k"}}) == set()
 
 
 def test_integer_keys_are_found(source: Path, altered: Callable[..., Path]) -> None:
