@@ -160,7 +160,7 @@ def sample_tables(
         samples.append(sample)
     log = Sample(INTERACTIONS, len(tables.log), sum(f.bytes for f in tables.log))
     try:
-        for rows, malformed in _batches(tables.log, log_columns(spec), gate, log, undecided):
+        for rows, malformed in sampled_batches(tables.log, log_columns(spec), gate, log, undecided):
             frame, odd, _ = parse_rows(spec, rows)
             for keys in ("user", "item"):
                 log.add_keys(frame[keys])
@@ -172,14 +172,22 @@ def sample_tables(
     return [*samples, log]
 
 
-def _batches(
+def sampled_batches(
     files: tuple[InputFile, ...],
     columns: list[str],
     gate: Gate,
     sample: Sample,
     undecided: Undecided,
 ) -> Iterator[tuple[pa.Table, list[RejectedCell]]]:
-    """Located tables and malformed rows; the caller adds them to the sample before it asks for more."""
+    """Located tables and malformed rows; the caller adds them to the sample before it asks for more.
+
+    Args:
+        files: the files of the table.
+        columns: the columns to read.
+        gate: what is erased.
+        sample: takes the number of erased rows, and whether these were all rows.
+        undecided: as in `sample_tables`.
+    """
     seen = 0
     for file in files:
         for split in split_file(file):
@@ -231,7 +239,7 @@ def _sample_features(
     kept = 0
     short_keys: set[str] = set()
     # Rows made from the log lack those that are erased of the log.
-    for rows, malformed in _batches(files, table.columns, gate, sample, undecided):
+    for rows, malformed in sampled_batches(files, table.columns, gate, sample, undecided):
         name = file_of(rows)
         keyless: list[RejectedCell] = []
         text, _ = key_text(one_chunk(rows, table.key), table.key, name)

@@ -6,20 +6,30 @@ from typing import Any
 
 from heterrec_pipeline.checking.changes import ended_features, feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.sample import Sample, sample_tables
+from heterrec_pipeline.checking.seen_values import seen_values
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
 from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Samples of every table, errors, and warnings."""
+    """The findings about a spec and its data.
+
+    Attributes:
+        samples: a sample of every table.
+        problems: the errors.
+        warnings: texts for a person.
+        base: what a refresh would find in its parent; None for a build, and if there are errors.
+    """
 
     samples: list[Sample]
     problems: list[HeterrecError]
     warnings: list[str]
+    base: BaseOutlook | None = None
 
     @property
     def mistakes(self) -> list[str]:
@@ -51,6 +61,7 @@ class Validation:
                 }
                 for s in self.samples
             ],
+            **({"base": self.base.as_json()} if self.base else {}),
         }
 
 
@@ -79,8 +90,8 @@ def validate(
         checked.problems.insert(0, mistakes)
     problems = checked.problems
     warnings = list(spec.warnings())
-    if parent is not None:
-        known = open_parent(parent)
+    known = open_parent(parent) if parent is not None else None
+    if known is not None:
         problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
         warnings += [f"the feature {name!r} ends" for name in ended_features(known, spec)]
     samples = [] if problems else sample_tables(spec, checked, problems)
@@ -89,7 +100,11 @@ def validate(
             problems.append(DataError(f"{sample.table}: the table has no rows"))
         problems += _too_many_rejects(sample, spec.limits.max_reject_ratio)
         warnings += _sample_warnings(spec, sample)
-    return Validation(samples, problems, warnings)
+    base_outlook = None
+    if known is not None and not problems:
+        seen = seen_values(spec, checked)
+        base_outlook = outlook(known, spec, checked.input_files(), seen)
+    return Validation(samples, problems, warnings, base_outlook)
 
 
 def _too_many_rejects(sample: Sample, limit: float) -> list[HeterrecError]:

@@ -69,7 +69,8 @@ ParentOption = Annotated[
     str | None,
     typer.Option(
         "--base",
-        help="Check a refresh of this generation: its folder, or the output folder whose latest.json names it.",
+        help="Check a refresh of this generation (its folder, or the output folder whose latest.json names it), and "
+        "count its known, new and retired values, and the files that it has not read.",
     ),
 ]
 RefitOption = Annotated[

@@ -1,7 +1,6 @@
 """The last step: give all files their final names, write the manifest, update `latest.json`."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -16,9 +15,8 @@ from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.erased import read_live
-from heterrec_pipeline.reading.files import InputFile, changed_input, split_file, unreadable
+from heterrec_pipeline.reading.files import changed_input, split_file
 from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_schemas.errors import DataError, NotPublishedError
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
@@ -40,31 +38,11 @@ from heterrec_schemas.manifest import (
 )
 from heterrec_schemas.publish_schemas import schema_files
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.stores import FileInfo
 
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
 EXAMPLES = 3
 """Number of keys of a table that a message quotes."""
-
-
-def hash_inputs(files: tuple[InputFile, ...]) -> Iterator[InputEntry]:
-    """Input files to their manifest entries: SHA-256 on local disks, the store's etag elsewhere."""
-    RECORDER.count("inputs.files", len(files))
-    RECORDER.count("inputs.bytes", sum(f.bytes for f in files))
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        yield from pool.map(_input_entry, files)
-
-
-def _input_entry(file: InputFile) -> InputEntry:
-    try:
-        if file.append_only:
-            found = {"sha256": storage.sha256_of(file.path, file.bytes)}
-        else:
-            found = storage.fingerprint(FileInfo(file.path, file.bytes, file.version))
-    except OSError as error:
-        raise unreadable(file, error) from None
-    return InputEntry(path=file.name, bytes=file.bytes, **found)
 
 
 class BuildReports(NamedTuple):
