@@ -56,6 +56,11 @@ def validate(
         if not as_json:
             if found.samples:
                 console.print(_table(found.samples))
+            for one in found.erase:
+                console.print(
+                    f"{one.list}: the samples contain {one.met:,} of {one.listed:,} listed",
+                    highlight=False,
+                )
             if found.base:
                 print_outlook(console, found.base)
             for warning in found.warnings:
