@@ -119,6 +119,29 @@ def test_a_list_that_is_not_whole_is_refused(shop: Shop, command: str) -> None:
     assert shop.generations() == before
 
 
+def test_validate_counts_the_listed_keys_that_occur(shop: Shop) -> None:
+    """An item is gone from the catalogue, but not from the log; u99 and Pear are nowhere."""
+    shop.put("items.csv", [row for row in shop.rows("items.csv") if row[0] != "i11"])
+    gone = {
+        "users": ["u3", " u7", "u7", "u99"],
+        "items": ["i05", "i11"],
+        "brand": ["Plum", "Pear", "Lime"],
+    }
+    lists(shop, **gone)
+    done = shop.validate("--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["erase"] == [
+        {"list": "erase.users", "listed": 3, "met": 2},
+        {"list": "erase.items", "listed": 2, "met": 2},
+        {"list": "erase.values.brand", "listed": 3, "met": 2},
+    ]
+    shop.spec["items"]["features"].pop(0)
+    del shop.spec["erase"]["values"]
+    shop.put("gone_items.csv", [["item_id"], *([f"x{k}"] for k in range(1200))])
+    done = shop.validate()
+    assert "erase.items: the samples contain 0 of 1,200 listed\n" in done.out
+
+
 def refreshed(shop: Shop) -> Path:
     """Refresh the latest generation of the shop."""
     text = yaml.safe_dump(shop.spec)

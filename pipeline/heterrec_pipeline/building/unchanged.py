@@ -3,7 +3,7 @@
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.parent import find_parent
-from heterrec_pipeline.publishing.publish import hash_inputs
+from heterrec_pipeline.reading.fingerprints import hash_inputs
 from heterrec_schemas.generation.verify import read_manifest, read_spec
 
 
@@ -25,7 +25,7 @@ def unchanged(config: BuildConfig) -> BuildResult | None:
         (entry.path, entry.bytes) for entry in manifest.inputs
     }:
         return None
-    if sorted(hash_inputs({}, files), key=lambda i: i.path) != sorted(
+    if sorted(hash_inputs(files), key=lambda i: i.path) != sorted(
         manifest.inputs, key=lambda i: i.path
     ):
         return None

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -13,7 +11,7 @@ from heterrec_pipeline.job import INTERACTIONS, LOG_ITEMS, ErasingFeature, Job, 
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.reading.digests import Held, Reading, Reuse
 from heterrec_pipeline.reading.erased import ErasedList
-from heterrec_pipeline.reading.files import input_entry
+from heterrec_pipeline.reading.fingerprints import unchanged_files
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.verify import read_manifest
@@ -28,7 +26,6 @@ _LATER = (
     *("bins", "boundaries", "fit_sample", "erased"),
 )
 """Settings of a feature that apply to what was read."""
-_HASHERS = 4
 
 
 def with_readings(job: Job) -> Job:
@@ -109,17 +106,5 @@ def reusable(job: Job, *, wanted: bool) -> Reuse | None:
     }
     if not held:
         return replace(nothing, why="because the base has no state")
-    by_size = defaultdict(list)
-    for entry in manifest.inputs:
-        by_size[entry.bytes].append(entry)
-    files = [f for f in job.input_files if f.bytes in by_size]
-    with ThreadPoolExecutor(_HASHERS) as pool:
-        entries = zip(files, pool.map(input_entry, files), strict=True)
-        same = {
-            file.path: before
-            for file, now in entries
-            for before in by_size[file.bytes][:]
-            if (now.sha256, now.etag) == (before.sha256, before.etag)
-            and (now.etag is None or now.path == before.path)
-        }
+    same = unchanged_files(job.input_files, manifest.inputs)
     return replace(nothing, files=same, held=held)

@@ -14,10 +14,10 @@ from heterrec_pipeline.features.cells import BadCell, cell_text
 from heterrec_pipeline.files.rejects import SAMPLES, reject_in_words
 from heterrec_pipeline.interactions.read import log_columns, parse_rows
 from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
-from heterrec_pipeline.job import INTERACTIONS, Erasures, TableJob, log_gate
+from heterrec_pipeline.job import INTERACTIONS, ErasingFeature, Erasures, TableJob, log_gate
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
-from heterrec_pipeline.reading.erased import Gate, read_live
+from heterrec_pipeline.reading.erased import Gate, Met, read_live
 from heterrec_pipeline.reading.files import InputFile, split_file
 from heterrec_pipeline.reading.read import (
     ROW,
@@ -84,6 +84,7 @@ class Sample:
         values: the value of the first of them.
         null_words: number of keys by text, of those that usually mean a missing value.
         missing: share of missing values by feature.
+        met: the keys and values that are erased of these rows.
     """
 
     table: str
@@ -100,6 +101,7 @@ class Sample:
     values: dict[Reason, str | None] = field(default_factory=dict)
     null_words: Counter[str] = field(default_factory=Counter)
     missing: dict[str, float] = field(default_factory=dict)
+    met: Met = field(default_factory=dict)
 
     @property
     def certain(self) -> int:
@@ -160,7 +162,7 @@ def sample_tables(
         samples.append(sample)
     log = Sample(INTERACTIONS, len(tables.log), sum(f.bytes for f in tables.log))
     try:
-        for rows, malformed in _batches(tables.log, log_columns(spec), gate, log, undecided):
+        for rows, malformed in sampled_batches(tables.log, log_columns(spec), gate, log, undecided):
             frame, odd, _ = parse_rows(spec, rows)
             for keys in ("user", "item"):
                 log.add_keys(frame[keys])
@@ -172,18 +174,26 @@ def sample_tables(
     return [*samples, log]
 
 
-def _batches(
+def sampled_batches(
     files: tuple[InputFile, ...],
     columns: list[str],
     gate: Gate,
     sample: Sample,
     undecided: Undecided,
 ) -> Iterator[tuple[pa.Table, list[RejectedCell]]]:
-    """Located tables and malformed rows; the caller adds them to the sample before it asks for more."""
+    """Located tables and malformed rows; the caller adds them to the sample before it asks for more.
+
+    Args:
+        files: the files of the table.
+        columns: the columns to read.
+        gate: what is erased.
+        sample: takes the number and the keys of erased rows, and whether these were all rows.
+        undecided: as in `sample_tables`.
+    """
     seen = 0
     for file in files:
         for split in split_file(file):
-            for rest in read_live(split, columns, gate):
+            for rest in read_live(split, columns, gate, sample.met):
                 sample.erased += rest.erased
                 while rest.rows.size or rest.bad:
                     if seen >= SAMPLE_ROWS and not undecided(sample):
@@ -231,7 +241,7 @@ def _sample_features(
     kept = 0
     short_keys: set[str] = set()
     # Rows made from the log lack those that are erased of the log.
-    for rows, malformed in _batches(files, table.columns, gate, sample, undecided):
+    for rows, malformed in sampled_batches(files, table.columns, gate, sample, undecided):
         name = file_of(rows)
         keyless: list[RejectedCell] = []
         text, _ = key_text(one_chunk(rows, table.key), table.key, name)
@@ -253,7 +263,11 @@ def _sample_features(
             short_keys.update(text.filter(np.isin(numbers, short)).drop_nulls())
         bad += [b for b in bad_text if b[1] != table.key]
         for feature in table.features:
-            valued, cells = present(feature, one_chunk(rows, feature.column))
+            values = one_chunk(rows, feature.column)
+            valued, cells = present(feature, values)
+            if isinstance(feature, ErasingFeature):
+                gone = categorical.erased_texts(feature, values)
+                sample.met.setdefault(feature.erased.name, set()).update(gone)
             missing[feature.name] += len(rows) - valued
             bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
             if table.files and not table.joined:  # rows without an item are not rejected

@@ -1,25 +1,53 @@
 """`validate`: check a spec against the data's schema and a sample; all errors are reported together, nothing is written."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heterrec_pipeline.checking.changes import ended_features, feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
-from heterrec_pipeline.checking.sample import Sample, sample_tables
+from heterrec_pipeline.checking.sample import Sample, Tables, sample_tables
+from heterrec_pipeline.checking.seen_values import seen_values
+from heterrec_pipeline.reading.erased import erased
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
 from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
 
 
 @dataclass(frozen=True)
+class MetKeys:
+    """How many entries of a list of what is erased occur in the samples.
+
+    Attributes:
+        list: erase.users, erase.items or erase.values.<vocabulary>.
+        listed: number of distinct keys or values in it.
+        met: number of those that some sampled row has.
+    """
+
+    list: str
+    listed: int
+    met: int
+
+
+@dataclass(frozen=True)
 class Validation:
-    """Samples of every table, errors, and warnings."""
+    """The findings about a spec and its data.
+
+    Attributes:
+        samples: a sample of every table.
+        problems: the errors.
+        warnings: texts for a person.
+        erase: the lists of what is erased.
+        base: what a refresh would find in its parent; None for a build, and if there are errors.
+    """
 
     samples: list[Sample]
     problems: list[HeterrecError]
     warnings: list[str]
+    erase: list[MetKeys] = field(default_factory=list)
+    base: BaseOutlook | None = None
 
     @property
     def mistakes(self) -> list[str]:
@@ -51,6 +79,8 @@ class Validation:
                 }
                 for s in self.samples
             ],
+            "erase": [asdict(e) for e in self.erase],
+            **({"base": self.base.as_json()} if self.base else {}),
         }
 
 
@@ -79,8 +109,8 @@ def validate(
         checked.problems.insert(0, mistakes)
     problems = checked.problems
     warnings = list(spec.warnings())
-    if parent is not None:
-        known = open_parent(parent)
+    known = open_parent(parent) if parent is not None else None
+    if known is not None:
         problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
         warnings += [f"the feature {name!r} ends" for name in ended_features(known, spec)]
     samples = [] if problems else sample_tables(spec, checked, problems)
@@ -89,7 +119,18 @@ def validate(
             problems.append(DataError(f"{sample.table}: the table has no rows"))
         problems += _too_many_rejects(sample, spec.limits.max_reject_ratio)
         warnings += _sample_warnings(spec, sample)
-    return Validation(samples, problems, warnings)
+    base_outlook = None
+    if known is not None and not problems:
+        seen = seen_values(spec, checked)
+        base_outlook = outlook(known, spec, checked.input_files(), seen)
+    lists = [] if problems else list(_met_keys(checked, samples))
+    return Validation(samples, problems, warnings, lists, base_outlook)
+
+
+def _met_keys(tables: Tables, samples: Sequence[Sample]) -> Iterator[MetKeys]:
+    for listed in tables.erasures.every:
+        met = set[str]().union(*(s.met.get(listed.name, ()) for s in samples))
+        yield MetKeys(listed.name, len(erased(listed).texts), len(met))
 
 
 def _too_many_rejects(sample: Sample, limit: float) -> list[HeterrecError]:

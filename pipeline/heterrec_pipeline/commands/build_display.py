@@ -15,8 +15,8 @@ from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.building.dataflow import Submission
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import table_of
-from heterrec_pipeline.telemetry.background import in_background
 from heterrec_pipeline.telemetry.progress import ProgressLine
+from heterrec_schemas.background import in_background
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
 

@@ -47,7 +47,6 @@ DebugOption = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks and the engine's own log.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
 RunnerOption = Annotated[
     str | None,
     typer.Option(
@@ -69,7 +68,8 @@ ParentOption = Annotated[
     str | None,
     typer.Option(
         "--base",
-        help="Check a refresh of this generation: its folder, or the output folder whose latest.json names it.",
+        help="Check a refresh of this generation (its folder, or the output folder whose latest.json names it), and "
+        "count its known, new and retired values, and the files that it has not read.",
     ),
 ]
 RefitOption = Annotated[
@@ -77,26 +77,6 @@ RefitOption = Annotated[
     typer.Option(
         "--refit", help="Features whose boundaries or quantizers are fitted anew: a,user_b."
     ),
-]
-WorkersOption = Annotated[
-    str,
-    typer.Option(
-        "--workers",
-        help="Worker processes of the local engine: a number, or auto (by cores and input size).",
-    ),
-]
-NoWaitOption = Annotated[
-    bool,
-    typer.Option("--no-wait", help="On Dataflow: exit once the job is submitted; it publishes."),
-]
-ProfileOption = Annotated[
-    str | None,
-    typer.Option(
-        "--profile", help="Write a trace of the build for Perfetto or Chrome (.gz: compressed)."
-    ),
-]
-LogJsonOption = Annotated[
-    bool, typer.Option("--log-json", help="Log to standard error as JSON, one line per stage.")
 ]
 SweepAfterOption = Annotated[
     str,

@@ -43,6 +43,7 @@ def validate(
     """Check a spec against the data's schema and a sample; nothing is written."""
     with guarded(debug, as_json=as_json) as failed:
         with fast_imports():
+            from heterrec_pipeline.checking.outlook_display import print_outlook
             from heterrec_pipeline.checking.validate import validate as validate_spec
             from heterrec_pipeline.runtime.flags import use_stores
 
@@ -55,6 +56,13 @@ def validate(
         if not as_json:
             if found.samples:
                 console.print(_table(found.samples))
+            for one in found.erase:
+                console.print(
+                    f"{one.list}: the samples contain {one.met:,} of {one.listed:,} listed",
+                    highlight=False,
+                )
+            if found.base:
+                print_outlook(console, found.base)
             for warning in found.warnings:
                 print_warning(console, warning)
         if found.problems:

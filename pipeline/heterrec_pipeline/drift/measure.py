@@ -74,17 +74,19 @@ def measure(job: Job, task: Task) -> Iterator[tuple[str, Any]]:
         yield task.of, value_drift(_statuses(task.path), before)
         return
     assert job.parent is not None
+    present = features_of(job.spec)
     spec = job.parent.spec if task.kind == PARENT else job.spec
     # Features that the refresh does not have are of no interest.
-    names = [n for n in _columns(spec, task.of) if n in features_of(job.spec)]
-    if not names:
+    features = {n: f for n, f in _columns(spec, task.of).items() if n in present}
+    if not features:
         return
     with storage.open_arrow(task.path) as handle, pq.ParquetFile(handle) as shard:
         tallies = [
-            tally(features_of(spec)[n], _chunks(shard, call_name(n))).to_table() for n in names
+            tally(feature, _chunks(shard, call_name(name))).to_table()
+            for name, feature in features.items()
         ]
     path = write_parts(job.parts, "tally", tallies)
-    for batch, name in enumerate(names):
+    for batch, name in enumerate(features):
         yield name, TableRef(0, task.kind, path, batch)
 
 

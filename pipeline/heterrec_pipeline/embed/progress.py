@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from heterrec_pipeline.telemetry.background import in_background
 from heterrec_pipeline.telemetry.recorder import RECORDER
+from heterrec_schemas.background import in_background
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of texts and images encoded or kept so far, and their total number."""

@@ -101,6 +101,14 @@ def _unerased(feature: CategoricalFeature, values: pl.DataFrame) -> pl.DataFrame
     return values.filter(~pl.Series(is_erased(feature.erased, values["value"])))
 
 
+def erased_texts(feature: ErasingFeature, column: pa.Array) -> pl.Series:
+    """The texts of all cells that are erased: of nested ones nodes, and paths if the feature has them."""
+    plain = CategoricalFeature.model_validate(feature.model_dump(exclude={"erased"}))
+    nodes = plain.model_copy(update={"nested": None})
+    values = pl.concat([texts(f, column)[0]["value"] for f in (plain, nodes)])
+    return values.filter(is_erased(feature.erased, values)).unique()
+
+
 def _exploded(column: pa.Array) -> tuple[pl.Series, pa.Array]:
     """Row position of each element of a list column, and the elements."""
     series = pl.DataFrame({"row": _positions(len(column))}).with_columns(

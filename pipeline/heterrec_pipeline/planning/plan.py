@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
-from heterrec_pipeline.checking.check import raise_problems
+from heterrec_pipeline.checking.check import check_tables, raise_problems
+from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.checking.seen_values import SeenValues, seen_values
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.planning.advice import warnings
-from heterrec_pipeline.planning.base import BaseOutlook, outlook
 from heterrec_pipeline.planning.blocks import SAMPLE_BYTES
 from heterrec_pipeline.planning.figures import Figures, scaled
 from heterrec_pipeline.planning.files import Files, expected_files
@@ -19,7 +20,6 @@ from heterrec_pipeline.planning.resources import Memory, Shuffle, disk_for_parts
 from heterrec_pipeline.planning.sample import SAMPLE_ROWS, take_sample
 from heterrec_pipeline.planning.trial import trial
 from heterrec_schemas.feature_spec import FeatureSpec
-from heterrec_schemas.generation import open_folder, read_manifest
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,13 @@ def plan(config: PlanConfig) -> Plan:
     job = make_job(build, datetime.now(UTC))
     read = take_sample(job, None if config.full_scan else config.sample_bytes, config.sample_rows)
     with trial(build, read) as built:
-        generation = built.open()
-        figures = scaled(read, built, generation)
+        generation = built.result.open()
+        figures = scaled(read, built.result, generation)
         files, texts = expected_files(figures, generation)
         base = None
         if parent is not None:
-            manifest = read_manifest(open_folder(parent.root))
-            base = outlook(
-                parent, manifest, config.spec, job.input_files, generation, whole=read.whole
-            )
+            seen = _values_of(built.config, whole=read.whole)
+            base = outlook(parent, config.spec, job.input_files, seen)
     moved = shuffle(figures)
     return Plan(
         figures=figures,
@@ -133,3 +131,12 @@ def open_base(config: PlanConfig) -> Parent:
     refit = frozenset(feature_of_call(name) for name in config.refit)
     raise_problems(list(refused_changes(parent, config.spec, refit)))
     return parent
+
+
+def _values_of(trial: BuildConfig, *, whole: bool) -> dict[str, SeenValues]:
+    """The values of the vocabularies in the input of a trial build; `whole`: whether that is the whole input."""
+    tables = check_tables(trial.spec, trial.input)
+    found = seen_values(trial.spec, tables, undecided=lambda _: True)
+    for values in found.values():
+        values.whole = whole
+    return found

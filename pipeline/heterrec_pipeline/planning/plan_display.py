@@ -6,8 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from heterrec_pipeline.checking.outlook_display import print_outlook, size
 from heterrec_pipeline.job import INTERACTIONS
-from heterrec_pipeline.planning.base import BaseOutlook
 from heterrec_pipeline.planning.estimates import CONFIDENCE, Interval
 from heterrec_pipeline.planning.features import FeatureFigures
 from heterrec_pipeline.planning.files import Files
@@ -103,7 +103,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(_files(plan))
     _resources(console, plan)
     if plan.base is not None:
-        _base(console, plan.base)
+        print_outlook(console, plan.base)
     for line in plan.warnings:
         console.print(
             f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
@@ -111,34 +111,11 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print("Nothing was published.", highlight=False)
 
 
-def _base(console: Console, base: BaseOutlook) -> None:
-    """Print what a refresh would find in its parent."""
-    columns = ("vocabulary", "rows", "known", "new", "retired", "room")
-    table = _table(f"Values against {base.generation}", columns)
-    for v in base.vocabularies:
-        counts = (v.rows, v.known, v.new, v.retired, v.room)
-        table.add_row(v.name, *("" if n is None else f"{n:,}" for n in counts))
-    console.print(table)
-    console.print(
-        f"Read anew: {len(base.changed_files):,} of {base.files:,} files, {size(base.changed_bytes)}.",
-        highlight=False,
-    )
-
-
 def number(estimate: Interval) -> str:
     """`12,101` if exact, else `~22,000 (20,100 to 60,500)`."""
     if estimate.exact:
         return f"{estimate.value:,}"
     return f"~{estimate.value:,} ({estimate.low:,} to {estimate.high:,})"
-
-
-def size(count: float) -> str:
-    """A number of bytes in B, kB, MB or GB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -17,9 +18,16 @@ from heterrec_schemas.errors import RunError
 from heterrec_schemas.feature_spec import FeatureSpec
 
 
+class Trial(NamedTuple):
+    """A trial build: its configuration, which names the input that it read, and its result."""
+
+    config: BuildConfig
+    result: BuildResult
+
+
 @contextmanager
-def trial(config: BuildConfig, found: InputSample) -> Iterator[BuildResult]:
-    """Build the sample; the result is deleted when the context ends.
+def trial(config: BuildConfig, found: InputSample) -> Iterator[Trial]:
+    """Build the sample; input and result are deleted when the context ends.
 
     Args:
         config: the build that is planned.
@@ -41,19 +49,18 @@ def trial(config: BuildConfig, found: InputSample) -> Iterator[BuildResult]:
         valued = _with_values(spec, found)
         # A generation's spec.yaml lists the features that it has.
         text = config.spec_text if valued == spec else _text(valued)
-        yield build(
-            replace(
-                config,
-                spec=valued,
-                spec_text=text,
-                input=source,
-                output=str(folder / "output"),
-                pipeline_args=[*config.pipeline_args, f"--runner={LOCAL_RUNNER}"],
-                options=None,
-                workers=1,
-                lenient=True,
-            )
+        built = replace(
+            config,
+            spec=valued,
+            spec_text=text,
+            input=source,
+            output=str(folder / "output"),
+            pipeline_args=[*config.pipeline_args, f"--runner={LOCAL_RUNNER}"],
+            options=None,
+            workers=1,
+            lenient=True,
         )
+        yield Trial(built, build(built))
 
 
 def _with_values(spec: FeatureSpec, found: InputSample) -> FeatureSpec:

@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -18,9 +16,8 @@ from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
 from heterrec_pipeline.reading.erased import read_live
-from heterrec_pipeline.reading.files import InputFile, changed_input, input_entry, split_file
+from heterrec_pipeline.reading.files import changed_input, split_file
 from heterrec_pipeline.sequences.cuts import Cuts
-from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_pipeline.wiring.splits import NOT_REUSED, REUSED_BYTES, REUSED_FILES
 from heterrec_schemas.errors import DataError, NotPublishedError
@@ -50,21 +47,6 @@ LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarr
 REUSE_NAME = f"{STATE}/reuse.json"
 EXAMPLES = 3
 """Number of keys of a table that a message quotes."""
-
-
-def hash_inputs(
-    known: Mapping[str, InputEntry], files: tuple[InputFile, ...]
-) -> Iterator[InputEntry]:
-    """Input files to their manifest entries; `known` are the entries of those that were hashed before, by path."""
-    RECORDER.count("inputs.files", len(files))
-    RECORDER.count("inputs.bytes", sum(f.bytes for f in files))
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        yield from pool.map(partial(_entry, known), files)
-
-
-def _entry(known: Mapping[str, InputEntry], file: InputFile) -> InputEntry:
-    same = known.get(file.path)
-    return same.model_copy(update={"path": file.name}) if same else input_entry(file)
 
 
 def reuse_report(job: Job, counts: Mapping[str, int]) -> str:

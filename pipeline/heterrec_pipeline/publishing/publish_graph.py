@@ -10,8 +10,9 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 from heterrec_pipeline.items.catalogue_graph import CatalogueOutput
 from heterrec_pipeline.items.user_graph import UsersOutput, fitted_users
 from heterrec_pipeline.job import Job
-from heterrec_pipeline.publishing.publish import hash_inputs, publish_generation
+from heterrec_pipeline.publishing.publish import publish_generation
 from heterrec_pipeline.publishing.rejects import write_rejects
+from heterrec_pipeline.reading.fingerprints import hash_inputs
 from heterrec_pipeline.wiring.reports import FILES, REJECTS, Ledger
 from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, total_counts
 from heterrec_schemas.manifest import Manifest
@@ -62,7 +63,7 @@ class PublishGeneration(Composite):
         inputs = (
             root
             | "inputs" >> beam.Create([job.input_files])
-            | "hash inputs" >> Step(fn=partial(hash_inputs, known), kind=Any)
+            | "hash inputs" >> Step(fn=partial(hash_inputs, known=known), kind=Any)
         )
         user_fitted = fitted_users(root, self.users)
         return (

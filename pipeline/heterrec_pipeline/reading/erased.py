@@ -64,6 +64,8 @@ class Gate:
 
 
 NOTHING = Gate()
+Met = dict[str, set[str]]
+"""The erased texts that were met in rows, by the name of their list."""
 
 
 class TextSet:
@@ -128,16 +130,18 @@ def is_erased(listed: ErasedList, texts: pl.Series) -> npt.NDArray[np.bool_]:
     return erased(listed).contains(texts)
 
 
-def read_live(split: Split, columns: Sequence[str], gate: Gate) -> Iterator[ReadBatch]:
-    """`read_split` without the erased rows, whose number the batches have."""
+def read_live(
+    split: Split, columns: Sequence[str], gate: Gate, met: Met | None = None
+) -> Iterator[ReadBatch]:
+    """`read_split` without the erased rows, whose number the batches have; `met` takes their keys."""
     if not gate:
         return read_split(split, columns)
     wanted = list(dict.fromkeys(columns))
-    every = (live(batch, gate) for batch in read_split(split, [*wanted, *gate.columns]))
+    every = (live(batch, gate, met) for batch in read_split(split, [*wanted, *gate.columns]))
     return (batch._replace(table=batch.table.select(wanted)) for batch in every)
 
 
-def live(batch: ReadBatch, gate: Gate) -> ReadBatch:
+def live(batch: ReadBatch, gate: Gate, met: Met | None = None) -> ReadBatch:
     """A batch without its erased rows, and without the texts of rows and cells that may contain what is erased.
 
     The text of a malformed row may name an erased key or value, since the row has no cells that could be compared.
@@ -145,6 +149,7 @@ def live(batch: ReadBatch, gate: Gate) -> ReadBatch:
     Args:
         batch: n rows with the gate's columns of keys.
         gate: what is erased.
+        met: takes the erased keys.
     """
     if not gate:
         return batch
@@ -160,7 +165,11 @@ def live(batch: ReadBatch, gate: Gate) -> ReadBatch:
         return batch
     dead = np.zeros(len(batch.rows), np.bool_)
     for column, listed in gate.keys:
-        dead |= is_erased(listed, column_text(one_chunk(batch.table, column), column)[0])
+        texts, _ = column_text(one_chunk(batch.table, column), column)
+        found = is_erased(listed, texts)
+        if met is not None:
+            met.setdefault(listed.name, set()).update(texts.filter(found))
+        dead |= found
     count = int(dead.sum())
     if not count:
         return batch

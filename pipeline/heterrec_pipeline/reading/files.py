@@ -13,7 +13,6 @@ from heterrec_pipeline.files import storage
 from heterrec_schemas.errors import DataError, HeterrecError, RunError, SpecError
 from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.manifest import InputEntry
 from heterrec_schemas.stores import FileInfo
 
 SPLIT_BYTES = 128 * 2**20
@@ -248,22 +247,6 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
             return pq.read_metadata(handle)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(file, error) from None
-
-
-def input_entry(file: InputFile) -> InputEntry:
-    """The manifest's entry of a file: SHA-256 on local disks, the store's etag elsewhere.
-
-    Raises:
-        HeterrecError: the file cannot be read.
-    """
-    try:
-        if file.append_only:
-            found = {"sha256": storage.sha256_of(file.path, file.bytes)}
-        else:
-            found = storage.fingerprint(FileInfo(file.path, file.bytes, file.version))
-    except OSError as error:
-        raise unreadable(file, error) from None
-    return InputEntry(path=file.name, bytes=file.bytes, **found)
 
 
 def unreadable(file: InputFile, error: object, what: str | None = None) -> HeterrecError:

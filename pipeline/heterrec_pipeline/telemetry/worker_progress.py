@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from heterrec_pipeline.telemetry.background import in_background
 from heterrec_pipeline.telemetry.recorder import RECORDER, Snapshot
+from heterrec_schemas.background import in_background
 
 SECONDS = 0.5
 """Time in seconds between two snapshots."""

@@ -1,10 +1,7 @@
 """Open a generation, unless it is unfinished, unknown or damaged, and read its tables."""
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,20 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.drift import DRIFT_NAME, DriftReport
-from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVersionError, suggest
-from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, FeatureSpec
-from heterrec_schemas.generation.check_tables import (
-    Rules,
-    check_rows,
-    check_types,
-    table_rules,
-)
+from heterrec_schemas.errors import CallError, CorruptGenerationError, suggest
+from heterrec_schemas.feature_spec import EmbeddingFeature, Feature
 from heterrec_schemas.generation.find_generation import find_generation, unfinished
-from heterrec_schemas.generation.folder import Folder
+from heterrec_schemas.generation.shard_reader import SHARD, ShardReader
 from heterrec_schemas.generation.verify import (
     Verify,
     check_features,
@@ -33,10 +23,8 @@ from heterrec_schemas.generation.verify import (
     read_manifest,
     read_spec,
 )
-from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, FileEntry, Manifest
-from heterrec_schemas.tables import ERASED, ITEM_TIMES, METADATA_KEY
-
-_SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
+from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, FileEntry
+from heterrec_schemas.tables import ERASED, ITEM_TIMES
 
 
 def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generation":
@@ -72,32 +60,16 @@ def open_generation(path: str | Path, *, verify: Verify = "hashes") -> "Generati
 
 
 @dataclass(frozen=True, eq=False)
-class Generation:
-    """One published output of the pipeline, open for reading.
+class Generation(ShardReader):
+    """One published output of the pipeline, open for reading: its tables by name.
 
-    Paths of files are relative to the generation's folder, as in its manifest; `locate` gives full
-    paths. Every reader checks the format version in a shard's own metadata, the types of its columns,
-    and the values of the rows that it reads (see `check_tables`).
+    Paths of files are relative to the generation's folder, as in its manifest; `locate` gives full paths.
 
     Attributes:
         folder: its own folder.
         manifest: its manifest.
         spec: the feature spec of its build.
     """
-
-    folder: Folder
-    manifest: Manifest
-    spec: FeatureSpec
-    _known_rules: dict[str, Rules] = field(default_factory=dict, init=False, repr=False)
-
-    @property
-    def root(self) -> str:
-        """The generation's own folder, as a path or URI."""
-        return self.folder.name
-
-    def locate(self, path: str) -> str:
-        """The full path or URI of a file."""
-        return self.folder.locate(path)
 
     def files(self, folder: str) -> list[FileEntry]:
         """The entries of one folder, such as `items`, sorted by path."""
@@ -270,122 +242,6 @@ class Generation:
             shown = self.locate(DRIFT_NAME)
             raise CorruptGenerationError(f"{shown} is not a drift report: {error}") from None
 
-    def read(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Whole shards as one table, in the order of the paths.
-
-        Raises:
-            CallError: there is no such column.
-            CorruptGenerationError: the content of a shard is wrong.
-        """
-        return pa.concat_tables([self._read_shard(path, columns) for path in paths])
-
-    def rows(
-        self,
-        paths: Sequence[str],
-        column: str,
-        values: Collection[int | str],
-        columns: Sequence[str] | None = None,
-    ) -> pa.Table:
-        """The rows of some shards whose `column` holds one of the values.
-
-        Row groups whose statistics exclude all the values are not read.
-
-        Raises:
-            CallError: there is no such column.
-            CorruptGenerationError: the content of a shard is wrong.
-        """
-        wanted = None if columns is None else list(dict.fromkeys([column, *columns]))
-        parts = []
-        for path in paths:
-            with self.open_shard(path) as shard:
-                _check_columns(path, shard.schema_arrow, wanted)
-                groups = _groups_with(shard, column, values)
-                empty = shard.read_row_groups([], columns=wanted)
-                table = pa.concat_tables([empty, *self._checked(path, shard, groups, wanted)])
-            chosen = pa.array(list(values), table.schema.field(column).type)
-            parts.append(table.filter(pc.is_in(table[column], value_set=chosen)))
-        return pa.concat_tables(parts).select(columns) if columns else pa.concat_tables(parts)
-
-    def row_groups(
-        self, path: str, columns: Sequence[str], groups: Sequence[int] | None = None
-    ) -> Iterator[pa.Table]:
-        """Some columns of the row groups of a shard, by default of all, one at a time; on the calling thread only.
-
-        Raises:
-            CallError: there is no such column.
-            CorruptGenerationError: the shard cannot be read, or its content is wrong.
-        """
-        with self.open_shard(path) as shard:
-            _check_columns(path, shard.schema_arrow, columns)
-            chosen = range(shard.metadata.num_row_groups) if groups is None else groups
-            yield from self._checked(path, shard, chosen, columns)
-
-    @contextmanager
-    def open_shard(self, path: str) -> Iterator[pq.ParquetFile]:
-        """One shard, open; its metadata is checked.
-
-        Raises:
-            FormatVersionError: the shard has an unknown format version.
-            CorruptGenerationError: it is absent, not a Parquet file, has no format version, or other columns or rows
-                than its table must have.
-        """
-        try:
-            with self.folder.open(path) as source, pq.ParquetFile(source) as shard:
-                _check_version(self.locate(path), shard.schema_arrow.metadata)
-                check_types(self.locate(path), shard.schema_arrow, self._rules(path))
-                self._check_length(path, shard.metadata.num_rows)
-                yield shard
-        except FileNotFoundError:
-            raise CorruptGenerationError(f"{self.locate(path)} is absent") from None
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise CorruptGenerationError(
-                f"{self.locate(path)} is not a readable Parquet file: {error}"
-            ) from None
-
-    def _read_shard(self, path: str, columns: Sequence[str] | None) -> pa.Table:
-        with self.open_shard(path) as shard:
-            _check_columns(path, shard.schema_arrow, columns)
-            table = shard.read(None if columns is None else list(columns))
-            check_rows(self.locate(path), table, self._rules(path))
-            return table
-
-    def _checked(
-        self,
-        path: str,
-        shard: pq.ParquetFile,
-        groups: Iterable[int],
-        columns: Sequence[str] | None,
-    ) -> Iterator[pa.Table]:
-        """Some row groups of an open shard, with their content checked."""
-        names = None if columns is None else list(columns)
-        sizes = [shard.metadata.row_group(g).num_rows for g in range(shard.metadata.num_row_groups)]
-        for group in groups:
-            # One thread: other consumers read at the same time.
-            table = shard.read_row_group(group, columns=names, use_threads=False)
-            check_rows(self.locate(path), table, self._rules(path), sum(sizes[:group]))
-            yield table
-
-    def _rules(self, path: str) -> Rules:
-        """The rules of the table of a shard, made once per table."""
-        table = _SHARD.sub("", path)
-        if table not in self._known_rules:
-            self._known_rules[table] = table_rules(self.manifest, self.spec, path)
-        return self._known_rules[table]
-
-    @cached_property
-    def _listed_rows(self) -> dict[str, int | None]:
-        """Number of rows of each file, by the manifest."""
-        return {f.path: f.rows for f in self.manifest.files}
-
-    def _check_length(self, path: str, rows: int) -> None:
-        expected = self._listed_rows.get(path, rows)
-        if rows != expected:
-            raise CorruptGenerationError(
-                f"{self.locate(path)} has another number of rows than {MANIFEST_NAME} says",
-                got=rows,
-                expected=expected,
-            )
-
     def _paths(self, folder: str) -> list[str]:
         """The paths of a folder that holds one table."""
         paths = [f.path for f in self.files(folder)]
@@ -397,49 +253,10 @@ class Generation:
         """The paths of one table in a folder that holds several."""
         named: dict[str, list[str]] = {}
         for entry in self.files(folder):
-            stem = _SHARD.sub("", entry.path).removesuffix(".parquet")
+            stem = SHARD.sub("", entry.path).removesuffix(".parquet")
             named.setdefault(stem.removeprefix(f"{folder}/"), []).append(entry.path)
         if name not in named:
             raise CallError(
                 f"there is no {what} {name!r} in {self.root}", todo=suggest(name, named)
             )
         return named[name]
-
-
-def _check_version(name: str, metadata: Mapping[bytes, bytes] | None) -> None:
-    try:
-        got = parse_json((metadata or {})[METADATA_KEY])["format_version"]
-    except (KeyError, TypeError, ValueError):
-        raise CorruptGenerationError(
-            f"{name} has no format version",
-            expected=f"the key {METADATA_KEY.decode()!r} in its schema's metadata",
-            todo="Build the generation again.",
-        ) from None
-    if got != FORMAT_VERSION:
-        raise FormatVersionError(
-            f"{name}: unknown format version",
-            got=got,
-            expected=FORMAT_VERSION,
-            todo=f"Its generation's {MANIFEST_NAME} should say the same; build it again.",
-        )
-
-
-def _check_columns(path: str, schema: pa.Schema, columns: Sequence[str] | None) -> None:
-    for column in columns or ():
-        if column not in schema.names:
-            raise CallError(
-                f"there is no column {column!r} in {path}", todo=suggest(column, schema.names)
-            )
-
-
-def _groups_with(shard: pq.ParquetFile, column: str, values: Collection[int | str]) -> list[int]:
-    """The row groups that may hold one of the values, by their statistics."""
-    names = [shard.schema.column(c).path for c in range(len(shard.schema))]
-    position = names.index(column)
-    groups = []
-    for group in range(shard.metadata.num_row_groups):
-        known = shard.metadata.row_group(group).column(position).statistics
-        unknown = known is None or not known.has_min_max
-        if unknown or any(known.min <= value <= known.max for value in values):
-            groups.append(group)
-    return groups

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
+from heterrec_schemas.background import in_background
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.leases.process import lives
@@ -82,14 +84,8 @@ def read_lease(path: str) -> Lease:
 @contextmanager
 def heartbeat(path: str) -> Iterator[None]:
     """Keep increasing the counter of a lease during the block; an absent or taken lease is left as it is."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_beat, args=(path, ended), name="lease", daemon=True)
-    thread.start()
-    try:
+    with in_background(partial(_beat, path), "lease"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _beat(path: str, ended: threading.Event) -> None:

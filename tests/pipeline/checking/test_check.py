@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import categorical, embedding, numeric, spec_of
 
-from heterrec_pipeline.checking.check import cast_hint, check_tables, raise_problems
+from heterrec_pipeline.checking.check import check_tables, raise_problems
+from heterrec_pipeline.checking.columns import cast_hint
 from heterrec_pipeline.features import categorical as texts
 from heterrec_pipeline.features import embedding as vectors
 from heterrec_pipeline.features import numeric as numbers

@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -6,16 +7,19 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pieces import QUICK, categorical, cut
+from pieces import QUICK, categorical, cut, written_file
 
 from heterrec_pipeline.features.categorical import (
     FindIds,
     collect,
     encode,
+    erased_texts,
     merge,
     parse,
     texts,
 )
+from heterrec_pipeline.job import ErasingFeature
+from heterrec_pipeline.reading.erased import ErasedList
 from heterrec_pipeline.reading.jsonl import typed
 from heterrec_pipeline.text_lookup import Lookup
 from heterrec_schemas.errors import SchemaMismatchError
@@ -258,3 +262,15 @@ def test_partial_counts_add_up_whatever_their_order() -> None:
     for parts in ([one, two, none], [none, two, one]):
         merged = merge(categorical(), parts)
         assert sorted(zip(*merged.to_pydict().values(), strict=True)) == [("a", 1), ("b", 7)]
+
+
+@pytest.mark.parametrize(
+    ("nested", "gone"), [("nodes", ["b"]), ("prefixes", ["a > b", "b"]), ("leaf", ["b"])]
+)
+def test_erased_texts_of_paths(tmp_path: Path, nested: str, gone: list[str]) -> None:
+    """A node is erased wherever it is in a path."""
+    file = written_file(tmp_path / "gone.csv", b"key\nb\na > b\nz\n")
+    plain = categorical(multivalued=True, nested=nested)
+    feature = ErasingFeature(**dict(plain), erased=ErasedList("erase.values.kind", "key", (file,)))
+    column = pa.array([[["a", "b", "c"], ["d"]], None, [["b"]]], TYPES["paths"][0])
+    assert sorted(erased_texts(feature, column)) == gone

@@ -11,9 +11,10 @@ import pytest
 from corner_shop import heterrec
 
 from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.checking.outlook_display import size
 from heterrec_pipeline.planning.estimates import Interval
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
-from heterrec_pipeline.planning.plan_display import as_json, number, size
+from heterrec_pipeline.planning.plan_display import as_json, number
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import parse_spec
 from heterrec_schemas.manifest import FeatureEntry, Manifest

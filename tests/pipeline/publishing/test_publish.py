@@ -11,7 +11,6 @@ from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.publishing.publish import (
     BuildReports,
     check_kept,
-    hash_inputs,
     interaction_counts,
     make_manifest,
     row_counts,
@@ -119,10 +118,3 @@ def test_the_manifest_says_what_was_found(tmp_path: Path, cuts: Any) -> None:
     assert manifest.counts.users is None
     assert manifest.counts.interactions.rejected == 1
     assert manifest.spec_sha256 == hashlib.sha256(b"name: pieces\n").hexdigest()
-
-
-def test_inputs_are_hashed_in_order(tmp_path: Path) -> None:
-    files = tuple(written_file(tmp_path / f"{k}.csv", b"x" * k) for k in range(6))
-    entries = list(hash_inputs({}, files))
-    assert [(e.path, e.bytes) for e in entries] == [(f"{k}.csv", k) for k in range(6)]
-    assert [e.sha256 for e in entries] == [hashlib.sha256(b"x" * k).hexdigest() for k in range(6)]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import bad_text_array, written_file
 
-from heterrec_pipeline.reading.erased import ErasedList, Gate, erased, live, read_live
+from heterrec_pipeline.reading.erased import ErasedList, Gate, Met, erased, live, read_live
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import read_split
 from heterrec_schemas.errors import DataError
@@ -90,6 +90,9 @@ def test_rows_with_a_listed_key_are_gone(tmp_path: Path) -> None:
     (batch,) = read_live(split, ["user", "time"], gate)
     assert batch.table.schema.names == ["user", "time"]
     assert batch.erased == 3
+    met: Met = {}
+    assert len(list(read_live(split, ["time"], gate, met))) == 1
+    assert met == {"erase.users": {"b", "2"}}  # both lists have one name here
     assert batch.short == []  # row 2 is erased, and nothing else
     assert [(b.row, b.text) for b in batch.bad] == [(3, None)]  # its user is not known
     assert sum(b.erased for b in read_live(split, ["user"], Gate())) == 0

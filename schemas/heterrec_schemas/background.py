@@ -1,4 +1,4 @@
-"""A thread that runs beside a block of code, for progress."""
+"""A thread that runs beside a block of code."""
 
 import threading
 from collections.abc import Callable, Iterator

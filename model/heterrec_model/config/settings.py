@@ -1,21 +1,14 @@
-"""Run configuration, loaded from one YAML file: sections of frozen settings, validated on construction.
+"""The settings of a run: sections of frozen settings, validated on construction.
 
-Every setting and its default is defined once, here. `load_config` reads a file or a shipped configuration (`paper`, `cpu`,
-`gpu`) and applies `key=value` overrides; from then on a config is trusted.
+Every setting and its default is defined once, here. A config that exists is trusted.
 """
 
-import copy
-from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from heterrec_model.model_settings import DEFAULT_MODEL, flat_settings, is_read, only_read
-from heterrec_schemas.documents import parse_yaml
-from heterrec_schemas.errors import CallError, suggest
+from heterrec_model.model_settings import DEFAULT_MODEL
 
 # The bounds are above what any machine can hold or run; a mistyped size is refused instead of tried.
 MOST = 2**20
@@ -315,145 +308,3 @@ def trained_on_validation(config: Config) -> bool:
     """Whether a run is also trained on the validation split, by itself or by the run that it was warm-started from."""
     before = config.warm_start is not None and config.warm_start.refit
     return before or config.train.refit_epochs > 0
-
-
-def shipped_configs() -> list[str]:
-    """Names of the configurations in the package."""
-    folder = resources.files("heterrec_model") / "configs"
-    return sorted(
-        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
-    )
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration and apply overrides.
-
-    If the overrides select another model than the file is written for (heterrec unless it says otherwise), the file's
-    settings that this model does not read are left at their defaults.
-
-    Args:
-        path: a YAML file, or the name of a shipped configuration, such as `cpu`.
-        overrides: `section.key=value`, the value in YAML.
-
-    Raises:
-        CallError: the file or a setting does not exist, or a value is invalid; all errors are reported together.
-    """
-    settings = _read(path)
-    written_for = _model_name(settings)
-    changed = copy.deepcopy(settings)
-    for override in overrides:
-        _apply(changed, override)
-    if (model := _model_name(changed)) != written_for:
-        settings = only_read(settings, model)
-        for override in overrides:
-            _apply(settings, override)
-        changed = settings
-    return parse_config(changed, where=str(path))
-
-
-def check_read(config: Config) -> None:
-    """Check that a model reads all settings that differ from their defaults.
-
-    Raises:
-        CallError: it does not; all of them are named.
-    """
-    model = config.model.name
-    default = flat_settings(Config().model_dump(mode="json"))
-    found = flat_settings(config.model_dump(mode="json"))
-    unread = [
-        f"{name}: got {value!r}, the default is {default[name]!r}"
-        for name, value in found.items()
-        if value != default.get(name) and not is_read(model, name)
-    ]
-    if unread:
-        raise CallError(
-            "\n  ".join([f"the model {model} does not read {len(unread)} setting(s)", *unread]),
-            todo="Remove them from the configuration and from --set.",
-        )
-
-
-def _model_name(settings: dict[str, Any]) -> str:
-    """`model.name` of plain settings."""
-    section = settings.get("model")
-    return str(section.get("name", DEFAULT_MODEL)) if isinstance(section, dict) else DEFAULT_MODEL
-
-
-def parse_config(settings: dict[str, Any], where: str) -> Config:
-    """Validate plain settings; `where` names their source in messages.
-
-    Raises:
-        CallError: a setting is unknown or invalid; all errors are reported together.
-    """
-    try:
-        return Config.model_validate(settings)
-    except ValidationError as error:
-        errors = list(dict.fromkeys(_describe(detail) for detail in error.errors()))
-        raise CallError("\n  ".join([f"{where}: {len(errors)} error(s)", *errors])) from None
-
-
-def _read(path: str | Path) -> dict[str, Any]:
-    file = Path(path)
-    shipped = (
-        resources.files("heterrec_model") / "configs" / f"{str(path).removesuffix('.yaml')}.yaml"
-    )
-    if file.is_file():
-        data = file.read_bytes()
-    elif file.parent == Path() and shipped.is_file():
-        data = shipped.read_bytes()
-    else:
-        raise CallError(
-            f"there is no configuration {path}",
-            expected=f"a YAML file, or one of {', '.join(shipped_configs())}",
-        )
-    try:
-        settings = parse_yaml(data)
-    except ValueError as error:
-        raise CallError(f"{path} is not valid YAML: {error}") from None
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict):
-        raise CallError(str(path), got=type(settings).__name__, expected="sections with settings")
-    # a section with all lines commented out is None
-    return {name: section for name, section in settings.items() if section is not None}
-
-
-def _apply(settings: dict[str, Any], override: str) -> None:
-    """Apply `section.key=value` to the settings."""
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
-        raise CallError("--set", got=repr(override), expected="key=value, such as train.seed=1")
-    *sections, key = name.strip().split(".")
-    for section in sections:
-        inner = settings.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise CallError(f"--set {override}", got=f"{section}, which is not a section")
-        settings = inner
-    try:
-        settings[key] = parse_yaml(text)
-    except ValueError as error:
-        raise CallError(f"--set {override}: the value is not valid YAML: {error}") from None
-
-
-def _section(annotation: Any) -> Any:
-    """The section of an annotation such as `WarmStartConfig | None`; other annotations as they are."""
-    sections = [kind for kind in get_args(annotation) if hasattr(kind, "model_fields")]
-    return sections[0] if sections else annotation
-
-
-def _describe(detail: Any) -> str:
-    """One of pydantic's errors in words, with similar names for a misspelt setting."""
-    section: Any = Config
-    known: list[str] = []
-    for part in detail["loc"]:
-        fields = getattr(section, "model_fields", {})
-        if part in fields:
-            section = _section(fields[part].annotation)
-        elif not isinstance(part, int):
-            break  # misspelt, or one of several types of a setting
-        known.append(str(part))
-    if detail["type"] == "extra_forbidden":
-        name, fields = ".".join(map(str, detail["loc"])), section.model_fields
-        return f"{name}: there is no such setting. {suggest(detail['loc'][-1], fields)}"
-    got = "" if detail["type"] == "value_error" else f" (got {detail['input']!r})"
-    name = ".".join(known) or "the configuration"
-    return f"{name}: {detail['msg'].removeprefix('Value error, ')}{got}"

@@ -1,0 +1,38 @@
+"""Configuration of a run: its settings, and how they are loaded from one YAML file."""
+
+from heterrec_model.config.load import check_read, load_config, parse_config, shipped_configs
+from heterrec_model.config.settings import (
+    MOST,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ItemTowerConfig,
+    LossConfig,
+    ModelConfig,
+    NegativesConfig,
+    Normalise,
+    TimeGapConfig,
+    TrainConfig,
+    WarmStartConfig,
+    trained_on_validation,
+)
+
+__all__ = [
+    "MOST",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "ItemTowerConfig",
+    "LossConfig",
+    "ModelConfig",
+    "NegativesConfig",
+    "Normalise",
+    "TimeGapConfig",
+    "TrainConfig",
+    "WarmStartConfig",
+    "check_read",
+    "load_config",
+    "parse_config",
+    "shipped_configs",
+    "trained_on_validation",
+]

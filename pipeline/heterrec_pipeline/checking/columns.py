@@ -1,0 +1,220 @@
+"""Checks the columns that a spec names against the schemas of their tables; errors are added to a list."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import pyarrow as pa
+
+from heterrec_pipeline.checking.schemas import TableSchema
+from heterrec_pipeline.features.embedding import is_vector_like
+from heterrec_pipeline.features.numeric import is_number_like
+from heterrec_pipeline.interactions.times import describe
+from heterrec_pipeline.job import INTERACTIONS
+from heterrec_pipeline.reading.looks_like import other_header, partition
+from heterrec_schemas.errors import HeterrecError, SchemaMismatchError, suggest
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+    NumericFeature,
+    Timestamp,
+)
+from heterrec_schemas.values import is_list, is_scalar, is_text, is_whole_decimal
+
+_NUMBERS = "numbers, booleans, or text that contains numbers"
+_ONE_VALUE = "one value per cell; set multivalued: true for lists"
+_TIMES = "numbers or text with a unit, text with a format, or a timestamp type"
+_LOG_TYPES = {
+    "behaviour": "text, integers or booleans",
+    "order": "integers",
+}
+
+
+def absent_hint(column: str, known: Iterable[str], paths: Sequence[str]) -> str:
+    """What to do about a column that the files lack."""
+    names = list(known)
+    if (header := other_header(names)) is not None:
+        return header
+    if (part := partition(paths, column)) is not None:
+        return f"It is only in the path ({part}): write it into the files."
+    outer = column.partition(".")[0]
+    if outer in names:
+        return f"Write fields of {outer!r} as columns of their own; nested ones cannot be read."
+    return suggest(column, names)
+
+
+def missing_column(where: str, column: str, schema: TableSchema) -> SchemaMismatchError | None:
+    """The error for a column that a table, or one of its files, lacks; None if all may have it."""
+    if schema.has(column) or not schema.types:
+        return None
+    if column in schema.lacking:
+        return SchemaMismatchError(
+            f"{where}: {schema.lacking[column]} has no column {column!r}",
+            todo="Other files of the source have it; add it to all, or exclude the file.",
+        )
+    return SchemaMismatchError(
+        f"{where}: there is no column {column!r}",
+        todo=absent_hint(column, schema.types, schema.paths),
+    )
+
+
+def check_key(where: str, column: str, schema: TableSchema, problems: list[HeterrecError]) -> None:
+    """Check that a column exists and that its type can be a key."""
+    message = f"{where}: column {column!r} cannot be a key"
+    expected = "text, integers, whole floats, booleans, dates or times"
+    _check_column(where, column, schema, is_scalar, message, expected, problems)
+
+
+def _check_column(
+    where: str,
+    column: str,
+    schema: TableSchema,
+    fits: Callable[[pa.DataType], bool],
+    message: str,
+    expected: str,
+    problems: list[HeterrecError],
+    todo: str | None = None,
+) -> None:
+    """Check that a column exists and that its type fits."""
+    absent = missing_column(where, column, schema)
+    kind = schema.types.get(column)
+    if absent is not None:
+        problems.append(absent)
+    elif kind is not None and not fits(kind):
+        got = schema.mixed_cells.get(column, kind)
+        hint = todo if column in schema.mixed_cells else todo or cast_hint(kind)
+        problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=hint))
+
+
+def check_files_agree(
+    columns: list[str], schema: TableSchema, problems: list[HeterrecError]
+) -> None:
+    """Check that the used columns have one type in all files; other columns may differ."""
+    problems += [schema.differing[c] for c in dict.fromkeys(columns) if c in schema.differing]
+
+
+def check_feature(
+    where: str, feature: Feature, schema: TableSchema, problems: list[HeterrecError]
+) -> None:
+    """Check that the type of a feature's column fits its kind; a column that does not exist is no error here."""
+    kind = schema.types.get(feature.column)
+    if kind is None or pa.types.is_null(kind):
+        return
+    expected, todo = None, None if feature.column in schema.mixed_cells else cast_hint(kind)
+    mixed = feature.column in schema.mixed_cells and pa.types.is_binary(kind)
+    if isinstance(feature, CategoricalFeature):
+        expected = _categorical_mismatch(feature, kind, mixed)
+    elif isinstance(feature, NumericFeature):
+        expected = None if is_number_like(kind) else _NUMBERS
+    elif isinstance(feature, EmbeddingFeature):
+        expected = _embedding_mismatch(feature, kind, mixed)
+        todo = _vector_hint(kind)
+    if expected is not None:
+        problems.append(
+            SchemaMismatchError(
+                f"feature {feature.name!r}: column {feature.column!r} in {where}",
+                got=schema.mixed_cells.get(feature.column, kind),
+                expected=expected,
+                todo=todo,
+            )
+        )
+
+
+def cast_hint(kind: pa.DataType) -> str | None:
+    """How to write a column of a type, or of lists of it, that cannot be a key or a category; None for other types."""
+    t = pa.types
+    while is_list(kind):
+        kind = kind.value_type
+    if t.is_decimal(kind):
+        return "Cast it to BIGINT or VARCHAR when you write the table."
+    if t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind):
+        return "It holds bytes: cast them to text (UTF-8) when you write the table."
+    if t.is_fixed_size_binary(kind) or isinstance(kind, pa.BaseExtensionType):
+        return "Cast it to text (VARCHAR) when you write the table."
+    return None
+
+
+def _vector_hint(kind: pa.DataType) -> str | None:
+    """How to write a column that holds vectors in another form."""
+    if is_text(kind):
+        return "Parse the texts to lists of numbers when you write the table."
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "Convert the bytes to lists of numbers when you write the table."
+    return None
+
+
+def _categorical_mismatch(
+    feature: CategoricalFeature, kind: pa.DataType, mixed: bool
+) -> str | None:
+    inner, depth = kind, 0
+    while is_list(inner):
+        inner, depth = inner.value_type, depth + 1
+    if mixed:  # JSON lines with lists and single values
+        return None if feature.multivalued else _ONE_VALUE
+    if not is_scalar(inner):
+        return "text, integers, floats, booleans, dates or times"
+    if depth and not feature.multivalued:
+        return _ONE_VALUE
+    if depth > 2:
+        return "lists of at most two levels"
+    return None
+
+
+def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType, mixed: bool) -> str | None:
+    if mixed:  # JSON lines with cells of several shapes, which are rejected one by one
+        return None
+    if not is_vector_like(kind):
+        return f"lists of {feature.dim} numbers"
+    if pa.types.is_fixed_size_list(kind) and kind.list_size != feature.dim:
+        return f"lists of {feature.dim} numbers; or set dim: {kind.list_size}"
+    return None
+
+
+def check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecError]) -> None:
+    """Check the columns of the log."""
+    log = spec.interactions
+    check_key(INTERACTIONS, log.user, schema, problems)
+    if not spec.denormalised:  # else this column is the items' key, which is checked
+        check_key(INTERACTIONS, log.item, schema, problems)
+    check_times("interactions.timestamp", INTERACTIONS, log.timestamp, schema, problems)
+    for role, column, fits in (
+        ("behaviour", log.behaviour.column if log.behaviour else None, is_scalar),
+        ("order", log.order, _is_order),
+    ):
+        if column is not None:
+            message = f"interactions.{role}: column {column!r}"
+            _check_column(INTERACTIONS, column, schema, fits, message, _LOG_TYPES[role], problems)
+
+
+def check_times(
+    setting: str,
+    table: str,
+    timestamp: Timestamp,
+    schema: TableSchema,
+    problems: list[HeterrecError],
+) -> None:
+    """Check that a column exists and can be read as times."""
+    message = f"{setting}: column {timestamp.column!r} with {describe(timestamp)}"
+    todo = f"Set {setting}.unit (s, ms, us, ns, day, iso) or format."
+    fits = partial(_time_fits, timestamp)
+    _check_column(table, timestamp.column, schema, fits, message, _TIMES, problems, todo)
+
+
+def _is_order(kind: pa.DataType) -> bool:
+    t = pa.types
+    if is_whole_decimal(kind):
+        return True
+    return bool(is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_null(kind))
+
+
+def _time_fits(time: Timestamp, kind: pa.DataType) -> bool:
+    t = pa.types
+    if t.is_dictionary(kind):
+        kind = kind.value_type
+    if t.is_timestamp(kind) or t.is_date(kind) or t.is_null(kind):
+        return True
+    numbers = time.unit is not None and time.unit != "iso"
+    if is_text(kind):
+        return time.unit is not None or time.format is not None
+    return numbers and (t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind))
