@@ -19,6 +19,9 @@ _SERVER = """
 import json, os, sys
 import heterrec_pipeline.building, heterrec_pipeline.commands, heterrec_pipeline.commands.build_display
 from heterrec_pipeline.__main__ import main
+from quick_graphs import quicken
+
+quicken(setattr)
 
 for line in sys.stdin:
     call = json.loads(line)
