@@ -16,6 +16,7 @@ from heterrec_model.data.distinct_rows import first_equal_rows
 from heterrec_model.data.ragged_array import as_numpy, list_lengths, ragged_array
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CorruptGenerationError
+from heterrec_schemas.generation.verify import AGAIN
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tokens import MISSING
 
@@ -129,7 +130,7 @@ def _fill_tokens(
         # The reader checks the order within a row group.
         raise CorruptGenerationError(
             f"the shards of {paths[0].partition('/')[0]}/ in {generation.root} are not in ascending order of item_index",
-            todo="Build the generation again, or copy it again from a complete one.",
+            todo=AGAIN,
         )
 
 
