@@ -1,7 +1,7 @@
 """`drift.json`: how the tokens and rows of a refresh differ from those of its parent."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -95,7 +95,7 @@ class DriftReport(_Part):
     status: DriftStatus
     """The worst status of the features and rows."""
     allowed: bool
-    """Whether the refresh was told to publish in spite of the status fail."""
+    """Whether the refresh was to be published in spite of the status fail."""
     rows: RowDrift
     features: list[FeatureDrift]
 
@@ -116,7 +116,7 @@ class DriftReport(_Part):
         return sorted(self.features, key=rank)
 
 
-def worst(statuses: Iterator[DriftStatus] | list[DriftStatus]) -> DriftStatus:
+def worst(statuses: Iterable[DriftStatus]) -> DriftStatus:
     """The worst of several statuses; pass if there are none."""
     return max(statuses, key=STATUSES.index, default="pass")
 

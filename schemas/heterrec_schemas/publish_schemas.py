@@ -6,6 +6,7 @@
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ _WHEN = {
 }
 
 
+@cache
 def schema_files() -> dict[str, str]:
     """The published files: name to JSON text with sorted keys."""
     return {

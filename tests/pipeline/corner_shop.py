@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,9 +18,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from warm_command import PROGRESS as PROGRESS
+from warm_command import Finished as Finished
+from warm_command import environment as environment
+from warm_command import warm_commands
 
 COMMAND = [sys.executable, "-m", "heterrec_pipeline"]
-PROGRESS = re.compile(r"^ *\d+ s  |^warning: ")
 START = 1_700_000_000
 """First time of the log, in seconds: 2023-11-14T22:13:20Z."""
 ITEMS = 20
@@ -68,38 +70,15 @@ SPEC: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Finished:
-    """The outcome of a command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def message(self) -> str:
-        """The error message: everything on stderr after the progress and the warnings."""
-        lines = self.err.splitlines()
-        while lines and PROGRESS.match(lines[0]):
-            lines.pop(0)
-        return "\n".join(lines)
-
-
-def environment(**more: str) -> dict[str, str]:
-    """This process's environment, without variables that change the output of the command line."""
-    odd = ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
-    return {k: v for k, v in os.environ.items() if k not in odd} | more
-
-
-def heterrec(
-    *arguments: object, timeout: float = 300, cwd: Path | None = None, **env: str
-) -> Finished:
-    """Run the command line to its end."""
+def heterrec(*arguments: object, cwd: Path | None = None, **env: str) -> Finished:
+    """Run the command line to its end, in a new interpreter if a folder or variables are given."""
+    if cwd is None and not env:
+        return warm_commands()(*arguments)
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
         stdin=subprocess.DEVNULL,
-        timeout=timeout,
+        timeout=300,
         cwd=cwd,
         env=environment(**env),
         encoding="utf-8",

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from corner_shop import START, Finished, Shop
-from warm_command import WarmCommands, warm_commands
 
 from heterrec_schemas import open_generation
 from heterrec_schemas.hashing import stable_hash
@@ -514,8 +513,8 @@ class Outcome:
 class Builds:
     """Runs cases in order, two at a time, ahead of their tests."""
 
-    def __init__(self, built: Shop, folder: Path, names: list[str], command: WarmCommands) -> None:
-        self.built, self.folder, self.names, self.command = built, folder, names, command
+    def __init__(self, built: Shop, folder: Path, names: list[str]) -> None:
+        self.built, self.folder, self.names = built, folder, names
         self.pool = ThreadPoolExecutor(2)
         self.futures: dict[str, Future[Outcome]] = {}
 
@@ -523,9 +522,7 @@ class Builds:
         case, shop = CASES[name], self.built.copy(self.folder / name)
         case.spoil(shop)
         before = shop.state()
-        shop.write_spec()
-        done = self.command("build", *shop.arguments(), *case.arguments)
-        return Outcome(shop, done, before)
+        return Outcome(shop, shop.build(*case.arguments), before)
 
     def outcome(self, name: str) -> Outcome:
         at = self.names.index(name) if name in self.names else 0
@@ -543,11 +540,9 @@ def builds(
     alone = not hasattr(request.config, "workerinput")
     items = [i for i in request.session.items if alone and i.parent is request.node]
     names = [i.callspec.params["name"] for i in items if hasattr(i, "callspec")]
-    folder = tmp_path_factory.mktemp("bad")
-    with warm_commands(folder) as command:
-        found = Builds(built_shop, folder, names, command)
-        yield found
-        found.pool.shutdown(cancel_futures=True)
+    found = Builds(built_shop, tmp_path_factory.mktemp("bad"), names)
+    yield found
+    found.pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("name", list(CASES))

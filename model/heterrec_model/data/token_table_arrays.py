@@ -16,8 +16,9 @@ from heterrec_model.data.distinct_rows import first_equal_rows
 from heterrec_model.data.ragged_array import as_numpy, list_lengths, ragged_array
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CorruptGenerationError
+from heterrec_schemas.generation.verify import AGAIN
 from heterrec_schemas.manifest import FeatureEntry
-from heterrec_schemas.tokens import MISSING
+from heterrec_schemas.tokens import MISSING, PADDING
 
 ARRAYS = ("tokens", "value", "catalogue", "retired", "train_count")
 AllocateZeros = Callable[[str, tuple[int, ...], Any], npt.NDArray[Any]]
@@ -129,7 +130,7 @@ def _fill_tokens(
         # The reader checks the order within a row group.
         raise CorruptGenerationError(
             f"the shards of {paths[0].partition('/')[0]}/ in {generation.root} are not in ascending order of item_index",
-            todo="Build the generation again, or copy it again from a complete one.",
+            todo=AGAIN,
         )
 
 
@@ -139,12 +140,15 @@ def _forget_erased(
     tokens_IC: npt.NDArray[np.int32],
     retired_M: npt.NDArray[np.int64],
 ) -> None:
-    """Make erased values missing in the rows of retired items, which keep the tokens that they had."""
+    """Remove erased values from the rows of retired items, which keep the tokens that they had; a cell may become missing."""
     for feature in features:
         if feature.kind == "categorical":
             columns = slice(feature.start, feature.start + feature.columns)
             cells_MC = tokens_IC[retired_M, columns]
-            cells_MC[np.isin(cells_MC, generation.erased_ids(feature.name))] = MISSING
+            cells_MC[np.isin(cells_MC, generation.erased_ids(feature.name))] = PADDING
+            padding_last = np.argsort(cells_MC == PADDING, axis=1, kind="stable")
+            cells_MC = np.take_along_axis(cells_MC, padding_last, axis=1)
+            cells_MC[cells_MC[:, 0] == PADDING, 0] = MISSING
             tokens_IC[retired_M, columns] = cells_MC
 
 

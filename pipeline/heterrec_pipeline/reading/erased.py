@@ -69,7 +69,7 @@ Met = dict[str, set[str]]
 
 
 class TextSet:
-    """A set of texts; most texts that are not in it are told by a few bits of their hash.
+    """A set of texts; a few bits of their hash exclude most texts that are not in it.
 
     Shapes: N texts in the set, M texts per question.
     """

@@ -23,9 +23,9 @@ from heterrec_schemas.tables import ACTIVE, ERASED, RETIRED, shard_name, vocabul
 
 NO_CUTS: Mapping[str, Cut] = MappingProxyType({})
 IN_MEMORY = "in_memory"
-PLACES = "places"
-"""Tags the ids of a refresh's items, which are no run: stored tables of item_index and retired."""
 """Tags the stored ids of vocabularies that each worker holds in memory."""
+PLACES = "places"
+"""Tags the ids of a refresh's items, which are not consecutive: stored tables of item_index and retired."""
 
 
 def lay_out_keys(
@@ -122,11 +122,9 @@ def _places(rules: Rules, rows: pl.DataFrame) -> pl.DataFrame:
 def in_use(rules: Rules) -> pl.Expr:
     """Whether tables refer to a numbered value: it is present, or the key of a retired item that the log knows."""
     present = pl.col("status") == ACTIVE
-    return (
-        present | ((pl.col("status") == RETIRED) & pl.col("listed"))
-        if rules.keeps_retired
-        else present
-    )
+    if not rules.keeps_retired:
+        return present
+    return present | ((pl.col("status") == RETIRED) & pl.col("listed"))
 
 
 def _number_shard(
@@ -202,10 +200,9 @@ class IdBuffer:
 
     def add(self, rows: pl.DataFrame) -> Iterator[Any]:
         """Add numbered values."""
-        if (
-            self.rules.known is not None
-        ):  # the index of a retired item is negative until the histories are split
+        if self.rules.known is not None:
             rows = rows.filter(in_use(self.rules))
+            # The index of a retired item is negative until the histories are split.
             retired = pl.col("status") == RETIRED
             rows = rows.with_columns(
                 pl.when(retired).then(-pl.col("id")).otherwise("id").alias("id")

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from heterrec_schemas.errors import CorruptGenerationError
 from heterrec_schemas.feature_spec import Feature, FeatureSpec
+from heterrec_schemas.generation.verify import AGAIN
 from heterrec_schemas.manifest import Manifest
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
@@ -33,7 +34,6 @@ from heterrec_schemas.tables import (
 from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING
 
 _KEYS = ("item_id", "user_id", "value")
-_AGAIN = "Build the generation again, or copy it again from a complete one."
 Flags = npt.NDArray[np.bool_]
 
 
@@ -161,7 +161,7 @@ def check_types(where: str, schema: pa.Schema, rules: Rules) -> None:
                 f"{where}: column {name!r}",
                 got="none" if got is None else str(got),
                 expected=" or ".join(map(str, rule.types)),
-                todo=_AGAIN,
+                todo=AGAIN,
             )
 
 
@@ -195,7 +195,7 @@ def check_rows(where: str, table: pa.Table, rules: Rules, first_row: int = 0) ->
                 raise CorruptGenerationError(
                     f"{where}: column {name!r}: row {first_row + int(np.argmax(wrong_R))} has another number of values "
                     f"than {like!r}",
-                    todo=_AGAIN,
+                    todo=AGAIN,
                 )
         first_row += len(batch)
 
@@ -215,7 +215,7 @@ def _check_where_null(
         raise CorruptGenerationError(
             f"{where}: column {name!r}: row {first_row + position} has {problem}, {other} being "
             f"{batch.column(other)[position].as_py()!r}",
-            todo=_AGAIN,
+            todo=AGAIN,
         )
 
 
@@ -270,7 +270,7 @@ class _Column:
         try:
             cells.validate(full=True)
         except pa.ArrowInvalid as error:
-            raise CorruptGenerationError(f"{self._what}: {error}", todo=_AGAIN) from None
+            raise CorruptGenerationError(f"{self._what}: {error}", todo=AGAIN) from None
 
     def _check_bounds(self, values_N: npt.NDArray[Any]) -> None:
         low, high = self._rule.low, self._rule.high
@@ -306,5 +306,5 @@ class _Column:
         for ends in reversed(self._ends):
             position = int(np.searchsorted(ends, position, side="right"))
         raise CorruptGenerationError(
-            f"{self._what}: row {self._first_row + position} has {problem}", todo=_AGAIN
+            f"{self._what}: row {self._first_row + position} has {problem}", todo=AGAIN
         )

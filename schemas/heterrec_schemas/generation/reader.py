@@ -176,7 +176,9 @@ class Generation(ShardReader):
             CallError: there is no such column.
         """
         paths = self.retired_shards()
-        return self.read(paths, columns) if paths else self.items(columns).slice(0, 0)
+        if paths:
+            return self.read(paths, columns)
+        return self.read(self.item_shards()[:1], columns).slice(0, 0)
 
     def sequence_shards(self, split: str) -> list[str]:
         """The paths of one split's shards: train, validation, test or latest.

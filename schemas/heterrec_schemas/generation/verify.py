@@ -29,6 +29,7 @@ _SHOWN = 3
 _READERS = 8
 """Number of files that are hashed at once."""
 AGAIN = "Build the generation again, or copy it again from a complete one."
+"""What to do about a damaged generation."""
 
 
 def read_manifest(folder: Folder) -> Manifest:

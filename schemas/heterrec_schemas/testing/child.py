@@ -121,11 +121,11 @@ class _Child:
         changes = self.changes
         if changes.behaviours:
             self.spec["interactions"]["behaviour"]["values"] += changes.behaviours
+        self._change_items()  # first: retired items keep the parent's tokens
         for name, values in changes.erase_values.items():
             self._erase_values(name, values)
         for name, values in changes.admit.items():
             self._admit(name, values)
-        self._change_items()
         for name in changes.refit:
             self._refit(name)
         if changes.begin is not None:

@@ -171,10 +171,16 @@ def test_lists_are_compared_as_sets(tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def refreshed(tmp_path: Path) -> tuple[list[dict[str, Any]], Generation]:
-    """Items of a build, and its child: the first two are retired, a later one is erased, and so is the brand of one."""
+    """Items of a build, and its child: the first two are retired, a later one is erased.
+
+    The brand of the first is erased too, and the second node in the path of the second.
+    """
     parent = open_generation(small_generation(tmp_path))
     items = parent.items().to_pylist()
-    brands = {r["id"]: r["value"] for r in parent.vocabulary("brand").to_pylist()}
+    brands, paths = (
+        {r["id"]: r["value"] for r in parent.vocabulary(name).to_pylist()}
+        for name in ("brand", "path")
+    )
     branded = [item for item in items if item["brand"] in brands]
     retired, erased = branded[:2], branded[4]
     assert retired[0]["brand"] != retired[1]["brand"]
@@ -182,7 +188,10 @@ def refreshed(tmp_path: Path) -> tuple[list[dict[str, Any]], Generation]:
         new={"NEW": retired[0]["item_id"]},
         retire=[item["item_id"] for item in retired],
         erase=[erased["item_id"]],
-        erase_values={"brand": [brands[retired[0]["brand"]]]},
+        erase_values={
+            "brand": [brands[retired[0]["brand"]]],
+            "path": [paths[retired[1]["path"][1]]],
+        },
     )
     return [*retired, erased], open_generation(child_generation(tmp_path, changes))
 
@@ -204,6 +213,8 @@ def test_retired_items_have_tokens_and_erased_values_are_missing(
             )
             if (item, feature.name) == (first, "brand"):
                 tokens = [1]
+            if (item, feature.name) == (second, "path"):
+                del tokens[1]
             padding = [0] * (feature.columns - len(tokens))
             assert cell(table, feature, item["item_index"]) == tokens + padding
         assert cell(table, feature, erased["item_index"])[0] == 1
