@@ -217,7 +217,7 @@ class RetiredItems(Composite):
         cuts, shards = AsSingleton(self.cuts), range(job.spec.output.item_shards)
         return (
             places.pipeline
-            | "parent's files" >> beam.Create(job.parent.tokens)
+            | "parent's files" >> beam.Create(job.parent.tokens, reshuffle=False)
             | "take"
             >> Step(
                 fn=partial(take_retired, job),
