@@ -75,9 +75,10 @@ format: $(VENV)/.installed-env ## format the code and apply ruff's fixes
 schemas: $(VENV)/.installed-env ## regenerate the published JSON Schemas
 	$(BIN)/python -m heterrec_schemas.publish_schemas
 
-races: $(VENV)/.installed-all ## run publish, purge, pin, readers and refreshes at the same time, 100 times each, and kill them
-	HETERREC_RACES=100 $(BIN)/python -m pytest -q tests/pipeline/keeping/test_races.py \
-		tests/pipeline/keeping/test_kills.py tests/pipeline/stores/test_keeping_in_stores.py $(PYTEST_ARGS)
+races: $(VENV)/.installed-all ## run, kill and cut off refresh, publish, purge and others in many orders; 20 refreshes in a row
+	HETERREC_RACES=100 HETERREC_REFRESHES=20 $(BIN)/python -m pytest -q tests/pipeline/keeping/test_races.py \
+		tests/pipeline/keeping/test_kills.py tests/pipeline/stores/test_keeping_in_stores.py \
+		tests/pipeline/test_power_cut.py tests/pipeline/test_long_chain.py $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-env ## benchmark the pipeline: against a Polars script and tensorflow-transform, and scaling
 	$(BIN)/python benchmarks/pipeline_vs_polars.py

@@ -9,12 +9,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import apache_beam as beam
 import psutil
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from corner_shop import Shop, start
 from services import JobService, below, named, wait_until
 
+from heterrec_pipeline.runtime.engines import engine_of
+from heterrec_pipeline.runtime.engines import prism as prism_engine
 from heterrec_pipeline.runtime.engines.processes import is_running
+from heterrec_pipeline.runtime.flags import pipeline_options
+from heterrec_schemas.errors import RunError
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 SOON = 30.0
@@ -175,3 +181,33 @@ def test_mistakes_of_the_data_are_told_as_ever(shop: Shop) -> None:
     assert local.code == elsewhere.code == 2
     assert local.message == elsewhere.message
     assert "time_unreadable dominates with 20 entries" in local.message
+
+
+def small_graph(options: PipelineOptions) -> beam.Pipeline:
+    """A graph of two steps."""
+    pipeline = beam.Pipeline(options=options)
+    pipeline | beam.Create([1, 2]) | beam.Map(str)
+    return pipeline
+
+
+@pytest.mark.usefixtures("prism")
+def test_a_graph_that_is_long_in_the_drawing_finds_prism_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prism ends after a while without a job; on a busy machine that was before the graph was submitted."""
+    monkeypatch.setattr(prism_engine, "IDLE_SHUTDOWN", "1s")
+    options = pipeline_options(["--runner=prism"])
+    with engine_of(options) as engine:
+        pipeline = small_graph(options)
+        time.sleep(3)
+        assert engine.run(pipeline).state == "DONE"
+
+
+def test_the_job_service_dies_before_the_job_is_submitted(service: JobService) -> None:
+    options = pipeline_options(["--runner=portable", f"--job_endpoint={service.endpoint}"])
+    with engine_of(options) as engine:
+        pipeline = small_graph(options)
+        service.process.kill()
+        service.process.wait()
+        with pytest.raises(RunError, match=r"the job service at .* died during the run"):
+            engine.run(pipeline)

@@ -1,4 +1,4 @@
-"""What a build has published survives a power cut right after it."""
+"""What is published survives a power cut, at whatever moment: `latest.json` names a whole generation."""
 
 import os
 import shutil
@@ -6,15 +6,20 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from corner_shop import Shop
+from power_cuts import Disk, whole
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline import BuildConfig, build, keeping
 from heterrec_schemas import open_generation
 from heterrec_schemas.feature_spec import parse_spec
 
+SEEDS = max(8, int(os.environ.get("HETERREC_RACES", "0")) // 4)
+"""Number of choices, for each moment, of the folders whose names are on the disk already. `make races` tries 25."""
 Event = tuple[str, int, str]
 """sync or rename, the inode, and the new path of a rename."""
 
@@ -71,6 +76,48 @@ def test_contents_are_flushed_before_names_and_files_before_the_manifest(
     assert any(manifest < k < latest for k in flushed(root))
     assert any(k < manifest for k in flushed(root.parent))
     assert any(latest < k for k in flushed(output))
+
+
+def work_of(shop: Shop, command: str) -> Callable[[], object]:
+    """A command of an output with two generations, of which the second is published."""
+    text, output = shop.spec_path.read_text(), str(shop.output)
+    config = BuildConfig(parse_spec(text), text, str(shop.input), output, workers=1)
+    if command == "build":
+        shutil.rmtree(shop.output)
+        shop.output.mkdir()
+        return lambda: build(config)
+    refresh, first = replace(config, base=output), shop.latest()
+    build(refresh)
+    shop.add("items.csv", [["i90", "Fig", "5"]])
+    return {
+        "refresh": lambda: build(refresh),
+        "publish": lambda: keeping.publish(output, first),
+        "pin": lambda: keeping.pin(output, first),
+        "purge": lambda: keeping.purge(output, 0, grace=timedelta(0)),
+    }[command]
+
+
+@pytest.mark.parametrize("command", ["build", "refresh", "publish", "pin", "purge"])
+def test_a_power_cut_at_any_moment_leaves_a_whole_generation(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    work = work_of(shop, command)
+    with monkeypatch.context() as patch:
+        disk = Disk(shop.output, patch)
+        work()
+    cuts = [whole(files) for files in disk.cuts(SEEDS)]
+    before, after = cuts[0], cuts[-SEEDS]
+    if command == "build":
+        assert (before.latest, after.latest) == (None, shop.latest())
+    else:
+        # Never is there no latest generation, or another one than before and after.
+        assert {cut.latest for cut in cuts} == {before.latest, after.latest}
+        assert after.latest == shop.latest()
+        assert all(cut.latest in cut.finished for cut in cuts)
+    if command != "purge":
+        assert all(before.finished <= cut.finished for cut in cuts)
+    # When the command has ended, all that it did is on the disk.
+    assert after.finished == set(shop.generations())
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Delete the generations that are no longer needed."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,7 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.keeping.generations import Listed, Survey, output_folder, survey
+from heterrec_pipeline.keeping.generations import (
+    PINS,
+    Listed,
+    Survey,
+    generation_names,
+    output_folder,
+    survey,
+)
 from heterrec_pipeline.keeping.remove import GONE, remove
 from heterrec_pipeline.publishing import lease
 from heterrec_schemas import leases
@@ -18,6 +26,10 @@ from heterrec_schemas.manifest import GENERATIONS, LATEST_NAME, MANIFEST_NAME
 GRACE = timedelta(hours=24)
 """Default time for which readers without a lease may use a generation that is not the latest any more."""
 Wait = Callable[[float], None]
+_TEMPORARY = re.compile(
+    r"(\.now-[0-9a-f]{8}|(latest|building|\d{8}T\d{9}Z-[0-9a-f]{8})\.json\.[\w-]+)\.tmp"
+)
+"""Names under which this package writes `latest.json`, pins, leases and probes of the clock before they are complete."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ def purge(
 def prepare(
     output: str, *, dry_run: bool, after: timedelta, wait: Wait
 ) -> tuple[list[str], Survey, datetime]:
-    """Delete leftovers of dead builders and purges, and leases of dead readers; then read the state of all generations.
+    """Delete leftovers of dead builders, purges and readers; then read the state of all generations.
 
     Returns:
         The ids of the deleted leftovers, the generations, and the present time by the store's clock.
@@ -126,6 +138,7 @@ def prepare(
     swept = lease.sweep(output, now, after, wait)
     _clear_readers(output, after, wait)
     now = leases.store_now(output)
+    _clear_temporary(output, now - after)
     return swept, survey(output, after, now), now
 
 
@@ -175,3 +188,14 @@ def _clear_readers(output: str, after: timedelta, wait: Wait) -> None:
     dead = [one for one, lives in alive if lives is False]
     dead += leases.silent([one for one, lives in alive if lives is None], after, output, wait)
     storage.delete_files(one.path for one in dead)
+
+
+def _clear_temporary(output: str, before: datetime) -> None:
+    """Delete what killed writers of small files have left outside of unfinished generations; a write takes moments."""
+    roots = [storage.join(output, GENERATIONS, name) for name in generation_names(output)]
+    for folder in (output, storage.join(output, PINS), *roots):
+        paths = (
+            storage.join(folder, n) for n in storage.files_in(folder) if _TEMPORARY.fullmatch(n)
+        )
+        written = {path: storage.modified(path) for path in paths}
+        storage.delete_files(p for p, moment in written.items() if moment and moment < before)

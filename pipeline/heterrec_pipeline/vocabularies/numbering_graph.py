@@ -104,11 +104,12 @@ class KnownRows(Composite):
         """Read file by file."""
         return (
             root
-            | "files" >> beam.Create(known_shards(list(self.rules.values())))
+            | "files" >> beam.Create(known_shards(list(self.rules.values())), reshuffle=False)
             | "read"
             >> Step(
                 fn=partial(read_known, self.parent, self.rules),
                 kind=tuple[BucketKey, pa.Table],
+                spread=True,
             )
         )
 

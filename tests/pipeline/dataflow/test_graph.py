@@ -101,6 +101,7 @@ TOP = [
     "Users",
 ]
 MOST_STEPS = 320
+MOST_STEPS_OF_REFRESH = 390
 """Maximum numbers of steps for a catalogue, one joined table and users, far below Dataflow's limits."""
 
 
@@ -115,6 +116,34 @@ BY_BUCKET = {
 SIDES_BY_BUCKET = [
     Side(r"find cuts/do/each/ParDo\(find_size_cuts\)", "two numbers a feature", "100 bytes"),
     Side(r"find last/each/ParDo\(find_last_kept\)", "a value a feature", "the text of a value"),
+]
+
+GROUPED_IN_REFRESH = {
+    r"Catalogue/all places/by shard": "references to the ids of items and whether they are retired",
+    r"Catalogue/retired/group/by shard": "references to tokens of retired items, by shard",
+    r"Drift/add up/GroupByKey": "counts by name",
+    r"Drift/by feature/by shard": "references to tallies, by feature",
+}
+"""Further GroupByKeys of a refresh. The parent's vocabularies join the present values by bucket, in the groups of a build."""
+SPREAD_IN_REFRESH = {
+    r"known [^/]*/read/spread": "the parent's vocabulary files over all workers",
+    r"retired/take/spread": "the parent's files of tokens over all workers",
+    r"Drift/measure/spread": "the files of both generations over all workers",
+}
+SIDES_IN_REFRESH = [
+    Side(r"Catalogue/find cuts/each/ParDo\(find_cuts\)", "borders of shards", "16 bytes a shard"),
+    Side(
+        r"number keys/number/each/ParDo\(number_group\)",
+        "paths of the ids of items, with those that retired",
+        "400 bytes a bucket of ids",
+    ),
+    Side(r"Drift/add up/Combine/ParDo", "counts", "30 bytes a name"),
+    Side(
+        r"Drift/compare/each/ParDo\(compare_feature\)",
+        "the drift of each feature",
+        "counts a bin: 35 of a categorical, 17 of a numeric feature, q of each dimension",
+    ),
+    Side(r"Drift/write/each/ParDo\(write_report\)", "the verdict", "a line a feature"),
 ]
 
 
@@ -139,14 +168,14 @@ class Graph(NamedTuple):
         return found
 
 
-def translated(shop: Shop, text: str) -> Graph:
-    """A spec over the shop's tables, translated for Dataflow; needs no store."""
+def translated(shop: Shop, text: str, **more: Any) -> Graph:
+    """A spec over the shop's tables, translated for Dataflow; needs no store. `more` is further configuration."""
     from heterrec_pipeline.building.config import BuildConfig
     from heterrec_pipeline.building.dataflow import _pipeline, leaf_steps
     from heterrec_pipeline.building.prepare import make_job
     from heterrec_schemas.feature_spec import parse_spec
 
-    config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output))
+    config = BuildConfig(parse_spec(text), text, str(shop.input), str(shop.output), **more)
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=some-project"]
     flags += ["--region=europe-west1", "--temp_location=gs://bucket/tmp", "--no_auth"]
     job = replace(make_job(config, datetime.now(UTC)), spill=False)
@@ -183,6 +212,34 @@ def by_bucket(built_shop: Shop) -> Graph:
         return translated(built_shop, yaml.safe_dump(spec))
 
 
+def grown(shop: Shop) -> dict[str, Any]:
+    """The shop's spec with new features on both sides."""
+    spec = copy.deepcopy(shop.spec)
+    for features, column in (
+        (spec["items"]["features"], "brand"),
+        (spec["users"]["features"], "age"),
+    ):
+        features.append({"name": f"new_{column}", "kind": "categorical", "column": column})
+    return spec
+
+
+@pytest.fixture(scope="module")
+def refreshed(built_shop: Shop) -> Graph:
+    """Of a refresh with a refitted and with new features; the others are frozen."""
+    text = yaml.safe_dump(grown(built_shop))
+    return translated(built_shop, text, base=str(built_shop.output), refit=["price", "look"])
+
+
+@pytest.fixture(scope="module")
+def refreshed_by_bucket(built_shop: Shop) -> Graph:
+    """Of a refresh whose keys and values, known or new, are too large for a worker."""
+    spec = grown(built_shop)
+    spec["limits"]["broadcast_values"] = 0
+    spec["items"]["features"][0]["max_size"] = 2
+    with patch.object(sizing, "VALUES_PER_BUCKET", 1):
+        return translated(built_shop, yaml.safe_dump(spec), base=str(built_shop.output))
+
+
 def unexplained(names: list[str], patterns: list[str]) -> tuple[list[str], list[str]]:
     """Names that match no pattern, and patterns that match no name."""
     hits = {p: [n for n in names if re.search(f"(^|/)({p})$", n)] for p in patterns}
@@ -190,13 +247,22 @@ def unexplained(names: list[str], patterns: list[str]) -> tuple[list[str], list[
     return sorted(set(names) - explained), [p for p, found in hits.items() if not found]
 
 
-def test_steps_have_names_and_are_few(graph: Graph) -> None:
+def check_steps(graph: Graph, top: list[str], most: int) -> None:
+    """Names are unique and tell the stage, and steps are few."""
     names = [t.unique_name for t in graph.steps]
     assert [n for n, count in Counter(names).items() if count > 1] == []
-    assert sorted({n.split("/")[1] for n in names}) == TOP
+    assert sorted({n.split("/")[1] for n in names}) == top
     assert {n.split("/")[0] for n in names} == {"Generation"}
-    assert len(names) <= MOST_STEPS, len(names)
+    assert len(names) <= most, len(names)
     assert [n for n in names if "lambda" in n and "lambda at core.py" not in n] == []
+
+
+def test_steps_have_names_and_are_few(graph: Graph) -> None:
+    check_steps(graph, TOP, MOST_STEPS)
+
+
+def test_steps_of_a_refresh_have_names_and_are_few(refreshed: Graph) -> None:
+    check_steps(refreshed, sorted([*TOP, "Drift"]), MOST_STEPS_OF_REFRESH)
 
 
 def test_fusion_breaks_where_it_is_meant_to(graph: Graph, from_log: Graph) -> None:
@@ -232,10 +298,44 @@ def test_what_goes_by_bucket_is_meant_too(by_bucket: Graph) -> None:
     assert [t.unique_name for t in by_bucket.steps if re.search(held, t.unique_name)] == []
 
 
-def test_readings_are_stages_of_their_own(graph: Graph) -> None:
+def test_the_steps_of_a_refresh_break_fusion_where_they_are_meant_to(
+    refreshed: Graph, refreshed_by_bucket: Graph
+) -> None:
+    for graph, more in ((refreshed, []), (refreshed_by_bucket, [*BY_BUCKET])):
+        reshuffles = graph.named(common_urns.composites.RESHUFFLE.urn)
+        spread = [*SPREAD, *SPREAD_IN_REFRESH, r"(measure|to groups)/spread"]
+        strange, idle = unexplained(reshuffles, spread)
+        assert (strange, [p for p in idle if p in SPREAD_IN_REFRESH]) == ([], [])
+        groups = graph.named(common_urns.primitives.GROUP_BY_KEY.urn)
+        own = [n for n in groups if not any(n.startswith(f"{r}/") for r in reshuffles)]
+        strange, idle = unexplained(own, [*GROUPED, *GROUPED_IN_REFRESH, *more])
+        assert (strange, [p for p in idle if p in (*GROUPED_IN_REFRESH, *more)]) == ([], [])
+
+
+def test_every_side_input_of_a_refresh_is_meant_and_has_a_bound(
+    refreshed: Graph, refreshed_by_bucket: Graph
+) -> None:
+    """Known vocabularies and retired tokens are none: they go through shuffles, or are read from files."""
+    own = [f"{side.producer}.*" for side in SIDES_IN_REFRESH]
+    for graph, more in ((refreshed, []), (refreshed_by_bucket, SIDES_BY_BUCKET)):
+        known = [f"{side.producer}.*" for side in (*SIDES, *more)]
+        strange, idle = unexplained(graph.side_inputs(), [*known, *own])
+        assert (strange, [p for p in idle if p in own]) == ([], [])
+
+
+READERS = ("read_keys", "CollectValues", "encode_items", "read_log")
+PARENT_READERS = ("read_known", "take_retired", "measure")
+
+
+@pytest.mark.parametrize(
+    ("name", "readers"), [("graph", READERS), ("refreshed", (*READERS, *PARENT_READERS))]
+)
+def test_readings_are_stages_of_their_own(
+    request: pytest.FixtureRequest, name: str, readers: tuple[str, ...]
+) -> None:
     """A step that reads and waits for a side input must not be fused with its producer."""
-    names = {t.unique_name for t in graph.steps}
-    for reader in ("read_keys", "CollectValues", "encode_items", "read_log"):
+    names = {t.unique_name for t in request.getfixturevalue(name).steps}
+    for reader in readers:
         steps = [n for n in names if n.endswith(f"ParDo({reader})")]
         assert steps, reader
         for step in steps:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from heterrec_pipeline.keeping import purge
+from heterrec_schemas.generation import open_generation
 from heterrec_schemas.leases import as_text, this_process
 from heterrec_schemas.manifest import Ancestor, Manifest
 
@@ -74,3 +76,17 @@ def put_lease(output: Path, name: str, silent: float = 0.0, **changes: Any) -> P
     moment = time.time() - silent
     os.utime(path, (moment, moment))
     return path
+
+
+def check_only_generations(output: Path) -> None:
+    """No file is left besides `latest.json` and whole generations once a purge has cleared what is old."""
+    moment = time.time() - 7200
+    for path in output.rglob("*"):
+        os.utime(path, (moment, moment))
+    purge(str(output), 100)
+    expected = {"latest.json"}
+    for name in standing(output):
+        files = open_generation(output / "generations" / name, verify="hashes").manifest.files
+        expected |= {f"generations/{name}/{p}" for p in ("manifest.json", *(f.path for f in files))}
+    found = {str(p.relative_to(output)) for p in output.rglob("*") if p.is_file()}
+    assert sorted(found ^ expected) == []

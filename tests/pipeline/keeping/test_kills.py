@@ -1,15 +1,21 @@
-"""The commands publish and purge as processes, killed at random moments of their work."""
+"""The commands refresh, publish and purge as processes, killed at random moments of their work.
 
+`make races` kills publish and purge 100 times each, and refresh 50 times.
+"""
+
+import hashlib
 import os
 import random
-import subprocess
+import shutil
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from chains import add, generation_id, named, point, standing
-from corner_shop import COMMAND, environment
+from chains import add, check_only_generations, generation_id, named, point, standing
+from corner_shop import START, Shop, start
+from warm_command import WarmCommands, warm_commands
 
 from heterrec_schemas.generation import open_generation
 
@@ -17,6 +23,13 @@ ROUNDS = int(os.environ.get("HETERREC_RACES", "4"))
 OTHER, LATEST = generation_id(1), generation_id(3)
 
 Command = Callable[[Path], list[str]]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]:
+    """The command line without the time of its imports, to go on after a kill."""
+    with warm_commands(tmp_path_factory.mktemp("commands")) as found:
+        yield found
 
 
 def publish(output: Path) -> list[str]:
@@ -28,15 +41,14 @@ def purge(output: Path) -> list[str]:
 
 
 def killed(arguments: list[str], output: Path, wait: float) -> bool:
-    """Kill a command some time after its first change of the output; whether it was still running."""
+    """Kill a command and what it started some time after its first change of the output; whether it was still running."""
     before = seen(output)
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    process = start(*arguments)
     while process.poll() is None and seen(output) == before:
         time.sleep(0.001)
     time.sleep(wait)
-    process.kill()
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
     _, told = process.communicate()
     assert process.returncode in (0, -9), told
     return process.returncode == -9
@@ -46,10 +58,19 @@ def seen(output: Path) -> list[str]:
     return sorted(os.path.join(top, name) for top, _, names in os.walk(output) for name in names)
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [publish, purge])
+@pytest.mark.parametrize("work", [publish, purge])
 def test_a_killed_command_leaves_a_whole_generation(
-    source: Path, tmp_path: Path, command: Command
+    command: WarmCommands, source: Path, tmp_path: Path, work: Command
 ) -> None:
     dice, stopped = random.Random(5), 0
     for k in range(ROUNDS):
@@ -57,16 +78,66 @@ def test_a_killed_command_leaves_a_whole_generation(
         for number in (1, 2, 3):
             add(source, output, number, number - 1 or None)
         point(output, LATEST)
-        stopped += killed(command(output), output, dice.random() * 0.05)
+        stopped += killed(work(output), output, dice.random() * 0.05)
         assert open_generation(output, verify="hashes").root.endswith(named(output))
         for name in standing(output):
             open_generation(output / "generations" / name, verify="sizes")
         for again in (publish, purge):
-            call = [*COMMAND, *again(output)]
-            done = subprocess.run(call, env=environment(), capture_output=True, text=True)
-            if again is publish and done.returncode == 2:  # the other one is purged
-                assert "has no generation" in done.stderr or "has no manifest" in done.stderr
+            done = command(*again(output))
+            if again is publish and done.code == 2:  # the other one is purged
+                assert "has no generation" in done.err or "has no manifest" in done.err
             else:
-                assert done.returncode == 0, done.stderr
+                assert done.code == 0, done.err
         assert standing(output) == [named(output)]
+        check_only_generations(output)
+        shutil.rmtree(output)
+    assert stopped
+
+
+class Refresh:
+    """A refresh of the corner shop with changed input: its call, its content, and how long it takes."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        shop.add("items.csv", [["i90", "Fig", "5"]])
+        shop.add("log.csv", [["u1", "i90", str(START + 10**6), "view", "900"]])
+        self.content, self.seconds = "", dict[int, float]()
+        for workers in (1, 2):
+            output = shop.folder / f"whole-{workers}"
+            shutil.copytree(shop.output, output)
+            process, began = start(*self.call(output, workers)), time.monotonic()
+            _, told = process.communicate()
+            assert process.returncode == 0, told
+            self.seconds[workers] = time.monotonic() - began
+            self.content = open_generation(output, verify="sizes").manifest.content_sha256
+
+    def call(self, output: Path, workers: int) -> list[str]:
+        """The command's arguments."""
+        spec = ["--spec", str(self.shop.spec_path), *self.shop.reading()]
+        return ["refresh", "--base", str(output), *spec, "--workers", str(workers)]
+
+
+@pytest.mark.slow
+def test_a_killed_refresh_leaves_its_parent_and_the_next_one_works(
+    command: WarmCommands, shop: Shop, tmp_path: Path
+) -> None:
+    """Half as many kills as of the others, at any moment of the run, with and without worker processes."""
+    dice, refresh, stopped = random.Random(7), Refresh(shop), 0
+    parent, before = shop.latest(), hashes(shop.output / "generations" / shop.latest())
+    for k in range(max(2, ROUNDS // 2)):
+        output, workers = tmp_path / f"output-{k}", 1 + k % 2
+        shutil.copytree(shop.output, output)
+        wait = dice.random() * refresh.seconds[workers]
+        stopped += killed(refresh.call(output, workers), output, wait)
+        assert hashes(output / "generations" / parent) == before
+        latest = open_generation(output, verify="hashes")
+        assert named(output) == parent or latest.manifest.content_sha256 == refresh.content
+        for name in standing(output):
+            open_generation(output / "generations" / name, verify="hashes")
+        done = command(*refresh.call(output, 1))
+        assert done.code == 0, done.err
+        assert open_generation(output, verify="hashes").manifest.content_sha256 == refresh.content
+        assert hashes(output / "generations" / parent) == before
+        check_only_generations(output)
+        shutil.rmtree(output)
     assert stopped

@@ -209,3 +209,20 @@ def test_a_manifest_that_cannot_be_deleted_leaves_all_as_it_was(
     left = sorted(p for p in (chain / "generations").rglob("*"))
     assert [p.name for p in left if p not in before] in ([], [lease.LEASE_NAME])
     assert len(standing(chain)) == 7
+
+
+def test_files_of_killed_writers_go_when_they_are_old(chain: Path) -> None:
+    """Temporary names of this package's small files, outside of unfinished generations; nothing else."""
+    one, latest = generation_id(1), generation_id(5)
+    left = ("latest.json.0a1b.tmp", ".now-01234567.tmp", f"pins/{one}.json.0a1b.tmp")
+    left = (*left, f"generations/{latest}/building.json.purge-0a1b.tmp")
+    kept = ("notes.json.tmp", ".latest.json.0a1b.tmp", f"generations/{latest}/.drift.json.0a1b.tmp")
+    (chain / "pins").mkdir()
+    for name in (*left, *kept):
+        (chain / name).write_text("{}")
+        os.utime(chain / name, (time.time() - 7000, time.time() - 7000))
+    purge(str(chain), 9, after=2 * HOUR)
+    assert [n for n in left if not (chain / n).exists()] == []
+    purge(str(chain), 9, after=HOUR)
+    assert [n for n in left if (chain / n).exists()] == []
+    assert [n for n in kept if not (chain / n).exists()] == []

@@ -63,7 +63,7 @@ def _prism(options: PipelineOptions, allow_open_ports: bool) -> Engine:
             )
         return Engine()
     binary = _executable(location, "prism", "--prism_location")
-    return Prism(options, binary, processes, allow_open_ports)
+    return Prism(binary, processes, allow_open_ports)
 
 
 def _portable(options: PipelineOptions) -> Engine:

@@ -1,7 +1,9 @@
 """A job service that the user started, on this machine or another one."""
 
 import contextlib
+from typing import Any
 
+import apache_beam as beam
 import psutil
 
 from heterrec_pipeline.runtime.engines.engine import Engine, died
@@ -21,13 +23,26 @@ class JobService(Engine):
         """Find the process of the service."""
         self._process = listener(self._endpoint)
 
+    def run(self, pipeline: beam.Pipeline) -> Any:
+        """Run a graph, unless the service has ended meanwhile: Beam would wait for it for minutes.
+
+        Raises:
+            RunError: it has ended.
+        """
+        if self._process is not None and not is_running(self._process):
+            raise self._dead(self._process)
+        return super().run(pipeline)
+
     def cause(self, error: Exception) -> RunError | None:
         """The error for a dead service; None if it still runs."""
         process = self._process
         if process is None or not died(error, lambda: not is_running(process)):
             return None
+        return self._dead(process)
+
+    def _dead(self, process: psutil.Process) -> RunError:
         return RunError(
-            f"the job service at {self._endpoint} (process {process.pid}) died during the job",
+            f"the job service at {self._endpoint} (process {process.pid}) died during the run",
             todo="Nothing was published. Start the service again, then run the same command.",
         )
 

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import psutil
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import PortableOptions
 
 from heterrec_pipeline.runtime.engines.engine import Engine, died
 from heterrec_pipeline.runtime.engines.processes import (
@@ -48,33 +49,39 @@ TODO = (
 class Prism(Engine):
     """A Prism process in a new session, with a temporary folder for its log and the files of its workers."""
 
-    def __init__(
-        self, options: PipelineOptions, binary: str, processes: bool, allow_open_ports: bool
-    ) -> None:
+    def __init__(self, binary: str, processes: bool, allow_open_ports: bool) -> None:
         """Run a Prism.
 
         Args:
-            options: Beam's options; completed by `start`.
             binary: Prism's program.
             processes: whether workers are processes that it starts; else they are threads of this process.
             allow_open_ports: accept a program that listens on other interfaces than the loopback one.
         """
         self.remote_workers = processes
-        self._options = options
         self._binary = binary
         self._processes = processes
         self._allow_open_ports = allow_open_ports
+        self._process: subprocess.Popen[bytes] | None = None
         self._over = threading.Event()
         self._workerless = False
         self._workers: dict[psutil.Process, str] = {}
 
-    def start(self) -> None:
-        """Start Prism and wait until it accepts connections.
+    def run(self, pipeline: beam.Pipeline) -> Any:
+        """Start Prism, and run a graph on it.
+
+        It is not started earlier: on a busy machine a large graph may take longer to draw than Prism waits for a job.
 
         Raises:
-            RunError: it cannot be started, exits, or accepts none in time.
+            RunError: it cannot be started, exits, or accepts no connections in time.
             CallError: it accepts connections of other machines.
         """
+        port = self._launch()
+        # The pipeline has its own copy of the options.
+        pipeline.options.view_as(PortableOptions).job_endpoint = f"localhost:{port}"
+        return super().run(pipeline)
+
+    def _launch(self) -> int:
+        """Start Prism and wait until it accepts connections; returns the port."""
         self._folder = Path(tempfile.mkdtemp(prefix="heterrec-prism-"))
         port = _free_port()
         command = [self._binary, f"--job_port={port}", "--serve_http=false", "--log_kind=json"]
@@ -91,25 +98,21 @@ class Prism(Engine):
         except OSError as error:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise RunError(f"Prism cannot be started: {error}") from None
-        self._options.view_as(PortableOptions).job_endpoint = f"localhost:{port}"
-        try:
-            self._wait_for(port)
-            self._check_ports()
-        except BaseException:
-            self.stop()
-            raise
+        self._wait_for(self._process, port)
+        self._check_ports(self._process)
+        return port
 
-    def _wait_for(self, port: int) -> None:
+    def _wait_for(self, process: subprocess.Popen[bytes], port: int) -> None:
         until = time.monotonic() + START_SECONDS
         while not accepts_connections("localhost", port):
-            code = self._process.poll()
+            code = process.poll()
             if code is not None or time.monotonic() > until:
                 what = "does not answer" if code is None else describe_exit(code)
-                raise RunError(f"Prism (process {self._process.pid}, {self._binary}) {what}")
+                raise RunError(f"Prism (process {process.pid}, {self._binary}) {what}")
             time.sleep(0.05)
 
-    def _check_ports(self) -> None:
-        found = open_ports([psutil.Process(self._process.pid)])
+    def _check_ports(self, process: subprocess.Popen[bytes]) -> None:
+        found = open_ports([psutil.Process(process.pid)])
         if found and not self._allow_open_ports:
             raise CallError(
                 f"{self._binary} accepts connections of other machines, without authentication, at {found[0]}",
@@ -118,34 +121,42 @@ class Prism(Engine):
 
     def submitted(self) -> None:
         """Watch the worker processes from now on."""
-        if self._processes:
-            threading.Thread(target=self._watch, name="watch Prism", daemon=True).start()
+        if self._processes and self._process is not None:
+            arguments = (self._process,)
+            threading.Thread(
+                target=self._watch, args=arguments, name="watch Prism", daemon=True
+            ).start()
 
-    def _watch(self) -> None:
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Kill Prism if its job has no workers for too long: Prism would wait for them forever."""
         last = time.monotonic()
         while not self._over.wait(WATCH_SECONDS):
-            found = session_processes(self._process.pid)
-            self._workers.update((process, _role(process)) for process in found)
+            found = session_processes(process.pid)
+            self._workers.update((one, _role(one)) for one in found)
             if found:
                 last = time.monotonic()
             elif time.monotonic() - last > WORKERLESS_SECONDS:
                 self._workerless = True
-                self._process.kill()
+                process.kill()
                 return
 
     def stop(self) -> None:
         """Stop Prism and all processes that it started."""
         self._over.set()
+        if self._process is None:
+            return
         stop_process(self._process)
         kill_session(self._process.pid)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def cause(self, error: Exception) -> RunError | None:
         """The error for a dead Prism or a dead process that it started; None if a step failed."""
-        if not self._workerless and died(error, lambda: self._process.poll() is not None):
+        prism = self._process
+        if prism is None:
+            return None
+        if not self._workerless and died(error, lambda: prism.poll() is not None):
             return RunError(
-                f"Prism (process {self._process.pid}) {describe_exit(self._process.poll())}",
+                f"Prism (process {prism.pid}) {describe_exit(prism.poll())}",
                 todo=TODO,
             )
         if not self._processes or "Traceback" in str(error):
