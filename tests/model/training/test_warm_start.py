@@ -67,7 +67,7 @@ def changes_of(parent: Generation, **more: Any) -> Changes:
         "new": {"NEW1": often[2], "NEW2": often[3]},
         "retire": [often[0], often[5]],
         "erase": [often[4]],
-        "admit": {"brand": ["Fresh"]},
+        "admit": {"brand": ["Fresh"], "user_age": [99]},
         "erase_values": {"category": [parent.vocabulary("category")["value"][1].as_py()]},
         "behaviours": ["gift"],
         "begin": "colour",
@@ -196,6 +196,9 @@ def test_each_row_starts_as_its_token_was(chain: Chain, warm: Path) -> None:
     assert len(new[brand]) == len(old[brand]) + 1
     assert torch.equal(new[brand][-1], old[brand][bucket])
     assert torch.equal(new[brand][:-1], old[brand])
+    age = "user_tokens.tables.feature_age.weight"
+    assert len(new[age]) == len(old[age]) + 1
+    assert torch.equal(new[age][-1], old[age][MISSING])
     category = "tables.tables.feature_category.weight"
     (erased,) = (
         r["id"] for r in generation.vocabulary("category").to_pylist() if r["value"] is None
@@ -204,7 +207,7 @@ def test_each_row_starts_as_its_token_was(chain: Chain, warm: Path) -> None:
     behaviour = "htfl.behaviour.weight"
     assert len(new[behaviour]) == len(old[behaviour]) + 1
     assert torch.equal(new[behaviour][-1], old[behaviour][MISSING])
-    touched = {"tables.item_id.weight", "tables.trained_I", brand, category, behaviour}
+    touched = {"tables.item_id.weight", "tables.trained_I", brand, age, category, behaviour}
     assert set(old) == set(new)
     assert all(torch.equal(old[name], new[name]) for name in set(old) - touched)
 
@@ -420,6 +423,8 @@ def test_other_settings_of_the_model_are_refused_by_name(chain: Chain, tmp_path:
     assert "model.width: got 16, expected 8" in message
     assert "model.dropout: got 0.5, expected 0.2" in message
     assert "loss.steps: got 2, expected 3" in message
+    message = refused(chain, tmp_path, CallError, "loss.token_weight=0")
+    assert "loss.token_weight: got 0.0, expected 1.0" in message
 
 
 def test_other_features_are_refused_by_name(chain: Chain, tmp_path: Path) -> None:
