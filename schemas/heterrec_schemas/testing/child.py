@@ -123,8 +123,8 @@ class _Child:
             self.spec["interactions"]["behaviour"]["values"] += changes.behaviours
         for name, values in changes.erase_values.items():
             self._erase_values(name, values)
-        for name, values in changes.admit.items():
-            self._admit(name, values)
+        for name, admitted in changes.admit.items():
+            self._admit(name, admitted)
         self._change_items()
         for name in changes.refit:
             self._refit(name)
