@@ -11,7 +11,7 @@ from heterrec_model.runs.run_folder import CONFIG, RunFolder, RunGeneration
 from heterrec_model.runs.weights import TRAINED
 from heterrec_model.training.progress import Progress, is_finished
 from heterrec_model.training.saved_state import check_state
-from heterrec_schemas.errors import CallError, GenerationError
+from heterrec_schemas.errors import CallError, GenerationError, suggest
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.lineage import begun_at, place_of_content
 
@@ -198,7 +198,8 @@ def _other_features(
     for name in dict.fromkeys([*had, *(wanted or ())]):
         entry = entries.get(name)
         if entry is None:
-            yield f"{side} feature {name!r}: {manifest.generation} does not have it"
+            hint = f". {suggest(name, entries)}" if wanted is not None and name in wanted else ""
+            yield f"{side} feature {name!r}: {manifest.generation} does not have it{hint}"
         elif begun_at(manifest, entry) > place:
             begun = entry.begun or manifest.generation
             yield f"{side} feature {name!r}: begun in {begun}, later than the generation of the run"

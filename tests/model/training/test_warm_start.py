@@ -433,8 +433,9 @@ def test_other_features_are_refused_by_name(chain: Chain, tmp_path: Path) -> Non
     assert f"item feature 'colour': begun in {chain.child.name}, later" in message
     message = refused(chain, tmp_path, CallError, "model.features=[brand]")
     assert "model.features: got ['brand'], expected ['category', 'brand', " in message
-    message = refused(chain, tmp_path, CallError, "model.features=[brand, taste]")
-    assert f"item feature 'taste': {chain.child.name} does not have it" in message
+    message = refused(chain, tmp_path, CallError, "model.features=[brand, pric]")
+    missing = f"item feature 'pric': {chain.child.name} does not have it. Did you mean 'price'?"
+    assert missing in message
     order = "[look, price, path, brand, category]"
     warm_started(chain, tmp_path / "run", "train.max_steps=1", f"model.features={order}")
     assert RunFolder(tmp_path / "run").config().model.features == FEATURES
@@ -457,6 +458,9 @@ def test_unfinished_damaged_and_absent_runs_are_refused(chain: Chain, tmp_path: 
     shutil.rmtree(run / "checkpoints")
     assert "no checkpoint yet" in refused(chain, tmp_path, CallError, warm_start=run)
     assert "contains no run" in refused(chain, tmp_path, CallError, warm_start=tmp_path / "none")
+    (run / "generation.json").unlink()
+    message = refused(chain, tmp_path, CallError, warm_start=run)
+    assert "does not state which generation the run was trained on. Restore the file" in message
 
 
 def test_a_run_of_an_earlier_version_is_refused(chain: Chain, tmp_path: Path) -> None:
