@@ -36,7 +36,7 @@ _NAME = re.compile(r"step-(\d{8,})")
 _LEFTOVER = re.compile(r"\.(writing|old)-step-\d{8,}-\d+|\.(last|best)\.\d+")
 """Names of what a dead process may have left in the folder."""
 _WANTED = re.compile(r"step-(\d+)")
-_TODO = "Choose another checkpoint, or train again."
+_TODO = "Choose another checkpoint or another run, or train again."
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,7 +127,8 @@ class RunFolder:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise CallError(
-                f"{file} does not state which generation the run was trained on"
+                f"{file} does not state which generation the run was trained on",
+                todo="Restore the file, or use another run.",
             ) from None
 
     def check_generation(self, generation: Generation) -> None:

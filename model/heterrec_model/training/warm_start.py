@@ -11,7 +11,7 @@ from heterrec_model.runs.run_folder import CONFIG, RunFolder, RunGeneration
 from heterrec_model.runs.weights import TRAINED
 from heterrec_model.training.progress import Progress, is_finished
 from heterrec_model.training.saved_state import check_state
-from heterrec_schemas.errors import CallError, GenerationError
+from heterrec_schemas.errors import CallError, GenerationError, suggest
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.lineage import begun_at, place_of_content
 
@@ -80,7 +80,7 @@ def warm_started(config: Config, run: str | Path, generation: Generation) -> Con
     if problems:
         raise CallError(
             "\n  ".join([f"a warm start from {folder.path} keeps its model", *problems]),
-            todo="Leave --config out to take the settings of that run, or train a new run without --warm-start.",
+            todo="Leave out --config and these settings to take those of that run, or train a new run without --warm-start.",
         )
     checkpoint = _best_of_finished(folder, before)
     if checkpoint.weight(TRAINED) is None:
@@ -168,21 +168,21 @@ def _place(folder: RunFolder, trained: RunGeneration, generation: Generation) ->
 
 
 def _other_settings(before: Config, now: Config) -> Iterator[str]:
-    """The settings that the weights depend on and that differ."""
-    old, new = (_weight_settings(config) for config in (before, now))
+    """The settings that the weights depend on and that differ: those of the model, and which terms the loss has."""
+    old, new = (
+        flat_settings(config.model_dump(mode="json", include={"model", "loss"}))
+        for config in (before, now)
+    )
     for name in sorted({*old, *new}):
-        if old.get(name) != new.get(name):
-            yield f"{name}: got {new.get(name)!r}, expected {old.get(name)!r}"
-
-
-def _weight_settings(config: Config) -> dict[str, object]:
-    """All settings of the model but its features, and those of the loss that decide which weights exist."""
-    settings = flat_settings({"model": config.model.model_dump(mode="json")})
-    settings = {k: v for k, v in settings.items() if k not in _SETTINGS.values()}
-    settings["loss.steps"] = config.loss.steps
-    if not config.loss.token_weight:
-        settings["loss.token_weight"] = config.loss.token_weight
-    return settings
+        got, expected = new.get(name), old.get(name)
+        if name == "loss.token_weight":
+            differs = bool(got) != bool(expected)  # 0: there is no W_i of tokens
+        elif name in _SETTINGS.values():
+            differs = False  # features have messages of their own
+        else:
+            differs = got != expected and (name.startswith("model.") or name == "loss.steps")
+        if differs:
+            yield f"{name}: got {got!r}, expected {expected!r}"
 
 
 def _other_features(
@@ -198,7 +198,8 @@ def _other_features(
     for name in dict.fromkeys([*had, *(wanted or ())]):
         entry = entries.get(name)
         if entry is None:
-            yield f"{side} feature {name!r}: {manifest.generation} does not have it"
+            hint = f". {suggest(name, entries)}" if wanted is not None and name in wanted else ""
+            yield f"{side} feature {name!r}: {manifest.generation} does not have it{hint}"
         elif begun_at(manifest, entry) > place:
             begun = entry.begun or manifest.generation
             yield f"{side} feature {name!r}: begun in {begun}, later than the generation of the run"

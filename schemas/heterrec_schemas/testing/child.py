@@ -52,7 +52,7 @@ class Changes:
         new: items that come, each with the row of another item and in every history with that item.
         retire: items that leave the catalogue and keep a row in `retired/`.
         erase: items that are erased.
-        admit: values of vocabularies that get an id; the items in their bucket move to it.
+        admit: values of vocabularies that get an id; the items in their bucket move to it. Users keep their tokens.
         erase_values: values of vocabularies that are erased.
         refit: numeric features of items whose edges change.
         begin: name of a categorical item feature that begins, with the values of COLOURS; None for none.
@@ -63,7 +63,7 @@ class Changes:
     new: Mapping[str, str] = field(default_factory=dict)
     retire: Sequence[str] = ()
     erase: Sequence[str] = ()
-    admit: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    admit: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
     erase_values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     refit: Sequence[str] = ()
     begin: str | None = None
@@ -124,8 +124,8 @@ class _Child:
         self._change_items()  # first: retired items keep the parent's tokens
         for name, values in changes.erase_values.items():
             self._erase_values(name, values)
-        for name, values in changes.admit.items():
-            self._admit(name, values)
+        for name, admitted in changes.admit.items():
+            self._admit(name, admitted)
         for name in changes.refit:
             self._refit(name)
         if changes.begin is not None:
@@ -204,12 +204,16 @@ class _Child:
                     and row.get("target_item_index", True)
                 ]
 
-    def _admit(self, name: str, values: Sequence[str]) -> None:
+    def _admit(self, name: str, values: Sequence[str | int]) -> None:
+        of_users = name.startswith("user_")
         buckets = getattr(self.parent.feature(name), "oov_buckets", 0)
         for value in values:
-            bucket = FIRST_FREE + stable_hash(value) % buckets if buckets else MISSING
-            self._move(name, {bucket: self._append(name, value)})
-        self._entry(name, {"vocabulary_size": self._next_id(name)})
+            number = self._append(name, value)
+            if not of_users:
+                bucket = FIRST_FREE + stable_hash(str(value)) % buckets if buckets else MISSING
+                self._move(name, {bucket: number})
+        side = "user" if of_users else "item"
+        self._entry(name.removeprefix("user_"), {"vocabulary_size": self._next_id(name)}, side)
 
     def _erase_values(self, name: str, values: Sequence[str]) -> None:
         for row in self._rows(name):
@@ -243,11 +247,11 @@ class _Child:
         entry |= {"missing": 0, "oov": 0, "begun": self.id, "fitted": self.id}
         self.entries.append(FeatureEntry.model_validate(entry))
 
-    def _append(self, name: str, value: str) -> int:
+    def _append(self, name: str, value: str | int) -> int:
         """Give a value the next id."""
         number, shards = self._next_id(name), self.vocabularies[name]
         row = {"id": number, "value": value, "count": 1, "status": ACTIVE}
-        shards[stable_hash(value) % len(shards)].append(row)
+        shards[stable_hash(str(value)) % len(shards)].append(row)
         return number
 
     def _next_id(self, name: str) -> int:
@@ -256,9 +260,9 @@ class _Child:
     def _rows(self, name: str) -> list[Row]:
         return [row for shard in self.vocabularies[name] for row in shard]
 
-    def _entry(self, name: str, update: Row) -> None:
+    def _entry(self, name: str, update: Row, side: str = "item") -> None:
         self.entries = [
-            entry.model_copy(update=update) if (entry.side, entry.name) == ("item", name) else entry
+            entry.model_copy(update=update) if (entry.side, entry.name) == (side, name) else entry
             for entry in self.entries
         ]
 

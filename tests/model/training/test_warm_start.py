@@ -67,7 +67,7 @@ def changes_of(parent: Generation, **more: Any) -> Changes:
         "new": {"NEW1": often[2], "NEW2": often[3]},
         "retire": [often[0], often[5]],
         "erase": [often[4]],
-        "admit": {"brand": ["Fresh"]},
+        "admit": {"brand": ["Fresh"], "user_age": [99]},
         "erase_values": {"category": [parent.vocabulary("category")["value"][1].as_py()]},
         "behaviours": ["gift"],
         "begin": "colour",
@@ -196,6 +196,9 @@ def test_each_row_starts_as_its_token_was(chain: Chain, warm: Path) -> None:
     assert len(new[brand]) == len(old[brand]) + 1
     assert torch.equal(new[brand][-1], old[brand][bucket])
     assert torch.equal(new[brand][:-1], old[brand])
+    age = "user_tokens.tables.feature_age.weight"
+    assert len(new[age]) == len(old[age]) + 1
+    assert torch.equal(new[age][-1], old[age][MISSING])
     category = "tables.tables.feature_category.weight"
     (erased,) = (
         r["id"] for r in generation.vocabulary("category").to_pylist() if r["value"] is None
@@ -204,7 +207,7 @@ def test_each_row_starts_as_its_token_was(chain: Chain, warm: Path) -> None:
     behaviour = "htfl.behaviour.weight"
     assert len(new[behaviour]) == len(old[behaviour]) + 1
     assert torch.equal(new[behaviour][-1], old[behaviour][MISSING])
-    touched = {"tables.item_id.weight", "tables.trained_I", brand, category, behaviour}
+    touched = {"tables.item_id.weight", "tables.trained_I", brand, age, category, behaviour}
     assert set(old) == set(new)
     assert all(torch.equal(old[name], new[name]) for name in set(old) - touched)
 
@@ -420,6 +423,8 @@ def test_other_settings_of_the_model_are_refused_by_name(chain: Chain, tmp_path:
     assert "model.width: got 16, expected 8" in message
     assert "model.dropout: got 0.5, expected 0.2" in message
     assert "loss.steps: got 2, expected 3" in message
+    message = refused(chain, tmp_path, CallError, "loss.token_weight=0")
+    assert "loss.token_weight: got 0.0, expected 1.0" in message
 
 
 def test_other_features_are_refused_by_name(chain: Chain, tmp_path: Path) -> None:
@@ -428,8 +433,9 @@ def test_other_features_are_refused_by_name(chain: Chain, tmp_path: Path) -> Non
     assert f"item feature 'colour': begun in {chain.child.name}, later" in message
     message = refused(chain, tmp_path, CallError, "model.features=[brand]")
     assert "model.features: got ['brand'], expected ['category', 'brand', " in message
-    message = refused(chain, tmp_path, CallError, "model.features=[brand, taste]")
-    assert f"item feature 'taste': {chain.child.name} does not have it" in message
+    message = refused(chain, tmp_path, CallError, "model.features=[brand, pric]")
+    missing = f"item feature 'pric': {chain.child.name} does not have it. Did you mean 'price'?"
+    assert missing in message
     order = "[look, price, path, brand, category]"
     warm_started(chain, tmp_path / "run", "train.max_steps=1", f"model.features={order}")
     assert RunFolder(tmp_path / "run").config().model.features == FEATURES
@@ -452,6 +458,9 @@ def test_unfinished_damaged_and_absent_runs_are_refused(chain: Chain, tmp_path: 
     shutil.rmtree(run / "checkpoints")
     assert "no checkpoint yet" in refused(chain, tmp_path, CallError, warm_start=run)
     assert "contains no run" in refused(chain, tmp_path, CallError, warm_start=tmp_path / "none")
+    (run / "generation.json").unlink()
+    message = refused(chain, tmp_path, CallError, warm_start=run)
+    assert "does not state which generation the run was trained on. Restore the file" in message
 
 
 def test_a_run_of_an_earlier_version_is_refused(chain: Chain, tmp_path: Path) -> None:
