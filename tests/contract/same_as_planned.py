@@ -6,7 +6,7 @@ from typing import Any
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
 from heterrec_schemas.errors import HeterrecError, RejectRatioError
 from heterrec_schemas.feature_spec import parse_spec
-from heterrec_schemas.manifest import Manifest
+from heterrec_schemas.manifest import STATE, Manifest
 
 
 def assert_planned(text: str, source: Path, manifest: Manifest) -> None:
@@ -49,7 +49,7 @@ def counts_of(found: Plan) -> dict[str, Any]:
         entry = feature.entry
         assert entry is not None
         body[f"{entry.side}/{entry.name}"] = (entry.vocabulary_size, entry.bins, entry.oov)
-    body["rows"] = {f.stem: f.rows for f in found.files}
+    body["rows"] = {f.stem: f.rows for f in found.files if f.kind != STATE}
     return body
 
 

@@ -82,8 +82,6 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         publish=config.publish,
         allow_drift=config.allow_drift,
     )
-    if job.lenient:
-        return job
     job = with_readings(job)
     return replace(job, reuse=reusable(job, wanted=config.reuse))
 

@@ -178,7 +178,9 @@ def _print_unchanged(same: "BuildResult", log: JsonLog | None, run: RunOptions) 
         print_json({"path": same.path, "seconds": 0} | same.as_json())
     elif not run.quiet:
         console = Console(markup=False)
-        console.print(f"Nothing has changed since {same.path}. Nothing was written.")
+        console.print(
+            f"Nothing has changed since {same.path}. Nothing was written.", soft_wrap=True
+        )
 
 
 def _build(

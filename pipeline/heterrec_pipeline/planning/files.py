@@ -1,21 +1,24 @@
 """Estimates the files of the generation: their number, rows and bytes."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, LOG_ITEMS, USERS
 from heterrec_pipeline.planning.figures import Figures
+from heterrec_pipeline.reading.digests import reading_of, reading_slug
 from heterrec_pipeline.sequences.split import FIRST_INTERACTION, ITEM_COUNTS
 from heterrec_schemas.generation import Generation
-from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, FileEntry
+from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, STATE, FileEntry
 from heterrec_schemas.tables import ITEM_TIMES, ROW_GROUP, WIDE_ROW_GROUP
 from heterrec_schemas.tokens import ITEM_VOCABULARY, vocabulary_shards
 
 KINDS = (
     *("vocabularies", "boundaries", "quantizers", "items"),
     *(f"sequences/{split}" for split in SPLITS),
-    *(ITEM_COUNTS, ITEM_TIMES, "rejects"),
+    *(ITEM_COUNTS, ITEM_TIMES, "rejects", STATE),
 )
 """All kinds of tables, in the order in which they are shown."""
 ENTRY_BYTES = 190
@@ -49,10 +52,44 @@ def expected_files(found: Figures, trial: Generation) -> tuple[list[Files], dict
             stem = file.path.removesuffix(".parquet")
             shards.setdefault(stem.rsplit("-", 3)[0] if "-of-" in stem else stem, []).append(file)
     files = [_scaled(found, trial, stem, mine) for stem, mine in shards.items()]
-    texts = {f.path: f.bytes for f in trial.manifest.files if f.rows is None}
-    more = sum(f.shards for f in files) - sum(map(len, shards.values()))
+    texts = {
+        f.path: f.bytes
+        for f in trial.manifest.files
+        if f.rows is None and not f.path.startswith(f"{STATE}/")
+    }
+    files += _state(found, trial)
+    more = sum(f.shards for f in files) - (len(trial.manifest.files) - len(texts))
     texts[MANIFEST_NAME] = len(trial.manifest.to_json().encode()) + ENTRY_BYTES * more
     return sorted(files, key=lambda f: KINDS.index(f.kind)), texts
+
+
+def _state(found: Figures, trial: Generation) -> list[Files]:
+    """The digests of the input: those of the trial, scaled by the rows of their tables."""
+    job, counts = found.job, trial.manifest.counts
+    sizes: Counter[str] = Counter()
+    for file in trial.manifest.files:
+        if file.path.startswith(f"{STATE}/"):
+            sizes[reading_of(file.path)] += file.bytes
+    if not sizes:
+        return []
+    log, items = found.read.log.rows.value, found.read.tables[ITEMS].rows.value
+    of_log = log / max(1, counts.interactions.read)
+    # Each file of a log keeps a few rows per item in it.
+    of_items = found.item_count / max(1, counts.items.kept) * len(job.log)
+    growth = {
+        INTERACTIONS: of_log,
+        LOG_ITEMS: min(of_log, of_items),
+        **{reading_slug(t.name): items / max(1, counts.items.read) for t in job.item_tables},
+    }
+    if job.users is not None and counts.users is not None:
+        growth[USERS] = found.read.tables[USERS].rows.value / max(1, counts.users.read)
+    whole = found.read.whole
+    size = sum(n * (1.0 if whole else growth[name]) for name, n in sizes.items())
+    rows = log + sum(found.read.tables[t.name].rows.value for t in job.tables if t.files)
+    number = sum(map(len, (job.log, *(t.files for t in job.tables)))) + job.spec.denormalised * len(
+        job.log
+    )
+    return [Files(STATE, STATE, number, rows, round(size))]
 
 
 def _scaled(found: Figures, trial: Generation, stem: str, shards: list[FileEntry]) -> Files:
