@@ -22,7 +22,7 @@ from prepare import DEMOGRAPHICS, DESCRIPTIVE, data_folder, items, purchases  # 
 
 WEEKS = 4
 UNSOLD_WEEKS = 2
-"""A product that was not sold for so many weeks leaves the catalogue; when it is sold again, it returns."""
+"""Number of weeks without a sale after which a product leaves the catalogue; when it is sold again, it returns."""
 PIPELINE = [sys.executable, "-m", "heterrec_pipeline"]
 MODEL = [sys.executable, "-m", "heterrec_model"]
 COLUMNS = {
