@@ -41,7 +41,10 @@ def purge(output: Path) -> list[str]:
 
 
 def killed(arguments: list[str], output: Path, wait: float) -> bool:
-    """Kill a command and what it started some time after its first change of the output; whether it was still running."""
+    """Kill a command some time after its first change of the output; whether it was still running.
+
+    Its worker processes, which have sessions of their own, have to end by themselves.
+    """
     before = seen(output)
     process = start(*arguments)
     while process.poll() is None and seen(output) == before:
