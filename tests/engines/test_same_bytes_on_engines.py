@@ -1,4 +1,4 @@
-"""Every engine gives the local run's bytes: worker processes, the job service, Prism with threads and processes."""
+"""Every engine gives the local run's bytes of a build and of a refresh: worker processes, the job service, Prism."""
 
 import hashlib
 from pathlib import Path
@@ -18,20 +18,46 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Items with joins, lists and vectors, users and a log, with rows that must be set aside."""
     folder = tmp_path_factory.mktemp("source")
     write_input(folder, catalogue(), files=3)
+    earlier = catalogue()
+    for table in earlier.tables:  # every fourth row is new, and a few rows are gone
+        earlier = earlier.with_rows(
+            table.name, [*table.rows[::4], *table.rows[1::4], *table.rows[2::4]]
+        )
+    gone = [{**row, "id": f"gone {k}"} for k, row in enumerate(earlier.tables[0].rows[:5])]
+    earlier = earlier.with_rows("items", [*earlier.tables[0].rows, *gone])
+    write_input(folder / "earlier", earlier)
+    build_folder(SPEC, folder / "earlier", folder / "parent")
     return folder
 
 
+SPEC = catalogue().spec_text
+
+
 def built(source: Path, output: Path, *arguments: str) -> dict[str, str]:
-    """The SHA-256 of every file but the manifest, and the manifest's own hash of the contents."""
-    spec = catalogue().spec_text
-    result = build_folder(spec, source, output, pipeline_args=list(arguments))
-    root = Path(result.path)
-    found = {
-        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in root.rglob("*")
-        if p.is_file() and p.name != "manifest.json"
+    """The SHA-256 of every file of a build and of a refresh but the manifests, and the manifests' hashes of the contents."""
+    options, parent = list(arguments), str(source / "parent")
+    results = {
+        "build": build_folder(SPEC, source, output, pipeline_args=options),
+        "refresh": build_folder(
+            SPEC,
+            source,
+            output / "refreshed",
+            pipeline_args=options,
+            base=parent,
+            refit=["price"],
+        ),
     }
-    return found | {"content": result.manifest.content_sha256}
+    found = {}
+    for name, result in results.items():
+        root = Path(result.path)
+        found |= {
+            f"{name} {p.relative_to(root)}": hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in root.rglob("*")
+            if p.is_file() and p.name != "manifest.json"
+        }
+        found[f"{name} content"] = result.manifest.content_sha256
+    assert any(name.startswith("refresh retired/") for name in found)
+    return found
 
 
 @pytest.fixture(scope="module")

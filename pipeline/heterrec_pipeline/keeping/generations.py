@@ -19,7 +19,7 @@ from heterrec_schemas.stores import store_of
 
 PINS = "pins"
 """The folder of pins in an output: one file per pinned generation."""
-_AT_A_TIME = 8
+AT_A_TIME = 8
 """Number of generations that are read at once."""
 
 
@@ -149,7 +149,7 @@ def survey(output: str, after: timedelta = SWEEP_AFTER, now: datetime | None = N
             builder=_builder(root, after, now),
         )
 
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
         return Survey(output, latest, tuple(pool.map(one, sorted(names, reverse=True))))
 
 

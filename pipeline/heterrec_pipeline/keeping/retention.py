@@ -3,12 +3,14 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.keeping.generations import (
+    AT_A_TIME,
     PINS,
     Listed,
     Survey,
@@ -192,10 +194,13 @@ def _clear_readers(output: str, after: timedelta, wait: Wait) -> None:
 
 def _clear_temporary(output: str, before: datetime) -> None:
     """Delete what killed writers of small files have left outside of unfinished generations; a write takes moments."""
+
+    def old(folder: str) -> list[str]:
+        names = filter(_TEMPORARY.fullmatch, storage.files_in(folder))
+        written = {p: storage.modified(p) for p in (storage.join(folder, n) for n in names)}
+        return [path for path, moment in written.items() if moment and moment < before]
+
     roots = [storage.join(output, GENERATIONS, name) for name in generation_names(output)]
-    for folder in (output, storage.join(output, PINS), *roots):
-        paths = (
-            storage.join(folder, n) for n in storage.files_in(folder) if _TEMPORARY.fullmatch(n)
-        )
-        written = {path: storage.modified(path) for path in paths}
-        storage.delete_files(p for p, moment in written.items() if moment and moment < before)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        for paths in pool.map(old, [output, storage.join(output, PINS), *roots]):
+            storage.delete_files(paths)
