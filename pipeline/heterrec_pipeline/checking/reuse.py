@@ -12,7 +12,6 @@ from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.reading.digests import Held, Reading, Reuse
 from heterrec_pipeline.reading.erased import ErasedList
 from heterrec_pipeline.reading.fingerprints import unchanged_files
-from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.verify import read_manifest
 from heterrec_schemas.manifest import STATE
@@ -37,45 +36,33 @@ def with_readings(job: Job) -> Job:
     job = replace(
         job,
         reading=_reading(INTERACTIONS, {"log": about_log}, own),
-        joins=tuple(replace(t, reading=_of_table(job, t)) for t in job.joins),
-        users=replace(job.users, reading=_of_table(job, job.users)) if job.users else None,
+        joins=tuple(replace(t, reading=_of_table(t)) for t in job.joins),
+        users=replace(job.users, reading=_of_table(job.users)) if job.users else None,
     )
     if not spec.denormalised:
-        return replace(job, items=replace(job.items, reading=_of_table(job, job.items)))
+        return replace(job, items=replace(job.items, reading=_of_table(job.items)))
     if any(isinstance(f, ErasingFeature) for f in job.items.features):
         # The digests of a log hold raw cells, in which an erased value cannot be told.
         return replace(job, reading=None)
-    about = {"log": about_log, "items": _about(job, job.items)}
+    about = {"log": about_log, "items": _about(job.items)}
     reading = _reading(LOG_ITEMS, about, [(ITEM, job.erasures.items)])
     return replace(job, items=replace(job.items, reading=reading))
 
 
-def _of_table(job: Job, table: TableJob) -> Reading:
+def _of_table(table: TableJob) -> Reading:
     erased = [(KEY, table.erased)]
     erased += [(f.name, f.erased) for f in table.features if isinstance(f, ErasingFeature)]
-    return _reading(table.name, _about(job, table), erased)
+    return _reading(table.name, _about(table), erased)
 
 
-def _about(job: Job, table: TableJob) -> dict[str, Any]:
+def _about(table: TableJob) -> dict[str, Any]:
     """All that decides what is found in a file of a feature table."""
-    features = []
-    for feature in table.features:
-        body = feature.model_dump(mode="json", exclude=set(_LATER))
-        if isinstance(feature, EmbeddingFeature):
-            body["fitted"] = _fitted(job, f"{table.side}/{feature.name}")
-        features.append(body)
     listed = table.available_from
     return {
         "key": table.key,
-        "features": features,
+        "features": [f.model_dump(mode="json", exclude=set(_LATER)) for f in table.features],
         "available_from": listed.model_dump(mode="json") if listed else None,
     }
-
-
-def _fitted(job: Job, name: str) -> str:
-    """The generation whose edges an embedding has."""
-    frozen = job.parent is not None and name in job.parent.features and name not in job.refit
-    return job.parent.fitted(name) if job.parent is not None and frozen else job.generation
 
 
 def _reading(
@@ -95,7 +82,9 @@ def reusable(job: Job, *, wanted: bool) -> Reuse | None:
     """
     if job.parent is None:
         return None
-    nothing = Reuse(job.root, job.parent.root)
+    # Digests of the parent have tokens by its own quantizers.
+    anew = [t.name for t in job.tables if any(not job.is_frozen(t.side, f) for f in t.embeddings)]
+    nothing = Reuse(job.root, job.parent.root, anew=frozenset(anew))
     if not wanted:
         return replace(nothing, why="because of --no-reuse")
     manifest = read_manifest(find_generation(job.parent.root))

@@ -89,6 +89,7 @@ class Reuse:
         parent: the folder of the parent.
         files: the unchanged files: path to entry among the parent's inputs.
         held: the parent's digests by path, relative to its folder.
+        anew: the names of readings with embeddings that are fitted anew.
         why: why nothing is taken over; empty otherwise.
     """
 
@@ -96,6 +97,7 @@ class Reuse:
     parent: str
     files: Mapping[str, InputEntry] = field(default_factory=dict)
     held: Mapping[str, Held] = field(default_factory=dict)
+    anew: frozenset[str] = frozenset()
     why: str = ""
 
 
@@ -134,6 +136,8 @@ def take_over(reuse: Reuse, readings: tuple[Reading, ...], file: InputFile) -> T
 
 def _copied(reuse: Reuse, reading: Reading, split: Split, done: list[Written]) -> tuple[str, str]:
     """Copy one digest: (name of the reading, path)."""
+    if reading.name in reuse.anew:
+        raise NotReusedError("with an embedding to fit anew")
     of_parent = reading.path(reuse.files[split.file.path].path, split)
     if of_parent not in reuse.held:
         known = any(p.startswith(f"{reading.folder}/") for p in reuse.held)

@@ -77,7 +77,11 @@ SIDES = [
         "400 bytes a file, whose size `limits.broadcast_values` bounds",
     ),
     Side(r"kinds/either/Combine/ParDo", "kinds of values", "16 bytes a feature"),
-    Side(r"(List the items|list|list [^/]*)/split", "splits", "a reference for 128 MB of input"),
+    Side(
+        r"(List the items|list|list [^/]*)/(split|reuse)",
+        "splits",
+        "a reference for 128 MB of input",
+    ),
     Side(r"write items/write shard/each/ParDo\(write_item_shard\)", "shards", "400 bytes a shard"),
     Side(r"find cuts/do/each/ParDo\(find_cuts\)", "two times", "16 bytes"),
     Side(r"Sequences/no items/Map\(decode\)", "no item shards: the layout refers", "nothing"),
@@ -101,7 +105,7 @@ TOP = [
     "Users",
 ]
 MOST_STEPS = 320
-MOST_STEPS_OF_REFRESH = 390
+MOST_STEPS_OF_REFRESH = 420
 """Maximum numbers of steps for a catalogue, one joined table and users, far below Dataflow's limits."""
 
 
@@ -129,6 +133,7 @@ SPREAD_IN_REFRESH = {
     r"known [^/]*/read/spread": "the parent's vocabulary files over all workers",
     r"retired/take/spread": "the parent's files of tokens over all workers",
     r"Drift/measure/spread": "the files of both generations over all workers",
+    r"(List the (items|log)|list [^/]*|Users/list)/reuse/spread": "files, of which digests are copied",
 }
 SIDES_IN_REFRESH = [
     Side(r"Catalogue/find cuts/each/ParDo\(find_cuts\)", "borders of shards", "16 bytes a shard"),

