@@ -8,13 +8,14 @@ def expected_readings(job: Job) -> dict[str, tuple[int, int]]:
     """By table, its approximate number of rows (0 if unknown), and how often a build reads them."""
     rows = {name: estimate.count for name, estimate in job.sizes.rows.items()}
     expected = {
-        t.name: (rows.get(t.name, 0), _readings(t, rows.get(t.name, 0))) for t in job.tables
+        t.name: (rows.get(t.name, 0), _readings(job.to_fit(t), rows.get(t.name, 0)))
+        for t in job.tables
     }
     log = 2 if job.spec.denormalised else 1
     return expected | {INTERACTIONS: (rows.get(INTERACTIONS, 0), log)}
 
 
 def _readings(table: TableJob, rows: int) -> int:
-    """Readings for the keys, to fit values, to fit each pass of dimensions, and to encode."""
+    """Readings for the keys, to fit the values of a table, to fit each pass of dimensions, and to encode."""
     fits = bool(table.value_features) + sum(len(list(passes(f, rows))) for f in table.embeddings)
     return 2 + fits

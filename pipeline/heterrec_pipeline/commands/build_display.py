@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -13,12 +14,13 @@ from rich.text import Text
 
 from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.building.dataflow import Submission
+from heterrec_pipeline.checking.outlook_display import size
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import table_of
 from heterrec_pipeline.telemetry.progress import ProgressLine
 from heterrec_schemas.background import in_background
 from heterrec_schemas.command_line import print_json
-from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, Manifest
+from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, STATE, Manifest
 
 LIVE_EVERY = 0.2
 """Seconds between updates of the live line."""
@@ -104,6 +106,8 @@ def print_summary(console: Console, result: BuildResult, seconds: float) -> None
     if manifest.features:
         console.print(_features(manifest))
     console.print(_files(manifest))
+    if result.reuse is not None:
+        _print(console, _reused(result.reuse))
     for generation in result.swept:
         _print(console, f"Deleted the leftovers of the dead build {generation}")
     _print(console, f"{seconds:.1f} s. The generation is {result.path}")
@@ -136,6 +140,15 @@ def _erased(manifest: Manifest) -> str:
     counts = manifest.counts
     tables = {"items": counts.items, "users": counts.users, "interactions": counts.interactions}
     return ", ".join(f"{name} {c.erased:,}" for name, c in tables.items() if c and c.erased)
+
+
+def _reused(reuse: dict[str, Any]) -> str:
+    """How many input files a refresh did not parse again, and why not the others."""
+    why = ", ".join(f"{name} ({count:,})" for name, count in reuse["why"].items())
+    return (
+        f"Unchanged input files: {reuse['files']:,} of {reuse['of_files']:,}, "
+        f"{size(reuse['bytes'])} of {size(reuse['of_bytes'])}" + (f". Parsed: {why}" if why else "")
+    )
 
 
 def _table(title: str, columns: tuple[str, ...], texts: int = 1) -> Table:
@@ -172,7 +185,9 @@ def _files(manifest: Manifest) -> Table:
     table = _table("Files", ("kind", "files", "rows", "bytes", "smallest", "largest"))
     kinds: dict[str, list[tuple[int, int]]] = {}
     for file in manifest.files:
-        if file.rows is not None:
+        if file.path.startswith(f"{STATE}/"):
+            kinds.setdefault(STATE, []).append((0, file.bytes))
+        elif file.rows is not None:
             kinds.setdefault(table_of(file.path), []).append((file.rows, file.bytes))
     for kind, sizes in kinds.items():
         rows, nbytes = (sum(s[k] for s in sizes) for k in (0, 1))

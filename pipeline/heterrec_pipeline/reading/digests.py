@@ -16,7 +16,7 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, temporary_name
 from heterrec_pipeline.reading.erased import ErasedList, is_erased
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
-from heterrec_pipeline.telemetry.recorder import FETCHED, WRITTEN, moving
+from heterrec_pipeline.telemetry.recorder import READ, WRITTEN, moving
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.manifest import STATE, InputEntry
 
@@ -184,7 +184,7 @@ def digest_of(split: Split, reading: Reading | None) -> str | None:
 
 def digested(path: str) -> Iterator[Digested]:
     """The batches of a digest; on a local disk they are mapped into memory."""
-    with moving(FETCHED, "fetch a digest") as moved, storage.open_arrow(path) as handle:
+    with moving(READ, "read a digest") as moved, storage.open_arrow(path) as handle:
         reader = pa.ipc.open_stream(handle)
         while True:
             try:

@@ -28,7 +28,7 @@ class Stage:
         ended: when its last step last ended. Stages overlap: a step hands on its rows while it works.
         seconds: from `started` to `ended`.
         busy_seconds: time its steps took, on all workers together.
-        rows_read, bytes_read: of the input, as Arrow tables; a table that is read twice counts twice.
+        rows_read, bytes_read: of the input or of its digests, as Arrow tables; a table that is read twice counts twice.
         rows_spilled, bytes_spilled: handed to a later step by file.
         rows_fetched, bytes_fetched: taken from such files; a file that several workers read counts for each.
         rows_written, bytes_written: files of the generation, with their size on disk.
