@@ -164,7 +164,7 @@ def report(days: Sequence[Day]) -> None:
         cost, found = day.cost, values(day)
         head = [str(day.day), day.way, f"{cost.steps:,}", f"{cost.seconds:,.0f}"]
         head += [f"{cost.cpu_seconds:,.0f}", f"{day.test.per_user.users:,}"]
-        print("| " + " | ".join([*head, *(f"{value:.2f}" for value in found)]) + " |")
+        print("| " + " | ".join([*head, *map(cell, found)]) + " |")
     for way in ("anew", "carried", "warm"):
         later = [day for day in days if day.day and day.way == way]
         if later:
@@ -175,9 +175,12 @@ def report(days: Sequence[Day]) -> None:
             users = sum(day.test.per_user.users for day in later)
             means = np.mean([values(day) for day in later], axis=0)
             head = [f"1 to {later[-1].day}", way, f"{steps:,}", f"{seconds:,.0f}", f"{cpu:,.0f}"]
-            print(
-                "| " + " | ".join([*head, f"{users:,}", *(f"{mean:.2f}" for mean in means)]) + " |"
-            )
+            print("| " + " | ".join([*head, f"{users:,}", *map(cell, means)]) + " |")
+
+
+def cell(value: float) -> str:
+    """A percentage in the table; empty without a target."""
+    return "" if np.isnan(value) else f"{value:.2f}"
 
 
 def values(day: Day) -> list[float]:
