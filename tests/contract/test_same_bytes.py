@@ -17,7 +17,7 @@ from heterrec_schemas.errors import DataError, HeterrecError
 
 THREADS = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
 MORE_THREADS = ["--direct_num_workers=3", "--direct_running_mode=multi_threading"]
-FREE = ("rejects/", "manifest.json")
+FREE = ("rejects/", "state/", "manifest.json")
 """Files with the names of input files, rows and times: only these may differ."""
 
 

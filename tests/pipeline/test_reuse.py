@@ -10,7 +10,7 @@ import pytest
 from corner_shop import Shop
 
 from heterrec_pipeline.building import BuildConfig, BuildResult, build
-from heterrec_pipeline.checking import reuse as checking
+from heterrec_pipeline.building import reuse as of_job
 from heterrec_pipeline.reading import read
 from heterrec_schemas import open_generation
 from heterrec_schemas.feature_spec import parse_spec
@@ -110,7 +110,7 @@ def test_a_table_that_is_read_in_another_way_is_parsed(base: Shop) -> None:
     result, parsed = files_parsed(base)
     assert parsed == {"items.csv"}
     assert result.as_json()["reuse"]["why"] == {"items: read in another way": 1}
-    with patch.object(checking, "VERSION", 2):
+    with patch.object(of_job, "VERSION", 2):
         result, parsed = files_parsed(base)
     assert parsed == {i.path for i in result.manifest.inputs}
 

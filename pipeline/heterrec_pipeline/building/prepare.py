@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from heterrec_pipeline.building.config import BuildConfig
+from heterrec_pipeline.building.reuse import reusable, with_readings
 from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.checking.parent import find_parent, open_parent
 from heterrec_pipeline.checking.reject_limit import check_sample
-from heterrec_pipeline.checking.reuse import reusable, with_readings
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease

@@ -146,8 +146,10 @@ def _copied(reuse: Reuse, reading: Reading, split: Split, done: list[Written]) -
     copy = temporary_name(reuse.root, path)
     done.append(Written(copy, path, -1, *held))
     try:
-        if storage.copy(storage.join(reuse.parent, of_parent), copy) != held.sha256:
-            raise NotReusedError("damaged state")
+        with moving(WRITTEN, f"copy {path}", STATE) as moved:
+            if storage.copy(storage.join(reuse.parent, of_parent), copy) != held.sha256:
+                raise NotReusedError("damaged state")
+            moved.add(0, held.bytes)
     except FileNotFoundError:
         raise NotReusedError("missing state") from None
     if _names_erased(reading, copy):
@@ -225,7 +227,6 @@ class DigestWriter:
         rows = batch.rows.replace_schema_metadata(None)
         about = {ABOUT: json.dumps(batch.about, ensure_ascii=False)}
         self._writer.write_batch(rows, custom_metadata=about)
-        self._moved.add(len(rows), 0)
 
     def drop(self) -> None:
         """Write nothing, and delete what was written."""
@@ -236,7 +237,9 @@ class DigestWriter:
 
     def _close(self) -> None:
         assert self._writer is not None
+        assert self._out is not None
         self._writer.close()
+        self._moved.add(0, self._out.size)
         self._stack.close()
         self._writer = None
 
