@@ -71,7 +71,7 @@ def encode_rows(
     for feature in table.features:
         values = rows[feature.name]
         if isinstance(feature, EmbeddingFeature):
-            columns.append(embedding_cells(feature, values))
+            columns.append(embedding_cells(values))
             oov[feature.name] = 0
             continue
         encoded = kind_of(feature).encode(feature, values, fitted[feature.name])
@@ -117,6 +117,21 @@ def table_rows(
         yield parsed
 
 
+def kept_of_table(
+    table: TableJob,
+    split: Split,
+    excluded: ExcludedRows,
+    quantizers: Mapping[str, pa.Table],
+    writer: DigestWriter,
+) -> Iterator[tuple[ParsedRows, pa.RecordBatch]]:
+    """The batches of `table_rows` that have rows to keep, each with these rows."""
+    numbers = excluded_rows(table, split, excluded)
+    for parsed in table_rows(table, split, quantizers, writer):
+        rows = without_rows(parsed.rows, numbers)
+        if rows.num_rows:
+            yield parsed, rows
+
+
 def encode_items(
     job: Job,
     table: TableJob,
@@ -154,11 +169,7 @@ def encode_items(
     names = [f.name for f in rest.features] + ([AVAILABLE] if table.available_from else [])
     buffer = PartBuffer(job, table.name, cuts.items)
     writer = DigestWriter(job.root, table.reading, split)
-    numbers = excluded_rows(table, split, excluded)
-    for parsed in table_rows(table, split, tables, writer):
-        rows = without_rows(parsed.rows, numbers)
-        if not rows.num_rows:
-            continue
+    for parsed, rows in kept_of_table(table, split, excluded, tables, writer):
         tokens, oov = encode_rows(rest, rows, tables)
         if table.available_from is not None:
             tokens.append(rows[AVAILABLE])
@@ -197,11 +208,7 @@ def encode_users(
     tables = encoders(rest, fitted, lookups(stored))
     names = ["user", *(f"user_{f.name}" for f in rest.features)]
     writer = DigestWriter(job.root, table.reading, split)
-    numbers = excluded_rows(table, split, excluded)
-    for parsed in table_rows(table, split, tables, writer):
-        rows = without_rows(parsed.rows, numbers)
-        if not rows.num_rows:
-            continue
+    for parsed, rows in kept_of_table(table, split, excluded, tables, writer):
         tokens, oov = encode_rows(rest, rows, tables)
         yield from large_cells.tagged(rows, KEY)
         yield from report_rejects(table.name, split.file.name, bad_of(parsed, rows))

@@ -74,7 +74,7 @@ def _with_values(tokens: pa.FixedSizeListArray, kind: pa.DataType) -> pa.FixedSi
     return pa.FixedSizeListArray.from_arrays(values, tokens.type.list_size)
 
 
-def embedding_cells(feature: EmbeddingFeature, values: pa.Array) -> pa.Array:
+def embedding_cells(values: pa.Array) -> pa.Array:
     """The tokens of an embedding in parsed rows, with the type of the tables."""
     return _with_values(values, pa.int32())
 
