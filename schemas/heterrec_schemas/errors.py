@@ -89,6 +89,12 @@ class CorruptGenerationError(GenerationError):
     """A file of a generation is absent or differs from what the manifest says."""
 
 
+class BundleError(HeterrecError):
+    """An exported bundle, or its index, cannot be read or does not fit."""
+
+    exit_code = 2
+
+
 class CorruptCheckpointError(HeterrecError):
     """A file of a model's checkpoint is absent or damaged."""
 

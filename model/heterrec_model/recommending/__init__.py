@@ -1,0 +1,1 @@
+"""Recommendations from vectors: histories, filters, popular items for users without a history."""

@@ -1,0 +1,1 @@
+"""The best items for user vectors: exact search, the index, searches with few allowed items."""
