@@ -28,7 +28,6 @@ from heterrec_model.retrieval.vector_index import (
     FLAT,
     HNSW,
     IVF,
-    effort_between,
     faiss_module,
     search_parameters,
 )
@@ -47,8 +46,8 @@ _PER_LIST = 128
 """Number of items per list that the centres of the lists are computed from."""
 _NEIGHBOURS, _CONSTRUCTION = 32, 200
 _MOST_EF = 4096
-_DEPTHS = (1, 10, 100)
-"""Depths whose effort is measured, as multiples of k."""
+_DEPTHS = (10, 100)
+"""Further depths whose effort is measured, as multiples of k."""
 _DEEP = 0.995
 """Recall aimed at beyond the first depth: answers then consist of the last of these items, which are missed more often."""
 _CLOSE = 1e-5
@@ -138,8 +137,8 @@ def _build(bundle: Bundle, settings: IndexSettings, report: Report) -> IndexInfo
         effort: dict[str, int] = {}
         recall = 1.0
     else:
-        k = min(settings.k, len(items_ND))
-        effort, recall = _tuned(index, kind, items_ND, chosen_SD, measured_SD, k, settings, report)
+        trial = _Trial(index, kind, items_ND)
+        effort, recall = _tuned(trial, chosen_SD, measured_SD, settings, report)
     draft = bundle.folder / _DRAFT
     try:
         draft.mkdir()
@@ -229,111 +228,103 @@ def _filled(kind: str, items_ND: Floats) -> tuple[Any, dict[str, int]]:
     return index, {"lists": lists}
 
 
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Searches with an index before it is published.
+
+    Attributes:
+        index: of faiss.
+        kind: ivf or hnsw.
+        items_ND: its items.
+    """
+
+    index: Any
+    kind: str
+    items_ND: Floats
+
+    @property
+    def most(self) -> int:
+        """The largest effort."""
+        return int(self.index.nlist) if self.kind == IVF else _MOST_EF
+
+    def recall(
+        self, effort: int, users_SD: Floats, best: TopItems, k: int
+    ) -> npt.NDArray[np.float64]:
+        """Share of the k best items of each user that a search finds, [S]. Items of equal score count as the same."""
+        parameters = search_parameters(self.kind, max(effort, k if self.kind == HNSW else 1))
+        _, found_SK = self.index.search(users_SD, k, params=parameters)
+        worst_S = best.score_BK[:, k - 1]
+        recall_S = np.zeros(len(users_SD))
+        for row in range(len(users_SD)):
+            position: Ints = found_SK[row][found_SK[row] != NONE]
+            sure = np.isin(position, best.position_BK[row, :k], kind="sort")
+            scores = self.items_ND[position[~sure]] @ users_SD[row]
+            equal = scores >= worst_S[row] - _CLOSE * abs(worst_S[row])
+            recall_S[row] = (sure.sum() + equal.sum()) / k
+        return recall_S
+
+    def least_effort(
+        self, users_SD: Floats, best: TopItems, k: int, start: int, aim: float
+    ) -> int | None:
+        """The least effort whose recall, less two standard errors, reaches an aim, to about 5%; None if there is none."""
+
+        def reaches(effort: int) -> bool:
+            recall_S = self.recall(effort, users_SD, best, k)
+            return bool(recall_S.mean() - 2 * recall_S.std() / math.sqrt(len(recall_S)) >= aim)
+
+        low, high = max(start // 2, 0), start
+        while not reaches(high):
+            if high >= self.most:
+                return None
+            low, high = high, min(2 * high, self.most)
+        while high - low > max(1, high // 20):
+            middle = (low + high) // 2
+            low, high = (low, middle) if reaches(middle) else (middle, high)
+        return high
+
+
 def _tuned(
-    index: Any,
-    kind: str,
-    items_ND: Floats,
+    trial: _Trial,
     chosen_SD: Floats,
     measured_SD: Floats,
-    k: int,
     settings: IndexSettings,
     report: Report,
 ) -> tuple[dict[str, int], float]:
-    """The effort by depth, and the recall at k that the users of the other half get.
+    """The effort by depth, and the recall at k of the users of the other half.
 
     Raises:
         RunError: the recall is not reached.
     """
-    depths = [k] + [k * m for m in _DEPTHS[1:] if k * m <= len(items_ND) / 20]
-    most = int(index.nlist) if kind == IVF else _MOST_EF
-    best = exact_top(chosen_SD, items_ND, depths[-1])
+    items, kind = len(trial.items_ND), trial.kind
+    k = min(settings.k, items)
+    depths = [k] + [k * m for m in _DEPTHS if k * m <= items / 20]
+    best = exact_top(chosen_SD, trial.items_ND, depths[-1])
     effort_at: dict[int, int] = {}
-    reached = 0.0
     for depth in depths:
-        report(f"{kind}: choosing the effort at depth {depth:,}")
-        least = effort_at.get(depths[len(effort_at) - 1], 1) if effort_at else 1
-
-        def reach(effort: int, depth: int = depth) -> float:
-            recall_S = _recall(index, kind, effort, chosen_SD, items_ND, best, depth)
-            error = recall_S.std() / math.sqrt(len(recall_S))
-            return float(
-                recall_S.mean() - 2 * error
-            )  # the other half of the users differs a little
-
-        effort, reached = _least_effort(
-            reach,
-            least,
-            most,
-            settings.min_recall if depth == k else max(settings.min_recall, _DEEP),
-        )
+        report(f"{kind}: choosing the effort for the best {depth:,}")
+        aim = settings.min_recall if depth == k else max(settings.min_recall, _DEEP)
+        start = max(effort_at.values(), default=1)
+        effort = trial.least_effort(chosen_SD, best, depth, start, aim)
         if effort is None:
             break
         effort_at[depth] = effort
-    if not effort_at:
-        raise _too_low(
-            kind,
-            k,
-            reached,
-            settings,
-            f"(less 2 standard errors) with {EFFORT[kind]} {most:,}, the most",
-        )
+    effort_at = effort_at or {k: trial.most}
     report(f"{kind}: measuring the recall")
-    exact = exact_top(measured_SD, items_ND, k)
-    effort = effort_between(effort_at, k) or most
-    recall = float(_recall(index, kind, effort, measured_SD, items_ND, exact, k).mean())
-    if recall < settings.min_recall:
-        raise _too_low(
-            kind,
-            k,
-            recall,
-            settings,
-            f"with {EFFORT[kind]} {effort:,}, on the users of the other half",
-        )
-    return {f"{EFFORT[kind]}_{depth}": value for depth, value in effort_at.items()}, recall
+    best = exact_top(measured_SD, trial.items_ND, k)
+    while True:
+        recall = float(trial.recall(effort_at[k], measured_SD, best, k).mean())
+        if recall >= settings.min_recall:
+            return {f"{EFFORT[kind]}_{d}": value for d, value in effort_at.items()}, recall
+        if effort_at[k] >= trial.most:
+            raise _too_low(kind, k, recall, settings, trial.most)
+        # The other half of the users needs more.
+        effort_at = {d: min(e + e // 4 + 1, trial.most) for d, e in effort_at.items()}
 
 
-def _too_low(kind: str, k: int, got: float, settings: IndexSettings, how: str) -> RunError:
-    other = "ivf or flat" if kind == HNSW else "flat"
+def _too_low(kind: str, k: int, got: float, settings: IndexSettings, most: int) -> RunError:
     return RunError(
         f"the index was not published: its recall@{k} is too low",
-        got=f"{got:.4f} {how}",
+        got=f"{got:.4f} with {EFFORT[kind]} {most:,}, the most",
         expected=f"at least {settings.min_recall}",
-        todo=f"Use --kind {other}, or a lower --min-recall.",
+        todo=f"Use --kind {'ivf or flat' if kind == HNSW else 'flat'}, or a lower --min-recall.",
     )
-
-
-def _least_effort(
-    reach: Callable[[int], float], least: int, most: int, aim: float
-) -> tuple[int | None, float]:
-    """The least effort that reaches a recall, to about 5%, and that recall; None, and the best recall, if none does."""
-    low, high = max(least // 2, 0), least
-    while (recall := reach(high)) < aim:
-        if high >= most:
-            return None, recall
-        low, high = high, min(2 * high, most)
-    while high - low > max(1, high // 20):
-        middle = (low + high) // 2
-        got = reach(middle)
-        if got >= aim:
-            high, recall = middle, got
-        else:
-            low = middle
-    return high, recall
-
-
-def _recall(
-    index: Any, kind: str, effort: int, users_SD: Floats, items_ND: Floats, best: TopItems, k: int
-) -> npt.NDArray[np.float64]:
-    """Share of the k best items of each user that a search finds, [S]. Items of equal score count as the same."""
-    effort = max(effort, k) if kind == HNSW else effort
-    _, found_SK = index.search(users_SD, k, params=search_parameters(kind, effort))
-    worst_S = best.score_BK[:, k - 1]
-    recall_S = np.zeros(len(users_SD))
-    for row in range(len(users_SD)):
-        position: Ints = found_SK[row][found_SK[row] != NONE]
-        expected = best.position_BK[row, :k]
-        sure = np.isin(position, expected, kind="sort")
-        other = position[~sure]
-        equal = items_ND[other] @ users_SD[row] >= worst_S[row] - _CLOSE * abs(worst_S[row])
-        recall_S[row] = (sure.sum() + equal.sum()) / k
-    return recall_S
