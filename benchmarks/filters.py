@@ -1,7 +1,9 @@
-"""Recall, full answers and time of filtered searches by an index: python benchmarks/filters.py [--items N] [--kind ivf]
+"""Recall, full answers and time of filtered searches by an index.
 
-Masks: `random`; `cluster`, whole clusters, as a category is; `near` and `far`, the clusters that the first of a group of users
-likes best and least. Times are of one user per search, in one thread.
+    python benchmarks/filters.py [--items N] [--kind ivf]
+
+Masks: `random`; `cluster`, whole clusters, as a category is; `near` and `far`, the clusters that the first of a group of
+users likes best and least. Times are of one user per search, in one thread.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -307,12 +307,17 @@ class _Pool:
         ]
         self._messages: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._shards: SimpleQueue[int | None] = SimpleQueue()
-        for worker in self._workers:
-            threading.Thread(target=self._serve, args=(worker,), daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(worker,), daemon=True)
+            for worker in self._workers
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _serve(self, worker: "subprocess.Popen[str]") -> None:
         """Pass the messages of a worker on; after `ready` and `done`, give it the next shard."""
-        assert worker.stdin is not None and worker.stdout is not None
+        assert worker.stdin is not None
+        assert worker.stdout is not None
         for line in worker.stdout:
             message = json.loads(line)
             self._messages.put(message)
@@ -370,5 +375,11 @@ class _Pool:
         """End the workers at once: files appear only when they are complete."""
         for worker in self._workers:
             worker.kill()
-        for worker in self._workers:
+            self._shards.put(None)
+        for worker, thread in zip(self._workers, self._threads, strict=True):
+            thread.join()
             worker.wait()
+            for pipe in (worker.stdin, worker.stdout):
+                if pipe is not None:
+                    with suppress(OSError):
+                        pipe.close()

@@ -1,7 +1,7 @@
 """The recommendations of one shard of users as a Parquet file.
 
-Users are answered in blocks that begin at the first user of the shard, whatever the number of workers, so that a shard has the
-same bytes whoever writes it.
+Users are answered in blocks that begin at the first user of the shard, whatever the number of workers, so that a shard has
+the same bytes whoever writes it.
 
 Shapes: B users of a block, N items of the catalogue, K items of an answer.
 """

@@ -1,8 +1,8 @@
 """The users of a bulk job: those of the bundle, or those of a file.
 
 A file is text (one id per line), CSV or Parquet with a column user_id, or JSON lines whose objects have `user` (an id), or
-`history` (an object with items, times, behaviours, user_features, as `History`), or both: `user` then names the row. It is first
-written as an Arrow file that workers map into memory, so that memory does not grow with the number of users.
+`history` (an object with items, times, behaviours, user_features, as `History`), or both: `user` then names the row. It is
+first written as an Arrow file that workers map into memory, so that memory does not grow with the number of users.
 """
 
 import io
@@ -25,7 +25,6 @@ USER_ID = "user_id"
 _BATCH = 65_536
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
 _FIELDS = ("items", "times", "behaviours", "user_features")
-_LINE = "user_id or history"
 
 
 class BulkUser(NamedTuple):
