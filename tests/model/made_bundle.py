@@ -1,19 +1,24 @@
 """A bundle of made-up vectors, without a model."""
 
 import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from heterrec_model.bundle.files import (
     EXPORT_VERSION,
+    HISTORIES,
     INFO,
     ITEM_VECTORS,
     ITEMS,
     POPULAR,
     SAMPLE,
+    USER_VALUES,
     BundleFile,
     BundleInfo,
     Equality,
@@ -21,7 +26,9 @@ from heterrec_model.bundle.files import (
     fingerprint,
 )
 from heterrec_model.bundle.reader import Bundle, open_bundle
-from heterrec_model.retrieval.exact import Floats
+from heterrec_model.recommending import bundle_recommender
+from heterrec_model.retrieval.exact import Floats, Ints
+from heterrec_schemas.hashing import stable_hash
 
 FIRST = 3
 """item_index of the first item."""
@@ -65,12 +72,15 @@ def made_bundle(
         "count": np.arange(len(index))[::-1] + 1,
     }
     pq.write_table(pa.table(counts), folder / POPULAR)
+    nothing = {
+        "feature": pa.array([], pa.string()),
+        "value": pa.array([], pa.string()),
+        "token": pa.array([], pa.int64()),
+    }
+    pq.write_table(pa.table(nothing), folder / USER_VALUES)
     if users is not None:
-        (folder / "histories").mkdir()
-        half = (len(users) + 1) // 2
-        for part in (0, 1):
-            file = folder / f"histories/histories-0000{part}-of-00002.parquet"
-            pq.write_table(users.slice(part * half, half), file)
+        with pa.ipc.new_file(str(folder / HISTORIES), users.schema) as out:
+            out.write_table(users)
     parts = {"name": name}
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     info = BundleInfo(
@@ -105,3 +115,34 @@ def made_bundle(
     )
     (folder / INFO).write_text(info.to_json())
     return open_bundle(folder)
+
+
+def made_histories(count: int, items: int, seed: int = 0) -> pa.Table:
+    """Histories of users u0, u1, ..., in one shard; every tenth is empty."""
+    random = np.random.default_rng(seed)
+    names = sorted((f"u{n}" for n in range(count)), key=stable_hash)
+    lengths = [0 if row % 10 == 3 else int(random.integers(1, 12)) for row in range(count)]
+    histories = [random.integers(FIRST, FIRST + items, length) for length in lengths]
+    columns = {
+        "user_id": pa.array(names),
+        "user_hash": pa.array([stable_hash(name) for name in names], pa.uint64()),
+        "item_index": pa.array([h.tolist() for h in histories], pa.list_(pa.int64())),
+        "timestamp_ms": pa.array([list(range(n)) for n in lengths], pa.list_(pa.int64())),
+    }
+    return pa.table(columns).replace_schema_metadata({"shard_rows": json.dumps([count])})
+
+
+class MeanEncoder:
+    """Instead of a model: the mean of the item vectors of a history."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self._items_ND = bundle.item_vectors_ND
+
+    def encode(self, items: Sequence[Ints], *others: object) -> Floats:
+        return np.stack([self._items_ND[item_T - FIRST].mean(axis=0) for item_T in items])
+
+
+def open_stub(path: str) -> bundle_recommender.BundleRecommender:
+    """A recommender with `MeanEncoder`."""
+    bundle_recommender.BundleEncoder = MeanEncoder  # type: ignore[misc,assignment]
+    return bundle_recommender.BundleRecommender.open(path, verify="sizes")

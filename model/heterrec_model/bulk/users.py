@@ -62,7 +62,7 @@ def convert_users(source: Path, target: Path, *, integral: bool) -> int:
                 ]
                 out.write_batch(pa.record_batch(columns, schema=schema))
                 rows += len(batch)
-        except (pa.ArrowException, UnicodeDecodeError, EOFError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, EOFError, OSError) as error:
             raise DataError(f"{source} cannot be read: {error}") from None
     if not rows:
         raise DataError(f"{source} lists no user")

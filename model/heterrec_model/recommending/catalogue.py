@@ -93,7 +93,8 @@ class Catalogue:
                 raise CallError(f"{what}: there is no item {item!r}", todo=self.hint(item))
             found.append(self.position_of(item))
         position: Ints = np.unique(np.asarray(found, np.int64))
-        return position[position != NO_ROW]
+        kept: Ints = position[position != NO_ROW]
+        return kept
 
     def positions_of_index(self, item_index_P: Ints) -> Ints:
         """The positions of the given item_index, those without a place in the catalogue left out."""
@@ -111,7 +112,8 @@ class Catalogue:
 
     def id_array(self, position_P: Ints) -> pa.Array:
         """The ids at some positions as an Arrow array."""
-        return self._ids.take(pa.array(position_P))
+        taken: pa.Array = self._ids.take(pa.array(position_P))
+        return taken
 
     def hint(self, item: Any) -> str:
         """Near ids of one that is no item."""
