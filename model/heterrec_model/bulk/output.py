@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -105,12 +105,16 @@ class BulkOutput:
                 pass  # a file system without locks
             yield
 
-    def clear_drafts(self, names: list[str]) -> None:
-        """Remove what killed processes have left of some files."""
-        if self.local:
-            drafts = [n for n in self._names() if n.startswith(".")]
-            ours = [n for n in drafts if n[1:].rpartition(".")[0] in names]
-            self._store.delete([self._locate(n) for n in ours])
+    def clear_drafts(self, shards: int, own: Iterable[int]) -> None:
+        """Remove what killed processes have left of some shards, of job.json and of manifest.json in a local folder."""
+        if not self.local:
+            return
+        infos = {_info_name(shard, shards) for shard in own}
+        starts = {f".{shard_name(shard, shards)}" for shard in own} | infos | {JOB, MANIFEST}
+        below = len(self._folder.path) + 1
+        found = [path[below:] for path in self._store.files_below(self._folder.path)]
+        drafts = [name for name in found if name not in starts and _stem(name) in starts]
+        self._store.delete([self._locate(name) for name in drafts])
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -152,7 +156,7 @@ class BulkOutput:
 
     def _names(self) -> list[str]:
         names = [os.path.basename(p) for p in self._store.files_in(self._folder.path)]
-        return [n for n in names if not n.startswith("_lock")]
+        return [n for n in names if not n.startswith(("_lock", f"{JOB}."))]
 
     def _locate(self, name: str) -> str:
         return f"{self._folder.path}/{name}"
@@ -197,6 +201,11 @@ def on_this_machine(path: str | Path) -> Iterator[Path]:
             with store.open(file) as data, target.open("wb") as out:
                 shutil.copyfileobj(data, out, _CHUNK)
         yield Path(folder) / "copy" / (os.path.basename(source.path) if kind == "file" else "")
+
+
+def _stem(name: str) -> str:
+    """The name of a draft without its random end, and without .tmp."""
+    return name.removesuffix(".tmp").rpartition(".")[0]
 
 
 def _info_name(shard: int, shards: int) -> str:

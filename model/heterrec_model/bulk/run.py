@@ -226,7 +226,7 @@ def _write(
 ) -> tuple[dict[int, ShardInfo], dict[int, ShardInfo]]:
     """Write the missing shards of a part. Returns the shards written and those kept."""
     own = range(part[0] - 1, job.shards, part[1])
-    output.clear_drafts([shard_name(shard, job.shards) for shard in own])
+    output.clear_drafts(job.shards, own)
     kept = {shard: info for shard in own if (info := output.finished(shard, job.shards))}
     missing = [shard for shard in own if shard not in kept]
     sizes = {shard: _size(shard, job) for shard in own}

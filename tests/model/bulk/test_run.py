@@ -138,7 +138,13 @@ def test_kills_change_nothing(call: Call, bundle: Bundle, tmp_path: Path) -> Non
         assert not (tmp_path / "out/manifest.json").exists()
     damaged = tmp_path / "out/recommendations-00000-of-00060.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-9] + b"#" * 9)
-    (tmp_path / "out/.recommendations-00059-of-00060.parquet.0123").touch()
+    for draft in (
+        ".recommendations-00059-of-00060.parquet.0123",
+        "_shards/00003-of-00060.json.0123.tmp",
+        "manifest.json.0123.tmp",
+        "job.json.0123.tmp",
+    ):
+        (tmp_path / "out" / draft).touch()
     result = call(shards=60)
     assert result.kept >= 20
     assert result.written >= 1
