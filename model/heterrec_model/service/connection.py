@@ -15,6 +15,8 @@ HEAD_SECONDS = 5.0
 """Seconds in which the head of a request has to arrive."""
 REQUEST_SECONDS = 15.0
 """Seconds after which a request ends, whether its body has arrived and its answer was read or not."""
+IDLE_SECONDS = 0.2
+"""Seconds that a connection without a request stays open when the service stops."""
 
 
 class Connection(H11Protocol):
@@ -83,10 +85,15 @@ class Connection(H11Protocol):
             super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
-        """Close the connection after its request; a client that does not read its answer is cut off."""
-        super().shutdown()
-        if self.transport.is_closing() and self.transport.get_write_buffer_size():
-            self.loop.call_later(self._request_seconds, self.transport.abort)
+        """Close the connection after its request, which may be on its way; answers then say that they are the last."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(IDLE_SECONDS, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def _close_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort() if self.transport.get_write_buffer_size() else self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, in JSON like every other mistake; after an answer has begun, only close."""

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,7 @@ class HttpService:
 
     Raises:
         BundleError: the bundle cannot be served.
+        RunError: the address cannot be listened on.
     """
 
     def __init__(self, settings: Settings, opener: Opener, on_start: Callable[[str], None]) -> None:
@@ -83,13 +85,10 @@ class HttpService:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._connection = partial(Connection, refused=metrics.refused)
         self._server = _Server(self._config(), self.application, settings.drain, on_start)
+        self._socket = _listen(settings.host, settings.port)
 
     def run(self) -> None:
-        """Serve until `stop`, SIGTERM or SIGINT; SIGHUP opens the bundle again.
-
-        Raises:
-            RunError: the address cannot be listened on.
-        """
+        """Serve until `stop`, SIGTERM or SIGINT; SIGHUP opens the bundle again."""
         in_main = threading.current_thread() is threading.main_thread()
         if in_main:
             previous = signal.signal(signal.SIGHUP, lambda number, frame: self.reloader.ask())
@@ -98,12 +97,7 @@ class HttpService:
         self.compute.start()
         self.reloader.watch(self.current)
         try:
-            self._server.run()
-        except SystemExit:
-            raise RunError(
-                f"{self._settings.host}:{self._settings.port} cannot be listened on",
-                todo="Use another --port, or stop the process that has it.",
-            ) from None
+            self._server.run([self._socket])
         finally:
             sys.setswitchinterval(switch)
             self.reloader.stop()
@@ -119,8 +113,6 @@ class HttpService:
         """Uvicorn with our connections: no access log, no trust in headers of proxies, no WebSockets."""
         return uvicorn.Config(
             self.application.app(),
-            host=self._settings.host,
-            port=self._settings.port,
             http=self._connection,  # type: ignore[arg-type]  # uvicorn only calls it
             loop="asyncio",
             ws="none",
@@ -156,7 +148,28 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         self._service.draining = True
         await asyncio.sleep(0 if self.force_exit else self._drain)
+        await self._accept_the_rest(sockets or [])
         await super().shutdown(sockets)
+
+    async def _accept_the_rest(self, sockets: Sequence[socket.socket]) -> None:
+        """Stop listening; clients that have connected meanwhile are still served, where closing alone would reset them."""
+        accepted = []
+        for listening in sockets:
+            with suppress(OSError):
+                while True:
+                    accepted.append(listening.accept()[0])
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for client in accepted:
+            client.setblocking(False)
+            await loop.connect_accepted_socket(self._connection, client)
+
+    def _connection(self) -> asyncio.Protocol:
+        made: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -175,6 +188,21 @@ class _Server(uvicorn.Server):
         """Stop; a second signal does not wait for requests in progress."""
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listening = socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise RunError(
+            f"{host}:{port} cannot be listened on: {error.strerror}",
+            todo="Use another --port or --host, or stop the process that has it.",
+        ) from None
+    listening.setblocking(False)
+    return listening
 
 
 def log_to_stderr() -> None:

@@ -65,11 +65,11 @@ class Running:
             return received
 
 
-def run_service(bundle: Path, **settings: Any) -> Running:
+def run_service(bundle: Path, drain: float = 0.0, **settings: Any) -> Running:
     started = threading.Event()
     addresses = []
     service = HttpService(
-        Settings(bundle=bundle, port=0, drain=0.0, **settings),
+        Settings(bundle=bundle, port=0, drain=drain, **settings),
         StubRecommender,
         lambda address: (addresses.append(address), started.set()),
     )

@@ -21,6 +21,8 @@ from heterrec_model.service.connection import Connection
 from heterrec_model.service.live import KnownUser, UserVectors
 from heterrec_model.service.metrics import Metrics
 from heterrec_model.service.problems import RefusedError
+from heterrec_model.service.server import HttpService, Settings
+from heterrec_schemas.errors import RunError
 
 HEAD = b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
@@ -164,3 +166,27 @@ def test_the_thread_ends_after_what_waits() -> None:
         return await asyncio.gather(*futures)
 
     assert asyncio.run(work()) == [True] * 3
+
+
+def test_a_service_that_stops_answers_first(bundle: Path) -> None:
+    running = run_service(bundle, drain=0.4)
+    kept = http.client.HTTPConnection(running.host, running.port)
+    kept.connect()
+    running.service.stop()
+    time.sleep(0.2)
+    assert running.get("/readyz") == (503, {"status": "stopping"})
+    kept.request("POST", "/recommend", b'{"user": 1}', {"content-type": "application/json"})
+    answer = kept.getresponse()
+    assert (answer.status, answer.getheader("connection")) == (200, "close")
+    assert answer.read()
+    running.thread.join(10)
+    assert not running.thread.is_alive()
+    with pytest.raises(ConnectionRefusedError):
+        running.get("/healthz")
+
+
+def test_an_address_in_use_is_named(running: Running, bundle: Path) -> None:
+    with pytest.raises(RunError, match=f"{running.port} cannot be listened on: Address already"):
+        HttpService(
+            Settings(bundle=bundle, port=running.port), StubRecommender, lambda address: None
+        )
