@@ -40,7 +40,7 @@ class HeterRec(TwoTowerModel):
                 }
             )
 
-    def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
+    def encode(self, e_BTKD: Tensor, batch: Batch, last_B: Tensor | None = None) -> UserStates:
         """HTFL, then HCT with time gaps and user features."""
         h_BSD, raw_BTD = self.htfl(e_BTKD, batch.behaviour_BT)
         biases: list[Tensor | None] = [None] * self.layers
@@ -48,5 +48,5 @@ class HeterRec(TwoTowerModel):
             biases = list(self.time_gap(batch.timestamp_BT))
         assert self.user_tokens is not None
         prefix_BPD = self.user_tokens(batch.user_features)
-        h_BTKD, u_BTD = self.hct(h_BSD, raw_BTD, prefix_BPD, biases)
+        h_BTKD, u_BTD = self.hct(h_BSD, raw_BTD, prefix_BPD, biases, last_B)
         return UserStates(u_BTD, h_BTKD)

@@ -106,8 +106,11 @@ class TwoTowerModel(nn.Module):
         return frozenset([*names, *(USER_FEATURE + name for name in users)])
 
     @abstractmethod
-    def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
-        """The user tower: maps the item embeddings of histories to user states."""
+    def encode(self, e_BTKD: Tensor, batch: Batch, last_B: Tensor | None = None) -> UserStates:
+        """The user tower: maps the item embeddings of histories to user states.
+
+        With `last_B`, the position of the only item of each history whose user vector is needed, u is [B, 1, D].
+        """
 
     def forward(self, batch: Batch, seed: int) -> StepOutput:
         """The training loss of a batch; `seed` draws its negatives and is equal on all ranks."""
@@ -152,11 +155,13 @@ class TwoTowerModel(nn.Module):
     def user_vectors(self, batch: Batch) -> Tensor:
         """W_1 u at every user's last item, for dot products with item vectors: [B, D]."""
         with self._autocast(batch.item_BT.device):
-            u_BTD = self.encode(
-                self.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape), batch
-            ).u_BTD
-        last_BD = u_BTD[torch.arange(batch.users, device=u_BTD.device), batch.length_B - 1]
-        return for_similarity(self.item_lmp.steps[0](_full(last_BD)), self.config.loss)
+            e_BTKD = self.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape)
+            u_B1D = self.encode(e_BTKD, batch, batch.length_B - 1).u_BTD
+        return self.for_items(u_B1D.squeeze(1))
+
+    def for_items(self, u_BD: Tensor) -> Tensor:
+        """W_1 u, for dot products with item vectors: [B, D]."""
+        return for_similarity(self.item_lmp.steps[0](_full(u_BD)), self.config.loss)
 
     def item_vectors(self, item_N: Tensor) -> Tensor:
         """V of some items, for dot products with user vectors: [N, D]."""

@@ -43,7 +43,7 @@ class SASRec(TwoTowerModel):
         if self.with_time_gaps and model.time_gap.enabled and model.item_blocks:
             self.time_gap = TimeGap(model.time_gap, model.item_blocks, model.heads)
 
-    def encode(self, e_BTKD: Tensor, batch: Batch) -> UserStates:
+    def encode(self, e_BTKD: Tensor, batch: Batch, last_B: Tensor | None = None) -> UserStates:
         """LN(sum of the item's embeddings, its behaviour's and its position's), dropout, causal blocks."""
         x_BTD = e_BTKD.sum(2) + self.positions[: e_BTKD.shape[1]]
         if self.behaviour is not None:
@@ -55,7 +55,7 @@ class SASRec(TwoTowerModel):
             biases = list(self.time_gap(batch.timestamp_BT))
         assert self.user_tokens is not None
         prefix_BPD = self.user_tokens(batch.user_features)
-        return UserStates(after_prefix(self.blocks, x_BTD, prefix_BPD, biases))
+        return UserStates(after_prefix(self.blocks, x_BTD, prefix_BPD, biases, last_B))
 
 
 class IdOnlyTower(nn.Module):

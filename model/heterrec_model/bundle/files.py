@@ -4,14 +4,15 @@
     card.md                        the model card
     item_ids.parquet               item_index, item_id, retired, then the values of every feature that is not an embedding
     item_vectors.npy               float32 [N, D], one row per item of the catalogue, in the order of item_ids.parquet
-    item_tokens.npy                int32 [I, C], the model input of every item_index
+    item_tokens.npy                int32 [I, C], the model input of every item_index: its row of the id table, if the model
+                                   has one, then the tokens of its features
     sample_user_vectors.npy        float32 [S, D], vectors of real users, to measure the recall of an index
     popular.parquet                segment, item_index, count, best first inside a segment
     user.pt2                       the user tower as a program of torch.export
     user.onnx, user-<T>.onnx       the user tower for histories of at most T items; user.onnx takes the longest
     user.onnx.data                 their weights
-    histories/histories-*.parquet  histories of the split `latest` (optional)
-    user_values/<feature>.parquet  value, token of a categorical user feature
+    histories.arrow                histories of the split `latest`, by the hash of the user (optional)
+    user_values.parquet            feature, value, token of the categorical user features
     index/                         written by `heterrec-model index`: index.faiss, and index.json last
 
 Shapes: N items of the catalogue, I ids of the item vocabulary, C token columns, D width, S users.
@@ -35,8 +36,8 @@ POPULAR = "popular.parquet"
 PROGRAM = "user.pt2"
 GRAPH = "user.onnx"
 WEIGHTS = "user.onnx.data"
-HISTORIES = "histories"
-USER_VALUES = "user_values"
+HISTORIES = "histories.arrow"
+USER_VALUES = "user_values.parquet"
 INDEX = "index"
 INDEX_FILE, INDEX_INFO = "index.faiss", "index.json"
 Size = Annotated[int, Field(ge=0)]
@@ -121,7 +122,7 @@ class BundleInfo(_Part):
         items: N.
         item_id_type: int64 or string.
         user_id_type: likewise.
-        users: number of users in `histories/`; 0 without histories.
+        users: number of users in histories.arrow; 0 without it.
         behaviours: names of the behaviours in the order of their ids; empty without behaviours.
         reads_behaviours: whether the model reads them.
         user_features: that the model reads.

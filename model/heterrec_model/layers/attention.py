@@ -83,6 +83,29 @@ def attention(
     return torch.cat(parts, 2)
 
 
+def attention_of_last(
+    q_BH1E: Tensor, k_BHTE: Tensor, v_BHTE: Tensor, bias_BGTT: Tensor | None, last_B: Tensor
+) -> Tensor:
+    """`attention` of one query per user, whose item has one token, over the keys up to it: [B, H, 1, E].
+
+    Args:
+        q_BH1E: queries.
+        k_BHTE: keys.
+        v_BHTE: values.
+        bias_BGTT: P per pair of items, or None.
+        last_B: position of each query among the keys, int64.
+    """
+    scale = 1.0 / math.sqrt(q_BH1E.shape[-1])
+    scores_BH1T = (q_BH1E * scale) @ k_BHTE.transpose(-1, -2)
+    if bias_BGTT is not None:
+        row_BG1T = last_B[:, None, None, None].expand(-1, bias_BGTT.shape[1], 1, bias_BGTT.shape[3])
+        scores_BH1T = scores_BH1T + bias_BGTT.gather(2, row_BG1T) * scale
+    keys_T = torch.arange(k_BHTE.shape[2], device=last_B.device)
+    future_BT = keys_T[None, :] > last_B[:, None]
+    scores_BH1T = scores_BH1T.masked_fill(future_BT[:, None, None, :], -math.inf)
+    return torch.softmax(scores_BH1T, dim=-1) @ v_BHTE
+
+
 def _rows(
     q_BHQE: Tensor,
     k_BHKE: Tensor,
@@ -95,7 +118,8 @@ def _rows(
     """Attention of Q consecutive queries over the K keys up to the last of them."""
     scores_BHQK = q_BHQE @ k_BHKE.transpose(-1, -2)
     # a separate expand to all heads: the gradient then sums one dimension at a time, several times faster
-    bias_BHTK = masked_BGTK.expand(len(q_BHQE), q_BHQE.shape[1], -1, -1)
+    # (shape[0] rather than len(): a traced batch stays of any size)
+    bias_BHTK = masked_BGTK.expand(q_BHQE.shape[0], q_BHQE.shape[1], -1, -1)
     by_item = scores_BHQK.view(*bias_BHTK.shape[:3], tokens, -1)
     scores_BHQK = (by_item + bias_BHTK.unsqueeze(3)).view_as(scores_BHQK)
     if mask == "causal" and tokens > 1:

@@ -88,7 +88,11 @@ class ItemTables(nn.Module):
     def forward(self, item_N: Tensor) -> Tensor:
         """e_NKD of the items; the id is the first token, the features follow in the order of the spec."""
         tokens_NC = self.tokens_IC[item_N.to(self.tokens_IC.device)].to(item_N.device)
-        parts = [self.item_id(self.known_ids(item_N))] if self.names[:1] == (ITEM_ID,) else []
+        return self.embed(self.known_ids(item_N), tokens_NC)
+
+    def embed(self, row_N: Tensor, tokens_NC: Tensor) -> Tensor:
+        """e_NKD of items from their rows of the id table, which are not read without such a table, and their tokens."""
+        parts = [self.item_id(row_N)] if self.names[:1] == (ITEM_ID,) else []
         for feature in self.features:
             cells = tokens_NC[:, feature.start : feature.start + feature.columns].long()
             parts.append(self.tables[module_name(feature.name)](cells))
@@ -107,6 +111,12 @@ class CategoryTable(nn.Module):
         """Embeddings of cells with L tokens, 0 where padded: [N, D]."""
         if tokens_NL.shape[1] == 1:
             return F.embedding(tokens_NL[:, 0], self.weight)
+        if (
+            torch.compiler.is_exporting()
+        ):  # ONNX has no operator for a bag: it would be a loop over cells
+            real_NL1 = (tokens_NL != 0).to(self.weight.dtype).unsqueeze(-1)
+            summed_ND = (F.embedding(tokens_NL, self.weight) * real_NL1).sum(1)
+            return summed_ND / real_NL1.sum(1).clamp(min=1)
         return F.embedding_bag(tokens_NL, self.weight, mode="mean", padding_idx=0)
 
 

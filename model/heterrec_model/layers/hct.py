@@ -4,13 +4,14 @@ Shapes: B users, T items, K tokens per item, S = T * K, D width, H heads, E = D 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from heterrec_model.config import ModelConfig
-from heterrec_model.layers.attention import attention
+from heterrec_model.layers.attention import attention, attention_of_last
 from heterrec_model.layers.dropout import dropout
 
 
@@ -41,6 +42,18 @@ class SelfAttention(nn.Module):
         mixed: Tensor = self.out(seen_BHSE.transpose(1, 2).flatten(2))
         return mixed
 
+    def of_last(self, x_BTD: Tensor, bias_BGTT: Tensor | None, last_B: Tensor) -> Tensor:
+        """`forward` at the items `last_B` alone, of one token each, without dropout: [B, 1, D]."""
+        width, heads = self.config.width, self.config.heads
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q_B1D: Any = F.linear(rows_at(x_BTD, last_B), weight[:width], bias[:width])
+        k_v: Any = F.linear(x_BTD, weight[width:], bias[width:])
+        k_BHTE, v_BHTE = k_v.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q_BH1E = q_B1D.unflatten(-1, (heads, -1)).transpose(1, 2)
+        seen_BH1E = attention_of_last(q_BH1E, k_BHTE, v_BHTE, bias_BGTT, last_B)
+        mixed: Tensor = self.out(seen_BH1E.transpose(1, 2).flatten(2))
+        return mixed
+
 
 class FeedForward(nn.Module):
     """FFN(x) = max(0, x W_1 + b_1) W_2 + b_2, Eq. 6."""
@@ -66,13 +79,25 @@ class CausalBlock(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2))
         self.pre, self.dropout = config.norm == "pre", config.dropout
 
-    def forward(self, x_BSD: Tensor, bias_BGTT: Tensor | None, tokens: int) -> Tensor:
-        """Both sublayers: [B, S, D]."""
+    def forward(
+        self,
+        x_BSD: Tensor,
+        bias_BGTT: Tensor | None,
+        tokens: int,
+        last_B: Tensor | None = None,
+    ) -> Tensor:
+        """Both sublayers: [B, S, D]; with `last_B` at these items alone, of one token each, without dropout: [B, 1, D]."""
         attention_norm, ffn_norm = self.norms
+        normed = attention_norm(x_BSD) if self.pre else x_BSD
+        if last_B is None:
+            mixed = self._drop(self.attention(normed, bias_BGTT, tokens))
+        else:
+            mixed = self.attention.of_last(normed, bias_BGTT, last_B)
+            x_BSD = rows_at(x_BSD, last_B)
         if self.pre:
-            x_BSD = x_BSD + self._drop(self.attention(attention_norm(x_BSD), bias_BGTT, tokens))
+            x_BSD = x_BSD + mixed
             return x_BSD + self._drop(self.feed_forward(ffn_norm(x_BSD)))
-        x_BSD = attention_norm(x_BSD + self._drop(self.attention(x_BSD, bias_BGTT, tokens)))
+        x_BSD = attention_norm(x_BSD + mixed)
         after: Tensor = ffn_norm(x_BSD + self._drop(self.feed_forward(x_BSD)))
         return after
 
@@ -90,10 +115,19 @@ class CausalStack(nn.Module):
         last = nn.LayerNorm(config.width) if layers and config.norm == "pre" else nn.Identity()
         self.last_norm: nn.Module = last
 
-    def forward(self, x_BSD: Tensor, biases: Sequence[Tensor | None]) -> Tensor:
-        """All blocks: [B, S, D]; `biases` holds P of each layer."""
-        for block, bias_BGTT in zip(self.blocks, biases, strict=True):
-            x_BSD = block(x_BSD, bias_BGTT, self.tokens)
+    def forward(
+        self, x_BSD: Tensor, biases: Sequence[Tensor | None], last_B: Tensor | None = None
+    ) -> Tensor:
+        """All blocks: [B, S, D]; `biases` holds P of each layer.
+
+        With `last_B`, and one token per item, the output is that of these items alone, [B, 1, D]: nothing reads the others
+        after the last block, which does not compute them.
+        """
+        final = len(self.blocks) - 1
+        for layer, (block, bias_BGTT) in enumerate(zip(self.blocks, biases, strict=True)):
+            x_BSD = block(x_BSD, bias_BGTT, self.tokens, last_B if layer == final else None)
+        if last_B is not None and final < 0:
+            x_BSD = rows_at(x_BSD, last_B)
         last: Tensor = self.last_norm(x_BSD)
         return last
 
@@ -138,6 +172,7 @@ class HCT(nn.Module):
         raw_BTD: Tensor,
         prefix_BPD: Tensor | None,
         biases: Sequence[Tensor | None],
+        last_B: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run both levels.
 
@@ -146,15 +181,16 @@ class HCT(nn.Module):
             raw_BTD: the raw sums of HTFL.
             prefix_BPD: tokens of the user features, or None.
             biases: P of every layer, token level first.
+            last_B: the only items whose user vectors are needed; None: all.
 
         Returns:
-            H_N1 as [B, T, K, D] and the user vectors U as [B, T, D].
+            H_N1 as [B, T, K, D] and the user vectors U as [B, T, D], with `last_B` as [B, 1, D].
         """
         layers = len(self.token_level.blocks)
         h_BSD = self.token_level(h_BSD, biases[:layers])
-        h_BTKD = h_BSD.view(len(h_BSD), -1, self.tokens, h_BSD.shape[-1])
+        h_BTKD = h_BSD.view(h_BSD.shape[0], -1, self.tokens, h_BSD.shape[-1])
         x_BTD = dropout(self.fuse(h_BTKD, raw_BTD), self.dropout, self.training)
-        return h_BTKD, after_prefix(self.item_level, x_BTD, prefix_BPD, biases[layers:])
+        return h_BTKD, after_prefix(self.item_level, x_BTD, prefix_BPD, biases[layers:], last_B)
 
 
 def after_prefix(
@@ -162,6 +198,7 @@ def after_prefix(
     x_BTD: Tensor,
     prefix_BPD: Tensor | None,
     biases: Sequence[Tensor | None],
+    last_B: Tensor | None = None,
 ) -> Tensor:
     """The output of a stack at the items, [B, T, D]: every item attends to the prefix tokens too, without a time gap.
 
@@ -170,11 +207,18 @@ def after_prefix(
         x_BTD: the items.
         prefix_BPD: tokens before the first item, or None.
         biases: P of every layer between the items.
+        last_B: the only items whose output is needed, which is then [B, 1, D]; None: all.
     """
     if prefix_BPD is None:
-        from_items: Tensor = stack(x_BTD, biases)
+        from_items: Tensor = stack(x_BTD, biases, last_B)
         return from_items
     prefix = prefix_BPD.shape[1]
     padded = [None if p is None else F.pad(p, (prefix, 0, prefix, 0)) for p in biases]
-    joined: Tensor = stack(torch.cat([prefix_BPD, x_BTD], dim=1), padded)
-    return joined[:, prefix:]
+    shifted_B = None if last_B is None else last_B + prefix
+    joined: Tensor = stack(torch.cat([prefix_BPD, x_BTD], dim=1), padded, shifted_B)
+    return joined if last_B is not None else joined[:, prefix:]
+
+
+def rows_at(x_BTD: Tensor, last_B: Tensor) -> Tensor:
+    """One row of every user: [B, 1, D]."""
+    return x_BTD.gather(1, last_B[:, None, None].expand(-1, 1, x_BTD.shape[-1]))

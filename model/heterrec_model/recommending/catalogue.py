@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from heterrec_model.recommending.history import Key
 from heterrec_schemas.errors import CallError, suggest
@@ -21,6 +20,7 @@ Ints = npt.NDArray[np.int64]
 
 NO_ROW = -1
 """Position of an id that is no item of the catalogue."""
+MISSING_WORDS = "(missing)"
 NESTED = " > "
 """Separator of the nodes of a path."""
 KEY_COLUMNS = ("item_index", "item_id", "retired")
@@ -45,6 +45,7 @@ class Catalogue:
         self._table = table.combine_chunks()
         self._size = int(len(table) - retired.sum())
         self.item_index_N: Ints = table["item_index"].to_numpy()[: self._size].astype(np.int64)
+        self._retired_M: Ints = table["item_index"].to_numpy()[self._size :].astype(np.int64)
         self.features = [n for n in table.column_names if n not in KEY_COLUMNS]
         self._masks: dict[str, _Values] = {}
 
@@ -87,14 +88,16 @@ class Catalogue:
             if self.item_index_of(item) is None:
                 raise CallError(f"{what}: there is no item {item!r}", todo=self.hint(item))
             found.append(self.position_of(item))
-        position = np.unique(np.asarray(found, np.int64))
+        position: Ints = np.unique(np.asarray(found, np.int64))
         return position[position != NO_ROW]
 
     def positions_of_index(self, item_index_P: Ints) -> Ints:
         """The positions of the given item_index, those without a place in the catalogue left out."""
         place = np.searchsorted(self.item_index_N, item_index_P)
         place = np.minimum(place, max(self._size - 1, 0))
-        found: Ints = place[self.item_index_N[place] == item_index_P] if self._size else place[:0]
+        if not self._size:
+            return place[:0]
+        found: Ints = place[self.item_index_N[place] == item_index_P]
         return found
 
     def ids(self, position_P: Ints) -> list[Key]:
@@ -130,9 +133,7 @@ class Catalogue:
 
         Of a path and its prefixes only the path is shown. Unknown item_index are left out.
         """
-        wanted = pa.array(sorted(set(map(int, item_index))), pa.int64())
-        rows = pc.index_in(self._table["item_index"], wanted)
-        found = self._table.filter(pc.is_valid(rows))
+        found = self._table.take(pa.array(self._rows_of(sorted(set(map(int, item_index))))))
         columns = {
             name: [_shown(cell) for cell in found[name].to_pylist()] for name in self.features
         }
@@ -146,14 +147,22 @@ class Catalogue:
             for row, (index, item_id) in enumerate(keys)
         }
 
+    def _rows_of(self, item_index: Sequence[int]) -> Ints:
+        """The rows of some item_index, those without a row left out."""
+        wanted = np.asarray(item_index, np.int64)
+        parts = []
+        for start, known in ((0, self.item_index_N), (self._size, self._retired_M)):
+            place = np.minimum(np.searchsorted(known, wanted), max(len(known) - 1, 0))
+            inside = known[place] == wanted if len(known) else np.zeros(len(wanted), np.bool_)
+            parts.append(place[inside] + start)
+        return np.concatenate(parts)
+
 
 class _Values:
     """The values of a feature as codes, for masks."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        array = column.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else array.chunk(0)
+        array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
         self._row_of: Ints | None = None
         if pa.types.is_list(array.type):
             self._row_of = array.value_parent_indices().to_numpy(zero_copy_only=False)
@@ -210,7 +219,9 @@ def near(given: Any, known: pa.Array | pa.ChunkedArray) -> str:
 
 def _shown(cell: str | list[str] | None) -> str:
     """A cell in words."""
-    if not isinstance(cell, list):
-        return cell or ""
+    if not cell:
+        return MISSING_WORDS
+    if isinstance(cell, str):
+        return cell
     ends = [v for v in cell if not any(other.startswith(v + NESTED) for other in cell)]
     return ", ".join(ends)

@@ -10,7 +10,13 @@ from heterrec_model.config import Config
 from heterrec_model.data.token_table import configured_table, with_trained
 from heterrec_model.distributed import find_device
 from heterrec_model.registry import build_model, move_to_device
-from heterrec_model.runs.checkpoints import LAST, Checkpoint, CheckpointFolder, read_checkpoint
+from heterrec_model.runs.checkpoints import (
+    LAST,
+    MODEL,
+    Checkpoint,
+    CheckpointFolder,
+    read_checkpoint,
+)
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_model.runs.weights import TRAINED, load_weights
 from heterrec_model.two_tower import TwoTowerModel
@@ -27,12 +33,14 @@ class LoadedRun:
         config: configuration of the run.
         step: optimiser steps of the checkpoint.
         name: of the checkpoint, such as step-00000120.
+        weights_sha256: SHA-256 of its weights.
     """
 
     model: TwoTowerModel
     config: Config
     step: int
     name: str
+    weights_sha256: str
 
 
 def load_run(
@@ -64,7 +72,13 @@ def load_run(
     table = with_trained(configured_table(config, data), chosen.weight(TRAINED))
     model = build_model(config, table, data)
     load_weights(model, chosen.weights(), chosen.name)
-    return LoadedRun(move_to_device(model, target).eval(), config, chosen.step, chosen.name)
+    return LoadedRun(
+        model=move_to_device(model, target).eval(),
+        config=config,
+        step=chosen.step,
+        name=chosen.name,
+        weights_sha256=chosen.state["sha256"][MODEL],
+    )
 
 
 def _find(checkpoints: CheckpointFolder, wanted: str) -> Checkpoint:
