@@ -7,14 +7,16 @@ configuration or the data.
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from heterrec_model import commands_serve
 from heterrec_schemas.command_line import (
     YELLOW,
     FailureReport,
@@ -318,6 +320,21 @@ def recommend(
             print_json(recommendation.to_json())
         else:
             show_recommendation(Console(markup=False), recommendation)
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """A command of another module, with its errors converted."""
+
+    @wraps(command)
+    def run(**options: Any) -> None:
+        with _error_messages(options["debug"], options["as_json"]):
+            command(**options)
+
+    return run
+
+
+app.command()(_guarded(commands_serve.serve))
+app.command()(_guarded(commands_serve.promote))
 
 
 def _item_ids(values: list[str] | None) -> list[str] | None:

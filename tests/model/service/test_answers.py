@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Running
+from running_service import Running
 from stub_bundle import LENGTH, StubRecommender
 
 from heterrec_model.recommending.answer import Answer

@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from conftest import Running
+from running_service import Running
 
 JSON = {"content_type": "application/json"}
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import Running, run_service
+from running_service import Running, run_service
 from stub_bundle import StubRecommender
 
 from heterrec_model.service import server

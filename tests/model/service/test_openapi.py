@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from conftest import Running
+from running_service import Running
 
 from heterrec_model.service.openapi import description
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, find_chromium
-from conftest import Running
+from running_service import Running
 from stub_bundle import StubRecommender
 
 from heterrec_model.service.page import page

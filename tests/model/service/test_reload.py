@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from conftest import Running, run_service
+from running_service import Running, run_service
 from stub_bundle import StubRecommender, write_bundle
 
 from heterrec_model.service import reload
