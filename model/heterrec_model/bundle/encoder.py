@@ -78,19 +78,20 @@ class BundleEncoder:
             rows = np.flatnonzero(bucket_B == number)
             for start in range(0, len(rows), BATCH):
                 chosen = rows[start : start + BATCH]
-                feeds = self._feeds(chosen, length, items, times, behaviours, user_features)
+                feeds = self.feeds(chosen, length, items, times, behaviours, user_features)
                 vectors_BD[chosen] = self._graphs[length].run([OUTPUT], feeds)[0]
         return vectors_BD
 
-    def _feeds(
+    def feeds(
         self,
-        rows: Ints,
+        rows: Sequence[int] | Ints,
         length: int,
         items: Sequence[Ints],
         times: Sequence[Ints],
         behaviours: Sequence[Ints | None],
         user_features: Sequence[Mapping[str, Ints]],
     ) -> dict[str, npt.NDArray[Any]]:
+        """The inputs of the graph for `length` items, for some rows of the arguments of `encode`."""
         item_BT = np.zeros((len(rows), length), np.int64)
         time_BT = np.zeros((len(rows), length), np.int64)
         behaviour_BT = np.zeros((len(rows), length), np.int64)
@@ -116,7 +117,9 @@ class BundleEncoder:
         return feeds
 
 
-def _cells(feature: UserFeature, rows: Ints, user_features: Sequence[Mapping[str, Ints]]) -> Ints:
+def _cells(
+    feature: UserFeature, rows: Sequence[int] | Ints, user_features: Sequence[Mapping[str, Ints]]
+) -> Ints:
     """The tokens of a user feature, [B] or [B, tokens], padded with 0."""
     cells = [user_features[row][feature.name] for row in rows]
     if not feature.multivalued and feature.columns == 1:

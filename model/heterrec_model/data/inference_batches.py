@@ -1,10 +1,12 @@
 """Batches for evaluation and recommendation: a split in its own order, one user, or a list of items."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from heterrec_model.bundle.files import UserFeature
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.batching import BatchLimits, cut_batches
@@ -97,4 +99,47 @@ def items_batch(item_index: Sequence[int], generation: Generation, config: Confi
         behaviour_BT=torch.full_like(item_BT, MISSING) if columns.behaviour else None,
         user_features=missing,
         user_ids=[""],
+    )
+
+
+def histories_batch(
+    histories: Mapping[str, Sequence[Any]],
+    features: Sequence[UserFeature],
+    max_length: int,
+    *,
+    with_behaviours: bool,
+) -> Batch:
+    """Some histories, with at least one item each, as a batch.
+
+    Args:
+        histories: items (item_index), times (ms), behaviours (ids) and user_features (tokens by feature): int64 arrays, one
+            per user, oldest first.
+        features: user features of the batch.
+        max_length: number of last items that are read.
+        with_behaviours: whether the batch has behaviours.
+    """
+    lengths = np.asarray([min(len(item), max_length) for item in histories["items"]], np.int64)
+    shape = (len(lengths), int(lengths.max(initial=1)))
+    item_BT, time_BT, behaviour_BT = (np.zeros(shape, np.int64) for _ in range(3))
+    for row, length in enumerate(lengths):
+        item_BT[row, :length] = histories["items"][row][-length:]
+        time_BT[row, :length] = histories["times"][row][-length:]
+        time_BT[row, length:] = time_BT[row, length - 1]
+        if with_behaviours:
+            behaviour_BT[row, :length] = histories["behaviours"][row][-length:]
+    users = {}
+    for feature in features:
+        cells = [tokens[feature.name] for tokens in histories["user_features"]]
+        padded = np.zeros((len(cells), max(1, *map(len, cells))), np.int64)
+        for row, cell in enumerate(cells):
+            padded[row, : len(cell)] = cell
+        single = not feature.multivalued and feature.columns == 1
+        users[feature.name] = torch.from_numpy(padded[:, 0].copy() if single else padded)
+    return Batch(
+        item_BT=torch.from_numpy(item_BT),
+        timestamp_BT=torch.from_numpy(time_BT),
+        length_B=torch.from_numpy(lengths),
+        behaviour_BT=torch.from_numpy(behaviour_BT) if with_behaviours else None,
+        user_features=users,
+        user_ids=[""] * len(lengths),
     )

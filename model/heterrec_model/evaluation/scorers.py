@@ -42,6 +42,9 @@ class VectorScorer:
 
     Memory is N x D floats besides a chunk of scores. The model stays in its mode, training or evaluation.
 
+    Attributes:
+        items_ND: the vectors of the catalogue, float32, in the order of `table.catalogue_N`.
+
     Raises:
         RunError: an item vector is not finite.
     """
@@ -50,7 +53,7 @@ class VectorScorer:
         self.model = model
         self.table = model.table
         self.device = device_of(model)
-        self._items_ND = self._item_vectors()
+        self.items_ND = self._item_vectors()
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Tensor:
@@ -61,7 +64,7 @@ class VectorScorer:
     @torch.no_grad()
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
         """The dot products with `catalogue_N[start:stop]`, [B, stop - start] float32."""
-        return users_BS @ self._items_ND[start:stop].T
+        return users_BS @ self.items_ND[start:stop].T
 
     @torch.no_grad()
     def _item_vectors(self) -> Tensor:

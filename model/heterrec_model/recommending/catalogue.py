@@ -88,8 +88,9 @@ class Catalogue:
             if self.item_index_of(item) is None:
                 raise CallError(f"{what}: there is no item {item!r}", todo=self.hint(item))
             found.append(self.position_of(item))
-        position: Ints = np.unique(np.asarray(found, np.int64))
-        return position[position != NO_ROW]
+        listed = np.unique(np.asarray(found, np.int64))
+        kept: Ints = listed[listed != NO_ROW]
+        return kept
 
     def positions_of_index(self, item_index_P: Ints) -> Ints:
         """The positions of the given item_index, those without a place in the catalogue left out."""

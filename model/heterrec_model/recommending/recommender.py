@@ -143,7 +143,7 @@ class Recommender(ABC):
                     user=user,
                     item_ids=self.catalogue.ids(position),
                     item_index=self.catalogue.item_index_N[position].tolist(),
-                    scores=score.tolist(),
+                    scores=score.astype(np.float64).tolist(),
                     fallback=fallback,
                     segment=segment,
                     known_user=None if user is None else history is not None,

@@ -166,31 +166,44 @@ def history_tables(
     Raises:
         CorruptGenerationError: a shard cannot be read.
     """
+    reader = RowGroupReader(generation, history_columns(generation, features, segment_by))
+    for span in row_group_spans(generation, "latest"):
+        yield as_history_rows(generation, reader.read(span), features, segment_by)
+
+
+def history_columns(
+    generation: Generation, features: Sequence[FeatureInfo], segment_by: str | None
+) -> list[str]:
+    """The columns of the shards that `as_history_rows` reads."""
     names = [USER_ID, ITEM, TIME]
     names += [BEHAVIOUR] if generation.spec.interactions.behaviour is not None else []
-    shown = dict.fromkeys(f"user_{f.name}" for f in features)
+    names += [f"user_{f.name}" for f in features]
+    names += [f"user_{segment_by}"] if segment_by is not None else []
+    return list(dict.fromkeys(names))
+
+
+def as_history_rows(
+    generation: Generation,
+    rows: pa.Table,
+    features: Sequence[FeatureInfo],
+    segment_by: str | None,
+) -> pa.Table:
+    """Rows of a sequence shard in the layout of `bundle.histories`."""
+    texts_U = pl.Series(rows[USER_ID]).cast(pl.String)
+    columns: dict[str, Any] = {
+        USER_ID: rows[USER_ID],
+        USER_HASH: pa.array(hash_texts(texts_U).to_numpy(), pa.uint64()),
+    }
+    columns |= {name: rows[name] for name in (ITEM, TIME, BEHAVIOUR) if name in rows.column_names}
+    for feature in features:
+        columns[USER_FEATURE + feature.name] = _as_lists(rows[f"user_{feature.name}"])
     if segment_by is not None:
-        shown[f"user_{segment_by}"] = None
-    reader = RowGroupReader(generation, [*names, *shown])
-    segments: pa.Array | None = None
-    if segment_by is not None:
-        texts: dict[int, str] = {t: v for v, t in _values(generation, f"user_{segment_by}").items()}
-        segments = pa.array([texts.get(t) for t in range(max(texts, default=0) + 1)], pa.string())
-    for span in row_group_spans(generation, "latest"):
-        rows = reader.read(span)
-        texts_U = pl.Series(rows[USER_ID]).cast(pl.String)
-        columns: dict[str, Any] = {
-            USER_ID: rows[USER_ID],
-            USER_HASH: pa.array(hash_texts(texts_U).to_numpy(), pa.uint64()),
-        }
-        columns |= {name: rows[name] for name in names[1:]}
-        for feature in features:
-            columns[USER_FEATURE + feature.name] = _as_lists(rows[f"user_{feature.name}"])
-        if segments is not None:
-            tokens = rows[f"user_{segment_by}"].to_numpy()
-            inside = np.where(tokens < len(segments), tokens, 0)
-            columns[SEGMENT] = segments.take(pa.array(inside))
-        yield pa.table(columns)
+        values = _values(generation, f"user_{segment_by}")
+        names = {token: value for value, token in values.items()}
+        shown = pa.array([names.get(t) for t in range(max(names, default=0) + 1)], pa.string())
+        tokens = rows[f"user_{segment_by}"].to_numpy()
+        columns[SEGMENT] = shown.take(pa.array(np.where(tokens < len(shown), tokens, 0)))
+    return pa.table(columns)
 
 
 def with_shard_rows(schema: pa.Schema, generation: Generation) -> pa.Schema:
