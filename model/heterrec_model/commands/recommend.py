@@ -1,15 +1,18 @@
 """The command `recommend`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from heterrec_model.commands.bulk import recommend_in_bulk
 from heterrec_model.commands.shared import (
     DATA_HELP,
     CheckpointOption,
     DebugOption,
     JsonOption,
+    QuietOption,
     app,
     error_messages,
 )
@@ -36,7 +39,12 @@ def recommend(
         str | None,
         typer.Option("--items", metavar="I1,I2", help="Likewise, for ids without commas."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items.", min=1, max=2**20)] = 10,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k", help="Number of items; default: 10, with --bundle 100.", min=1, max=2**20
+        ),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,25 +57,106 @@ def recommend(
         bool, typer.Option("--filter-seen/--no-filter-seen", help="Leave out items of the history.")
     ] = False,
     checkpoint: CheckpointOption = "best",
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            "--bundle",
+            help="Instead of --run: folder that `export` wrote, local, gs:// or s3://. Recommends to --users, into --output.",
+        ),
+    ] = None,
+    users: Annotated[
+        str,
+        typer.Option(
+            "--users",
+            metavar="all|FILE",
+            help="With --bundle: all its users, or a file of ids or histories: text, .csv, .parquet (user_id), .jsonl.",
+        ),
+    ] = "all",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            help="With --bundle: folder of the Parquet files, local, gs:// or s3://; a job that is there is continued.",
+        ),
+    ] = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact/--index",
+            help="With --bundle: how to search; default: its index if it has one.",
+        ),
+    ] = None,
+    allow: Annotated[
+        Path | None,
+        typer.Option("--allow", metavar="FILE", help="With --bundle: only these items (item_id)."),
+    ] = None,
+    deny: Annotated[
+        Path | None,
+        typer.Option("--deny", metavar="FILE", help="With --bundle: not these items (item_id)."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", help="With --bundle: number of processes; default: of cores.", min=1
+        ),
+    ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            "--shards", help="With --bundle: number of files; default: by 4,096 users.", min=1
+        ),
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--part", metavar="I/N", help="With --bundle: every N-th file, from the I-th on."
+        ),
+    ] = "1/1",
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Recommend items to users, or after a list of items, with features in words."""
+    """Recommend items to users, or after a list of items, in words; with --bundle to many users, into Parquet files."""
     with error_messages(debug, as_json):
+        if bundle is not None:
+            given = {"--run": run, "--data": data, "--user": user, "--item": item, "--items": items}
+            if other := [name for name, value in given.items() if value is not None]:
+                raise CallError(
+                    "recommend", got=f"--bundle and {other[0]}", expected="--bundle with --users"
+                )
+            recommend_in_bulk(
+                bundle,
+                users,
+                output,
+                k,
+                workers=workers,
+                exact=exact,
+                filter_seen=filter_seen,
+                where=conditions(where),
+                allow=allow,
+                deny=deny,
+                shards=shards,
+                part=part,
+                as_json=as_json,
+                quiet=quiet,
+            )
+            return
         with importing():
             from heterrec_model.serving.recommend import recommend as run_recommend
             from heterrec_model.serving.recommendation_display import show_recommendation
 
         if run is None or data is None:
             raise CallError(
-                "recommend", got=f"no {'--run' if run is None else '--data'}", expected="both"
+                "recommend",
+                got=f"no {'--run' if run is None else '--data'}",
+                expected="both, or --bundle",
             )
         found = run_recommend(
             run,
             data,
             users=None if user is None else [text_argument(name) for name in user],
             items=item_ids(item, items),
-            k=k,
+            k=10 if k is None else k,
             checkpoint=checkpoint,
             where=conditions(where),
             filter_seen=filter_seen,

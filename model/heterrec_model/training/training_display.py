@@ -1,7 +1,7 @@
 """Console output during a run and at its end."""
 
 import time
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich import box
 from rich.console import Console
@@ -9,7 +9,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from heterrec_model.training.progress import TrainResult
+if TYPE_CHECKING:  # the display of a command must not need PyTorch
+    from heterrec_model.training.progress import TrainResult
 
 LIVE_EVERY = 0.2
 """Minimum seconds between updates of the live line."""
@@ -82,7 +83,7 @@ class ProgressDisplay:
         )
 
 
-def show_result(console: Console, result: TrainResult) -> None:
+def show_result(console: Console, result: "TrainResult") -> None:
     """Print the metrics of the best validation and the final state of the run."""
     if result.metrics:
         ks = sorted({int(name.rpartition("@")[2]) for name in result.metrics})
