@@ -2,8 +2,8 @@
 
     python benchmarks/bulk.py BUNDLE [--workers 2] [-k 200] [--kills 20]
 
-BUNDLE is one of `large_bundle.py`; its index is built first if it has none. With `--kills`, the job by index is killed that often
-at random moments, on a part of the users, and its bytes are compared with those of an undisturbed job.
+BUNDLE is one of `large_bundle.py`; its index is built first if it has none. With `--kills`, the job by index is killed that
+often at random moments, on a part of the users, and its bytes are compared with those of an undisturbed job.
 """
 
 import argparse
