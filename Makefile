@@ -13,6 +13,7 @@ DEMO ?= .demo
 # make images: the registry in the image names, and additional arguments, for example --build-arg BASE=...
 REGISTRY ?= localhost
 IMAGE_ARGS ?=
+IMAGES ?= worker launcher serving trainer
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,12 +23,12 @@ MANIFESTS := setup.cfg pyproject.toml $(LOCK)
 ENGINES := .engines
 # Beam's Go programs, in the pinned version of Beam.
 BEAM := $(shell sed -n 's/^apache-beam==//p' $(LOCK))
-EXTRAS_env := pipeline,model,dev
+EXTRAS_env := pipeline,model,serve,dev
 EXTRAS_demo := pipeline,model,embed,demo
-EXTRAS_all := pipeline,gcp,model,embed,demo,dev
+EXTRAS_all := pipeline,gcp,model,serve,embed,demo,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas races bench images engines lock clean
+.PHONY: help env demo test check format schemas races browser bench images engines lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -80,17 +81,22 @@ races: $(VENV)/.installed-all ## run, kill and cut off refresh, publish, purge a
 		tests/pipeline/keeping/test_kills.py tests/pipeline/stores/test_keeping_in_stores.py \
 		tests/pipeline/test_power_cut.py tests/pipeline/test_long_chain.py $(PYTEST_ARGS)
 
+browser: $(VENV)/.installed-env ## test the service's page in Chromium (on Debian: apt install chromium)
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+		echo "Chromium was not found. On Debian: apt install chromium"; exit 1; }
+	$(BIN)/python -m pytest -q tests/model/service/test_page.py $(PYTEST_ARGS)
+
 bench: $(VENV)/.installed-env ## benchmark the pipeline: against a Polars script and tensorflow-transform, and scaling
 	$(BIN)/python benchmarks/pipeline_vs_polars.py
 	$(BIN)/python benchmarks/scaling.py --repeats 1
 	@if [ -n "$(TFT_PYTHON)" ]; then $(BIN)/python benchmarks/pipeline_vs_tft.py --tft-python $(TFT_PYTHON); \
 	else echo "Skipped tensorflow-transform. To include it: make bench TFT_PYTHON=its-environment/bin/python"; fi
 
-images: ## build the images of Dataflow's workers and the flex template's launcher, with docker or buildah
+images: ## build the images of Dataflow's workers and launcher, of the service and of training, with docker or buildah
 	@if docker info >/dev/null 2>&1; then builder="docker build"; \
-	elif command -v buildah >/dev/null; then builder="buildah build --layers"; \
+	elif command -v buildah >/dev/null; then builder="buildah build --layers --format docker"; \
 	else echo "Found neither a running docker nor buildah. On Debian: apt install buildah"; exit 1; fi; \
-	for target in worker launcher; do \
+	for target in $(IMAGES); do \
 		image=$(REGISTRY)/heterrec-$$target:$(VERSION); \
 		echo "== building $$image with $${builder%% *}"; \
 		$$builder --target $$target --tag $$image --file docker/Dockerfile $(IMAGE_ARGS) . || exit 1; \

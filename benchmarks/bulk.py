@@ -54,11 +54,11 @@ def main() -> None:
             kills(arguments.bundle, Path(folder), arguments.kills, arguments.workers)
             return
         encoding(arguments.bundle)
-        for how in ("--index", "--exact"):
-            options = [how, "-k", arguments.k, "--workers", arguments.workers]
+        for how in ("index", "exact"):
+            options = ["--users", "all", "--search", how, "-k", arguments.k, "--workers", arguments.workers]
             done = run(command(arguments.bundle, Path(folder) / how, *options))
             print(
-                f"{how[2:]}, k {arguments.k}, {arguments.workers} workers: {done.wall:.1f} s, CPU {done.cpu:.1f} s, "
+                f"{how}, k {arguments.k}, {arguments.workers} workers: {done.wall:.1f} s, CPU {done.cpu:.1f} s, "
                 f"private memory {done.private_mb:,.0f} MB",
                 flush=True,
             )

@@ -89,6 +89,10 @@ LIGHT = {
         ("heterrec_model", ["apache_beam", "heterrec_pipeline", "torch"]),
         ("heterrec_model.__main__", ["polars", "pyarrow", "typer"]),
         ("heterrec_model.commands", ["apache_beam", "heterrec_pipeline", "torch"]),
+        (  # the image of the service has none of them
+            "heterrec_model.service.server, heterrec_model.recommending.bundle_recommender",
+            ["apache_beam", "heterrec_pipeline", "pandas", "polars", "polars_hash", "torch"],
+        ),
         (
             "heterrec_model.training.train, heterrec_model.serving.recommend",
             ["apache_beam", "heterrec_pipeline", "sentence_transformers", "pandas"],

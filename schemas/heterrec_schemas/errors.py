@@ -16,6 +16,7 @@ class HeterrecError(Exception):
 
     Attributes:
         message: one or several lines for a person.
+        what, got, expected, todo: the parts of the message; None where left out.
         exit_code: the exit code of a command: 2 for a mistake in the call, the spec or the data, 1 for a failed run.
     """
 
@@ -30,6 +31,7 @@ class HeterrecError(Exception):
         todo: str | None = None,
     ) -> None:
         """Compose the message from its parts; `got` and `expected` are left out when None."""
+        self.what, self.got, self.expected, self.todo = what, got, expected, todo
         parts = [
             f"{word} {value}"
             for word, value in (("got", got), ("expected", expected))

@@ -1,8 +1,14 @@
-"""The hash of the project: XXH3-64, seed 0, of UTF-8 text (see docs/adr/0001-stable-hash.md)."""
+"""The hash of the project: XXH3-64, seed 0, of UTF-8 text (see docs/adr/0001-stable-hash.md).
 
-import polars as pl
-import polars_hash as plh
+polars is imported by the functions on columns: a service hashes single texts, and its image has no polars.
+"""
+
+from typing import TYPE_CHECKING
+
 import xxhash
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SEPARATOR = "\x1f"
 
@@ -12,12 +18,16 @@ def stable_hash(*values: str) -> int:
     return xxhash.xxh3_64_intdigest(SEPARATOR.join(values).encode("utf-8"))
 
 
-def hash_column(column: str) -> pl.Expr:
+def hash_column(column: str) -> "pl.Expr":
     """`stable_hash` of a text column, vectorised: uint64, null where the text is null."""
+    import polars_hash as plh
+
     expression: pl.Expr = plh.col(column).nchash.xxh3_64()
     return expression
 
 
-def hash_texts(texts: pl.Series) -> pl.Series:
+def hash_texts(texts: "pl.Series") -> "pl.Series":
     """`stable_hash` of every text of a series: uint64, null where the text is null."""
+    import polars as pl
+
     return pl.DataFrame({"t": texts}).select(hash_column("t")).to_series()

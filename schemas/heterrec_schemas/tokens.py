@@ -1,13 +1,19 @@
 """Token rules: values to vocabulary ids, numbers to bins, vectors to Z grouped quantile tokens.
 
 Shapes: N items, D dimensions, Z groups of m = D / Z dimensions, q quantiles.
+
+polars is imported by the functions that need it: a service, whose image has no polars, only needs the ids below.
 """
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from heterrec_schemas.hashing import hash_texts
+
+if TYPE_CHECKING:
+    import polars as pl
 
 PADDING = 0
 MISSING = 1
@@ -29,14 +35,14 @@ def vocabulary_shards(values: int, declared: int | None = None) -> int:
 
 
 def number_vocabulary(
-    counts: pl.DataFrame,
+    counts: "pl.DataFrame",
     *,
     integral: bool,
     oov_buckets: int = 0,
     shards: int | None = None,
     min_count: int = 1,
     max_size: int | None = None,
-) -> pl.DataFrame:
+) -> "pl.DataFrame":
     """Number values by shard of their hash, then by descending count, then by value.
 
     Args:
@@ -50,6 +56,8 @@ def number_vocabulary(
     Returns:
         Columns `id` (int64), `value` (text), `count` (int64), `shard` (uint32), sorted by id.
     """
+    import polars as pl
+
     order = pl.col("value").cast(pl.Int64) if integral else pl.col("value")
     kept = counts.filter(pl.col("count") >= min_count).with_columns(order=order)
     if max_size is not None:
@@ -69,8 +77,10 @@ def number_vocabulary(
     )
 
 
-def oov_ids(values: pl.Series, oov_buckets: int) -> pl.Series:
+def oov_ids(values: "pl.Series", oov_buckets: int) -> "pl.Series":
     """Ids of texts outside a vocabulary: 2 + hash mod buckets (int64), or missing with 0 buckets."""
+    import polars as pl
+
     if oov_buckets == 0:
         return pl.Series(values.name, np.full(len(values), MISSING, dtype=np.int64))
     return (hash_texts(values) % oov_buckets).cast(pl.Int64) + FIRST_FREE

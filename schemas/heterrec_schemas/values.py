@@ -1,25 +1,18 @@
-"""Values as text: cells of any type become the cleaned text of vocabularies and keys.
+"""Values as text: one value of any type becomes the cleaned text of vocabularies and keys.
 
-The scalar rules are `value_text` and `clean_text`; `column_text` applies them to an Arrow column.
+`value_columns.column_text` applies the rules to an Arrow column.
 """
 
 import math
 import unicodedata
-from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from enum import IntFlag
 
-import numpy as np
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
-
-from heterrec_schemas.errors import SchemaMismatchError
 
 # The characters that Python's str.strip() removes; polars keeps U+001C to U+001F.
 BLANKS = "".join(chr(c) for c in range(0x3001) if chr(c).isspace())
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_INT64 = range(-(2**63), 2**63)
 EXACT_FLOAT = 2.0**53
 """Every integer below it is a float64; above it, neighbouring integers become one float."""
 
@@ -112,114 +105,3 @@ def is_scalar(kind: pa.DataType) -> bool:
 def is_whole_decimal(kind: pa.DataType) -> bool:
     """Whether an Arrow type is a decimal without fraction digits: an integer of some databases."""
     return bool(pa.types.is_decimal(kind) and kind.scale == 0)
-
-
-def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen]:
-    """The cleaned text of every cell of an Arrow column, and the kinds of its values.
-
-    Args:
-        column: any scalar type of `is_scalar`, n cells.
-        name: the column's name in errors.
-
-    Returns:
-        A text series of n cells, null where missing, and the kinds of values.
-
-    Raises:
-        SchemaMismatchError: the type cannot be a category or a key.
-    """
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
-    if not is_scalar(kind):
-        raise SchemaMismatchError(
-            f"column {name!r} cannot be a key or a category",
-            got=str(kind),
-            expected="text, integers, floats, booleans, dates or times",
-        )
-    if is_text(kind):
-        text = _clean_series(pl.Series(name, column).cast(pl.String))
-        return text, Seen.TEXT if text.null_count() < len(text) else Seen.NOTHING
-    if pa.types.is_integer(kind):
-        return _integer_text(column, name)
-    if is_whole_decimal(kind):
-        return _decimal_text(column, name)
-    if pa.types.is_floating(kind):
-        return _float_text(column, name)
-    if pa.types.is_timestamp(kind):
-        return _timestamp_text(column, name)
-    if pa.types.is_time64(kind) and kind.unit == "ns":
-        column = column.cast(pa.time64("us"), safe=False)
-    return _by_distinct(column, name, value_text), (
-        Seen.TEXT if column.null_count < len(column) else Seen.NOTHING
-    )
-
-
-def _clean_series(text: pl.Series) -> pl.Series:
-    """`clean_text` of a text series; pure ASCII needs no Unicode normalisation."""
-    if len(text) and (text.str.len_bytes() != text.str.len_chars()).any():
-        text = text.str.normalize("NFC")
-    text = text.str.strip_chars(BLANKS)
-    return text.set(text == "", None) if (text == "").any() else text
-
-
-def _integer_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
-    series = pl.Series(name, column)
-    if series.null_count() == len(series):
-        return series.cast(pl.String), Seen.NOTHING
-    wide = series.dtype == pl.UInt64 and int(series.max()) not in _INT64  # type: ignore[arg-type]
-    return series.cast(pl.String), Seen.TEXT if wide else Seen.WHOLE
-
-
-def _decimal_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
-    text = pl.Series(name, column.cast(pa.string()), dtype=pl.String)
-    if text.null_count() == len(text):
-        return text, Seen.NOTHING
-    wide = text.cast(pl.Int64, strict=False).null_count() > text.null_count()
-    return text, Seen.TEXT if wide else Seen.WHOLE
-
-
-def _float_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
-    series = pl.Series(name, column.cast(pa.float64())).fill_nan(None)
-    present = series.drop_nulls()
-    if present.is_empty():
-        return series.cast(pl.String), Seen.NOTHING
-    whole = present.is_finite() & (present == present.floor())
-    if whole.all() and bool((present.abs() < EXACT_FLOAT).all()):
-        return series.cast(pl.Int64).cast(pl.String), Seen.WHOLE
-    seen = Seen.NOTHING
-    if not whole.all():
-        seen |= Seen.FRACTION
-    inside = (present >= -(2.0**63)) & (present < 2.0**63)
-    if (whole & inside).any():
-        seen |= Seen.WHOLE
-    if (whole & ~inside).any():
-        seen |= Seen.TEXT
-    return _by_distinct(series.to_arrow(), name, value_text), seen
-
-
-def _timestamp_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
-    """ISO 8601 in UTC, floored to microseconds; also for years beyond 9999, which datetime cannot hold."""
-    # As integers: polars has neither seconds nor zones such as +05:30, and the instant is in UTC anyway.
-    times, each = {"s": (10**6, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[
-        column.type.unit
-    ]
-    moments = pl.Series(name, column.cast(pa.int64())) * times // each
-    text = _by_distinct(moments.to_arrow(), name, _moment_text)
-    return text, Seen.TEXT if text.null_count() < len(text) else Seen.NOTHING
-
-
-def _moment_text(microseconds: object) -> str | None:
-    if not isinstance(microseconds, int):
-        return None
-    try:
-        return value_text(EPOCH + timedelta(microseconds=microseconds))
-    except OverflowError:
-        return f"{np.datetime64(microseconds, 'us')}Z"
-
-
-def _by_distinct(column: pa.Array, name: str, text: Callable[[object], str | None]) -> pl.Series:
-    """Apply a scalar rule to each distinct value of a column once."""
-    coded = pc.dictionary_encode(column)
-    words = pa.array([text(v) for v in coded.dictionary.to_pylist()], pa.string())
-    return pl.Series(name, words.take(coded.indices), dtype=pl.String)

@@ -40,10 +40,10 @@ def test_index(bundle: Path) -> None:
 
 def test_recommend_in_bulk_is_refused(bundle: Path, tmp_path: Path) -> None:
     for words, message in (
-        (["--output", tmp_path / "out"], "has no histories"),
-        ([], "expected a folder for the result"),
-        (["--user", "u1"], "got --bundle and --user"),
-        (["--output", tmp_path / "out", "--deny", tmp_path / "none"], "there is no file"),
+        (["--users", "all", "--output", tmp_path / "out"], "has no histories"),
+        (["--users", "all"], "got no --output"),
+        (["--user", "u1"], "got --user"),
+        (["--users", "all", "--output", tmp_path / "out", "--deny", tmp_path / "none"], "there is no file"),
     ):
         code, out, err = run("recommend", "--bundle", bundle, *words)
         assert (code, out) == (2, "")

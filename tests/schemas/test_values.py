@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heterrec_schemas.errors import SchemaMismatchError
-from heterrec_schemas.values import (
-    BLANKS,
-    Seen,
-    clean_text,
-    column_text,
-    is_scalar,
-    is_text,
-    value_text,
-)
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import BLANKS, Seen, clean_text, is_scalar, is_text, value_text
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 # Decomposed and composed letters, blanks that strip() knows, and blanks that it does not.

@@ -19,13 +19,14 @@ BATCH = 65_536
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
 
 
-def read_ids(source: Path, column: str = ITEM_ID) -> list[Key]:
+def read_ids(path: str | Path, column: str = ITEM_ID) -> list[Key]:
     """The ids of a file.
 
     Raises:
         CallError: there is no such file.
         DataError: it cannot be read, or an id is missing.
     """
+    source = Path(path)
     if not source.is_file():
         raise CallError(f"there is no file {source}", expected="a file of ids")
     found: list[Key] = []

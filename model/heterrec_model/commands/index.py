@@ -1,6 +1,5 @@
 """The command `index`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,49 +11,51 @@ from heterrec_model.commands.shared import (
     QuietOption,
     app,
     error_messages,
-    progress,
 )
 from heterrec_schemas.command_line import importing, print_json
 
 
 @app.command()
 def index(
-    bundle: Annotated[Path, typer.Option("--bundle", help="Folder that `export` wrote.")],
+    bundle: Annotated[
+        str, typer.Option("--bundle", help="Folder that `export` wrote, on this machine.")
+    ],
     kind: Annotated[
         str,
         typer.Option(
             "--kind",
             metavar="auto|flat|ivf|hnsw",
-            help="auto: flat up to 100,000 items, then ivf. flat is exact search.",
+            help="auto: flat (exact) up to 100,000 items, ivf above.",
         ),
     ] = "auto",
     k: Annotated[
-        int, typer.Option("-k", help="Number of items of the measured recall.", min=1, max=10_000)
+        int, typer.Option("-k", help="Number of items of the measured recall.", min=1, max=2**20)
     ] = 100,
     min_recall: Annotated[
         float,
         typer.Option(
             "--min-recall",
-            help="Least share of the k best items that searches find, with which the index is published.",
+            help="Recall at k, against exact search, below which nothing is published.",
         ),
     ] = 0.99,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Build the index of a bundle (faiss), and measure its recall on users of the bundle against exact search."""
+    """Build the index of a bundle; its recall is measured on vectors of real users and written down."""
     with error_messages(debug, as_json):
         with importing():
             from heterrec_model.retrieval.build_index import build_index
 
-        with progress(quiet) as display:
-            info = build_index(bundle, kind, k, min_recall, report=display.show)
+        err = Console(stderr=True, markup=False, highlight=False)
+        info = build_index(
+            bundle, kind, k, min_recall, report=lambda line: None if quiet else err.print(line)
+        )
         if as_json:
-            print_json(info.model_dump())
+            print_json({"bundle": bundle, **info.model_dump()})
         elif not quiet:
-            settings = ", ".join(f"{name} {value:,}" for name, value in info.settings.items())
-            console = Console(markup=False, highlight=False, soft_wrap=True)
-            console.print(
-                f"Indexed {bundle}: {info.kind}{f' ({settings})' if settings else ''}, recall@{info.k} {info.recall:.4f} "
-                f"on {info.users:,} users, {info.bytes / 1e6:.1f} MB"
+            settings = "".join(f", {name} {value:,}" for name, value in info.settings.items())
+            Console(markup=False, highlight=False, soft_wrap=True).print(
+                f"{bundle}: index {info.kind}{settings}: recall@{info.k} {info.recall:.4f} on {info.users:,} users, "
+                f"{info.bytes / 1e6:.1f} MB"
             )

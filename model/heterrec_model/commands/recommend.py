@@ -1,12 +1,10 @@
-"""The command `recommend`."""
+"""The command `recommend`: answers of a run in words, or files of answers of a bundle."""
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from heterrec_model.commands.bulk import recommend_in_bulk
 from heterrec_model.commands.shared import (
     DATA_HELP,
     CheckpointOption,
@@ -15,15 +13,28 @@ from heterrec_model.commands.shared import (
     QuietOption,
     app,
     error_messages,
+    progress,
 )
 from heterrec_schemas.command_line import importing, print_json, text_argument
 from heterrec_schemas.errors import CallError
+
+_OF_RUN = {"run": "--run", "data": "--data", "user": "--user", "item": "--item", "items": "--items"}
+_OF_BUNDLE = {
+    "users": "--users",
+    "output": "--output",
+    "workers": "--workers",
+    "search": "--search",
+    "allow": "--allow",
+    "deny": "--deny",
+    "shards": "--shards",
+    "part": "--part",
+}
 
 
 @app.command()
 def recommend(
     run: Annotated[
-        str | None, typer.Option("--run", help="Folder of the run, on this machine.")
+        str | None, typer.Option("--run", help="Folder of a run, on this machine.")
     ] = None,
     data: Annotated[str | None, typer.Option("--data", help=DATA_HELP)] = None,
     user: Annotated[
@@ -39,11 +50,31 @@ def recommend(
         str | None,
         typer.Option("--items", metavar="I1,I2", help="Likewise, for ids without commas."),
     ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            "--bundle", help="A bundle instead of --run and --data; local, gs:// or s3://."
+        ),
+    ] = None,
+    users: Annotated[
+        str | None,
+        typer.Option(
+            "--users",
+            metavar="all|FILE",
+            help="Of --bundle: all its users, or a file: one id per line (.txt), a column user_id (.csv, .parquet), or objects "
+            "with user or history (.jsonl).",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            help="Of --bundle: folder of the Parquet files; the same call continues a job.",
+        ),
+    ] = None,
     k: Annotated[
         int | None,
-        typer.Option(
-            "-k", help="Number of items; default: 10, with --bundle 100.", min=1, max=2**20
-        ),
+        typer.Option("-k", help="Number of items; default: 10, of --bundle 100.", min=1, max=2**20),
     ] = None,
     where: Annotated[
         list[str] | None,
@@ -53,110 +84,80 @@ def recommend(
             help="Only items with this value of a feature; repeat it for other values or features.",
         ),
     ] = None,
+    allow: Annotated[
+        str | None,
+        typer.Option(
+            "--allow",
+            metavar="FILE",
+            help="Of --bundle: only these items: one id per line (.txt), or a column item_id (.csv, .parquet).",
+        ),
+    ] = None,
+    deny: Annotated[
+        str | None, typer.Option("--deny", metavar="FILE", help="Of --bundle: none of these items.")
+    ] = None,
     filter_seen: Annotated[
         bool, typer.Option("--filter-seen/--no-filter-seen", help="Leave out items of the history.")
     ] = False,
     checkpoint: CheckpointOption = "best",
-    bundle: Annotated[
-        str | None,
-        typer.Option(
-            "--bundle",
-            help="Instead of --run: folder that `export` wrote, local, gs:// or s3://. Recommends to --users, into --output.",
-        ),
-    ] = None,
-    users: Annotated[
-        str,
-        typer.Option(
-            "--users",
-            metavar="all|FILE",
-            help="With --bundle: all its users, or a file of ids or histories: text, .csv, .parquet (user_id), .jsonl.",
-        ),
-    ] = "all",
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            help="With --bundle: folder of the Parquet files, local, gs:// or s3://; a job that is there is continued.",
-        ),
-    ] = None,
-    exact: Annotated[
-        bool | None,
-        typer.Option(
-            "--exact/--index",
-            help="With --bundle: how to search; default: its index if it has one.",
-        ),
-    ] = None,
-    allow: Annotated[
-        Path | None,
-        typer.Option("--allow", metavar="FILE", help="With --bundle: only these items (item_id)."),
-    ] = None,
-    deny: Annotated[
-        Path | None,
-        typer.Option("--deny", metavar="FILE", help="With --bundle: not these items (item_id)."),
-    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", help="With --bundle: number of processes; default: of cores.", min=1
+            "--workers", help="Of --bundle: number of processes; default: the cores.", min=1
+        ),
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search",
+            metavar="exact|index",
+            help="Of --bundle: default: the index, if there is one.",
         ),
     ] = None,
     shards: Annotated[
-        int | None,
-        typer.Option(
-            "--shards", help="With --bundle: number of files; default: by 4,096 users.", min=1
-        ),
+        int | None, typer.Option("--shards", help="Of --bundle: number of files.", min=1)
     ] = None,
     part: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--part", metavar="I/N", help="With --bundle: every N-th file, from the I-th on."
+            "--part",
+            metavar="I/N",
+            help="Of --bundle: every N-th file, from the I-th on, for one of N machines.",
         ),
-    ] = "1/1",
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Recommend items to users, or after a list of items, in words; with --bundle to many users, into Parquet files."""
+    """Recommend items to users, or after a list of items, with features in words; with --bundle to all users, as files."""
+    given = {name: value for name, value in locals().items() if value not in (None, [], False)}
     with error_messages(debug, as_json):
-        if bundle is not None:
-            given = {"--run": run, "--data": data, "--user": user, "--item": item, "--items": items}
-            if other := [name for name, value in given.items() if value is not None]:
-                raise CallError(
-                    "recommend", got=f"--bundle and {other[0]}", expected="--bundle with --users"
-                )
-            recommend_in_bulk(
-                bundle,
-                users,
-                output,
-                k,
-                workers=workers,
-                exact=exact,
-                filter_seen=filter_seen,
-                where=conditions(where),
-                allow=allow,
-                deny=deny,
-                shards=shards,
-                part=part,
-                as_json=as_json,
-                quiet=quiet,
+        mode, other = (_OF_BUNDLE, _OF_RUN) if bundle is not None else (_OF_RUN, _OF_BUNDLE)
+        wrong = [other[name] for name in given if name in other]
+        if wrong:
+            with_what = "--bundle" if bundle is not None else "--run and --data"
+            raise CallError(
+                f"recommend with {with_what}", got=wrong[0], expected=", ".join(mode.values())
             )
+        if bundle is not None:
+            _to_files(given, as_json=as_json, quiet=quiet)
             return
+        missing = [
+            flag for name, flag in (("run", "--run"), ("data", "--data")) if name not in given
+        ]
+        if missing:
+            raise CallError(
+                "recommend", got=f"no {missing[0]}", expected="--run and --data, or --bundle"
+            )
         with importing():
             from heterrec_model.serving.recommend import recommend as run_recommend
             from heterrec_model.serving.recommendation_display import show_recommendation
 
-        if run is None or data is None:
-            raise CallError(
-                "recommend",
-                got=f"no {'--run' if run is None else '--data'}",
-                expected="both, or --bundle",
-            )
         found = run_recommend(
-            run,
-            data,
-            users=None if user is None else [text_argument(name) for name in user],
+            run or "",
+            data or "",
+            users=None if not user else [text_argument(name) for name in user],
             items=item_ids(item, items),
-            k=10 if k is None else k,
+            k=k or 10,
             checkpoint=checkpoint,
             where=conditions(where),
             filter_seen=filter_seen,
@@ -166,6 +167,55 @@ def recommend(
             return
         for one in found:
             show_recommendation(Console(markup=False), one)
+
+
+def _to_files(given: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Write the answers of a bundle as files."""
+    for name in ("users", "output"):
+        if name not in given:
+            raise CallError(
+                "recommend with --bundle", got=f"no --{name}", expected="--users and --output"
+            )
+    with importing():
+        from heterrec_model.bulk.ids import read_ids
+        from heterrec_model.bulk.run import BulkProgress, recommend_all
+
+    allow, deny = (
+        read_ids(given[name]) if name in given else None for name in ("allow", "deny")
+    )
+    with progress(quiet) as line:
+
+        def show(done: BulkProgress) -> None:
+            left = "" if done.seconds_left is None else f", about {done.seconds_left:,.0f} s left"
+            line.show(
+                f"{done.users:,} of {done.of_users:,} users, {done.per_second:,.0f} a second{left}"
+            )
+
+        result = recommend_all(
+            given["bundle"],
+            given["output"],
+            given["users"],
+            given.get("k", 100),
+            workers=given.get("workers"),
+            search=given.get("search"),
+            filter_seen=given.get("filter_seen", False),
+            where=conditions(given.get("where")),
+            allow=allow,
+            deny=deny or (),
+            shards=given.get("shards"),
+            part=given.get("part", "1/1"),
+            on_progress=show,
+        )
+    if as_json:
+        print_json(result.to_json())
+    elif not quiet:
+        console = Console(markup=False, highlight=False, soft_wrap=True)
+        rest = "" if result.manifest is not None else "; shards of other parts are missing"
+        console.print(
+            f"{result.output}: {result.written:,} files written, {result.kept:,} kept in {result.seconds:,.1f} s{rest}"
+        )
+        if result.manifest is not None:
+            console.print(f"fingerprint {result.manifest.job.identity.fingerprint}")
 
 
 def item_ids(single: list[str] | None, joined: str | None) -> list[str] | None:

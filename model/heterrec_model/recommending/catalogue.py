@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from heterrec_model.recommending.history import Key
 from heterrec_schemas.errors import CallError, suggest
@@ -218,12 +218,12 @@ def as_key(value: Any, *, integral: bool) -> Key | None:
 
 def near(given: Any, known: pa.Array | pa.ChunkedArray) -> str:
     """A hint of similar texts, or examples, among those with the same beginning: there may be millions."""
-    texts = pl.Series(known).cast(pl.String).drop_nulls()
+    texts = pc.drop_null(pc.cast(known, pa.string()))
     text = str(given)[:100]
     for length in range(len(text), -1, -1):
-        alike = texts.filter(texts.str.starts_with(text[:length]))
+        alike = pc.filter(texts, pc.starts_with(texts, text[:length]))
         if len(alike):
-            return suggest(text, alike.head(_NEAR).to_list())
+            return suggest(text, alike[:_NEAR].to_pylist())
     return ""
 
 

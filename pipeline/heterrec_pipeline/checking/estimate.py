@@ -18,7 +18,7 @@ from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.sizing import Basis, Estimate, Sizes, distinct_bound
 from heterrec_schemas.feature_spec import CategoricalFeature, FeatureSpec
-from heterrec_schemas.values import column_text
+from heterrec_schemas.value_columns import column_text
 
 MAX_FOOTERS = 256
 """Maximum number of footers read per table; the rows of further Parquet files are estimated from their bytes."""

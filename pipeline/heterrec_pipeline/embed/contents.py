@@ -17,7 +17,8 @@ from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.hashing import hash_texts
-from heterrec_schemas.values import Seen, column_text, is_scalar, is_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import Seen, is_scalar, is_text
 
 
 class ContentBatch(NamedTuple):

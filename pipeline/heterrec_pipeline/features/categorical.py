@@ -20,7 +20,8 @@ from heterrec_pipeline.reading.jsonl import typed
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import MISSING, oov_ids
-from heterrec_schemas.values import Seen, column_text, is_list, is_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import Seen, is_list, is_text
 
 PATH_SEPARATOR = " > "
 """Joins the nodes of a path prefix."""

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
-from heterrec_schemas.values import Seen, column_text, value_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import Seen, value_text
 
 
 class BadCell(NamedTuple):

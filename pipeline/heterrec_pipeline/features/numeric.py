@@ -21,7 +21,8 @@ from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import BOUNDARIES_SCHEMA
 from heterrec_schemas.tokens import numeric_edges, numeric_tokens
-from heterrec_schemas.values import Seen, column_text, is_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import Seen, is_text
 
 FOLDER = "boundaries"
 Numbers = npt.NDArray[np.float64]

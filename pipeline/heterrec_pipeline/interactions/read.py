@@ -34,7 +34,8 @@ from heterrec_pipeline.wiring.reports import (
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import SEPARATOR, hash_column
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.values import column_text, is_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import is_text
 
 LOG_SEEN = "interactions.user"
 LOG_ITEM_SEEN = "interactions.item"

@@ -13,7 +13,8 @@ from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import Timestamp
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import END_MS
-from heterrec_schemas.values import BLANKS, column_text, is_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import BLANKS, is_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_UNIT = {

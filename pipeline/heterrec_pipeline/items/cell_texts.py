@@ -13,7 +13,8 @@ from heterrec_pipeline.job import ErasingFeature
 from heterrec_pipeline.keys.duplicates import canonical_text
 from heterrec_pipeline.reading.erased import is_erased
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature, NumericFeature
-from heterrec_schemas.values import column_text, is_whole_decimal
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import is_whole_decimal
 
 Mask = npt.NDArray[np.bool_]
 

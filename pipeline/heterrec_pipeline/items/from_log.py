@@ -34,7 +34,7 @@ from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of, one_chu
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES, range_numbers
 from heterrec_pipeline.wiring.reports import RejectedCell, report_file, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
-from heterrec_schemas.values import column_text
+from heterrec_schemas.value_columns import column_text
 
 
 def aggregate_columns(spec: FeatureSpec, table: TableJob) -> list[str]:

@@ -24,7 +24,8 @@ from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count, report_rejects
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature
 from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.values import column_text, value_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import value_text
 
 EXCLUDED = "excluded"
 REPEATED = "repeated"

@@ -21,7 +21,8 @@ from heterrec_pipeline.reading.read import ROW, located
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
-from heterrec_schemas.values import EXACT_FLOAT, Seen, column_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import EXACT_FLOAT, Seen
 
 SEEN = "seen"
 UNUSABLE = "unusable"

@@ -16,7 +16,7 @@ from heterrec_pipeline.text_lookup import Lookup
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.values import column_text
+from heterrec_schemas.value_columns import column_text
 
 SPARE_BITS = 3
 """Bits of a hash beyond those of the size of a set: of 8 texts that are not in the set, about one is looked up."""

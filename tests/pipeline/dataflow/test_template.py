@@ -158,7 +158,7 @@ def test_the_file_that_the_launcher_starts_calls_the_command() -> None:
 def test_images_are_pinned_to_what_is_tested() -> None:
     text = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
     bases = dict(re.findall(r"^ARG (\w+)=(\S+/\S+)$", text, flags=re.M))
-    assert set(bases) == {"BASE", "BEAM", "LAUNCHER"}
+    assert set(bases) == {"BASE", "BEAM", "LAUNCHER", "TORCH_INDEX"}
     lock = (DOCKER.parent / "requirements.lock").read_text(encoding="utf-8")
     (beam,) = re.findall(r"^apache-beam==(\S+)$", lock, flags=re.M)
     assert bases["BEAM"].endswith(f"beam_python3.11_sdk:{beam}")

@@ -20,7 +20,8 @@ from heterrec_pipeline.reading import jsonl, text
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
-from heterrec_schemas.values import Seen, column_text, value_text
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import Seen, value_text
 
 HALF = '{"a": "\\ud83d"}'
 """Half an emoji: what a text that was cut off between two UTF-16 units becomes."""
