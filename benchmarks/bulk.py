@@ -55,7 +55,16 @@ def main() -> None:
             return
         encoding(arguments.bundle)
         for how in ("index", "exact"):
-            options = ["--users", "all", "--search", how, "-k", arguments.k, "--workers", arguments.workers]
+            options = [
+                "--users",
+                "all",
+                "--search",
+                how,
+                "-k",
+                arguments.k,
+                "--workers",
+                arguments.workers,
+            ]
             done = run(command(arguments.bundle, Path(folder) / how, *options))
             print(
                 f"{how}, k {arguments.k}, {arguments.workers} workers: {done.wall:.1f} s, CPU {done.cpu:.1f} s, "

@@ -31,7 +31,7 @@ def test_index(bundle: Path) -> None:
     assert body["recall"] >= 0.99
     code, out, err = run("index", "--bundle", bundle)
     assert code == 0
-    assert "flat, recall@100 1.0000" in out
+    assert "index flat: recall@100 1.0000" in out
     assert "building the index of 300 items" in err
     code, out, err = run("index", "--bundle", bundle, "--kind", "tree")
     assert (code, out) == (2, "")
@@ -43,7 +43,10 @@ def test_recommend_in_bulk_is_refused(bundle: Path, tmp_path: Path) -> None:
         (["--users", "all", "--output", tmp_path / "out"], "has no histories"),
         (["--users", "all"], "got no --output"),
         (["--user", "u1"], "got --user"),
-        (["--users", "all", "--output", tmp_path / "out", "--deny", tmp_path / "none"], "there is no file"),
+        (
+            ["--users", "all", "--output", tmp_path / "out", "--deny", tmp_path / "none"],
+            "there is no file",
+        ),
     ):
         code, out, err = run("recommend", "--bundle", bundle, *words)
         assert (code, out) == (2, "")

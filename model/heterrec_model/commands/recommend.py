@@ -61,8 +61,8 @@ def recommend(
         typer.Option(
             "--users",
             metavar="all|FILE",
-            help="Of --bundle: all its users, or a file: one id per line (.txt), a column user_id (.csv, .parquet), or objects "
-            "with user or history (.jsonl).",
+            help="Of --bundle: all its users, or a file: one id per line (.txt), a column user_id (.csv, .parquet), "
+            "or objects with user or history (.jsonl).",
         ),
     ] = None,
     output: Annotated[
@@ -180,9 +180,7 @@ def _to_files(given: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
         from heterrec_model.bulk.ids import read_ids
         from heterrec_model.bulk.run import BulkProgress, recommend_all
 
-    allow, deny = (
-        read_ids(given[name]) if name in given else None for name in ("allow", "deny")
-    )
+    allow, deny = (read_ids(given[name]) if name in given else None for name in ("allow", "deny"))
     with progress(quiet) as line:
 
         def show(done: BulkProgress) -> None:
