@@ -87,8 +87,8 @@ def report(call: argparse.Namespace, filtered: bool) -> None:
     trained = {
         model: [
             evaluate_run(
-                generation,
                 folder(runs, model, seed),
+                generation,
                 filter_seen=filtered,
                 candidates=call.candidates,
             )

@@ -141,7 +141,7 @@ def evaluated(
     checkpoint: str,
 ) -> Day:
     """Evaluate a run on the test of a day; `known` are the items that the first day was trained on."""
-    found = evaluate_run(generation, run, checkpoint=checkpoint)
+    found = evaluate_run(run, generation, checkpoint=checkpoint)
     ranks = found.per_user
     rows = pl.from_arrow(generation.sequences("test", ["user_id", "target_item_index"]))
     targets = rows.rename({"target_item_index": "item"}).explode("item").unique()

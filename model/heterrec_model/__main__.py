@@ -1,4 +1,4 @@
-"""The command line: `heterrec-model train | evaluate | compare | recommend`; the commands are in `commands`."""
+"""The command line, `heterrec-model`; the commands are in `commands`."""
 
 import signal
 import sys

@@ -134,11 +134,11 @@ def test_recommendations_for_a_user_and_for_items(data: Path, run: Path) -> None
     assert done.exit_code == 0, done.stderr
     assert f"User {user}" in done.stdout
     ids = generation.items(["item_id"])["item_id"].to_pylist()[:2]
-    several = [part for item in ids for part in ("--items", item)]
+    several = [part for item in ids for part in ("--item", item)]
     for items in (["--items", ",".join(ids)], several):
         done = call("recommend", "--data", data, "--run", run, *items, "-k", 4, "--json")
         assert done.exit_code == 0, done.stderr
-        body = json.loads(done.stdout)
+        (body,) = json.loads(done.stdout)["recommendations"]
         assert [item["item_id"] for item in body["history"]] == ids
         assert len(body["items"]) == 4
 
@@ -215,7 +215,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "neither user nor items": (
         ["recommend", "--data", "{data}", "--run", "{run}"],
-        "expected either a user or items",
+        "expected either users or items",
     ),
 }
 

@@ -122,7 +122,7 @@ def _cells(
 ) -> Ints:
     """The tokens of a user feature, [B] or [B, tokens], padded with 0."""
     cells = [user_features[row][feature.name] for row in rows]
-    if not feature.multivalued and feature.columns == 1:
+    if not feature.multivalued and feature.kind != "embedding":
         return np.asarray([cell[0] for cell in cells], np.int64)
     padded = np.zeros((len(cells), max(1, *map(len, cells))), np.int64)
     for place, cell in enumerate(cells):

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from heterrec_model.bundle.files import UserFeature
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.batching import BatchLimits, cut_batches
-from heterrec_model.data.chosen_features import chosen_entries
+from heterrec_model.data.chosen_features import FeatureInfo, chosen_entries
 from heterrec_model.data.row_spans import RowGroupReader, cut_spans, row_group_spans, windows
 from heterrec_model.data.sequence_rows import SequenceColumns, concat_rows, sequence_rows
 from heterrec_schemas import Generation
@@ -104,7 +103,7 @@ def items_batch(item_index: Sequence[int], generation: Generation, config: Confi
 
 def histories_batch(
     histories: Mapping[str, Sequence[Any]],
-    features: Sequence[UserFeature],
+    features: Sequence[FeatureInfo],
     max_length: int,
     *,
     with_behaviours: bool,
@@ -133,7 +132,7 @@ def histories_batch(
         padded = np.zeros((len(cells), max(1, *map(len, cells))), np.int64)
         for row, cell in enumerate(cells):
             padded[row, : len(cell)] = cell
-        single = not feature.multivalued and feature.columns == 1
+        single = not feature.multivalued and not feature.groups
         users[feature.name] = torch.from_numpy(padded[:, 0].copy() if single else padded)
     return Batch(
         item_BT=torch.from_numpy(item_BT),

@@ -49,8 +49,8 @@ class ComparisonReport:
 
 
 def compare_models(
-    data: str | Path | Generation,
     model: str,
+    data: str | Path | Generation,
     others: Sequence[str],
     split: str = "test",
     *,
@@ -91,7 +91,7 @@ def compare_models(
             else:
                 evaluations.append(
                     evaluate_run(
-                        generation, name, split, filter_seen=filter_seen, candidates=candidates
+                        name, generation, split, filter_seen=filter_seen, candidates=candidates
                     )
                 )
         return ComparedModel(names, evaluations)

@@ -29,14 +29,14 @@ OnProgress = Callable[[int], None]
 
 
 def evaluate(
-    data: str | Path | Generation, run: str | Path, split: str = "test", **options: Any
+    run: str | Path, data: str | Path | Generation, split: str = "test", **options: Any
 ) -> dict[str, Any]:
     """Evaluate a checkpoint of a run, as JSON: see `evaluate_run` for options and errors.
 
     With a temporal split, `unseen_first` is the evaluation of the baseline of this name, else None.
     """
     generation = load_generation(data)
-    result = evaluate_run(generation, run, split, **options)
+    result = evaluate_run(run, generation, split, **options)
     unseen_first = None
     if is_temporal(generation):
         settings = {name: options.get(name) for name in ("filter_seen", "ks", "candidates")}
@@ -48,8 +48,8 @@ def evaluate(
 
 
 def evaluate_run(
-    data: str | Path | Generation,
     run: str | Path,
+    data: str | Path | Generation,
     split: str = "test",
     *,
     checkpoint: str = "best",

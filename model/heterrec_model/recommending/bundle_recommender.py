@@ -20,6 +20,7 @@ from heterrec_model.recommending.popular import PopularItems
 from heterrec_model.recommending.recommender import Recommender
 from heterrec_model.recommending.translate import Translator
 from heterrec_model.retrieval.search import Searcher
+from heterrec_model.retrieval.vector_index import open_index
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,7 +42,7 @@ class BundleRecommender(Recommender):
         info = bundle.info
         self.bundle = bundle
         self.catalogue = Catalogue(bundle.items())
-        self.searcher = Searcher(bundle.item_vectors_ND)
+        self.searcher = Searcher(bundle.item_vectors_ND, open_index(bundle))
         self.popular = PopularItems(bundle.popular(), self.catalogue)
         self.identity = info.identity
         self.encoder = BundleEncoder(bundle, threads=threads)

@@ -56,6 +56,10 @@ class Catalogue:
     def _row_of(self) -> dict[Key, int]:
         return {key: row for row, key in enumerate(self._table["item_id"].to_pylist())}
 
+    @cached_property
+    def _ids(self) -> pa.Array:
+        return pa.concat_arrays(self._table["item_id"].chunks)
+
     @property
     def integral(self) -> bool:
         """Whether ids are integers."""
@@ -103,7 +107,12 @@ class Catalogue:
 
     def ids(self, position_P: Ints) -> list[Key]:
         """The ids at some positions."""
-        taken: list[Key] = self._table["item_id"].take(pa.array(position_P)).to_pylist()
+        taken: list[Key] = self.id_array(position_P).to_pylist()
+        return taken
+
+    def id_array(self, position_P: Ints) -> pa.Array:
+        """The ids at some positions as an Arrow array."""
+        taken: pa.Array = self._ids.take(pa.array(position_P))
         return taken
 
     def hint(self, item: Any) -> str:

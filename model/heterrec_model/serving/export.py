@@ -362,7 +362,7 @@ class _Users:
             chosen = order[start : start + _EAGER]
             batch = histories_batch(
                 {name: [cells[row] for row in chosen] for name, cells in columns.items()},
-                self._info.user_features,
+                self._loaded.model.table.user_features,
                 self._info.max_length,
                 with_behaviours=self._info.reads_behaviours,
             )

@@ -1,29 +1,21 @@
-"""Recommendations of a run for a user or a list of items, with features in words."""
+"""Recommendations of a run for users or lists of items, with features in words."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.config import MOST, Config
-from heterrec_model.data.batch import Batch
-from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
-from heterrec_model.data.inference_batches import items_batch, user_batch
-from heterrec_model.evaluation.evaluate import load_generation
-from heterrec_model.evaluation.history_length import seen_pairs, truncated, with_whole_histories
-from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, top_items
-from heterrec_model.evaluation.scorers import VectorScorer
-from heterrec_model.runs.load_run import load_run
+from heterrec_model.recommending.answer import Answer, Filters
+from heterrec_model.recommending.history import EncodedHistory, History, Key
+from heterrec_model.runs.load_run import LoadedRun
+from heterrec_model.serving.recommender import Recommender
 from heterrec_schemas.errors import CallError
-from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
+from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.generation import Generation, item_in_words, user_in_words
 from heterrec_schemas.generation.decode import bucket_words, decode_cells
 from heterrec_schemas.generation.describe import utc_text
 from heterrec_schemas.manifest import SPLITS
 from heterrec_schemas.tokens import FIRST_FREE
-
-NESTED = " > "
-"""Separator of the nodes of a path."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +28,10 @@ class Recommendation:
         history: all items of the generation's row, oldest first, each with item_id, item_index, features in words, and for
             a user time and behaviour (if the generation has behaviours).
         history_used: number of its last items that the model read.
-        items: best first, each with item_id, item_index, score, features in words.
+        items: best first, each with item_id, item_index, features in words, score.
         seen_filtered: whether items of the history were left out.
+        fallback: see `Answer.fallback`: None if the model answered.
+        segment: of the popular items.
         model: name of the model.
         checkpoint: name of the checkpoint.
         generation: id of the generation.
@@ -49,6 +43,8 @@ class Recommendation:
     history_used: int
     items: list[dict[str, Any]]
     seen_filtered: bool
+    fallback: str | None
+    segment: str | None
     model: str
     checkpoint: str
     generation: str
@@ -59,168 +55,139 @@ class Recommendation:
 
 
 def recommend(
+    run: str | Path | LoadedRun,
     data: str | Path | Generation,
-    run: str | Path,
     *,
-    user: str | int | None = None,
-    items: Sequence[str | int] | None = None,
+    users: Sequence[Key] | None = None,
+    items: Sequence[Key] | None = None,
     k: int = 10,
     split: str = "latest",
     checkpoint: str = "best",
+    allow: Sequence[Key] | None = None,
+    deny: Sequence[Key] = (),
+    where: Mapping[str, Key | Sequence[Key]] | None = None,
     filter_seen: bool = False,
-) -> Recommendation:
-    """Recommend items to a user of the generation, or after a list of items.
+) -> list[Recommendation]:
+    """Recommend items to users of the generation, or after a list of items. `Recommender.load` answers several such calls.
 
     Args:
+        run: folder of the run, or a loaded run.
         data: an output folder (its latest generation), the folder of a generation, or an open generation.
-        run: folder of the run.
-        user: id of a user.
+        users: ids of users of the split.
         items: ids of items, oldest first; without times, so all gaps are 0.
-        k: number of items; fewer are returned if the catalogue is smaller.
-        split: source of the user's history: latest (complete), or another split.
+        k: number of items; fewer are returned if fewer are allowed.
+        split: source of the histories: latest (complete), or another split.
         checkpoint: best, last, or the name of a checkpoint.
-        filter_seen: leave out items of the history.
+        allow: ids of items that may be recommended; None allows the catalogue.
+        deny: ids of items that are left out.
+        where: values by feature that an item must have; see `Filters`.
+        filter_seen: leave out all items of the history.
 
     Raises:
-        CallError: neither or both of user and items are given; the user, an item, the split, run or checkpoint does not
-            exist; k is below 1 or above a million.
+        CallError: neither or both of users and items are given; a user, an item, a feature, a value, the split, run or
+            checkpoint does not exist; k is out of range.
         GenerationError: the generation does not exist, is damaged, or is not that of the run.
-        RunError: a score is not finite.
+        RunError: a vector is not finite.
     """
-    if (user is None) == (items is None):
-        got = "neither" if user is None else "both"
-        raise CallError("recommend", got=got, expected="either a user or items")
-    if items is not None and not items:
-        raise CallError("items", got="none", expected="at least one")
-    if not 1 <= k <= MOST:
-        raise CallError("k", got=k, expected=f"1 to {MOST:,}")
-    generation = load_generation(data)
-    indices = (
-        None
-        if items is None
-        else [item_in_words(generation, str(item))["item_index"] for item in items]
-    )
-    loaded = load_run(run, checkpoint=checkpoint, data=generation)
-    whole = with_whole_histories(loaded.config, generation)
-    if indices is not None:
-        batch = items_batch(indices, generation, whole)
+    if (users is None) == (items is None):
+        got = "neither" if users is None else "both"
+        raise CallError("recommend", got=got, expected="either users or items")
+    for name, listed in (("users", users), ("items", items)):
+        if listed is not None and not listed:
+            raise CallError(name, got="none", expected="at least one")
+    recommender = Recommender.load(run, data, checkpoint=checkpoint)
+    generation = recommender.generation
+    filters = Filters(allow, deny, where, filter_seen)
+    histories: list[EncodedHistory | None]
+    if users is not None:
+        histories = recommender.find(users, split)
+        for user, history in zip(users, histories, strict=True):
+            if history is None:
+                _refuse(generation, user, split)
     else:
-        batch = _batch_of_user(generation, user, split, whole)
-    model_input = truncated(batch, loaded.config.model.max_length)
-    hidden = batch if filter_seen else None
-    best = _best(VectorScorer(loaded.model), model_input, hidden, loaded.config, k)
-    words = items_in_words(generation, {*batch.item_BT[0].tolist(), *best})
+        for item in items or ():
+            item_in_words(generation, str(item))  # raises an error that suggests similar ids
+        histories = [recommender.translate(History(items=items or ()))]
+    answers = recommender.answer(users or [None], histories, k, filters)
+    return [
+        _described(recommender, answer, history, filter_seen)
+        for answer, history in zip(answers, histories, strict=True)
+        if history is not None
+    ]
+
+
+def _refuse(generation: Generation, user: Key, split: str) -> None:
+    # Raises an error that suggests similar ids if the user is in no split.
+    splits = user_in_words(generation, str(user))["splits"]
+    raise CallError(
+        f"user {user!r} has no row in the split {split!r}",
+        expected=f"one of {', '.join(s for s in SPLITS if s in splits)}",
+    )
+
+
+def _described(
+    recommender: Recommender, answer: Answer, history: EncodedHistory, filter_seen: bool
+) -> Recommendation:
+    words = recommender.catalogue.words([*history.item_T.tolist(), *answer.item_index])
+    timed = answer.user is not None
+    identity = answer.identity
     return Recommendation(
-        user=None if user is None else batch.user_ids[0],
-        user_features={} if user is None else _user_features(generation, batch),
-        history=_history(generation, batch, words, timed=user is not None),
-        history_used=int(model_input.length_B[0]),
-        items=[{**words[index], "score": score} for index, score in best.items()],
+        user=answer.user,
+        user_features=_user_features(recommender.generation, history) if timed else {},
+        history=_history(recommender.generation, history, words, timed=timed),
+        history_used=min(len(history), recommender.loaded.config.model.max_length),
+        items=[
+            {**words[index], "score": score}
+            for index, score in zip(answer.item_index, answer.scores, strict=True)
+        ],
         seen_filtered=filter_seen,
-        model=loaded.config.model.name,
-        checkpoint=loaded.name,
-        generation=generation.manifest.generation,
+        fallback=answer.fallback,
+        segment=answer.segment,
+        model=identity.model,
+        checkpoint=identity.checkpoint,
+        generation=identity.generation,
     )
-
-
-def items_in_words(
-    generation: Generation, item_index: Collection[int]
-) -> dict[int, dict[str, Any]]:
-    """Items by item_index: item_id, item_index and features in words, except embeddings.
-
-    Of a path and its prefixes only the path is shown. An item without a row has no id and no features, but a description
-    in `words`.
-    """
-    features = [f for f in generation.spec.items.features if not isinstance(f, EmbeddingFeature)]
-    names = [f.name for f in features]
-    rows = generation.rows(
-        generation.known_item_shards(),
-        "item_index",
-        sorted(set(item_index)),
-        ["item_index", "item_id", *names],
-    )
-    cells = {f.name: _in_words(generation, f, rows[f.name].to_pylist()) for f in features}
-    buckets = generation.spec.items.catalogue_vocabulary.oov_buckets
-    items: dict[int, dict[str, Any]] = {}
-    for index in item_index:
-        outside = FIRST_FREE <= index < FIRST_FREE + buckets
-        words = bucket_words(index, buckets) if outside else "(no such item)"
-        items[index] = {"item_id": None, "item_index": index, "features": {}, "words": words}
-    keys = zip(rows["item_index"].to_pylist(), rows["item_id"].to_pylist(), strict=True)
-    for row, (index, item_id) in enumerate(keys):
-        words_of = {name: cells[name][row] for name in names}
-        items[index] = {"item_id": item_id, "item_index": index, "features": words_of}
-    return items
-
-
-def _in_words(generation: Generation, feature: Feature, cells: Sequence[Any]) -> list[str]:
-    """The cells of a feature in words."""
-    decoded = decode_cells(generation, feature.name, cells)
-    if not isinstance(feature, CategoricalFeature) or feature.nested != "prefixes":
-        return [cell["words"] for cell in decoded]
-    words = []
-    for cell in decoded:
-        values = [str(value) for value in cell["values"] if value is not None]
-        ends = [v for v in values if not any(o.startswith(v + NESTED) for o in values)]
-        words.append(", ".join(ends) or cell["words"])
-    return words
-
-
-def _batch_of_user(
-    generation: Generation, user: str | int | None, split: str, config: Config
-) -> Batch:
-    assert user is not None, "either a user or items"
-    batch = user_batch(generation, user, split, config)
-    if batch is None:
-        # Raises an error that suggests similar ids if the user is in no split.
-        splits = user_in_words(generation, str(user))["splits"]
-        raise CallError(
-            f"user {user!r} has no row in the split {split!r}",
-            expected=f"one of {', '.join(s for s in SPLITS if s in splits)}",
-        )
-    return batch
-
-
-def _best(
-    scorer: VectorScorer, batch: Batch, hidden: Batch | None, config: Config, k: int
-) -> dict[int, float]:
-    """Scores by item_index of the k best items that are not in the hidden history, best first."""
-    catalogue_N = scorer.table.catalogue_N
-    seen = None
-    if hidden is not None:
-        user_E, item_E = seen_pairs(hidden)
-        seen = UserItemPairs(user_E, CataloguePositions(catalogue_N).of(item_E))
-        seen = seen.where(seen.position_P != NO_ROW)
-    block = UserBlock(scorer.encode(batch), batch.user_ids, seen)
-    position_BK, score_BK = top_items(scorer, block, k, chunk_items=config.evaluation.chunk_items)
-    visible_K = score_BK[0].isfinite()
-    item_K = catalogue_N[position_BK[0][visible_K]]
-    return dict(zip(item_K.tolist(), score_BK[0][visible_K].tolist(), strict=True))
 
 
 def _history(
-    generation: Generation, batch: Batch, words: dict[int, dict[str, Any]], *, timed: bool
+    generation: Generation,
+    history: EncodedHistory,
+    words: Mapping[int, dict[str, Any]],
+    *,
+    timed: bool,
 ) -> list[dict[str, Any]]:
-    """The history of the batch's only user; `timed` adds times and behaviours."""
-    events = [dict(words[index]) for index in batch.item_BT[0].tolist()]
+    """The history in words; `timed` adds times and behaviours."""
+    events = [
+        dict(words[index]) if index in words else _no_item(generation, index)
+        for index in history.item_T.tolist()
+    ]
     if not timed:
         return events
-    for event, time in zip(events, batch.timestamp_BT[0].tolist(), strict=True):
+    for event, time in zip(events, history.time_T.tolist(), strict=True):
         event["time"] = utc_text(time)
     behaviour = generation.spec.interactions.behaviour
-    if behaviour is not None and batch.behaviour_BT is not None:
-        for event, token in zip(events, batch.behaviour_BT[0].tolist(), strict=True):
+    if behaviour is not None and history.behaviour_T is not None:
+        for event, token in zip(events, history.behaviour_T.tolist(), strict=True):
             event["behaviour"] = behaviour.values[token - FIRST_FREE]
     return events
 
 
-def _user_features(generation: Generation, batch: Batch) -> dict[str, str]:
-    """Features of the batch's only user, in words."""
+def _no_item(generation: Generation, index: int) -> dict[str, Any]:
+    """An item_index without a row, in words."""
+    buckets = generation.spec.items.catalogue_vocabulary.oov_buckets
+    outside = FIRST_FREE <= index < FIRST_FREE + buckets
+    words = bucket_words(index, buckets) if outside else "(no such item)"
+    return {"item_id": None, "item_index": index, "features": {}, "words": words}
+
+
+def _user_features(generation: Generation, history: EncodedHistory) -> dict[str, str]:
+    """The user features that the model reads, in words."""
     words = {}
     for feature in generation.spec.user_features:
-        if feature.name in batch.user_features and not isinstance(feature, EmbeddingFeature):
-            cell = batch.user_features[feature.name][0].tolist()
-            tokens = [t for t in cell if t] if isinstance(cell, list) else cell
-            decoded = decode_cells(generation, feature.name, [tokens], side="user")
-            words[feature.name] = decoded[0]["words"]
+        if feature.name in history.user_features and not isinstance(feature, EmbeddingFeature):
+            tokens = history.user_features[feature.name].tolist()
+            cell = tokens if getattr(feature, "multivalued", False) else tokens[0]
+            words[feature.name] = decode_cells(generation, feature.name, [cell], side="user")[0][
+                "words"
+            ]
     return words

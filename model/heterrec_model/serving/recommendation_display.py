@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from heterrec_model.serving.recommend import NESTED, Recommendation
+from heterrec_model.recommending.catalogue import NESTED
+from heterrec_model.serving.recommend import Recommendation
 
 _GAP = 3
 """Number of blanks between two columns."""
@@ -32,6 +33,8 @@ def show_recommendation(console: Console, shown: Recommendation, *, history: int
     console.print(Text(title), soft_wrap=True)
     console.print(_table(console.width, events, [*first, "item"]))
     title = f"Recommended by {shown.model}, {shown.checkpoint}"
+    if shown.fallback is not None:
+        title = "Popular items" + (f" of {shown.segment}" if shown.segment else "")
     if shown.seen_filtered:
         title += ", items of the history left out"
     ranked = [

@@ -142,7 +142,10 @@ class Recommender(BaseRecommender):
                 "user_features": [h.user_features for h in chosen],
             }
             batch = histories_batch(
-                columns, self._features, longest, with_behaviours=reads_behaviours(model)
+                columns,
+                model.table.user_features,
+                longest,
+                with_behaviours=reads_behaviours(model),
             )
             with torch.no_grad():
                 vectors_BD[rows] = self._scorer.encode(batch).cpu().numpy()

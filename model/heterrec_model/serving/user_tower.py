@@ -22,7 +22,7 @@ from heterrec_schemas.errors import CallError
 
 SHORT = (10, 25)
 """Lengths with a graph of their own, where the model reads longer histories."""
-LEAST_SHARED = 4096
+LEAST_SHARED = 1024
 """Minimum size in bytes of a weight that the graphs share."""
 MOST_USERS = 4096
 """Largest batch of a program."""

@@ -45,21 +45,21 @@ def trained(generation: Generation, folder: Path) -> Path:
 
 
 def test_a_run_is_evaluated_as_its_config_says(one_target: Generation, run: Path) -> None:
-    found = evaluation.evaluate(one_target, run, "validation")
+    found = evaluation.evaluate(run, one_target, "validation")
     assert found["checkpoint"] == (run / "checkpoints" / "best").resolve().name
     assert found["generation"] == one_target.manifest.generation
     assert found["model"] == "heterrec"
     assert list(found["metrics"]) == ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]
     assert found["seen_filtered"] is False
     # by its path too
-    other = evaluation.evaluate(one_target.root, run, "validation", checkpoint=found["checkpoint"])
+    other = evaluation.evaluate(run, one_target.root, "validation", checkpoint=found["checkpoint"])
     assert other["metrics"] == found["metrics"]
-    last = evaluation.evaluate(one_target, run, "validation", checkpoint="last")
+    last = evaluation.evaluate(run, one_target, "validation", checkpoint="last")
     assert last["checkpoint"] == "step-00000003"
 
 
 def test_settings_of_the_call(one_target: Generation, run: Path) -> None:
-    found = evaluation.evaluate(one_target, run, filter_seen=True, ks=[3], max_users=5)
+    found = evaluation.evaluate(run, one_target, filter_seen=True, ks=[3], max_users=5)
     assert found["split"] == "test"
     assert found["seen_filtered"] is True
     assert list(found["metrics"]) == ["recall@3", "ndcg@3"]
@@ -67,7 +67,7 @@ def test_settings_of_the_call(one_target: Generation, run: Path) -> None:
 
 
 def test_a_run_is_compared_with_a_baseline(one_target: Generation, run: Path) -> None:
-    ours = evaluation.evaluate_run(one_target, run)
+    ours = evaluation.evaluate_run(run, one_target)
     config = Config.model_validate({"evaluation": {"ks": [5, 10]}})
     base = evaluation.evaluate_baseline(one_target, "popular", config=config)
     found = compare(base, ours, resamples=100)
@@ -82,7 +82,7 @@ def test_every_table_of_a_temporal_split_has_unseen_first(
     run = trained(many_targets, tmp_path / "run")
     settings: dict[str, Any] = {"filter_seen": True, "ks": [3], "candidates": "all", "max_users": 9}
     for options in ({}, settings):
-        found = evaluation.evaluate(many_targets, run, **options)
+        found = evaluation.evaluate(run, many_targets, **options)
         other = found.pop("unseen_first")
         assert other["model"] == "unseen-first"
         for name in ("users", "candidates", "candidate_set", "seen_filtered", "targets"):
@@ -90,29 +90,29 @@ def test_every_table_of_a_temporal_split_has_unseen_first(
         assert list(other["metrics"]) == list(found["metrics"])
         assert found["candidate_set"] == options.get("candidates", "known")
     for others in (["popular"], ["unseen-first", "popular"]):
-        report = compare_models(many_targets, str(run), others, resamples=10)
+        report = compare_models(str(run), many_targets, others, resamples=10)
         assert {m.name for m in report.others} == {"popular", "unseen-first"}
         assert len(report.comparisons) == 2
     with pytest.raises(CallError, match="candidates: got 'som'"):
-        compare_models(many_targets, str(run), ["popular"], candidates="som")
-    one, two = (evaluation.evaluate_run(many_targets, run, candidates=c) for c in ("all", "known"))
+        compare_models(str(run), many_targets, ["popular"], candidates="som")
+    one, two = (evaluation.evaluate_run(run, many_targets, candidates=c) for c in ("all", "known"))
     with pytest.raises(CallError, match="evaluations of different candidate_set"):
         compare(one, two)
 
 
 def test_leave_one_out_needs_no_unseen_first(one_target: Generation, run: Path) -> None:
-    assert evaluation.evaluate(one_target, run)["unseen_first"] is None
-    report = compare_models(one_target, str(run), ["popular"], resamples=10)
+    assert evaluation.evaluate(run, one_target)["unseen_first"] is None
+    report = compare_models(str(run), one_target, ["popular"], resamples=10)
     assert [m.name for m in report.others] == ["popular"]
 
 
 def test_mistakes(one_target: Generation, many_targets: Generation, run: Path) -> None:
     with pytest.raises(CallError, match="Did you mean 'validation'"):
-        evaluation.evaluate(one_target, run, "validaton")
+        evaluation.evaluate(run, one_target, "validaton")
     with pytest.raises(CallError, match="no checkpoint 'beste'"):
-        evaluation.evaluate(one_target, run, checkpoint="beste")
+        evaluation.evaluate(run, one_target, checkpoint="beste")
     with pytest.raises(GenerationError):
-        evaluation.evaluate(many_targets, run)
+        evaluation.evaluate(run, many_targets)
 
 
 def test_an_evaluation_states_which_inputs_the_model_lacks(

@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from rich.console import Console
 
 from heterrec_model.config import Config
 from heterrec_model.data.inference_batches import user_batch
+from heterrec_model.recommending.catalogue import Catalogue
 from heterrec_model.runs.load_run import load_run
-from heterrec_model.serving.recommend import Recommendation, items_in_words, recommend
+from heterrec_model.serving.recommend import Recommendation, recommend
 from heterrec_model.serving.recommendation_display import show_recommendation
+from heterrec_model.serving.tables import items_table
 from heterrec_model.training.train import train
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
@@ -46,6 +49,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, generation: Generation) -> Pat
     return folder
 
 
+def one(*given: Any, **options: Any) -> Recommendation:
+    """The only answer."""
+    (found,) = recommend(*given, **options)
+    return found
+
+
 @pytest.fixture(scope="module")
 def user(generation: Generation) -> str:
     """Someone with nine interactions."""
@@ -56,7 +65,7 @@ def user(generation: Generation) -> str:
 def test_a_users_history_is_described_as_inspect_does(
     generation: Generation, run: Path, user: str
 ) -> None:
-    found = recommend(generation, run, user=user)
+    found = one(run, generation, users=[user])
     described = user_in_words(generation, user)
     assert found.user == user
     assert found.user_features == {k: v["words"] for k, v in described["features"].items()}
@@ -74,7 +83,7 @@ def test_a_users_history_is_described_as_inspect_does(
 
 
 def test_the_items_are_the_models_best(generation: Generation, run: Path, user: str) -> None:
-    found = recommend(generation, run, user=user, k=7)
+    found = one(run, generation, users=[user], k=7)
     loaded = load_run(run, data=generation)
     batch = user_batch(generation, user, "latest", loaded.config)
     assert batch is not None
@@ -95,8 +104,8 @@ def test_the_items_are_the_models_best(generation: Generation, run: Path, user: 
 def test_seen_items_can_be_left_out(generation: Generation, run: Path, user: str) -> None:
     """All that the row holds, not only what the model saw; the others keep their order."""
     everything = len(generation.items(["item_index"]))
-    whole = recommend(generation, run, user=user, k=everything + 5)
-    left = recommend(generation, run, user=user, k=everything + 5, filter_seen=True)
+    whole = one(run, generation, users=[user], k=everything + 5)
+    left = one(run, generation, users=[user], k=everything + 5, filter_seen=True)
     history = {event["item_index"] for event in whole.history}
     assert len(whole.items) == everything
     assert history & {item["item_index"] for item in whole.items}
@@ -108,7 +117,7 @@ def test_seen_items_can_be_left_out(generation: Generation, run: Path, user: str
 
 def test_items_make_a_history_too(generation: Generation, run: Path) -> None:
     ids = [str(i) for i in generation.items(["item_id"])["item_id"].to_pylist()[:5]]
-    found = recommend(generation.root, run, items=ids, k=2)
+    found = one(run, generation.root, items=ids, k=2)
     assert found.user is None
     assert [event["item_id"] for event in found.history] == ids
     assert "time" not in found.history[0]
@@ -117,14 +126,14 @@ def test_items_make_a_history_too(generation: Generation, run: Path) -> None:
     body = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert list(body) == [
         *("user", "user_features", "history", "history_used", "items", "seen_filtered"),
-        *("model", "checkpoint", "generation"),
+        *("fallback", "segment", "model", "checkpoint", "generation"),
     ]
     assert list(body["items"][0]) == ["item_id", "item_index", "features", "score"]
 
 
 def test_another_splits_history(generation: Generation, run: Path, user: str) -> None:
-    latest = recommend(generation, run, user=user)
-    test = recommend(generation, run, user=user, split="test")
+    latest = one(run, generation, users=[user])
+    test = one(run, generation, users=[user], split="test")
     assert [e["item_index"] for e in test.history][-8:] == [
         e["item_index"] for e in latest.history
     ][:-1]
@@ -132,7 +141,7 @@ def test_another_splits_history(generation: Generation, run: Path, user: str) ->
 
 def test_of_a_path_and_its_prefixes_only_the_path_is_shown(generation: Generation) -> None:
     items = generation.items(["item_index"])["item_index"].to_pylist()
-    for index, item in items_in_words(generation, items).items():
+    for index, item in Catalogue(items_table(generation)).words(items).items():
         whole = item_in_words(generation, item["item_id"])
         values = whole["features"]["path"].get("values")
         kept = item["features"]["path"]
@@ -145,14 +154,14 @@ def test_of_a_path_and_its_prefixes_only_the_path_is_shown(generation: Generatio
 def test_mistakes_are_named(generation: Generation, run: Path, user: str) -> None:
     item = str(generation.items(["item_id"])["item_id"][0])
     calls: dict[str, Callable[[], Recommendation]] = {
-        "Did you mean": lambda: recommend(generation, run, user=user[:-1] + "x"),
-        "there is no item": lambda: recommend(generation, run, items=[item, "B"]),
-        f"Did you mean '{item}'": lambda: recommend(generation, run, items=[item.lower()]),
-        "got neither": lambda: recommend(generation, run),
-        "got both": lambda: recommend(generation, run, user=user, items=[item]),
-        "expected at least one": lambda: recommend(generation, run, items=[]),
-        "k: got 0": lambda: recommend(generation, run, user=user, k=0),
-        "no split 'lates'": lambda: recommend(generation, run, user=user, split="lates"),
+        "Did you mean": lambda: one(run, generation, users=[user[:-1] + "x"]),
+        "there is no item": lambda: one(run, generation, items=[item, "B"]),
+        f"Did you mean '{item}'": lambda: one(run, generation, items=[item.lower()]),
+        "got neither": lambda: one(run, generation),
+        "got both": lambda: one(run, generation, users=[user], items=[item]),
+        "expected at least one": lambda: one(run, generation, items=[]),
+        "k: got 0": lambda: one(run, generation, users=[user], k=0),
+        "no split 'lates'": lambda: one(run, generation, users=[user], split="lates"),
     }
     for words, call in calls.items():
         with pytest.raises(CallError, match=words):
@@ -166,12 +175,12 @@ def test_a_user_who_lacks_the_split(generation: Generation, run: Path) -> None:
     )
     absent = sorted(latest - test)
     with pytest.raises(CallError, match=r"no row in the split 'test': expected one of .*latest"):
-        recommend(generation, run, user=absent[0], split="test")
+        one(run, generation, users=[absent[0]], split="test")
 
 
 @pytest.mark.parametrize("width", [200, 70])
 def test_a_person_can_read_it(generation: Generation, run: Path, user: str, width: int) -> None:
-    found = recommend(generation, run, user=user, k=3, filter_seen=True)
+    found = one(run, generation, users=[user], k=3, filter_seen=True)
     console = Console(file=StringIO(), width=width)
     show_recommendation(console, found, history=4)
     assert isinstance(console.file, StringIO)

@@ -37,8 +37,8 @@ def test_the_validation_split_is_no_measure_afterwards(
 ) -> None:
     run = train(tiny(train=REFIT), data=shop_data, run=tmp_path / "run", quiet=True).run
     with pytest.warns(UserWarning, match="was also trained on the validation split"):
-        evaluate_run(shop_data, run, "validation")
-    assert evaluate_run(shop_data, run, "test").metrics["ndcg@50"] is not None
+        evaluate_run(run, shop_data, "validation")
+    assert evaluate_run(run, shop_data, "test").metrics["ndcg@50"] is not None
 
 
 def test_a_refit_has_no_early_end(tmp_path: Path, shop_data: Path, tiny: Any) -> None:

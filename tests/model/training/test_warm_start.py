@@ -269,7 +269,7 @@ def test_retired_items_are_positives_but_neither_negatives_nor_ranked(
     assert not retired & {*drawn[0].tolist()}
     assert len(drawn[0]) == 40
     assert loss.metrics["positions"] == 6 * 6  # every item that is not the first is a target
-    result = evaluate_run(chain.child, warm, "test")
+    result = evaluate_run(warm, chain.child, "test")
     assert result.catalogue == len(table.catalogue_N)
     assert result.generation == chain.child.name
 
@@ -285,7 +285,7 @@ def test_recommendations_show_retired_items_in_histories_alone(chain: Chain, war
         for row in generation.sequences("latest").to_pylist()
         if {*row["item_index"]} & {*index.values()}
     )
-    found = recommend(generation, warm, user=user, k=1000)
+    (found,) = recommend(warm, generation, users=[user], k=1000)
     shown = [event["item_id"] for event in found.history]
     assert gone & {*shown}
     assert None not in shown
@@ -293,7 +293,7 @@ def test_recommendations_show_retired_items_in_histories_alone(chain: Chain, war
     assert len(ranked) == generation.manifest.counts.items.kept
     assert not ranked & {*gone, *chain.changes.erase}
     assert "NEW1" in ranked
-    assert recommend(generation, warm, items=[*gone], k=3).history[0]["features"]
+    assert recommend(warm, generation, items=[*gone], k=3)[0].history[0]["features"]
 
 
 def test_the_run_records_where_it_started(chain: Chain, warm: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_run_is_carried_over_day_after_day(chain: Chain, warm: Path, tmp_path:
     assert start.run == str(warm)
     # over a generation that no run was trained on
     warm_started(chain, tmp_path / "leap", "train.max_steps=1", data=third)
-    assert evaluate_run(third, tmp_path / "leap").generation == third.name
+    assert evaluate_run(tmp_path / "leap", third).generation == third.name
 
 
 def test_validation_after_a_refit_of_the_run_before_is_warned_of(
@@ -348,7 +348,7 @@ def test_validation_after_a_refit_of_the_run_before_is_warned_of(
         with pytest.warns(
             UserWarning, match="or the run that it was started from was also trained"
         ):
-            evaluate_run(chain.child, tmp_path / run, "validation")
+            evaluate_run(tmp_path / run, chain.child, "validation")
 
 
 class StoppedError(Exception):
@@ -487,13 +487,13 @@ def test_a_run_of_an_ancestor_is_refused_with_the_way_on(
     chain: Chain, other_data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(GenerationError) as caught:
-        evaluate_run(chain.child, chain.run)
+        evaluate_run(chain.run, chain.child)
     message = caught.value.message
     assert chain.child.name in message
     assert chain.parent.name in message
     assert f"train --warm-start {chain.run} --data {chain.child}" in message
     with pytest.raises(GenerationError) as caught:
-        recommend(other_data, chain.run, user="u1")
+        recommend(chain.run, other_data, users=["u1"])
     assert "warm-start" not in caught.value.message
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heterrec_model.commands.shared import DebugOption, JsonOption, app, error_messages
 from heterrec_schemas.command_line import importing, print_json, print_line
 from heterrec_schemas.errors import CallError
 
@@ -15,11 +16,10 @@ if TYPE_CHECKING:
     from heterrec_model.recommending.recommender import Recommender
 
 GREEN = 32
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
+@app.command()
 def serve(
     bundle: Annotated[
         Path,
@@ -74,31 +74,33 @@ def serve(
     debug: DebugOption = False,
 ) -> None:
     """Serve recommendations of a bundle over HTTP until SIGTERM; SIGHUP opens the bundle again."""
-    for name in _THREADS:  # read when libraries are imported; replicas use the other cores
-        os.environ.setdefault(name, "1")
-    with importing(), _with_extra("serve"):
-        from heterrec_model.service.server import HttpService, Settings, log_to_stderr
+    with error_messages(debug, as_json):
+        for name in _THREADS:  # read when libraries are imported; replicas use the other cores
+            os.environ.setdefault(name, "1")
+        with importing(), _with_extra("serve"):
+            from heterrec_model.service.server import HttpService, Settings, log_to_stderr
 
-    def started(address: str) -> None:
-        if as_json:
-            print_json({"address": address})
-        else:
-            print_line(f"answers at {address}", GREEN)
+        def started(address: str) -> None:
+            if as_json:
+                print_json({"address": address})
+            else:
+                print_line(f"answers at {address}", GREEN)
 
-    settings = Settings(
-        bundle=bundle,
-        host=host,
-        port=port,
-        queue=queue,
-        deadline=deadline / 1000,
-        cached_users=cached_users,
-        drain=drain,
-        show_page=page,
-    )
-    log_to_stderr()
-    HttpService(settings, lambda folder: _open(folder, index=index), started).run()
+        settings = Settings(
+            bundle=bundle,
+            host=host,
+            port=port,
+            queue=queue,
+            deadline=deadline / 1000,
+            cached_users=cached_users,
+            drain=drain,
+            show_page=page,
+        )
+        log_to_stderr()
+        HttpService(settings, lambda folder: _open(folder, index=index), started).run()
 
 
+@app.command()
 def promote(
     bundle: Annotated[Path, typer.Option("--bundle", help="Folder that `export` wrote.")],
     pointer: Annotated[
@@ -108,23 +110,28 @@ def promote(
     debug: DebugOption = False,
 ) -> None:
     """Verify a bundle and its index, and let a pointer file name it; services that watch the file take it over."""
-    with importing(), _with_extra("promote"):
-        from heterrec_model.service.reload import write_pointer
+    with error_messages(debug, as_json):
+        with importing(), _with_extra("promote"):
+            from heterrec_model.service.reload import write_pointer
 
-    recommender = _open(bundle, index=True)
-    write_pointer(bundle, pointer)
-    if as_json:
-        identity = recommender.identity.model_dump()
-        print_json(identity | {"pointer": str(pointer), "bundle": str(bundle)})
-    else:
-        print_line(f"{pointer} names {bundle}, {recommender.identity.fingerprint}", GREEN)
+        recommender = _open(bundle, index=True)
+        write_pointer(bundle, pointer)
+        if as_json:
+            identity = recommender.identity.model_dump()
+            print_json(identity | {"pointer": str(pointer), "bundle": str(bundle)})
+        else:
+            print_line(f"{pointer} names {bundle}, {recommender.identity.fingerprint}", GREEN)
 
 
 def _open(folder: Path, *, index: bool) -> "Recommender":
     """Open and verify a bundle and its index."""
     from heterrec_model.recommending.bundle_recommender import BundleRecommender
+    from heterrec_model.retrieval.search import Searcher
 
-    return BundleRecommender.open(folder)
+    recommender = BundleRecommender.open(folder)
+    if not index:
+        recommender.searcher = Searcher(recommender.searcher.items_ND)
+    return recommender
 
 
 @contextmanager

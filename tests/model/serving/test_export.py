@@ -1,0 +1,225 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_up import made_up_batch, made_up_config, made_up_table, scrambled
+
+from heterrec_model.bundle.files import BundleInfo, fingerprint
+from heterrec_model.bundle.reader import open_bundle, read_info
+from heterrec_model.config import Config
+from heterrec_model.layers.embedding_tables import ItemTables
+from heterrec_model.registry import TRAINED
+from heterrec_model.runs.load_run import load_run
+from heterrec_model.serving import export as export_module
+from heterrec_model.serving.export import export
+from heterrec_model.serving.user_tower import UserTower, item_tokens
+from heterrec_model.two_tower import TwoTowerModel
+from heterrec_schemas import Generation
+from heterrec_schemas.errors import BundleError, CallError, GenerationError, RunError
+
+
+def test_a_bundle_has_what_it_says(bundle: Path, served_shop: Generation) -> None:
+    opened = open_bundle(bundle)
+    info = opened.info
+    assert info.fingerprint == fingerprint(info.parts) == info.identity.fingerprint
+    assert info.identity.content_sha256 == served_shop.manifest.content_sha256
+    assert info.parts["content_sha256"] == served_shop.manifest.content_sha256
+    assert info.buckets == [10, 12]
+    latest = served_shop.sequences("latest", ["user_id"])
+    assert info.users == len(latest) == info.equality.users
+    assert 0 < info.equality.largest_difference <= 1e-5
+    assert opened.item_vectors_ND.shape == (served_shop.manifest.counts.items.kept, 8)
+    assert len(opened.sample_user_vectors_SD) == len(latest)
+    card = (bundle / "card.md").read_text()
+    for words in ("recall@10", info.fingerprint, "## Limits", "model.width"):
+        assert words in card
+
+
+def test_the_files_of_a_bundle_have_no_pickle(bundle: Path) -> None:
+    program = zipfile.ZipFile(bundle / "user.pt2")
+    assert [name for name in program.namelist() if name.endswith((".pkl", ".pickle"))] == []
+    assert [
+        name for name in program.namelist() if name.endswith(".pt") and program.read(name)
+    ] == []
+
+
+def test_a_bundle_needs_neither_torch_nor_beam(bundle: Path) -> None:
+    code = f"""
+import sys
+for name in ("torch", "apache_beam"):
+    sys.modules[name] = None
+from heterrec_model import BundleRecommender, History
+found = BundleRecommender.open({str(bundle)!r})
+item = found.item_vectors()[0][0]
+(answer,) = found.recommend(histories=[History(items=[item])], k=3)
+assert len(answer.item_ids) == 3 and answer.fallback is None
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_program_of_torch_export_loads_by_itself(
+    bundle: Path, served_run: Path, served_shop: Generation
+) -> None:
+    program = torch.export.load(bundle / "user.pt2").module()
+    model = load_run(served_run, data=served_shop).model
+    tower = UserTower(model)
+    assert tower.inputs[:4] == ["tokens", "timestamp_ms", "length", "behaviour"]
+    given = [
+        torch.ones((3, 12, item_tokens(model).shape[1]), dtype=torch.int32),
+        torch.arange(36).view(3, 12) * 86_400_000,
+        torch.tensor([12, 1, 5]),
+        torch.full((3, 12), 2),
+        *(torch.ones(3, dtype=torch.int64) for _ in tower.features),
+    ]
+    with torch.no_grad():
+        assert torch.allclose(program(*given), tower(*given), atol=1e-6)
+
+
+VARIANTS = {
+    "post, no prefix": {"norm": "post"},
+    "no item blocks": {"item_blocks": 0},
+    "no token blocks": {"token_blocks": 0},
+    "literal": {"literal": True, "raw_skip": False},
+    "no ids": {"item_id": False},
+    "no time": {"time_gap": {"enabled": False}},
+    "causal tokens": {"token_mask": "causal", "attention": "dense"},
+    "shared groups": {"group_tables": "shared", "embedding_init": "random"},
+    "no behaviours": {"behaviour": False},
+    "sasrec": {"name": "sasrec"},
+    "sasrec_time": {"name": "sasrec_time", "norm": "pre"},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_tower_takes_tensors_and_computes_the_last_item_only(variant: str) -> None:
+    """The vectors are those of the whole output at the last item of every history."""
+    config: Config = made_up_config(VARIANTS[variant])
+    table = made_up_table()
+    tables = ItemTables(config.model, table, {})
+    model = scrambled(TRAINED[config.model.name](config, table, tables)).eval()
+    batch = made_up_batch([5, 1, 3], table=table)
+    tower = UserTower(model)
+    tokens_IC = item_tokens(model)
+    named = {
+        "tokens": tokens_IC[batch.item_BT],
+        "timestamp_ms": batch.timestamp_BT,
+        "length": batch.length_B,
+        "behaviour": batch.behaviour_BT,
+        **{f"user_{name}": x for name, x in batch.user_features.items()},
+    }
+    with torch.no_grad():
+        found = tower(*(named[name] for name in tower.inputs))
+        e = model.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape)
+        whole = model.encode(e, batch).u_BTD
+        last = whole[torch.arange(batch.users), batch.length_B - 1]
+        assert torch.allclose(found, model.for_items(last), atol=1e-12)
+        assert torch.equal(found, model.user_vectors(batch))
+
+
+def test_an_output_is_left_as_it_is(
+    bundle: Path, served_run: Path, served_shop: Generation, tmp_path: Path
+) -> None:
+    before = {file: file.stat().st_mtime_ns for file in bundle.iterdir()}
+    again = export(served_run, served_shop, bundle)
+    assert not again.new
+    assert {file: file.stat().st_mtime_ns for file in bundle.iterdir()} == before
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    info = read_info(other)
+    (other / "bundle.json").write_text(info.model_copy(update={"fingerprint": "0" * 64}).to_json())
+    with pytest.raises(CallError, match="already contains the bundle 000000000000: expected"):
+        export(served_run, served_shop, other)
+
+
+def test_a_tower_that_differs_is_no_bundle(
+    bundle: Path,
+    served_run: Path,
+    served_shop: Generation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The programs of the right weights, with a model whose weights have changed."""
+
+    def copied(model: TwoTowerModel, folder: Path) -> None:
+        for file in bundle.glob("user*"):
+            shutil.copy(file, folder / file.name)
+        with torch.no_grad():
+            next(model.item_lmp.parameters())[0, 0] += 0.01
+
+    monkeypatch.setattr(export_module, "write_programs", copied)
+    with pytest.raises(RunError, match=r"user\.onnx differs from the model: got a difference of"):
+        export(served_run, served_shop, tmp_path / "wrong", evaluate=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes_of_an_export(
+    served_run: Path, served_shop: Generation, shop_data: Path, tmp_path: Path
+) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "must be local": lambda: export(served_run, served_shop, "gs://bucket/bundle"),
+        "no checkpoint": lambda: export(
+            served_run, served_shop, tmp_path / "b", checkpoint="beste"
+        ),
+        "no categorical user feature 'agee'": lambda: export(
+            served_run, served_shop, tmp_path / "b", segment_by="agee"
+        ),
+    }
+    for words, call in calls.items():
+        with pytest.raises(CallError, match=words):
+            call()
+    with pytest.raises(GenerationError, match="was trained on another generation"):
+        export(served_run, shop_data, tmp_path / "b")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(CallError, match="already exists"):
+        export(served_run, served_shop, tmp_path / "full")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no description": (lambda b: (b / "bundle.json").unlink(), "is not finished"),
+    "half a description": (
+        lambda b: (b / "bundle.json").write_text((b / "bundle.json").read_text()[:500]),
+        "cannot be read",
+    ),
+    "another layout": (
+        lambda b: (b / "bundle.json").write_text(
+            json.dumps({**json.loads((b / "bundle.json").read_text()), "export_version": 99})
+        ),
+        "got export version 99, expected 1",
+    ),
+    "an absent file": (lambda b: (b / "item_vectors.npy").unlink(), "got no such file"),
+    "a short file": (lambda b: os.truncate(b / "popular.parquet", 10), "got 10 bytes"),
+    "a flipped bit": (lambda b: _flip(b / "item_vectors.npy"), "got SHA-256"),
+}
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path, damage: str) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    break_it, words = DAMAGES[damage]
+    break_it(copy)
+    with pytest.raises(BundleError, match=words):
+        open_bundle(copy)
+
+
+def test_equal_input_has_an_equal_fingerprint(bundle: Path) -> None:
+    info: BundleInfo = read_info(bundle)
+    for name in info.parts:
+        changed = {**info.parts, name: "other"}
+        assert fingerprint(changed) != info.fingerprint
+    assert np.all([file.sha256 for file in info.files])
