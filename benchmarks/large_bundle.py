@@ -4,7 +4,7 @@
 
 A small model of width 64 with 8 features per item is trained for a moment and exported. Its item tables are then replaced:
 every item gets the tokens of some item of the small shop. Item vectors are those of `made_vectors.py`, moved so that the
-model's user vectors lie among them; histories have 15 items on average, at most 50. The sample of users is encoded by the model.
+model's user vectors lie among them; histories have 15 items on average, at most 50. The model encodes the sample of users.
 """
 
 import argparse

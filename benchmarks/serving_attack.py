@@ -21,9 +21,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from heterrec_model.recommending.bundle_recommender import BundleRecommender
 from serving_client import Server
 
+from heterrec_model.recommending.bundle_recommender import BundleRecommender
 from heterrec_model.service.reload import write_pointer
 
 CLIENTS = 32

@@ -1,6 +1,6 @@
-"""The command `recommend`."""
+"""The command `recommend`: answers of a run in words, or files of answers of a bundle."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,17 +10,31 @@ from heterrec_model.commands.shared import (
     CheckpointOption,
     DebugOption,
     JsonOption,
+    QuietOption,
     app,
     error_messages,
+    progress,
 )
 from heterrec_schemas.command_line import importing, print_json, text_argument
 from heterrec_schemas.errors import CallError
+
+_OF_RUN = {"run": "--run", "data": "--data", "user": "--user", "item": "--item", "items": "--items"}
+_OF_BUNDLE = {
+    "users": "--users",
+    "output": "--output",
+    "workers": "--workers",
+    "search": "--search",
+    "allow": "--allow",
+    "deny": "--deny",
+    "shards": "--shards",
+    "part": "--part",
+}
 
 
 @app.command()
 def recommend(
     run: Annotated[
-        str | None, typer.Option("--run", help="Folder of the run, on this machine.")
+        str | None, typer.Option("--run", help="Folder of a run, on this machine.")
     ] = None,
     data: Annotated[str | None, typer.Option("--data", help=DATA_HELP)] = None,
     user: Annotated[
@@ -36,7 +50,32 @@ def recommend(
         str | None,
         typer.Option("--items", metavar="I1,I2", help="Likewise, for ids without commas."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items.", min=1, max=2**20)] = 10,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            "--bundle", help="A bundle instead of --run and --data; local, gs:// or s3://."
+        ),
+    ] = None,
+    users: Annotated[
+        str | None,
+        typer.Option(
+            "--users",
+            metavar="all|FILE",
+            help="Of --bundle: all its users, or a file: one id a line (.txt), a column user_id (.csv, .parquet), or objects "
+            "with user or history (.jsonl).",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            help="Of --bundle: folder of the Parquet files; the same call continues a job.",
+        ),
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", help="Number of items; default: 10, of --bundle 100.", min=1, max=2**20),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,29 +84,78 @@ def recommend(
             help="Only items with this value of a feature; repeat it for other values or features.",
         ),
     ] = None,
+    allow: Annotated[
+        str | None,
+        typer.Option(
+            "--allow", metavar="FILE", help="Of --bundle: only these items, one id a line."
+        ),
+    ] = None,
+    deny: Annotated[
+        str | None, typer.Option("--deny", metavar="FILE", help="Of --bundle: none of these items.")
+    ] = None,
     filter_seen: Annotated[
         bool, typer.Option("--filter-seen/--no-filter-seen", help="Leave out items of the history.")
     ] = False,
     checkpoint: CheckpointOption = "best",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", help="Of --bundle: number of processes; default: the cores.", min=1
+        ),
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search",
+            metavar="exact|index",
+            help="Of --bundle: default: the index, if there is one.",
+        ),
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option("--shards", help="Of --bundle: number of files.", min=1)
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part",
+            metavar="I/N",
+            help="Of --bundle: every N-th file, from the I-th on, for one of N machines.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Recommend items to users, or after a list of items, with features in words."""
+    """Recommend items to users, or after a list of items, with features in words; with --bundle to all users, as files."""
+    given = {name: value for name, value in locals().items() if value not in (None, [], False)}
     with error_messages(debug, as_json):
+        mode, other = (_OF_BUNDLE, _OF_RUN) if bundle is not None else (_OF_RUN, _OF_BUNDLE)
+        wrong = [other[name] for name in given if name in other]
+        if wrong:
+            with_what = "--bundle" if bundle is not None else "--run and --data"
+            raise CallError(
+                f"recommend with {with_what}", got=wrong[0], expected=", ".join(mode.values())
+            )
+        if bundle is not None:
+            _to_files(given, as_json=as_json, quiet=quiet)
+            return
+        missing = [
+            flag for name, flag in (("run", "--run"), ("data", "--data")) if name not in given
+        ]
+        if missing:
+            raise CallError(
+                "recommend", got=f"no {missing[0]}", expected="--run and --data, or --bundle"
+            )
         with importing():
             from heterrec_model.serving.recommend import recommend as run_recommend
             from heterrec_model.serving.recommendation_display import show_recommendation
 
-        if run is None or data is None:
-            raise CallError(
-                "recommend", got=f"no {'--run' if run is None else '--data'}", expected="both"
-            )
         found = run_recommend(
-            run,
-            data,
-            users=None if user is None else [text_argument(name) for name in user],
+            run or "",
+            data or "",
+            users=None if not user else [text_argument(name) for name in user],
             items=item_ids(item, items),
-            k=k,
+            k=k or 10,
             checkpoint=checkpoint,
             where=conditions(where),
             filter_seen=filter_seen,
@@ -77,6 +165,68 @@ def recommend(
             return
         for one in found:
             show_recommendation(Console(markup=False), one)
+
+
+def _to_files(given: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Write the answers of a bundle as files."""
+    for name in ("users", "output"):
+        if name not in given:
+            raise CallError(
+                "recommend with --bundle", got=f"no --{name}", expected="--users and --output"
+            )
+    with importing():
+        from heterrec_model.bulk.run import BulkProgress, recommend_all
+
+    with progress(quiet) as line:
+
+        def show(done: BulkProgress) -> None:
+            left = "" if done.seconds_left is None else f", about {done.seconds_left:,.0f} s left"
+            line.show(
+                f"{done.users:,} of {done.of_users:,} users, {done.per_second:,.0f} a second{left}"
+            )
+
+        result = recommend_all(
+            given["bundle"],
+            given["output"],
+            given["users"],
+            given.get("k", 100),
+            workers=given.get("workers"),
+            search=given.get("search"),
+            filter_seen=given.get("filter_seen", False),
+            where=conditions(given.get("where")),
+            allow=listed_ids(given.get("allow")),
+            deny=listed_ids(given.get("deny")) or (),
+            shards=given.get("shards"),
+            part=given.get("part", "1/1"),
+            on_progress=show,
+        )
+    if as_json:
+        print_json(result.to_json())
+    elif not quiet:
+        console = Console(markup=False, highlight=False, soft_wrap=True)
+        rest = "" if result.manifest is not None else "; shards of other parts are missing"
+        console.print(
+            f"{result.output}: {result.written:,} files written, {result.kept:,} kept in {result.seconds:,.1f} s{rest}"
+        )
+        if result.manifest is not None:
+            console.print(f"fingerprint {result.manifest.job.identity.fingerprint}")
+
+
+def listed_ids(path: str | None) -> list[str] | None:
+    """The ids of a text file, one a line; None without a file.
+
+    Raises:
+        CallError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallError(
+            f"{path} cannot be read: {error}", todo="Use a text file with one id a line."
+        ) from None
 
 
 def item_ids(single: list[str] | None, joined: str | None) -> list[str] | None:

@@ -126,12 +126,8 @@ def promote(
 def _open(folder: Path, *, index: bool) -> "Recommender":
     """Open and verify a bundle and its index."""
     from heterrec_model.recommending.bundle_recommender import BundleRecommender
-    from heterrec_model.retrieval.search import Searcher
 
-    recommender = BundleRecommender.open(folder)
-    if not index:
-        recommender.searcher = Searcher(recommender.searcher.items_ND)
-    return recommender
+    return BundleRecommender.open(folder, with_index=index)
 
 
 @contextmanager

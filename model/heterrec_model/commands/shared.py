@@ -9,11 +9,12 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from heterrec_model.progress_display import ProgressDisplay
 from heterrec_schemas.command_line import (
     YELLOW,
     FailureReport,
@@ -23,9 +24,6 @@ from heterrec_schemas.command_line import (
     unexpected,
 )
 from heterrec_schemas.errors import HeterrecError
-
-if TYPE_CHECKING:
-    from heterrec_model.training.training_display import ProgressDisplay
 
 app = typer.Typer(
     name="heterrec-model",
@@ -71,7 +69,7 @@ def error_messages(debug: bool, as_json: bool = False) -> Iterator[None]:
         report(error, error.message, error.exit_code, debug=debug)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt as stop:
-        report(stop, "stopped; train --resume continues from the last checkpoint", 1)
+        report(stop, "stopped; train --resume continues a run, and recommend --bundle a job", 1)
         raise typer.Exit(1) from None
     except BrokenPipeError:
         raise typer.Exit(1) from None
@@ -82,10 +80,8 @@ def error_messages(debug: bool, as_json: bool = False) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def progress(quiet: bool) -> "ProgressDisplay":
+def progress(quiet: bool) -> ProgressDisplay:
     """The display of a command's progress, on standard error unless it is quiet."""
-    from heterrec_model.training.training_display import ProgressDisplay
-
     return ProgressDisplay(None if quiet else Console(stderr=True, markup=False))
 
 

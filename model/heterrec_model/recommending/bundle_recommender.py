@@ -31,6 +31,7 @@ class BundleRecommender(Recommender):
     Args:
         bundle: an open bundle.
         threads: of onnxruntime.
+        with_index: whether its index is used, if it has one.
 
     Attributes:
         bundle: the bundle.
@@ -38,11 +39,11 @@ class BundleRecommender(Recommender):
         histories: its histories; None if it was exported without them.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 1, with_index: bool = True) -> None:
         info = bundle.info
         self.bundle = bundle
         self.catalogue = Catalogue(bundle.items())
-        self.searcher = Searcher(bundle.item_vectors_ND, open_index(bundle))
+        self.searcher = Searcher(bundle.item_vectors_ND, open_index(bundle) if with_index else None)
         self.popular = PopularItems(bundle.popular(), self.catalogue)
         self.identity = info.identity
         self.encoder = BundleEncoder(bundle, threads=threads)
@@ -65,13 +66,14 @@ class BundleRecommender(Recommender):
         *,
         verify: Literal["hashes", "sizes"] = "hashes",
         threads: int = 1,
+        with_index: bool = True,
     ) -> Self:
         """Open a bundle and its index, if it has one.
 
         Raises:
             BundleError: the bundle or its index is unfinished, damaged, or they do not belong together.
         """
-        return cls(open_bundle(path, verify=verify), threads=threads)
+        return cls(open_bundle(path, verify=verify), threads=threads, with_index=with_index)
 
     def encode(self, histories: Sequence[EncodedHistory]) -> Floats:
         """The user vectors, float32 [B, D]."""

@@ -12,6 +12,7 @@ from heterrec_model.config import Config
 from heterrec_model.data.token_table import TokenTable, configured_table, with_trained
 from heterrec_model.data.train_loader import TrainLoader
 from heterrec_model.evaluation.candidates import check_candidates
+from heterrec_model.progress_display import ProgressDisplay
 from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import Checkpoint
 from heterrec_model.runs.run_folder import RunFolder
@@ -28,7 +29,6 @@ from heterrec_model.training.progress import TrainResult
 from heterrec_model.training.saved_state import check_state
 from heterrec_model.training.stop_request import StopRequest
 from heterrec_model.training.trainer import Trainer
-from heterrec_model.training.training_display import ProgressDisplay
 from heterrec_model.training.validation import validation
 from heterrec_model.training.warm_start import recorded_checkpoint, with_warm_start
 from heterrec_model.two_tower import TwoTowerModel

@@ -13,6 +13,7 @@ import torch
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.train_loader import TrainLoader
+from heterrec_model.progress_display import ProgressDisplay
 from heterrec_model.runs.checkpoints import Checkpoint, CheckpointFolder
 from heterrec_model.runs.run_log import RunLog
 from heterrec_model.runs.weights import load_weights, weights_of
@@ -23,7 +24,6 @@ from heterrec_model.training.schedule import rate_factor, run_share
 from heterrec_model.training.step import Stepper, StepResult
 from heterrec_model.training.step_meter import StepMeter, log_line
 from heterrec_model.training.stop_request import StopRequest
-from heterrec_model.training.training_display import ProgressDisplay
 from heterrec_model.training.validation import Validate
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import DataError, RunError

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from heterrec_model.training import training_display as module
-from heterrec_model.training.training_display import ProgressDisplay
+from heterrec_model import progress_display as module
+from heterrec_model.progress_display import ProgressDisplay
 
 
 def test_plain_lines_come_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
