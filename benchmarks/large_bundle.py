@@ -2,9 +2,9 @@
 
     python benchmarks/large_bundle.py OUT [--items 1000000] [--users 100000]
 
-A small model of width 64 with 8 features per item is trained for a moment and exported. Its item tables are then replaced:
-every item gets the tokens of some item of the small shop. Item vectors are those of `made_vectors.py`, moved so that the
-model's user vectors lie among them; histories have 15 items on average, at most 50. The model encodes the sample of users.
+A small model of width 64 is trained for a moment and exported. Its item tables are then replaced:
+every item gets the tokens of some item of the small shop, and a vector near that of a user. Histories have 15 items on
+average, at most 50.
 """
 
 import argparse
@@ -14,10 +14,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
-from made_vectors import made_vectors
 
 from heterrec_model.bundle.files import (
     HISTORIES,
@@ -33,6 +33,8 @@ from heterrec_model.bundle.files import (
 from heterrec_model.bundle.reader import open_bundle
 from heterrec_model.recommending.bundle_recommender import BundleRecommender, encoded
 from heterrec_schemas.hashing import hash_texts
+
+Floats = npt.NDArray[np.float32]
 
 FIRST = 2
 """item_index of the first item."""
@@ -94,19 +96,14 @@ def enlarge(small: Path, out: Path, items: int, users: int) -> Path:
         "identity": info.identity.model_copy(update={"fingerprint": fingerprint(parts)}),
     }
     info = info.model_copy(update=changes)
-    vectors = made_vectors(items, 1, info.width)
-    np.save(out / ITEM_VECTORS, vectors.items_ND)
+    np.save(out / ITEM_VECTORS, np.zeros((items, info.width), np.float32))
     (out / INFO).write_text(info.model_copy(update={"files": []}).to_json())
     recommender = BundleRecommender.open(out, verify="sizes")
     assert recommender.histories is not None
     rows = [encoded(row) for row in recommender.histories.rows(0, min(SAMPLED, users))]
     users_SD = recommender.encode(rows)
     np.save(out / SAMPLE, users_SD)
-    # The centre of the users is a direction that all users share; items spread around it as users do.
-    spread = users_SD.std(axis=0) / vectors.items_ND.std(axis=0)
-    items_ND = users_SD.mean(axis=0) + vectors.items_ND * spread
-    items_ND /= np.linalg.norm(items_ND, axis=1, keepdims=True)
-    np.save(out / ITEM_VECTORS, items_ND.astype(np.float32))
+    np.save(out / ITEM_VECTORS, _items_near(users_SD, items))
     files = [
         BundleFile(path=p.name, bytes=p.stat().st_size, sha256=_sha256(p))
         for p in sorted(out.iterdir())
@@ -114,6 +111,17 @@ def enlarge(small: Path, out: Path, items: int, users: int) -> Path:
     ]
     (out / INFO).write_text(info.model_copy(update={"files": files}).to_json())
     return out
+
+
+def _items_near(users_SD: Floats, items: int) -> Floats:
+    """Item vectors of length 1 in clusters of very different size; the centres are vectors of users, as after training."""
+    random = np.random.default_rng(3)
+    size = random.pareto(1.2, len(users_SD) // 2) + 0.1
+    centre_N = random.choice(len(size), items, p=size / size.sum())
+    noise_ND = random.standard_normal((items, users_SD.shape[1]), dtype=np.float32)
+    items_ND = users_SD[centre_N] + 0.7 * users_SD.std(axis=0) * noise_ND
+    unit: Floats = (items_ND / np.linalg.norm(items_ND, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def _write_histories(path: Path, small: Path, items: int, users: int) -> None:

@@ -124,6 +124,7 @@ _FAMILY: dict[str, type[HeterrecError]] = {
         UnfinishedGenerationError,
         FormatVersionError,
         CorruptGenerationError,
+        BundleError,
         CorruptCheckpointError,
         RunError,
         NotPublishedError,

@@ -97,7 +97,7 @@ def recommend_all(
     workers: int | None = None,
     search: str | None = None,
     filter_seen: bool = False,
-    where: Mapping[str, Sequence[str]] | None = None,
+    where: Mapping[str, Key | Sequence[Key]] | None = None,
     allow: Sequence[Key] | None = None,
     deny: Sequence[Key] = (),
     shards: int | None = None,
@@ -151,7 +151,7 @@ def recommend_all(
             search=method,
             index_sha256=index_sha256,
             filter_seen=filter_seen,
-            where={name: sorted(values) for name, values in (where or {}).items()},
+            where={name: _texts(values) for name, values in (where or {}).items()},
             allow=listed(allow),
             deny=listed(deny or None),
             versions=library_versions(),
@@ -173,6 +173,11 @@ def recommend_all(
         manifest = _publish(target, job, written | kept)
     seconds = time.monotonic() - started
     return BulkResult(str(output), len(written), len(kept), manifest, seconds)
+
+
+def _texts(values: Key | Sequence[Key]) -> list[str]:
+    """The values of a condition as sorted texts."""
+    return sorted(map(str, [values] if isinstance(values, str | int) else values))
 
 
 def _check_call(k: int, workers: int, shards: int | None, search: str | None) -> None:

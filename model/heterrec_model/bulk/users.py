@@ -5,25 +5,21 @@ A file is text (one id per line), CSV or Parquet with a column user_id, or JSON 
 first written as an Arrow file that workers map into memory, so that memory does not grow with the number of users.
 """
 
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.ipc
-import pyarrow.parquet as pq
 
+from heterrec_model.bulk.ids import BATCH, reading, rows, suffix_of
 from heterrec_model.recommending.bundle_recommender import BundleRecommender, encoded
 from heterrec_model.recommending.catalogue import as_key
 from heterrec_model.recommending.history import EncodedHistory, History, Key
 from heterrec_schemas.errors import CallError, DataError, HeterrecError, suggest
 
 USER_ID = "user_id"
-_BATCH = 65_536
-_PACKED = {".gz": "gzip", ".zst": "zstd"}
 _FIELDS = ("items", "times", "behaviours", "user_features")
 
 
@@ -50,23 +46,19 @@ def convert_users(source: Path, target: Path, *, integral: bool) -> int:
         raise CallError(f"there is no file {source}", expected="a file of users, or all")
     key_type = pa.int64() if integral else pa.string()
     schema = pa.schema([(USER_ID, key_type), ("history", pa.string()), ("line", pa.int64())])
-    rows = 0
-    with pa.ipc.new_file(str(target), schema) as out:
-        try:
-            for batch in _batches(source):
-                keys = [_key(source, row, integral) for row in batch]
-                columns = [
-                    pa.array(keys, key_type),
-                    pa.array([row.history for row in batch], pa.string()),
-                    pa.array([row.line for row in batch], pa.int64()),
-                ]
-                out.write_batch(pa.record_batch(columns, schema=schema))
-                rows += len(batch)
-        except (pa.ArrowException, UnicodeDecodeError, EOFError, OSError) as error:
-            raise DataError(f"{source} cannot be read: {error}") from None
-    if not rows:
+    count = 0
+    with pa.ipc.new_file(str(target), schema) as out, reading(source):
+        for batch in _batches(source):
+            columns = [
+                pa.array([_key(source, row, integral) for row in batch], key_type),
+                pa.array([row.history for row in batch], pa.string()),
+                pa.array([row.line for row in batch], pa.int64()),
+            ]
+            out.write_batch(pa.record_batch(columns, schema=schema))
+            count += len(batch)
+    if not count:
         raise DataError(f"{source} lists no user")
-    return rows
+    return count
 
 
 class _Line(NamedTuple):
@@ -79,7 +71,7 @@ def _batches(source: Path) -> Iterator[list[_Line]]:
     batch: list[_Line] = []
     for row in _lines(source):
         batch.append(row)
-        if len(batch) == _BATCH:
+        if len(batch) == BATCH:
             yield batch
             batch = []
     if batch:
@@ -87,47 +79,10 @@ def _batches(source: Path) -> Iterator[list[_Line]]:
 
 
 def _lines(source: Path) -> Iterator[_Line]:
-    """The rows of a file of users, numbered from 1."""
-    suffixes = [s for s in source.suffixes if s not in _PACKED]
-    suffix = suffixes[-1] if suffixes else ""
-    if suffix == ".parquet":
-        yield from _column(source)
-        return
-    packed = _PACKED.get(source.suffix)
-    with pa.input_stream(str(source), compression=packed) as stream:
-        if suffix == ".csv":
-            yield from _csv_column(source, stream)
-            return
-        as_json = suffix in (".jsonl", ".ndjson", ".json")
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), 1):
-            if text := line.strip():
-                yield _json_line(source, number, text) if as_json else _Line(number, text, None)
-
-
-def _column(source: Path) -> Iterator[_Line]:
-    file = pq.ParquetFile(source)
-    _has_column(source, file.schema_arrow.names)
-    number = 0
-    for batch in file.iter_batches(_BATCH, columns=[USER_ID]):
-        for value in batch.column(0).to_pylist():
-            number += 1
-            yield _Line(number, value, None)
-
-
-def _csv_column(source: Path, stream: pa.NativeFile) -> Iterator[_Line]:
-    options = pa.csv.ConvertOptions(column_types={USER_ID: pa.string()}, strings_can_be_null=True)
-    reader = pa.csv.open_csv(stream, convert_options=options)
-    _has_column(source, reader.schema.names)
-    number = 1  # the header
-    for batch in reader:
-        for value in batch.column(USER_ID).to_pylist():
-            number += 1
-            yield _Line(number, value, None)
-
-
-def _has_column(source: Path, names: Sequence[str]) -> None:
-    if USER_ID not in names:
-        raise DataError(f"{source} has no column {USER_ID}", todo=suggest(USER_ID, names))
+    """The rows of a file of users."""
+    as_json = suffix_of(source) in (".jsonl", ".ndjson", ".json")
+    for number, value in rows(source, USER_ID):
+        yield _json_line(source, number, value) if as_json else _Line(number, value, None)
 
 
 def _json_line(source: Path, number: int, text: str) -> _Line:
@@ -181,11 +136,11 @@ class UsersOfFile:
         Raises:
             DataError: a history is wrong.
         """
-        rows = self._table.slice(start, stop - start).to_pylist()
-        plain = [row[USER_ID] for row in rows if row["history"] is None]
+        listed = self._table.slice(start, stop - start).to_pylist()
+        plain = [row[USER_ID] for row in listed if row["history"] is None]
         found = iter(self._recommender.find(plain))
         users = []
-        for row in rows:
+        for row in listed:
             if row["history"] is None:
                 users.append(BulkUser(row[USER_ID], next(found)))
             else:

@@ -61,8 +61,8 @@ def recommend(
         typer.Option(
             "--users",
             metavar="all|FILE",
-            help="Of --bundle: all its users, or a file: one id a line (.txt), a column user_id (.csv, .parquet), or objects "
-            "with user or history (.jsonl).",
+            help="Of --bundle: all its users, or a file: one id per line (.txt), a column user_id (.csv, .parquet), "
+            "or objects with user or history (.jsonl).",
         ),
     ] = None,
     output: Annotated[
@@ -87,7 +87,9 @@ def recommend(
     allow: Annotated[
         str | None,
         typer.Option(
-            "--allow", metavar="FILE", help="Of --bundle: only these items, one id a line."
+            "--allow",
+            metavar="FILE",
+            help="Of --bundle: only these items: one id per line (.txt), or a column item_id (.csv, .parquet).",
         ),
     ] = None,
     deny: Annotated[
@@ -175,8 +177,10 @@ def _to_files(given: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
                 "recommend with --bundle", got=f"no --{name}", expected="--users and --output"
             )
     with importing():
+        from heterrec_model.bulk.ids import read_ids
         from heterrec_model.bulk.run import BulkProgress, recommend_all
 
+    allow, deny = (read_ids(given[name]) if name in given else None for name in ("allow", "deny"))
     with progress(quiet) as line:
 
         def show(done: BulkProgress) -> None:
@@ -194,8 +198,8 @@ def _to_files(given: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
             search=given.get("search"),
             filter_seen=given.get("filter_seen", False),
             where=conditions(given.get("where")),
-            allow=listed_ids(given.get("allow")),
-            deny=listed_ids(given.get("deny")) or (),
+            allow=allow,
+            deny=deny or (),
             shards=given.get("shards"),
             part=given.get("part", "1/1"),
             on_progress=show,
@@ -210,23 +214,6 @@ def _to_files(given: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
         )
         if result.manifest is not None:
             console.print(f"fingerprint {result.manifest.job.identity.fingerprint}")
-
-
-def listed_ids(path: str | None) -> list[str] | None:
-    """The ids of a text file, one a line; None without a file.
-
-    Raises:
-        CallError: it cannot be read.
-    """
-    if path is None:
-        return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            return [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CallError(
-            f"{path} cannot be read: {error}", todo="Use a text file with one id a line."
-        ) from None
 
 
 def item_ids(single: list[str] | None, joined: str | None) -> list[str] | None:

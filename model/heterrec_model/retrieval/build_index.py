@@ -40,6 +40,8 @@ FLAT_UP_TO = 100_000
 """Largest number of items for which `auto` chooses `flat`."""
 _USERS = 1_000
 """Largest number of users of each half."""
+_DEEP_USERS = 100
+"""Likewise for further depths, where a search takes longer and varies less."""
 _SEED = 20260
 _ITERATIONS = 10
 _PER_LIST = 128
@@ -298,13 +300,14 @@ def _tuned(
     items, kind = len(trial.items_ND), trial.kind
     k = min(settings.k, items)
     depths = [k] + [k * m for m in _DEPTHS if k * m <= items / 20]
-    best = exact_top(chosen_SD, trial.items_ND, depths[-1])
     effort_at: dict[int, int] = {}
     for depth in depths:
         report(f"{kind}: choosing the effort for the best {depth:,}")
         aim = settings.min_recall if depth == k else max(settings.min_recall, _DEEP)
         start = max(effort_at.values(), default=1)
-        effort = trial.least_effort(chosen_SD, best, depth, start, aim)
+        some_SD = chosen_SD if depth == k else chosen_SD[:_DEEP_USERS]
+        best = exact_top(some_SD, trial.items_ND, depth)
+        effort = trial.least_effort(some_SD, best, depth, start, aim)
         if effort is None:
             break
         effort_at[depth] = effort

@@ -55,7 +55,7 @@ def test_other_jobs_and_folders_are_refused(call: Call, tmp_path: Path) -> None:
     with pytest.raises(CallError, match="where: there is no feature 'color'"):
         call(where={"color": ["red"]})
     assert not files(tmp_path / "out")  # a wrong call leaves no job behind
-    call(where={"colour": ["red"]})
+    call(where={"colour": "red"})
     before = files(tmp_path / "out")
     with pytest.raises(
         CallError, match=r"another bulk job: k 7 there, 8 now; where .*red.* there, \{\} now"
