@@ -233,7 +233,7 @@ def _is_open(connection: socket.socket) -> bool:
 def attack_with_reloads(
     server: Server, pointer: Path, bundles: list[Path], users: list[Any]
 ) -> None:
-    """20 reloads under 32 clients, 100 requests a second: every answer is that of the bundle it names."""
+    """20 reloads under 32 clients, about 100 requests a second: every answer is that of the bundle it names."""
     wanted = {}
     for bundle in bundles:
         recommender = BundleRecommender.open(bundle)
