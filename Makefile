@@ -28,7 +28,7 @@ EXTRAS_demo := pipeline,model,export,serve,embed,demo
 EXTRAS_all := pipeline,gcp,model,export,serve,embed,demo,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas races browser bench images engines lock clean
+.PHONY: help env demo test check format schemas races browser attack bench images engines lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -95,6 +95,9 @@ browser: $(VENV)/.installed-env ## test the service's page in Chromium (on Debia
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \
 		echo "Chromium was not found. On Debian: apt install chromium"; exit 1; }
 	$(BIN)/python -m pytest -q tests/model/service/test_page.py $(PYTEST_ARGS)
+
+attack: $(VENV)/.installed-env ## attack a service: make attack BUNDLE=A OTHER=B, bundles of two checkpoints of one generation
+	$(BIN)/python benchmarks/serving_attack.py --bundle $(BUNDLE) --other $(OTHER)
 
 bench: $(VENV)/.installed-env ## benchmark the pipeline: against a Polars script and tensorflow-transform, and scaling
 	$(BIN)/python benchmarks/pipeline_vs_polars.py

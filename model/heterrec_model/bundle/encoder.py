@@ -3,6 +3,7 @@
 Shapes: B users, T items, C token columns, D width.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,6 +132,7 @@ def _cells(
 
 
 def _session(bundle: Bundle, name: str, threads: int) -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
