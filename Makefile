@@ -23,9 +23,9 @@ MANIFESTS := setup.cfg pyproject.toml $(LOCK)
 ENGINES := .engines
 # Beam's Go programs, in the pinned version of Beam.
 BEAM := $(shell sed -n 's/^apache-beam==//p' $(LOCK))
-EXTRAS_env := pipeline,model,serve,dev
-EXTRAS_demo := pipeline,model,embed,demo
-EXTRAS_all := pipeline,gcp,model,serve,embed,demo,dev
+EXTRAS_env := pipeline,model,export,serve,dev
+EXTRAS_demo := pipeline,model,export,serve,embed,demo
+EXTRAS_all := pipeline,gcp,model,export,serve,embed,demo,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test check format schemas races browser bench images engines lock clean
@@ -40,23 +40,33 @@ env: $(VENV)/.installed-env ## create the development environment in .venv
 	@echo "The environment is ready: $(BIN)/python"
 
 demo: $(VENV)/.installed-demo ## run The Complete Journey end to end, from tables to recommendations
-	@echo "== 1 of 7: preparing three tables of The Complete Journey in $(DEMO)/data"
+	@echo "== 1 of 11: preparing three tables of The Complete Journey in $(DEMO)/data"
 	$(BIN)/python examples/complete_journey/prepare.py $(DEMO)/data
-	@echo "== 2 of 7: embedding the product texts in $(DEMO)/data/embeddings"
+	@echo "== 2 of 11: embedding the product texts in $(DEMO)/data/embeddings"
 	$(BIN)/heterrec-pipeline embed --input $(DEMO)/data --items items.parquet --key product_id \
 		--text text --model all-MiniLM-L6-v2 --output $(DEMO)/data/embeddings
-	@echo "== 3 of 7: building a generation from catalogue, vectors and purchases in $(DEMO)/out"
+	@echo "== 3 of 11: building a generation from catalogue, vectors and purchases in $(DEMO)/out"
 	$(BIN)/heterrec-pipeline build --spec examples/complete_journey/spec.yaml \
 		--input $(DEMO)/data --output $(DEMO)/out
-	@echo "== 4 of 7: inspecting the generation"
+	@echo "== 4 of 11: inspecting the generation"
 	$(BIN)/heterrec-pipeline inspect $(DEMO)/out
-	@echo "== 5 of 7: training a small HeterRec in $(DEMO)/run"
+	@echo "== 5 of 11: training a small HeterRec in $(DEMO)/run"
 	rm -rf $(DEMO)/run
 	$(BIN)/heterrec-model train --data $(DEMO)/out --config examples/complete_journey/model.yaml --run $(DEMO)/run
-	@echo "== 6 of 7: comparing its metrics with two counting baselines"
+	@echo "== 6 of 11: comparing its metrics with two counting baselines"
 	$(BIN)/heterrec-model compare --data $(DEMO)/out --run $(DEMO)/run --against popular --against neighbours
-	@echo "== 7 of 7: recommending items to household 1"
+	@echo "== 7 of 11: recommending items to household 1"
 	$(BIN)/heterrec-model recommend --data $(DEMO)/out --run $(DEMO)/run --user 1
+	@echo "== 8 of 11: exporting a bundle to $(DEMO)/bundle, which needs neither PyTorch nor Beam"
+	rm -rf $(DEMO)/bundle $(DEMO)/top
+	$(BIN)/heterrec-model export --run $(DEMO)/run --data $(DEMO)/out --output $(DEMO)/bundle
+	@echo "== 9 of 11: building and measuring its index"
+	$(BIN)/heterrec-model index --bundle $(DEMO)/bundle
+	@echo "== 10 of 11: recommending ten new items to every household, as Parquet files in $(DEMO)/top"
+	$(BIN)/heterrec-model recommend --bundle $(DEMO)/bundle --users all --output $(DEMO)/top -k 10 --filter-seen
+	@echo "== 11 of 11: asking its service over HTTP"
+	$(BIN)/python examples/complete_journey/ask.py $(DEMO)/bundle 1
+	@echo "To look at it in a browser: $(BIN)/heterrec-model serve --bundle $(DEMO)/bundle"
 	@echo "For more details run: $(BIN)/heterrec-pipeline inspect $(DEMO)/out --item 1029743 --user 1"
 
 test: $(VENV)/.installed-all ## create the environment and run all tests

@@ -1,4 +1,4 @@
-"""HeterRec every night: validate, refresh, gate, warm start, publish.
+"""HeterRec every night: validate, refresh, gate, warm start, export, publish, promote.
 
 The tasks call the two command lines, each from its own environment, so Airflow's environment needs neither Beam nor PyTorch.
 Put this file in the dags folder and set the Airflow variable `heterrec` to a JSON object: see README.md.
@@ -106,15 +106,32 @@ def heterrec_daily() -> None:
         run("model", "train", *given, "--warm-start", before, *resume)
         return done
 
+    @task(retries=1)
+    def export(done: dict[str, str]) -> dict[str, str]:
+        """Export the run as a bundle, and build its index; a bundle or an index of an earlier try is kept or replaced."""
+        its, new = settings(), done["generation"]
+        data, bundle = f"{its['output']}/generations/{new}", f"{its['bundles']}/{new}"
+        run("model", "export", "--run", f"{its['runs']}/{new}", "--data", data, "--output", bundle)
+        run("model", "index", "--bundle", bundle)
+        return done
+
     @task
-    def publish(done: dict[str, str]) -> None:
+    def publish(done: dict[str, str]) -> dict[str, str]:
         """Let latest.json name the new generation, unless it no longer names the parent."""
         new, parent = done["generation"], done["parent"]
         run("pipeline", "publish", settings()["output"], "--generation", new, "--expect", parent)
+        return done
+
+    @task
+    def promote(done: dict[str, str]) -> None:
+        """Let the services take over the new bundle."""
+        bundles = settings()["bundles"]
+        bundle, pointer = f"{bundles}/{done['generation']}", f"{bundles}/current.json"
+        run("model", "promote", "--bundle", bundle, "--pointer", pointer)
 
     refreshed = refresh()
     validate() >> refreshed
-    publish(warm_start(gate(refreshed)))
+    promote(publish(export(warm_start(gate(refreshed)))))
 
 
 heterrec_daily()

@@ -244,6 +244,8 @@ class TrainConfig(_Section):
     log_every: Many = 10
     """Steps between lines of metrics.jsonl and TensorBoard points."""
     tensorboard: bool = True
+    mlflow: bool = False
+    """Whether settings and metrics are sent to the MLflow server that MLFLOW_TRACKING_URI names; needs the extra `mlflow`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

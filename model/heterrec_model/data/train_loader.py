@@ -1,31 +1,29 @@
 """The training loader: batches of all ranks and workers, resumable in the middle of an epoch."""
 
-import json
 import multiprocessing
 import signal
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from multiprocessing import forkserver
 from typing import Any
 
 import torch
-from torchdata.stateful_dataloader import StatefulDataLoader
+from torch.utils.data import DataLoader
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.batch_transfer import pack, unpack
 from heterrec_model.data.delivered_rows import count_rows
-from heterrec_model.data.train_stream import TrainStream
+from heterrec_model.data.train_stream import Delivery, StreamPosition, TrainStream
 from heterrec_schemas import Generation
-from heterrec_schemas.errors import CallError, CorruptCheckpointError, RunError, from_wire
+from heterrec_schemas.errors import CallError, RunError, from_wire
 
 
 class TrainLoader:
     """The training batches of one rank: iterates the rest of the current epoch; the next iteration is the next epoch.
 
     Attributes:
-        epoch: the current epoch, from 0.
         rows: rows per epoch, over all ranks, as the batches have them: a row of the generation may be cut into several. Refit
             epochs also read the rows of the validation split.
         run_rows: rows of all epochs.
@@ -47,11 +45,14 @@ class TrainLoader:
         self.rows = rows["train"]
         self.run_rows = config.train.epochs * self.rows
         self.run_rows += config.train.refit_epochs * sum(rows.values())
-        self.epoch = 0
         self._stream = TrainStream(generation, config, rows, rank, world)
         self._loader = self._open()
-        self._running: Iterator[dict[str, Any]] | None = None
-        self._resume_at: dict[str, Any] | None = None
+        self._running: Iterator[_Packed] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, from 0."""
+        return self._stream.epoch
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the current epoch; an abandoned iteration is continued.
@@ -61,62 +62,39 @@ class TrainLoader:
             RunError: a worker died.
         """
         if self._running is None:
-            self._running = self._started()
-        running = self._running
+            self._running = iter(self._loader)
+        running, stream = self._running, self._stream
         while True:
             with _worker_errors():
-                packed = next(running, None)
-            if packed is None:
+                taken = next(running, None)
+            if taken is None:
                 break
+            packed, part, stream.positions[part] = taken
+            stream.next_part = (part + 1) % len(stream.positions)
             yield unpack(packed)
         self._running = None
-        self.epoch += 1
-
-    def _started(self) -> Iterator[dict[str, Any]]:
-        """The batches of the epoch, from the position to resume at."""
-        self._stream.epoch = self.epoch
-        try:
-            with _worker_errors():
-                if self._resume_at is not None:
-                    self._loader.load_state_dict(self._resume_at)
-                started: Iterator[dict[str, Any]] = iter(self._loader)
-        except (
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-        ):
-            if self._resume_at is None:
-                raise
-            raise CorruptCheckpointError(
-                "the loader state is damaged: it has no valid position"
-            ) from None
-        self._resume_at = None
-        return started
+        stream.start(stream.epoch + 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Position after the last batch taken, as JSON values."""
-        position = self._resume_at if self._running is None else self._loader.state_dict()
-        state = {**self._identity(), "epoch": self.epoch, "position": position}
-        # A copy: the loader keeps writing into the dict that it returns.
-        copied: dict[str, Any] = json.loads(json.dumps(state))
-        return copied
+        stream = self._stream
+        return {
+            **self._identity(),
+            "epoch": stream.epoch,
+            "next_part": stream.next_part,
+            "positions": [asdict(position) for position in stream.positions],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state, as if never interrupted.
 
         Raises:
-            CallError: the state belongs to another generation or rank, or to settings with another order.
+            CallError: the state belongs to another generation, rank or version, or to settings with another order.
             CorruptCheckpointError: its position is not valid.
         """
         self._check(state)
         self._running = None
-        self._loader = self._open()
-        self.epoch, self._resume_at = state["epoch"], state["position"]
-        if self._resume_at is not None:
-            self._running = self._started()
+        self._stream.resume(state["epoch"], state["next_part"], state["positions"])
 
     def _identity(self) -> dict[str, Any]:
         """Everything that the order of an epoch depends on."""
@@ -141,9 +119,13 @@ class TrainLoader:
 
     def _check(self, state: dict[str, Any]) -> None:
         own = self._identity()
-        missing = [key for key in (*own, "epoch", "position") if key not in state]
+        missing = [key for key in (*own, "epoch", "next_part", "positions") if key not in state]
         if missing:
-            raise CallError("not a loader state", got=f"no {', '.join(missing)}")
+            raise CallError(
+                "not a loader state of this version",
+                got=f"no {', '.join(missing)}",
+                todo="Resume with the version that the run started with, or start a new run.",
+            )
         if state["content_sha256"] != own["content_sha256"]:
             raise CallError(
                 "the loader state belongs to another generation",
@@ -162,7 +144,7 @@ class TrainLoader:
                 todo="Resume with the settings that the run started with, or start a new run.",
             )
 
-    def _open(self) -> StatefulDataLoader:
+    def _open(self) -> "DataLoader[Delivery]":
         data = self._config.data
         workers: dict[str, Any] = {}
         if data.workers:
@@ -171,18 +153,23 @@ class TrainLoader:
                 "prefetch_factor": data.prefetch,
                 "worker_init_fn": _start_worker,
             }
-        with warnings.catch_warnings():
-            # torchdata 0.11 calls a function that PyTorch has since deprecated.
-            warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
-            return StatefulDataLoader(
-                self._stream,
-                batch_size=None,
-                collate_fn=pack,
-                num_workers=data.workers,
-                # PyTorch draws an unused worker seed from it, which must not come from the run's generator.
-                generator=torch.Generator(),
-                **workers,
-            )
+        return DataLoader(
+            self._stream,
+            batch_size=None,
+            collate_fn=_packed,
+            num_workers=data.workers,
+            # PyTorch draws an unused worker seed from it, which must not come from the run's generator.
+            generator=torch.Generator(),
+            **workers,
+        )
+
+
+_Packed = tuple[dict[str, Any], int, StreamPosition]
+"""A `Delivery` with its batch packed."""
+
+
+def _packed(delivery: Any) -> _Packed:
+    return pack(delivery.batch), delivery.part, delivery.position
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 def narrow_lookup(row: Tensor, table_RD: Tensor) -> Tensor:
     """`torch.nn.functional.embedding` for frequent lookups in a table with few columns: [*row.shape, D].
 
-    On a CPU it uses `index_select`, whose gradient takes a tenth of the time.
+    On a CPU it uses `index_select`: forward and backward of rows of width 4 take a third of the time on one thread, and 60%
+    on two (`benchmarks/model_ops.py`). The gain shrinks with the width: rows of width 8 take 60% on one thread.
     """
     if row.device.type != "cpu":
         return F.embedding(row, table_RD)
@@ -20,7 +21,10 @@ def narrow_lookup(row: Tensor, table_RD: Tensor) -> Tensor:
 
 
 def column_lookup(row: Tensor, table_RD: Tensor) -> Sequence[Tensor]:
-    """`narrow_lookup` by column: D tensors with the shape of `row`."""
+    """`narrow_lookup` by column: D tensors with the shape of `row`.
+
+    For 50,000 lookups, forward and backward of 1, 2 and 4 columns are about 9, 5 and 3.5 times faster than with `embedding`.
+    """
     if row.device.type != "cpu":
         return F.embedding(row, table_RD).movedim(-1, 0).contiguous().unbind()
     flat = row.flatten()

@@ -1,6 +1,6 @@
 """The folder of a run: its configuration, its generation, its logs and checkpoints.
 
-config.yaml  generation.json  metrics.jsonl  tensorboard/  checkpoints/
+config.yaml  generation.json  metrics.jsonl  tensorboard/  mlflow.json  checkpoints/
 """
 
 import fcntl
@@ -23,6 +23,7 @@ from heterrec_schemas.generation.lineage import place_of_content
 from heterrec_schemas.stores.disk import make_folder
 
 CONFIG, GENERATION, METRICS = "config.yaml", "generation.json", "metrics.jsonl"
+MLFLOW = "mlflow.json"
 TENSORBOARD, CHECKPOINTS, CACHE = "tensorboard", "checkpoints", "cache"
 LOCK = ".lock"
 MAY_CHANGE = frozenset(
@@ -33,6 +34,7 @@ MAY_CHANGE = frozenset(
         "train.checkpoint_every",
         "train.device",
         "train.log_every",
+        "train.mlflow",
         "train.patience",
         "train.tensorboard",
         "train.threads",
@@ -74,6 +76,7 @@ class RunFolder:
         path: the folder.
         metrics: path of metrics.jsonl.
         tensorboard: folder of TensorBoard's event files.
+        mlflow: path of mlflow.json, the id of the run in MLflow.
         cache: folder of the token table that several processes share.
         checkpoints: folder of the checkpoints.
 
@@ -89,7 +92,7 @@ class RunFolder:
             )
         self.path = Path(path)
         self.metrics, self.tensorboard = self.path / METRICS, self.path / TENSORBOARD
-        self.cache = self.path / CACHE
+        self.mlflow, self.cache = self.path / MLFLOW, self.path / CACHE
         self.checkpoints = CheckpointFolder(self.path / CHECKPOINTS)
 
     def config(self) -> Config:

@@ -1,4 +1,4 @@
-"""metrics.jsonl and TensorBoard: one line and its points per `train.log_every` steps and per validation."""
+"""metrics.jsonl, TensorBoard, MLflow: one line and its points per `train.log_every` steps and per validation."""
 
 import errno
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heterrec_model.runs.atomic_files import writing
+from heterrec_model.runs.mlflow_log import MlflowLog, Status
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_schemas.stores.disk import sync
 
@@ -21,18 +22,31 @@ class RunLog:
         length: bytes of metrics.jsonl that belong to the steps done; the rest is removed.
         step: steps done.
         tensorboard: whether event files are written too.
+        mlflow: gets the points too, also those of the lines that exist.
 
     Raises:
         RunError: the logs cannot be written.
     """
 
-    def __init__(self, folder: RunFolder, *, length: int, step: int, tensorboard: bool) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        length: int,
+        step: int,
+        tensorboard: bool,
+        mlflow: MlflowLog | None = None,
+    ) -> None:
         self._path = folder.metrics
         with writing(self._path):
             _cut(self._path, length)
             self._file = self._path.open("ab", buffering=0)
             sync(self._path.parent)
         self._board: Any = None
+        self._mlflow = mlflow
+        if mlflow is not None:
+            for line in self._path.read_bytes().splitlines():
+                mlflow.points(_steps(json.loads(line)))
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -61,9 +75,13 @@ class RunLog:
                 for name, value in _points(body):
                     self._board.add_scalar(f"{kind}/{name}", value, body["step"])
                 self._board.flush()
+        if self._mlflow is not None:
+            self._mlflow.points(_steps({"kind": kind, **body}))
 
-    def close(self) -> None:
-        """Close the files."""
+    def close(self, status: Status = "FAILED") -> None:
+        """Close the files, and end the run in MLflow."""
+        if self._mlflow is not None:
+            self._mlflow.close(status)
         with writing(self._path):
             self._file.close()
             if self._board is not None:
@@ -90,6 +108,11 @@ def _plain(body: dict[str, Any]) -> dict[str, Any]:
         else (None if isinstance(value, float) and not math.isfinite(value) else value)
         for name, value in body.items()
     }
+
+
+def _steps(line: dict[str, Any]) -> list[tuple[str, float, int]]:
+    """Name, value and step of the points of a line."""
+    return [(f"{line['kind']}/{name}", value, line["step"]) for name, value in _points(line)]
 
 
 def _points(body: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -6,6 +6,7 @@ from heterrec_model.config import Config, check_read
 from heterrec_model.data.chosen_features import chosen_entries, shard_column
 from heterrec_model.layers.embedding_tables import check_group_width, check_tokens
 from heterrec_model.registry import check_name
+from heterrec_model.runs.mlflow_log import check_installed
 from heterrec_model.training.validation import check_metric
 from heterrec_schemas.errors import CallError, DataError
 from heterrec_schemas.feature_spec import EmbeddingFeature
@@ -16,11 +17,14 @@ def check_settings(config: Config) -> None:
     """Check what does not depend on the generation.
 
     Raises:
-        CallError: the model does not exist or does not read a setting, or `train.metric` is not computed.
+        CallError: the model does not exist or does not read a setting, `train.metric` is not computed, or MLflow is not
+            installed although `train.mlflow` is set.
     """
     check_name(config)
     check_read(config)
     check_metric(config)
+    if config.train.mlflow:
+        check_installed()
 
 
 def check_for_generation(config: Config, generation: Generation) -> None:

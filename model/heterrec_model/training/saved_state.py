@@ -24,7 +24,7 @@ class _Loader(_Part):
     content_sha256: str
     settings: dict[str, Any]
     epoch: Size
-    position: dict[str, Any] | None
+    # The loader checks its position in the epoch.
 
 
 class _Meter(_Part):

@@ -15,6 +15,7 @@ from heterrec_model.evaluation.candidates import check_candidates
 from heterrec_model.progress_display import ProgressDisplay
 from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import Checkpoint
+from heterrec_model.runs.mlflow_log import MlflowLog, Status
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_model.runs.run_log import RunLog
 from heterrec_model.runs.weights import TRAINED
@@ -101,11 +102,13 @@ def train(
         ):
             world.on_main(lambda: folder.check(config, generation, resume=resume))
             trainer = _trainer(config, generation, folder, world, display, stop)
+            status: Status = "FAILED"
             try:
                 trainer.fit()
+                status = "KILLED" if trainer.stopped else "FINISHED"
             finally:
                 if trainer.log is not None:
-                    trainer.log.close()
+                    trainer.log.close(status)
     p = trainer.progress
     return TrainResult(
         run=folder.path,
@@ -158,6 +161,9 @@ def _trainer(
             length=trainer.progress.log_bytes,
             step=trainer.progress.step,
             tensorboard=config.train.tensorboard,
+            mlflow=MlflowLog(folder, config, trainer.generation, display.warn)
+            if config.train.mlflow
+            else None,
         )
     return trainer
 

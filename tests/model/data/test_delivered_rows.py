@@ -16,6 +16,7 @@ from heterrec_model.data.delivered_rows import count_rows, delivered_counts
 from heterrec_model.data.ragged_array import ListExtents
 from heterrec_model.data.token_table import configured_table, open_token_table
 from heterrec_model.data.train_loader import TrainLoader
+from heterrec_model.data.train_stream import StreamPosition
 from heterrec_model.registry import build_counting, build_model
 from heterrec_schemas import Generation
 from heterrec_schemas.testing import Settings, shop
@@ -142,10 +143,10 @@ def test_pieces_resume_at_any_batch(windowed: Generation) -> None:
 def test_about_shuffle_rows_pieces_are_held_at_a_time(windowed: Generation) -> None:
     settings = config(model={"max_length": 3}, shuffle_rows=60)
     stream = TrainLoader(windowed, settings)._stream
-    epoch = iter(stream)
+    epoch = stream.part(0)
     sizes = []
-    for window in range(len(epoch._borders) - 1):
-        epoch.load_state_dict({"window": window, "batch": 0})
+    for window in range(epoch.windows):
+        epoch.position = StreamPosition(window, 0)
         sizes.append(len(epoch._read_window()[0]))
     assert sum(sizes) == len(cut_rows(windowed, 3))
     assert len(sizes) > 2

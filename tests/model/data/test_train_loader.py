@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,12 @@ from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.train_loader import TrainLoader
 from heterrec_schemas import Generation
-from heterrec_schemas.errors import CallError, CorruptGenerationError, RunError
+from heterrec_schemas.errors import (
+    CallError,
+    CorruptCheckpointError,
+    CorruptGenerationError,
+    RunError,
+)
 
 # On a machine with one core two workers are one too many for PyTorch, which says so.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -68,20 +74,28 @@ def test_ranks_share_the_rows(generation: Generation, workers: int) -> None:
     assert max(rows) - min(rows) <= max(workers, 1)
 
 
-@pytest.mark.parametrize(("workers", "steps"), [(0, 1), (2, 5)])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_saved_state_goes_on_as_if_never_interrupted(
-    generation: Generation, workers: int, steps: int
+    generation: Generation, workers: int
 ) -> None:
-    settings = config(workers=workers)
-    whole = epochs(TrainLoader(generation, settings), 2)
-    for count in range(0, len(whole) + 1, steps):
-        loader = TrainLoader(generation, settings)
-        take(loader, count)
-        text = json.dumps(loader.state_dict())
+    """At every batch of an epoch, also after one of two workers has delivered its last batch."""
+    settings = config(workers=workers, seed=2, batch_items=30)
+    loader = TrainLoader(generation, settings)
+    whole: list[Batch] = []
+    states = [json.dumps(loader.state_dict())]
+    for batch in loader:
+        whole.append(batch)
+        states.append(json.dumps(loader.state_dict()))
+    second = list(loader)
+    last = json.loads(states[-1])
+    assert workers < 2 or (len(whole), last["next_part"]) == (11, 0), "part 1 is one batch longer"
+    for count, state in enumerate(states):
         resumed = TrainLoader(generation, settings)
-        resumed.load_state_dict(json.loads(text))
-        assert json.dumps(resumed.state_dict()) == text
-        assert all_same(epochs(resumed, 2), whole[count:])
+        resumed.load_state_dict(json.loads(state))
+        assert json.dumps(resumed.state_dict()) == state
+        assert all_same(resumed, whole[count:])
+        assert resumed.epoch == 1
+    assert all_same(resumed, second)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -193,8 +207,31 @@ def test_a_state_of_another_rank_world_or_generation_is_refused(
     with pytest.raises(CallError, match=f"another generation: got {state['generation']}"):
         TrainLoader(rich, config()).load_state_dict(state)
     del state["epoch"]
-    with pytest.raises(CallError, match="not a loader state: got no epoch"):
+    with pytest.raises(CallError, match="not a loader state of this version: got no epoch"):
         TrainLoader(generation, config()).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"epoch": -1},
+        {"epoch": "x"},
+        {"next_part": 1},
+        {"next_part": None},
+        {"positions": None},
+        {"positions": []},
+        {"positions": [{"window": 0, "batch": 0}] * 2},
+        {"positions": [{"window": 99, "batch": 0}]},
+        {"positions": [{"window": 0, "batch": True}]},
+        {"positions": [{"window": 0}, 3]},
+        {"positions": {"window": 0, "batch": 0}},
+        {"positions": [{"window": 0, "batch": 0, "x": 0}]},
+    ],
+)
+def test_a_damaged_position_is_refused(generation: Generation, damage: dict[str, Any]) -> None:
+    loader = TrainLoader(generation, config())
+    with pytest.raises(CorruptCheckpointError, match="the loader state is damaged"):
+        loader.load_state_dict(loader.state_dict() | damage)
 
 
 def test_settings_that_change_no_order_may_change(generation: Generation) -> None:

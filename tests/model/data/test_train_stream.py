@@ -13,7 +13,7 @@ from heterrec_model.data import train_stream
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.delivered_rows import count_rows
 from heterrec_model.data.sequence_rows import SequenceRows
-from heterrec_model.data.train_stream import EpochStream, TrainStream
+from heterrec_model.data.train_stream import START, EpochStream, StreamPosition, TrainStream
 from heterrec_schemas import Generation
 
 SHARDS, ROW_GROUPS = st.sampled_from([1, 3, 5]), st.sampled_from([1, 4, 7, 64])
@@ -26,11 +26,12 @@ def stream_of(
     epoch: int = 0,
     consumer: int = 0,
     consumers: int = 1,
+    start: StreamPosition = START,
 ) -> EpochStream:
     rows = {"train": count_rows(generation, "train", settings)}
     whole = TrainStream(generation, settings, rows, rank=0, world=1)
     whole.epoch = epoch
-    return EpochStream(whole, consumer, consumers, in_worker=False)
+    return EpochStream(whole, consumer, consumers, start)
 
 
 @QUICK
@@ -72,7 +73,7 @@ def users(batches: EpochStream | list[Batch]) -> list[str | int]:
 
 @QUICK
 @given(SHARDS, ROW_GROUPS, st.integers(1, 3), st.integers(1, 50), st.data())
-def test_a_state_takes_the_stream_up_at_any_batch(
+def test_a_position_resumes_the_stream_at_any_batch(
     cut: Cut, shards: int, group: int, consumers: int, window: int, data: st.DataObject
 ) -> None:
     generation = cut(shards, group)
@@ -84,9 +85,8 @@ def test_a_state_takes_the_stream_up_at_any_batch(
     left = stream_of(generation, settings, **place)
     for _ in range(taken):
         next(left)
-    taken_up = stream_of(generation, settings, **place)
-    taken_up.load_state_dict(left.state_dict())
-    assert all_same(taken_up, whole[taken:])
+    resumed = stream_of(generation, settings, **place, start=left.position)
+    assert all_same(resumed, whole[taken:])
 
 
 def test_batches_hold_the_limits(cut: Cut) -> None:

@@ -14,7 +14,7 @@ from heterrec_model.runs.atomic_files import sha256
 from heterrec_model.runs.checkpoints import CheckpointFolder, _body_sha256, read_checkpoint
 from heterrec_model.training.saved_state import check_state
 from heterrec_model.training.train import train
-from heterrec_schemas.errors import CorruptCheckpointError
+from heterrec_schemas.errors import CallError, CorruptCheckpointError
 
 SETTINGS = {"max_steps": 4, "checkpoint_every": 2, "validate_every": 100}
 ODD: list[Any] = [None, True, -1, 10**30, 1.5, float("nan"), "x", [], {}, [1], {"a": 1}]
@@ -145,10 +145,7 @@ def test_a_forged_position_is_damage(
         shutil.copytree(run, tmp_path / "run", symlinks=True)
 
     def change(state: dict[str, Any]) -> None:
-        held = state["ranks"][0]["loader"]["position"]
-        if workers:
-            held = held["_snapshot"]["_worker_snapshots"]["worker_0"]
-        held["fetcher_state"]["dataset_iter_state"] = position
+        state["ranks"][0]["loader"]["positions"] = [position]
 
     forge(tmp_path / "run/checkpoints/step-00000004", change)
     result = train(config, data=shop_data, run=tmp_path / "run", resume=True)
@@ -160,6 +157,23 @@ def test_a_forged_position_is_damage(
         forge(tmp_path / f"run/checkpoints/step-{step:08d}", change)
     with pytest.raises(CorruptCheckpointError, match="step-00000004: the loader state is damaged"):
         train(config, data=shop_data, run=tmp_path / "run", resume=True, quiet=True)
+    assert (tmp_path / "run/checkpoints/step-00000004").is_dir()
+
+
+def test_a_state_of_an_earlier_version_is_refused_with_what_to_do(
+    run: Path, tmp_path: Path, shop_data: Path, tiny: Any
+) -> None:
+    """Before, the position of the loader was of another form and under another name."""
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+
+    def change(state: dict[str, Any]) -> None:
+        loader = state["ranks"][0]["loader"]
+        del loader["positions"], loader["next_part"]
+        loader["position"] = {"_snapshot": {}, "_steps_since_snapshot": 0}
+
+    forge(tmp_path / "run/checkpoints/step-00000004", change)
+    with pytest.raises(CallError, match=r"of this version: got no next_part.*start a new run"):
+        train(tiny(train=SETTINGS), data=shop_data, run=tmp_path / "run", resume=True, quiet=True)
     assert (tmp_path / "run/checkpoints/step-00000004").is_dir()
 
 
