@@ -133,7 +133,7 @@ def recommend_all(
         RunError: a worker fails, or a file cannot be written.
     """
     started = time.monotonic()
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = _cores() if workers is None else workers
     numbers = part_of(part)
     _check_call(k, workers, shards, search)
     with ExitStack() as stack:
@@ -173,6 +173,13 @@ def recommend_all(
         manifest = _publish(target, job, written | kept)
     seconds = time.monotonic() - started
     return BulkResult(str(output), len(written), len(kept), manifest, seconds)
+
+
+def _cores() -> int:
+    """Number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _texts(values: Key | Sequence[Key]) -> list[str]:
