@@ -130,7 +130,8 @@ def recommend(
 ) -> None:
     """Recommend items to users, or after a list of items, with features in words; with --bundle to all users, as files."""
     given = {name: value for name, value in locals().items() if value not in (None, [], False)}
-    with error_messages(debug, as_json):
+    continues = "stopped" if bundle is None else "stopped; the same call continues the job"
+    with error_messages(debug, as_json, stopped=continues):
         mode, other = (_OF_BUNDLE, _OF_RUN) if bundle is not None else (_OF_RUN, _OF_BUNDLE)
         wrong = [other[name] for name in given if name in other]
         if wrong:

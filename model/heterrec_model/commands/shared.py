@@ -46,10 +46,13 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no s
 
 
 @contextmanager
-def error_messages(debug: bool, as_json: bool = False) -> Iterator[None]:
+def error_messages(
+    debug: bool, as_json: bool = False, *, stopped: str = "stopped"
+) -> Iterator[None]:
     """Convert errors to a report and an exit code, with a traceback only with --debug.
 
-    With --json, nothing but one JSON object is printed to standard output: the result, or the failure.
+    `stopped` is the message after Ctrl-C. With --json, nothing but one JSON object is printed to standard output: the result, or
+    the failure.
     """
     logging.basicConfig(
         level=logging.INFO if debug else logging.CRITICAL,
@@ -69,7 +72,7 @@ def error_messages(debug: bool, as_json: bool = False) -> Iterator[None]:
         report(error, error.message, error.exit_code, debug=debug)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt as stop:
-        report(stop, "stopped; train --resume continues a run, and recommend --bundle a job", 1)
+        report(stop, stopped, 1)
         raise typer.Exit(1) from None
     except BrokenPipeError:
         raise typer.Exit(1) from None

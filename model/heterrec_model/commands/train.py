@@ -51,7 +51,8 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train a model into a run folder; SIGTERM and Ctrl-C save it before they stop it. torchrun starts several processes."""
-    with error_messages(debug, as_json):
+    continues = "stopped; train --resume continues from the last checkpoint"
+    with error_messages(debug, as_json, stopped=continues):
         with importing():
             from heterrec_model.config import load_config
             from heterrec_model.runs.run_folder import CONFIG, RunFolder

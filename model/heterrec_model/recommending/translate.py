@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from heterrec_model.bundle.files import UserFeature
-from heterrec_model.recommending.catalogue import Catalogue, near
+from heterrec_model.recommending.catalogue import Catalogue
 from heterrec_model.recommending.history import EncodedHistory, History
 from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.hashing import stable_hash
@@ -131,9 +131,10 @@ class Translator:
         tokens = self._tokens.get(feature.name, {})
         if text in tokens:
             return tokens[text]
+        # as in a build: an out-of-vocabulary bucket, or missing
         if feature.oov_buckets:
             return FIRST_FREE + stable_hash(text) % feature.oov_buckets
-        raise CallError(f"{where}: there is no value {text!r}", todo=near(text, pa.array(tokens)))
+        return MISSING
 
 
 def _milliseconds(time: datetime | str | int) -> int:
