@@ -51,8 +51,8 @@ def error_messages(
 ) -> Iterator[None]:
     """Convert errors to a report and an exit code, with a traceback only with --debug.
 
-    `stopped` is the message after Ctrl-C. With --json, nothing but one JSON object is printed to standard output: the result, or
-    the failure.
+    `stopped` is the message after Ctrl-C. With --json, nothing but one JSON object is printed to standard output: the result,
+    or the failure.
     """
     logging.basicConfig(
         level=logging.INFO if debug else logging.CRITICAL,
