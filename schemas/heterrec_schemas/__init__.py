@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heterrec_schemas.errors import BundleError as BundleError
     from heterrec_schemas.errors import CallError as CallError
     from heterrec_schemas.errors import CorruptCheckpointError as CorruptCheckpointError
     from heterrec_schemas.errors import CorruptGenerationError as CorruptGenerationError
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "errors": (
-        "CallError CorruptCheckpointError CorruptGenerationError DataError FormatVersionError GenerationError "
+        "BundleError CallError CorruptCheckpointError CorruptGenerationError DataError FormatVersionError "
+        "GenerationError "
         "HeterrecError NotPublishedError RejectRatioError RunError SchemaMismatchError SpecError "
         "UnfinishedGenerationError"
     ),

@@ -11,6 +11,7 @@ PUBLIC = [
     "PADDING",
     "SPEC_VERSION",
     "SPLITS",
+    "BundleError",
     "CallError",
     "CategoricalFeature",
     "CorruptCheckpointError",
