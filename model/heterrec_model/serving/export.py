@@ -3,9 +3,11 @@
 Shapes: B users, N items of the catalogue, I ids of the item vocabulary, D width.
 """
 
+import glob
 import importlib.metadata
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -150,8 +152,9 @@ def export(
     parts = fingerprint_parts(generation, loaded)
     if (existing := _existing(folder, fingerprint(parts))) is not None:
         return Exported(folder, existing, new=False)
-    draft = folder.parent / f".writing-{folder.name}-{os.getpid()}"
+    draft = folder.parent / f"{_drafts(folder)}{os.getpid()}"
     with writing(folder):
+        remove_drafts(folder)
         make_folder(draft)
     try:
         with writing(draft):
@@ -164,6 +167,29 @@ def export(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Exported(folder, read_info(folder), new=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what exports into the folder that were killed on this machine have left beside it."""
+    for draft in folder.parent.glob(f"{glob.escape(_drafts(folder))}*"):
+        process = draft.name.removeprefix(_drafts(folder))
+        if process.isdecimal() and not _lives(int(process)):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True
+
+
+def _drafts(folder: Path) -> str:
+    """Beginning of the names of unfinished folders, before the id of the process; machines may share a file system."""
+    return f".writing-{folder.name}-{socket.gethostname()}-"
 
 
 def fingerprint_parts(generation: Generation, loaded: LoadedRun) -> dict[str, Any]:
