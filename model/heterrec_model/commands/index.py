@@ -25,7 +25,7 @@ def index(
         typer.Option(
             "--kind",
             metavar="auto|flat|ivf|hnsw",
-            help="auto: flat (exact) up to 100,000 items, ivf above.",
+            help="auto: flat (exact) up to 50,000 items, ivf above.",
         ),
     ] = "auto",
     k: Annotated[

@@ -36,8 +36,8 @@ from heterrec_schemas.stores.disk import sync
 
 AUTO = "auto"
 KINDS = (AUTO, FLAT, IVF, HNSW)
-FLAT_UP_TO = 100_000
-"""Largest number of items for which `auto` chooses `flat`."""
+FLAT_UP_TO = 50_000
+"""Largest number of items for which `auto` chooses `flat`: exact search of one user then takes about a millisecond."""
 _USERS = 1_000
 """Largest number of users of each half."""
 _DEEP_USERS = 100
@@ -62,7 +62,7 @@ class IndexSettings:
     """How an index is built.
 
     Attributes:
-        kind: auto, flat, ivf or hnsw; auto is flat up to 100,000 items, then ivf.
+        kind: auto, flat, ivf or hnsw; auto is flat up to 50,000 items, then ivf.
         k: of the recall.
         min_recall: least recall at k with which the index is published, 0 to 1.
     """
