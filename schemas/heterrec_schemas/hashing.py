@@ -1,8 +1,12 @@
-"""The hash of the project: XXH3-64, seed 0, of UTF-8 text (see docs/adr/0001-stable-hash.md).
+"""The hash of the project, and that of files.
+
+The hash of the project is XXH3-64, seed 0, of UTF-8 text (see docs/adr/0001-stable-hash.md).
 
 polars is imported by the functions on columns: a service hashes single texts, and its image has no polars.
 """
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -11,6 +15,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 SEPARATOR = "\x1f"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file on this machine, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stable_hash(*values: str) -> int:

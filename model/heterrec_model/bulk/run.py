@@ -30,11 +30,12 @@ from heterrec_model.bulk.output import BulkOutput, on_this_machine
 from heterrec_model.bulk.users import convert_users
 from heterrec_model.bulk.worker import RECOMMENDER, THREADS, Task
 from heterrec_model.bundle.files import INDEX
-from heterrec_model.bundle.reader import Bundle, open_bundle, sha256_of
+from heterrec_model.bundle.reader import Bundle, open_bundle
 from heterrec_model.recommending.history import Key
 from heterrec_model.recommending.recommender import MOST_ITEMS
 from heterrec_model.retrieval.vector_index import FLAT, open_index
 from heterrec_schemas.errors import BundleError, CallError, RunError, from_wire
+from heterrec_schemas.hashing import file_sha256
 
 EXACT, BY_INDEX = "exact", "index"
 _MOST_WORKERS = 1_024
@@ -213,7 +214,7 @@ def _users(
     source = stack.enter_context(on_this_machine(users))
     converted = work / "users.arrow"
     rows = convert_users(source, converted, integral=bundle.info.user_id_type == "int64")
-    return sha256_of(source), rows, str(converted)
+    return file_sha256(source), rows, str(converted)
 
 
 def _search(bundle: Bundle, search: str | None) -> tuple[str, str | None]:

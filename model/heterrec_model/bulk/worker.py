@@ -21,12 +21,12 @@ from heterrec_model.bulk.job import Job, ShardInfo, shard_name, shard_rows
 from heterrec_model.bulk.output import BulkOutput
 from heterrec_model.bulk.shard import ShardWriter
 from heterrec_model.bulk.users import UsersOfBundle, UsersOfFile
-from heterrec_model.bundle.reader import sha256_of
 from heterrec_model.recommending.answer import Filters
 from heterrec_model.recommending.bundle_recommender import BundleRecommender
 from heterrec_model.recommending.history import Key
 from heterrec_model.retrieval.search import Searcher
 from heterrec_schemas.errors import CallError, HeterrecError, RunError
+from heterrec_schemas.hashing import file_sha256
 
 RECOMMENDER = "heterrec_model.bulk.worker:open_recommender"
 """How workers open a bundle, unless the caller has another kind of recommender."""
@@ -116,7 +116,7 @@ def _shards(task: Task, out: TextIO) -> Callable[[int], None]:
                 path=name,
                 rows=stop - start,
                 bytes=path.stat().st_size,
-                sha256=sha256_of(path),
+                sha256=file_sha256(path),
                 fallbacks=counts.fallbacks,
                 short=counts.short,
             )

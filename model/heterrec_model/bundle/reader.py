@@ -1,6 +1,5 @@
 """Open a bundle: its description and its tables, with hashes checked."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from heterrec_model.bundle.files import (
     BundleInfo,
 )
 from heterrec_schemas.errors import BundleError
+from heterrec_schemas.hashing import file_sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ def open_bundle(path: str | Path, *, verify: Literal["hashes", "sizes"] = "hashe
                 expected=f"{file.bytes:,} bytes",
                 todo=_AGAIN,
             )
-        if verify == "hashes" and (got := sha256_of(found)) != file.sha256:
+        if verify == "hashes" and (got := file_sha256(found)) != file.sha256:
             raise BundleError(
                 f"{found} differs from {INFO}",
                 got=f"SHA-256 {got}",
@@ -152,9 +152,3 @@ def read_info(folder: Path) -> BundleInfo:
             todo="Export the run again with this release.",
         )
     return info
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

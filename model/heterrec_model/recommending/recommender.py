@@ -5,6 +5,7 @@ Shapes: B users, N items of the catalogue, D width, K items of an answer.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,8 +113,7 @@ class Recommender(ABC):
             filters: which items are allowed.
             vectors_BD: vectors of the users who have a history with items, if they are known already, in order.
         """
-        if not 1 <= k <= MOST_ITEMS:
-            raise CallError("k", got=k, expected=f"1 to {MOST_ITEMS:,}")
+        _check_k(k)
         allowed_N = self.allowed(filters)
         allowed = None if allowed_N is None else np.flatnonzero(allowed_N)
         denied = self.catalogue.positions(filters.deny, "deny")
@@ -132,23 +132,20 @@ class Recommender(ABC):
             fallback = segment = None
             if row in places:
                 position, score = found.position_BK[places[row]], found.score_BK[places[row]]
-                position, score = position[position != NONE], score[position != NONE]
             else:
                 wanted = None if history is None else history.segment
                 segment = wanted if wanted in self.popular.segments else None
                 fallback = POPULAR if segment is None else POPULAR_IN_SEGMENT
                 position, score = self.popular.top(segment, k, allowed_N, hidden[row])
             answers.append(
-                Answer(
+                self._answer(
+                    position,
+                    score,
                     user=user,
-                    item_ids=self.catalogue.ids(position),
-                    item_index=self.catalogue.item_index_N[position].tolist(),
-                    scores=score.astype(np.float64).tolist(),
                     fallback=fallback,
                     segment=segment,
                     known_user=None if user is None else history is not None,
                     unknown_items=() if history is None else history.unknown,
-                    identity=self.identity,
                 )
             )
         return answers
@@ -168,8 +165,7 @@ class Recommender(ABC):
             CallError: an item is not in the catalogue; otherwise as `recommend`.
         """
         filters = Filters(allow, deny, where)
-        if not 1 <= k <= MOST_ITEMS:
-            raise CallError("k", got=k, expected=f"1 to {MOST_ITEMS:,}")
+        _check_k(k)
         positions = [self._position("similar", item) for item in items]
         allowed_N = self.allowed(filters)
         denied = self.catalogue.positions(deny, "deny")
@@ -180,17 +176,7 @@ class Recommender(ABC):
             hidden=[np.append(denied, own) for own in positions],
         )
         return [
-            Answer(
-                user=None,
-                item_ids=self.catalogue.ids(position[position != NONE]),
-                item_index=self.catalogue.item_index_N[position[position != NONE]].tolist(),
-                scores=score[position != NONE].tolist(),
-                fallback=None,
-                segment=None,
-                known_user=None,
-                unknown_items=(),
-                identity=self.identity,
-            )
+            self._answer(position, score)
             for position, score in zip(found.position_BK, found.score_BK, strict=True)
         ]
 
@@ -235,6 +221,32 @@ class Recommender(ABC):
             mask = listed if mask is None else mask & listed
         return mask
 
+    def _answer(
+        self,
+        position_K: Ints,
+        score_K: npt.NDArray[Any],
+        *,
+        user: Key | None = None,
+        fallback: str | None = None,
+        segment: str | None = None,
+        known_user: bool | None = None,
+        unknown_items: tuple[Key, ...] = (),
+    ) -> Answer:
+        """The answer with the items at some positions, NONE left out."""
+        found_K = position_K != NONE
+        position_K = position_K[found_K]
+        return Answer(
+            user=user,
+            item_ids=self.catalogue.ids(position_K),
+            item_index=self.catalogue.item_index_N[position_K].tolist(),
+            scores=score_K[found_K].astype(np.float64).tolist(),
+            fallback=fallback,
+            segment=segment,
+            known_user=known_user,
+            unknown_items=unknown_items,
+            identity=self.identity,
+        )
+
     def _hidden(self, history: EncodedHistory | None, denied: Ints, filters: Filters) -> Ints:
         if not filters.filter_seen or history is None:
             return denied
@@ -251,3 +263,8 @@ class Recommender(ABC):
                 todo=None if retired else self.catalogue.hint(item),
             )
         return position
+
+
+def _check_k(k: int) -> None:
+    if not 1 <= k <= MOST_ITEMS:
+        raise CallError("k", got=k, expected=f"1 to {MOST_ITEMS:,}")

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heterrec_model.bundle.files import INDEX, INDEX_FILE, INDEX_INFO, IndexInfo
-from heterrec_model.bundle.reader import Bundle, open_bundle, sha256_of
+from heterrec_model.bundle.reader import Bundle, open_bundle
 from heterrec_model.retrieval.exact import NONE, Floats, Ints, TopItems, exact_top
 from heterrec_model.retrieval.swap import swap
 from heterrec_model.retrieval.vector_index import (
@@ -32,6 +32,7 @@ from heterrec_model.retrieval.vector_index import (
     search_parameters,
 )
 from heterrec_schemas.errors import BundleError, CallError, RunError, suggest
+from heterrec_schemas.hashing import file_sha256
 from heterrec_schemas.stores.disk import sync
 
 AUTO = "auto"
@@ -155,7 +156,7 @@ def _build(bundle: Bundle, settings: IndexSettings, report: Report) -> IndexInfo
             users=len(measured_SD),
             least_recall=settings.min_recall,
             bytes=file.stat().st_size,
-            sha256=sha256_of(file),
+            sha256=file_sha256(file),
             versions={
                 "faiss": faiss.__version__,
                 "numpy": np.__version__,

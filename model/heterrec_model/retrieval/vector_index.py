@@ -19,9 +19,10 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from heterrec_model.bundle.files import INDEX, INDEX_FILE, INDEX_INFO, IndexInfo
-from heterrec_model.bundle.reader import Bundle, sha256_of
+from heterrec_model.bundle.reader import Bundle
 from heterrec_model.retrieval.exact import Floats, Ints, TopItems, best_first
 from heterrec_schemas.errors import BundleError, CallError
+from heterrec_schemas.hashing import file_sha256
 
 FLAT, IVF, HNSW = "flat", "ivf", "hnsw"
 EFFORT = {IVF: "probes", HNSW: "ef"}
@@ -206,7 +207,7 @@ def _opened(bundle: Bundle, folder: Path, info: IndexInfo) -> VectorIndex:
     if size != info.bytes:
         got = "no such file" if size is None else f"{size:,} bytes"
         raise differs(got, f"{info.bytes:,} bytes")
-    if (found := sha256_of(file)) != info.sha256:
+    if (found := file_sha256(file)) != info.sha256:
         raise differs(f"SHA-256 {found}", info.sha256)
     faiss = faiss_module()
     try:

@@ -1,7 +1,6 @@
 """File operations that leave a file either complete or absent, even after a crash."""
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -68,9 +67,3 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
         folder.replace(doomed)
         shutil.rmtree(doomed)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

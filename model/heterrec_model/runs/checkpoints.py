@@ -22,9 +22,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from heterrec_model.runs.atomic_files import point, remove_folder, sha256, writing
+from heterrec_model.runs.atomic_files import point, remove_folder, writing
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError, CorruptCheckpointError, suggest
+from heterrec_schemas.hashing import file_sha256
 from heterrec_schemas.stores.disk import sync
 
 FORMAT_VERSION = 1
@@ -238,7 +239,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for file, expected in state["sha256"].items():
         if not (path / file).is_file():
             raise _corrupt(f"{path} is incomplete: {file} is absent")
-        if (got := sha256(path / file)) != expected:
+        if (got := file_sha256(path / file)) != expected:
             raise _corrupt(f"{path / file} is damaged", got=f"SHA-256 {got}", expected=expected)
     return Checkpoint(path, state["step"], state)
 
@@ -264,7 +265,7 @@ def _write(
     for file, tensors in files.items():
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, draft / file)
         sync(draft / file)
-        hashes[file] = sha256(draft / file)
+        hashes[file] = file_sha256(draft / file)
     body = {"format_version": FORMAT_VERSION, **state, "sha256": hashes}
     text = json.dumps({**body, "state_sha256": _body_sha256(body)}, indent=1)
     (draft / STATE).write_text(text, encoding="utf-8")

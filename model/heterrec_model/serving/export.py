@@ -41,7 +41,7 @@ from heterrec_model.bundle.files import (
     fingerprint,
 )
 from heterrec_model.bundle.histories import BEHAVIOUR, ITEM, TIME, USER_FEATURE
-from heterrec_model.bundle.reader import Bundle, open_bundle, read_info, sha256_of
+from heterrec_model.bundle.reader import Bundle, open_bundle, read_info
 from heterrec_model.data.inference_batches import histories_batch
 from heterrec_model.evaluation.evaluate import evaluate_model, load_generation
 from heterrec_model.evaluation.evaluation_result import Evaluation
@@ -67,6 +67,7 @@ from heterrec_model.serving.user_tower import (
 )
 from heterrec_schemas.errors import BundleError, CallError, RunError
 from heterrec_schemas.generation import Generation
+from heterrec_schemas.hashing import file_sha256
 from heterrec_schemas.stores.disk import make_folder, sync
 
 TOLERANCE = 1e-5
@@ -310,7 +311,7 @@ def _write(
     )
     (draft / CARD).write_text(model_card(info, generation, loaded, tested), encoding="utf-8")
     files = [
-        BundleFile(path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
+        BundleFile(path=path.name, bytes=path.stat().st_size, sha256=file_sha256(path))
         for path in sorted(draft.iterdir())
     ]
     write_text(draft / INFO, info.model_copy(update={"files": files}).to_json())

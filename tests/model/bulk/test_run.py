@@ -14,8 +14,9 @@ from made_bundle import clustered, made_bundle, made_histories
 
 from heterrec_model.bulk.job import BulkManifest, shard_rows
 from heterrec_model.bulk.run import BulkProgress
-from heterrec_model.bundle.reader import Bundle, sha256_of
+from heterrec_model.bundle.reader import Bundle
 from heterrec_schemas.errors import BundleError, CallError, DataError
+from heterrec_schemas.hashing import file_sha256
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -39,7 +40,7 @@ def test_bytes_do_not_depend_on_workers_and_parts(
     stored = BulkManifest.model_validate_json((tmp_path / "one/manifest.json").read_bytes())
     assert stored == manifest
     for file in manifest.files:
-        assert sha256_of(tmp_path / "one" / file.path) == file.sha256
+        assert file_sha256(tmp_path / "one" / file.path) == file.sha256
     table = pq.read_table([tmp_path / "one" / file.path for file in manifest.files])
     assert table["user_id"].to_pylist() == made_histories(USERS, 500)["user_id"].to_pylist()
 
@@ -115,7 +116,7 @@ def test_a_file_of_users_with_histories(call: Call, tmp_path: Path) -> None:
     assert [row["fallback"] for row in rows] == [None, "popular", None, None]
     assert rows[2]["item_id"] == rows[3]["item_id"]
     assert result.manifest is not None
-    assert result.manifest.job.users == sha256_of(users)
+    assert result.manifest.job.users == file_sha256(users)
     users.write_text('{"user": "u5"}\n{"history": {"items": ["i20"], "times": [3, 4]}}')
     with pytest.raises(DataError, match="line 2: times: got 2, expected one for each of 1"):
         call(users=users, output=tmp_path / "bad")

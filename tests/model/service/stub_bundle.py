@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 
 from heterrec_model.bundle import files
 from heterrec_model.bundle.files import BundleFile, BundleInfo, Equality, Identity
-from heterrec_model.bundle.reader import open_bundle, sha256_of
+from heterrec_model.bundle.reader import open_bundle
 from heterrec_model.recommending.catalogue import Catalogue
 from heterrec_model.recommending.history import EncodedHistory, History, Key
 from heterrec_model.recommending.popular import PopularItems
 from heterrec_model.recommending.recommender import Recommender
 from heterrec_model.retrieval.search import Searcher
 from heterrec_schemas.errors import CallError
+from heterrec_schemas.hashing import file_sha256
 
 WIDTH = 8
 LENGTH = 4
@@ -82,7 +83,7 @@ def write_bundle(folder: Path, seed: int = 0, items: int = 40, users: int = 30) 
         equality=Equality(users=users, largest_difference=0.0, tolerance=1e-5),
         versions={},
         files=[
-            BundleFile(path=p.name, bytes=p.stat().st_size, sha256=sha256_of(p))
+            BundleFile(path=p.name, bytes=p.stat().st_size, sha256=file_sha256(p))
             for p in sorted(folder.iterdir())
         ],
     )

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from heterrec_model.runs.atomic_files import sha256
 from heterrec_model.runs.checkpoints import CheckpointFolder, _body_sha256, read_checkpoint
 from heterrec_model.training.saved_state import check_state
 from heterrec_model.training.train import train
 from heterrec_schemas.errors import CallError, CorruptCheckpointError
+from heterrec_schemas.hashing import file_sha256
 
 SETTINGS = {"max_steps": 4, "checkpoint_every": 2, "validate_every": 100}
 ODD: list[Any] = [None, True, -1, 10**30, 1.5, float("nan"), "x", [], {}, [1], {"a": 1}]
@@ -191,7 +191,7 @@ def test_tensors_of_another_shape_are_damage(
     tensors = load_file(folder / file)
     name = max(tensors, key=lambda n: tensors[n].numel())
     save_file({**tensors, name: tensors[name][:1].clone()}, folder / file)
-    forge(folder, lambda s: s["sha256"].update({file: sha256(folder / file)}))
+    forge(folder, lambda s: s["sha256"].update({file: file_sha256(folder / file)}))
     result = train(tiny(train=SETTINGS), data=shop_data, run=tmp_path / "run", resume=True)
     assert result.step == 4
     assert "resuming at step 2" in capsys.readouterr().err
