@@ -6,12 +6,10 @@ from typing import Any
 DEFAULT_MODEL = "heterrec"
 _TOKEN_LEVEL = frozenset(
     {
-        "loss.token_weight",
         "model.literal",
         "model.raw_skip",
         "model.token_blocks",
         "model.token_mask",
-        "negatives.token",
     }
 )
 _TIME_GAP = frozenset({"model.time_gap"})

@@ -5,6 +5,7 @@ import torch
 from heterrec_model.baselines.counting import CountingBaseline
 from heterrec_model.baselines.neighbours import Neighbours
 from heterrec_model.baselines.popular import Popular
+from heterrec_model.baselines.repeat import Repeat
 from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.baselines.sasrec_time import SASRecTime
 from heterrec_model.baselines.unseen_first import UnseenFirst
@@ -22,6 +23,7 @@ MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "sasrec_time": SASRecTime,
     "popular": Popular,
     "neighbours": Neighbours,
+    "repeat": Repeat,
     "unseen-first": UnseenFirst,
 }
 TRAINED = {name: kind for name, kind in MODELS.items() if issubclass(kind, TwoTowerModel)}

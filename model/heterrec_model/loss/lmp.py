@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from heterrec_model.config import LossConfig, Normalise
 from heterrec_model.distributed import sum_over_ranks, world_size
 from heterrec_model.loss.negative_logits import Negatives, PackedPositions
+from heterrec_model.loss.own_negatives import OwnNegatives
 
 MIN_NORM = 1e-2
 """Norm below which a vector is divided by MIN_NORM instead of by its norm."""
@@ -63,6 +64,19 @@ class LossSums:
         self.possible[term] = torch.tensor(float(possible), device=loss_N.device)
 
 
+@dataclass(frozen=True, eq=False)
+class HeadVectors:
+    """The parts of the vectors that token heads add, X = K * D columns.
+
+    Attributes:
+        query_NX: of the positions, times the weights of the heads.
+        item_UX: of the distinct items.
+    """
+
+    query_NX: Tensor
+    item_UX: Tensor
+
+
 class MultiStepLoss(nn.Module):
     """Eq. 8 to 11 at one level: W_i for every step, positive logits, gate, InfoNCE over the open positions."""
 
@@ -83,11 +97,12 @@ class MultiStepLoss(nn.Module):
         u_ND: Tensor,
         vectors_UD: Tensor,
         positions: PackedPositions,
-        negatives: Negatives,
+        negatives: Negatives | OwnNegatives,
         sums: LossSums,
         *,
         name: str,
         weight: float = 1.0,
+        heads: HeadVectors | None = None,
     ) -> None:
         """Add every step's loss to `sums`, as `<name>_step<i>`.
 
@@ -99,13 +114,18 @@ class MultiStepLoss(nn.Module):
             sums: updated in place.
             name: prefix of the terms.
             weight: of the level.
+            heads: further parts of the vectors of step 1, the one that items are ranked by.
         """
         before_N: Tensor | None = None
         for step, step_weight in enumerate(self.config.weights, 1):
             at = positions.with_item(step)
             target = positions.row_N[at + step]
-            query = self.query(u_ND.index_select(0, at), step)
-            positive = (query * vectors_UD.index_select(0, target)).sum(-1)
+            query, item_UD = self.query(u_ND.index_select(0, at), step), vectors_UD
+            if heads is not None and step == 1:
+                head = heads.query_NX.index_select(0, at) / self.config.temperature
+                query = torch.cat([query, head], 1)
+                item_UD = torch.cat([vectors_UD, heads.item_UX], 1)
+            positive = (query * item_UD.index_select(0, target)).sum(-1)
             chosen = positions.aimed(at, step)
             possible = int(chosen.sum())
             known_N = positive.new_full((len(u_ND),), torch.nan)
@@ -115,7 +135,11 @@ class MultiStepLoss(nn.Module):
             before_N = known_N
             kept = chosen.nonzero().squeeze(1)
             at, query, positive = at[kept], query.index_select(0, kept), positive[kept]
-            negative = negatives.logits(query, vectors_UD, positions, at, step)
+            if isinstance(negatives, OwnNegatives):
+                term, negative = negatives.logits(query, item_UD, positions, at, step)
+                positive = positive + term
+            else:
+                negative = negatives.logits(query, item_UD, positions, at, step)
             loss = info_nce(positive, negative)
             sums.add(f"{name}_step{step}", weight * step_weight, loss, len(at), possible)
 
