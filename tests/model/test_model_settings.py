@@ -34,7 +34,8 @@ class Recorder:
         value = getattr(self._section, name)
         if isinstance(value, BaseModel):
             return Recorder(value, f"{self._prefix}{name}.", self._seen)
-        self._seen.add("loss.step_weights" if name == "weights" else self._prefix + name)
+        read = ["step_weights", "steps"] if name == "weights" else [name]
+        self._seen.update(self._prefix + setting for setting in read)
         return value
 
 
