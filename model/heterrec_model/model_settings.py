@@ -15,12 +15,17 @@ _TOKEN_LEVEL = frozenset(
     }
 )
 _TIME_GAP = frozenset({"model.time_gap"})
+_CAUSAL_ATTENTION = frozenset({"model.attention"})
+_STEPS = frozenset({"loss.gate", "loss.margin", "loss.step_weights", "loss.steps"})
+_CLOZE = frozenset({"model.cloze"})
 UNREAD: dict[str, frozenset[str]] = {
-    "heterrec": frozenset(),
-    "sasrec": _TOKEN_LEVEL | _TIME_GAP,
-    "sasrec_time": _TOKEN_LEVEL,
+    "bert4rec": _TOKEN_LEVEL | _TIME_GAP | _CAUSAL_ATTENTION | _STEPS,
+    "heterrec": _CLOZE,
+    "hstu": _TOKEN_LEVEL | _CAUSAL_ATTENTION | _CLOZE | {"model.ffn_multiplier", "model.norm"},
+    "sasrec": _TOKEN_LEVEL | _TIME_GAP | _CLOZE,
+    "sasrec_time": _TOKEN_LEVEL | _CLOZE,
 }
-"""By `model.name`, the settings (or sections of settings) that the model does not read."""
+"""By `model.name`, the settings (or sections of settings) that the model does not read; the `unread` of its class."""
 
 
 def is_read(model: str, setting: str) -> bool:

@@ -2,7 +2,9 @@
 
 import torch
 
+from heterrec_model.baselines.bert4rec import BERT4Rec
 from heterrec_model.baselines.counting import CountingBaseline
+from heterrec_model.baselines.hstu import HSTU
 from heterrec_model.baselines.neighbours import Neighbours
 from heterrec_model.baselines.popular import Popular
 from heterrec_model.baselines.sasrec import SASRec
@@ -18,6 +20,8 @@ from heterrec_schemas.errors import CallError, suggest
 
 MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "heterrec": HeterRec,
+    "bert4rec": BERT4Rec,
+    "hstu": HSTU,
     "sasrec": SASRec,
     "sasrec_time": SASRecTime,
     "popular": Popular,

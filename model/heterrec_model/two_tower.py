@@ -6,6 +6,7 @@ Shapes: B users, T items, N packed positions, K tokens per item, C candidates, U
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +68,14 @@ class TwoTowerModel(nn.Module):
 
     A subclass provides `tower`, which maps e_NKD to token vectors [N, K, D] or None and item vectors [N, D], and `encode`,
     whose output at a position depends on that position's item and earlier ones only. It sets `user_tokens` and `time_gap` if
-    it has such inputs. `model_settings` lists the settings that it does not read.
+    it has such inputs.
+
+    Attributes:
+        unread: settings, or sections of settings, that the model does not read, such as `loss.token_weight`: a configuration
+            that changes one of them is refused.
     """
+
+    unread: ClassVar[frozenset[str]] = frozenset()
 
     tower: nn.Module
     user_tokens: UserTokens | None

@@ -3,6 +3,7 @@
 from heterrec_model.config.load import check_read, load_config, parse_config, shipped_configs
 from heterrec_model.config.settings import (
     MOST,
+    ClozeConfig,
     Config,
     DataConfig,
     EvaluationConfig,
@@ -19,6 +20,7 @@ from heterrec_model.config.settings import (
 
 __all__ = [
     "MOST",
+    "ClozeConfig",
     "Config",
     "DataConfig",
     "EvaluationConfig",

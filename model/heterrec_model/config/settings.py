@@ -46,6 +46,15 @@ class ItemTowerConfig(_Section):
     """Add each token's embedding to its MLP's output, and their sum to the tower's output; false as in the paper."""
 
 
+class ClozeConfig(_Section):
+    """The items that the training of BERT4Rec masks."""
+
+    mask_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Probability of each item of a history to be masked; a history without a masked item has its last one masked."""
+    last_only: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the histories in which only the last item is masked, as at inference."""
+
+
 class ModelConfig(_Section):
     """The network. The defaults had the best metrics; `paper.yaml` follows the paper."""
 
@@ -95,6 +104,7 @@ class ModelConfig(_Section):
     token_mask: Literal["item", "causal"] = "item"
     """A token attends to all tokens of its own item, or only up to itself (Eq. 3)."""
     time_gap: TimeGapConfig = TimeGapConfig()
+    cloze: ClozeConfig = ClozeConfig()
     raw_skip: bool = True
     """Skip connection past the token blocks: LN(fuse(H) + LN(sum_k e^k + position)); false as in the paper."""
     item_tower: ItemTowerConfig = ItemTowerConfig()
