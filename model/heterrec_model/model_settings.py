@@ -18,12 +18,18 @@ _TIME_GAP = frozenset({"model.time_gap"})
 _CAUSAL_ATTENTION = frozenset({"model.attention"})
 _STEPS = frozenset({"loss.gate", "loss.margin", "loss.step_weights", "loss.steps"})
 _CLOZE = frozenset({"model.cloze"})
+_DENSE = frozenset({"loss.dense"})
 UNREAD: dict[str, frozenset[str]] = {
-    "bert4rec": _TOKEN_LEVEL | _TIME_GAP | _CAUSAL_ATTENTION | _STEPS,
-    "heterrec": _CLOZE,
-    "hstu": _TOKEN_LEVEL | _CAUSAL_ATTENTION | _CLOZE | {"model.ffn_multiplier", "model.norm"},
-    "sasrec": _TOKEN_LEVEL | _TIME_GAP | _CLOZE,
-    "sasrec_time": _TOKEN_LEVEL | _CLOZE,
+    "bert4rec": _TOKEN_LEVEL | _TIME_GAP | _CAUSAL_ATTENTION | _STEPS | _DENSE,
+    "heterrec": _CLOZE | _DENSE,
+    "hstu": _TOKEN_LEVEL
+    | _CAUSAL_ATTENTION
+    | _CLOZE
+    | _DENSE
+    | {"model.ffn_multiplier", "model.norm"},
+    "pinnerformer": _TOKEN_LEVEL | _STEPS | _CLOZE,
+    "sasrec": _TOKEN_LEVEL | _TIME_GAP | _CLOZE | _DENSE,
+    "sasrec_time": _TOKEN_LEVEL | _CLOZE | _DENSE,
 }
 """By `model.name`, the settings (or sections of settings) that the model does not read; the `unread` of its class."""
 

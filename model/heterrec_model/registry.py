@@ -6,6 +6,7 @@ from heterrec_model.baselines.bert4rec import BERT4Rec
 from heterrec_model.baselines.counting import CountingBaseline
 from heterrec_model.baselines.hstu import HSTU
 from heterrec_model.baselines.neighbours import Neighbours
+from heterrec_model.baselines.pinnerformer import PinnerFormer
 from heterrec_model.baselines.popular import Popular
 from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.baselines.sasrec_time import SASRecTime
@@ -22,6 +23,7 @@ MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "heterrec": HeterRec,
     "bert4rec": BERT4Rec,
     "hstu": HSTU,
+    "pinnerformer": PinnerFormer,
     "sasrec": SASRec,
     "sasrec_time": SASRecTime,
     "popular": Popular,

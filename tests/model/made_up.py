@@ -131,6 +131,7 @@ LOSS = {
     "margin": 0.2,
     "token_weight": 1.0,
     "normalise": "possible",
+    "dense": {"window_days": 300.0, "positions": 3},
 }
 NEGATIVES = {
     "source": "mixed",

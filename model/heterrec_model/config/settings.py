@@ -132,6 +132,15 @@ Normalise = Literal["possible", "open", "sum"]
 """Values of `loss.normalise`."""
 
 
+class DenseConfig(_Section):
+    """The targets of PinnerFormer: items after a position, instead of the next one."""
+
+    window_days: Positive | None = 28.0
+    """Time after a position from which its target is drawn, in days; null: the whole rest of the history."""
+    positions: Count = 32
+    """Maximum number of positions of a history that have a target."""
+
+
 class LossConfig(_Section):
     """LMP, Eq. 8 to 12."""
 
@@ -150,6 +159,7 @@ class LossConfig(_Section):
     """lambda_m: margin of Eq. 11."""
     token_weight: Weight | Literal["sum"] = 1.0
     """w: each token-level loss has the weight w / K; `sum` is w = K, as in the paper; 0 disables them."""
+    dense: DenseConfig = DenseConfig()
     normalise: Normalise = "possible"
     """Divisor of a step's sum of losses: the number of positions that have a target at this step, the number of those whose
     gate is open, or 1 (the sum of Eq. 10 and 11)."""

@@ -16,7 +16,7 @@ from made_up import (
 )
 
 SEED = 11
-NAMES = ["bert4rec", "hstu", "sasrec_time"]
+NAMES = ["bert4rec", "hstu", "pinnerformer", "sasrec_time"]
 
 
 def config(name: str, **sections: Any) -> Any:
