@@ -14,11 +14,14 @@ from heterrec_model.layers.htfl import HTFL
 from heterrec_model.layers.item_tower import ItemTower
 from heterrec_model.layers.time_gap import TimeGap
 from heterrec_model.layers.user_tokens import UserTokens
+from heterrec_model.model_settings import UNREAD
 from heterrec_model.two_tower import TwoTowerModel, UserStates, token_losses
 
 
 class HeterRec(TwoTowerModel):
     """The whole model."""
+
+    unread = UNREAD["heterrec"]
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
         super().__init__(config, table, tables)

@@ -6,6 +6,7 @@ Shapes: B users, T items, N packed positions, K tokens per item, C candidates, U
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +77,14 @@ class TwoTowerModel(nn.Module):
 
     A subclass provides `tower`, which maps e_NKD to token vectors [N, K, D] or None and item vectors [N, D], and `encode`,
     whose output at a position depends on that position's item and earlier ones only. It sets `user_tokens` and `time_gap` if
-    it has such inputs. `model_settings` lists the settings that it does not read.
+    it has such inputs.
+
+    Attributes:
+        unread: settings, or sections of settings, that the model does not read, such as `loss.token_weight`: a configuration
+            that changes one of them is refused.
     """
+
+    unread: ClassVar[frozenset[str]] = frozenset()
 
     tower: nn.Module
     user_tokens: UserTokens | None
@@ -94,7 +101,7 @@ class TwoTowerModel(nn.Module):
         drawn_I[table.retired_M] = 0
         trained_I = table.trained_I
         self.sampler = CandidateSampler(config.negatives, drawn_I, table.catalogue_N, trained_I)
-        self.item_lmp = MultiStepLoss(config.loss, config.model.width)
+        self.item_lmp = self.item_loss()
         self.token_lmp = nn.ModuleDict()
         self.user_tokens, self.time_gap = None, None
         self.repeats = RepeatTerm(config.model.width) if config.model.repeats.enabled else None
@@ -126,6 +133,28 @@ class TwoTowerModel(nn.Module):
         With `last_B`, the position of the only item of each history whose user vector is needed, u is [B, 1, D].
         """
 
+    def item_loss(self) -> MultiStepLoss:
+        """The loss of the item level."""
+        return MultiStepLoss(self.config.loss, self.config.model.width)
+
+    def positions_of(self, batch: Batch, row_N: Tensor, listed_N: Tensor) -> PackedPositions:
+        """The positions of a training batch, and the targets that they predict; see `pack_positions`."""
+        return pack_positions(batch, row_N, listed_N)
+
+    def training_states(
+        self, e_UKD: Tensor, row_BT: Tensor, batch: Batch, positions: PackedPositions
+    ) -> UserStates:
+        """The user states of a training batch, of all columns or of all but the last.
+
+        Args:
+            e_UKD: embeddings of the distinct items of the step.
+            row_BT: rows of the batch's items among them.
+            batch: the histories.
+            positions: from `positions_of`.
+        """
+        known = batch.without_last()
+        return self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
+
     def forward(self, batch: Batch, seed: int) -> StepOutput:
         """The training loss of a batch; `seed` draws its negatives and is equal on all ranks."""
         valid_BT = batch.valid_BT()
@@ -145,9 +174,8 @@ class TwoTowerModel(nn.Module):
         with self._autocast(item_N.device):
             e_UKD = self.tables(item_U)
             v_UKD, v_UD = self.tower(e_UKD)
-            known = batch.without_last()
-            encoded = self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
-        positions = pack_positions(batch, row_N, self.listed_I[item_N])
+            positions = self.positions_of(batch, row_N, self.listed_I[item_N])
+            encoded = self.training_states(e_UKD, row_BT, batch, positions)
         shared_BT = valid_BT.masked_scatter(valid_BT, ~retired_N)
         step = _Step(positions, candidates, row_C, row_BT.masked_fill(~shared_BT, -1), item_U)
         negatives: Negatives | OwnNegatives = self._negatives(step, item_U)
@@ -183,7 +211,7 @@ class TwoTowerModel(nn.Module):
             self._token_losses(h_NKD, _full(v_UKD), step, sums)
         total, terms, shares = reduce_losses(sums, self.config.loss.normalise)
         metrics = {}
-        if self.config.loss.gate:
+        if self.item_lmp.gated:
             metrics = {OPEN_GATES + n: s for n, s in shares.items() if not n.endswith("_step1")}
         metrics["positions"] = sums.possible["item_step1"]
         return StepOutput(total, terms, metrics)

@@ -3,8 +3,10 @@
 from heterrec_model.config.load import check_read, load_config, parse_config, shipped_configs
 from heterrec_model.config.settings import (
     MOST,
+    ClozeConfig,
     Config,
     DataConfig,
+    DenseConfig,
     EvaluationConfig,
     ItemTowerConfig,
     LossConfig,
@@ -19,8 +21,10 @@ from heterrec_model.config.settings import (
 
 __all__ = [
     "MOST",
+    "ClozeConfig",
     "Config",
     "DataConfig",
+    "DenseConfig",
     "EvaluationConfig",
     "ItemTowerConfig",
     "LossConfig",

@@ -19,7 +19,7 @@ from torch import Tensor
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.own_items import OwnItems, own_items
 from heterrec_model.loss.repeat_term import RepeatTerm
-from heterrec_model.loss.negative_logits import PackedPositions, SharedNegatives
+from heterrec_model.loss.negative_logits import PackedPositions, Pairs, SharedNegatives
 from heterrec_schemas import PADDING
 
 
@@ -184,11 +184,11 @@ class OwnNegatives:
         query_RD: Tensor,
         vectors_UD: Tensor,
         positions: PackedPositions,
-        at_R: Tensor,
-        step: int,
+        pairs: Pairs,
     ) -> tuple[Tensor, Tensor]:
         """The repeat term of the targets, [R], and l- of the queries, [R, C + G]; see `SharedNegatives`."""
-        user_R, time_R = positions.user_N[at_R], positions.time_N[at_R]
+        user_R, time_R = positions.user_N[pairs.at_R], positions.time_N[pairs.at_R]
+        target_time_R = positions.time_N[pairs.target_R]
         place_R = user_R * self.time_BT.shape[1] + time_R
         width, users = query_RD.shape[1], len(self.time_BT)
         query_PD = query_RD.new_zeros(self.time_BT.numel(), width).index_copy(0, place_R, query_RD)
@@ -208,15 +208,15 @@ class OwnNegatives:
             of_item_BGF.index_select(0, user_R) + of_user_RF[:, None],
         )
         term_RG = torch.where(had_RG, term_RG, 0.0)
-        target_R1 = self.column_BT[user_R, time_R + step][:, None]
+        target_R1 = self.column_BT[user_R, target_time_R][:, None]
         of_target_R = term_RG.gather(1, target_R1).squeeze(1)
         # the shared candidates without own items
-        negative_RC = self.shared.logits(query_RD, vectors_UD, positions, at_R, step)
+        negative_RC = self.shared.logits(query_RD, vectors_UD, positions, pairs)
         own_RU = self.earlier_BU[user_R]
         own_RU.scatter_(1, self.row_BG[user_R], had_RG | own_RU.gather(1, self.row_BG[user_R]))
         own_RC = own_RU.index_select(1, self.shared.candidate_C)
         negative_RC = negative_RC.masked_fill(own_RC, -torch.inf)
-        now_R = self.time_BT[user_R, time_R + step]
+        now_R = self.time_BT[user_R, target_time_R]
         no_RG = ~had_RG | self.blocked_BG[user_R] | (last_ms_RG == now_R[:, None])
         no_RG.scatter_(1, target_R1, True)
         own_RG = similar_RG + term_RG + self.log_weight_BG[user_R]
