@@ -12,9 +12,10 @@ from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.baselines.sasrec_time import SASRecTime
 from heterrec_model.baselines.unseen_first import UnseenFirst
 from heterrec_model.config import Config
+from heterrec_model.data.frozen_vectors import frozen_vectors
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
-from heterrec_model.layers.embedding_tables import ItemTables
+from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables, module_name
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, suggest
@@ -36,16 +37,20 @@ COUNTING = {name: kind for name, kind in MODELS.items() if issubclass(kind, Coun
 """Baselines without weights: they need no run."""
 
 
-def build_model(config: Config, table: TokenTable, generation: Generation) -> TwoTowerModel:
+def build_model(
+    config: Config, table: TokenTable, generation: Generation, *, frozen: bool = True
+) -> TwoTowerModel:
     """Build the configured model with its initial weights, which depend on `train.seed` only.
 
     Args:
         config: configuration of the run.
         table: token table with the features that the config names.
         generation: source of the quantile edges for `embedding_init: quantizer`.
+        frozen: whether the files of `model.frozen` are read; false if weights of a checkpoint follow, which have the vectors.
 
     Raises:
-        CallError: `model.name` is unknown.
+        CallError: `model.name` is unknown, or a file of `model.frozen` does not exist.
+        DataError: a vector in these files is wrong.
     """
     check_name(config)
     edges = {}
@@ -55,7 +60,13 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Tw
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         tables = ItemTables(config.model, table, edges, sparse=config.train.sparse_tables)
-        return TRAINED[config.model.name](config, table, tables)
+        model = TRAINED[config.model.name](config, table, tables)
+    if frozen:
+        for name, files in config.model.frozen.items():
+            table_of_name = tables.tables[module_name(name)]
+            assert isinstance(table_of_name, FrozenTable)
+            table_of_name.fill(frozen_vectors(generation, name, files))
+    return model
 
 
 def check_name(config: Config) -> None:

@@ -16,7 +16,7 @@ from made_up import made_up_batch, made_up_config, made_up_table, padded, scramb
 from heterrec_model.bundle.files import GRAPH, BundleInfo, fingerprint
 from heterrec_model.bundle.reader import open_bundle, read_info
 from heterrec_model.config import Config
-from heterrec_model.layers.embedding_tables import ItemTables
+from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables
 from heterrec_model.registry import TRAINED
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.serving import export as export_module
@@ -95,6 +95,7 @@ VARIANTS = {
     "shared groups": {"group_tables": "shared", "embedding_init": "random"},
     "no behaviours": {"behaviour": False},
     "bert4rec": {"name": "bert4rec", "item_blocks": 2, "max_length": 5},
+    "frozen": {"frozen": {"look": {"files": "not read here"}}},
     "hstu": {"name": "hstu", "item_blocks": 2, "time_gap": {"per_head": True}},
     "hstu, no blocks": {"name": "hstu", "item_blocks": 0},
     "sasrec": {"name": "sasrec"},
@@ -109,6 +110,10 @@ def test_the_tower_takes_tensors_and_computes_the_last_item_only(variant: str) -
     table = made_up_table()
     tables = ItemTables(config.model, table, {})
     model = scrambled(TRAINED[config.model.name](config, table, tables)).eval()
+    if config.model.frozen:
+        frozen = model.tables.tables["feature_look"]
+        assert isinstance(frozen, FrozenTable)
+        frozen.fill(torch.randn_like(frozen.vectors_IF))
     batch = made_up_batch([5, 1, 3], table=table)
     tower = UserTower(model)
     tokens_IC = item_tokens(model)
