@@ -8,6 +8,7 @@ from heterrec_model.baselines.hstu import HSTU
 from heterrec_model.baselines.neighbours import Neighbours
 from heterrec_model.baselines.pinnerformer import PinnerFormer
 from heterrec_model.baselines.popular import Popular
+from heterrec_model.baselines.repeat import Repeat
 from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.baselines.sasrec_time import SASRecTime
 from heterrec_model.baselines.unseen_first import UnseenFirst
@@ -29,6 +30,7 @@ MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "sasrec_time": SASRecTime,
     "popular": Popular,
     "neighbours": Neighbours,
+    "repeat": Repeat,
     "unseen-first": UnseenFirst,
 }
 TRAINED = {name: kind for name, kind in MODELS.items() if issubclass(kind, TwoTowerModel)}

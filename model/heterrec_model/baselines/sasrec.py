@@ -19,7 +19,7 @@ from heterrec_model.layers.item_tower import ItemTower
 from heterrec_model.layers.time_gap import TimeGap
 from heterrec_model.layers.user_tokens import UserTokens
 from heterrec_model.model_settings import UNREAD
-from heterrec_model.two_tower import TwoTowerModel, UserStates
+from heterrec_model.two_tower import TwoTowerModel, UserStates, token_losses
 
 
 class SASRec(TwoTowerModel):
@@ -41,6 +41,8 @@ class SASRec(TwoTowerModel):
         self.tower = ItemTower(model, tables.tokens) if tables.tokens > 1 else IdOnlyTower()
         self.behaviour = behaviour_table(model, table.behaviours)
         self.user_tokens = UserTokens(model, table.user_features if model.item_blocks else ())
+        if model.token_heads:
+            self.token_lmp = token_losses(config, tables)
         if self.with_time_gaps and model.time_gap.enabled and model.item_blocks:
             self.time_gap = TimeGap(model.time_gap, model.item_blocks, model.heads)
 

@@ -46,6 +46,14 @@ class ItemTowerConfig(_Section):
     """Add each token's embedding to its MLP's output, and their sum to the tower's output; false as in the paper."""
 
 
+class RepeatsConfig(_Section):
+    """The repeat term: an item's score for a user who had it before also depends on how often and how long ago."""
+
+    enabled: bool = False
+    earlier: Annotated[int, Field(ge=0, le=MOST)] = 32
+    """Number of items of earlier rows, per user of a batch, that are negatives; they stand for all of them."""
+
+
 class ClozeConfig(_Section):
     """The items that the training of BERT4Rec masks."""
 
@@ -122,6 +130,9 @@ class ModelConfig(_Section):
     raw_skip: bool = True
     """Skip connection past the token blocks: LN(fuse(H) + LN(sum_k e^k + position)); false as in the paper."""
     item_tower: ItemTowerConfig = ItemTowerConfig()
+    token_heads: bool = False
+    """Whether the score of an item is the sum of its similarity and of those of its tokens, with learned weights."""
+    repeats: RepeatsConfig = RepeatsConfig()
     attention: Literal["auto", "chunked", "dense", "flex"] = "auto"
     """Method of attention. auto: chunked on CPUs, flex on CUDA GPUs; dense is the reference."""
 
@@ -334,6 +345,16 @@ class Config(_Section):
     warm_start: WarmStartConfig | None = None
     """Recorded by `train --warm-start`, not set by hand. `model.features` and `model.user_features` are then in the order of
     the tokens."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.model.repeats.enabled and self.negatives.source == "in_batch_same_position":
+            raise ValueError(
+                "model.repeats: needs negatives that all positions share; in_batch_same_position has none"
+            )
+        if self.model.token_heads and not self.loss.token_weight:
+            raise ValueError("model.token_heads: needs token-level losses: set loss.token_weight above 0")
+        return self
 
     def to_yaml(self) -> str:
         """The config as YAML text with all settings."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from heterrec_model.config import LossConfig, Normalise
 from heterrec_model.distributed import sum_over_ranks, world_size
 from heterrec_model.loss.negative_logits import Negatives, PackedPositions
+from heterrec_model.loss.own_negatives import OwnNegatives
 
 MIN_NORM = 1e-2
 """Norm below which a vector is divided by MIN_NORM instead of by its norm."""
@@ -63,6 +64,19 @@ class LossSums:
         self.possible[term] = torch.tensor(float(possible), device=loss_N.device)
 
 
+@dataclass(frozen=True, eq=False)
+class HeadVectors:
+    """The parts of the vectors that token heads add, X = K * D columns.
+
+    Attributes:
+        query_NX: of the positions, times the weights of the heads.
+        item_UX: of the distinct items.
+    """
+
+    query_NX: Tensor
+    item_UX: Tensor
+
+
 class MultiStepLoss(nn.Module):
     """Eq. 8 to 11 at one level: W_i for every step, positive logits, gate, InfoNCE over the open positions.
 
@@ -91,11 +105,12 @@ class MultiStepLoss(nn.Module):
         u_ND: Tensor,
         vectors_UD: Tensor,
         positions: PackedPositions,
-        negatives: Negatives,
+        negatives: Negatives | OwnNegatives,
         sums: LossSums,
         *,
         name: str,
         weight: float = 1.0,
+        heads: HeadVectors | None = None,
     ) -> None:
         """Add every step's loss to `sums`, as `<name>_step<i>`.
 
@@ -107,13 +122,18 @@ class MultiStepLoss(nn.Module):
             sums: updated in place.
             name: prefix of the terms.
             weight: of the level.
+            heads: further parts of the vectors of step 1, the one that items are ranked by.
         """
         before_N: Tensor | None = None
         for step, step_weight in enumerate(self.weights, 1):
             pairs = positions.pairs(step)
             target = positions.row_N[pairs.target_R]
-            query = self.query(u_ND.index_select(0, pairs.at_R), step)
-            positive = (query * vectors_UD.index_select(0, target)).sum(-1)
+            query, item_UD = self.query(u_ND.index_select(0, pairs.at_R), step), vectors_UD
+            if heads is not None and step == 1:
+                head = heads.query_NX.index_select(0, pairs.at_R) / self.config.temperature
+                query = torch.cat([query, head], 1)
+                item_UD = torch.cat([vectors_UD, heads.item_UX], 1)
+            positive = (query * item_UD.index_select(0, target)).sum(-1)
             chosen = pairs.aimed_R
             possible = int(chosen.sum())
             known_N = positive.new_full((len(u_ND),), torch.nan)
@@ -123,7 +143,11 @@ class MultiStepLoss(nn.Module):
             before_N = known_N
             kept = chosen.nonzero().squeeze(1)
             query, positive, pairs = query.index_select(0, kept), positive[kept], pairs.at(kept)
-            negative = negatives.logits(query, vectors_UD, positions, pairs)
+            if isinstance(negatives, OwnNegatives):
+                term, negative = negatives.logits(query, item_UD, positions, pairs)
+                positive = positive + term
+            else:
+                negative = negatives.logits(query, item_UD, positions, pairs)
             loss = self.position_losses(positive, negative)
             sums.add(f"{name}_step{step}", weight * step_weight, loss, len(kept), possible)
 
