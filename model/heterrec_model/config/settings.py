@@ -78,7 +78,7 @@ class ModelConfig(_Section):
     """The network. The defaults had the best metrics; `paper.yaml` follows the paper."""
 
     name: str = DEFAULT_MODEL
-    """heterrec, or the name of a trained baseline (see heterrec_model.registry)."""
+    """heterrec, the name of a trained baseline (see heterrec_model.registry), or a class such as my_package:MyModel."""
     width: Annotated[int, Field(ge=1, le=2**16)] = 64
     """D: width of token, user and item vectors."""
     heads: Few = 2
@@ -353,7 +353,9 @@ class Config(_Section):
                 "model.repeats: needs negatives that all positions share; in_batch_same_position has none"
             )
         if self.model.token_heads and not self.loss.token_weight:
-            raise ValueError("model.token_heads: needs token-level losses: set loss.token_weight above 0")
+            raise ValueError(
+                "model.token_heads: needs token-level losses: set loss.token_weight above 0"
+            )
         return self
 
     def to_yaml(self) -> str:
