@@ -17,6 +17,7 @@ from heterrec_model.bundle.files import GRAPH, BundleInfo, fingerprint
 from heterrec_model.bundle.reader import open_bundle, read_info
 from heterrec_model.config import Config
 from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables
+from heterrec_model.loss.lmp import for_similarity
 from heterrec_model.registry import TRAINED
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.serving import export as export_module
@@ -129,7 +130,8 @@ def test_the_tower_takes_tensors_and_computes_the_last_item_only(variant: str) -
         e = model.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape)
         whole = model.encode(e, batch).u_BTD
         last = whole[torch.arange(batch.users), batch.length_B - 1]
-        assert torch.allclose(found, model.for_items(last), atol=1e-12)
+        vectors = for_similarity(model.item_lmp.steps[0](last), config.loss)
+        assert torch.allclose(found, vectors, atol=1e-12)
         assert torch.equal(found, model.user_vectors(batch))
 
 
