@@ -1,5 +1,6 @@
 """Configuration of a run: its settings, and how they are loaded from one YAML file."""
 
+from heterrec_model.config.ablations import ABLATIONS, ablated
 from heterrec_model.config.load import check_read, load_config, parse_config, shipped_configs
 from heterrec_model.config.settings import (
     MOST,
@@ -8,6 +9,7 @@ from heterrec_model.config.settings import (
     DataConfig,
     DenseConfig,
     EvaluationConfig,
+    FrozenConfig,
     ItemTowerConfig,
     LossConfig,
     ModelConfig,
@@ -20,12 +22,14 @@ from heterrec_model.config.settings import (
 )
 
 __all__ = [
+    "ABLATIONS",
     "MOST",
     "ClozeConfig",
     "Config",
     "DataConfig",
     "DenseConfig",
     "EvaluationConfig",
+    "FrozenConfig",
     "ItemTowerConfig",
     "LossConfig",
     "ModelConfig",
@@ -34,6 +38,7 @@ __all__ = [
     "TimeGapConfig",
     "TrainConfig",
     "WarmStartConfig",
+    "ablated",
     "check_read",
     "load_config",
     "parse_config",
