@@ -1,6 +1,12 @@
 """Configuration of a run: its settings, and how they are loaded from one YAML file."""
 
-from heterrec_model.config.load import check_read, load_config, parse_config, shipped_configs
+from heterrec_model.config.load import (
+    check_read,
+    describe_error,
+    load_config,
+    parse_config,
+    shipped_configs,
+)
 from heterrec_model.config.settings import (
     MOST,
     Config,
@@ -31,6 +37,7 @@ __all__ = [
     "TrainConfig",
     "WarmStartConfig",
     "check_read",
+    "describe_error",
     "load_config",
     "parse_config",
     "shipped_configs",
