@@ -2,9 +2,11 @@
 
 import shlex
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from heterrec_model.commands.shared import DebugOption, JsonOption, QuietOption, app, error_messages
 from heterrec_schemas.command_line import importing, print_json
@@ -64,12 +66,18 @@ def study(
     continues = "stopped; the same call continues"
     with error_messages(debug, as_json, stopped=continues):
         with importing():
+            from heterrec_model.studies.report import write_report
             from heterrec_model.studies.run import run_study
             from heterrec_model.studies.study_file import load_study
 
         loaded = load_study(file).with_paths(data)
         if report_only:
-            pass
+            body = write_report(loaded, results).to_json()
+            if as_json:
+                print_json(body)
+            elif not quiet:
+                show_summary(Console(markup=False), body)
+            return
         if runs is None:
             raise CallError("--runs is required", todo="Name the folder of the run folders.")
         command = shlex.join(["heterrec-model", *sys.argv[1:]])
@@ -82,7 +90,33 @@ def study(
             command=command,
             quiet=quiet,
         )
+        body = result.to_json()
+        if result.stopped is None and result.has_rows:
+            body |= write_report(loaded, results).to_json()
         if as_json:
-            print_json(result.to_json())
+            print_json(body)
+        elif not quiet:
+            show_summary(Console(markup=False), body)
         if result.stopped == "SIGINT" or result.failed:
             raise typer.Exit(1)
+
+
+def show_summary(console: Console, body: dict[str, Any]) -> None:
+    """Print the failures and the files of a study."""
+    for run in body.get("runs", []):
+        if run["state"] == "failed":
+            seed = "" if run["seed"] is None else f", seed {run['seed']}"
+            console.print(
+                f"failed: {run['data']}, {run['model']}{seed}: {run['message']}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if body.get("stopped"):
+        line = f"{body['stopped']}: the runs are saved. The same call continues."
+    elif "tables" not in body:
+        line = "There are no rows yet."
+    else:
+        line = f"Tables: {body['tables']}"
+        if body["figures"]:
+            line += f"; figures: {Path(body['figures'][0]).parent}"
+    console.print(line, highlight=False, soft_wrap=True)

@@ -50,6 +50,11 @@ class StudyResult:
         """The runs that failed."""
         return [run for run in self.runs if run.state == "failed"]
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether a run has rows."""
+        return any(run.state in ("done", "had rows") or run.rows_written for run in self.runs)
+
     def to_json(self) -> dict[str, Any]:
         """The output of `study --json`."""
         return {

@@ -19,7 +19,7 @@ from heterrec_model.studies.rows import DIGEST
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.stores.disk import make_folder
 
-_USERS_SHA256 = b"users_sha256"
+_USERS_SHA256 = "users_sha256"
 
 
 def write_user_metrics(path: Path, evaluation: Evaluation) -> str:
@@ -39,19 +39,21 @@ def write_user_metrics(path: Path, evaluation: Evaluation) -> str:
         name: pa.array(values_U[order].astype(np.float32))
         for name, values_U in evaluation.user_metrics().items()
     }
-    table = pa.table(columns).replace_schema_metadata({_USERS_SHA256: users.encode("ascii")})
+    table = pa.table(columns)
     draft = path.with_name(f".{path.name}")
     with writing(path):
         make_folder(path.parent)
-        pq.write_table(
-            table,
+        with pq.ParquetWriter(
             draft,
+            table.schema,
             compression="zstd",
             compression_level=19,
             use_dictionary=False,
             use_byte_stream_split=True,
             store_schema=False,
-        )
+        ) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({_USERS_SHA256: users})
         draft.replace(path)
     return users
 
@@ -65,12 +67,13 @@ def read_user_metrics(
         CallError: the file is damaged, lacks a metric, or is of other users than its row.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table, metadata = file.read(), file.metadata.metadata or {}
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException) as error:
         raise CallError(f"{path} cannot be read: {error}", todo="Restore it from git.") from None
-    found = (table.schema.metadata or {}).get(_USERS_SHA256, b"").decode("ascii")
+    found = metadata.get(_USERS_SHA256.encode("ascii"), b"").decode("ascii")
     missing = [name for name in names if name not in table.column_names]
     if found != users_sha256 or missing:
         raise CallError(
