@@ -3,23 +3,25 @@
 Shapes: B users, T items, K tokens per item, D width, P prefix tokens.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.layers.embedding_tables import ItemTables, module_name
+from heterrec_model.layers.embedding_tables import ItemTables
 from heterrec_model.layers.hct import HCT
 from heterrec_model.layers.htfl import HTFL
 from heterrec_model.layers.item_tower import ItemTower
 from heterrec_model.layers.time_gap import TimeGap
 from heterrec_model.layers.user_tokens import UserTokens
-from heterrec_model.loss.lmp import MultiStepLoss
-from heterrec_model.two_tower import TwoTowerModel, UserStates
+from heterrec_model.model_settings import UNREAD
+from heterrec_model.two_tower import TwoTowerModel, UserStates, token_losses
 
 
 class HeterRec(TwoTowerModel):
     """The whole model."""
+
+    unread = UNREAD["heterrec"]
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
         super().__init__(config, table, tables)
@@ -33,12 +35,7 @@ class HeterRec(TwoTowerModel):
         self.hct = HCT(model, self.htfl.tokens)
         self.tower = ItemTower(model, tables.tokens)
         if config.loss.token_weight:
-            self.token_lmp = nn.ModuleDict(
-                {
-                    module_name(name): MultiStepLoss(config.loss, model.width)
-                    for name in tables.names
-                }
-            )
+            self.token_lmp = token_losses(config, tables)
 
     def encode(self, e_BTKD: Tensor, batch: Batch, last_B: Tensor | None = None) -> UserStates:
         """HTFL, then HCT with time gaps and user features."""

@@ -6,28 +6,51 @@ from typing import Any
 DEFAULT_MODEL = "heterrec"
 _TOKEN_LEVEL = frozenset(
     {
-        "loss.token_weight",
         "model.literal",
         "model.raw_skip",
         "model.token_blocks",
         "model.token_mask",
-        "negatives.token",
     }
 )
 _TIME_GAP = frozenset({"model.time_gap"})
+_CAUSAL_ATTENTION = frozenset({"model.attention"})
+_STEPS = frozenset({"loss.gate", "loss.margin", "loss.step_weights", "loss.steps"})
+_HEADS = frozenset({"loss.token_weight", "negatives.token"})
+"""Read by models without a token level only for `model.token_heads`."""
+_NO_HEADS = _HEADS | {"model.token_heads"}
+_CLOZE = frozenset({"model.cloze"})
+_DENSE = frozenset({"loss.dense"})
 UNREAD: dict[str, frozenset[str]] = {
-    "heterrec": frozenset(),
-    "sasrec": _TOKEN_LEVEL | _TIME_GAP,
-    "sasrec_time": _TOKEN_LEVEL,
+    "bert4rec": _TOKEN_LEVEL
+    | _TIME_GAP
+    | _CAUSAL_ATTENTION
+    | _STEPS
+    | _DENSE
+    | _NO_HEADS
+    | {"model.repeats"},
+    "heterrec": _CLOZE | _DENSE,
+    "hstu": _TOKEN_LEVEL
+    | _NO_HEADS
+    | _CAUSAL_ATTENTION
+    | _CLOZE
+    | _DENSE
+    | {"model.ffn_multiplier", "model.norm"},
+    "pinnerformer": _TOKEN_LEVEL | _STEPS | _CLOZE | _NO_HEADS,
+    "sasrec": _TOKEN_LEVEL | _TIME_GAP | _CLOZE | _DENSE | _HEADS,
+    "sasrec_time": _TOKEN_LEVEL | _CLOZE | _DENSE | _HEADS,
 }
-"""By `model.name`, the settings (or sections of settings) that the model does not read."""
+"""By `model.name`, the settings (or sections of settings) that the model does not read; the `unread` of its class."""
 
 
-def is_read(model: str, setting: str) -> bool:
-    """Whether a model reads a setting such as `loss.token_weight`; an unknown model counts as reading all."""
+def is_read(model: str, setting: str, *, token_heads: bool = False) -> bool:
+    """Whether a model reads a setting such as `loss.token_weight`; an unknown model counts as reading all.
+
+    `token_heads` is the value of `model.token_heads`.
+    """
     parts = setting.split(".")
     names = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
-    return names.isdisjoint(UNREAD.get(model, frozenset()))
+    unread = UNREAD.get(model, frozenset())
+    return names.isdisjoint(unread - _HEADS if token_heads else unread)
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 import torch
 
+from heterrec_model.baselines.bert4rec import BERT4Rec
 from heterrec_model.baselines.counting import CountingBaseline
+from heterrec_model.baselines.hstu import HSTU
 from heterrec_model.baselines.neighbours import Neighbours
+from heterrec_model.baselines.pinnerformer import PinnerFormer
 from heterrec_model.baselines.popular import Popular
+from heterrec_model.baselines.repeat import Repeat
 from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.baselines.sasrec_time import SASRecTime
 from heterrec_model.baselines.unseen_first import UnseenFirst
@@ -18,10 +22,14 @@ from heterrec_schemas.errors import CallError, suggest
 
 MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "heterrec": HeterRec,
+    "bert4rec": BERT4Rec,
+    "hstu": HSTU,
+    "pinnerformer": PinnerFormer,
     "sasrec": SASRec,
     "sasrec_time": SASRecTime,
     "popular": Popular,
     "neighbours": Neighbours,
+    "repeat": Repeat,
     "unseen-first": UnseenFirst,
 }
 TRAINED = {name: kind for name, kind in MODELS.items() if issubclass(kind, TwoTowerModel)}

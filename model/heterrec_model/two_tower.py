@@ -6,6 +6,7 @@ Shapes: B users, T items, N packed positions, K tokens per item, C candidates, U
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,13 @@ from heterrec_model.layers.embedding_tables import ITEM_ID, ItemTables, module_n
 from heterrec_model.layers.time_gap import TimeGap
 from heterrec_model.layers.user_tokens import UserTokens
 from heterrec_model.loss.candidates import Candidates, CandidateSampler, globally_unique
-from heterrec_model.loss.lmp import LossSums, MultiStepLoss, for_similarity, reduce_losses
+from heterrec_model.loss.lmp import (
+    HeadVectors,
+    LossSums,
+    MultiStepLoss,
+    for_similarity,
+    reduce_losses,
+)
 from heterrec_model.loss.negative_logits import (
     Negatives,
     PackedPositions,
@@ -34,7 +41,10 @@ from heterrec_model.loss.negative_logits import (
     SharedNegatives,
     pack_positions,
 )
+from heterrec_model.loss.own_negatives import OwnNegatives, draw_own_items
+from heterrec_model.loss.repeat_term import RepeatTerm
 
+REPEAT_TABLES = {"repeats.count", "repeats.since", "repeats.gap"}
 OPEN_GATES = "open_gates/"
 """Prefix of the metrics of a step that are shares of open gates."""
 
@@ -67,12 +77,19 @@ class TwoTowerModel(nn.Module):
 
     A subclass provides `tower`, which maps e_NKD to token vectors [N, K, D] or None and item vectors [N, D], and `encode`,
     whose output at a position depends on that position's item and earlier ones only. It sets `user_tokens` and `time_gap` if
-    it has such inputs. `model_settings` lists the settings that it does not read.
+    it has such inputs.
+
+    Attributes:
+        unread: settings, or sections of settings, that the model does not read, such as `loss.token_weight`: a configuration
+            that changes one of them is refused.
     """
+
+    unread: ClassVar[frozenset[str]] = frozenset()
 
     tower: nn.Module
     user_tokens: UserTokens | None
     time_gap: TimeGap | None
+    head_weights: nn.Parameter | None
     listed_I: Tensor
     retired_I: Tensor
 
@@ -84,9 +101,13 @@ class TwoTowerModel(nn.Module):
         drawn_I[table.retired_M] = 0
         trained_I = table.trained_I
         self.sampler = CandidateSampler(config.negatives, drawn_I, table.catalogue_N, trained_I)
-        self.item_lmp = MultiStepLoss(config.loss, config.model.width)
+        self.item_lmp = self.item_loss()
         self.token_lmp = nn.ModuleDict()
         self.user_tokens, self.time_gap = None, None
+        self.repeats = RepeatTerm(config.model.width) if config.model.repeats.enabled else None
+        self.head_weights = None
+        if config.model.token_heads:
+            self.head_weights = nn.Parameter(torch.zeros(len(tables.names)))
         listed_I = torch.zeros(len(table.train_count_I), dtype=torch.bool)
         listed_I[table.catalogue_N] = True
         listed_I[table.retired_M] = True
@@ -112,6 +133,28 @@ class TwoTowerModel(nn.Module):
         With `last_B`, the position of the only item of each history whose user vector is needed, u is [B, 1, D].
         """
 
+    def item_loss(self) -> MultiStepLoss:
+        """The loss of the item level."""
+        return MultiStepLoss(self.config.loss, self.config.model.width)
+
+    def positions_of(self, batch: Batch, row_N: Tensor, listed_N: Tensor) -> PackedPositions:
+        """The positions of a training batch, and the targets that they predict; see `pack_positions`."""
+        return pack_positions(batch, row_N, listed_N)
+
+    def training_states(
+        self, e_UKD: Tensor, row_BT: Tensor, batch: Batch, positions: PackedPositions
+    ) -> UserStates:
+        """The user states of a training batch, of all columns or of all but the last.
+
+        Args:
+            e_UKD: embeddings of the distinct items of the step.
+            row_BT: rows of the batch's items among them.
+            batch: the histories.
+            positions: from `positions_of`.
+        """
+        known = batch.without_last()
+        return self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
+
     def forward(self, batch: Batch, seed: int) -> StepOutput:
         """The training loss of a batch; `seed` draws its negatives and is equal on all ranks."""
         valid_BT = batch.valid_BT()
@@ -120,54 +163,87 @@ class TwoTowerModel(nn.Module):
         retired_N = self.retired_I[item_N]
         candidates = self.sampler.draw(item_N[~retired_N], user_N[~retired_N], seed)
         # row 0 is item 0, padding
-        item_U, row = torch.unique(
-            torch.cat([item_N.new_zeros(1), item_N, candidates.item_C]), return_inverse=True
-        )
-        row_N, row_C = row[1 : 1 + len(item_N)], row[1 + len(item_N) :]
+        drawn = None
+        needed = [item_N.new_zeros(1), item_N, candidates.item_C]
+        if self.repeats is not None:
+            drawn = draw_own_items(batch, self.config.model.repeats.earlier, seed)
+            needed.append(drawn.item_BG.flatten())
+        item_U, row = torch.unique(torch.cat(needed), return_inverse=True)
+        _, row_N, row_C, *others = row.split([len(items) for items in needed])
         row_BT = torch.zeros_like(batch.item_BT).masked_scatter(valid_BT, row_N)
         with self._autocast(item_N.device):
             e_UKD = self.tables(item_U)
             v_UKD, v_UD = self.tower(e_UKD)
-            known = batch.without_last()
-            encoded = self.encode(e_UKD[row_BT[:, : known.item_BT.shape[1]]], known)
-        positions = pack_positions(batch, row_N, self.listed_I[item_N])
+            positions = self.positions_of(batch, row_N, self.listed_I[item_N])
+            encoded = self.training_states(e_UKD, row_BT, batch, positions)
         shared_BT = valid_BT.masked_scatter(valid_BT, ~retired_N)
         step = _Step(positions, candidates, row_C, row_BT.masked_fill(~shared_BT, -1), item_U)
+        negatives: Negatives | OwnNegatives = self._negatives(step, item_U)
+        if self.repeats is not None:
+            assert drawn is not None and isinstance(negatives, SharedNegatives)
+            row_BG = others[0].view_as(drawn.item_BG)
+            negatives = OwnNegatives.of(
+                negatives,
+                self.repeats,
+                self.config.loss.temperature,
+                batch,
+                drawn,
+                row_BG,
+                item_U,
+                self.listed_I & ~self.retired_I,
+            )
+        heads = None
+        if self.head_weights is not None:
+            h_NKD = _full(_packed(self._token_states(encoded), positions))
+            heads = HeadVectors(self._head_queries(h_NKD), self._head_items(_full(v_UKD)))
         sums = LossSums()
         self.item_lmp(
             _full(_packed(encoded.u_BTD, positions)),
             for_similarity(_full(v_UD), self.config.loss),
             positions,
-            self._negatives(step, item_U),
+            negatives,
             sums,
             name="item",
+            heads=heads,
         )
         if len(self.token_lmp):
-            assert encoded.h_BTKD is not None
-            self._token_losses(_full(_packed(encoded.h_BTKD, positions)), _full(v_UKD), step, sums)
+            h_NKD = _full(_packed(self._token_states(encoded), positions))
+            self._token_losses(h_NKD, _full(v_UKD), step, sums)
         total, terms, shares = reduce_losses(sums, self.config.loss.normalise)
         metrics = {}
-        if self.config.loss.gate:
+        if self.item_lmp.gated:
             metrics = {OPEN_GATES + n: s for n, s in shares.items() if not n.endswith("_step1")}
         metrics["positions"] = sums.possible["item_step1"]
         return StepOutput(total, terms, metrics)
 
     def user_vectors(self, batch: Batch) -> Tensor:
-        """W_1 u at every user's last item, for dot products with item vectors: [B, D]."""
+        """W_1 u at every user's last item, for dot products with item vectors: [B, D], or [B, D + K D] with token heads."""
         with self._autocast(batch.item_BT.device):
             e_BTKD = self.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape)
-            u_B1D = self.encode(e_BTKD, batch, batch.length_B - 1).u_BTD
-        return self.for_items(u_B1D.squeeze(1))
+        return self.vectors_of_last(e_BTKD, batch)
 
-    def for_items(self, u_BD: Tensor) -> Tensor:
-        """W_1 u, for dot products with item vectors: [B, D]."""
-        return for_similarity(self.item_lmp.steps[0](_full(u_BD)), self.config.loss)
+    def vectors_of_last(self, e_BTKD: Tensor, batch: Batch) -> Tensor:
+        """`user_vectors` from the item embeddings of the histories."""
+        last_B = batch.length_B - 1
+        with self._autocast(batch.item_BT.device):
+            encoded = self.encode(e_BTKD, batch, last_B)
+        u_BD = _full(encoded.u_BTD.squeeze(1))
+        similar_BD = for_similarity(self.item_lmp.steps[0](u_BD), self.config.loss)
+        if self.head_weights is None:
+            return similar_BD
+        h_BTKD = self._token_states(encoded)
+        row_B1KD = last_B[:, None, None, None].expand(-1, 1, *h_BTKD.shape[2:])
+        h_BKD = h_BTKD.gather(1, row_B1KD) if h_BTKD.shape[1] > 1 else h_BTKD
+        return torch.cat([similar_BD, self._head_queries(_full(h_BKD.squeeze(1)))], 1)
 
     def item_vectors(self, item_N: Tensor) -> Tensor:
-        """V of some items, for dot products with user vectors: [N, D]."""
+        """V of some items, for dot products with user vectors: [N, D], or [N, D + K D] with token heads."""
         with self._autocast(item_N.device):
-            v_ND = self.tower(self.tables(item_N))[1]
-        return for_similarity(_full(v_ND), self.config.loss)
+            v_NKD, v_ND = self.tower(self.tables(item_N))
+        similar_ND = for_similarity(_full(v_ND), self.config.loss)
+        if self.head_weights is None:
+            return similar_ND
+        return torch.cat([similar_ND, self._head_items(_full(v_NKD))], 1)
 
     def sparse_parameters(self) -> list[Tensor]:
         """The tables with sparse gradients."""
@@ -175,8 +251,42 @@ class TwoTowerModel(nn.Module):
 
     def no_decay(self, name: str) -> bool:
         """Whether a parameter is excluded from weight decay: biases, norms, time-gap tables."""
-        excluded = {"norm", "norms", "last_norm", "time_gap"}
+        excluded = {"norm", "norms", "last_norm", "time_gap", "head_weights", "repeats"}
         return name.endswith("bias") or not excluded.isdisjoint(name.split("."))
+
+    def rate_factor(self, name: str) -> float:
+        """Factor of the learning rate of a parameter: scalars that weigh whole scores have to move faster than the vectors.
+
+        Adam moves a parameter by about the learning rate per step, whatever its gradient.
+        """
+        if name in REPEAT_TABLES:
+            return 20.0
+        return 5.0 if name == "head_weights" else 1.0
+
+    def _token_states(self, encoded: UserStates) -> Tensor:
+        """The states that the token-level queries are computed from, [B, T, K, D]: the user states without a token level."""
+        if encoded.h_BTKD is not None:
+            return encoded.h_BTKD
+        return encoded.u_BTD.unsqueeze(2).expand(-1, -1, len(self.tables.names), -1)
+
+    def _head_queries(self, h_NKD: Tensor) -> Tensor:
+        """The weighted queries of the token heads, [N, K D]."""
+        assert self.head_weights is not None
+        names = self.tables.names
+        queries = [
+            for_similarity(self._token_loss(name).steps[0](h_NKD[:, s]), self.config.loss)
+            for s, name in enumerate(names)
+        ]
+        return (torch.stack(queries, 1) * self.head_weights[:, None]).flatten(1)
+
+    def _head_items(self, v_NKD: Tensor) -> Tensor:
+        """The token vectors of items for the token heads, [N, K D]."""
+        return for_similarity(v_NKD, self.config.loss).flatten(1)
+
+    def _token_loss(self, name: str) -> MultiStepLoss:
+        loss = self.token_lmp[module_name(name)]
+        assert isinstance(loss, MultiStepLoss)
+        return loss
 
     def _token_losses(self, h_NKD: Tensor, v_UKD: Tensor, step: "_Step", sums: LossSums) -> None:
         """The token-level LMP: H_N1[t, s] predicts v^s of the next items, for every token s of an item."""
@@ -191,7 +301,7 @@ class TwoTowerModel(nn.Module):
             if name != ITEM_ID:
                 feature = s - (names[0] == ITEM_ID)
                 value_U = self.table.value_IK[step.item_U.cpu(), feature].to(value_U.device)
-            self.token_lmp[module_name(name)](
+            self._token_loss(name)(
                 h_NKD[:, s],
                 for_similarity(v_UKD[:, s], self.config.loss),
                 step.positions,
@@ -213,6 +323,13 @@ class TwoTowerModel(nn.Module):
     def _autocast(self, device: torch.device) -> AbstractContextManager[None]:
         enabled = self.config.train.precision == "bfloat16"
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def token_losses(config: Config, tables: ItemTables) -> nn.ModuleDict:
+    """One MultiStepLoss per token of an item, by module name."""
+    return nn.ModuleDict(
+        {module_name(name): MultiStepLoss(config.loss, config.model.width) for name in tables.names}
+    )
 
 
 def _full(x: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.layers.embedding_tables import ItemTables
-from heterrec_model.two_tower import UserStates
+from heterrec_model.registry import TRAINED
+from heterrec_model.two_tower import TwoTowerModel, UserStates
 from heterrec_schemas import Generation
 
 # Always the same examples, unless HETERREC_EXAMPLES asks for a soak.
@@ -119,6 +120,7 @@ MODEL = {
     "attention": "auto",
     "time_gap": {"enabled": True, "buckets": 8, "per_head": False},
     "item_tower": {"id_skip": True, "token_skip": True},
+    "cloze": {"mask_share": 0.4, "last_only": 0.3},
 }
 LOSS = {
     "similarity": "cosine",
@@ -129,6 +131,7 @@ LOSS = {
     "margin": 0.2,
     "token_weight": 1.0,
     "normalise": "possible",
+    "dense": {"window_days": 300.0, "positions": 3},
 }
 NEGATIVES = {
     "source": "mixed",
@@ -207,12 +210,19 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
 
 def made_up_model(config: Config, table: TokenTable | None = None, seed: int = 0) -> HeterRec:
     """A HeterRec in float64 whose every weight is in use, in training mode."""
+    return cast(HeterRec, made_up_baseline(config, table, seed))
+
+
+def made_up_baseline(
+    config: Config, table: TokenTable | None = None, seed: int = 0
+) -> TwoTowerModel:
+    """The model that a configuration names, like `made_up_model`."""
     table = table or made_up_table()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tables = ItemTables(config.model, table, {}, sparse=config.train.sparse_tables)
-        model = HeterRec(config, table, tables)
-    return cast(HeterRec, scrambled(model, seed))
+        model = TRAINED[config.model.name](config, table, tables)
+    return cast(TwoTowerModel, scrambled(model, seed))
 
 
 def made_up_batch(
@@ -283,7 +293,7 @@ def histories_of(batch: Batch) -> list[list[int]]:
     return [row[:n].tolist() for row, n in zip(batch.item_BT, batch.length_B, strict=True)]
 
 
-def encoded(model: HeterRec, batch: Batch) -> UserStates:
+def encoded(model: TwoTowerModel, batch: Batch) -> UserStates:
     """The user's side of a batch."""
     e = model.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape)
     return model.encode(e, batch)

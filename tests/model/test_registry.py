@@ -140,6 +140,7 @@ def learn(model: TwoTowerModel, batch: Batch, steps: int) -> float:
     ("model", "steps"),
     [
         ({"name": "heterrec"}, 250),
+        ({"name": "hstu"}, 200),
         ({"name": "sasrec"}, 200),
         ({"name": "sasrec", "features": []}, 120),
     ],

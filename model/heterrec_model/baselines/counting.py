@@ -12,6 +12,7 @@ from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.inputs import ITEM_IDS
 from heterrec_model.data.token_table import TokenTable, open_token_table, with_delivered_counts
+from heterrec_model.data.user_items import AddedScores
 from heterrec_schemas.generation import Generation
 
 
@@ -40,6 +41,10 @@ class CountingBaseline(ABC):
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor:
         """The numbers that the scores of each user depend on, [B, S]."""
+
+    def added(self, batch: Batch, users_BS: Tensor) -> AddedScores | None:
+        """Scores to add for items of the histories; by default none."""
+        return None
 
     @abstractmethod
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:

@@ -9,8 +9,10 @@ from heterrec_model.config.load import (
 )
 from heterrec_model.config.settings import (
     MOST,
+    ClozeConfig,
     Config,
     DataConfig,
+    DenseConfig,
     EvaluationConfig,
     ItemTowerConfig,
     LossConfig,
@@ -25,8 +27,10 @@ from heterrec_model.config.settings import (
 
 __all__ = [
     "MOST",
+    "ClozeConfig",
     "Config",
     "DataConfig",
+    "DenseConfig",
     "EvaluationConfig",
     "ItemTowerConfig",
     "LossConfig",

@@ -61,7 +61,8 @@ def check_read(config: Config) -> None:
     unread = [
         f"{name}: got {value!r}, the default is {default[name]!r}"
         for name, value in found.items()
-        if value != default.get(name) and not is_read(model, name)
+        if value != default.get(name)
+        and not is_read(model, name, token_heads=config.model.token_heads)
     ]
     if unread:
         raise CallError(

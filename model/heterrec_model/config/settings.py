@@ -46,6 +46,23 @@ class ItemTowerConfig(_Section):
     """Add each token's embedding to its MLP's output, and their sum to the tower's output; false as in the paper."""
 
 
+class RepeatsConfig(_Section):
+    """The repeat term: an item's score for a user who had it before also depends on how often and how long ago."""
+
+    enabled: bool = False
+    earlier: Annotated[int, Field(ge=0, le=MOST)] = 32
+    """Number of items of earlier rows, per user of a batch, that are negatives; they stand for all of them."""
+
+
+class ClozeConfig(_Section):
+    """The items that the training of BERT4Rec masks."""
+
+    mask_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Probability of each item of a history to be masked; a history without a masked item has its last one masked."""
+    last_only: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the histories in which only the last item is masked, as at inference."""
+
+
 class ModelConfig(_Section):
     """The network. The defaults had the best metrics; `paper.yaml` follows the paper."""
 
@@ -95,9 +112,13 @@ class ModelConfig(_Section):
     token_mask: Literal["item", "causal"] = "item"
     """A token attends to all tokens of its own item, or only up to itself (Eq. 3)."""
     time_gap: TimeGapConfig = TimeGapConfig()
+    cloze: ClozeConfig = ClozeConfig()
     raw_skip: bool = True
     """Skip connection past the token blocks: LN(fuse(H) + LN(sum_k e^k + position)); false as in the paper."""
     item_tower: ItemTowerConfig = ItemTowerConfig()
+    token_heads: bool = False
+    """Whether the score of an item is the sum of its similarity and of those of its tokens, with learned weights."""
+    repeats: RepeatsConfig = RepeatsConfig()
     attention: Literal["auto", "chunked", "dense", "flex"] = "auto"
     """Method of attention. auto: chunked on CPUs, flex on CUDA GPUs; dense is the reference."""
 
@@ -122,6 +143,15 @@ Normalise = Literal["possible", "open", "sum"]
 """Values of `loss.normalise`."""
 
 
+class DenseConfig(_Section):
+    """The targets of PinnerFormer: items after a position, instead of the next one."""
+
+    window_days: Positive | None = 28.0
+    """Time after a position from which its target is drawn, in days; null: the whole rest of the history."""
+    positions: Count = 32
+    """Maximum number of positions of a history that have a target."""
+
+
 class LossConfig(_Section):
     """LMP, Eq. 8 to 12."""
 
@@ -140,6 +170,7 @@ class LossConfig(_Section):
     """lambda_m: margin of Eq. 11."""
     token_weight: Weight | Literal["sum"] = 1.0
     """w: each token-level loss has the weight w / K; `sum` is w = K, as in the paper; 0 disables them."""
+    dense: DenseConfig = DenseConfig()
     normalise: Normalise = "possible"
     """Divisor of a step's sum of losses: the number of positions that have a target at this step, the number of those whose
     gate is open, or 1 (the sum of Eq. 10 and 11)."""
@@ -300,6 +331,16 @@ class Config(_Section):
     warm_start: WarmStartConfig | None = None
     """Recorded by `train --warm-start`, not set by hand. `model.features` and `model.user_features` are then in the order of
     the tokens."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.model.repeats.enabled and self.negatives.source == "in_batch_same_position":
+            raise ValueError(
+                "model.repeats: needs negatives that all positions share; in_batch_same_position has none"
+            )
+        if self.model.token_heads and not self.loss.token_weight:
+            raise ValueError("model.token_heads: needs token-level losses: set loss.token_weight above 0")
+        return self
 
     def to_yaml(self) -> str:
         """The config as YAML text with all settings."""

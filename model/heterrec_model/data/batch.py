@@ -1,6 +1,6 @@
 """A batch of users' histories, as tensors.
 
-Shapes: B users, T items of the longest history in the batch.
+Shapes: B users, T items of the longest history in the batch, E items of all histories.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,21 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryItems:
+    """Items of several histories, history after history, oldest first.
+
+    Attributes:
+        user_E: row of the batch, int64, ascending.
+        item_E: item_index, int64.
+        timestamp_E: milliseconds since 1970 (UTC), int64.
+    """
+
+    user_E: Tensor
+    item_E: Tensor
+    timestamp_E: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +41,7 @@ class Batch:
         targets: item_index of the targets in validation and test, one int64 tensor per user.
         first_target_B: in training, position of the first item of a history that is a target, int64; None if all are.
             Earlier items are targets in another row.
+        earlier: the items of the generation's rows before those of item_BT; None if they were not read.
     """
 
     item_BT: Tensor
@@ -36,6 +52,7 @@ class Batch:
     user_ids: Sequence[str | int]
     targets: Sequence[Tensor] | None = None
     first_target_B: Tensor | None = None
+    earlier: HistoryItems | None = None
 
     @property
     def users(self) -> int:
@@ -46,6 +63,18 @@ class Batch:
         """True for real items, bool."""
         steps_T = torch.arange(self.item_BT.shape[1], device=self.item_BT.device)
         return steps_T[None, :] < self.length_B[:, None]
+
+    def all_items(self) -> HistoryItems:
+        """The whole histories: earlier items, and then those of item_BT."""
+        user_N, column_N = self.valid_BT().nonzero(as_tuple=True)
+        item_N, time_N = self.item_BT[user_N, column_N], self.timestamp_BT[user_N, column_N]
+        if self.earlier is None:
+            return HistoryItems(user_N, item_N, time_N)
+        user_E = torch.cat([self.earlier.user_E, user_N])
+        order_E = user_E.argsort(stable=True)
+        item_E = torch.cat([self.earlier.item_E, item_N])[order_E]
+        time_E = torch.cat([self.earlier.timestamp_E, time_N])[order_E]
+        return HistoryItems(user_E[order_E], item_E, time_E)
 
     def without_last(self) -> "Batch":
         """Drop the last column, which has no next item to predict; a single column is kept."""
@@ -72,4 +101,7 @@ class Batch:
             behaviour_BT=None if self.behaviour_BT is None else move(self.behaviour_BT),
             user_features={name: move(x) for name, x in self.user_features.items()},
             first_target_B=None if self.first_target_B is None else move(self.first_target_B),
+            earlier=None if self.earlier is None else HistoryItems(
+                move(self.earlier.user_E), move(self.earlier.item_E), move(self.earlier.timestamp_E)
+            ),
         )

@@ -12,17 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heterrec_model.data.batch import Batch
+from heterrec_model.data.batch import Batch, HistoryItems
 
 
 def pack(batch: Batch) -> dict[str, Any]:
     """The fields of a batch, tensors as arrays."""
-    return {f.name: _converted(getattr(batch, f.name), Tensor, Tensor.numpy) for f in fields(batch)}
+    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    if batch.earlier is not None:
+        values["earlier"] = vars(batch.earlier)
+    packed: dict[str, Any] = _converted(values, Tensor, Tensor.numpy)
+    return packed
 
 
 def unpack(packed: dict[str, Any]) -> Batch:
     """The batch from its packed fields."""
-    return Batch(**_converted(packed, np.ndarray, torch.from_numpy))
+    values = _converted(packed, np.ndarray, torch.from_numpy)
+    if values["earlier"] is not None:
+        values["earlier"] = HistoryItems(**values["earlier"])
+    return Batch(**values)
 
 
 def _converted(value: Any, kind: type, convert: Callable[[Any], Any]) -> Any:

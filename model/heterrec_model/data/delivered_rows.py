@@ -24,7 +24,7 @@ def delivered_rows(generation: Generation, split: str, config: Config) -> Iterat
         CorruptGenerationError: a shard cannot be read.
     """
     columns = SequenceColumns.of(generation, split, config, train=True)
-    columns = replace(columns, behaviour=False, user_features={})
+    columns = replace(columns, behaviour=False, earlier=False, user_features={})
     reader, end_ms = RowGroupReader(generation, columns.names), training_end(generation)
     for span in row_group_spans(generation, split):
         yield sequence_rows(reader.read(span), columns, end_ms)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from heterrec_model.config import Config
-from heterrec_model.data.batch import Batch
+from heterrec_model.data.batch import Batch, HistoryItems
 from heterrec_model.data.chosen_features import chosen_entries, shard_column
 from heterrec_model.data.ragged_array import (
     IntArray,
@@ -42,6 +42,7 @@ class SequenceColumns:
         behaviour: whether behaviours are read.
         targets: whether targets are read.
         joined: whether targets are appended to the histories, as rows to train on.
+        earlier: whether batches have the items before those of a piece or of a truncated history.
         user_features: columns of the chosen user features, by name.
     """
 
@@ -50,6 +51,7 @@ class SequenceColumns:
     behaviour: bool
     targets: bool
     joined: bool
+    earlier: bool
     user_features: Mapping[str, str]
 
     @classmethod
@@ -69,6 +71,7 @@ class SequenceColumns:
             behaviour=config.model.behaviour and generation.spec.interactions.behaviour is not None,
             targets=split in ("validation", "test") and not train,
             joined=split == "validation" and train,
+            earlier=not train or config.model.repeats.enabled,
             user_features={entry.name: shard_column(entry) for entry in entries},
         )
 
@@ -96,10 +99,12 @@ class SequenceRows:
     Attributes:
         user_ids: an Arrow array.
         extents: start and length of each history in the event columns.
-        events: item_index, timestamp_ms and, if read, behaviour of all histories: [N] each.
+        events: item_index, timestamp_ms and, if read, behaviour: [N] each.
         user_features: by name.
         targets: item_index of the targets, one list per row; None if the split has none.
         firsts_R: position of each history's first training target; None if all items are targets.
+        begins_R: index in the event columns of the first of each history's earlier items, which end where it starts; None if
+            they were not read.
     """
 
     user_ids: pa.Array
@@ -108,6 +113,7 @@ class SequenceRows:
     user_features: dict[str, UserCells]
     targets: RaggedArray | None
     firsts_R: IntArray | None = None
+    begins_R: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.extents.lengths_R)
@@ -138,6 +144,19 @@ class SequenceRows:
             if targets is None
             else [torch.from_numpy(targets.cell(row)) for row in rows_B],
             first_target_B=None if firsts_R is None else torch.from_numpy(firsts_R[rows_B]),
+            earlier=self._earlier(rows_B),
+        )
+
+    def _earlier(self, rows_B: IntArray) -> HistoryItems | None:
+        if self.begins_R is None:
+            return None
+        begins_B = self.begins_R[rows_B]
+        counts_B = self.extents.starts_R[rows_B] - begins_B
+        indices_E = ListExtents(begins_B, counts_B).indices()
+        return HistoryItems(
+            torch.from_numpy(np.repeat(np.arange(len(rows_B)), counts_B)),
+            torch.from_numpy(self.events[ITEM][indices_E]),
+            torch.from_numpy(self.events[_TIME][indices_E]),
         )
 
 
@@ -159,20 +178,27 @@ def sequence_rows(
             # a piece of context alone is a piece of the training split
             aimed_P = firsts_R < extents.lengths_R
             extents, row_P, firsts_R = extents.rows(aimed_P), row_P[aimed_P], firsts_R[aimed_P]
-    indices_N = extents.indices()
-    events = {name: ragged_array(arrays[name]).values_N[indices_N] for name in columns.events}
+    begins_R: IntArray | None = None
+    if columns.earlier:
+        begins_R = whole.starts_R[row_P]
+        events = {name: ragged_array(arrays[name]).values_N.copy() for name in columns.events}
+    else:
+        indices_N = extents.indices()
+        events = {name: ragged_array(arrays[name]).values_N[indices_N] for name in columns.events}
+        extents = ListExtents.of(extents.lengths_R)
     if not np.array_equal(row_P, np.arange(len(table))):
         for name in (_USER, *columns.user_features.values()):
             arrays[name] = arrays[name].take(_arrow(row_P))
     return SequenceRows(
         user_ids=arrays[_USER],
-        extents=ListExtents.of(extents.lengths_R),
+        extents=extents,
         events=events,
         user_features={
             name: _cells(arrays[column]) for name, column in columns.user_features.items()
         },
         targets=_copied(arrays[_TARGET]) if columns.targets else None,
         firsts_R=firsts_R,
+        begins_R=begins_R,
     )
 
 
@@ -183,6 +209,8 @@ def concat_rows(parts: Iterable[SequenceRows]) -> SequenceRows:
     first = rows[0]
     if len(rows) == 1:
         return first
+    sizes = [len(part.events[ITEM]) for part in rows]
+    shifts = np.cumsum(sizes) - sizes
     events = {
         name: np.concatenate([part.events.pop(name) for part in rows])
         for name in list(first.events)
@@ -194,12 +222,23 @@ def concat_rows(parts: Iterable[SequenceRows]) -> SequenceRows:
     targets = [part.targets for part in rows if part.targets is not None]
     return SequenceRows(
         user_ids=pa.concat_arrays([part.user_ids for part in rows]),
-        extents=ListExtents.of(np.concatenate([part.extents.lengths_R for part in rows])),
+        extents=ListExtents(
+            _shifted([part.extents.starts_R for part in rows], shifts),
+            np.concatenate([part.extents.lengths_R for part in rows]),
+        ),
         events=events,
         user_features=users,
         targets=concat_ragged(targets) if targets else None,
         firsts_R=_concat_firsts(rows),
+        begins_R=None
+        if first.begins_R is None
+        else _shifted([part.begins_R for part in rows if part.begins_R is not None], shifts),
     )
+
+
+def _shifted(parts: list[IntArray], shifts: IntArray) -> IntArray:
+    """Indices into the arrays of each part as indices into the concatenated arrays."""
+    return np.concatenate([part + shift for part, shift in zip(parts, shifts, strict=True)])
 
 
 def _concat_firsts(parts: list[SequenceRows]) -> IntArray | None:

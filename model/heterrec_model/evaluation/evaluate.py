@@ -11,7 +11,6 @@ from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.inputs import lacking
 from heterrec_model.evaluation.candidates import CANDIDATE_SETS, candidate_mask, is_temporal
 from heterrec_model.evaluation.evaluation_result import Evaluation
-from heterrec_model.evaluation.history_length import with_whole_histories
 from heterrec_model.evaluation.per_user import RankedUsers, user_blocks
 from heterrec_model.evaluation.scorers import Scorer, VectorScorer
 from heterrec_model.registry import build_counting
@@ -173,11 +172,12 @@ def evaluate_scorer(
     """Evaluate any scorer: see `evaluate_model`; `name` and `lacks` are those of the result."""
     started = time.perf_counter() if started is None else started
     settings = config.evaluation
-    whole = with_whole_histories(config, generation) if settings.filter_seen else config
-    batches = split_batches(generation, split, whole, max_users=max_users)
+    batches = split_batches(generation, split, config, max_users=max_users)
     catalogue_N = scorer.table.catalogue_N
     candidates_N = candidate_mask(generation, split, config, catalogue_N)
-    ranked = RankedUsers(scorer, settings.chunk_items, candidates_N)
+    ranked = RankedUsers(
+        scorer, settings.chunk_items, candidates_N, filter_seen=settings.filter_seen
+    )
     for users in user_blocks(scorer, batches, config):
         ranked.add(users)
         if on_progress is not None:

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from heterrec_model.evaluation.compare import ComparisonReport
 from heterrec_model.evaluation.intervals import Comparison
-from heterrec_model.evaluation.metrics import PARTS
+from heterrec_model.evaluation.metrics import Part
 
 _SHORT = {"recall": "R", "ndcg": "N"}
+_PAIRS: tuple[tuple[Part, Part], ...] = (("warm", "cold"), ("repeated", "new"))
 
 
 def show_evaluations(
@@ -24,7 +25,7 @@ def show_evaluations(
 ) -> None:
     """Print evaluations of one split, as JSON, in one table: one column each, one row per metric, in percent.
 
-    `parts` adds columns for the warm and the cold targets if both exist. Columns have the names of the models by default.
+    `parts` adds columns for the warm and the cold targets if both exist, likewise for repeated and new ones. Columns have the names of the models by default.
     """
     first = evaluations[0]
     filtered = "left out of the ranking" if first["seen_filtered"] else "kept in the ranking"
@@ -35,9 +36,10 @@ def show_evaluations(
     for evaluation, name in zip(
         evaluations, names or [e["model"] for e in evaluations], strict=True
     ):
-        both = parts and bool(evaluation["warm"]["users"]) and bool(evaluation["cold"]["users"])
-        for part in PARTS if both else PARTS[:1]:
-            table.add_column(f"{name}, {part}" if both else name, justify="right", overflow="fold")
+        shown = [part for pair in _PAIRS for part in pair if parts and _has_both(evaluation, pair)]
+        for part in ("all", *shown):
+            heading = f"{name}, {part}" if shown else name
+            table.add_column(heading, justify="right", overflow="fold")
             metrics = evaluation["metrics"] if part == "all" else evaluation[part]
             columns.append((metrics, (evaluation if part == "all" else metrics)["users"]))
     for metric in first["metrics"]:
@@ -48,6 +50,11 @@ def show_evaluations(
     show_lacks(console, evaluations, names)
     for line in dict.fromkeys(line for e in evaluations for line in _misses(e)):
         console.print(Text(line), soft_wrap=True)
+
+
+def _has_both(evaluation: Mapping[str, Any], pair: tuple[Part, Part]) -> bool:
+    """Whether both of two parts have targets."""
+    return all(evaluation[part]["users"] for part in pair)
 
 
 def _candidates(evaluation: Mapping[str, Any]) -> str:

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from heterrec_model.evaluation.metrics import Floats, Part, TargetRanks, mean_metrics, user_metrics
+from heterrec_model.evaluation.metrics import (
+    PARTS,
+    Floats,
+    Part,
+    TargetRanks,
+    mean_metrics,
+    user_metrics,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +57,7 @@ class Evaluation:
         return mean_metrics(self.per_user, self.ks)
 
     def part(self, part: Part) -> dict[str, float | int | None]:
-        """Metrics over the warm or cold targets, with the numbers of `users` and `targets`."""
+        """Metrics over the targets of a part, with the numbers of `users` and `targets`."""
         ranks = self.per_user.part(part)
         return {**mean_metrics(ranks, self.ks), "users": ranks.users, "targets": len(ranks.user_P)}
 
@@ -71,8 +78,7 @@ class Evaluation:
             "candidates": self.candidates,
             "cold_candidates": self.cold_candidates,
             "metrics": self.metrics,
-            "warm": self.part("warm"),
-            "cold": self.part("cold"),
+            **{part: self.part(part) for part in PARTS if part != "all"},
             "targets_per_user": targets / ranks.users if ranks.users else None,
             "targets": targets,
             "targets_unknown": int((ranks.row_P & ~ranks.ranked_P).sum()),

@@ -25,9 +25,9 @@ from heterrec_schemas.errors import CallError, suggest
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-Part = Literal["all", "warm", "cold"]
+Part = Literal["all", "warm", "cold", "repeated", "new"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""All targets; targets among the candidates with training interactions; targets among the candidates without."""
+"""All targets; then targets among the candidates: with training interactions, without; in the user's history, not in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,8 @@ class TargetRanks:
         tied_P: number of these items, the target included, int64.
         warm_P: whether the item has training interactions.
         row_P: whether the item has a row in the catalogue.
+        had_P: whether the item is in the user's history: the whole row of the generation, which may be longer than what a
+            model reads.
     """
 
     user_ids: npt.NDArray[np.int64] | npt.NDArray[np.str_]
@@ -49,6 +51,7 @@ class TargetRanks:
     tied_P: npt.NDArray[np.int64]
     warm_P: Bools
     row_P: Bools
+    had_P: Bools
 
     @property
     def users(self) -> int:
@@ -75,7 +78,8 @@ class TargetRanks:
             return self
         if part not in PARTS:
             raise CallError(f"there is no part {part!r}", todo=suggest(part, PARTS))
-        chosen_P = self.ranked_P & (self.warm_P if part == "warm" else ~self.warm_P)
+        flag_P = self.warm_P if part in ("warm", "cold") else self.had_P
+        chosen_P = self.ranked_P & (flag_P if part in ("warm", "repeated") else ~flag_P)
         kept_V, user_P = np.unique(self.user_P[chosen_P], return_inverse=True)
         return TargetRanks(
             self.user_ids[kept_V],
@@ -84,6 +88,7 @@ class TargetRanks:
             self.tied_P[chosen_P],
             self.warm_P[chosen_P],
             self.row_P[chosen_P],
+            self.had_P[chosen_P],
         )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from heterrec_model.data.catalogue_positions import NO_ROW
 from heterrec_model.evaluation.scorers import DIVERGED, Scorer
+from heterrec_model.data.user_items import AddedScores, UserItemPairs
 from heterrec_schemas.errors import RunError
 
 _EXACT = 2**24
@@ -33,30 +34,6 @@ _TILE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class UserItemPairs:
-    """Pairs of a user and an item.
-
-    Attributes:
-        user_P: row of the user in the block, int64.
-        position_P: position of the item in the catalogue, int64; NO_ROW without a row.
-    """
-
-    user_P: Tensor
-    position_P: Tensor
-
-    def __len__(self) -> int:
-        return len(self.user_P)
-
-    def where(self, chosen_P: Tensor) -> "UserItemPairs":
-        """The pairs selected by a mask or an index."""
-        return UserItemPairs(self.user_P[chosen_P], self.position_P[chosen_P])
-
-    def to(self, device: torch.device) -> "UserItemPairs":
-        """Move the pairs to a device."""
-        return UserItemPairs(self.user_P.to(device), self.position_P.to(device))
-
-
-@dataclass(frozen=True, eq=False)
 class UserBlock:
     """Users that are ranked together.
 
@@ -64,11 +41,13 @@ class UserBlock:
         users_BS: their states, from the scorer.
         user_ids: for messages.
         seen: pairs that are left out of the ranking.
+        added: scores to add to those of the scorer.
     """
 
     users_BS: Tensor
     user_ids: Sequence[str | int]
     seen: UserItemPairs | None = None
+    added: AddedScores | None = None
 
 
 @torch.no_grad()
@@ -121,31 +100,6 @@ def rank_targets(
     return first_P, tied_P
 
 
-@torch.no_grad()
-def top_items(
-    scorer: Scorer, block: UserBlock, k: int, *, chunk_items: int
-) -> tuple[Tensor, Tensor]:
-    """The k best items of every user: positions in the catalogue and scores, [B, k] each, best first.
-
-    If fewer than k items remain, seen items follow with a score of -inf. Equal scores are in catalogue order.
-    """
-    device = block.users_BS.device
-    hidden = None if block.seen is None else block.seen.to(device)
-    users = len(block.user_ids)
-    position_BK = torch.zeros((users, 0), dtype=torch.int64, device=device)
-    score_BK = torch.zeros((users, 0), device=device)
-    for start, stop, scores_BC in _ScoreChunks(scorer, block, hidden, chunk_items):
-        position_BC = torch.arange(start, stop, device=device).expand(users, -1)
-        best_BC, order_BC = scores_BC.topk(min(k, stop - start), dim=1)
-        position_BK = torch.cat([position_BK, position_BC.gather(1, order_BC)], dim=1)
-        score_BK = torch.cat([score_BK.to(best_BC.dtype), best_BC], dim=1)
-        # By position first, then a stable sort by score.
-        position_BK, order_BK = position_BK.sort(dim=1)
-        score_BK, best_BK = score_BK.gather(1, order_BK).sort(dim=1, descending=True, stable=True)
-        position_BK, score_BK = position_BK.gather(1, best_BK)[:, :k], score_BK[:, :k]
-    return position_BK.cpu(), score_BK.cpu()
-
-
 @dataclass(frozen=True, eq=False)
 class _TargetGrid:
     """Targets as a grid, users with most targets first: the cells of a column are then consecutive from the top.
@@ -185,7 +139,12 @@ class _TargetGrid:
     def sort(self, block: UserBlock) -> UserBlock:
         """The block with its users in the order of the grid."""
         names = [block.user_ids[k] for k in self.order_B.tolist()]
-        return UserBlock(block.users_BS[self.order_B], names)
+        added = block.added
+        if added is not None:
+            pairs = self.sort_pairs(added.pairs.to(block.users_BS.device))
+            assert pairs is not None
+            added = AddedScores(pairs, added.score_P.to(block.users_BS.device))
+        return UserBlock(block.users_BS[self.order_B], names, added=added)
 
     def sort_pairs(self, pairs: UserItemPairs | None) -> UserItemPairs | None:
         """The pairs with rows of the grid as users."""
@@ -229,6 +188,13 @@ class _ScoreChunks:
 
     def _score(self, start: int, stop: int) -> Tensor:
         scores_BC = self._scorer.scores(self._block.users_BS, start, stop)
+        if (added := self._block.added) is not None:
+            position_P = added.pairs.position_P
+            inside_P = (position_P >= start) & (position_P < stop)
+            pairs = added.pairs.where(inside_P)
+            scores_BC[pairs.user_P, pairs.position_P - start] += added.score_P[inside_P].to(
+                scores_BC.dtype
+            )
         # All comparisons with NaN are false, which would rank a target first: one sum per user detects it.
         bad_B = ~scores_BC.sum(dim=1).isfinite()
         if bad_B.any():

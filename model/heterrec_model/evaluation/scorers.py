@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from heterrec_model.data.batch import Batch
+from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
+from heterrec_model.data.own_items import own_items
 from heterrec_model.data.token_table import TokenTable
+from heterrec_model.data.user_items import AddedScores, UserItemPairs
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import RunError
 
@@ -36,6 +39,14 @@ class Scorer(Protocol):
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
         """Scores of `catalogue_N[start:stop]`, finite floats [B, stop - start] that the caller may overwrite."""
 
+    def added(self, batch: Batch, users_BS: Tensor) -> AddedScores | None:
+        """Scores to add for some pairs of a user and an item, those of the user's history; None without any.
+
+        Args:
+            batch: with the earlier items of the histories.
+            users_BS: the state of its users.
+        """
+
 
 class VectorScorer:
     """Dot products of a model's user vectors and item vectors; the item vectors are computed once.
@@ -54,6 +65,7 @@ class VectorScorer:
         self.table = model.table
         self.device = device_of(model)
         self.items_ND = self._item_vectors()
+        self._positions = CataloguePositions(self.table.catalogue_N)
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Tensor:
@@ -65,6 +77,19 @@ class VectorScorer:
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
         """The dot products with `catalogue_N[start:stop]`, [B, stop - start] float32."""
         return users_BS @ self.items_ND[start:stop].T
+
+    @torch.no_grad()
+    def added(self, batch: Batch, users_BS: Tensor) -> AddedScores | None:
+        """The repeat term of the items in the histories; None for a model without it."""
+        repeats = self.model.repeats
+        if repeats is None:
+            return None
+        own, _ = own_items(batch.to(self.device).all_items())
+        position_P = self._positions.of(own.item_P.cpu()).to(self.device)
+        own, position_P = own.where(position_P != NO_ROW), position_P[position_P != NO_ROW]
+        temperature = self.model.config.loss.temperature
+        score_P = temperature * repeats.scores(own, users_BS, self.items_ND[position_P])
+        return AddedScores(UserItemPairs(own.user_P, position_P), score_P)
 
     @torch.no_grad()
     def _item_vectors(self) -> Tensor:

@@ -72,9 +72,9 @@ class FeedForward(nn.Module):
 class CausalBlock(nn.Module):
     """Causal Transformer Block: LayerNorm(x + Sublayer(x)), Eq. 7, or pre-LN x + Sublayer(LayerNorm(x))."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, attention: type[SelfAttention] = SelfAttention) -> None:
         super().__init__()
-        self.attention = SelfAttention(config)
+        self.attention = attention(config)
         self.feed_forward = FeedForward(config)
         self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2))
         self.pre, self.dropout = config.norm == "pre", config.dropout
@@ -106,12 +106,21 @@ class CausalBlock(nn.Module):
 
 
 class CausalStack(nn.Module):
-    """N Causal Transformer Blocks over items of `tokens` tokens each; pre-LN adds a final norm."""
+    """N Causal Transformer Blocks over items of `tokens` tokens each; pre-LN adds a final norm.
 
-    def __init__(self, config: ModelConfig, layers: int, tokens: int) -> None:
+    Another class of `attention` replaces the causal one.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        layers: int,
+        tokens: int,
+        attention: type[SelfAttention] = SelfAttention,
+    ) -> None:
         super().__init__()
         self.tokens = tokens
-        self.blocks = nn.ModuleList(CausalBlock(config) for _ in range(layers))
+        self.blocks = nn.ModuleList(CausalBlock(config, attention) for _ in range(layers))
         last = nn.LayerNorm(config.width) if layers and config.norm == "pre" else nn.Identity()
         self.last_norm: nn.Module = last
 
@@ -194,7 +203,7 @@ class HCT(nn.Module):
 
 
 def after_prefix(
-    stack: CausalStack,
+    stack: nn.Module,
     x_BTD: Tensor,
     prefix_BPD: Tensor | None,
     biases: Sequence[Tensor | None],
@@ -203,7 +212,7 @@ def after_prefix(
     """The output of a stack at the items, [B, T, D]: every item attends to the prefix tokens too, without a time gap.
 
     Args:
-        stack: with one token per item.
+        stack: with one token per item; called as a `CausalStack` is.
         x_BTD: the items.
         prefix_BPD: tokens before the first item, or None.
         biases: P of every layer between the items.

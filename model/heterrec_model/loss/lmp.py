@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from heterrec_model.config import LossConfig, Normalise
 from heterrec_model.distributed import sum_over_ranks, world_size
 from heterrec_model.loss.negative_logits import Negatives, PackedPositions
+from heterrec_model.loss.own_negatives import OwnNegatives
 
 MIN_NORM = 1e-2
 """Norm below which a vector is divided by MIN_NORM instead of by its norm."""
@@ -63,15 +64,36 @@ class LossSums:
         self.possible[term] = torch.tensor(float(possible), device=loss_N.device)
 
 
-class MultiStepLoss(nn.Module):
-    """Eq. 8 to 11 at one level: W_i for every step, positive logits, gate, InfoNCE over the open positions."""
+@dataclass(frozen=True, eq=False)
+class HeadVectors:
+    """The parts of the vectors that token heads add, X = K * D columns.
 
-    def __init__(self, config: LossConfig, width: int) -> None:
+    Attributes:
+        query_NX: of the positions, times the weights of the heads.
+        item_UX: of the distinct items.
+    """
+
+    query_NX: Tensor
+    item_UX: Tensor
+
+
+class MultiStepLoss(nn.Module):
+    """Eq. 8 to 11 at one level: W_i for every step, positive logits, gate, InfoNCE over the open positions.
+
+    Args:
+        config: configuration of the loss.
+        width: D.
+        one_step: for models that predict one target per position: `steps`, `step_weights` and the gate are not read.
+    """
+
+    def __init__(self, config: LossConfig, width: int, *, one_step: bool = False) -> None:
         super().__init__()
         self.config = config
+        self.weights = (1.0,) if one_step else config.weights
+        self.gated = len(self.weights) > 1 and config.gate
         identity = config.step_init == "identity"
         first = _identity if identity else partial(nn.Linear, width)
-        self.steps = nn.ModuleList(first(width) for _ in range(config.steps))
+        self.steps = nn.ModuleList(first(width) for _ in self.weights)
 
     def query(self, u_ND: Tensor, step: int) -> Tensor:
         """W_i u / tau, where W_i u is normalised for the cosine; `step` starts at 1."""
@@ -83,11 +105,12 @@ class MultiStepLoss(nn.Module):
         u_ND: Tensor,
         vectors_UD: Tensor,
         positions: PackedPositions,
-        negatives: Negatives,
+        negatives: Negatives | OwnNegatives,
         sums: LossSums,
         *,
         name: str,
         weight: float = 1.0,
+        heads: HeadVectors | None = None,
     ) -> None:
         """Add every step's loss to `sums`, as `<name>_step<i>`.
 
@@ -99,25 +122,38 @@ class MultiStepLoss(nn.Module):
             sums: updated in place.
             name: prefix of the terms.
             weight: of the level.
+            heads: further parts of the vectors of step 1, the one that items are ranked by.
         """
         before_N: Tensor | None = None
-        for step, step_weight in enumerate(self.config.weights, 1):
-            at = positions.with_item(step)
-            target = positions.row_N[at + step]
-            query = self.query(u_ND.index_select(0, at), step)
-            positive = (query * vectors_UD.index_select(0, target)).sum(-1)
-            chosen = positions.aimed(at, step)
+        for step, step_weight in enumerate(self.weights, 1):
+            pairs = positions.pairs(step)
+            target = positions.row_N[pairs.target_R]
+            query, item_UD = self.query(u_ND.index_select(0, pairs.at_R), step), vectors_UD
+            if heads is not None and step == 1:
+                head = heads.query_NX.index_select(0, pairs.at_R) / self.config.temperature
+                query = torch.cat([query, head], 1)
+                item_UD = torch.cat([vectors_UD, heads.item_UX], 1)
+            positive = (query * item_UD.index_select(0, target)).sum(-1)
+            chosen = pairs.aimed_R
             possible = int(chosen.sum())
             known_N = positive.new_full((len(u_ND),), torch.nan)
-            known_N[at] = positive.detach()
-            if before_N is not None and self.config.gate:
-                chosen = chosen & gate(before_N[at], positive, self.config.margin)
+            known_N[pairs.at_R] = positive.detach()
+            if before_N is not None and self.gated:
+                chosen = chosen & gate(before_N[pairs.at_R], positive, self.config.margin)
             before_N = known_N
             kept = chosen.nonzero().squeeze(1)
-            at, query, positive = at[kept], query.index_select(0, kept), positive[kept]
-            negative = negatives.logits(query, vectors_UD, positions, at, step)
-            loss = info_nce(positive, negative)
-            sums.add(f"{name}_step{step}", weight * step_weight, loss, len(at), possible)
+            query, positive, pairs = query.index_select(0, kept), positive[kept], pairs.at(kept)
+            if isinstance(negatives, OwnNegatives):
+                term, negative = negatives.logits(query, item_UD, positions, pairs)
+                positive = positive + term
+            else:
+                negative = negatives.logits(query, item_UD, positions, pairs)
+            loss = self.position_losses(positive, negative)
+            sums.add(f"{name}_step{step}", weight * step_weight, loss, len(kept), possible)
+
+    def position_losses(self, positive_N: Tensor, negative_NC: Tensor) -> Tensor:
+        """The loss of each position from its logits, [N]: `info_nce`, unless a subclass has another."""
+        return info_nce(positive_N, negative_NC)
 
 
 def _identity(width: int) -> nn.Linear:

@@ -13,6 +13,25 @@ from heterrec_model.data.batch import Batch
 
 
 @dataclass(frozen=True, eq=False)
+class Pairs:
+    """Positions and the targets that their user vectors predict, both packed.
+
+    Attributes:
+        at_R: the positions.
+        target_R: the targets.
+        aimed_R: whether a pair is trained; the others are targets in another row, or have no row in the catalogue.
+    """
+
+    at_R: Tensor
+    target_R: Tensor
+    aimed_R: Tensor
+
+    def at(self, rows: Tensor) -> "Pairs":
+        """Some of the pairs."""
+        return Pairs(self.at_R[rows], self.target_R[rows], self.aimed_R[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class PackedPositions:
     """The packed positions of a batch.
 
@@ -33,13 +52,14 @@ class PackedPositions:
     first_N: Tensor
     listed_N: Tensor
 
-    def with_item(self, step: int) -> Tensor:
-        """Positions with an item `step` steps ahead, which is at position + step."""
-        return (self.left_N >= step).nonzero().squeeze(1)
+    def pairs(self, step: int) -> Pairs:
+        """What is predicted: the item `step` steps ahead, at every position that has one."""
+        at_R = (self.left_N >= step).nonzero().squeeze(1)
+        return Pairs(at_R, at_R + step, self.is_target()[at_R + step])
 
-    def aimed(self, at_R: Tensor, step: int) -> Tensor:
-        """Whether the item `step` steps ahead is a target."""
-        return (self.time_N[at_R] + step >= self.first_N[at_R]) & self.listed_N[at_R + step]
+    def is_target(self) -> Tensor:
+        """Whether the item of each position is a target in this row, bool [N]."""
+        return (self.time_N >= self.first_N) & self.listed_N
 
 
 def pack_positions(batch: Batch, row_N: Tensor, listed_N: Tensor | None = None) -> PackedPositions:
@@ -77,8 +97,7 @@ class SharedNegatives:
         query_RD: Tensor,
         vectors_UD: Tensor,
         positions: PackedPositions,
-        at_R: Tensor,
-        step: int,
+        pairs: Pairs,
     ) -> Tensor:
         """l- of the queries: [R, C], -inf where a candidate is not a negative.
 
@@ -86,13 +105,12 @@ class SharedNegatives:
             query_RD: queries, divided by tau.
             vectors_UD: item vectors of the level.
             positions: of the batch.
-            at_R: position of each query.
-            step: number of steps from the position to its target.
+            pairs: position and target of each query.
         """
-        target_R = positions.row_N[at_R + step]
+        target_R = positions.row_N[pairs.target_R]
         same_RC = self.value_U[target_R][:, None] == self.value_U[self.candidate_C]
         if self.user_C is not None and self.user_N is not None:
-            same_RC = same_RC | (self.user_N[at_R][:, None] == self.user_C)
+            same_RC = same_RC | (self.user_N[pairs.at_R][:, None] == self.user_C)
         candidates_CD = vectors_UD.index_select(0, self.candidate_C)
         # added to the product, the mask has no cost in the gradient
         correction_RC = torch.where(same_RC, -torch.inf, -self.log_q_C.to(query_RD.dtype))
@@ -116,21 +134,20 @@ class SamePositionNegatives:
         query_RD: Tensor,
         vectors_UD: Tensor,
         positions: PackedPositions,
-        at_R: Tensor,
-        step: int,
+        pairs: Pairs,
     ) -> Tensor:
         """l- of the queries: [R, B], as `SharedNegatives.logits`, but one column per user of the batch."""
         users, width = len(self.row_BT), query_RD.shape[1]
         row_TB = self.row_BT.T
-        time_R = positions.time_N[at_R] + step
+        time_R = positions.time_N[pairs.target_R]
         # one product per time: gathering the vectors of all users for each query would take B times the memory
-        place_R = time_R * users + positions.user_N[at_R]
+        place_R = time_R * users + positions.user_N[pairs.at_R]
         query_PD = query_RD.new_zeros(row_TB.numel(), width).index_copy(0, place_R, query_RD)
         vectors_PD = vectors_UD.index_select(0, row_TB.clamp(min=0).flatten())
         query_TBD, vectors_TBD = (x.view(-1, users, width) for x in (query_PD, vectors_PD))
         logits_TBB = query_TBD @ vectors_TBD.transpose(1, 2)
         logits_RB = logits_TBB.flatten(0, 1).index_select(0, place_R)
-        row_RB, target_R = row_TB[time_R], positions.row_N[at_R + step]
+        row_RB, target_R = row_TB[time_R], positions.row_N[pairs.target_R]
         own_RB = self.value_U[target_R][:, None] == self.value_U[row_RB.clamp(min=0)]
         return logits_RB.masked_fill(own_RB | (row_RB < 0), -torch.inf)
 

@@ -63,8 +63,7 @@ class UserTower(nn.Module):
             user_ids=(),
         )
         e_BTKD = e_NKD.view(*tokens_BTC.shape[:2], *e_NKD.shape[1:])
-        u_B1D = self.model.encode(e_BTKD, batch, length_B - 1).u_BTD
-        return self.model.for_items(u_B1D.squeeze(1))
+        return self.model.vectors_of_last(e_BTKD, batch)
 
 
 def reads_behaviours(model: TwoTowerModel) -> bool:

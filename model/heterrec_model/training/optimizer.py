@@ -15,6 +15,8 @@ from heterrec_model.config import TrainConfig
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import CorruptCheckpointError
 
+_RATE = "rate_factor"
+"""Key of a parameter group: its factor of the learning rate."""
 _TODO = "It is from another release of heterrec, or damaged."
 
 
@@ -30,12 +32,15 @@ class Optimizers:
         self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         sparse = set(model.sparse_parameters())
         dense = {p: name for p, name in self._names.items() if p not in sparse}
-        decayed = [p for p, name in dense.items() if not model.no_decay(name)]
-        others = [p for p, name in dense.items() if model.no_decay(name)]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "weight_decay": 0.0}]
+        by_rate = {(1.0, False): groups[0], (1.0, True): groups[1]}
+        for parameter, name in dense.items():
+            key = (model.rate_factor(name), model.no_decay(name))
+            if key not in by_rate:
+                by_rate[key] = {"params": [], _RATE: key[0]}
+                by_rate[key] |= {"weight_decay": 0.0} if key[1] else {}
+                groups.append(by_rate[key])
+            by_rate[key]["params"].append(parameter)
         rate, betas, decay = train.learning_rate, train.betas, train.weight_decay
         self.parts: dict[str, Optimizer] = {
             "adamw": AdamW(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
@@ -72,7 +77,7 @@ class Optimizers:
         """Update the parameters with the learning rate times `factor`, and drop the gradients."""
         for part in self.parts.values():
             for group in part.param_groups:
-                group["lr"] = self._train.learning_rate * factor
+                group["lr"] = self._train.learning_rate * factor * group.get(_RATE, 1.0)
             part.step()
             part.zero_grad(set_to_none=True)
 

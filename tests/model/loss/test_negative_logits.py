@@ -31,18 +31,19 @@ def test_positions_are_packed_user_by_user() -> None:
     assert positions.user_N.tolist() == [0, 0, 0, 1, 2, 2]
     assert positions.time_N.tolist() == [0, 1, 2, 0, 0, 1]
     assert positions.left_N.tolist() == [2, 1, 0, 0, 1, 0]
-    assert positions.with_item(1).tolist() == [0, 1, 4]
-    assert positions.with_item(2).tolist() == [0]
-    assert positions.with_item(3).tolist() == []
+    for step, at in ((1, [0, 1, 4]), (2, [0]), (3, [])):
+        pairs = positions.pairs(step)
+        assert pairs.at_R.tolist() == at
+        assert pairs.target_R.tolist() == [position + step for position in at]
 
 
 def test_items_outside_the_catalogue_are_no_targets() -> None:
     batch = made_up_batch(LENGTHS, table=TABLE, padding=1)
     listed = torch.tensor([True, False, True, True, True, True])
     positions = pack_positions(batch, torch.tensor([0, 1, 2, 3, 0, 1]), listed)
-    at = positions.with_item(1)
-    assert at.tolist() == [0, 1, 4]
-    assert positions.aimed(at, 1).tolist() == [False, True, True]
+    pairs = positions.pairs(1)
+    assert pairs.at_R.tolist() == [0, 1, 4]
+    assert pairs.aimed_R.tolist() == [False, True, True]
 
 
 def shared(
@@ -60,8 +61,9 @@ def shared(
         user_C=lenders,
         user_N=None if lenders is None else positions.user_N,
     )
-    at = positions.with_item(1)
-    return negatives.logits(torch.tensor([[1.0, 2.0]] * len(at)), VECTORS, positions, at, 1)
+    pairs = positions.pairs(1)
+    query = torch.tensor([[1.0, 2.0]] * len(pairs.at_R))
+    return negatives.logits(query, VECTORS, positions, pairs)
 
 
 def test_the_target_is_no_negative_of_its_own_position() -> None:
@@ -105,7 +107,7 @@ def test_same_position_takes_the_other_users_items_at_the_targets_place() -> Non
     row_BT = torch.tensor([[0, 1, 2, -1], [3, -1, -1, -1], [2, 3, -1, -1]])
     negatives = SamePositionNegatives(row_BT, torch.tensor([0, 1, 2, 3]))
     query = torch.tensor([[1.0, 2.0]] * 3)
-    found = negatives.logits(query, VECTORS, positions, positions.with_item(1), 1)
+    found = negatives.logits(query, VECTORS, positions, positions.pairs(1))
     assert found.tolist() == [
         [BLANK, BLANK, 2.0],  # the target at place 1: only user 2 has another item there
         [BLANK, BLANK, BLANK],  # nobody else has come so far
@@ -118,5 +120,5 @@ def test_same_position_masks_equal_items_of_others() -> None:
     row_BT = torch.tensor([[0, 3, 2, -1], [3, -1, -1, -1], [2, 3, -1, -1]])
     negatives = SamePositionNegatives(row_BT, torch.tensor([0, 1, 2, 3]))
     query = torch.ones(3, 2)
-    found = negatives.logits(query, VECTORS, positions, positions.with_item(1), 1)
+    found = negatives.logits(query, VECTORS, positions, positions.pairs(1))
     assert (found == BLANK).all()

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up import made_up_batch, made_up_config, made_up_table, scrambled
+from made_up import made_up_batch, made_up_config, made_up_table, padded, scrambled
 
-from heterrec_model.bundle.files import BundleInfo, fingerprint
+from heterrec_model.bundle.files import GRAPH, BundleInfo, fingerprint
 from heterrec_model.bundle.reader import open_bundle, read_info
 from heterrec_model.config import Config
 from heterrec_model.layers.embedding_tables import ItemTables
@@ -21,7 +21,7 @@ from heterrec_model.registry import TRAINED
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.serving import export as export_module
 from heterrec_model.serving.export import export
-from heterrec_model.serving.user_tower import UserTower, item_tokens
+from heterrec_model.serving.user_tower import UserTower, item_tokens, write_programs
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import BundleError, CallError, GenerationError, RunError
@@ -94,6 +94,9 @@ VARIANTS = {
     "causal tokens": {"token_mask": "causal", "attention": "dense"},
     "shared groups": {"group_tables": "shared", "embedding_init": "random"},
     "no behaviours": {"behaviour": False},
+    "bert4rec": {"name": "bert4rec", "item_blocks": 2, "max_length": 5},
+    "hstu": {"name": "hstu", "item_blocks": 2, "time_gap": {"per_head": True}},
+    "hstu, no blocks": {"name": "hstu", "item_blocks": 0},
     "sasrec": {"name": "sasrec"},
     "sasrec_time": {"name": "sasrec_time", "norm": "pre"},
 }
@@ -235,3 +238,28 @@ def test_equal_input_has_an_equal_fingerprint(bundle: Path) -> None:
         changed = {**info.parts, name: "other"}
         assert fingerprint(changed) != info.fingerprint
     assert np.all([file.sha256 for file in info.files])
+
+
+@pytest.mark.parametrize("name", ["bert4rec", "hstu"])
+def test_the_graph_of_a_baseline_computes_its_vectors(name: str, tmp_path: Path) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    config = made_up_config({"name": name, "item_blocks": 2, "max_length": 5})
+    table = made_up_table()
+    tables = ItemTables(config.model, table, {})
+    model = scrambled(TRAINED[name](config, table, tables)).float().eval()
+    write_programs(model, tmp_path)
+    session = ort.InferenceSession(tmp_path / GRAPH)
+    for lengths in ([5, 1, 3], [2]):
+        batch = padded(made_up_batch(lengths, table=table), 5)
+        named = {
+            "tokens": item_tokens(model)[batch.item_BT],
+            "timestamp_ms": batch.timestamp_BT,
+            "length": batch.length_B,
+            "behaviour": batch.behaviour_BT,
+            **{f"user_{feature}": x for feature, x in batch.user_features.items()},
+        }
+        given = {i.name: named[i.name].numpy() for i in session.get_inputs()}
+        (found,) = session.run(None, given)
+        with torch.no_grad():
+            wanted = model.user_vectors(batch)
+        assert torch.allclose(torch.from_numpy(found), wanted, atol=1e-5)

@@ -1,0 +1,231 @@
+"""The items of a user's own history as negatives of its positions, with the repeat term.
+
+A loss whose negatives are shared by all users cannot learn how strong a user's own items are: most of them are not among the
+candidates, and those that are there by chance are corrected for the popularity among all users. The denominator of a position
+is therefore the sum of two strata: the items that the user had up to the position, each once and without a correction, and the
+shared candidates without them. Of the items of earlier rows, `draw` items per user stand for all, weighted by their number.
+
+Items that the user already has at the time of a target are no negatives: they cannot be bought twice at a time.
+
+Shapes: B users, T items of the longest history, G own items per user, M drawn of them, N packed positions, R of them,
+C candidates, U distinct items of the step, D width, F numbers of the repeat term.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from heterrec_model.data.batch import Batch
+from heterrec_model.data.own_items import OwnItems, own_items
+from heterrec_model.loss.repeat_term import RepeatTerm
+from heterrec_model.loss.negative_logits import PackedPositions, Pairs, SharedNegatives
+from heterrec_schemas import PADDING
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnItems:
+    """The own items of a batch: all items of its histories, and some earlier ones.
+
+    Attributes:
+        earlier: all pairs of a user and an earlier item.
+        item_BG: item_index, 0 where padded.
+        pair_BG: row of `earlier`, -1 for an item that is not in it.
+        log_weight_BG: log of the number of items that an item stands for.
+        column_BT: column of every item of the histories.
+    """
+
+    earlier: OwnItems
+    item_BG: Tensor
+    pair_BG: Tensor
+    log_weight_BG: Tensor
+    column_BT: Tensor
+
+
+def draw_own_items(batch: Batch, most: int, seed: int) -> DrawnItems:
+    """The items of the histories, and up to `most` distinct earlier items per user."""
+    assert batch.earlier is not None, "read for a model with repeats"
+    device, users = batch.item_BT.device, batch.users
+    earlier, _ = own_items(batch.earlier)
+    valid_BT = batch.valid_BT()
+    user_N, item_N = valid_BT.nonzero()[:, 0], batch.item_BT[valid_BT]
+    width = 1 + max(int(x.max()) if len(x) else 0 for x in (earlier.item_P, item_N))
+    earlier_P = earlier.user_P * width + earlier.item_P
+    history_N = user_N * width + item_N
+    history_H, column_N = torch.unique(history_N, return_inverse=True)
+    # one random number per pair decides which pairs of a user are drawn
+    generator = torch.Generator().manual_seed(seed)
+    random_P = torch.rand(len(earlier_P), generator=generator).to(device)
+    only_P = (~torch.isin(earlier_P, history_H)).nonzero().squeeze(1)
+    only_P = only_P[random_P[only_P].argsort()]
+    only_P = only_P[earlier.user_P[only_P].argsort(stable=True)]
+    count_B = torch.bincount(earlier.user_P[only_P], minlength=users)
+    rank = torch.arange(len(only_P), device=device) - (count_B.cumsum(0) - count_B)[
+        earlier.user_P[only_P]
+    ]
+    drawn = only_P[rank < most]
+    weight_B = (count_B.clamp(min=1) / count_B.clamp(min=1, max=most)).log()
+    # columns: the items of the history, then the drawn ones
+    user_H = torch.div(history_H, width, rounding_mode="floor")
+    user_G = torch.cat([user_H, earlier.user_P[drawn]])
+    item_G = torch.cat([history_H % width, earlier.item_P[drawn]])
+    own_B = torch.bincount(user_H, minlength=users)
+    column_H = torch.arange(len(user_H), device=device) - (own_B.cumsum(0) - own_B)[user_H]
+    column_G = torch.cat([column_H, own_B[earlier.user_P[drawn]] + rank[rank < most]])
+    columns = int(column_G.max()) + 1 if len(column_G) else 1
+    item_BG = torch.zeros((users, columns), dtype=torch.int64, device=device)
+    item_BG[user_G, column_G] = item_G
+    pair_BG = torch.full_like(item_BG, -1)
+    pair_BG[user_G, column_G] = _rows_of(user_G * width + item_G, earlier_P)
+    log_weight_BG = torch.zeros((users, columns), device=device)
+    drawn_user = earlier.user_P[drawn]
+    log_weight_BG[drawn_user, column_G[len(user_H) :]] = weight_B[drawn_user].float()
+    column_BT = torch.zeros_like(batch.item_BT)
+    column_BT[valid_BT] = column_H[column_N]
+    return DrawnItems(earlier, item_BG, pair_BG, log_weight_BG, column_BT)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnNegatives:
+    """Shared negatives, and the own items of every position.
+
+    Attributes:
+        shared: negatives of all positions.
+        term: the repeat term.
+        temperature: tau, which divides the scores.
+        row_BG: rows of the own items among the distinct items of the step.
+        blocked_BG: own items that are no negatives, nor have a repeat term: padding.
+        log_weight_BG: see `DrawnItems`.
+        count_BTG: occurrences up to an item of the history, it included.
+        since_BTG: interactions from the last of them, it included.
+        last_ms_BTG: time of the last of them.
+        time_BT: time of every item of the history.
+        column_BT: column of every item of the history.
+        earlier_BU: whether the distinct items of the step are among the earlier items of a user.
+    """
+
+    shared: SharedNegatives
+    term: RepeatTerm
+    temperature: float
+    row_BG: Tensor
+    blocked_BG: Tensor
+    log_weight_BG: Tensor
+    count_BTG: Tensor
+    since_BTG: Tensor
+    last_ms_BTG: Tensor
+    time_BT: Tensor
+    column_BT: Tensor
+    earlier_BU: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        shared: SharedNegatives,
+        term: RepeatTerm,
+        temperature: float,
+        batch: Batch,
+        drawn: DrawnItems,
+        row_BG: Tensor,
+        item_U: Tensor,
+        allowed_I: Tensor,
+    ) -> "OwnNegatives":
+        """The own negatives of a batch.
+
+        Args:
+            shared: of the item level.
+            term: the repeat term.
+            temperature: tau.
+            batch: the histories.
+            drawn: their own items.
+            row_BG: rows of `drawn.item_BG` among the distinct items.
+            item_U: the distinct items, ascending.
+            allowed_I: whether an item can be a negative.
+        """
+        earlier = drawn.earlier
+        seen_BG, valid_BT = drawn.pair_BG >= 0, batch.valid_BT()
+        pair_BG = drawn.pair_BG.clamp(min=0)
+        if len(earlier.item_P):
+            count_BG = earlier.count_P[pair_BG].masked_fill(~seen_BG, 0)
+            since_BG = earlier.since_P[pair_BG].masked_fill(~seen_BG, 0)
+            last_BG = earlier.last_ms_P[pair_BG].masked_fill(~seen_BG, 0)
+        else:
+            count_BG, since_BG, last_BG = (torch.zeros_like(pair_BG) for _ in range(3))
+        columns = drawn.item_BG.shape[1]
+        happens_BTG = torch.zeros((*batch.item_BT.shape, columns), dtype=torch.bool, device=row_BG.device)
+        happens_BTG.scatter_(2, drawn.column_BT[..., None], valid_BT[..., None])
+        count_BTG = count_BG[:, None] + happens_BTG.cumsum(1)
+        steps_T = torch.arange(1, batch.item_BT.shape[1] + 1, device=row_BG.device)
+        last_BTG = (happens_BTG * steps_T[:, None]).cummax(1).values  # 1 + its index, 0 without
+        inside_BTG = last_BTG > 0
+        since_BTG = steps_T[:, None] + torch.where(inside_BTG, 1 - last_BTG, since_BG[:, None])
+        when_BTG = batch.timestamp_BT.gather(1, (last_BTG - 1).clamp(min=0).flatten(1)).view_as(last_BTG)
+        last_ms_BTG = torch.where(inside_BTG, when_BTG, last_BG[:, None])
+        earlier_BU = torch.zeros((batch.users, len(item_U)), dtype=torch.bool, device=row_BG.device)
+        row_P = _rows_of(earlier.item_P, item_U)
+        known_P = row_P >= 0
+        earlier_BU[earlier.user_P[known_P], row_P[known_P]] = True
+        return cls(
+            shared=shared,
+            term=term,
+            temperature=temperature,
+            row_BG=row_BG,
+            blocked_BG=(drawn.item_BG == PADDING) | ~allowed_I[drawn.item_BG],
+            log_weight_BG=drawn.log_weight_BG,
+            count_BTG=count_BTG,
+            since_BTG=since_BTG,
+            last_ms_BTG=last_ms_BTG,
+            time_BT=batch.timestamp_BT,
+            column_BT=drawn.column_BT,
+            earlier_BU=earlier_BU,
+        )
+
+    def logits(
+        self,
+        query_RD: Tensor,
+        vectors_UD: Tensor,
+        positions: PackedPositions,
+        pairs: Pairs,
+    ) -> tuple[Tensor, Tensor]:
+        """The repeat term of the targets, [R], and l- of the queries, [R, C + G]; see `SharedNegatives`."""
+        user_R, time_R = positions.user_N[pairs.at_R], positions.time_N[pairs.at_R]
+        target_time_R = positions.time_N[pairs.target_R]
+        place_R = user_R * self.time_BT.shape[1] + time_R
+        width, users = query_RD.shape[1], len(self.time_BT)
+        query_PD = query_RD.new_zeros(self.time_BT.numel(), width).index_copy(0, place_R, query_RD)
+        query_BTD = query_PD.view(users, -1, width)
+        own_BGD = vectors_UD.index_select(0, self.row_BG.flatten()).view(*self.row_BG.shape, -1)
+        similar_BTG = query_BTD @ own_BGD.transpose(1, 2)
+        similar_RG = similar_BTG.flatten(0, 1).index_select(0, place_R)
+        count_RG = self.count_BTG[user_R, time_R]
+        last_ms_RG = self.last_ms_BTG[user_R, time_R]
+        of_item_BGF = self.term.item_weights(own_BGD)
+        of_user_RF = self.term.user_weights(query_RD * self.temperature)
+        had_RG = count_RG > 0
+        term_RG = self.term(
+            count_RG,
+            self.since_BTG[user_R, time_R],
+            self.time_BT[user_R, time_R][:, None] - last_ms_RG,
+            of_item_BGF.index_select(0, user_R) + of_user_RF[:, None],
+        )
+        term_RG = torch.where(had_RG, term_RG, 0.0)
+        target_R1 = self.column_BT[user_R, target_time_R][:, None]
+        of_target_R = term_RG.gather(1, target_R1).squeeze(1)
+        # the shared candidates without own items
+        negative_RC = self.shared.logits(query_RD, vectors_UD, positions, pairs)
+        own_RU = self.earlier_BU[user_R]
+        own_RU.scatter_(1, self.row_BG[user_R], had_RG | own_RU.gather(1, self.row_BG[user_R]))
+        own_RC = own_RU.index_select(1, self.shared.candidate_C)
+        negative_RC = negative_RC.masked_fill(own_RC, -torch.inf)
+        now_R = self.time_BT[user_R, target_time_R]
+        no_RG = ~had_RG | self.blocked_BG[user_R] | (last_ms_RG == now_R[:, None])
+        no_RG.scatter_(1, target_R1, True)
+        own_RG = similar_RG + term_RG + self.log_weight_BG[user_R]
+        return of_target_R, torch.cat([negative_RC, own_RG.masked_fill(no_RG, -torch.inf)], 1)
+
+
+def _rows_of(value_X: Tensor, sorted_P: Tensor) -> Tensor:
+    """Rows of some values in ascending distinct ones, -1 for a value that is not among them."""
+    if not len(sorted_P):
+        return torch.full_like(value_X, -1)
+    row_X = torch.searchsorted(sorted_P, value_X).clamp(max=len(sorted_P) - 1)
+    return torch.where(sorted_P[row_X] == value_X, row_X, -1)
