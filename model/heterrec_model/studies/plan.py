@@ -68,9 +68,10 @@ def settings_of(study: Study, data: str, model: str, seed: int) -> Config:
     file = own.config or chosen.config or study.config
     shared = {**study.set, **chosen.set}
     try:
-        named = {k: v for k, v in (shared | own.set).items() if k == "model.name"}
-        kind = load_config(file, named).model.name
-        read = {name: value for name, value in shared.items() if is_read(kind, name)}
+        given = {**shared, **own.set}
+        named = {name: value for name, value in given.items() if name == "model.name"}
+        kind, heads = load_config(file, named).model.name, bool(given.get("model.token_heads"))
+        read = {n: v for n, v in shared.items() if is_read(kind, n, token_heads=heads)}
         config = load_config(file, {**read, **own.set, "train.seed": seed})
         for name in own.ablate:
             config = _without(config, name)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from heterrec_model.runs.atomic_files import writing
 from heterrec_model.studies.worker import Task
@@ -61,20 +61,10 @@ class WorkerPool:
         Raises:
             RunError: the log cannot be written.
         """
-        environment = os.environ | dict.fromkeys(_THREADS, str(task.config.train.threads or 1))
-        environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
         with writing(log):
             make_folder(log.parent)
             with log.open("a") as errors:
-                worker = subprocess.Popen(
-                    [sys.executable, "-m", "heterrec_model.studies.worker"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    env=environment,
-                    text=True,
-                    start_new_session=True,  # Ctrl-C is this process's to handle
-                )
+                worker = _spawn(errors, task.config.train.threads or 1)
         self._workers[name] = worker
         threading.Thread(target=self._listen, args=(name, worker), daemon=True).start()
         assert worker.stdin is not None
@@ -107,3 +97,18 @@ class WorkerPool:
             with suppress(ValueError):  # cut off by a kill
                 self._messages.put((name, json.loads(line)))
         self._messages.put((name, {"ended": worker.wait()}))
+
+
+def _spawn(errors: TextIO, threads: int) -> "subprocess.Popen[str]":
+    """Start a worker process."""
+    environment = os.environ | dict.fromkeys(_THREADS, str(threads))
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    return subprocess.Popen(
+        [sys.executable, "-m", "heterrec_model.studies.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=environment,
+        text=True,
+        start_new_session=True,  # Ctrl-C is this process's to handle
+    )
