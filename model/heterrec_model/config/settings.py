@@ -339,7 +339,9 @@ class Config(_Section):
                 "model.repeats: needs negatives that all positions share; in_batch_same_position has none"
             )
         if self.model.token_heads and not self.loss.token_weight:
-            raise ValueError("model.token_heads: needs token-level losses: set loss.token_weight above 0")
+            raise ValueError(
+                "model.token_heads: needs token-level losses: set loss.token_weight above 0"
+            )
         return self
 
     def to_yaml(self) -> str:

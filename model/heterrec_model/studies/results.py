@@ -1,7 +1,7 @@
 """What the rows of a study say: means, intervals and lifts, as tables and figures show them."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,6 @@ class ModelResult:
         trained: whether it is no counting baseline.
         rows: one per seed.
         metrics: mean over seeds and users with its interval, by metric.
-        lifts: over the best baseline, by metric; empty for a baseline, and without one.
     """
 
     name: str
@@ -33,7 +32,6 @@ class ModelResult:
     trained: bool
     rows: Sequence[Row]
     metrics: dict[str, Estimate]
-    lifts: dict[str, Estimate]
 
     def mean(self, column: str) -> float | None:
         """The mean of a column over the seeds; None if no row has it."""
@@ -52,6 +50,7 @@ class Table:
         models: those that have rows, in the order of the study; counting baselines first.
         best: the best baseline by metric, its name in the study.
         notes: what a reader has to know: missing rows, mixed settings.
+        resampled: [R, M] means of the resamples by model, in the order of the metrics; empty without metrics per user.
     """
 
     data: str
@@ -60,6 +59,18 @@ class Table:
     models: Sequence[ModelResult]
     best: dict[str, str]
     notes: Sequence[str]
+    resampled: Mapping[str, Floats]
+
+    def lift(self, name: str, base: str, metric: str) -> Estimate | None:
+        """The lift of a model over another one; None if one has no rows, or the other's mean is 0."""
+        own, other = self.model(name), self.model(base)
+        if own is None or other is None or not other.metrics[metric].value:
+            return None
+        value, reference = own.metrics[metric].value, other.metrics[metric].value
+        m = list(own.metrics).index(metric)
+        if name not in self.resampled or base not in self.resampled:
+            return Estimate(value / reference - 1, None)
+        return lift(value, reference, self.resampled[name][:, m], self.resampled[base][:, m])
 
     def model(self, name: str) -> ModelResult | None:
         """A model by its name in the study."""
@@ -127,33 +138,19 @@ def _table(
         name: [_mean([row for _, row in pairs], metric) for metric in names]
         for name, pairs in found.items()
     }
-    best = _best(study, means, names)
     models = []
     for name, pairs in found.items():
-        metrics, lifts = {}, {}
-        for m, metric in enumerate(names):
-            own_R = resampled[name][:, m] if name in resampled else None
-            metrics[metric] = (
-                Estimate(means[name][m], None) if own_R is None else estimate(means[name][m], own_R)
-            )
-            base = best.get(metric)
-            if base is not None and name not in study.baselines:
-                value = means[base][m]
-                if own_R is not None and base in resampled:
-                    lifts[metric] = lift(means[name][m], value, own_R, resampled[base][:, m])
-                elif value:
-                    lifts[metric] = Estimate(means[name][m] / value - 1, None)
-        models.append(
-            ModelResult(
-                name,
-                study.title(name),
-                name not in study.counting,
-                [row for _, row in pairs],
-                metrics,
-                lifts,
-            )
-        )
-    return Table(data, split, protocol, models, best, notes)
+        metrics = {
+            metric: estimate(value, resampled[name][:, m])
+            if name in resampled
+            else Estimate(value, None)
+            for m, (metric, value) in enumerate(zip(names, means[name], strict=True))
+        }
+        rows_of = [row for _, row in pairs]
+        trained = name not in study.counting
+        models.append(ModelResult(name, study.title(name), trained, rows_of, metrics))
+    best = _best(study, means, names)
+    return Table(data, split, protocol, models, best, notes, resampled)
 
 
 def _per_user(

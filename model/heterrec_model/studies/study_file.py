@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from heterrec_model.config import MOST, describe_error
+from heterrec_model.evaluation.metrics import metric_names
 from heterrec_schemas.documents import parse_yaml
 from heterrec_schemas.errors import CallError, suggest
 
@@ -118,8 +119,6 @@ class TuneSettings(_Part):
 
     trials: Annotated[int, Field(ge=1, le=MOST)] = 20
     """Number of trials per model and data set."""
-    metric: str = "ndcg@50"
-    """Validation metric that is maximised."""
     seed: Seed = 0
     """Of the sampler, and of the runs."""
     space: dict[str, Space | list[Any]] = {}
@@ -140,6 +139,8 @@ class Study(_Part):
         100,
         200,
     )
+    metric: str = "ndcg@50"
+    """The metric of figures that show one, and the one that `tune` maximises."""
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_listed), AfterValidator(_distinct)] = (
         0,
         1,
@@ -165,6 +166,11 @@ class Study(_Part):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = []
+        known_metrics = metric_names(self.ks)
+        if self.metric not in known_metrics:
+            problems.append(
+                f"metric: there is no {self.metric!r}. {suggest(self.metric, known_metrics)}"
+            )
         for name, model in self.models.items():
             chain = [name]
             while (other := self.models[chain[-1]].like) is not None:

@@ -29,7 +29,7 @@ def markdown(study: Study, tables: Sequence[Table], figures: Sequence[str] = ())
         if own:
             lines += [f"## {data}", "", *_cost(own), ""]
         for table in own:
-            lines += [*_section(table), ""]
+            lines += [*_section(study, table), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -39,7 +39,7 @@ def shown(metric: str) -> str:
     return f"{_SHORT.get(name, name)}@{k}"
 
 
-def _section(table: Table) -> Iterator[str]:
+def _section(study: Study, table: Table) -> Iterator[str]:
     first = table.models[0].rows[0]
     yield f"### {table.data}, {table.split}: {table.protocol.words}"
     yield ""
@@ -62,13 +62,15 @@ def _section(table: Table) -> Iterator[str]:
             for m in table.models
         ),
     )
-    if with_lifts := [m for m in table.models if m.lifts]:
+    others = [m for m in table.models if m.name not in study.baselines]
+    if table.best and others:
         titles = {m.name: m.title for m in table.models}
         yield ""
         yield "Lift over the best baseline, which is chosen by each metric's mean in this table:"
         yield ""
         rows = [["best baseline", *(titles[table.best[n]] for n in metrics)]]
-        rows += [[m.title, *(_lift(m.lifts.get(n)) for n in metrics)] for m in with_lifts]
+        for m in others:
+            rows.append([m.title, *(_lift(table.lift(m.name, table.best[n], n)) for n in metrics)])
         yield from _table(["model", *map(shown, metrics)], rows)
     if parts := _parts(table):
         yield ""

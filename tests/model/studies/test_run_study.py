@@ -97,7 +97,14 @@ def test_a_run_that_fails_does_not_stop_the_others(
     )
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(study.model_dump(mode="json")))
-    call = ["study", str(file), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    call = [
+        "study",
+        str(file),
+        "--runs",
+        str(tmp_path / "runs"),
+        "--results",
+        str(tmp_path / "results"),
+    ]
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 1
     assert "failed: shop, wild, seed 0: " in done.stdout
