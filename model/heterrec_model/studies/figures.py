@@ -17,7 +17,7 @@ from heterrec_model.runs.atomic_files import writing
 from heterrec_model.studies.intervals import LEVEL, Estimate
 from heterrec_model.studies.plan import settings_of
 from heterrec_model.studies.results import ModelResult, Table
-from heterrec_model.studies.study_file import Study
+from heterrec_model.studies.study_file import Study, StudyModel
 from heterrec_model.studies.tables import shown
 from heterrec_schemas.stores.disk import make_folder
 
@@ -82,9 +82,7 @@ def _figures(study: Study, table: Table) -> Iterator[tuple[str, Figure]]:
 def lift_by_metric(study: Study, table: Table) -> Figure | None:
     """The lift of every other model over the best baseline, by metric."""
     models = [m for m in table.models if m.name not in study.baselines and m.trained]
-    models = [
-        m for m in models if not study.models[m.name].ablate and not study.models[m.name].curve
-    ]
+    models = [m for m in models if not _variant(study.models[m.name])]
     if not models or not table.best:
         return None
     figure, axes = _axes(f"{table.data}: lift over the best baseline", width=7)
@@ -99,6 +97,11 @@ def lift_by_metric(study: Study, table: Table) -> Figure | None:
     axes.set_ylabel(f"lift in %, with {LEVEL:.0%} intervals")
     _legend(axes)
     return figure
+
+
+def _variant(model: StudyModel) -> bool:
+    """Whether a model is shown by another figure: an ablation, or a size of another model."""
+    return bool(model.ablate) or (model.curve is not None and model.like is not None)
 
 
 def ablations(study: Study, table: Table) -> Figure | None:

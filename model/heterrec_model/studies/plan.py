@@ -56,10 +56,13 @@ class PlannedRun:
         return self.rows[0].file_stem
 
 
-def settings_of(study: Study, data: str, model: str, seed: int) -> Config:
+def settings_of(
+    study: Study, data: str, model: str, seed: int, more: Mapping[str, Any] | None = None
+) -> Config:
     """The configuration of a run.
 
-    The settings of the study and of the data set apply as far as the model reads them; then its own; then its ablations.
+    The settings of the study and of the data set apply as far as the model reads them; then its own, then `more`; then its
+    ablations.
 
     Raises:
         CallError: a setting or an ablation does not exist, or a value is invalid.
@@ -72,7 +75,7 @@ def settings_of(study: Study, data: str, model: str, seed: int) -> Config:
         named = {name: value for name, value in given.items() if name == "model.name"}
         kind, heads = load_config(file, named).model.name, bool(given.get("model.token_heads"))
         read = {n: v for n, v in shared.items() if is_read(kind, n, token_heads=heads)}
-        config = load_config(file, {**read, **own.set, "train.seed": seed})
+        config = load_config(file, {**read, **own.set, **(more or {}), "train.seed": seed})
         for name in own.ablate:
             config = _without(config, name)
     except CallError as error:

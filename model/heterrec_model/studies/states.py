@@ -68,10 +68,11 @@ class RunState:
             self.state = "stopped"
         else:
             self.state = "failed"
-            self.message = self.message or _ended_by(code, self.log)
+            self.message = self.message or ended_by(code, self.log)
 
 
-def _ended_by(code: int, log: Path) -> str:
+def ended_by(code: int, log: Path) -> str:
+    """Why a worker has ended, from its exit code."""
     if code < 0:
         by = f"signal {signal.Signals(-code).name}"
         hint = " (memory was short?)" if -code == signal.SIGKILL else ""
