@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from heterrec_model.own_class import is_own, own_class
+
 DEFAULT_MODEL = "heterrec"
 _TOKEN_LEVEL = frozenset(
     {
@@ -42,14 +44,28 @@ UNREAD: dict[str, frozenset[str]] = {
 """By `model.name`, the settings (or sections of settings) that the model does not read; the `unread` of its class."""
 
 
+def unread_by(model: str) -> frozenset[str]:
+    """The settings that a model does not read, by `model.name`: none if it is unknown.
+
+    Raises:
+        CallError: it is a class outside of this package that cannot be imported.
+    """
+    if is_own(model):
+        return frozenset(getattr(own_class(model), "unread", ()))
+    return UNREAD.get(model, frozenset())
+
+
 def is_read(model: str, setting: str, *, token_heads: bool = False) -> bool:
-    """Whether a model reads a setting such as `loss.token_weight`; an unknown model counts as reading all.
+    """Whether a model reads a setting such as `loss.token_weight`.
 
     `token_heads` is the value of `model.token_heads`.
+
+    Raises:
+        CallError: see `unread_by`.
     """
     parts = setting.split(".")
     names = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
-    unread = UNREAD.get(model, frozenset())
+    unread = unread_by(model)
     return names.isdisjoint(unread - _HEADS if token_heads else unread)
 
 

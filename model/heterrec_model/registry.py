@@ -13,9 +13,11 @@ from heterrec_model.baselines.sasrec import SASRec
 from heterrec_model.baselines.sasrec_time import SASRecTime
 from heterrec_model.baselines.unseen_first import UnseenFirst
 from heterrec_model.config import Config
+from heterrec_model.data.frozen_vectors import frozen_vectors
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
-from heterrec_model.layers.embedding_tables import ItemTables
+from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables, module_name
+from heterrec_model.own_class import is_own, own_class
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, suggest
@@ -33,23 +35,27 @@ MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "unseen-first": UnseenFirst,
 }
 TRAINED = {name: kind for name, kind in MODELS.items() if issubclass(kind, TwoTowerModel)}
-"""Values of `model.name`."""
+"""Values of `model.name`, besides classes such as `my_package:MyModel`."""
 COUNTING = {name: kind for name, kind in MODELS.items() if issubclass(kind, CountingBaseline)}
 """Baselines without weights: they need no run."""
 
 
-def build_model(config: Config, table: TokenTable, generation: Generation) -> TwoTowerModel:
+def build_model(
+    config: Config, table: TokenTable, generation: Generation, *, frozen: bool = True
+) -> TwoTowerModel:
     """Build the configured model with its initial weights, which depend on `train.seed` only.
 
     Args:
         config: configuration of the run.
         table: token table with the features that the config names.
         generation: source of the quantile edges for `embedding_init: quantizer`.
+        frozen: whether the files of `model.frozen` are read; false if weights of a checkpoint follow, which have the vectors.
 
     Raises:
-        CallError: `model.name` is unknown.
+        CallError: `model.name` is unknown, or a file of `model.frozen` does not exist.
+        DataError: a vector in these files is wrong.
     """
-    check_name(config)
+    kind = trained_class(config.model.name)
     edges = {}
     if config.model.embedding_init == "quantizer":
         embeddings = [f.name for f in table.features if f.kind == "embedding"]
@@ -57,7 +63,13 @@ def build_model(config: Config, table: TokenTable, generation: Generation) -> Tw
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         tables = ItemTables(config.model, table, edges, sparse=config.train.sparse_tables)
-        return TRAINED[config.model.name](config, table, tables)
+        model = kind(config, table, tables)
+    if frozen:
+        for name, files in config.model.frozen.items():
+            table_of_name = tables.tables[module_name(name)]
+            assert isinstance(table_of_name, FrozenTable)
+            table_of_name.fill(frozen_vectors(generation, name, files))
+    return model
 
 
 def check_name(config: Config) -> None:
@@ -66,9 +78,26 @@ def check_name(config: Config) -> None:
     Raises:
         CallError: it is not.
     """
-    name = config.model.name
+    trained_class(config.model.name)
+
+
+def trained_class(name: str) -> type[TwoTowerModel]:
+    """A trained model by `model.name`: a key of `TRAINED`, or `my_package:MyModel`, a subclass of `TwoTowerModel`.
+
+    Raises:
+        CallError: there is no such class.
+    """
+    if is_own(name):
+        own: type[TwoTowerModel] = own_class(name, TwoTowerModel)
+        return own
     if name not in TRAINED:
         raise CallError(f"there is no model {name!r}", todo=suggest(name, TRAINED))
+    return TRAINED[name]
+
+
+def is_counting(name: str) -> bool:
+    """Whether a name is that of a baseline without weights: a key of `COUNTING`, or `my_package:MyBaseline`."""
+    return name in COUNTING or is_own(name)
 
 
 def build_counting(
@@ -79,8 +108,11 @@ def build_counting(
     With a `config`, items are warm or cold as for a model of that configuration.
 
     Raises:
-        CallError: the name is not a key of `COUNTING`.
+        CallError: the name is neither a key of `COUNTING` nor a subclass of `CountingBaseline` as `my_package:MyBaseline`.
     """
+    if is_own(name):
+        own: type[CountingBaseline] = own_class(name, CountingBaseline)
+        return own(generation, refit=refit, config=config)
     if name not in COUNTING:
         raise CallError(f"there is no counting baseline {name!r}", todo=suggest(name, COUNTING))
     return COUNTING[name](generation, refit=refit, config=config)

@@ -184,6 +184,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "no model 'sasrek'. Did you mean 'sasrec'",
     ),
     "unknown feature": ([*NEW_RUN, "--set", "model.features=[brnad]"], "no item feature 'brnad'"),
+    "unknown ablation": ([*NEW_RUN, "--ablate", "lpm"], "no ablation 'lpm'. Did you mean 'lmp'"),
     "a setting that the model does not read": (
         [*NEW_RUN, "--set", "model.name=sasrec", "--set", "model.time_gap.per_head=true"],
         "model.time_gap.per_head: got True, the default is False",

@@ -21,6 +21,9 @@ class CountingBaseline(ABC):
 
     Counts the training interactions of a generation, with `refit` also those of the validation split. With a `config`, items
     are warm or cold as for a model of that configuration.
+
+    Attributes:
+        popularity_N: number of these interactions of each item of the catalogue, float64.
     """
 
     inputs: ClassVar[frozenset[str]] = frozenset({ITEM_IDS})
@@ -30,7 +33,7 @@ class CountingBaseline(ABC):
         self, generation: Generation, *, refit: bool = False, config: Config | None = None
     ) -> None:
         table = open_token_table(generation, features=(), user_features=(), refit=refit)
-        self._popularity_N = table.train_count_I[table.catalogue_N].double()
+        self.popularity_N = table.train_count_I[table.catalogue_N].double()
         self._table = table if config is None else with_delivered_counts(table, config, generation)
 
     @property

@@ -69,7 +69,7 @@ class Neighbours(CountingBaseline):
         self._neighbours = count_neighbours(generation, ids, window, refit=refit)
         self._position_P = CataloguePositions(self.table.catalogue_N).of(self._neighbours.item_P)
         # Integers in float64: one more co-occurrence outweighs any popularity.
-        self._weight = float(self._popularity_N.max()) + 1 if len(self._popularity_N) else 1.0
+        self._weight = float(self.popularity_N.max()) + 1 if len(self.popularity_N) else 1.0
 
     def encode(self, batch: Batch) -> Tensor:
         """The last item of every history, [B, 1]."""
@@ -77,7 +77,7 @@ class Neighbours(CountingBaseline):
 
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
         """Co-occurrences with the last item, then popularity, [B, C] float64."""
-        scores_BC = self._popularity_N[start:stop].repeat(len(users_BS), 1)
+        scores_BC = self.popularity_N[start:stop].repeat(len(users_BS), 1)
         user_E, pair_E = self._pairs(users_BS[:, 0])
         position_E = self._position_P[pair_E]
         inside_E = (position_E >= start) & (position_E < stop) & (position_E != NO_ROW)

@@ -1,7 +1,7 @@
 """PinnerFormer (Pancha et al., 2022): a causal transformer trained with the dense all-action loss.
 
-At random positions of a history, the target is a random one of the user's items in the time window after the position, instead
-of the next item. The network is that of SASRec with time gaps, so that the two differ in the targets alone.
+At random positions of a history, the target is a random one of the user's items in the time window after the position,
+instead of the next item. The network is that of SASRec with time gaps, so that the two differ in the targets alone.
 
 Shapes: B users, T items, N packed positions, R pairs.
 """

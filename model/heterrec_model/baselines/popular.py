@@ -19,4 +19,4 @@ class Popular(CountingBaseline):
 
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
         """The counts, [B, C] float64."""
-        return self._popularity_N[start:stop].repeat(len(users_BS), 1)
+        return self.popularity_N[start:stop].repeat(len(users_BS), 1)

@@ -33,8 +33,8 @@ class Repeat(CountingBaseline):
 
     def scores(self, users_BS: Tensor, start: int, stop: int) -> Tensor:
         """The popularity as a share, below 1, [B, C] float64."""
-        most = self._popularity_N.max() if len(self._popularity_N) else 0
-        return (self._popularity_N[start:stop] / (1 + most)).repeat(len(users_BS), 1)
+        most = self.popularity_N.max() if len(self.popularity_N) else 0
+        return (self.popularity_N[start:stop] / (1 + most)).repeat(len(users_BS), 1)
 
     def added(self, batch: Batch, users_BS: Tensor) -> AddedScores:
         """1 + the decayed counts of the items of every history."""

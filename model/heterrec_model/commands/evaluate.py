@@ -86,7 +86,8 @@ def compare(
         typer.Option(
             "--against",
             metavar="RUN|BASELINE",
-            help="Another run, several seeds separated by commas, or a counting baseline such as popular; may be repeated.",
+            help="Another run, several seeds separated by commas, or a counting baseline such as popular or "
+            "my_package:MyBaseline; may be repeated.",
         ),
     ],
     split: SplitOption = "test",

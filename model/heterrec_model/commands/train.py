@@ -43,6 +43,14 @@ def train(
         list[str],
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
     ] = [],  # noqa: B006
+    ablate: Annotated[
+        str | None,
+        typer.Option(
+            "--ablate",
+            metavar="PART",
+            help="Train HeterRec without a part: htfl, mfk, hct, lmp, token_lmp or gate; see docs/model.md.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in the folder.")
     ] = False,
@@ -54,7 +62,7 @@ def train(
     continues = "stopped; train --resume continues from the last checkpoint"
     with error_messages(debug, as_json, stopped=continues):
         with importing():
-            from heterrec_model.config import load_config
+            from heterrec_model.config import ablated, load_config
             from heterrec_model.runs.run_folder import CONFIG, RunFolder
             from heterrec_model.training.train import train as run_train
             from heterrec_model.training.training_display import show_result
@@ -70,8 +78,9 @@ def train(
                 "--config is required to start a run",
                 todo="Use a file, or a shipped configuration such as cpu.",
             )
+        chosen = load_config(config, settings)
         result = run_train(
-            load_config(config, settings),
+            chosen if ablate is None else ablated(chosen, ablate),
             data=data,
             run=run,
             warm_start=warm_start,

@@ -1,5 +1,6 @@
 """Configuration of a run: its settings, and how they are loaded from one YAML file."""
 
+from heterrec_model.config.ablations import ABLATIONS, ablated
 from heterrec_model.config.load import (
     check_read,
     describe_error,
@@ -14,6 +15,7 @@ from heterrec_model.config.settings import (
     DataConfig,
     DenseConfig,
     EvaluationConfig,
+    FrozenConfig,
     ItemTowerConfig,
     LossConfig,
     ModelConfig,
@@ -26,12 +28,14 @@ from heterrec_model.config.settings import (
 )
 
 __all__ = [
+    "ABLATIONS",
     "MOST",
     "ClozeConfig",
     "Config",
     "DataConfig",
     "DenseConfig",
     "EvaluationConfig",
+    "FrozenConfig",
     "ItemTowerConfig",
     "LossConfig",
     "ModelConfig",
@@ -40,6 +44,7 @@ __all__ = [
     "TimeGapConfig",
     "TrainConfig",
     "WarmStartConfig",
+    "ablated",
     "check_read",
     "describe_error",
     "load_config",

@@ -63,11 +63,22 @@ class ClozeConfig(_Section):
     """Share of the histories in which only the last item is masked, as at inference."""
 
 
+class FrozenConfig(_Section):
+    """Files with the vectors of the items for one embedding feature."""
+
+    files: str
+    """A Parquet file, or a glob of several."""
+    key: str | None = None
+    """Column of the item ids; null: `items.key` of the feature spec."""
+    column: str | None = None
+    """Column of the vectors; null: the column of the feature in the spec."""
+
+
 class ModelConfig(_Section):
     """The network. The defaults had the best metrics; `paper.yaml` follows the paper."""
 
     name: str = DEFAULT_MODEL
-    """heterrec, or the name of a trained baseline (see heterrec_model.registry)."""
+    """heterrec, the name of a trained baseline (see heterrec_model.registry), or a class such as my_package:MyModel."""
     width: Annotated[int, Field(ge=1, le=2**16)] = 64
     """D: width of token, user and item vectors."""
     heads: Few = 2
@@ -103,6 +114,9 @@ class ModelConfig(_Section):
     """Whether each group of an embedding feature has its own table, or all share the table E_v, as in the paper."""
     embedding_init: Literal["quantizer", "random"] = "quantizer"
     """Initial group tables: the centres of their bins, or random like all other tables."""
+    frozen: dict[str, FrozenConfig] = {}
+    """Embedding features whose frozen vectors, in one linear projection, replace their tokens: the ablation of MFK. Training
+    reads the files; checkpoints contain the vectors."""
     table_std: Positive = 0.02
     """Standard deviation of the tables' normal initialisation."""
     id_dropout: Share = 0.1

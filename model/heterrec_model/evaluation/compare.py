@@ -15,7 +15,7 @@ from heterrec_model.evaluation.evaluate import (
 )
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.intervals import Comparison, compare
-from heterrec_model.registry import COUNTING
+from heterrec_model.registry import is_counting
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_schemas.generation import Generation
 
@@ -64,7 +64,7 @@ def compare_models(
     Args:
         data: an output folder (its latest generation), the folder of a generation, or an open generation.
         model: folder of a run, or folders of several seeds separated by commas.
-        others: likewise, or a key of `registry.COUNTING`; with a temporal split unseen-first is added.
+        others: likewise, or a baseline of `registry.build_counting`; with a temporal split unseen-first is added.
         split: validation or test.
         filter_seen: whether items of the history are left out of the ranking; None uses the config of each run.
         candidates: known (at the cut of a temporal split) or all items; None uses the config of each run.
@@ -86,7 +86,7 @@ def compare_models(
         for name in names.split(","):
             if on_model is not None:
                 on_model(name)
-            if name in COUNTING:
+            if is_counting(name):
                 evaluations.append(evaluate_baseline(generation, name, split, config=config))
             else:
                 evaluations.append(

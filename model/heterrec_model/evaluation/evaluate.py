@@ -106,7 +106,7 @@ def evaluate_baseline(
     config: Config | None = None,
     max_users: int | None = None,
 ) -> Evaluation:
-    """Evaluate a counting baseline, a key of `registry.COUNTING`, on the same users as a run.
+    """Evaluate a counting baseline, see `registry.build_counting`, on the same users as a run.
 
     The config's `evaluation`, batch sizes and `train.refit_epochs` are used; None uses the defaults. `max_users` is the
     maximum number of users.

@@ -5,6 +5,7 @@ Shapes: N items, K tokens per item, D width, Z groups, F total width of an embed
 """
 
 import math
+from collections.abc import Collection
 from statistics import NormalDist
 
 import torch
@@ -19,6 +20,8 @@ from heterrec_schemas import MISSING
 from heterrec_schemas.errors import CallError
 
 ITEM_ID = "item_id"
+FROZEN = ".vectors_IF"
+"""End of the names of the buffers with frozen vectors."""
 
 
 class ItemTables(nn.Module):
@@ -50,7 +53,8 @@ class ItemTables(nn.Module):
         self.names = ((ITEM_ID,) if config.item_id else ()) + tuple(f.name for f in table.features)
         check_tokens(config, len(table.features))
         self.id_dropout, self.share_missing = config.id_dropout, config.share_missing
-        self.register_buffer("tokens_IC", table.tokens_IC, persistent=False)
+        tokens_IC = with_item_rows(table, config.frozen) if config.frozen else table.tokens_IC
+        self.register_buffer("tokens_IC", tokens_IC, persistent=False)
         # In checkpoints: a run that is warm-started from this one needs it.
         self.register_buffer("trained_I", table.trained_I.clone())
         if config.item_id:
@@ -58,7 +62,12 @@ class ItemTables(nn.Module):
             self.item_id = nn.Embedding(rows, config.width, sparse=sparse)
             nn.init.normal_(self.item_id.weight, std=config.table_std)
         self.tables = nn.ModuleDict(
-            {module_name(f.name): feature_table(f, config, edges) for f in self.features}
+            {
+                module_name(f.name): FrozenTable(len(tokens_IC), f.dim, config)
+                if f.name in config.frozen
+                else feature_table(f, config, edges)
+                for f in self.features
+            }
         )
 
     @property
@@ -157,6 +166,47 @@ class GroupTable(nn.Module):
             narrow_lookup(tokens_NZ + self.offsets_Z, self.weight).flatten(1)
         )
         return composed
+
+
+class FrozenTable(nn.Module):
+    """Frozen vectors of an embedding feature, projected to D by one matrix: the alternative to its tokens.
+
+    A buffer, which checkpoints contain, holds the vectors of all items: zero until `fill`, and for items without one, which
+    share an embedding for missing.
+    """
+
+    vectors_IF: Tensor
+    scale: Tensor
+
+    def __init__(self, items: int, dim: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.std = config.table_std
+        self.register_buffer("vectors_IF", torch.zeros(items, dim))
+        self.register_buffer("scale", torch.ones(()))
+        self.project = nn.Linear(dim, config.width, bias=False)
+        nn.init.normal_(self.project.weight, std=1 / math.sqrt(dim))
+        self.missing = nn.Parameter(torch.randn(config.width) * config.table_std)
+
+    def fill(self, vectors_IF: Tensor) -> None:
+        """Set the vectors, and their scale, with which initial embeddings are as long as those of other features."""
+        self.vectors_IF.copy_(vectors_IF)
+        known_IF = vectors_IF[(vectors_IF != 0).any(1)]
+        self.scale.copy_(self.std / known_IF.square().mean().sqrt().clamp(min=1e-12))
+
+    def forward(self, cells_NZ: Tensor) -> Tensor:
+        """Embeddings of items, [N, D]; the first column of their cells is item_index."""
+        vectors_NF = F.embedding(cells_NZ[:, 0], self.vectors_IF)
+        known_N1 = (vectors_NF != 0).any(1, keepdim=True)
+        return torch.where(known_N1, self.project(vectors_NF * self.scale), self.missing)
+
+
+def with_item_rows(table: TokenTable, frozen: Collection[str]) -> Tensor:
+    """The tokens of the items with item_index as the first token of some features, int32 [I, C]."""
+    tokens_IC = table.tokens_IC.clone()
+    for feature in table.features:
+        if feature.name in frozen:
+            tokens_IC[:, feature.start] = torch.arange(len(tokens_IC), dtype=tokens_IC.dtype)
+    return tokens_IC
 
 
 def check_tokens(config: ModelConfig, features: int) -> None:

@@ -70,7 +70,7 @@ def load_run(
     folder.check_generation(data)
     chosen = _find(folder.checkpoints, checkpoint)
     table = with_trained(configured_table(config, data), chosen.weight(TRAINED))
-    model = build_model(config, table, data)
+    model = build_model(config, table, data, frozen=False)
     load_weights(model, chosen.weights(), chosen.name)
     return LoadedRun(
         model=move_to_device(model, target).eval(),

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from heterrec_model.config import Config, load_config
+from heterrec_model.config import Config, ablated, load_config
 from heterrec_model.evaluation.evaluate import load_generation
 from heterrec_model.model_settings import flat_settings, is_read
-from heterrec_model.registry import COUNTING
+from heterrec_model.registry import COUNTING, is_counting
 from heterrec_model.runs.run_folder import MAY_CHANGE
 from heterrec_model.studies.rows import DIGEST, Protocol, RowKey
 from heterrec_model.studies.study_file import Study
@@ -77,7 +77,7 @@ def settings_of(
         read = {n: v for n, v in shared.items() if is_read(kind, n, token_heads=heads)}
         config = load_config(file, {**read, **own.set, **(more or {}), "train.seed": seed})
         for name in own.ablate:
-            config = _without(config, name)
+            config = ablated(config, name)
     except CallError as error:
         raise CallError(f"models.{model}, on {data}: {error.message}") from None
     return _one_thread(config)
@@ -97,7 +97,7 @@ def planned_runs(study: Study, generations: Mapping[str, Generation]) -> list[Pl
         CallError: a setting, model or feature does not exist; the errors of all models are reported together.
     """
     for name in study.counting:
-        if name not in COUNTING and ":" not in name:
+        if not is_counting(name):
             raise CallError(
                 f"counting: there is no counting baseline {name!r}", todo=suggest(name, COUNTING)
             )
@@ -157,11 +157,6 @@ def _one_thread(config: Config) -> Config:
     if config.train.threads is not None:
         return config
     return config.model_copy(update={"train": config.train.model_copy(update={"threads": 1})})
-
-
-def _without(config: Config, ablation: str) -> Config:
-    """The config without a part of the model."""
-    raise CallError(f"there is no ablation {ablation!r}")
 
 
 def _planned(

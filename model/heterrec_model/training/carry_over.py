@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from heterrec_model.data.token_table import TokenTable
-from heterrec_model.layers.embedding_tables import module_name
+from heterrec_model.layers.embedding_tables import FROZEN, module_name
 from heterrec_model.runs.weights import TRAINED, weights_of
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import CallError
@@ -77,7 +77,7 @@ def carry_over(
     copied = {
         name: tensor
         for name, tensor in weights_of(model).items()
-        if name != TRAINED and not name.startswith(fresh)
+        if name != TRAINED and not name.startswith(fresh) and not name.endswith(FROZEN)
     }
     wrong = [
         name
@@ -95,6 +95,9 @@ def carry_over(
         for name, tensor in copied.items():
             old = weights[name]
             tensor.copy_(old[torch.from_numpy(rows[name])] if name in rows else old)
+        for name, tensor in weights_of(model).items():
+            if name.endswith(FROZEN) and name in weights:
+                _keep_vectors(tensor, weights[name], generation)
     table = model.table
     used = {("item", f.name) for f in table.features} | {
         ("user", f.name) for f in table.user_features
@@ -107,6 +110,14 @@ def carry_over(
             if (side, name) in used
         ),
     )
+
+
+def _keep_vectors(vectors_IF: Tensor, old_IF: Tensor, generation: Generation) -> None:
+    """Frozen vectors that the files no longer have, such as those of retired items, remain; erased ones do not."""
+    known_IF = vectors_IF[: len(old_IF)]
+    absent_I = (known_IF == 0).all(1)
+    known_IF[absent_I] = old_IF[absent_I]
+    vectors_IF[torch.from_numpy(generation.erased_ids(ITEM_VOCABULARY))] = 0
 
 
 def _own_weights(side: str, name: str) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ import torch
 
 from heterrec_model.config import Config, check_read
 from heterrec_model.data.chosen_features import chosen_entries, shard_column
+from heterrec_model.data.frozen_vectors import check_frozen
 from heterrec_model.layers.embedding_tables import check_group_width, check_tokens
 from heterrec_model.registry import check_name
 from heterrec_model.runs.mlflow_log import check_installed
 from heterrec_model.training.validation import check_metric
-from heterrec_schemas.errors import CallError, DataError
+from heterrec_schemas.errors import CallError, DataError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.generation import Generation
 
@@ -27,11 +28,17 @@ def check_settings(config: Config) -> None:
         check_installed()
 
 
-def check_for_generation(config: Config, generation: Generation) -> None:
+def check_for_generation(config: Config, generation: Generation, *, resume: bool = False) -> None:
     """Check the configuration against the features of a generation.
 
+    Args:
+        config: of the run.
+        generation: to train on.
+        resume: whether the run continues: its checkpoints contain the vectors of `model.frozen`.
+
     Raises:
-        CallError: a feature does not exist or has an unsuitable number of groups, or items would have no token.
+        CallError: a feature does not exist or has an unsuitable number of groups, items would have no token, or a file of
+            `model.frozen` does not exist.
         DataError: there are no rows to train on.
     """
     model = config.model
@@ -42,6 +49,12 @@ def check_for_generation(config: Config, generation: Generation) -> None:
         feature = generation.feature(shard_column(entry))
         if isinstance(feature, EmbeddingFeature):
             check_group_width(entry.name, entry.groups or 1, feature.dim, model)
+    names = [entry.name for entry in items]
+    for name, frozen in model.frozen.items():
+        if name not in names:
+            raise CallError(f"model.frozen: {name!r} is no item feature", todo=suggest(name, names))
+        if not resume:
+            check_frozen(generation, name, frozen)
     if not generation.manifest.counts.sequences.get("train", 0):
         raise DataError("the generation's train split has no row to train on")
 

@@ -91,7 +91,7 @@ def train(
         config = world.on_main(
             lambda: with_warm_start(given, warm_start, generation, folder, resume=resume)
         )
-        check_for_generation(config, generation)
+        check_for_generation(config, generation, resume=resume)
         # before the folder exists: what is refused leaves nothing behind
         world.on_main(lambda: folder.check(config, generation, resume=resume))
         console = Console(stderr=True, markup=False) if world.main and not quiet else None
@@ -187,7 +187,7 @@ def _new_trainer(
     if warm:
         model = _warm_model(config, table, generation, display)
     else:
-        model = build_model(config, table, generation)
+        model = build_model(config, table, generation, frozen=checkpoint is None)
     model = move_to_device(model, world.device)
     return Trainer(
         config=config,

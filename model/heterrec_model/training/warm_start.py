@@ -177,6 +177,9 @@ def _other_settings(before: Config, now: Config) -> Iterator[str]:
         got, expected = new.get(name), old.get(name)
         if name == "loss.token_weight":
             differs = bool(got) != bool(expected)  # 0: there is no W_i of tokens
+        elif name.startswith("model.frozen."):
+            # the files are those of another day; they are given for the same features
+            differs = name.endswith(".files") and (got is None) != (expected is None)
         elif name in _SETTINGS.values():
             differs = False  # features have messages of their own
         else:

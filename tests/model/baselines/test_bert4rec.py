@@ -11,6 +11,7 @@ from torch import Tensor
 
 from heterrec_model.baselines.bert4rec import BERT4Rec, ClozePositions
 from heterrec_model.data.batch import Batch
+from heterrec_model.loss.lmp import for_similarity
 from heterrec_model.two_tower import UserStates
 
 
@@ -80,7 +81,8 @@ def test_inference_is_training_with_the_last_item_masked() -> None:
     trained = states(model, batch, drawn(model, batch)).u_BTD
     last = trained[torch.arange(2), batch.length_B - 1]
     shorter = dataclasses.replace(batch, length_B=batch.length_B - 1)
-    same_values(model.user_vectors(shorter), model.for_items(last))
+    vectors = for_similarity(model.item_lmp.steps[0](last), model.config.loss)
+    same_values(model.user_vectors(shorter), vectors)
 
 
 def test_the_mask_takes_the_place_of_the_oldest_item() -> None:

@@ -16,7 +16,8 @@ from made_up import made_up_batch, made_up_config, made_up_table, padded, scramb
 from heterrec_model.bundle.files import GRAPH, BundleInfo, fingerprint
 from heterrec_model.bundle.reader import open_bundle, read_info
 from heterrec_model.config import Config
-from heterrec_model.layers.embedding_tables import ItemTables
+from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables
+from heterrec_model.loss.lmp import for_similarity
 from heterrec_model.registry import TRAINED
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.serving import export as export_module
@@ -95,6 +96,7 @@ VARIANTS = {
     "shared groups": {"group_tables": "shared", "embedding_init": "random"},
     "no behaviours": {"behaviour": False},
     "bert4rec": {"name": "bert4rec", "item_blocks": 2, "max_length": 5},
+    "frozen": {"frozen": {"look": {"files": "not read here"}}},
     "hstu": {"name": "hstu", "item_blocks": 2, "time_gap": {"per_head": True}},
     "hstu, no blocks": {"name": "hstu", "item_blocks": 0},
     "sasrec": {"name": "sasrec"},
@@ -109,6 +111,10 @@ def test_the_tower_takes_tensors_and_computes_the_last_item_only(variant: str) -
     table = made_up_table()
     tables = ItemTables(config.model, table, {})
     model = scrambled(TRAINED[config.model.name](config, table, tables)).eval()
+    if config.model.frozen:
+        frozen = model.tables.tables["feature_look"]
+        assert isinstance(frozen, FrozenTable)
+        frozen.fill(torch.randn_like(frozen.vectors_IF))
     batch = made_up_batch([5, 1, 3], table=table)
     tower = UserTower(model)
     tokens_IC = item_tokens(model)
@@ -124,7 +130,8 @@ def test_the_tower_takes_tensors_and_computes_the_last_item_only(variant: str) -
         e = model.tables(batch.item_BT.flatten()).unflatten(0, batch.item_BT.shape)
         whole = model.encode(e, batch).u_BTD
         last = whole[torch.arange(batch.users), batch.length_B - 1]
-        assert torch.allclose(found, model.for_items(last), atol=1e-12)
+        vectors = for_similarity(model.item_lmp.steps[0](last), config.loss)
+        assert torch.allclose(found, vectors, atol=1e-12)
         assert torch.equal(found, model.user_vectors(batch))
 
 

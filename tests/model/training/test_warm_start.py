@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
@@ -133,26 +135,43 @@ def part_of(batch: Batch, rows: Tensor) -> Batch:
     )
 
 
+def write_vectors(data: Path, new: float) -> None:
+    """Vectors of a generation's items, in a file here: those of new items have this length."""
+    ids = open_generation(data).items(["item_id"])["item_id"].to_pylist()
+    lengths = [new if text.startswith("NEW") else 1.0 for text in ids]
+    rows = [{"item_id": text, "vector": [x] * 16} for text, x in zip(ids, lengths, strict=True)]
+    pq.write_table(pa.Table.from_pylist(rows), "vectors.parquet")
+
+
 @pytest.mark.parametrize(
     "model",
     [
         {},
         {"share_missing": False},
         {"name": "sasrec"},
+        {"frozen": {"look": {"files": "vectors.parquet"}}},
     ],
-    ids=["heterrec", "own ids", "sasrec"],
+    ids=["heterrec", "own ids", "sasrec", "frozen"],
 )
 def test_vectors_are_those_of_the_run_bit_for_bit(
-    chain: Chain, tiny: MakeConfig, tmp_path: Path, model: dict[str, Any]
+    chain: Chain,
+    tiny: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: dict[str, Any],
 ) -> None:
-    config = tiny(train={"max_steps": 3})
-    changed = {"features": None, **model}
+    monkeypatch.chdir(tmp_path)
+    config = tiny(model={"frozen": model.get("frozen", {})}, train={"max_steps": 3})
+    changed = {"features": None} | {name: x for name, x in model.items() if name != "frozen"}
     if "name" in model:
         changed["token_blocks"] = Config().model.token_blocks  # which sasrec does not read
         config = config.model_copy(update={"negatives": NegativesConfig(in_batch=32, uniform=16)})
     config = config.model_copy(update={"model": config.model.model_copy(update=changed)})
     old_run, new_run = tmp_path / "old", tmp_path / "new"
+    write_vectors(chain.parent, 1.0)
     train(config, data=chain.parent, run=old_run, quiet=True)
+    # new items have longer ones
+    write_vectors(chain.child, 9.0)
     train(config, data=chain.child, run=new_run, warm_start=old_run, quiet=True)
     before = load_run(old_run, data=open_generation(chain.parent)).model
     after = before_the_first_step(new_run, chain.child)
