@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up import FEW, QUICK
+from plain_repeats import Event, plain_term
 from torch import Tensor
 
 from heterrec_model.data.batch import Batch, HistoryItems
@@ -21,8 +22,6 @@ OOV, RETIRED, FIRST, ITEMS = 2, 4, 3, 12
 WIDTH, HEADS = 3, 2
 DAY = 86_400_000
 TAU = 0.5
-Event = tuple[int, int]
-"""An item and its time in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -117,24 +116,9 @@ class Made:
 
     def plain_term(self, before: Sequence[Event], item: int, query_D: Tensor) -> float:
         """The term of an item in a history up to now, in addition to its similarity / tau."""
-        items = [i for i, _ in before]
-        count, last = items.count(item), max(n for n, i in enumerate(items) if i == item)
-        days = (before[-1][1] - before[last][1]) / DAY
-        bucket = sum(edge <= days for edge in self.term.edges.tolist())
-        total = 0.0
-        for table, row in (
-            (self.term.count, count.bit_length() - 1),
-            (self.term.length, len(before).bit_length() - 1),
-            (self.term.since, (len(before) - last).bit_length() - 1),
-            (self.term.gap, bucket),
-            (self.term.popularity, max(int(self.popularity_I[item]).bit_length() - 1, 0)),
-        ):
-            total += float(table[min(row, len(table) - 1)])
-        numbers = torch.tensor([1.0, math.log(1 + count), math.log(1 + days)], dtype=torch.float64)
-        of_item = self.vectors_ID[item, :WIDTH] @ self.term.of_item
-        of_user = TAU * query_D[:WIDTH] @ self.term.of_user
-        similar = float(query_D @ self.vectors_ID[item])
-        return total + float(numbers @ (of_item + of_user)) - (1 - self.term.similarity) * similar
+        popularity = int(self.popularity_I[item])
+        vectors = TAU * query_D, self.vectors_ID[item]
+        return plain_term(self.term, before, item, popularity, *vectors)
 
     def plain(self, user: int, time: int, step: int) -> tuple[float, float]:
         """The term of the target and the sum of exp(l-) of a position."""
