@@ -23,9 +23,9 @@ MANIFESTS := setup.cfg pyproject.toml $(LOCK)
 ENGINES := .engines
 # Beam's Go programs, in the pinned version of Beam.
 BEAM := $(shell sed -n 's/^apache-beam==//p' $(LOCK))
-EXTRAS_env := pipeline,model,export,serve,dev
+EXTRAS_env := pipeline,model,export,serve,study,dev
 EXTRAS_demo := pipeline,model,export,serve,embed,demo
-EXTRAS_all := pipeline,gcp,model,export,serve,embed,demo,dev
+EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test check format schemas races browser attack bench images engines lock clean

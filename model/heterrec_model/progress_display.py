@@ -47,7 +47,7 @@ class ProgressDisplay:
         total = f"~{round(step / share):,}" if share > 0 else "?"
         self.show(
             f"step {step:,}/{total}  loss {loss:.4f}  {rate:,.0f} items/s  "
-            f"{_duration(left) if left is not None else '?'} left"
+            f"{duration(left) if left is not None else '?'} left"
         )
 
     def show(self, line: str) -> None:
@@ -78,7 +78,8 @@ class ProgressDisplay:
         )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as `m:ss` or `h:mm:ss`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,7 +1,13 @@
 """Configuration of a run: its settings, and how they are loaded from one YAML file."""
 
 from heterrec_model.config.ablations import ABLATIONS, ablated
-from heterrec_model.config.load import check_read, load_config, parse_config, shipped_configs
+from heterrec_model.config.load import (
+    check_read,
+    describe_error,
+    load_config,
+    parse_config,
+    shipped_configs,
+)
 from heterrec_model.config.settings import (
     MOST,
     ClozeConfig,
@@ -40,6 +46,7 @@ __all__ = [
     "WarmStartConfig",
     "ablated",
     "check_read",
+    "describe_error",
     "load_config",
     "parse_config",
     "shipped_configs",

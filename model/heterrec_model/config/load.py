@@ -1,12 +1,12 @@
 """Reads a configuration: a YAML file or a shipped one (`paper`, `cpu`, `gpu`), with `key=value` overrides."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from heterrec_model.config.settings import Config
 from heterrec_model.model_settings import DEFAULT_MODEL, flat_settings, is_read, only_read
@@ -22,7 +22,7 @@ def shipped_configs() -> list[str]:
     )
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
     """Read a configuration and apply overrides.
 
     If the overrides select another model than the file is written for (heterrec unless it says otherwise), the file's
@@ -30,21 +30,22 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         path: a YAML file, or the name of a shipped configuration, such as `cpu`.
-        overrides: `section.key=value`, the value in YAML.
+        overrides: `section.key=value`, the value in YAML; or values by `section.key`.
 
     Raises:
         CallError: the file or a setting does not exist, or a value is invalid; all errors are reported together.
     """
     settings = _read(path)
+    if isinstance(overrides, Mapping):
+        changes = list(overrides.items())
+    else:
+        changes = [_parsed(override) for override in overrides]
     written_for = _model_name(settings)
     changed = copy.deepcopy(settings)
-    for override in overrides:
-        _apply(changed, override)
+    _apply(changed, changes)
     if (model := _model_name(changed)) != written_for:
-        settings = only_read(settings, model)
-        for override in overrides:
-            _apply(settings, override)
-        changed = settings
+        changed = only_read(settings, model)
+        _apply(changed, changes)
     return parse_config(changed, where=str(path))
 
 
@@ -85,7 +86,7 @@ def parse_config(settings: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        errors = list(dict.fromkeys(_describe(detail) for detail in error.errors()))
+        errors = list(dict.fromkeys(describe_error(detail, Config) for detail in error.errors()))
         raise CallError("\n  ".join([f"{where}: {len(errors)} error(s)", *errors])) from None
 
 
@@ -115,43 +116,51 @@ def _read(path: str | Path) -> dict[str, Any]:
     return {name: section for name, section in settings.items() if section is not None}
 
 
-def _apply(settings: dict[str, Any], override: str) -> None:
-    """Apply `section.key=value` to the settings."""
+def _parsed(override: str) -> tuple[str, Any]:
+    """The name and the value of `section.key=value`."""
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
         raise CallError("--set", got=repr(override), expected="key=value, such as train.seed=1")
-    *sections, key = name.strip().split(".")
-    for section in sections:
-        inner = settings.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise CallError(f"--set {override}", got=f"{section}, which is not a section")
-        settings = inner
     try:
-        settings[key] = parse_yaml(text)
+        return name.strip(), parse_yaml(text)
     except ValueError as error:
         raise CallError(f"--set {override}: the value is not valid YAML: {error}") from None
 
 
-def _section(annotation: Any) -> Any:
-    """The section of an annotation such as `WarmStartConfig | None`; other annotations as they are."""
-    sections = [kind for kind in get_args(annotation) if hasattr(kind, "model_fields")]
-    return sections[0] if sections else annotation
+def _apply(settings: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> None:
+    """Set values by `section.key`."""
+    for name, value in changes:
+        *sections, key = name.split(".")
+        inner: Any = settings
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise CallError(f"--set {name}={value}", got=f"{section}, which is not a section")
+        inner[key] = copy.deepcopy(value)
 
 
-def _describe(detail: Any) -> str:
-    """One of pydantic's errors in words, with similar names for a misspelt setting."""
-    section: Any = Config
+def describe_error(detail: Any, document: type[BaseModel]) -> str:
+    """One of pydantic's errors about a document in words, with similar names for a misspelt setting."""
+    section: Any = document
     known: list[str] = []
     for part in detail["loc"]:
         fields = getattr(section, "model_fields", {})
         if part in fields:
             section = _section(fields[part].annotation)
+        elif get_origin(section) is dict and part != "[key]":
+            section = _section(get_args(section)[1])
         elif not isinstance(part, int):
             break  # misspelt, or one of several types of a setting
         known.append(str(part))
     if detail["type"] == "extra_forbidden":
         name, fields = ".".join(map(str, detail["loc"])), section.model_fields
-        return f"{name}: there is no such setting. {suggest(detail['loc'][-1], fields)}"
+        return f"{name}: there is no such setting. {suggest(str(detail['loc'][-1]), fields)}"
     got = "" if detail["type"] == "value_error" else f" (got {detail['input']!r})"
     name = ".".join(known) or "the configuration"
     return f"{name}: {detail['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _section(annotation: Any) -> Any:
+    """The section of an annotation such as `WarmStartConfig | None`; other annotations as they are."""
+    sections = [kind for kind in get_args(annotation) if hasattr(kind, "model_fields")]
+    return sections[0] if sections and get_origin(annotation) is not dict else annotation

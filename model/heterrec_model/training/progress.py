@@ -1,5 +1,8 @@
 """Progress of a run, as plain JSON values, and its result."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,8 @@ class Progress:
         log_bytes: length of metrics.jsonl.
         refit: the last step was in a refit epoch, which trains on the validation split.
         gates: the gates of Eq. 11.
+        training_seconds: wall time of the steps and their data, without set-up, validations and checkpoints.
+        cpu_seconds: CPU time of this process for them.
     """
 
     step: int = 0
@@ -43,6 +48,18 @@ class Progress:
     log_bytes: int = 0
     refit: bool = False
     gates: GateWatch = field(default_factory=GateWatch)
+    training_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add the time of the block to the seconds of training."""
+        wall, cpu = time.monotonic(), time.process_time()
+        try:
+            yield
+        finally:
+            self.training_seconds += time.monotonic() - wall
+            self.cpu_seconds += time.process_time() - cpu
 
     def __post_init__(self) -> None:
         if isinstance(self.gates, dict):  # of a checkpoint
@@ -88,6 +105,8 @@ class TrainResult:
         stopped: name of the signal that stopped the run early, or None.
         warm_start: the run, checkpoint and generation that the run was started from, or None.
         seconds: duration of the call.
+        training_seconds: wall time of all steps done, see `Progress`; those of earlier calls included.
+        cpu_seconds: CPU time of the main process for them.
         main: whether this process is the one that writes and prints.
     """
 
@@ -101,10 +120,13 @@ class TrainResult:
     stopped: str | None
     warm_start: dict[str, Any] | None
     seconds: float
+    training_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     main: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The output of `train --json`."""
         body = asdict(self)
         del body["main"]
-        return {**body, "run": str(self.run), "seconds": round(self.seconds, 3)}
+        times = ("seconds", "training_seconds", "cpu_seconds")
+        return {**body, "run": str(self.run)} | {name: round(body[name], 3) for name in times}

@@ -121,6 +121,8 @@ def train(
         stopped=trainer.stopped_by,
         warm_start=None if config.warm_start is None else config.warm_start.model_dump(),
         seconds=time.monotonic() - started,
+        training_seconds=p.training_seconds,
+        cpu_seconds=p.cpu_seconds,
         main=world.main,
     )
 

@@ -117,7 +117,8 @@ class Trainer:
         if self.progress.validation_due:
             self._validate()
         while not (self.stopped or is_finished(self.config.train, self.progress)):
-            group = self._next_batches()
+            with self.progress.timed():
+                group = self._next_batches()
             if group.parts:
                 self._step(group)
             else:
@@ -163,9 +164,10 @@ class Trainer:
             p.warm_share = share
         factor = rate_factor(train, step=p.step, share=share, warm_share=p.warm_share)
         try:
-            result = self._stepper.run(
-                group.batches, step=p.step, parts=group.parts, factor=factor, expected=p.terms
-            )
+            with p.timed():
+                result = self._stepper.run(
+                    group.batches, step=p.step, parts=group.parts, factor=factor, expected=p.terms
+                )
         except RunError:
             # Save the state before the step, so that a resume repeats it. With several ranks perhaps only this one
             # failed, and the positions of the others cannot be collected.

@@ -51,6 +51,8 @@ def assert_same_end(one: Path, two: Path) -> None:
     states = [json.loads((run / "checkpoints/last/state.json").read_text()) for run in (one, two)]
     for state in states:
         del state["state_sha256"], state["progress"]["log_bytes"]
+        times = [state["progress"].pop(name) for name in ("training_seconds", "cpu_seconds")]
+        assert min(times) > 0
     assert states[0] == states[1]
     assert lines(one) == lines(two)
 

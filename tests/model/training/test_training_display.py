@@ -45,4 +45,4 @@ def test_quiet_shows_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(9, "0:09"), (61, "1:01"), (3661, "1:01:01")])
 def test_durations(seconds: float, text: str) -> None:
-    assert module._duration(seconds) == text
+    assert module.duration(seconds) == text
