@@ -44,7 +44,7 @@ from heterrec_model.loss.negative_logits import (
 from heterrec_model.loss.own_negatives import OwnNegatives, draw_own_items
 from heterrec_model.loss.repeat_term import RepeatTerm
 
-REPEAT_TABLES = {"repeats.count", "repeats.since", "repeats.gap"}
+REPEAT_TABLES = {f"repeats.{name}" for name in ("count", "length", "since", "gap", "popularity")}
 OPEN_GATES = "open_gates/"
 """Prefix of the metrics of a step that are shares of open gates."""
 
@@ -91,6 +91,7 @@ class TwoTowerModel(nn.Module):
     time_gap: TimeGap | None
     head_weights: nn.Parameter | None
     listed_I: Tensor
+    popularity_I: Tensor
     retired_I: Tensor
 
     def __init__(self, config: Config, table: TokenTable, tables: ItemTables) -> None:
@@ -104,7 +105,11 @@ class TwoTowerModel(nn.Module):
         self.item_lmp = self.item_loss()
         self.token_lmp = nn.ModuleDict()
         self.user_tokens, self.time_gap = None, None
-        self.repeats = RepeatTerm(config.model.width) if config.model.repeats.enabled else None
+        self.repeats = None
+        if config.model.repeats.enabled:
+            self.repeats = RepeatTerm(
+                config.model.width, config.loss.temperature, config.model.repeats.similarity
+            )
         self.head_weights = None
         if config.model.token_heads:
             self.head_weights = nn.Parameter(torch.zeros(len(tables.names)))
@@ -112,6 +117,7 @@ class TwoTowerModel(nn.Module):
         listed_I[table.catalogue_N] = True
         listed_I[table.retired_M] = True
         self.register_buffer("listed_I", listed_I, persistent=False)
+        self.register_buffer("popularity_I", table.train_count_I.clone(), persistent=False)
         retired_I = torch.zeros_like(listed_I)
         retired_I[table.retired_M] = True
         self.register_buffer("retired_I", retired_I, persistent=False)
@@ -191,6 +197,7 @@ class TwoTowerModel(nn.Module):
                 row_BG,
                 item_U,
                 self.listed_I & ~self.retired_I,
+                self.popularity_I,
             )
         heads = None
         if self.head_weights is not None:

@@ -10,6 +10,7 @@ from heterrec_pipeline.reading.erased import ErasedList, Gate
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
 from heterrec_schemas.feature_spec import (
+    BaseFeature,
     CategoricalFeature,
     EmbeddingFeature,
     Feature,
@@ -224,7 +225,7 @@ class Job:
         """The parent's vocabulary of that name; None if it has none, and in a build."""
         return self.parent.vocabularies.get(vocabulary) if self.parent else None
 
-    def is_frozen(self, side: str, feature: Feature) -> bool:
+    def is_frozen(self, side: str, feature: BaseFeature) -> bool:
         """Whether a feature keeps the boundaries or the quantizer of the parent."""
         name = f"{side}/{feature.name}"
         known = self.parent is not None and name in self.parent.features

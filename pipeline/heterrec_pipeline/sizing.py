@@ -149,7 +149,7 @@ def check_layout(spec: FeatureSpec, sizes: Sizes) -> None:
 def _tokens(feature: Feature) -> int:
     """Approximate number of tokens of a feature per item."""
     if isinstance(feature, EmbeddingFeature):
-        return feature.groups
+        return feature.token_count
     if isinstance(feature, CategoricalFeature) and feature.multivalued:
         return min(feature.max_values or MANY_VALUES, MANY_VALUES)
     return 1

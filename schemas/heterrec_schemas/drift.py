@@ -15,8 +15,8 @@ RETIRED_SHARE = 0.5
 """Share of retired ids in the item vocabulary above which a rebuild is due."""
 Side = Literal["item", "user"]
 Counts = list[int] | tuple[int, list[list[int]]]
-"""Number of tokens per bin; of an embedding the number of rows without a vector, and per dimension the number in each of its
-bins."""
+"""Number of tokens per bin; of an embedding the number of rows without a vector, and per dimension (pq, rq: per
+token) the number in each of its bins."""
 Shares = tuple[float | None, float | None]
 """A figure of the parent, None for a new feature, and the same figure of the refresh."""
 
@@ -76,7 +76,7 @@ class FeatureDrift(_Part):
     values: ValueDrift | None = None
     """Of a categorical feature."""
     codes: Shares | None = None
-    """Mean number of distinct codes per group, of an embedding."""
+    """Mean number of distinct codes per token, of an embedding."""
     bins: CategoricalBins | None = None
     baseline: Counts
     parent: Counts | None

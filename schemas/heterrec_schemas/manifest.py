@@ -59,6 +59,8 @@ class InputEntry(_Entry):
 class FeatureEntry(_Entry):
     """One fitted feature.
 
+    `quantizer` (None in an embedding of an earlier release: `quantile`) and `groups`, the number of tokens of a vector, are
+    those of embeddings. `quantiles` belongs to the quantizer `quantile`, `codes` (per codebook) to `pq` and `rq`.
     `missing` counts the items (or users) whose token is 1 (missing); `oov` those with at least one value outside the
     vocabulary. `begun` is the generation in which its ids began, `fitted` the one whose edges it has (categorical: `begun`);
     None, as releases without refreshes wrote it, stands for the generation itself.
@@ -69,8 +71,10 @@ class FeatureEntry(_Entry):
     side: Literal["item", "user"]
     vocabulary_size: Size
     multivalued: bool = False
+    quantizer: Literal["quantile", "pq", "rq"] | None = None
     groups: Size | None = None
     quantiles: Size | None = None
+    codes: Size | None = None
     bins: Size | None = None
     boundary_version: int | None = None
     missing: Size
@@ -81,6 +85,10 @@ class FeatureEntry(_Entry):
     def details(self) -> dict[str, Any]:
         """The fields that the metadata of the feature's tables repeats; the name is not one of them."""
         left_out = {"name", "multivalued", "boundary_version", "missing", "oov", "begun", "fitted"}
+        if (
+            self.quantizer == "quantile"
+        ):  # the metadata of earlier releases had no other one to name
+            left_out.add("quantizer")
         return self.model_dump(exclude=left_out, exclude_none=True)
 
 

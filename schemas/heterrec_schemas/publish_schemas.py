@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
+from heterrec_schemas.codebooks import codebooks_schema
 from heterrec_schemas.drift import DriftReport
 from heterrec_schemas.feature_spec import FeatureSpec, parse_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, Manifest
@@ -93,6 +94,7 @@ def arrow_fields() -> dict[str, Any]:
         "vocabularies": vocabulary_schema(integral=False),
         "boundaries": BOUNDARIES_SCHEMA,
         "quantizers": QUANTIZERS_SCHEMA,
+        "quantizers (pq, rq)": codebooks_schema(2),
         "items": items_schema(spec, integral=False),
         **{f"sequences/{s}": sequences_schema(spec, s, integral=False) for s in SPLITS},
         "item_counts": ITEM_COUNTS_SCHEMA,
@@ -130,6 +132,8 @@ def _field(field: pa.Field, kinds: list[str]) -> dict[str, Any]:
         described["when"] = f"the feature is {last}"
         if prefix == "item":
             described["when"] += ", and output.layout is flattened"
+    elif field.name == "centroid":
+        described["type"] = kind.replace("[2]", "[dimensions of a codebook]")
     elif field.name in _WHEN:
         described["when"] = _WHEN[field.name]
     elif field.name in ("item_id", "user_id", "value") and field.type == pa.string():

@@ -137,6 +137,14 @@ def fits(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
         table = {(r["dim"], r["edge_index"]): r["edge"] for r in got}
         yield from unlike(f"quantizers/{name}, rows", len(got), len(edge_of))
         yield from unlike(f"quantizers/{name}", sorted(table.items()), sorted(edge_of.items()))
+    types = {"codebook": pa.int32(), "code": pa.int32()}
+    for name, books in found.codebooks.items():
+        centroid = pa.list_(pa.float32(), len(books[0][0]))
+        path = folder / "quantizers" / f"{name}.parquet"
+        bad, got = split_up(read(path, types | {"centroid": centroid}))
+        yield from bad
+        want = [(k, c, centroid) for k, book in enumerate(books) for c, centroid in enumerate(book)]
+        yield from unlike(f"quantizers/{name}", [tuple(r.values()) for r in got], want)
 
 
 def items(found: Reference, spec: Row, folder: Path) -> Iterator[str]:

@@ -24,9 +24,9 @@ def key_type(integral: bool) -> pa.DataType:
 
 
 def token_type(feature: Row) -> pa.DataType:
-    """int32, list<int32> or fixed_size_list<int32>[groups]."""
+    """int32, list<int32> or fixed_size_list<int32>[groups or levels]."""
     if feature["kind"] == "embedding":
-        return pa.list_(pa.int32(), feature["groups"])
+        return pa.list_(pa.int32(), feature.get("groups") or feature["levels"])
     return pa.list_(pa.int32()) if feature.get("multivalued") else pa.int32()
 
 

@@ -68,6 +68,10 @@ def catalogue() -> Dataset:
     return Dataset(_catalogue_spec(), tables)
 
 
+PQ = {"quantizer": "pq", "groups": 3, "codes": 5}
+RQ = {"quantizer": "rq", "levels": 2, "codes": 4}
+
+
 def _catalogue_spec() -> dict[str, Any]:
     brand = {"name": "brand", "kind": "categorical", "column": "brand", "min_count": 20}
     paths = {"name": "paths", "kind": "categorical", "column": "paths", "multivalued": True}
@@ -86,6 +90,8 @@ def _catalogue_spec() -> dict[str, Any]:
             "features": [
                 brand | {"missing_values": ["Unknown"], "oov_buckets": 4, "shards": 2},
                 vector | {"dim": 6, "groups": 2, "quantiles": 3, "fit_sample": 40},
+                vector | {"name": "parts", "dim": 6, "fit_sample": 40, **PQ},
+                vector | {"name": "rests", "dim": 6, **RQ},
                 price | {"fit_sample": 50},
                 paths | {"nested": "prefixes", "max_values": 4},
                 {"name": "stock", "kind": "numeric", "column": "stock", "boundaries": [1, 3]},

@@ -349,8 +349,18 @@ def numeric(draw: Any, rng: random.Random, format: str, *, log: bool = False) ->
 
 
 def embedding(draw: Any, rng: random.Random, format: str, *, log: bool = False) -> Column:
-    dim, groups, quantiles = draw(
-        st.sampled_from([(4, 2, 2), (6, 3, 3), (6, 1, 4), (8, 8, 4), (1, 1, 40), (12, 4, 5)])
+    dim = draw(st.sampled_from([1, 4, 6, 8, 12]))
+    quantiles = {1: (1, 40), 4: (2, 2), 6: (1, 4), 8: (8, 4), 12: (4, 5)}
+    groups, q = quantiles[dim]
+    sizes: dict[str, Any] = draw(
+        st.sampled_from(
+            [
+                {"groups": groups, "quantiles": q},
+                {"groups": dim, "quantiles": 3},
+                {"quantizer": "pq", "groups": groups, "codes": 4},
+                {"quantizer": "rq", "levels": 3, "codes": 3},
+            ]
+        )
     )
     good = vector(dim)
     bad = [[], None, good(rng)[:-1], [*good(rng), 1.0]]
@@ -362,12 +372,7 @@ def embedding(draw: Any, rng: random.Random, format: str, *, log: bool = False) 
         kinds = [pa.list_(pa.float32(), dim)]
         # pyarrow 25 writes null lists of this type but cannot read them (apache/arrow#35692).
         bad = [b for b in bad if b is not None and len(b) == dim]
-    feature = {
-        "kind": "embedding",
-        "dim": dim,
-        "groups": groups,
-        "quantiles": quantiles,
-    }
+    feature: dict[str, Any] = {"kind": "embedding", "dim": dim, **sizes}
     if draw(st.booleans()):
         feature["fit_sample"] = draw(st.integers(1, 12))
     return Column(feature, draw(st.sampled_from(kinds)), sometimes(0.12, one_of(bad), good))

@@ -92,4 +92,4 @@ def latest(output: Path) -> str:
 
 def fitted_names(parent: Reference) -> set[str]:
     """The features with boundaries or quantizers, by the names of their files."""
-    return {*parent.boundaries, *parent.quantizers}
+    return {*parent.boundaries, *parent.quantizers, *parent.codebooks}

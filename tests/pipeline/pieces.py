@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 from hypothesis import settings
+from pydantic import TypeAdapter
 
 from heterrec_pipeline.files.parts import TableRef, store
 from heterrec_pipeline.job import Job, TableJob
@@ -16,6 +17,7 @@ from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
+    Feature,
     FeatureSpec,
     NumericFeature,
 )
@@ -38,10 +40,14 @@ def numeric(name: str = "price", **more: Any) -> NumericFeature:
     return NumericFeature.model_validate(plain | more)
 
 
+_FEATURE: TypeAdapter[Feature] = TypeAdapter(Feature)
+
+
 def embedding(name: str = "look", **more: Any) -> EmbeddingFeature:
-    plain = {"name": name, "kind": "embedding", "column": name}
-    sizes = {"dim": 4, "groups": 2, "quantiles": 2}
-    return EmbeddingFeature.model_validate(plain | sizes | more)
+    """An embedding with quantile tokens, or with the quantizer that is given with its sizes."""
+    plain = {"name": name, "kind": "embedding", "column": name, "dim": 4}
+    sizes = {} if "quantizer" in more else {"groups": 2, "quantiles": 2}
+    return _FEATURE.validate_python(plain | sizes | more)  # type: ignore[return-value]
 
 
 def spec_of(**changes: Any) -> FeatureSpec:

@@ -42,6 +42,7 @@ def test_every_table_is_described() -> None:
         "vocabularies",
         "boundaries",
         "quantizers",
+        "quantizers (pq, rq)",
         "items",
         "item_counts",
         "item_times/first_interaction",

@@ -14,6 +14,9 @@ from heterrec_schemas.feature_spec import (
     EmbeddingFeature,
     FeatureSpec,
     NumericFeature,
+    ProductEmbedding,
+    QuantileEmbedding,
+    ResidualEmbedding,
     Source,
     Temporal,
     load_spec,
@@ -76,6 +79,9 @@ def message_of(text: str) -> str:
 
 BRAND, PRICE, TITLE = (f"items.features.{n}" for n in range(3))
 
+VECTOR = {"name": "title", "kind": "embedding", "column": "v", "dim": 384}
+PQ: dict[str, object] = {"quantizer": "pq", "groups": 4}
+RQ: dict[str, object] = {"quantizer": "rq", "levels": 8}
 MISTAKES = [
     ("version", 2, "unknown spec version: got 2, expected 1"),
     ("version", GONE, "version: missing; it is required"),
@@ -132,8 +138,21 @@ MISTAKES = [
     (f"{PRICE}.boundaries", [], "boundaries"),
     (f"{TITLE}.groups", 100, "groups: 100 does not divide dim: 384; workable pairs near it: "),
     (f"{TITLE}.groups", 4, "6.28e+57 codes per group, more than 1048576; workable pairs near it: "),
-    (f"{TITLE}.quantizer", "pq", "quantizer: pq comes with a later release"),
-    (f"{TITLE}.quantizer", "rq", "quantizer: rq comes with a later release"),
+    (TITLE, {**VECTOR, "quantizer": "opq"}, "unknown quantizer 'opq'. Did you mean 'pq'?"),
+    (TITLE, {**VECTOR, **PQ, "quantiles": 4}, "pq has no quantiles; it has groups and codes"),
+    (TITLE, {**VECTOR, **RQ, "groups": 4}, "rq has no groups; it has levels and codes"),
+    (TITLE, {**VECTOR, "quantiles": 2, "levels": 4}, "quantizer: quantile has no levels; it has"),
+    (
+        TITLE,
+        {**VECTOR, **PQ, "groups": 5},
+        "5 does not divide dim: 384; the nearest that do: 4, 6, 3",
+    ),
+    (TITLE, {**VECTOR, **PQ, "codes": 1}, "codes: greater than or equal to 2; got 1"),
+    (TITLE, {**VECTOR, **PQ, "codes": 4097}, "codes: less than or equal to 4096; got 4097"),
+    (TITLE, {**VECTOR, **PQ, "grups": 4}, "grups: unknown key. Did you mean 'groups'?"),
+    (TITLE, {**VECTOR, **RQ, "levels": 65}, "levels: less than or equal to 64; got 65"),
+    (TITLE, {**VECTOR, **RQ, "aggregate": "mean"}, "aggregate: mean is for numeric features"),
+    (TITLE, {**VECTOR, **RQ, "dim": 4096}, "use fit_sample: 32768 or less"),
     (f"{TITLE}.reduce", {"pca": 64}, "reduce comes with a later release"),
     (f"{TITLE}.quantiles", 1, "quantiles: greater than or equal to 2; got 1"),
     (f"{TITLE}.aggregate", "median", "aggregate: median is for numeric features"),
@@ -308,15 +327,31 @@ def test_refused_sizes_come_with_workable_ones(dim: int, groups: int, quantiles:
     feature = {"name": "v", "kind": "embedding", "column": "v"}
     works = dim % groups == 0 and quantiles ** (dim // groups) <= MAX_CODES
     if works:
-        assert EmbeddingFeature.model_validate({**feature, **sizes}).codes <= MAX_CODES
+        assert QuantileEmbedding.model_validate({**feature, **sizes}).code_count <= MAX_CODES
         return
     with pytest.raises(ValueError, match="workable pairs near it") as caught:
-        EmbeddingFeature.model_validate({**feature, **sizes})
+        QuantileEmbedding.model_validate({**feature, **sizes})
     pairs = str(caught.value).split("near it: ")[1].split(" [type")[0].split(", ")
     for pair in pairs:
         words = pair.split()
         near = {"dim": dim, "groups": int(words[1]), "quantiles": int(words[4])}
-        EmbeddingFeature.model_validate({**feature, **near})
+        QuantileEmbedding.model_validate({**feature, **near})
+
+
+def test_codebooks_have_a_token_per_group_or_level() -> None:
+    pq = parsed((TITLE, {**VECTOR, **PQ})).items.features[2]
+    rq = parsed((TITLE, {**VECTOR, **RQ})).items.features[2]
+    assert isinstance(pq, ProductEmbedding)
+    assert isinstance(rq, ResidualEmbedding)
+    assert (pq.token_count, pq.code_count, pq.book_width, pq.fit_sample) == (4, 256, 96, 65_536)
+    assert (rq.token_count, rq.code_count, rq.book_width, rq.fit_sample) == (8, 256, 384, 65_536)
+    assert pq.entry("item", 0).details() == {
+        **{"kind": "embedding", "side": "item", "quantizer": "pq"},
+        **{"vocabulary_size": 258, "groups": 4, "codes": 256},
+    }
+    quantile = parsed().items.features[2].entry("item", 0)
+    assert quantile.quantizer == "quantile"
+    assert "quantizer" not in quantile.details(), "as in the files of earlier releases"
 
 
 def test_bins_of_given_boundaries() -> None:

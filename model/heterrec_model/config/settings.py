@@ -50,6 +50,8 @@ class RepeatsConfig(_Section):
     """The repeat term: an item's score for a user who had it before also depends on how often and how long ago."""
 
     enabled: bool = False
+    similarity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weight of the similarity in the score of items that the user had before."""
     earlier: Annotated[int, Field(ge=0, le=MOST)] = 32
     """Number of items of earlier rows, per user of a batch, that are negatives; they stand for all of them."""
 

@@ -19,6 +19,7 @@ class OwnItems:
         user_P: row of the batch, int64.
         item_P: item_index, int64.
         count_P: number of occurrences, int64.
+        length_P: number of interactions of the history, int64.
         since_P: number of interactions from the last occurrence to the end of the history, both included, int64.
         last_ms_P: time of the last occurrence, milliseconds since 1970, int64.
         gap_ms_P: time from the last occurrence to the end of the history, milliseconds, int64.
@@ -27,6 +28,7 @@ class OwnItems:
     user_P: Tensor
     item_P: Tensor
     count_P: Tensor
+    length_P: Tensor
     since_P: Tensor
     last_ms_P: Tensor
     gap_ms_P: Tensor
@@ -48,12 +50,14 @@ def own_items(history: HistoryItems) -> tuple[OwnItems, Tensor]:
     place_E = torch.arange(len(item_E), device=item_E.device)
     last_P = torch.zeros_like(key_P).scatter_reduce_(0, pair_E, place_E, "amax", include_self=False)
     users = int(user_E.max()) + 1 if len(user_E) else 0
-    end_B = torch.bincount(user_E, minlength=users).cumsum(0)
+    length_B = torch.bincount(user_E, minlength=users)
+    end_B = length_B.cumsum(0)
     last_ms_P = time_E[last_P]
     own = OwnItems(
         user_P=user_P,
         item_P=key_P % width,
         count_P=torch.bincount(pair_E, minlength=len(key_P)),
+        length_P=length_B[user_P],
         since_P=end_B[user_P] - last_P,
         last_ms_P=last_ms_P,
         gap_ms_P=time_E[end_B[user_P] - 1] - last_ms_P,

@@ -88,7 +88,9 @@ class VectorScorer:
         position_P = self._positions.of(own.item_P.cpu()).to(self.device)
         own, position_P = own.where(position_P != NO_ROW), position_P[position_P != NO_ROW]
         temperature = self.model.config.loss.temperature
-        score_P = temperature * repeats.scores(own, users_BS, self.items_ND[position_P])
+        score_P = temperature * repeats.scores(
+            own, self.model.popularity_I[own.item_P], users_BS, self.items_ND[position_P]
+        )
         return AddedScores(UserItemPairs(own.user_P, position_P), score_P)
 
     @torch.no_grad()

@@ -94,11 +94,13 @@ class OwnNegatives:
         term: the repeat term.
         temperature: tau, which divides the scores.
         row_BG: rows of the own items among the distinct items of the step.
+        popularity_BG: number of training interactions of the own items.
         blocked_BG: own items that are no negatives, nor have a repeat term: padding.
         log_weight_BG: see `DrawnItems`.
         count_BTG: occurrences up to an item of the history, it included.
         since_BTG: interactions from the last of them, it included.
         last_ms_BTG: time of the last of them.
+        length_BT: interactions up to every item of the history, it and earlier rows included.
         time_BT: time of every item of the history.
         column_BT: column of every item of the history.
         earlier_BU: whether the distinct items of the step are among the earlier items of a user.
@@ -108,11 +110,13 @@ class OwnNegatives:
     term: RepeatTerm
     temperature: float
     row_BG: Tensor
+    popularity_BG: Tensor
     blocked_BG: Tensor
     log_weight_BG: Tensor
     count_BTG: Tensor
     since_BTG: Tensor
     last_ms_BTG: Tensor
+    length_BT: Tensor
     time_BT: Tensor
     column_BT: Tensor
     earlier_BU: Tensor
@@ -128,6 +132,7 @@ class OwnNegatives:
         row_BG: Tensor,
         item_U: Tensor,
         allowed_I: Tensor,
+        popularity_I: Tensor,
     ) -> "OwnNegatives":
         """The own negatives of a batch.
 
@@ -140,6 +145,7 @@ class OwnNegatives:
             row_BG: rows of `drawn.item_BG` among the distinct items.
             item_U: the distinct items, ascending.
             allowed_I: whether an item can be a negative.
+            popularity_I: number of training interactions of every item.
         """
         earlier = drawn.earlier
         seen_BG, valid_BT = drawn.pair_BG >= 0, batch.valid_BT()
@@ -154,6 +160,8 @@ class OwnNegatives:
         happens_BTG = torch.zeros((*batch.item_BT.shape, columns), dtype=torch.bool, device=row_BG.device)
         happens_BTG.scatter_(2, drawn.column_BT[..., None], valid_BT[..., None])
         count_BTG = count_BG[:, None] + happens_BTG.cumsum(1)
+        assert batch.earlier is not None
+        earlier_B = torch.bincount(batch.earlier.user_E, minlength=batch.users)
         steps_T = torch.arange(1, batch.item_BT.shape[1] + 1, device=row_BG.device)
         last_BTG = (happens_BTG * steps_T[:, None]).cummax(1).values  # 1 + its index, 0 without
         inside_BTG = last_BTG > 0
@@ -169,11 +177,13 @@ class OwnNegatives:
             term=term,
             temperature=temperature,
             row_BG=row_BG,
+            popularity_BG=popularity_I[drawn.item_BG],
             blocked_BG=(drawn.item_BG == PADDING) | ~allowed_I[drawn.item_BG],
             log_weight_BG=drawn.log_weight_BG,
             count_BTG=count_BTG,
             since_BTG=since_BTG,
             last_ms_BTG=last_ms_BTG,
+            length_BT=earlier_B[:, None] + steps_T,
             time_BT=batch.timestamp_BT,
             column_BT=drawn.column_BT,
             earlier_BU=earlier_BU,
@@ -203,8 +213,11 @@ class OwnNegatives:
         had_RG = count_RG > 0
         term_RG = self.term(
             count_RG,
+            self.length_BT[user_R, time_R][:, None].expand_as(count_RG),
             self.since_BTG[user_R, time_R],
             self.time_BT[user_R, time_R][:, None] - last_ms_RG,
+            self.popularity_BG[user_R],
+            similar_RG,
             of_item_BGF.index_select(0, user_R) + of_user_RF[:, None],
         )
         term_RG = torch.where(had_RG, term_RG, 0.0)

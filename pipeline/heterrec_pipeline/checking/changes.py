@@ -20,6 +20,8 @@ FITTED = (
     "dim",
     "groups",
     "quantiles",
+    "levels",
+    "codes",
     "reduce",
 )
 """Settings of a feature that only a refit changes."""

@@ -109,7 +109,8 @@ def _feature_table(features: list[dict[str, Any]]) -> Table:
 
 def _size(feature: dict[str, Any]) -> str:
     if feature["kind"] == "embedding":
-        return f"{feature['groups']} groups of {feature['vocabulary_size']:,} ids"
+        word = "levels" if feature.get("quantizer") == "rq" else "groups"
+        return f"{feature['groups']} {word} of {feature['vocabulary_size']:,} ids"
     bins = f"{feature['bins']:,} bins, " if "bins" in feature else ""
     return f"{bins}{feature['vocabulary_size']:,} ids"
 

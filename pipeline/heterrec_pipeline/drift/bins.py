@@ -5,15 +5,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heterrec_pipeline.drift.tally import Total
+from heterrec_pipeline.drift.tally import Numbers, Total, count_shape
 from heterrec_schemas.drift import CategoricalBins, Counts
-from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    QuantileEmbedding,
+)
 from heterrec_schemas.tokens import FIRST_FREE, MISSING
 
 MOST_FREQUENT = 30
 """Number of values of a categorical feature that have a bin of their own."""
-NUMERIC_BINS = 16
-"""Maximum number of bins of a numeric feature; more are merged."""
+MOST_BINS = 16
+"""Maximum number of bins of a numeric feature, and of codes of a codebook; more are merged."""
 FLOOR = 0.01
 """Smallest share of a bin that is compared: otherwise the weight of an empty bin would grow with the number of rows."""
 
@@ -45,8 +50,10 @@ def count_bins(feature: Feature, total: Total, bins: CategoricalBins | None, siz
         size: its vocabulary_size.
     """
     if isinstance(feature, EmbeddingFeature):
-        by_dimension = total.counts[1:].reshape(feature.dim, feature.quantiles)
-        return int(total.counts[0]), by_dimension.tolist()
+        table = total.counts[1:].reshape(count_shape(feature))
+        if not isinstance(feature, QuantileEmbedding):
+            table = _merged(table)
+        return int(total.counts[0]), table.tolist()
     if bins is None:
         return _numeric(total, size - FIRST_FREE)
     assert isinstance(feature, CategoricalFeature)
@@ -65,17 +72,23 @@ def _numeric(total: Total, bins: int) -> list[int]:
     """Missing, then the bins, merged if they are more than 16."""
     counts = np.zeros(MISSING + 1 + bins, dtype=np.int64)
     counts[: len(total.counts)] = total.counts
-    merged = np.arange(bins) * NUMERIC_BINS // bins if bins > NUMERIC_BINS else np.arange(bins)
-    by_bin = np.zeros(min(bins, NUMERIC_BINS), dtype=np.int64)
-    np.add.at(by_bin, merged, counts[FIRST_FREE:])
-    return [int(counts[MISSING]), *by_bin.tolist()]
+    return [int(counts[MISSING]), *_merged(counts[None, FIRST_FREE:])[0].tolist()]
+
+
+def _merged(counts_XB: Numbers) -> Numbers:
+    """Counts of B bins, merged where B is above 16: bin b becomes bin b * 16 // B."""
+    bins = counts_XB.shape[1]
+    if bins <= MOST_BINS:
+        return counts_XB
+    starts = [-(-b * bins // MOST_BINS) for b in range(MOST_BINS)]
+    return np.add.reduceat(counts_XB, starts, axis=1)
 
 
 def psi(before: Counts, after: Counts) -> float | None:
     """The population stability index, rounded to 6 places; None if one side has no rows.
 
     It is the sum of (r - p) ln(r / p) over all bins, p and r being the bin's shares before and after, at least 0.01. Of an
-    embedding it is the mean over the dimensions, each with the bin of rows without a vector.
+    embedding it is the mean over the dimensions (pq, rq: the tokens), each with the bin of rows without a vector.
     """
     pairs = list(zip(_tables(before), _tables(after), strict=True))
     if not all(sum(p) and sum(r) for p, r in pairs):

@@ -1,8 +1,9 @@
 """Count the tokens of a feature: shard by shard, then added up.
 
-Shapes: N rows, D dimensions, Z groups of m = D / Z dimensions, q quantiles, q ** m codes per group.
+Shapes: N rows, Z tokens of a vector, C codes per token. Of quantile tokens: D dimensions, m = D / Z, q quantiles, C = q ** m.
 """
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    Feature,
+    QuantileEmbedding,
+)
 from heterrec_schemas.tokens import FIRST_FREE, MISSING
 
 Numbers = npt.NDArray[np.int64]
@@ -33,8 +39,8 @@ class Tally(NamedTuple):
         rows: number of rows.
         oov_rows: number of rows with at least one token of an out-of-vocabulary bucket.
         tokens: the distinct tokens, ascending; empty for an embedding.
-        counts: how often each occurs; of an embedding: [1 + D * q], the rows without a vector, then each dimension's bins.
-        codes: of an embedding: which codes of each group occur, as bits [Z, ceil(codes / 8)].
+        counts: how often each occurs; of an embedding: the rows without a vector, then the table of `count_shape`.
+        codes: of an embedding: which codes of each token occur, as bits [Z, ceil(C / 8)].
     """
 
     rows: int
@@ -97,25 +103,39 @@ def _rows_with(lists: pa.ListArray, chosen: npt.NDArray[np.bool_]) -> int:
     return int((np.diff(before) > 0).sum())
 
 
+def count_shape(feature: EmbeddingFeature) -> tuple[int, int]:
+    """The shape of an embedding's counts: dimensions and their bins [D, q], or without bins tokens and their codes [Z, C]."""
+    if isinstance(feature, QuantileEmbedding):
+        return feature.dim, feature.quantiles
+    return feature.token_count, feature.code_count
+
+
 def _tally_codes(feature: EmbeddingFeature, chunks: Iterable[pa.Array]) -> Tally:
-    groups, width, quantiles = feature.groups, feature.group_width, feature.quantiles
     rows = missing = 0
-    bins_DQ = np.zeros((feature.dim, quantiles), dtype=np.int64)
-    seen_ZC = np.zeros((groups, feature.codes), dtype=np.bool_)
+    counts_ZC = np.zeros((feature.token_count, feature.code_count), dtype=np.int64)
     for chunk in chunks:
-        tokens_NZ = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, groups)
+        tokens_NZ = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(counts_ZC))
         tokens_ZN = np.ascontiguousarray(tokens_NZ.T)
         rows += len(chunk)
         missing += int((tokens_ZN[0] == MISSING).sum())
-        for group, tokens_N in enumerate(tokens_ZN):
-            found_C = np.bincount(tokens_N, minlength=FIRST_FREE + feature.codes)[FIRST_FREE:]
-            seen_ZC[group] |= found_C > 0
-            for j in range(width):
-                # code = sum of bin_j * q**j: the middle axis is the bin of dimension j
-                by_bin = found_C.reshape(-1, quantiles, quantiles**j)
-                bins_DQ[group * width + j] += by_bin.sum(axis=(0, 2))
-    counts = np.concatenate([[missing], bins_DQ.reshape(-1)])
-    return Tally(rows, 0, _NONE, counts, np.packbits(seen_ZC, axis=1).tobytes())
+        for counts_C, tokens_N in zip(counts_ZC, tokens_ZN, strict=True):
+            counts_C += np.bincount(tokens_N, minlength=FIRST_FREE + len(counts_C))[FIRST_FREE:]
+    table = counts_ZC
+    if isinstance(feature, QuantileEmbedding):
+        table = _by_dimension(feature, counts_ZC)
+    counts = np.concatenate([[missing], table.reshape(-1)])
+    return Tally(rows, 0, _NONE, counts, np.packbits(counts_ZC > 0, axis=1).tobytes())
+
+
+def _by_dimension(feature: QuantileEmbedding, counts_ZC: Numbers) -> Numbers:
+    """Number of each bin of each dimension, from the codes: [D, q]."""
+    width, quantiles = feature.group_width, feature.quantiles
+    bins_ZMQ = np.empty((len(counts_ZC), width, quantiles), dtype=np.int64)
+    for j in range(width):
+        # code = sum of bin_j * q**j: the third axis is the bin of dimension j
+        by_bin = counts_ZC.reshape(len(counts_ZC), -1, quantiles, quantiles**j)
+        bins_ZMQ[:, j] = by_bin.sum(axis=(1, 3))
+    return bins_ZMQ.reshape(-1, quantiles)
 
 
 class Total(NamedTuple):
@@ -126,7 +146,7 @@ class Total(NamedTuple):
         missing_rows: number of rows whose token is missing.
         oov_rows: as in `Tally`.
         counts: number of each token [largest token + 1]; of an embedding as in `Tally`.
-        codes: of an embedding: mean number of distinct codes per group.
+        codes: of an embedding: mean number of distinct codes per token.
     """
 
     rows: int
@@ -158,8 +178,8 @@ def total(feature: Feature, tallies: Iterable[Tally]) -> Total:
         return Total(rows, missing, oov_rows, counts, None)
     if seen is None:
         counts, seen = (
-            np.zeros(1 + feature.dim * feature.quantiles, np.int64),
+            np.zeros(1 + math.prod(count_shape(feature)), np.int64),
             np.zeros(0, np.uint8),
         )
-    codes = int(np.unpackbits(seen).sum(dtype=np.int64)) / feature.groups
+    codes = int(np.unpackbits(seen).sum(dtype=np.int64)) / feature.token_count
     return Total(rows, int(counts[0]), 0, counts, codes)

@@ -1,4 +1,4 @@
-"""Embedding features: vectors of a list column, quantizer edges per dimension, Z group tokens."""
+"""Embedding features: vectors of a list column, quantile edges per dimension or codebooks, the tokens of a vector."""
 
 import json
 import math
@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heterrec_pipeline.features.cells import BadCell, EncodedColumn, ParsedColumn, cell_text
-from heterrec_schemas.feature_spec import EmbeddingFeature
+from heterrec_schemas.codebooks import books_of, product_tokens, residual_tokens
+from heterrec_schemas.feature_spec import EmbeddingFeature, ProductEmbedding, QuantileEmbedding
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 from heterrec_schemas.tokens import MISSING, embedding_tokens
@@ -167,11 +168,21 @@ def parse(feature: EmbeddingFeature, column: pa.Array) -> ParsedColumn:
 def encode(feature: EmbeddingFeature, values: pa.Array, fitted: pa.Table) -> EncodedColumn:
     """The Z tokens of n parsed cells: fixed_size_list<int32>[Z], all 1 where missing."""
     vectors_ND = float32_values(values.flatten()).reshape(-1, feature.dim)
-    edges_QD = fitted["edge"].to_numpy().reshape(feature.quantiles - 1, feature.dim)
-    tokens = embedding_tokens(vectors_ND, edges_QD, feature.groups)
+    tokens = _tokens(feature, vectors_ND, fitted)
     if len(vectors_ND) < len(values):
-        whole = np.full((len(values), feature.groups), MISSING, dtype=np.int32)
+        whole = np.full((len(values), feature.token_count), MISSING, dtype=np.int32)
         whole[values.is_valid().to_numpy(zero_copy_only=False)] = tokens
         tokens = whole
-    array = pa.FixedSizeListArray.from_arrays(pa.array(tokens.ravel()), feature.groups)
+    array = pa.FixedSizeListArray.from_arrays(pa.array(tokens.ravel()), feature.token_count)
     return EncodedColumn(array, 0)
+
+
+def _tokens(
+    feature: EmbeddingFeature, vectors_ND: Vectors, fitted: pa.Table
+) -> npt.NDArray[np.int32]:
+    """The tokens of vectors: [N, Z]."""
+    if isinstance(feature, QuantileEmbedding):
+        edges_QD = fitted["edge"].to_numpy().reshape(feature.quantiles - 1, feature.dim)
+        return embedding_tokens(vectors_ND, edges_QD, feature.groups)
+    encode_by = product_tokens if isinstance(feature, ProductEmbedding) else residual_tokens
+    return encode_by(vectors_ND, books_of(fitted))

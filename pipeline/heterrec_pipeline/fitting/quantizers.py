@@ -1,4 +1,7 @@
-"""Fit embedding quantizers without a shuffle of vectors: the fit of each block of dimensions reads the vectors itself."""
+"""Fit embedding quantizers without a shuffle of vectors: the fit of each block of dimensions reads the vectors itself.
+
+Edges of a dimension depend on no other one, nor do centroids of a group (pq); those of levels (rq) need whole vectors.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,13 +16,23 @@ from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.keys.row_filter import ExcludedRows, kept_rows
 from heterrec_pipeline.reading.files import Split
-from heterrec_schemas.feature_spec import EmbeddingFeature
+from heterrec_schemas.codebooks import books_of, codebook_table, fit_product, fit_residual
+from heterrec_schemas.feature_spec import (
+    CodebookEmbedding,
+    EmbeddingFeature,
+    ProductEmbedding,
+    QuantileEmbedding,
+    ResidualEmbedding,
+)
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.tokens import quantizer_edges
 
 BLOCK_BYTES = 256 * 2**20
 PASS_BLOCKS = 2
 """Number of blocks filled by one reading of the vectors, which costs as much as all the rest of a fit."""
+PRODUCT_BLOCKS = 4
+"""Minimum number of blocks of a product quantizer, each with a reading of its own: k-means takes longer than the reading,
+so several workers share it."""
 SLACK = 1.25
 """Factor by which a sample may exceed its size before it is cut back."""
 
@@ -28,19 +41,27 @@ Pass = tuple[Block, ...]
 
 
 def blocks(feature: EmbeddingFeature, population: int) -> Iterator[Block]:
-    """Cut a feature's dimensions so that no block holds more than 256 MB: (feature, first, last + 1)."""
+    """Cut a feature's dimensions so that no block holds more than 256 MB: (feature, first, last + 1).
+
+    A block has whole codebooks, if the feature has some: it is never narrower than one.
+    """
     rows = population if population <= feature.fit_sample else int(feature.fit_sample * SLACK)
-    widest = max(1, BLOCK_BYTES // (4 * max(rows, 1)))
-    count = -(-feature.dim // widest)
+    unit = feature.book_width if isinstance(feature, CodebookEmbedding) else 1
+    units = feature.dim // unit
+    widest = max(1, BLOCK_BYTES // (4 * unit * max(rows, 1)))
+    count = -(-units // widest)
+    if isinstance(feature, ProductEmbedding):
+        count = max(count, min(units, PRODUCT_BLOCKS))
     for k in range(count):
-        yield feature.name, k * feature.dim // count, (k + 1) * feature.dim // count
+        yield feature.name, k * units // count * unit, (k + 1) * units // count * unit
 
 
 def passes(feature: EmbeddingFeature, population: int) -> Iterator[Pass]:
     """Group a feature's blocks by the reading that fills them."""
     every = list(blocks(feature, population))
-    for start in range(0, len(every), PASS_BLOCKS):
-        yield tuple(every[start : start + PASS_BLOCKS])
+    together = 1 if isinstance(feature, CodebookEmbedding) else PASS_BLOCKS
+    for start in range(0, len(every), together):
+        yield tuple(every[start : start + together])
 
 
 def plan_passes(table: TableJob, name: str, population: int) -> Iterator[Pass]:
@@ -55,13 +76,14 @@ class BlockSample:
     Shapes: W dimensions of the block, N vectors.
     """
 
-    def __init__(self, width: int, population: int, limit: int) -> None:
-        """Allocate room for the population, or for a sample of `limit` with some slack."""
+    def __init__(self, width: int, population: int, limit: int, *, ordered: bool = False) -> None:
+        """Allocate room for the population, or for a sample of `limit` with some slack; `ordered` keeps the keys too."""
         self.limited = population > limit
+        self.keyed = self.limited or ordered
         self.limit = limit
         room = int(limit * SLACK) + 1 if self.limited else population
         self.values_WN = np.empty((width, room), dtype=np.float32)
-        self.hashes = np.empty(room if self.limited else 0, dtype=np.uint64)
+        self.hashes = np.empty(room if self.keyed else 0, dtype=np.uint64)
         self.keys: list[pl.Series] = []
         self.count = 0
 
@@ -73,7 +95,7 @@ class BlockSample:
             stop = min(len(values_NW), start + room - self.count)
             piece = values_NW[start:stop]
             self.values_WN[:, self.count : self.count + len(piece)] = piece.T
-            if self.limited:
+            if self.keyed:
                 some = keys.slice(start, len(piece))
                 self.hashes[self.count : self.count + len(piece)] = hash_texts(some).to_numpy()
                 self.keys.append(some)
@@ -96,6 +118,15 @@ class BlockSample:
         self.keys = [keys.gather(best)]
         self.count = len(at)
 
+    def ordered(self) -> npt.NDArray[np.float32]:
+        """The vectors in the order of (hash, key), without -0.0: [N, W]."""
+        self.cut()
+        order = pl.DataFrame({"hash": self.hashes[: self.count], "key": pl.concat(self.keys)})
+        at = order.with_row_index("at").sort("hash", "key")["at"].to_numpy()
+        values_NW: npt.NDArray[np.float32] = self.values_WN.T[at]
+        values_NW += np.float32(0.0)  # -0.0 becomes +0.0
+        return values_NW
+
     def edges(self, quantiles: int) -> npt.NDArray[np.float32]:
         """The quantile edges of the block: [q - 1, W]."""
         self.cut()
@@ -112,10 +143,13 @@ def fit_blocks(
     population: int,
     excluded: ExcludedRows,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Fit the blocks of one reading: (feature, table of the first dimension and the edges) per block."""
+    """Fit the blocks of one reading: (feature, table of the first dimension and the edges or centroids) per block."""
     name = together[0][0]
     feature = next(f for f in table.embeddings if f.name == name)
-    samples = [BlockSample(b - a, population, feature.fit_sample) for _, a, b in together]
+    books = isinstance(feature, CodebookEmbedding)
+    samples = [
+        BlockSample(b - a, population, feature.fit_sample, ordered=books) for _, a, b in together
+    ]
     bad = 0
     for split in sorted(splits):
         for rows in kept_rows(table, split, [feature.column], excluded):
@@ -130,16 +164,32 @@ def fit_blocks(
         )
         raise all_missing(name, feature.column, table.name, detail)
     for (_, a, _), sample in zip(together, samples, strict=True):
-        edges = sample.edges(feature.quantiles)
-        yield name, pa.table({"first": [a] * edges.size, "edge": edges.ravel()})
+        fitted = _fit(feature, sample)
+        yield name, fitted.add_column(0, "first", pa.array([a] * len(fitted), pa.int32()))
+
+
+def _fit(feature: EmbeddingFeature, sample: BlockSample) -> pa.Table:
+    """The edges of a block of dimensions, or its codebooks, numbered from 0."""
+    if isinstance(feature, QuantileEmbedding):
+        return pa.table({"edge": sample.edges(feature.quantiles).ravel()})
+    values_NW = sample.ordered()
+    del sample.values_WN  # as large as the ordered ones
+    if isinstance(feature, ProductEmbedding):
+        groups = values_NW.shape[1] // feature.book_width
+        return codebook_table(fit_product(values_NW, groups, feature.codes))
+    assert isinstance(feature, ResidualEmbedding)
+    return codebook_table(fit_residual(values_NW, feature.levels, feature.codes))
 
 
 def join_blocks(
     table: TableJob, element: tuple[str, Iterable[pa.Table]]
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Join the edges of a feature's blocks to its quantizer."""
+    """Join the edges or codebooks of a feature's blocks to its quantizer."""
     name, parts = element
     feature = next(f for f in table.embeddings if f.name == name)
     ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))
-    edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]
-    yield name, embedding.quantizer_table(np.concatenate(edges, axis=1))
+    if isinstance(feature, QuantileEmbedding):
+        edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]
+        yield name, embedding.quantizer_table(np.concatenate(edges, axis=1))
+    else:
+        yield name, codebook_table([book for t in ordered for book in books_of(t)])

@@ -25,7 +25,9 @@ def write_fit(job: Job, tables: Sequence[TableJob], element: tuple[str, pa.Table
     folder = kind_of(feature).FOLDER
     schema = with_metadata(fitted.schema, folder, feature=stem, **details)
     rows = fitted.replace_schema_metadata(schema.metadata)
-    yield report_file(write_shard(job.root, f"{folder}/{stem}.parquet", rows, plain=("edge",)))
+    yield report_file(
+        write_shard(job.root, f"{folder}/{stem}.parquet", rows, plain=("edge", "centroid"))
+    )
     yield name, Fitted(store(job.parts, f"fitted-{name}", fitted), len(fitted))
 
 

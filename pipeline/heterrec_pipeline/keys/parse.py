@@ -65,7 +65,7 @@ def parse_rows(
 
 def _narrow(feature: EmbeddingFeature) -> pa.DataType:
     """The smallest type that holds the feature's tokens."""
-    largest = feature.codes + 1
+    largest = feature.code_count + 1
     return pa.uint8() if largest < 2**8 else pa.uint16() if largest < 2**16 else pa.int32()
 
 

@@ -56,17 +56,16 @@ def _feature(f: FeatureFigures, items: int) -> Iterator[str]:
 
 
 def _codes(name: str, f: FeatureFigures, feature: EmbeddingFeature, items: int) -> Iterator[str]:
-    every = feature.groups * feature.codes
+    every = feature.token_count * feature.code_count
     if f.ids.high < (1 - NEVER_USED) * every:
         yield (
             f"{name}: {1 - f.ids.value / every:.0%} of its codes are never used ({f.ids.value:,} of "
-            f"{every:,} are used). Fewer quantiles or more groups give denser codes."
+            f"{every:,} are used). {feature.denser_codes} give denser codes."
         )
-    if feature.codes * ITEMS_PER_CODE > max(1, items):
+    if feature.code_count * ITEMS_PER_CODE > max(1, items):
         yield (
-            f"{name}: a group has {feature.codes:,} codes for {items:,} items, "
-            f"{items / feature.codes:.1f} items per code. Fewer quantiles or more groups give more "
-            "items per code."
+            f"{name}: a {feature.token_word} has {feature.code_count:,} codes for {items:,} items, "
+            f"{items / feature.code_count:.1f} items per code. {feature.denser_codes} give more items per code."
         )
 
 

@@ -131,19 +131,20 @@ def _codes(
     feature: EmbeddingFeature,
 ) -> tuple[tuple[int, ...], Interval]:
     """Number of codes used, by group and in all groups; a code is counted like a value of the blocks."""
-    every = feature.groups * feature.codes
-    first = np.arange(feature.groups) * feature.codes - FIRST_FREE
+    groups, per_group = feature.token_count, feature.code_count
+    every = groups * per_group
+    first = np.arange(groups) * per_group - FIRST_FREE
     used, tally = np.zeros(every, np.bool_), BlockCounts()
     for keys, tokens in _tokens(trial, figures):
-        codes = tokens.reshape(-1, feature.groups)
+        codes = tokens.reshape(-1, groups)
         valued, blocks = codes[:, 0] >= FIRST_FREE, _blocks(keys, table)
         for number in np.unique(blocks[valued]).tolist():
             here = np.unique(codes[valued & (blocks == number)] + first)
             used[here] = True
             tally.add(number, pl.Series(here.astype(np.uint64)))
     part = _part(read, table, figures.rows)
-    found = distinct(tally, part, part.unread_rows * feature.groups)
-    by_group = used.reshape(feature.groups, feature.codes).sum(axis=1).tolist()
+    found = distinct(tally, part, part.unread_rows * groups)
+    by_group = used.reshape(groups, per_group).sum(axis=1).tolist()
     ids = Interval.between(found.low, min(found.value, every), min(found.high, every))
     return tuple(by_group), ids
 

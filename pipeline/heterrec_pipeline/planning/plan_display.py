@@ -84,10 +84,11 @@ def _feature(f: FeatureFigures) -> dict[str, Any]:
     elif isinstance(feature, NumericFeature):
         body |= {"bins": f.ids.as_json()}
     else:
-        every = feature.groups * feature.codes
+        every = feature.token_count * feature.code_count
         body |= {
-            "groups": feature.groups,
-            "codes_a_group": feature.codes,
+            "quantizer": feature.quantizer,
+            "groups": feature.token_count,
+            "codes_a_group": feature.code_count,
             "codes_used": f.ids.as_json(),
             "never_used_share": round(1 - f.ids.value / every, 6),
             "fewest_used_in_a_group": min(f.used, default=0),
@@ -159,7 +160,7 @@ def _features(plan: Plan) -> Table:
         feature, ids = f.feature, number(f.ids)
         oov = f"{f.oov_share:.1%}" if isinstance(feature, CategoricalFeature) else ""
         if isinstance(feature, EmbeddingFeature):
-            every = feature.groups * feature.codes
+            every = feature.token_count * feature.code_count
             ids += f" of {every:,}; {1 - f.ids.value / every:.0%} never used"
         elif isinstance(feature, CategoricalFeature) and f.shards > 1:
             ids += f" in {f.shards:,} shards"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from heterrec_pipeline.fitting.quantizers import BLOCK_BYTES, PASS_BLOCKS, SLACK
+from heterrec_pipeline.fitting.quantizers import SLACK, passes
 from heterrec_pipeline.interactions.read import shuffle_columns
 from heterrec_pipeline.items.place import PART_BYTES
 from heterrec_pipeline.job import ITEMS, USERS, TableJob
@@ -18,7 +18,13 @@ from heterrec_pipeline.reading.parquet import BATCH_BYTES, MAX_ROWS
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 from heterrec_pipeline.wiring.exchange import SPILL_BYTES
-from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature, LeaveOneOut
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    CodebookEmbedding,
+    EmbeddingFeature,
+    Feature,
+    LeaveOneOut,
+)
 
 PIECE = 1024
 """Bytes that each piece of a table adds to an Arrow file: message, padding and footer entry."""
@@ -44,6 +50,8 @@ SORTED_ROW = 150
 """Bytes per row while a bucket is sorted into histories."""
 FIT = 1.1
 """Bytes of memory per byte of the dimension blocks that one reading of a table fills."""
+BOOKS = 4
+"""The same for codebooks: the sample, its ordered copy, and what is left of it in float64."""
 BATCHES = 4
 """Number of batches in memory: in work or prefetched."""
 
@@ -166,8 +174,10 @@ def _fit(found: Figures, table: TableJob) -> float:
     most = 0.0
     for f in table.embeddings:
         rows = min(_rows(found, table), f.fit_sample * SLACK)
-        blocks = min(PASS_BLOCKS * BLOCK_BYTES, rows * 4 * f.dim)
-        most = max(most, blocks * FIT + BATCHES * min(BATCH_BYTES, blocks))
+        wide = max(sum(b - a for _, a, b in p) for p in passes(f, _rows(found, table)))
+        blocks = rows * 4 * wide
+        factor = BOOKS if isinstance(f, CodebookEmbedding) else FIT
+        most = max(most, blocks * factor + BATCHES * min(BATCH_BYTES, blocks))
     return most
 
 
@@ -190,7 +200,7 @@ def _token_bytes(found: Figures, table: TableJob) -> float:
 
 def _tokens(feature: Feature) -> int:
     if isinstance(feature, EmbeddingFeature):
-        return feature.groups
+        return feature.token_count
     return 1 + CELLS if isinstance(feature, CategoricalFeature) and feature.multivalued else 1
 
 

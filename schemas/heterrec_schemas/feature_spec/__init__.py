@@ -1,8 +1,23 @@
 """The feature spec, written in YAML; checked when it is loaded, and trusted afterwards."""
 
-from heterrec_schemas.feature_spec.base import FIT_SAMPLE, MAX_CODES, Format, Source
+from heterrec_schemas.feature_spec.base import (
+    FIT_SAMPLE,
+    MAX_CODES,
+    BaseFeature,
+    Format,
+    Source,
+)
 from heterrec_schemas.feature_spec.categorical import CategoricalFeature
-from heterrec_schemas.feature_spec.embedding import WARN_CODES, EmbeddingFeature
+from heterrec_schemas.feature_spec.codebooks import (
+    CodebookEmbedding,
+    ProductEmbedding,
+    ResidualEmbedding,
+)
+from heterrec_schemas.feature_spec.embedding import (
+    WARN_CODES,
+    EmbeddingFeature,
+    QuantileEmbedding,
+)
 from heterrec_schemas.feature_spec.features import Feature
 from heterrec_schemas.feature_spec.model import (
     Behaviour,
@@ -38,8 +53,10 @@ __all__ = [
     "MAX_CODES",
     "SPEC_VERSION",
     "WARN_CODES",
+    "BaseFeature",
     "Behaviour",
     "CategoricalFeature",
+    "CodebookEmbedding",
     "Drift",
     "EmbeddingFeature",
     "Erase",
@@ -54,6 +71,9 @@ __all__ = [
     "Limits",
     "NumericFeature",
     "Output",
+    "ProductEmbedding",
+    "QuantileEmbedding",
+    "ResidualEmbedding",
     "Sequences",
     "Source",
     "Temporal",

@@ -1,8 +1,12 @@
-"""Embedding features."""
+"""Embedding features: what all quantizers have in common, and grouped quantile tokens.
+
+The other quantizers are in `codebooks.py`.
+"""
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -13,27 +17,74 @@ from heterrec_schemas.tokens import FIRST_FREE, MISSING
 WARN_CODES = 4096
 """Number of codes of a group above which most codes are rare."""
 LATER = "comes with a later release"
+_SIZES = ("groups", "levels", "quantiles", "codes")
+"""The settings that differ between quantizers."""
 
 
 class EmbeddingFeature(BaseFeature):
-    """Z grouped quantile tokens of a pre-trained vector."""
+    """Several tokens of a pre-trained vector; a subclass per quantizer."""
 
+    token_word: ClassVar[str] = "group"
+    """What has a token."""
+    denser_codes: ClassVar[str]
+    """The changes of the spec that give fewer codes per token, as a phrase."""
     kind: Literal["embedding"]
+    quantizer: str
     dim: int = Field(ge=1)
-    groups: int = Field(ge=1)
-    quantiles: int = Field(ge=2)
-    quantizer: Literal["quantile"] = "quantile"
     fit_sample: int = Field(default=FIT_SAMPLE, ge=1)
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_later(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            if data.get("quantizer") in ("pq", "rq"):
-                raise ValueError(f"quantizer: {data['quantizer']} {LATER}; use quantile")
-            if "reduce" in data:
-                raise ValueError(f"reduce {LATER}; leave it out")
+    def _refuse_others(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if "reduce" in data:
+            raise ValueError(f"reduce {LATER}; leave it out")
+        own = [name for name in _SIZES if name in cls.model_fields]
+        if others := [name for name in _SIZES if name in data and name not in own]:
+            raise ValueError(
+                f"quantizer: {data.get('quantizer', 'quantile')} has no {' and no '.join(others)}; "
+                f"it has {' and '.join(own)}"
+            )
         return data
+
+    @property
+    @abstractmethod
+    def token_count(self) -> int:
+        """Number of tokens of a vector."""
+
+    @property
+    @abstractmethod
+    def code_count(self) -> int:
+        """Number of codes that each token chooses from."""
+
+    @property
+    def token_type(self) -> pa.DataType:
+        """`token_count` int32 per item."""
+        return pa.list_(pa.int32(), self.token_count)
+
+    @property
+    def missing_tokens(self) -> list[int]:
+        """All tokens missing."""
+        return [MISSING] * self.token_count
+
+    def fitted_fields(self, size: int) -> dict[str, Any]:
+        """The codes of a token, whatever the number of edges or centroids."""
+        return {
+            "vocabulary_size": FIRST_FREE + self.code_count,
+            "quantizer": self.quantizer,
+            "groups": self.token_count,
+            "boundary_version": 1,
+        }
+
+
+class QuantileEmbedding(EmbeddingFeature):
+    """Z grouped quantile tokens."""
+
+    denser_codes: ClassVar[str] = "Fewer quantiles or more groups"
+    quantizer: Literal["quantile"] = "quantile"
+    groups: int = Field(ge=1)
+    quantiles: int = Field(ge=2)
 
     @model_validator(mode="after")
     def _workable(self) -> Self:
@@ -42,10 +93,10 @@ class EmbeddingFeature(BaseFeature):
                 f"groups: {self.groups} does not divide dim: {self.dim}; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
-        if self.codes > MAX_CODES:
+        if self.code_count > MAX_CODES:
             raise ValueError(
                 f"quantiles: {self.quantiles} to the power dim / groups = {self.group_width} gives "
-                f"{self.codes:.3g} codes per group, more than {MAX_CODES}; "
+                f"{self.code_count:.3g} codes per group, more than {MAX_CODES}; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
         self._refuse_averages()
@@ -57,7 +108,12 @@ class EmbeddingFeature(BaseFeature):
         return self.dim // self.groups
 
     @property
-    def codes(self) -> int:
+    def token_count(self) -> int:
+        """Z."""
+        return self.groups
+
+    @property
+    def code_count(self) -> int:
         """Number of codes of one group: quantiles ** m."""
         return int(self.quantiles**self.group_width)
 
@@ -71,29 +127,14 @@ class EmbeddingFeature(BaseFeature):
         ]
         return ", ".join(f"groups: {g} with quantiles: {q}" for _, _, g, q in sorted(pairs)[:3])
 
-    @property
-    def token_type(self) -> pa.DataType:
-        """Z int32 per item."""
-        return pa.list_(pa.int32(), self.groups)
-
-    @property
-    def missing_tokens(self) -> list[int]:
-        """Z missing tokens."""
-        return [MISSING] * self.groups
-
     def fitted_fields(self, size: int) -> dict[str, Any]:
-        """The codes of a group, whatever the number of edges."""
-        return {
-            "vocabulary_size": FIRST_FREE + self.codes,
-            "groups": self.groups,
-            "quantiles": self.quantiles,
-            "boundary_version": 1,
-        }
+        """With the number of bins per dimension."""
+        return super().fitted_fields(size) | {"quantiles": self.quantiles}
 
     def warnings(self) -> Iterator[str]:
         """A large code book."""
-        if self.codes > WARN_CODES:
+        if self.code_count > WARN_CODES:
             yield (
-                f"{self.codes} codes per group (above {WARN_CODES}); "
+                f"{self.code_count} codes per group (above {WARN_CODES}); "
                 "most will be rare. More groups or fewer quantiles give denser codes."
             )

@@ -328,6 +328,12 @@ class FeatureSpec(SpecModel):
         return self.users.features if self.users else []
 
     @property
+    def named_features(self) -> dict[str, Feature]:
+        """All features by the names of their files: `<feature>`, or `user_<feature>` on the users' side."""
+        named = {f.name: f for f in self.items.features}
+        return named | {f"user_{f.name}": f for f in self.user_features}
+
+    @property
     def vocabularies(self) -> list[str]:
         """The vocabularies of values: categorical features of items by name, those of users after `user_`."""
         sides = (("", self.items.features), ("user_", self.user_features))

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from heterrec_schemas.documents import PlainLoader, parse_yaml
 from heterrec_schemas.errors import HeterrecError, SpecError, suggest
-from heterrec_schemas.feature_spec.features import FEATURES
+from heterrec_schemas.feature_spec.features import TAGGED
 from heterrec_schemas.feature_spec.model import FeatureSpec, LeaveOneOut, Temporal
 
 SPEC_VERSION = 1
@@ -181,7 +181,7 @@ def _other_branch(found: dict[str, Any]) -> bool:
 
 
 _TAGGED: dict[Any, type[BaseModel]] = {
-    **FEATURES,
+    **TAGGED,
     "leave_one_out": LeaveOneOut,
     "temporal": Temporal,
 }
@@ -198,7 +198,7 @@ def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
         return str(found["ctx"]["error"])
     if kind == "union_tag_invalid":
         word, tags = found["ctx"]["tag"], found["ctx"]["expected_tags"].replace("'", "").split(", ")
-        name = found["ctx"]["discriminator"].strip("'")
+        name = found["ctx"]["discriminator"].strip("'()")
         return f"unknown {name} {word!r}. {suggest(str(word), tags)}"
     if kind == "union_tag_not_found":
         return f"missing its {found['ctx']['discriminator']}"

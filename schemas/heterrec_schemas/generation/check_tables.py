@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from heterrec_schemas.codebooks import codebooks_schema
 from heterrec_schemas.errors import CorruptGenerationError
-from heterrec_schemas.feature_spec import Feature, FeatureSpec
+from heterrec_schemas.feature_spec import CodebookEmbedding, Feature, FeatureSpec
 from heterrec_schemas.generation.verify import AGAIN
 from heterrec_schemas.manifest import Manifest
 from heterrec_schemas.rejects import REJECTS_SCHEMA
@@ -110,7 +111,14 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
     elif folder == "boundaries":
         schema, bounds = BOUNDARIES_SCHEMA, {"edge": {"ascending": True}}
     elif folder == "quantizers":
+        feature = spec.named_features.get(stem)
         schema, bounds = QUANTIZERS_SCHEMA, {}
+        if isinstance(feature, CodebookEmbedding):
+            schema = codebooks_schema(feature.book_width)
+            bounds = {
+                "codebook": _between(0, feature.token_count),
+                "code": _between(0, feature.codes),
+            }
     elif folder == "rejects":
         schema, bounds = REJECTS_SCHEMA, {}
     else:

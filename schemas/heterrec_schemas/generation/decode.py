@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    EmbeddingFeature,
+    QuantileEmbedding,
+)
 from heterrec_schemas.generation.reader import Generation
 from heterrec_schemas.tokens import FIRST_FREE, MISSING, decode_embedding_tokens
 from heterrec_schemas.values import value_text
@@ -37,7 +41,7 @@ def decode_cells(
     stem = name if side == "item" else f"user_{name}"
     feature = generation.feature(stem)
     if isinstance(feature, EmbeddingFeature):
-        return [decode_embedding(cell, feature.dim, feature.quantiles) for cell in cells]
+        return [decode_embedding(cell, feature) for cell in cells]
     if not isinstance(feature, CategoricalFeature):
         edges = generation.boundaries(stem)
         return [decode_number(cell, edges) for cell in cells]
@@ -128,21 +132,24 @@ def decode_number(token: int, edges: npt.NDArray[np.float64]) -> dict[str, Any]:
     return {**cell, "low": low, "high": high, "words": f"{start}, {stop}"}
 
 
-def decode_embedding(tokens: Sequence[int], dim: int, quantiles: int) -> dict[str, Any]:
-    """An embedding cell: one code per group, one bin per dimension, and the number of dimensions per bin.
+def decode_embedding(tokens: Sequence[int], feature: EmbeddingFeature) -> dict[str, Any]:
+    """An embedding cell: its codes; of quantile tokens also one bin per dimension, and the number of dimensions per bin.
 
     Args:
-        tokens: [Z], of one cell.
-        dim: D.
-        quantiles: q.
+        tokens: of one cell.
+        feature: the feature.
     """
-    cell: dict[str, Any] = {"kind": "embedding", "tokens": list(tokens)}
+    cell: dict[str, Any] = {"kind": "embedding", "tokens": list(tokens), "codes": None}
+    quantile = isinstance(feature, QuantileEmbedding)
     if any(token < FIRST_FREE for token in tokens):
-        return {**cell, "codes": None, "bins": None, "bin_counts": None, "words": MISSING_WORDS}
+        bins_of_none = {"bins": None, "bin_counts": None} if quantile else {}
+        return {**cell, **bins_of_none, "words": MISSING_WORDS}
     codes = [token - FIRST_FREE for token in tokens]
-    bins = decode_embedding_tokens(np.asarray(tokens, np.int32), dim, quantiles)
-    counts = np.bincount(bins, minlength=quantiles).tolist()
     shown = " ".join(map(str, codes[:8])) + (" ..." if len(codes) > 8 else "")
+    if not isinstance(feature, QuantileEmbedding):
+        return {**cell, "codes": codes, "words": f"{len(codes)} codes ({shown})"}
+    bins = decode_embedding_tokens(np.asarray(tokens, np.int32), feature.dim, feature.quantiles)
+    counts = np.bincount(bins, minlength=feature.quantiles).tolist()
     return {
         **cell,
         "codes": codes,

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from heterrec_schemas.codebooks import Book, books_of
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.drift import DRIFT_NAME, DriftReport
 from heterrec_schemas.errors import CallError, CorruptGenerationError, suggest
-from heterrec_schemas.feature_spec import EmbeddingFeature, Feature
+from heterrec_schemas.feature_spec import CodebookEmbedding, Feature, QuantileEmbedding
 from heterrec_schemas.generation.find_generation import find_generation, unfinished
 from heterrec_schemas.generation.shard_reader import SHARD, ShardReader
 from heterrec_schemas.generation.verify import (
@@ -115,13 +116,14 @@ class Generation(ShardReader):
         """The quantile edges of an embedding feature: [q - 1, D] float32.
 
         Raises:
-            CallError: there is no such embedding feature.
+            CallError: there is no such embedding feature, or it has another quantizer.
             CorruptGenerationError: the table is not a full grid of edges and dimensions.
         """
         path = self._named("quantizers", name, "quantizers")[0]
-        table = self.read([path]).sort_by([("edge_index", "ascending"), ("dim", "ascending")])
         feature = self.feature(name)
-        assert isinstance(feature, EmbeddingFeature)
+        if not isinstance(feature, QuantileEmbedding):
+            raise CallError(f"{name!r} has codebooks, not quantile edges", todo="Read `codebooks`.")
+        table = self.read([path]).sort_by([("edge_index", "ascending"), ("dim", "ascending")])
         shape = (feature.quantiles - 1, feature.dim)
         grid = np.indices(shape).reshape(2, -1)
         got = [table[column].to_numpy() for column in ("edge_index", "dim")]
@@ -133,14 +135,43 @@ class Generation(ShardReader):
             )
         return np.asarray(table["edge"].to_numpy(), np.float32).reshape(shape)
 
+    def codebooks(self, name: str) -> list[Book]:
+        """The codebooks of an embedding feature with quantizer pq or rq: [at most `codes`, W] float32 each.
+
+        W is the number of dimensions of a group (pq) or of a vector (rq). A codebook is shorter than `codes` if it was
+        fitted to fewer distinct vectors.
+
+        Raises:
+            CallError: there is no such embedding feature, or its quantizer is quantile.
+            CorruptGenerationError: a codebook is absent, or its codes are not 0, 1, ... in this order.
+        """
+        path = self._named("quantizers", name, "quantizers")[0]
+        feature = self.feature(name)
+        if not isinstance(feature, CodebookEmbedding):
+            raise CallError(f"{name!r} has quantile edges, no codebooks", todo="Read `quantizers`.")
+        table = self.read([path])
+        books = books_of(table)
+        sizes = list(map(len, books))
+        number, code = (table[column].to_numpy() for column in ("codebook", "code"))
+        if len(books) != feature.token_count or not (
+            len(table)
+            and np.array_equal(number, np.repeat(np.arange(len(books)), sizes))
+            and np.array_equal(code, np.concatenate([np.arange(n) for n in sizes]))
+        ):
+            raise CorruptGenerationError(
+                f"{self.locate(path)} does not list the codes of all codebooks in order",
+                got=f"{len(table)} rows of {len(books)} codebooks",
+                expected=f"{feature.token_count} codebooks, each with its codes from 0",
+            )
+        return books
+
     def feature(self, name: str) -> Feature:
         """A feature of the spec by the name of its files: `<feature>` or `user_<feature>`.
 
         Raises:
             CallError: there is no such feature.
         """
-        named = {f.name: f for f in self.spec.items.features}
-        named |= {f"user_{f.name}": f for f in self.spec.user_features}
+        named = self.spec.named_features
         if name not in named:
             raise CallError(f"there is no feature {name!r}", todo=suggest(name, named))
         return named[name]

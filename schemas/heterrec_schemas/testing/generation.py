@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from heterrec_schemas.codebooks import codebooks_schema
 from heterrec_schemas.feature_spec import FeatureSpec, Temporal, parse_spec, spec_sha256
 from heterrec_schemas.manifest import (
     LATEST_NAME,
@@ -215,5 +216,16 @@ def _fitted_tables(spec: FeatureSpec, found: Reference, entries: list[FeatureEnt
         rows = sorted(edge_of, key=lambda place: place[::-1])
         tables[f"quantizers/{name}"] = pa.Table.from_pylist(
             [{"dim": d, "edge_index": k, "edge": edge_of[d, k]} for d, k in rows], schema=schema
+        )
+    for name, books in found.codebooks.items():
+        plain = codebooks_schema(len(books[0][0]))
+        schema = with_metadata(plain, "quantizers", feature=name, **details[name])
+        tables[f"quantizers/{name}"] = pa.Table.from_pylist(
+            [
+                {"codebook": number, "code": code, "centroid": centroid}
+                for number, book in enumerate(books)
+                for code, centroid in enumerate(book)
+            ],
+            schema=schema,
         )
     return tables

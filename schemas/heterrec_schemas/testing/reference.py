@@ -68,6 +68,8 @@ class Reference:
     boundaries: dict[str, list[float]] = field(default_factory=dict)
     quantizers: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     """Name -> (dim, edge_index) -> edge."""
+    codebooks: dict[str, list[list[list[float]]]] = field(default_factory=dict)
+    """Name -> the centroids of each codebook."""
     items: list[Row] = field(default_factory=list)
     """In the order of item_index, of all shards."""
     retired: list[Row] = field(default_factory=list)
@@ -174,6 +176,8 @@ def reference(
                 out.boundaries[prefix + feature] = encoded.edges
             if encoded.quantizer is not None:
                 out.quantizers[prefix + feature] = encoded.quantizer
+            if encoded.books is not None:
+                out.codebooks[prefix + feature] = encoded.books
     out.integral |= {"item": items.integral, "user_id": log.integral_user}
     out.rejects, out.reject_places = rejects.entries, rejects.places
     rejects.check(spec.get("limits", {}).get("max_reject_ratio", 0.01))

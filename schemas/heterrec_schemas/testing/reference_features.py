@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from heterrec_schemas.testing.reference_codebooks import BOOK_SAMPLE, CODES, book_tokens, fit_books
 from heterrec_schemas.testing.reference_values import (
     RefusedError,
     Row,
@@ -38,6 +39,8 @@ class ReferenceFeature:
     edges: list[float] | None = None
     quantizer: dict[tuple[int, int], float] | None = None
     """(dim, edge_index) to edge."""
+    books: list[list[list[float]]] | None = None
+    """Centroids of each codebook."""
     size: int = 0
     """Largest id + 1."""
     missing: int = 0
@@ -217,9 +220,7 @@ def number_values(
 
 
 def fit_keys(keys: list[str], sample: int) -> list[str]:
-    """The keys that a fit uses: all, or those with the smallest (hash, key)."""
-    if len(keys) <= sample:
-        return keys
+    """The keys that a fit uses, by (hash, key): all, or the first ones."""
     return sorted(keys, key=lambda key: (stable_hash(key), key.encode("utf-8")))[:sample]
 
 
@@ -249,6 +250,8 @@ def encode(
     if feature["kind"] == "numeric":
         return _encode_numbers(feature, values, parent)
     if feature["kind"] == "embedding":
+        if feature.get("quantizer", "quantile") != "quantile":
+            return _encode_by_books(feature, values, parent)
         return _encode_vectors(feature, values, parent)
     return _encode_categories(feature, values, raw_column, parent)
 
@@ -350,13 +353,35 @@ def _encode_vectors(
 def _fit_vectors(
     feature: Row, values: dict[str, list[float] | None]
 ) -> dict[tuple[int, int], float]:
-    present = [key for key, vector in values.items() if vector is not None]
-    if not present:
-        raise RefusedError(f"every value of {feature['name']} is missing")
-    sample = fit_keys(present, feature.get("fit_sample", FIT_SAMPLE))
-    vectors = [vector for key in sample if (vector := values[key])]
+    vectors = _sample_of_vectors(feature, values, FIT_SAMPLE)
     edges = [
         quantile_edges([vector[d] for vector in vectors], feature["quantiles"])
         for d in range(feature["dim"])
     ]
     return {(d, k): edge for d, its in enumerate(edges) for k, edge in enumerate(its)}
+
+
+def _sample_of_vectors(
+    feature: Row, values: dict[str, list[float] | None], most: int
+) -> list[list[float]]:
+    """The vectors of a fit, in the order of the sample."""
+    present = [key for key, vector in values.items() if vector is not None]
+    if not present:
+        raise RefusedError(f"every value of {feature['name']} is missing")
+    sample = fit_keys(present, feature.get("fit_sample", most))
+    return [vector for key in sample if (vector := values[key])]
+
+
+def _encode_by_books(
+    feature: Row, values: dict[str, list[float] | None], parent: ReferenceFeature | None
+) -> ReferenceFeature:
+    if parent is not None and parent.books is not None:
+        books = parent.books
+    else:
+        books = fit_books(feature, _sample_of_vectors(feature, values, BOOK_SAMPLE))
+    absent = [1] * len(books)
+    out = ReferenceFeature(absent=absent, size=2 + feature.get("codes", CODES), books=books)
+    for key, vector in values.items():
+        out.tokens[key] = absent if vector is None else book_tokens(feature, vector, books)
+        out.missing += vector is None
+    return out

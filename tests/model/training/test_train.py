@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import heterrec_model.training.train as train_module
+from heterrec_model.config import Config
+from heterrec_model.model_settings import only_read
 from heterrec_model.runs.checkpoints import CheckpointFolder, read_checkpoint
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.training import gate_watch
@@ -321,6 +323,18 @@ def test_loaded_weights_are_the_trained_ones(whole: TrainResult, shop_data: Path
 
 def test_sparse_tables_resume_too(shop_data: Path, tmp_path: Path, tiny: Any) -> None:
     config = tiny(train={"max_steps": 6, "sparse_tables": True})
+    train(config, data=shop_data, run=tmp_path / "one", quiet=True)
+    with pytest.MonkeyPatch.context() as patched:
+        StopAt(patched, 3)
+        train(config, data=shop_data, run=tmp_path / "two", quiet=True)
+    train(config, data=shop_data, run=tmp_path / "two", resume=True, quiet=True)
+    assert_same_end(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", ["bert4rec", "hstu", "pinnerformer"])
+def test_baselines_resume_too(name: str, shop_data: Path, tmp_path: Path, settings: Any) -> None:
+    chosen = settings(model={"name": name}, train={"max_steps": 6, "validate_users": 9})
+    config = Config.model_validate(only_read(chosen, name))
     train(config, data=shop_data, run=tmp_path / "one", quiet=True)
     with pytest.MonkeyPatch.context() as patched:
         StopAt(patched, 3)

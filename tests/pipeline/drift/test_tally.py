@@ -68,8 +68,33 @@ def test_codes_of_an_embedding(codes: list[list[int] | None], sizes: list[int]) 
     assert found.codes == sum(len({c[g] for c in vectors}) for g in range(2)) / 2
 
 
+PQ: dict[str, Any] = {"quantizer": "pq", "groups": 2, "codes": 27}
+RQ: dict[str, Any] = {"quantizer": "rq", "levels": 2, "codes": 27}
+
+
+@pytest.mark.parametrize("book", [PQ, RQ], ids=["pq", "rq"])
+def test_codes_of_codebooks_are_merged_to_sixteen_bins(book: dict[str, Any]) -> None:
+    feature = embedding(**book)
+    cells = [[1, 1], [2, 28], [2, 2], [3, 2], [4, 5]]
+    found = totals(feature, cells, [2])
+    missing, tokens = count_bins(feature, found, None, 29)
+    assert (missing, found.missing_rows, found.codes) == (1, 1, 3)
+    want = [[0] * 16, [0] * 16]
+    for cell in cells[1:]:
+        for token, bins in zip(cell, want, strict=True):
+            bins[(token - 2) * 16 // 27] += 1
+    assert tokens == want
+    few = count_bins(
+        embedding(**book | {"codes": 3}),
+        totals(embedding(**book | {"codes": 3}), [[2, 4]], [1]),
+        None,
+        5,
+    )
+    assert few == (0, [[1, 0, 0], [0, 0, 1]])
+
+
 def test_no_rows_and_no_shards() -> None:
-    for feature in (categorical(), numeric(), embedding()):
+    for feature in (categorical(), numeric(), embedding(**PQ), embedding()):
         for tallies in ([], [tally(feature, [])]):
             found = total(feature, tallies)
             assert (found.rows, found.missing_rows, found.oov_rows) == (0, 0, 0)

@@ -17,6 +17,7 @@ from heterrec_pipeline.features.embedding import (
     quantizer_table,
     vectors,
 )
+from heterrec_schemas.codebooks import codebook_table
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 
@@ -156,6 +157,24 @@ def test_the_quantizer_is_listed_by_edge_then_dimension() -> None:
         "edge_index": [0, 0, 0, 1, 1, 1],
         "edge": [1, 2, 3, 4, 5, 6],
     }
+
+
+PQ = {"quantizer": "pq", "groups": 2, "codes": 2}
+RQ = {"quantizer": "rq", "levels": 2, "codes": 2}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "width", "first", "last"), [(PQ, 2, [2, 3], [3, 3]), (RQ, 4, [3, 2], [3, 2])]
+)
+def test_tokens_by_codebooks(
+    sizes: dict[str, Any], width: int, first: list[int], last: list[int]
+) -> None:
+    feature = embedding(**sizes)
+    books = [np.array([[0] * width, [4] * width], np.float32) for _ in range(2)]
+    parsed = parse(feature, pa.array([[0, 1, 3, 5], None, [1], [4, 4, 3, 5]], pa.list_(pa.int64())))
+    encoded = encode(feature, parsed.values, codebook_table(books))
+    assert encoded.tokens.type == pa.list_(pa.int32(), 2)
+    assert encoded.tokens.to_pylist() == [first, [1, 1], [1, 1], last]
 
 
 COARSE = st.integers(-2, 2).map(float)

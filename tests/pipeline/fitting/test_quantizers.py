@@ -18,8 +18,10 @@ from heterrec_pipeline.fitting.quantizers import (
     plan_passes,
 )
 from heterrec_pipeline.reading.files import Split
+from heterrec_schemas.codebooks import books_of
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import stable_hash
+from heterrec_schemas.testing.reference_codebooks import fit_books
 
 
 def by_hand(rows: dict[str, list[float]], limit: int, quantiles: int) -> list[list[float]]:
@@ -122,6 +124,26 @@ def test_blocks_fitted_alone_join_to_the_whole(
     assert [len(together) for together in plan] == ([2, 2] if block_bytes == 1 else [1])
     edges = np.array(quantizer["edge"].to_pylist()).reshape(2, 4)
     assert edges.tolist() == by_hand(rows, 30, 3)
+
+
+PQ: dict[str, Any] = {"quantizer": "pq", "groups": 3, "codes": 4}
+RQ: dict[str, Any] = {"quantizer": "rq", "levels": 2, "codes": 4}
+
+
+@pytest.mark.parametrize(("sizes", "blocks"), [(PQ, 3), (RQ, 1)])
+@pytest.mark.parametrize("limit", [30, 100])
+def test_codebooks_are_fitted_to_the_sample_in_the_order_of_hash_and_key(
+    tmp_path: Path, sizes: dict[str, Any], blocks: int, limit: int
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = {str(k): rng.normal(size=6).astype(np.float32).tolist() for k in range(40)}
+    lines = [f'{{"item": {k}, "look": {v}}}' for k, v in rows.items()]
+    feature = embedding(dim=6, fit_sample=limit, **sizes)
+    quantizer, plan = fitted(tmp_path, feature, [lines[25:], lines[:25]], len(rows))
+    keys = sorted(rows, key=lambda k: (stable_hash(k), k))[:limit]
+    want = fit_books({"dim": 6, **sizes}, [rows[k] for k in keys])
+    assert [book.tolist() for book in books_of(quantizer)] == want
+    assert [len(together) for together in plan] == [1] * blocks, "a group is never cut"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heterrec_schemas import Generation
+from heterrec_schemas.feature_spec import EmbeddingFeature, QuantileEmbedding, ResidualEmbedding
 from heterrec_schemas.generation.decode import (
     decode_category,
     decode_cells,
@@ -17,6 +18,14 @@ from heterrec_schemas.generation.decode import (
 from heterrec_schemas.testing import shop
 from heterrec_schemas.tokens import numeric_tokens
 from heterrec_schemas.values import value_text
+
+PLAIN = {"name": "look", "kind": "embedding", "column": "look"}
+
+
+def embedding(**sizes: Any) -> EmbeddingFeature:
+    kind = ResidualEmbedding if "levels" in sizes else QuantileEmbedding
+    return kind.model_validate(PLAIN | sizes)
+
 
 EDGES = np.array([2.5, 4.0, 1e9])
 
@@ -89,7 +98,7 @@ def test_several_categories_in_words() -> None:
 
 def test_embedding_tokens_in_words() -> None:
     # Bins 1 0 | 2 2 with three quantiles: 1 + 0 * 3 and 2 + 2 * 3.
-    assert decode_embedding([3, 10], 4, 3) == {
+    assert decode_embedding([3, 10], embedding(dim=4, groups=2, quantiles=3)) == {
         "kind": "embedding",
         "tokens": [3, 10],
         "codes": [1, 8],
@@ -97,9 +106,22 @@ def test_embedding_tokens_in_words() -> None:
         "bin_counts": [1, 1, 2],
         "words": "2 codes (1 8); dimensions per bin: 1 1 2",
     }
-    assert decode_embedding([1, 1], 4, 3)["words"] == "(missing)"
-    assert decode_embedding([1, 1], 4, 3)["bins"] is None
-    assert decode_embedding([2] * 9, 9, 2)["words"].startswith("9 codes (0 0 0 0 0 0 0 0 ...);")
+    missing = decode_embedding([1, 1], embedding(dim=4, groups=2, quantiles=3))
+    assert (missing["words"], missing["codes"], missing["bins"]) == ("(missing)", None, None)
+    many = decode_embedding([2] * 9, embedding(dim=9, groups=9, quantiles=2))
+    assert many["words"].startswith("9 codes (0 0 0 0 0 0 0 0 ...);")
+
+
+def test_codes_of_codebooks_in_words() -> None:
+    feature = embedding(dim=4, quantizer="rq", levels=2, codes=8)
+    assert decode_embedding([3, 9], feature) == {
+        "kind": "embedding",
+        "tokens": [3, 9],
+        "codes": [1, 7],
+        "words": "2 codes (1 7)",
+    }
+    missing = {"kind": "embedding", "tokens": [1, 1], "codes": None, "words": "(missing)"}
+    assert decode_embedding([1, 1], feature) == missing
 
 
 def test_the_items_decode_to_what_the_shop_sells(generation: Generation) -> None:
