@@ -100,7 +100,6 @@ class Made:
         self.own = OwnNegatives.of(
             shared,
             self.term,
-            TAU,
             self.batch,
             self.drawn,
             self.drawn.item_BG,
