@@ -140,6 +140,14 @@ def test_a_mistake_names_the_setting(override: str, words: str, file: Path) -> N
             "flex does not support attention_dropout",
         ),
         (["loss.steps=3", "loss.step_weights=[1, 1]"], "step_weights: got 2 for steps: 3"),
+        (
+            ["model.repeats.enabled=true", "negatives.source=in_batch_same_position"],
+            "model.repeats: needs negatives that all positions share",
+        ),
+        (
+            ["model.token_heads=true", "loss.token_weight=0"],
+            "model.token_heads: needs token-level losses",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_reported(

@@ -194,3 +194,11 @@ def test_one_batch_is_learnt_by_heart(model: Settings, steps: int, generation: G
             own = scores[goes_on].gather(1, target[goes_on][:, None])
             ranks.append((scores[goes_on] > own).sum(1))
     assert torch.cat(ranks).tolist() == [0] * int((batch.length_B - 1).sum())
+
+
+@pytest.mark.parametrize("name", ["heterrec", "sasrec"])
+def test_token_heads_of_ids_alone_are_refused(name: str, generation: Generation) -> None:
+    config = settings({"name": name, "token_heads": True, "features": []})
+    bare = open_token_table(generation, features=())
+    with pytest.raises(CallError, match=r"model\.token_heads: .*no token-level losses"):
+        build_model(config, bare, generation)

@@ -2,7 +2,7 @@
 
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.chosen_features import FeatureInfo
-from heterrec_model.data.inference_batches import items_batch, split_batches, user_batch
+from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.token_table import TokenTable, open_token_table
 from heterrec_model.data.train_loader import TrainLoader
 
@@ -11,8 +11,6 @@ __all__ = [
     "FeatureInfo",
     "TokenTable",
     "TrainLoader",
-    "items_batch",
     "open_token_table",
     "split_batches",
-    "user_batch",
 ]

@@ -1,4 +1,4 @@
-"""Batches for evaluation and recommendation: a split in its own order, one user, or a list of items."""
+"""Batches for evaluation and recommendation: a split in its own order, or histories."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,14 +9,10 @@ import torch
 from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.batching import BatchLimits, cut_batches
-from heterrec_model.data.chosen_features import FeatureInfo, chosen_entries
+from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.row_spans import RowGroupReader, cut_spans, row_group_spans, windows
 from heterrec_model.data.sequence_rows import SequenceColumns, concat_rows, sequence_rows
 from heterrec_schemas import Generation
-from heterrec_schemas.errors import CallError
-from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.tokens import MISSING
-from heterrec_schemas.values import value_text
 
 _WITHOUT_GRADIENTS = 4
 """Factor by which a batch may hold more items than in training."""
@@ -51,54 +47,6 @@ def split_batches(
         for rows_B in cut_batches(rows.extents.lengths_R, limits):
             yield rows.batch(rows_B)
         del rows  # before the next window is read
-
-
-def user_batch(
-    generation: Generation, user_id: str | int, split: str, config: Config
-) -> Batch | None:
-    """One user's row of a split (the newest window for `train`) as a batch; None if the user has none.
-
-    Raises:
-        CallError: the split does not exist.
-        CorruptGenerationError: a shard cannot be read.
-    """
-    columns = SequenceColumns.of(generation, split, config)
-    paths = generation.sequence_shards(split)
-    text = value_text(user_id)
-    if text is None:
-        return None
-    path = paths[stable_hash(text) % len(paths)]
-    with generation.open_shard(path) as shard:
-        integral = str(shard.schema_arrow.field("user_id").type) == "int64"
-    if integral and not text.removeprefix("-").isdecimal():
-        return None
-    key = int(text) if integral else text
-    table = generation.rows([path], "user_id", [key], columns.names)
-    return sequence_rows(table, columns).batch(np.array([0])) if len(table) else None
-
-
-def items_batch(item_index: Sequence[int], generation: Generation, config: Config) -> Batch:
-    """A list of items as a history, oldest first: without times (all gaps are 0), behaviours and user features.
-
-    Raises:
-        CallError: the list is empty.
-    """
-    if not item_index:
-        raise CallError("item_index", got="no item", expected="at least one")
-    item_BT = torch.tensor([list(item_index)[-config.model.max_length :]], dtype=torch.int64)
-    columns = SequenceColumns.of(generation, "latest", config)
-    missing = {}
-    for entry in chosen_entries(generation, "user", config.model.user_features):
-        shape = (1, entry.groups or 1) if entry.groups or entry.multivalued else (1,)
-        missing[entry.name] = torch.full(shape, MISSING, dtype=torch.int64)
-    return Batch(
-        item_BT=item_BT,
-        timestamp_BT=torch.zeros_like(item_BT),
-        length_B=torch.tensor([item_BT.shape[1]]),
-        behaviour_BT=torch.full_like(item_BT, MISSING) if columns.behaviour else None,
-        user_features=missing,
-        user_ids=[""],
-    )
 
 
 def histories_batch(

@@ -7,8 +7,6 @@ def test_public_names() -> None:
         "FeatureInfo",
         "TokenTable",
         "TrainLoader",
-        "items_batch",
         "open_token_table",
         "split_batches",
-        "user_batch",
     ]

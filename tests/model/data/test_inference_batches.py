@@ -2,12 +2,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from loader_helpers import all_same, config, rows_of_batches, rows_of_split, same
+from loader_helpers import all_same, config, rows_of_batches, rows_of_split
 
-from heterrec_model.data.inference_batches import items_batch, split_batches, user_batch
+from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.row_spans import windows
 from heterrec_schemas import Generation
-from heterrec_schemas.errors import CallError
 
 SPLITS = ["train", "validation", "test", "latest"]
 
@@ -56,58 +55,3 @@ def test_windows_follow_the_shards_with_like_lengths_together(generation: Genera
     for start, stop in pairwise(windows(len(users), 9)):
         assert set(got[start:stop]) == set(users[start:stop])
         assert lengths[start:stop] == sorted(lengths[start:stop])
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_one_users_row(any_generation: Generation, split: str) -> None:
-    rows = {}
-    for row in any_generation.sequences(split).to_pylist():
-        rows.setdefault(row["user_id"], row)
-    for user, row in rows.items():
-        for name in {user, str(user)}:
-            batch = user_batch(any_generation, name, split, config())
-            assert batch is not None
-            assert batch.user_ids == [user]
-            assert batch.item_BT.tolist() == [row["item_index"]]
-            if split in ("validation", "test"):
-                assert batch.targets is not None
-                assert batch.targets[0].tolist() == row["target_item_index"]
-
-
-def test_a_users_batch_is_the_splits(generation: Generation) -> None:
-    for batch in split_batches(generation, "test", config(batch_users=1, batch_items=1)):
-        if batch.users == 1:
-            found = user_batch(generation, batch.user_ids[0], "test", config())
-            assert found is not None
-            assert same(found, batch)
-
-
-def test_unknown_users_have_no_batch(generation: Generation, rich: Generation) -> None:
-    for opened in (generation, rich):
-        for user in ("nobody", 987654, "", "-"):
-            assert user_batch(opened, user, "test", config()) is None
-
-
-def test_a_made_up_history(generation: Generation) -> None:
-    batch = items_batch([5, 3, 7], generation, config(model={"max_length": 2}))
-    assert batch.item_BT.tolist() == [[3, 7]]
-    assert batch.timestamp_BT.tolist() == [[0, 0]]
-    assert batch.length_B.tolist() == [2]
-    assert batch.behaviour_BT is not None
-    assert batch.behaviour_BT.tolist() == [[1, 1]]
-    assert {name: x.tolist() for name, x in batch.user_features.items()} == {
-        "age": [1],
-        "age_bin": [1],
-        "likes": [[1]],
-        "taste": [[1, 1, 1]],
-    }
-    assert batch.targets is None
-
-
-def test_a_made_up_history_has_what_the_settings_ask_for(generation: Generation) -> None:
-    settings = config(model={"behaviour": False, "user_features": []})
-    batch = items_batch([5], generation, settings)
-    assert batch.behaviour_BT is None
-    assert batch.user_features == {}
-    with pytest.raises(CallError, match="at least one"):
-        items_batch([], generation, settings)

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from heterrec_model.config import Config
-from heterrec_model.data.inference_batches import user_batch
+from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.recommending.catalogue import Catalogue
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.serving.recommend import Recommendation, recommend
@@ -85,11 +85,12 @@ def test_a_users_history_is_described_as_inspect_does(
 def test_the_items_are_the_models_best(generation: Generation, run: Path, user: str) -> None:
     found = one(run, generation, users=[user], k=7)
     loaded = load_run(run, data=generation)
-    batch = user_batch(generation, user, "latest", loaded.config)
-    assert batch is not None
+    batches = split_batches(generation, "latest", loaded.config)
+    batch = next(batch for batch in batches if user in map(str, batch.user_ids))
+    row = [*map(str, batch.user_ids)].index(user)
     with torch.no_grad():
         catalogue = loaded.model.table.catalogue_N
-        scores = (loaded.model.user_vectors(batch) @ loaded.model.item_vectors(catalogue).T)[0]
+        scores = (loaded.model.user_vectors(batch) @ loaded.model.item_vectors(catalogue).T)[row]
     best = scores.topk(7)
     assert [item["score"] for item in found.items] == pytest.approx(best.values.tolist(), abs=1e-5)
     assert found.items[0]["item_index"] == int(catalogue[best.indices[0]])
