@@ -176,8 +176,7 @@ class Recommender(ABC):
             self.repeats.of(history, vector_D, items_ND, self.catalogue)
             for history, vector_D in zip(histories, vectors_BD, strict=True)
         ]
-        left_out = [np.union1d(rows, row_P) for rows, (row_P, _) in zip(hidden, own, strict=True)]
-        others = self.searcher.top(vectors_BD, k, allowed=allowed, hidden=left_out)
+        others = self._others(vectors_BD, k, allowed, hidden, [row_P for row_P, _ in own])
         position_BK, score_BK = others.position_BK.copy(), others.score_BK.copy()
         for row, (row_P, score_P) in enumerate(own):
             kept_P = ~np.isin(row_P, hidden[row])
@@ -189,6 +188,35 @@ class Recommender(ABC):
                 k,
             )
             position_BK[row], score_BK[row] = best.position_BK[0], best.score_BK[0]
+        return TopItems(position_BK, score_BK)
+
+    def _others(
+        self,
+        vectors_BD: Floats,
+        k: int,
+        allowed: Ints | None,
+        hidden: Sequence[Ints],
+        own: Sequence[Ints],
+    ) -> TopItems:
+        """The k best items of some users besides their own ones."""
+        left_out = [np.union1d(rows, row_P) for rows, row_P in zip(hidden, own, strict=True)]
+        if self.searcher.index is None:
+            return self.searcher.top(vectors_BD, k, allowed=allowed, hidden=left_out)
+        # An index searches deeper for every item that is left out. Of the best 2 k, at least k are mostly others.
+        found = self.searcher.top(vectors_BD, 2 * k, allowed=allowed, hidden=hidden)
+        position_BK, score_BK = found.position_BK[:, :k].copy(), found.score_BK[:, :k].copy()
+        short = []
+        for row, row_P in enumerate(own):
+            others_K = np.flatnonzero(~np.isin(found.position_BK[row], row_P))[:k]
+            if len(others_K) < k:
+                short.append(row)
+                continue
+            position_BK[row] = found.position_BK[row, others_K]
+            score_BK[row] = found.score_BK[row, others_K]
+        if short:
+            again = [left_out[row] for row in short]
+            deeper = self.searcher.top(vectors_BD[short], k, allowed=allowed, hidden=again)
+            position_BK[short], score_BK[short] = deeper.position_BK, deeper.score_BK
         return TopItems(position_BK, score_BK)
 
     def similar(

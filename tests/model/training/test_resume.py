@@ -17,6 +17,9 @@ SETTINGS = {
     "log_every": 1,
 }
 
+MODEL = {"repeats": {"enabled": True}, "token_heads": True}
+"""With weights that have learning rates of their own."""
+
 
 def losses(run: Path) -> list[tuple[Any, ...]]:
     """The log without what depends on the clock."""
@@ -28,7 +31,7 @@ def losses(run: Path) -> list[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, shop_data: Path, settings: Any) -> Path:
     """A run that nobody disturbed."""
-    training = Training(tmp_path_factory.mktemp("alone"), shop_data, settings(train=SETTINGS))
+    training = Training(tmp_path_factory.mktemp("alone"), shop_data, settings(train=SETTINGS, model=MODEL))
     training.finish("--quiet")
     return training.run
 
@@ -39,7 +42,7 @@ def test_killed_at_a_random_step_it_ends_with_the_same_bits(
 ) -> None:
     last = losses(alone)[-1][1]
     step = random.randrange(1, last)
-    training = Training(tmp_path, shop_data, settings(train=SETTINGS))
+    training = Training(tmp_path, shop_data, settings(train=SETTINGS, model=MODEL))
     code, _, _ = training.stop_after(step, signal.SIGKILL)
     assert code == -signal.SIGKILL, f"it ended before step {step}"
     # Killed again right after it was taken up.
@@ -55,7 +58,7 @@ def test_killed_at_a_random_step_it_ends_with_the_same_bits(
 def test_asked_to_stop_it_saves_and_says_so(
     number: signal.Signals, code: int, alone: Path, tmp_path: Path, shop_data: Path, settings: Any
 ) -> None:
-    training = Training(tmp_path, shop_data, settings(train=SETTINGS))
+    training = Training(tmp_path, shop_data, settings(train=SETTINGS, model=MODEL))
     got, out, err = training.stop_after(5, number)
     assert got == code, err
     assert f"{number.name}: saved and stopped at step" in out
