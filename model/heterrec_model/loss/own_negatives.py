@@ -203,9 +203,9 @@ class OwnNegatives:
         pairs: Pairs,
     ) -> tuple[Tensor, Tensor]:
         """The repeat term of the targets, [R], and l- of the queries, [R, C + G]; see `SharedNegatives`."""
-        user_R, time_R = positions.user_N[pairs.at_R], positions.time_N[pairs.at_R]
+        user_R, time_R = positions.user_N[pairs.at_R], positions.time_N[pairs.known_R]
         target_time_R = positions.time_N[pairs.target_R]
-        place_R = user_R * self.time_BT.shape[1] + time_R
+        place_R = user_R * self.time_BT.shape[1] + positions.time_N[pairs.at_R]
         width, users = query_RD.shape[1], len(self.time_BT)
         query_PD = query_RD.new_zeros(self.time_BT.numel(), width).index_copy(0, place_R, query_RD)
         query_BTD = query_PD.view(users, -1, width)

@@ -4,7 +4,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,29 @@ class RunLog:
                 self._board.flush()
         if self._mlflow is not None:
             self._mlflow.points(_steps({"kind": kind, **body}))
+
+    def result(self, settings: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
+        """Write the settings of a finished run and its best validation metrics for TensorBoard's table of runs (hparams).
+
+        Raises:
+            RunError: the disk is full.
+        """
+        if self._board is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+            for name, value in settings.items()
+        }
+        named = {f"best/{name}": value for name, value in metrics.items()}
+        with writing(self._path):
+            # `add_hparams` would write them to a folder of their own, which TensorBoard shows as another run.
+            for summary in hparams(plain, named):  # type: ignore[no-untyped-call]
+                self._board.file_writer.add_summary(summary, step)
+            for name, value in named.items():
+                self._board.add_scalar(name, value, step)
+            self._board.flush()
 
     def close(self, status: Status = "FAILED") -> None:
         """Close the files, and end the run in MLflow."""

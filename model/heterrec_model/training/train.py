@@ -12,6 +12,7 @@ from heterrec_model.config import Config
 from heterrec_model.data.token_table import TokenTable, configured_table, with_trained
 from heterrec_model.data.train_loader import TrainLoader
 from heterrec_model.evaluation.candidates import check_candidates
+from heterrec_model.model_settings import flat_settings
 from heterrec_model.progress_display import ProgressDisplay
 from heterrec_model.registry import build_model, move_to_device
 from heterrec_model.runs.checkpoints import Checkpoint
@@ -106,6 +107,10 @@ def train(
             try:
                 trainer.fit()
                 status = "KILLED" if trainer.stopped else "FINISHED"
+                if trainer.log is not None and not trainer.stopped:
+                    settings = flat_settings(config.model_dump(mode="json"))
+                    p = trainer.progress
+                    trainer.log.result(settings, p.best_metrics, p.step)
             finally:
                 if trainer.log is not None:
                     trainer.log.close(status)

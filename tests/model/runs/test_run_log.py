@@ -2,7 +2,9 @@
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,18 +57,54 @@ def test_tensorboard_gets_every_number_under_its_path(tmp_path: Path) -> None:
     assert points == {"train/loss": {1: 0.5, 2: 1.0}, "train/terms/a": {1: 1.0, 2: 1.0}}
 
 
-def tensorboard_points(folder: Path) -> dict[str, dict[int, float]]:
+def test_tensorboard_gets_settings_and_best_metrics_in_the_same_file(tmp_path: Path) -> None:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    log = open_log(tmp_path, tensorboard=True)
+    settings = {
+        "model.width": 8,
+        "model.features": ["a"],
+        "train.max_steps": None,
+        "loss.gate": True,
+    }
+    log.result(settings, {"ndcg@50": 0.25}, 7)
+    log.close()
+    assert tensorboard_points(tmp_path / "tensorboard")["best/ndcg@50"] == {7: 0.25}
+    found = {
+        value.tag: HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        for event in tensorboard_events(tmp_path / "tensorboard")
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "hparams"
+    }
+    shown = found["_hparams_/session_start_info"].session_start_info.hparams
+    values = {name: getattr(v, v.WhichOneof("kind")) for name, v in shown.items()}
+    assert values == {
+        "model.width": 8,
+        "model.features": '["a"]',
+        "train.max_steps": "null",
+        "loss.gate": True,
+    }
+    metrics = found["_hparams_/experiment"].experiment.metric_infos
+    assert [metric.name.tag for metric in metrics] == ["best/ndcg@50"]
+    assert [path.name for path in (tmp_path / "tensorboard").iterdir() if path.is_dir()] == []
+
+
+def tensorboard_events(folder: Path) -> Iterator[Any]:
     from tensorboard.compat.proto.event_pb2 import Event
 
-    points: dict[str, dict[int, float]] = {}
     for file in sorted(folder.iterdir()):
         data = file.read_bytes()
         while data:
             (size,) = struct.unpack("<Q", data[:8])
-            event = Event.FromString(data[12 : 12 + size])
+            yield Event.FromString(data[12 : 12 + size])
             data = data[16 + size :]
-            for value in event.summary.value:
-                points.setdefault(value.tag, {})[event.step] = value.simple_value
+
+
+def tensorboard_points(folder: Path) -> dict[str, dict[int, float]]:
+    points: dict[str, dict[int, float]] = {}
+    for event in tensorboard_events(folder):
+        for value in event.summary.value:
+            points.setdefault(value.tag, {})[event.step] = value.simple_value
     return points
 
 
