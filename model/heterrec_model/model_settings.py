@@ -23,13 +23,7 @@ _NO_HEADS = _HEADS | {"model.token_heads"}
 _CLOZE = frozenset({"model.cloze"})
 _DENSE = frozenset({"loss.dense"})
 UNREAD: dict[str, frozenset[str]] = {
-    "bert4rec": _TOKEN_LEVEL
-    | _TIME_GAP
-    | _CAUSAL_ATTENTION
-    | _STEPS
-    | _DENSE
-    | _NO_HEADS
-    | {"model.repeats"},
+    "bert4rec": _TOKEN_LEVEL | _TIME_GAP | _CAUSAL_ATTENTION | _STEPS | _DENSE | _NO_HEADS,
     "heterrec": _CLOZE | _DENSE,
     "hstu": _TOKEN_LEVEL
     | _NO_HEADS

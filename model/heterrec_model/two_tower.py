@@ -132,6 +132,12 @@ class TwoTowerModel(nn.Module):
         users = self.user_tokens.names if self.user_tokens is not None else []
         return frozenset([*names, *(USER_FEATURE + name for name in users)])
 
+    @property
+    def vector_width(self) -> int:
+        """Width of the user and item vectors: D, or D + K D with token heads."""
+        heads = 0 if self.head_weights is None else len(self.head_weights)
+        return self.config.model.width * (1 + heads)
+
     @abstractmethod
     def encode(self, e_BTKD: Tensor, batch: Batch, last_B: Tensor | None = None) -> UserStates:
         """The user tower: maps the item embeddings of histories to user states.
@@ -186,7 +192,8 @@ class TwoTowerModel(nn.Module):
         step = _Step(positions, candidates, row_C, row_BT.masked_fill(~shared_BT, -1), item_U)
         negatives: Negatives | OwnNegatives = self._negatives(step, item_U)
         if self.repeats is not None:
-            assert drawn is not None and isinstance(negatives, SharedNegatives)
+            assert drawn is not None
+            assert isinstance(negatives, SharedNegatives)
             row_BG = others[0].view_as(drawn.item_BG)
             negatives = OwnNegatives.of(
                 negatives,

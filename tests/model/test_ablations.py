@@ -6,18 +6,33 @@ from heterrec_model.config import ABLATIONS, Config, ablated, parse_config
 from heterrec_schemas.errors import CallError
 
 WHOLE = parse_config(
-    {"model": {"token_blocks": 2, "item_blocks": 3, "frozen": {"title": {"files": "x"}}}}, "here"
+    {
+        "model": {
+            "token_blocks": 2,
+            "item_blocks": 3,
+            "token_heads": True,
+            "frozen": {"title": {"files": "x"}},
+        }
+    },
+    "here",
 )
+NO_HEADS = {"token_heads": False}
 
 
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        ("htfl", {"model": {"token_blocks": 0, "item_blocks": 5}, "loss": {"token_weight": 0.0}}),
+        (
+            "htfl",
+            {
+                "model": {"token_blocks": 0, "item_blocks": 5} | NO_HEADS,
+                "loss": {"token_weight": 0.0},
+            },
+        ),
         ("mfk", {}),
         ("hct", {"model": {"token_blocks": 5, "item_blocks": 0}}),
-        ("lmp", {"loss": {"gate": False, "token_weight": 0.0}}),
-        ("token_lmp", {"loss": {"token_weight": 0.0}}),
+        ("lmp", {"model": NO_HEADS, "loss": {"gate": False, "token_weight": 0.0}}),
+        ("token_lmp", {"model": NO_HEADS, "loss": {"token_weight": 0.0}}),
         ("gate", {"loss": {"gate": False}}),
     ],
 )

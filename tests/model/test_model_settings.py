@@ -1,5 +1,6 @@
 """Every model reads exactly the settings that are not listed as unread."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,7 +45,8 @@ def read_by(name: str, config: Config, seen: set[str]) -> None:
     table = made_up_table()
     recorder: Any = Recorder(config, "", seen)
     model = TRAINED[name](recorder, table, ItemTables(recorder.model, table, {}))
-    batch = made_up_batch([4, 3], table=table)
+    earlier = made_up_batch([2, 1], table=table).all_items()
+    batch = replace(made_up_batch([4, 3], table=table), earlier=earlier)
     model(batch, 1).total.backward()
     with torch.no_grad():
         model.user_vectors(batch)
@@ -54,13 +56,17 @@ def read_by(name: str, config: Config, seen: set[str]) -> None:
 @pytest.mark.parametrize("name", sorted(TRAINED))
 def test_a_model_reads_all_settings_but_the_unread_ones(name: str) -> None:
     seen: set[str] = set()
-    for source in ("mixed", "in_batch_same_position"):
-        read_by(name, made_up_config({"name": name}, negatives={"source": source}), seen)
+    for source, repeats in (
+        ("mixed", is_read(name, "model.repeats")),
+        ("in_batch_same_position", False),
+    ):
+        chosen = {"name": name, "repeats": {"enabled": repeats}}
+        read_by(name, made_up_config(chosen, negatives={"source": source}), seen)
     every = flat_settings({section: kind().model_dump() for section, kind in SECTIONS.items()})
     read = {setting for setting in seen if setting.split(".")[0] in SECTIONS}
     unread = {setting for setting in every if not is_read(name, setting)}
-    # attention reads the mask, which has no effect on items of one token
-    assert read & unread <= {"model.token_mask"}
+    # attention reads the mask, which has no effect on items of one token; the others are read to be off
+    assert read & unread <= {"model.token_mask", "model.token_heads", "model.repeats.enabled"}
     assert set(every) - read - unread <= ELSEWHERE
 
 

@@ -30,7 +30,8 @@ from heterrec_model.two_tower import UserStates
 class BERT4Rec(SASRec):
     """`SASRec` with bidirectional attention, trained by the cloze task of `model.cloze`.
 
-    The mask takes the place of an item: a history of `max_length` items loses its oldest one at inference.
+    The mask takes the place of an item: a history of `max_length` items loses its oldest one at inference. The repeat term of
+    a masked item counts the items before it; the first item of a history is then not masked.
     """
 
     unread = UNREAD["bert4rec"]
@@ -53,6 +54,8 @@ class BERT4Rec(SASRec):
         cloze = self.config.model.cloze
         # items that are targets in another row are context only
         allowed_N, last_N = packed.is_target(), packed.left_N == 0
+        if self.repeats is not None:
+            allowed_N = allowed_N & (packed.time_N > 0)
         share = torch.rand(len(row_N), device=row_N.device)
         last_only_B = torch.rand(batch.users, device=row_N.device) < cloze.last_only
         drawn_N = share < cloze.mask_share
@@ -137,7 +140,9 @@ class ClozePositions(PackedPositions):
     def pairs(self, step: int) -> Pairs:
         """The masked positions, each with itself."""
         at_R = self.masked_N.nonzero().squeeze(1)
-        return Pairs(at_R, at_R, torch.ones_like(at_R, dtype=torch.bool))
+        # without a repeat term, the first item of a history may be masked, which nothing precedes
+        known_R = at_R - (self.time_N[at_R] > 0).long()
+        return Pairs(at_R, at_R, torch.ones_like(at_R, dtype=torch.bool), known_R)
 
 
 class BidirectionalAttention(SelfAttention):

@@ -74,4 +74,4 @@ def drawn_pairs(dense: DenseConfig, batch: Batch, packed: PackedPositions) -> Pa
     rank_BT = order_BT.argsort(dim=1, stable=True).argsort(dim=1)
     at_R = ((rank_BT[valid_BT] < dense.positions) & (count_N > 0)).nonzero().squeeze(1)
     target_R = at_R + target_N[at_R] - packed.time_N[at_R]
-    return Pairs(at_R, target_R, packed.listed_N[target_R])
+    return Pairs(at_R, target_R, packed.listed_N[target_R], known_R=at_R)

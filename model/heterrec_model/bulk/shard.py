@@ -106,9 +106,10 @@ class ShardWriter:
         known = [
             row for row, user in enumerate(users) if user.history is not None and len(user.history)
         ]
-        vectors_BD = self._recommender.vectors([u.history for u in users if u.history])
-        found = self._recommender.searcher.top(
-            vectors_BD, self._k, allowed=self._allowed, hidden=[hidden[row] for row in known]
+        histories = [u.history for u in users if u.history]
+        vectors_BD = self._recommender.vectors(histories)
+        found = self._recommender.top(
+            vectors_BD, histories, self._k, self._allowed, [hidden[row] for row in known]
         )
         place = dict(zip(known, range(len(known)), strict=True))
         positions: list[Ints] = []

@@ -6,6 +6,8 @@
     item_vectors.npy               float32 [N, D], one row per item of the catalogue, in the order of item_ids.parquet
     item_tokens.npy                int32 [I, C], the model input of every item_index: its row of the id table, if the model
                                    has one, then the tokens of its features
+    repeat_term.npy                float32, the weights of the repeat term, one after another (optional)
+    repeat_term_popularity.npy     int64 [N], the number of training interactions of every item of the catalogue (optional)
     sample_user_vectors.npy        float32 [S, D], vectors of real users, to measure the recall of an index
     popular.parquet                segment, item_index, count, best first inside a segment
     user.pt2                       the user tower as a program of torch.export
@@ -31,6 +33,7 @@ CARD = "card.md"
 ITEMS = "item_ids.parquet"
 ITEM_VECTORS = "item_vectors.npy"
 ITEM_TOKENS = "item_tokens.npy"
+REPEAT_TERM, REPEAT_TERM_POPULARITY = "repeat_term.npy", "repeat_term_popularity.npy"
 SAMPLE = "sample_user_vectors.npy"
 POPULAR = "popular.parquet"
 PROGRAM = "user.pt2"
@@ -116,7 +119,7 @@ class BundleInfo(_Part):
         created: time in UTC.
         identity: generation, model and checkpoint.
         parts: what the fingerprint is computed from.
-        width: D.
+        width: D, of the vectors: with token heads the width of the model times 1 + K.
         max_length: T, the number of items of a history that the model reads.
         buckets: lengths that have a graph of their own, ascending; the last one is T.
         items: N.
@@ -126,6 +129,7 @@ class BundleInfo(_Part):
         behaviours: names of the behaviours in the order of their ids; empty without behaviours.
         reads_behaviours: whether the model reads them.
         user_features: that the model reads.
+        repeats: shapes of the weights in repeat_term.npy by name, in order; empty without a repeat term.
         segment_by: user feature of the segments of popular.parquet; None for one list of all users.
         equality: of the exported tower.
         versions: of the libraries at export.
@@ -147,6 +151,7 @@ class BundleInfo(_Part):
     behaviours: list[str] = []
     reads_behaviours: bool = False
     user_features: list[UserFeature] = []
+    repeats: dict[str, list[Size]] = {}
     segment_by: str | None = None
     equality: Equality
     versions: dict[str, str]

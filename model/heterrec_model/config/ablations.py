@@ -43,15 +43,13 @@ Changes = list[tuple[str, str, Any]]
 """Section, setting and value."""
 
 
+NO_TOKEN_LOSS: Changes = [("loss", "token_weight", 0.0), ("model", "token_heads", False)]
+"""Token heads are trained by the token-level losses."""
+
+
 def _without_tokens(config: Config) -> Changes:
     blocks = config.model.token_blocks + config.model.item_blocks
-    if not config.model.token_blocks:
-        return [("model", "token_blocks", 0), ("loss", "token_weight", 0.0)]
-    return [
-        ("model", "token_blocks", 0),
-        ("model", "item_blocks", blocks),
-        ("loss", "token_weight", 0.0),
-    ]
+    return [("model", "token_blocks", 0), ("model", "item_blocks", blocks), *NO_TOKEN_LOSS]
 
 
 def _without_hierarchy(config: Config) -> Changes:
@@ -63,17 +61,17 @@ ABLATIONS: dict[str, Callable[[Config], Changes]] = {
     "htfl": _without_tokens,
     "mfk": lambda config: [],
     "hct": _without_hierarchy,
-    "lmp": lambda config: [("loss", "gate", False), ("loss", "token_weight", 0.0)],
-    "token_lmp": lambda config: [("loss", "token_weight", 0.0)],
+    "lmp": lambda config: [("loss", "gate", False), *NO_TOKEN_LOSS],
+    "token_lmp": lambda config: NO_TOKEN_LOSS,
     "gate": lambda config: [("loss", "gate", False)],
 }
 """By name, the settings that leave out a part.
 
     htfl        no token blocks: the tokens of an item are concatenated and fused by the MLP; all blocks are item-level, and
-                there is no token-level loss
+                there is no token-level loss, hence no token heads
     mfk         frozen vectors in one linear projection instead of quantile tokens (`model.frozen`)
     hct         all blocks are token-level, and the MLP fuses their output: no item-level blocks, hence no user features
-    lmp         multi-step prediction without gates and without token-level losses
-    token_lmp   no token-level losses
+    lmp         multi-step prediction without gates, token-level losses and token heads
+    token_lmp   no token-level losses, hence no token heads
     gate        no gates
 """

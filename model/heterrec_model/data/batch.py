@@ -101,7 +101,9 @@ class Batch:
             behaviour_BT=None if self.behaviour_BT is None else move(self.behaviour_BT),
             user_features={name: move(x) for name, x in self.user_features.items()},
             first_target_B=None if self.first_target_B is None else move(self.first_target_B),
-            earlier=None if self.earlier is None else HistoryItems(
+            earlier=None
+            if self.earlier is None
+            else HistoryItems(
                 move(self.earlier.user_E), move(self.earlier.item_E), move(self.earlier.timestamp_E)
             ),
         )

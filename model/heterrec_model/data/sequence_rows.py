@@ -209,8 +209,8 @@ def concat_rows(parts: Iterable[SequenceRows]) -> SequenceRows:
     first = rows[0]
     if len(rows) == 1:
         return first
-    sizes = [len(part.events[ITEM]) for part in rows]
-    shifts = np.cumsum(sizes) - sizes
+    sizes = np.asarray([len(part.events[ITEM]) for part in rows], np.int64)
+    shifts = np.cumsum(sizes, dtype=np.int64) - sizes
     events = {
         name: np.concatenate([part.events.pop(name) for part in rows])
         for name in list(first.events)

@@ -25,7 +25,8 @@ def show_evaluations(
 ) -> None:
     """Print evaluations of one split, as JSON, in one table: one column each, one row per metric, in percent.
 
-    `parts` adds columns for the warm and the cold targets if both exist, likewise for repeated and new ones. Columns have the names of the models by default.
+    `parts` adds columns for the warm and the cold targets if both exist, likewise for repeated and new ones.
+    Columns have the names of the models by default.
     """
     first = evaluations[0]
     filtered = "left out of the ranking" if first["seen_filtered"] else "kept in the ranking"

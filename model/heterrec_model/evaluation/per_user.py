@@ -14,10 +14,10 @@ from heterrec_model.config import Config
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.data.token_table import TokenTable
+from heterrec_model.data.user_items import AddedScores, UserItemPairs
 from heterrec_model.evaluation.metrics import TargetRanks
 from heterrec_model.evaluation.ranking import UserBlock, rank_targets
 from heterrec_model.evaluation.scorers import Scorer
-from heterrec_model.data.user_items import AddedScores, UserItemPairs
 
 
 class EncodedUsers:
@@ -82,8 +82,8 @@ def user_blocks(scorer: Scorer, batches: Iterable[Batch], config: Config) -> Ite
 class RankedUsers:
     """The target ranks of all users so far.
 
-    `chunk_items` items are scored at a time; `candidates_N` selects the items of the catalogue that are ranked, None all. With
-    `filter_seen`, items of the history are left out unless they are targets.
+    `chunk_items` items are scored at a time; `candidates_N` selects the items of the catalogue that are ranked, None all.
+    With `filter_seen`, items of the history are left out unless they are targets.
     """
 
     def __init__(

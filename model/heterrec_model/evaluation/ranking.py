@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from heterrec_model.data.catalogue_positions import NO_ROW
-from heterrec_model.evaluation.scorers import DIVERGED, Scorer
 from heterrec_model.data.user_items import AddedScores, UserItemPairs
+from heterrec_model.evaluation.scorers import DIVERGED, Scorer
 from heterrec_schemas.errors import RunError
 
 _EXACT = 2**24

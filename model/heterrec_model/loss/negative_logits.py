@@ -20,15 +20,17 @@ class Pairs:
         at_R: the positions.
         target_R: the targets.
         aimed_R: whether a pair is trained; the others are targets in another row, or have no row in the catalogue.
+        known_R: the last item of the history before the target, for the repeat term.
     """
 
     at_R: Tensor
     target_R: Tensor
     aimed_R: Tensor
+    known_R: Tensor
 
     def at(self, rows: Tensor) -> "Pairs":
         """Some of the pairs."""
-        return Pairs(self.at_R[rows], self.target_R[rows], self.aimed_R[rows])
+        return Pairs(*(rows_R[rows] for rows_R in vars(self).values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class PackedPositions:
     def pairs(self, step: int) -> Pairs:
         """What is predicted: the item `step` steps ahead, at every position that has one."""
         at_R = (self.left_N >= step).nonzero().squeeze(1)
-        return Pairs(at_R, at_R + step, self.is_target()[at_R + step])
+        return Pairs(at_R, at_R + step, self.is_target()[at_R + step], known_R=at_R)
 
     def is_target(self) -> Tensor:
         """Whether the item of each position is a target in this row, bool [N]."""

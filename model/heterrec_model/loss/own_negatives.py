@@ -1,9 +1,10 @@
 """The items of a user's own history as negatives of its positions, with the repeat term.
 
 A loss whose negatives are shared by all users cannot learn how strong a user's own items are: most of them are not among the
-candidates, and those that are there by chance are corrected for the popularity among all users. The denominator of a position
-is therefore the sum of two strata: the items that the user had up to the position, each once and without a correction, and the
-shared candidates without them. Of the items of earlier rows, `draw` items per user stand for all, weighted by their number.
+candidates, and those that are there by chance are corrected for the popularity among all users. The denominator of a
+position is therefore the sum of two strata: the items that the user had up to the position, each once and without a correction,
+and the shared candidates without them. Of the items of earlier rows, a few are drawn that stand for all, weighted by their
+number.
 
 Items that the user already has at the time of a target are no negatives: they cannot be bought twice at a time.
 
@@ -18,8 +19,8 @@ from torch import Tensor
 
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.own_items import OwnItems, own_items
-from heterrec_model.loss.repeat_term import RepeatTerm
 from heterrec_model.loss.negative_logits import PackedPositions, Pairs, SharedNegatives
+from heterrec_model.loss.repeat_term import RepeatTerm
 from heterrec_schemas import PADDING
 
 
@@ -60,9 +61,10 @@ def draw_own_items(batch: Batch, most: int, seed: int) -> DrawnItems:
     only_P = only_P[random_P[only_P].argsort()]
     only_P = only_P[earlier.user_P[only_P].argsort(stable=True)]
     count_B = torch.bincount(earlier.user_P[only_P], minlength=users)
-    rank = torch.arange(len(only_P), device=device) - (count_B.cumsum(0) - count_B)[
-        earlier.user_P[only_P]
-    ]
+    rank = (
+        torch.arange(len(only_P), device=device)
+        - (count_B.cumsum(0) - count_B)[earlier.user_P[only_P]]
+    )
     drawn = only_P[rank < most]
     weight_B = (count_B.clamp(min=1) / count_B.clamp(min=1, max=most)).log()
     # columns: the items of the history, then the drawn ones
@@ -157,7 +159,9 @@ class OwnNegatives:
         else:
             count_BG, since_BG, last_BG = (torch.zeros_like(pair_BG) for _ in range(3))
         columns = drawn.item_BG.shape[1]
-        happens_BTG = torch.zeros((*batch.item_BT.shape, columns), dtype=torch.bool, device=row_BG.device)
+        happens_BTG = torch.zeros(
+            (*batch.item_BT.shape, columns), dtype=torch.bool, device=row_BG.device
+        )
         happens_BTG.scatter_(2, drawn.column_BT[..., None], valid_BT[..., None])
         count_BTG = count_BG[:, None] + happens_BTG.cumsum(1)
         assert batch.earlier is not None
@@ -166,7 +170,9 @@ class OwnNegatives:
         last_BTG = (happens_BTG * steps_T[:, None]).cummax(1).values  # 1 + its index, 0 without
         inside_BTG = last_BTG > 0
         since_BTG = steps_T[:, None] + torch.where(inside_BTG, 1 - last_BTG, since_BG[:, None])
-        when_BTG = batch.timestamp_BT.gather(1, (last_BTG - 1).clamp(min=0).flatten(1)).view_as(last_BTG)
+        when_BTG = batch.timestamp_BT.gather(1, (last_BTG - 1).clamp(min=0).flatten(1)).view_as(
+            last_BTG
+        )
         last_ms_BTG = torch.where(inside_BTG, when_BTG, last_BG[:, None])
         earlier_BU = torch.zeros((batch.users, len(item_U)), dtype=torch.bool, device=row_BG.device)
         row_P = _rows_of(earlier.item_P, item_U)
@@ -197,9 +203,9 @@ class OwnNegatives:
         pairs: Pairs,
     ) -> tuple[Tensor, Tensor]:
         """The repeat term of the targets, [R], and l- of the queries, [R, C + G]; see `SharedNegatives`."""
-        user_R, time_R = positions.user_N[pairs.at_R], positions.time_N[pairs.at_R]
+        user_R, time_R = positions.user_N[pairs.at_R], positions.time_N[pairs.known_R]
         target_time_R = positions.time_N[pairs.target_R]
-        place_R = user_R * self.time_BT.shape[1] + time_R
+        place_R = user_R * self.time_BT.shape[1] + positions.time_N[pairs.at_R]
         width, users = query_RD.shape[1], len(self.time_BT)
         query_PD = query_RD.new_zeros(self.time_BT.numel(), width).index_copy(0, place_R, query_RD)
         query_BTD = query_PD.view(users, -1, width)

@@ -5,12 +5,13 @@
     r(u, i) = C[log2 n] + L[log2 l] + S[log2 s] + G[bucket of g] + P[log2 p] + f . (A v_i + B u),
     f = (1, ln(1 + n), ln(1 + g))
 
-The user had the item n times in a history of l interactions, last s interactions and g days ago; it occurs p times in training.
-L lets the counts of short and long histories share a table: what matters is n / l. The tables C, L, S, G and P, and the matrices
-A and B, start at zero. u and v_i are the vectors of the similarity, so r is in the unit of the loss's logits, similarity / tau.
+The user had the item n times in a history of l interactions, last s interactions and g days ago; it occurs p times in
+training. L lets the counts of short and long histories share a table: what matters is n / l. The tables C, L, S, G and P, and
+the matrices A and B, start at zero. u and v_i are the vectors of the similarity, so r is in the unit of the loss's logits,
+similarity / tau.
 
-kappa is 0 by default: among a user's own items the similarity fits the training data better than the counts, but ranks them worse
-in the validation split (docs/results.md).
+kappa is 0 by default: among a user's own items the similarity fits the training data better than the counts, but ranks them
+worse in the validation split (docs/results.md).
 
 Shapes: X any shape, D width of u and v, F = 3 numbers of f.
 """
@@ -45,9 +46,7 @@ class RepeatTerm(nn.Module):
         self.of_item = nn.Parameter(torch.zeros(width, NUMBERS))
         self.of_user = nn.Parameter(torch.zeros(width, NUMBERS))
         shortest, longest = (torch.tensor(x).log10().item() for x in (SHORTEST_DAYS, LONGEST_DAYS))
-        self.register_buffer(
-            "edges", torch.logspace(shortest, longest, GAPS - 1), persistent=False
-        )
+        self.register_buffer("edges", torch.logspace(shortest, longest, GAPS - 1), persistent=False)
 
     def item_weights(self, v_XD: Tensor) -> Tensor:
         """A v_i, [X, F]; further columns of v, those of the token heads, are not read."""
@@ -60,7 +59,7 @@ class RepeatTerm(nn.Module):
     def scores(
         self, own: OwnItems, popularity_P: Tensor, users_BD: Tensor, items_PD: Tensor
     ) -> Tensor:
-        """r of own items, [P].
+        """R of own items, [P].
 
         Args:
             own: pairs of a user and an item.
@@ -91,7 +90,7 @@ class RepeatTerm(nn.Module):
         similar_X: Tensor,
         weights_XF: Tensor,
     ) -> Tensor:
-        """r of pairs with a count of at least 1, [X]; other values are meaningless, but finite.
+        """R of pairs with a count of at least 1, [X]; other values are meaningless, but finite.
 
         Args:
             count_X: n, at least 0.
@@ -110,9 +109,7 @@ class RepeatTerm(nn.Module):
             (self.popularity, _log2(popularity_X, POPULARITIES)),
             (self.gap, torch.bucketize(gap_X, self.edges, right=True)),
         )
-        tables_X = sum(
-            table.index_select(0, row.flatten()).view(row.shape) for table, row in rows
-        )
+        tables_X = sum(table.index_select(0, row.flatten()).view(row.shape) for table, row in rows)
         numbers_XF = torch.stack(
             [torch.ones_like(gap_X), count_X.to(gap_X.dtype).log1p(), gap_X.log1p()], dim=-1
         )

@@ -16,6 +16,7 @@ from heterrec_model.bundle.histories import Histories, HistoryRow
 from heterrec_model.bundle.reader import Bundle, open_bundle
 from heterrec_model.recommending.catalogue import Catalogue, as_key
 from heterrec_model.recommending.history import EncodedHistory, History, Key
+from heterrec_model.recommending.own_items import open_repeat_scores
 from heterrec_model.recommending.popular import PopularItems
 from heterrec_model.recommending.recommender import Recommender
 from heterrec_model.recommending.translate import Translator
@@ -45,6 +46,7 @@ class BundleRecommender(Recommender):
         self.catalogue = Catalogue(bundle.items())
         self.searcher = Searcher(bundle.item_vectors_ND, open_index(bundle) if with_index else None)
         self.popular = PopularItems(bundle.popular(), self.catalogue)
+        self.repeats = open_repeat_scores(bundle)
         self.identity = info.identity
         self.encoder = BundleEncoder(bundle, threads=threads)
         self.histories: Histories | None = None

@@ -98,12 +98,21 @@ class Catalogue:
 
     def positions_of_index(self, item_index_P: Ints) -> Ints:
         """The positions of the given item_index, those without a place in the catalogue left out."""
-        place = np.searchsorted(self.item_index_N, item_index_P)
-        place = np.minimum(place, max(self._size - 1, 0))
-        if not self._size:
-            return place[:0]
-        found: Ints = place[self.item_index_N[place] == item_index_P]
+        found: Ints = self._places(item_index_P)[self.are_listed(item_index_P)]
         return found
+
+    def are_listed(self, item_index_P: Ints) -> npt.NDArray[np.bool_]:
+        """Whether the given item_index have a place in the catalogue."""
+        if not self._size:
+            return np.zeros(len(item_index_P), np.bool_)
+        listed: npt.NDArray[np.bool_] = (
+            self.item_index_N[self._places(item_index_P)] == item_index_P
+        )
+        return listed
+
+    def _places(self, item_index_P: Ints) -> Ints:
+        place = np.searchsorted(self.item_index_N, item_index_P)
+        return np.minimum(place, max(self._size - 1, 0))
 
     def ids(self, position_P: Ints) -> list[Key]:
         """The ids at some positions."""

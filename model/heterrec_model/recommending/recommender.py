@@ -14,8 +14,9 @@ from heterrec_model.bundle.files import Identity
 from heterrec_model.recommending.answer import POPULAR, POPULAR_IN_SEGMENT, Answer, Filters
 from heterrec_model.recommending.catalogue import NO_ROW, Catalogue
 from heterrec_model.recommending.history import EncodedHistory, History, Key
+from heterrec_model.recommending.own_items import RepeatScores
 from heterrec_model.recommending.popular import PopularItems
-from heterrec_model.retrieval.exact import NONE
+from heterrec_model.retrieval.exact import NONE, TopItems, best_first
 from heterrec_model.retrieval.search import Searcher
 from heterrec_schemas.errors import CallError, RunError
 
@@ -33,12 +34,14 @@ class Recommender(ABC):
         catalogue: the items: ids, values of their features.
         searcher: finds the best items for user vectors.
         popular: the items for users without a history.
+        repeats: scores of items that a user had before; None if the model has no repeat term.
         identity: generation, model, checkpoint and bundle.
     """
 
     catalogue: Catalogue
     searcher: Searcher
     popular: PopularItems
+    repeats: RepeatScores | None
     identity: Identity
 
     @abstractmethod
@@ -120,12 +123,11 @@ class Recommender(ABC):
         known = [
             row for row, history in enumerate(histories) if history is not None and len(history)
         ]
+        own = [history for history in histories if history is not None and len(history)]
         hidden = [self._hidden(history, denied, filters) for history in histories]
         if vectors_BD is None:
-            vectors_BD = self.vectors([h for h in histories if h is not None and len(h)])
-        found = self.searcher.top(
-            vectors_BD, k, allowed=allowed, hidden=[hidden[row] for row in known]
-        )
+            vectors_BD = self.vectors(own)
+        found = self.top(vectors_BD, own, k, allowed, [hidden[row] for row in known])
         places = dict(zip(known, range(len(known)), strict=True))
         answers = []
         for row, (user, history) in enumerate(zip(users, histories, strict=True)):
@@ -149,6 +151,45 @@ class Recommender(ABC):
                 )
             )
         return answers
+
+    def top(
+        self,
+        vectors_BD: Floats,
+        histories: Sequence[EncodedHistory],
+        k: int,
+        allowed: Ints | None,
+        hidden: Sequence[Ints],
+    ) -> TopItems:
+        """The k best items of some users: by the similarity, and by the repeat term for items that they had before.
+
+        Args:
+            vectors_BD: vectors of the users.
+            histories: of the users, with at least one item each.
+            k: number of items.
+            allowed: rows of the items that may be found, ascending; None allows all.
+            hidden: for every user, rows that are left out.
+        """
+        if self.repeats is None:
+            return self.searcher.top(vectors_BD, k, allowed=allowed, hidden=hidden)
+        items_ND = self.searcher.items_ND
+        own = [
+            self.repeats.of(history, vector_D, items_ND, self.catalogue)
+            for history, vector_D in zip(histories, vectors_BD, strict=True)
+        ]
+        left_out = [np.union1d(rows, row_P) for rows, (row_P, _) in zip(hidden, own, strict=True)]
+        others = self.searcher.top(vectors_BD, k, allowed=allowed, hidden=left_out)
+        position_BK, score_BK = others.position_BK.copy(), others.score_BK.copy()
+        for row, (row_P, score_P) in enumerate(own):
+            kept_P = ~np.isin(row_P, hidden[row])
+            if allowed is not None:
+                kept_P &= np.isin(row_P, allowed)
+            best = best_first(
+                np.concatenate([others.position_BK[row], row_P[kept_P]])[None],
+                np.concatenate([others.score_BK[row], score_P[kept_P]])[None],
+                k,
+            )
+            position_BK[row], score_BK[row] = best.position_BK[0], best.score_BK[0]
+        return TopItems(position_BK, score_BK)
 
     def similar(
         self,

@@ -32,6 +32,8 @@ from heterrec_model.bundle.files import (
     ITEMS,
     POPULAR,
     PROGRAM,
+    REPEAT_TERM,
+    REPEAT_TERM_POPULARITY,
     SAMPLE,
     USER_VALUES,
     BundleFile,
@@ -50,6 +52,7 @@ from heterrec_model.layers.hct import SelfAttention
 from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_model.runs.load_run import LoadedRun, load_run
 from heterrec_model.serving.model_card import model_card
+from heterrec_model.serving.recommender import repeat_scores
 from heterrec_model.serving.tables import (
     PopularCounts,
     history_tables,
@@ -262,6 +265,11 @@ def _write(
     pq.write_table(items, draft / ITEMS)
     np.save(draft / ITEM_VECTORS, VectorScorer(model).items_ND.numpy())
     np.save(draft / ITEM_TOKENS, item_tokens(model).numpy())
+    repeats = repeat_scores(model)
+    if repeats is not None:
+        flat = [np.asarray(x, np.float32).ravel() for x in repeats.weights.values()]
+        np.save(draft / REPEAT_TERM, np.concatenate(flat))
+        np.save(draft / REPEAT_TERM_POPULARITY, repeats.popularity_N)
     features, values = user_features_of(generation, model.table.user_features)
     pq.write_table(values, draft / USER_VALUES)
     on_progress("the user tower")
@@ -279,7 +287,7 @@ def _write(
             fingerprint=fingerprint(parts),
         ),
         parts=parts,
-        width=config.model.width,
+        width=model.vector_width,
         max_length=config.model.max_length,
         buckets=lengths(config.model.max_length),
         items=len(model.table.catalogue_N),
@@ -289,6 +297,9 @@ def _write(
         behaviours=[] if behaviour is None else list(behaviour.values),
         reads_behaviours=reads_behaviours(model),
         user_features=features,
+        repeats={}
+        if repeats is None
+        else {name: list(np.shape(x)) for name, x in repeats.weights.items()},
         segment_by=segment_by,
         equality=Equality(users=0, largest_difference=0.0, tolerance=TOLERANCE),
         versions=_versions(),

@@ -22,6 +22,7 @@ from heterrec_model.evaluation.evaluate import load_generation
 from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_model.recommending.catalogue import Catalogue, as_key
 from heterrec_model.recommending.history import EncodedHistory, History, Key
+from heterrec_model.recommending.own_items import RepeatScores
 from heterrec_model.recommending.popular import PopularItems
 from heterrec_model.recommending.recommender import Recommender as BaseRecommender
 from heterrec_model.recommending.translate import Translator
@@ -37,10 +38,24 @@ from heterrec_model.serving.tables import (
     user_features_of,
 )
 from heterrec_model.serving.user_tower import reads_behaviours
+from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.hashing import stable_hash
 
 Floats = npt.NDArray[np.float32]
+
+
+def repeat_scores(model: TwoTowerModel) -> RepeatScores | None:
+    """The repeat term of a model, for `recommending`; None for a model without it."""
+    term = model.repeats
+    if term is None:
+        return None
+    weights = {name: p.detach().cpu().numpy() for name, p in term.named_parameters()}
+    weights["edges"] = term.edges.cpu().numpy()
+    for name in ("similarity", "temperature"):
+        weights[name] = np.asarray(getattr(term, name), np.float32)
+    popularity_I = model.popularity_I.cpu()
+    return RepeatScores(weights, popularity_I[model.table.catalogue_N].numpy())
 
 
 class Recommender(BaseRecommender):
@@ -60,6 +75,7 @@ class Recommender(BaseRecommender):
         self._scorer = VectorScorer(loaded.model)
         self.catalogue = Catalogue(items_table(generation))
         self.searcher = Searcher(self._scorer.items_ND.cpu().numpy())
+        self.repeats = repeat_scores(loaded.model)
         self.identity = Identity(
             generation=generation.manifest.generation,
             content_sha256=generation.manifest.content_sha256,
@@ -131,7 +147,8 @@ class Recommender(BaseRecommender):
         config, model = self.loaded.config.model, self.loaded.model
         longest = config.max_length
         order = np.argsort([min(len(h), longest) for h in histories], kind="stable")
-        vectors_BD = np.empty((len(histories), config.width), np.float32)
+        width = self.searcher.items_ND.shape[1]
+        vectors_BD = np.empty((len(histories), width), np.float32)
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
             chosen = [histories[row] for row in rows]

@@ -53,6 +53,28 @@ def test_items_that_are_context_only_are_not_masked() -> None:
     assert drawn(model, batch).masked_N.tolist() == [False, False, True, True, True, True]
 
 
+def test_the_repeat_term_counts_the_items_before_a_masked_one() -> None:
+    model = bert4rec(
+        repeats={"enabled": True}, cloze={"mask_share": 1.0, "last_only": 0.0}, max_length=4
+    )
+    batch = made_up_batch([4, 1])
+    pairs = drawn(model, batch).pairs(1)
+    assert pairs.at_R.tolist() == pairs.target_R.tolist() == [1, 2, 3]
+    assert pairs.known_R.tolist() == [0, 1, 2]
+    # losses do not depend on later counts: only the last item repeats the first
+    assert model.repeats is not None
+    batch = dataclasses.replace(
+        batch,
+        item_BT=torch.tensor([[5, 6, 7, 5], [8, 0, 0, 0]]),
+        earlier=made_up_batch([1, 1], items=[9]).all_items(),
+    )
+    model(batch, 3).total.backward()
+    assert model.repeats.count.grad is not None
+    # by the logarithm of the count
+    assert model.repeats.count.grad[0].any()
+    assert not model.repeats.count.grad[1:].any(), "the masked item was counted"
+
+
 def test_a_masked_item_does_not_reach_the_output() -> None:
     model = bert4rec(cloze={"mask_share": 0.5, "last_only": 0.0})
     batch = made_up_batch([6, 4])
