@@ -66,7 +66,7 @@ def study(
     continues = "stopped; the same call continues"
     with error_messages(debug, as_json, stopped=continues):
         with importing():
-            from heterrec_model.studies.report import write_report
+            from heterrec_model.studies.reporting.report import write_report
             from heterrec_model.studies.run import run_study
             from heterrec_model.studies.study_file import load_study
 

@@ -80,6 +80,12 @@ class Protocol:
         return f"seen items {seen}, candidates: {items}"
 
 
+def run_name(model: str, seed: int | None) -> str:
+    """Name of a run in paths: `model-seed`, or the counting baseline alone."""
+    model = model.replace(":", ".")
+    return model if seed is None else f"{model}-{seed}"
+
+
 @dataclass(frozen=True)
 class RowKey:
     """What identifies a row of a study; the seed of a counting baseline is None."""
@@ -91,15 +97,9 @@ class RowKey:
     protocol: Protocol
 
     @property
-    def file_stem(self) -> str:
-        """Name of the run: `model-seed`, or the model alone."""
-        model = self.model.replace(":", ".")
-        return model if self.seed is None else f"{model}-{self.seed}"
-
-    @property
     def users_file(self) -> str:
         """Path of the metrics per user, in the folder of the study's results."""
-        return f"{USERS}/{self.data}/{self.file_stem}-{self.split}-{self.protocol.name}.parquet"
+        return f"{USERS}/{self.data}/{run_name(self.model, self.seed)}-{self.split}-{self.protocol.name}.parquet"
 
     @property
     def texts(self) -> tuple[str, ...]:

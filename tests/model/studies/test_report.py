@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from heterrec_model.commands import app
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.metrics import TargetRanks
-from heterrec_model.studies.intervals import estimate, resampled_means
-from heterrec_model.studies.report import write_report
-from heterrec_model.studies.results import result_tables
+from heterrec_model.studies.reporting.intervals import estimate, resampled_means
+from heterrec_model.studies.reporting.report import write_report
+from heterrec_model.studies.reporting.results import result_tables
 from heterrec_model.studies.rows import Protocol, RowKey, Rows
 from heterrec_model.studies.study_file import Study
 from heterrec_model.studies.user_metrics import read_user_metrics, write_user_metrics
@@ -159,7 +159,7 @@ def test_without_matplotlib_there_are_tables(
     real = builtins.__import__
 
     def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name == "heterrec_model.studies.figures":
+        if name == "heterrec_model.studies.reporting.figures":
             raise ImportError("No module named 'matplotlib'")
         return real(name, *rest, **named)
 

@@ -128,6 +128,9 @@ def test_runs_with_refit_epochs_have_no_validation_rows(make_study: MakeStudy) -
     popular, whole, _ = planned_runs(study, open_data(study))
     assert {key.split for key in popular.rows} == {"validation", "test"}
     assert {key.split for key in whole.rows} == {"test"}
+    data = {"shop": study.data["shop"].model_copy(update={"splits": ("validation",)})}
+    with pytest.raises(CallError, match="nothing to evaluate, since refit epochs train on the"):
+        planned_runs(study.model_copy(update={"data": data}), open_data(study))
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)

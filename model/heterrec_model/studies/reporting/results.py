@@ -8,8 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from heterrec_model.evaluation.metrics import metric_names
-from heterrec_model.studies.intervals import Estimate, Floats, estimate, lift, resampled_means
 from heterrec_model.studies.plan import protocols
+from heterrec_model.studies.reporting.intervals import (
+    Estimate,
+    Floats,
+    estimate,
+    lift,
+    resampled_means,
+)
 from heterrec_model.studies.rows import Protocol, Row, RowKey, Rows, number
 from heterrec_model.studies.study_file import Study
 from heterrec_model.studies.user_metrics import read_user_metrics
