@@ -17,6 +17,7 @@ from heterrec_model.data.frozen_vectors import frozen_vectors
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables, module_name
+from heterrec_model.layers.initial_codes import code_vectors
 from heterrec_model.own_class import is_own, own_class
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
@@ -48,7 +49,7 @@ def build_model(
     Args:
         config: configuration of the run.
         table: token table with the features that the config names.
-        generation: source of the quantile edges for `embedding_init: quantizer`.
+        generation: source of the code vectors for `embedding_init: quantizer`.
         frozen: whether the files of `model.frozen` are read; false if weights of a checkpoint follow, which have the vectors.
 
     Raises:
@@ -56,13 +57,13 @@ def build_model(
         DataError: a vector in these files is wrong.
     """
     kind = trained_class(config.model.name)
-    edges = {}
+    codes = {}
     if config.model.embedding_init == "quantizer":
         embeddings = [f.name for f in table.features if f.kind == "embedding"]
-        edges = {n: torch.from_numpy(generation.quantizers(n).copy()) for n in embeddings}
+        codes = {name: code_vectors(generation, name) for name in embeddings}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        tables = ItemTables(config.model, table, edges, sparse=config.train.sparse_tables)
+        tables = ItemTables(config.model, table, codes, sparse=config.train.sparse_tables)
         model = kind(config, table, tables)
     if frozen:
         for name, files in config.model.frozen.items():

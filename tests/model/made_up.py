@@ -29,7 +29,7 @@ FEATURES = (
     FeatureInfo("colour", "categorical", size=6, start=0, columns=1),
     FeatureInfo("path", "categorical", size=7, start=1, columns=3, multivalued=True),
     FeatureInfo("price", "numeric", size=5, start=4, columns=1),
-    FeatureInfo("look", "embedding", size=6, start=5, columns=2, quantiles=2, dim=4),
+    FeatureInfo("look", "embedding", size=6, start=5, columns=2, quantizer="quantile", dim=4),
 )
 USER_FEATURES = (
     FeatureInfo("age", "numeric", size=5, start=0, columns=1),

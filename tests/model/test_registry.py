@@ -16,6 +16,7 @@ from heterrec_model.registry import COUNTING, MODELS, TRAINED, build_counting, b
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
+from heterrec_schemas.testing import Settings as ShopSettings
 from heterrec_schemas.testing import small_generation
 
 Settings = dict[str, Any]
@@ -112,6 +113,26 @@ def test_group_tables_start_at_their_bins_or_at_random(
         by_group = found.weight.view(4, -1, 4)
         assert bool((by_group[:, :2] == 0).all()) == empty
         assert (by_group[:, 2:] != 0).any()
+
+
+def test_tables_of_codebooks_start_at_their_centroids(tmp_path: Path) -> None:
+    small_generation(tmp_path, 1, settings=ShopSettings(codebooks=True))
+    generation = open_generation(tmp_path)
+    table = open_token_table(generation, features=["parts", "rests"], user_features=[])
+    chosen = {"features": ["parts", "rests"], "user_features": [], "item_id": False}
+    config = settings({"embedding_init": "quantizer", **chosen})
+    model = build_model(config, table, generation)
+    for name, count, codes in (("parts", 2, 8), ("rests", 3, 4)):
+        found = model.tables.tables[f"feature_{name}"]
+        assert isinstance(found, GroupTable)
+        width = -(-16 // count)
+        rows = found.weight.detach().view(count, 2 + codes, width)
+        assert (rows[:, :2] == 0).all()
+        for row, book in zip(rows, generation.codebooks(name), strict=True):
+            centred = torch.from_numpy(book - book.mean(0))
+            want = torch.linalg.lstsq(centred, row[2:]).solution
+            torch.testing.assert_close(centred @ want, row[2:], rtol=1e-3, atol=1e-5)
+    assert model.user_vectors(first_batch(generation, 2)).isfinite().all()
 
 
 def test_features_may_be_chosen(generation: Generation) -> None:

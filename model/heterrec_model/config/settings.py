@@ -115,7 +115,7 @@ class ModelConfig(_Section):
     group_tables: Literal["each", "shared"] = "each"
     """Whether each group of an embedding feature has its own table, or all share the table E_v, as in the paper."""
     embedding_init: Literal["quantizer", "random"] = "quantizer"
-    """Initial group tables: the centres of their bins, or random like all other tables."""
+    """Initial group tables: the centres of their bins or their centroids, or random like all other tables."""
     frozen: dict[str, FrozenConfig] = {}
     """Embedding features whose frozen vectors, in one linear projection, replace their tokens: the ablation of MFK. Training
     reads the files; checkpoints contain the vectors."""

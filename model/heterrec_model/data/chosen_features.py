@@ -20,10 +20,10 @@ class FeatureInfo:
         kind: categorical, numeric or embedding.
         size: token ids are 0 .. size - 1 (0 padding, 1 missing).
         start: first column in the token table.
-        columns: number of columns: 1; Z for an embedding; the length of the longest list for a multivalued feature, whose
-            cells are padded with 0 on the right.
+        columns: number of columns: 1; Z, or the number of levels, for an embedding; the length of the longest list for a
+            multivalued feature, whose cells are padded with 0 on the right.
         multivalued: whether a cell is a list.
-        quantiles: q of an embedding feature, 0 otherwise.
+        quantizer: of an embedding feature, empty otherwise.
         dim: width of the vectors that an embedding feature was quantised from, 0 otherwise.
     """
 
@@ -33,7 +33,7 @@ class FeatureInfo:
     start: int
     columns: int
     multivalued: bool = False
-    quantiles: int = 0
+    quantizer: str = ""
     dim: int = 0
 
     @property
@@ -110,7 +110,7 @@ def describe_features(
                 start=start,
                 columns=columns,
                 multivalued=entry.multivalued,
-                quantiles=entry.quantiles or 0,
+                quantizer=feature.quantizer if isinstance(feature, EmbeddingFeature) else "",
                 dim=feature.dim if isinstance(feature, EmbeddingFeature) else 0,
             )
         )

@@ -6,7 +6,6 @@ Shapes: N items, K tokens per item, D width, Z groups, F total width of an embed
 
 import math
 from collections.abc import Collection
-from statistics import NormalDist
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from heterrec_model.config import ModelConfig
 from heterrec_model.data.chosen_features import FeatureInfo
 from heterrec_model.data.token_table import TokenTable
+from heterrec_model.layers.initial_codes import initial_weights
 from heterrec_model.layers.narrow_lookup import narrow_lookup
 from heterrec_schemas import MISSING
 from heterrec_schemas.errors import CallError
@@ -30,7 +30,7 @@ class ItemTables(nn.Module):
     Args:
         config: configuration of the model.
         table: tokens of the items.
-        edges: quantile edges [q - 1, dim] of every embedding feature, for `embedding_init: quantizer`.
+        codes: the `code_vectors` of every embedding feature, for `embedding_init: quantizer`.
         sparse: whether the id table has sparse gradients.
 
     Raises:
@@ -44,7 +44,7 @@ class ItemTables(nn.Module):
         self,
         config: ModelConfig,
         table: TokenTable,
-        edges: dict[str, Tensor],
+        codes: dict[str, Tensor],
         *,
         sparse: bool = False,
     ) -> None:
@@ -65,7 +65,7 @@ class ItemTables(nn.Module):
             {
                 module_name(f.name): FrozenTable(len(tokens_IC), f.dim, config)
                 if f.name in config.frozen
-                else feature_table(f, config, edges)
+                else feature_table(f, config, codes)
                 for f in self.features
             }
         )
@@ -132,7 +132,8 @@ class CategoryTable(nn.Module):
 class GroupTable(nn.Module):
     """Table of an embedding feature: Z lookups of width F / Z, concatenated, then projected to D unless F is D.
 
-    Each group has its own rows, or all groups share theirs.
+    Each group has its own rows, or all groups share theirs. The levels of a residual quantizer are groups here: the
+    projection of their concatenation contains their sum, the composition that residual quantization has in mind.
 
     Raises:
         CallError: F has to be D, and Z does not divide it.
@@ -140,18 +141,18 @@ class GroupTable(nn.Module):
 
     offsets_Z: Tensor
 
-    def __init__(self, feature: FeatureInfo, config: ModelConfig, edges: Tensor | None) -> None:
+    def __init__(self, feature: FeatureInfo, config: ModelConfig, codes: Tensor | None) -> None:
         super().__init__()
         groups, shared = feature.groups, config.group_tables == "shared"
-        check_group_width(feature.name, groups, feature.dim, config)
+        check_group_width(feature.name, groups, feature.quantizer, feature.dim, config)
         least = config.width if config.embedding_width == "width" else config.embedding_width
         group_width = math.ceil(max(least, groups) / groups)
         composed = group_width * groups
-        if edges is None:
+        if codes is None:
             tables = 1 if shared else groups
             weight = torch.randn(tables, feature.size, group_width) * config.table_std
         else:
-            weight = bin_centres(feature, edges, group_width, config.table_std)
+            weight = initial_weights(codes, feature.size, group_width, config.table_std)
         self.weight = nn.Parameter(weight.flatten(0, 1))
         offsets = torch.arange(groups) * (0 if shared else feature.size)
         self.register_buffer("offsets_Z", offsets, persistent=False)
@@ -223,13 +224,16 @@ def check_tokens(config: ModelConfig, features: int) -> None:
         )
 
 
-def check_group_width(name: str, groups: int, dim: int, config: ModelConfig) -> None:
+def check_group_width(
+    name: str, groups: int, quantizer: str, dim: int, config: ModelConfig
+) -> None:
     """Check that an embedding feature of `groups` groups fits `embedding_width: width`.
 
     Args:
         name: of the feature.
-        groups: Z.
-        dim: width of the vectors, which other numbers of groups have to divide too.
+        groups: Z, or the number of levels.
+        quantizer: of the feature.
+        dim: width of the vectors, which other numbers of groups, but not of levels, have to divide too.
         config: of the model.
 
     Raises:
@@ -238,45 +242,20 @@ def check_group_width(name: str, groups: int, dim: int, config: ModelConfig) -> 
     width = config.width
     if config.embedding_width != "width" or width % groups == 0:
         return
-    most = math.gcd(width, dim)
+    word, limit = (
+        ("levels", "") if quantizer == "rq" else ("groups", f" that its {dim} dimensions allow")
+    )
+    most = width if quantizer == "rq" else math.gcd(width, dim)
     nearest = min(
         (z for z in range(1, most + 1) if most % z == 0), key=lambda z: (abs(z - groups), z)
     )
     raise CallError(
-        f"model.embedding_width: width: the groups of feature {name!r} do not divide model.width",
-        got=f"{groups} groups and model.width: {width}",
-        expected=f"a divisor of {width}: the nearest that its {dim} dimensions allow is {nearest}",
-        todo=f"Build the generation with groups: {nearest}, set model.width to a multiple of {groups}, or set "
+        f"model.embedding_width: width: the {word} of feature {name!r} do not divide model.width",
+        got=f"{groups} {word} and model.width: {width}",
+        expected=f"a divisor of {width}: the nearest{limit} is {nearest}",
+        todo=f"Build the generation with {word}: {nearest}, set model.width to a multiple of {groups}, or set "
         "model.embedding_width to a number, which adds a projection.",
     )
-
-
-def bin_centres(feature: FeatureInfo, edges: Tensor, width: int, std: float) -> Tensor:
-    """Initial weights of the group tables: each code at the centre of its bins, [Z, size, width].
-
-    Each dimension is assumed to be normal, with a standard deviation fitted to its edges (1 if it has a single edge).
-    Centres are the expected values of the normal inside the bins, without the mean. A group of m dimensions is projected
-    to `width` by a random matrix unless m is `width`, and the result is scaled to the standard deviation `std`. Codes
-    without a bin (padding, missing) are zero.
-    """
-    q, groups = feature.quantiles, feature.groups
-    dims = feature.dim // groups
-    normal = NormalDist()
-    cuts = [normal.inv_cdf(i / q) for i in range(1, q)]
-    heights = [0.0, *(normal.pdf(c) for c in cuts), 0.0]
-    centres_q = torch.tensor([(heights[i] - heights[i + 1]) * q for i in range(q)])
-    spread_D = torch.ones(feature.dim)
-    if q > 2:
-        cuts_q = torch.tensor(cuts)[:, None]
-        spread_D = (edges * cuts_q).sum(0) / (cuts_q * cuts_q).sum()
-    codes = torch.arange(q**dims)
-    bins = torch.stack([(codes // q**j) % q for j in range(dims)], dim=1)
-    values = centres_q[bins][None] * spread_D.view(groups, 1, dims)
-    if width != dims:
-        values = values @ torch.randn(groups, dims, width)
-    weight = torch.zeros(groups, feature.size, width)
-    weight[:, feature.size - len(codes) :] = values * (std / values.std().clamp(min=1e-12))
-    return weight
 
 
 def module_name(feature: str) -> str:
@@ -284,8 +263,8 @@ def module_name(feature: str) -> str:
     return f"feature_{feature}"
 
 
-def feature_table(feature: FeatureInfo, config: ModelConfig, edges: dict[str, Tensor]) -> nn.Module:
+def feature_table(feature: FeatureInfo, config: ModelConfig, codes: dict[str, Tensor]) -> nn.Module:
     """The table for a feature's kind."""
     if feature.kind == "embedding":
-        return GroupTable(feature, config, edges.get(feature.name))
+        return GroupTable(feature, config, codes.get(feature.name))
     return CategoryTable(feature.size, config.width, config.table_std)

@@ -20,7 +20,7 @@ class UserTokens(nn.Module):
         super().__init__()
         self.names = [f.name for f in features]
         self.tables = nn.ModuleDict(
-            {module_name(f.name): feature_table(f, config, edges={}) for f in features}
+            {module_name(f.name): feature_table(f, config, codes={}) for f in features}
         )
         self.norm = nn.LayerNorm(config.width) if features else nn.Identity()
 

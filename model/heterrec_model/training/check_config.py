@@ -48,7 +48,8 @@ def check_for_generation(config: Config, generation: Generation, *, resume: bool
     for entry in (*items, *users):
         feature = generation.feature(shard_column(entry))
         if isinstance(feature, EmbeddingFeature):
-            check_group_width(entry.name, entry.groups or 1, feature.dim, model)
+            tokens, quantizer = feature.token_count, feature.quantizer
+            check_group_width(entry.name, tokens, quantizer, feature.dim, model)
     names = [entry.name for entry in items]
     for name, frozen in model.frozen.items():
         if name not in names:

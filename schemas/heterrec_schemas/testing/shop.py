@@ -61,6 +61,8 @@ class Settings:
     train_windows: Literal["last", "all"] = "last"
     unknown_items: Literal["drop", "oov"] = "drop"
     layout: Literal["referenced", "flattened"] = "referenced"
+    codebooks: bool = False
+    """Whether the vector has features with codebooks too: `parts` (pq) and `rests` (rq)."""
     min_length: int = 3
     max_length: int = 12
     item_shards: int = 2
@@ -132,6 +134,12 @@ def spec_text(goods: Shop, settings: Settings | None = None) -> str:
     split = f"method: {s.split}"
     if s.split == "temporal":
         split += f", validation_at: 0.7, test_at: 0.85, targets: {s.targets}"
+    books = ""
+    if s.codebooks:
+        vector = f"kind: embedding, column: vector, dim: {goods.dim}"
+        books = f"""
+    - {{name: parts, {vector}, quantizer: pq, groups: 2, codes: 8}}
+    - {{name: rests, {vector}, quantizer: rq, levels: 3, codes: 4}}"""
     joins = ""
     if goods.details is not None:
         joins = (
@@ -150,7 +158,7 @@ items:
        max_values: 3}}
     - {{name: price, kind: numeric, column: price, bins: 8}}
     - {{name: look, kind: embedding, column: vector, dim: {goods.dim},
-       groups: {goods.dim // GROUP_WIDTH}, quantiles: 3}}
+       groups: {goods.dim // GROUP_WIDTH}, quantiles: 3}}{books}
   catalogue_vocabulary: {{oov_buckets: {4 if s.unknown_items == "oov" else 0},
                          shards: {s.item_vocabulary_shards}}}
 interactions:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings as hypothesis_settings
 
 from heterrec_model.config import Config
-from heterrec_model.data.batch import Batch
+from heterrec_model.data.batch import Batch, HistoryItems
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.testing import Settings, Shop, shop, small_generation, spec_text
 
@@ -92,6 +92,8 @@ def same(left: Batch, right: Batch) -> bool:
             return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
         if isinstance(a, dict):
             return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+        if isinstance(a, HistoryItems):
+            return isinstance(b, HistoryItems) and equal(vars(a), vars(b))
         if isinstance(a, list):
             return len(a) == len(b) and all(map(equal, a, b))
         return bool(a == b)

@@ -70,7 +70,9 @@ def test_the_columns_are_described(generation: Generation) -> None:
         FeatureInfo("brand", "categorical", sizes["brand"], 1, 1),
         FeatureInfo("path", "categorical", sizes["path"], 2, longest, multivalued=True),
         FeatureInfo("price", "numeric", sizes["price"], 2 + longest, 1),
-        FeatureInfo("look", "embedding", sizes["look"], 3 + longest, 4, quantiles=3, dim=16),
+        FeatureInfo(
+            "look", "embedding", sizes["look"], 3 + longest, 4, quantizer="quantile", dim=16
+        ),
     )
     assert table.tokens_IC.shape[1] == 3 + longest + 4
     assert (table.tokens_IC < max(sizes.values())).all()
@@ -86,7 +88,7 @@ def test_user_features_are_described(generation: Generation, rich: Generation) -
         FeatureInfo("age", "categorical", sizes["age"], 0, 1),
         FeatureInfo("age_bin", "numeric", sizes["age_bin"], 0, 1),
         FeatureInfo("likes", "categorical", sizes["likes"], 0, max(map(len, likes)), True),
-        FeatureInfo("taste", "embedding", sizes["taste"], 0, 3, quantiles=2, dim=6),
+        FeatureInfo("taste", "embedding", sizes["taste"], 0, 3, quantizer="quantile", dim=6),
     )
     chosen = open_token_table(rich, user_features=["age_bin"]).user_features
     assert [feature.name for feature in chosen] == ["age_bin"]

@@ -106,6 +106,9 @@ class GivenScores:
         self.asked.append((start, stop))
         return self.scores_UN[users_BS[:, 0].long(), start:stop].clone()
 
+    def added(self, batch: Batch, users_BS: Tensor) -> None:
+        return None
+
 
 class OddScores:
     """A scorer of batches: few distinct scores, by the history's length, its last item, and the item scored."""
@@ -123,6 +126,9 @@ class OddScores:
         item_C = self.table.catalogue_N[start:stop]
         scores_BC = users_BS[:, :1] * 5 + users_BS[:, 1:] * 3 + item_C * item_C
         return (scores_BC % self.values).float()
+
+    def added(self, batch: Batch, users_BS: Tensor) -> None:
+        return None
 
     def score(self, length: int, last: int, item: int) -> float:
         """One score, plainly."""

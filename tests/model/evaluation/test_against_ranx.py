@@ -42,7 +42,7 @@ def our_ranks(scores: torch.Tensor, targets: Sequence[Sequence[int]]) -> TargetR
     )
     flags = np.ones(len(user_P), bool)
     return TargetRanks(
-        np.arange(users), user_P.numpy(), first_P.numpy(), tied_P.numpy(), flags, flags
+        np.arange(users), user_P.numpy(), first_P.numpy(), tied_P.numpy(), flags, flags, ~flags
     )
 
 

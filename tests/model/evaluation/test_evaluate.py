@@ -204,13 +204,34 @@ def test_warm_and_cold_targets_apart(many_targets: Generation) -> None:
         assert metrics == pytest.approx(averages(users, KS))
 
 
+def test_repeated_and_new_targets_apart(many_targets: Generation) -> None:
+    """The whole row counts as the history; the model reads three items of it."""
+    found = scored(many_targets).to_json()
+    expected = plainly(many_targets, "test", False)
+    had = {row["user_id"]: set(row["item_index"]) for row in rows_of(many_targets, "test")}
+    short = {row["user_id"]: set(row["item_index"][-3:]) for row in rows_of(many_targets, "test")}
+    assert had != short
+    for part, repeated in (("repeated", True), ("new", False)):
+        users = [
+            [r for i, r in ranks.items() if (i in had[user]) == repeated and r[0] < math.inf]
+            for user, ranks in expected.items()
+        ]
+        users = [ranks for ranks in users if ranks]
+        assert users, "the test's generation has both"
+        assert found[part]["users"] == len(users)
+        assert found[part]["targets"] == sum(map(len, users))
+        metrics = {name: found[part][name] for name in found["metrics"]}
+        assert metrics == pytest.approx(averages(users, KS))
+
+
 def test_the_json(one_target: Generation) -> None:
     found = scored(one_target, filter_seen=True)
     body = json.loads(json.dumps(found.to_json(), allow_nan=False))
     rows = rows_of(one_target, "test")
     assert list(body) == [
         *("model", "split", "users", "catalogue", "candidate_set", "candidates"),
-        *("cold_candidates", "metrics", "warm", "cold", "targets_per_user", "targets"),
+        *("cold_candidates", "metrics", "warm", "cold", "repeated", "new"),
+        *("targets_per_user", "targets"),
         *("targets_unknown", "targets_without_row", "targets_tied", "seen_filtered"),
         *("checkpoint", "generation", "seconds", "lacks"),
     ]

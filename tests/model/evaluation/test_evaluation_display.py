@@ -28,6 +28,8 @@ def found(name: str, **changes: Any) -> dict[str, Any]:
         "metrics": {"recall@10": 0.0716, "ndcg@10": 0.031},
         "warm": {**part, "users": 1200, "targets": 1200},
         "cold": {"recall@10": 0.0, "ndcg@10": 0.0, "users": 34, "targets": 34},
+        "repeated": {**part, "users": 0, "targets": 0},
+        "new": {**part, "users": 1234, "targets": 1234},
         "targets": 1234,
         "targets_unknown": 0,
         "targets_without_row": 0,
@@ -59,6 +61,14 @@ def test_a_part_without_users_has_no_line() -> None:
     cold = {"recall@10": None, "ndcg@10": None, "users": 0, "targets": 0}
     assert "warm" not in shown(show_evaluations, [found("heterrec", cold=cold)])
     assert "warm" not in shown(show_evaluations, [found("heterrec")], parts=False)
+
+
+def test_repeated_and_new_targets_stand_beside_each_other() -> None:
+    part = {"recall@10": 0.1234, "ndcg@10": 0.05, "users": 77, "targets": 80}
+    text = shown(show_evaluations, [found("heterrec", repeated=part)])
+    heading = text.split("\n")[1] + text.split("\n")[2]
+    assert [word for word in ("warm", "cold", "repeated", "new") if word not in heading] == []
+    assert "12.34" in text
 
 
 def test_comparisons() -> None:

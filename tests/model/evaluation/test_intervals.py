@@ -21,6 +21,7 @@ def evaluation(ranks: np.ndarray, *, name: str = "a", **changes: object) -> Eval
         np.asarray(changes.pop("tied", np.ones(users, np.int64))),
         np.arange(users) % 2 == 0,
         np.ones(users, bool),
+        np.arange(users) % 3 == 0,
     )
     settings = {
         "split": "test",

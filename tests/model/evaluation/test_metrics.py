@@ -21,7 +21,9 @@ RANKS = st.tuples(st.integers(1, 20), st.integers(1, 15)) | st.just((math.inf, 1
 
 
 def target_ranks(
-    users: Sequence[Sequence[float | Ranks]], warm: list[bool] | None = None
+    users: Sequence[Sequence[float | Ranks]],
+    warm: list[bool] | None = None,
+    had: list[bool] | None = None,
 ) -> TargetRanks:
     """Ranks, or pairs of the first rank and the number of tied items."""
     user_P = np.repeat(np.arange(len(users)), [len(ranks) for ranks in users])
@@ -30,7 +32,8 @@ def target_ranks(
     warm_P = np.ones(len(flat), bool) if warm is None else np.array(warm, bool)
     ids = np.array([f"u{n}" for n in range(len(users))])
     row_P = np.ones(len(flat), bool)
-    return TargetRanks(ids, user_P, first_P.astype(np.float64), tied_P, warm_P, row_P)
+    had_P = np.zeros(len(flat), bool) if had is None else np.array(had, bool)
+    return TargetRanks(ids, user_P, first_P.astype(np.float64), tied_P, warm_P, row_P, had_P)
 
 
 @MANY

@@ -8,14 +8,18 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
+from heterrec_model.data.user_items import AddedScores, UserItemPairs
 from heterrec_model.evaluation import ranking
 from heterrec_model.evaluation.metrics import TargetRanks, user_metrics
-from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets, top_items
+from heterrec_model.evaluation.ranking import UserBlock, rank_targets
 from heterrec_schemas.errors import RunError
 
 
-def block_of(users: int, seen: UserItemPairs | None = None) -> UserBlock:
-    return UserBlock(torch.arange(users, dtype=torch.float64)[:, None], list(range(users)), seen)
+def block_of(
+    users: int, seen: UserItemPairs | None = None, added: AddedScores | None = None
+) -> UserBlock:
+    states = torch.arange(users, dtype=torch.float64)[:, None]
+    return UserBlock(states, list(range(users)), seen, added)
 
 
 def pairs_of(pairs: list[tuple[int, int]]) -> UserItemPairs:
@@ -50,16 +54,25 @@ def test_ranks_are_those_of_a_plain_count(
     scores, targets, seen, chunk = case
     items = scores.shape[1]
     candidates = data.draw(st.none() | st.lists(st.booleans(), min_size=items, max_size=items))
+    pair = st.tuples(st.integers(0, len(scores) - 1), st.integers(0, items - 1))
+    more = data.draw(st.dictionaries(pair, st.integers(-3, 3)))
+    added = None
+    if more:
+        user_P, position_P = torch.tensor(list(more)).T
+        added = AddedScores(UserItemPairs(user_P, position_P), torch.tensor([*more.values()]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_SORT_ABOVE", sort_above)
         patch.setattr(ranking, "_TILE", tile)
         first, tied = rank_targets(
             GivenScores(scores),
-            block_of(len(scores), None if seen is None else pairs_of(seen)),
+            block_of(len(scores), None if seen is None else pairs_of(seen), added),
             pairs_of(targets),
             chunk_items=chunk,
             candidates_N=None if candidates is None else torch.tensor(candidates),
         )
+    scores = scores.clone()
+    for (user, place), value in more.items():
+        scores[user, place] += value
     for (user, place), *found in zip(targets, first.tolist(), tied.tolist(), strict=True):
         assert tuple(found) == shared_ranks(left_of(scores, user, targets, seen, candidates), place)
 
@@ -100,7 +113,7 @@ def test_metrics_are_the_means_over_all_orders_of_the_ties(
         )
     flags = np.ones(len(targets), bool)
     user_P = np.zeros(len(targets), np.int64)
-    ranks = TargetRanks(np.arange(1), user_P, first.numpy(), tied.numpy(), flags, flags)
+    ranks = TargetRanks(np.arange(1), user_P, first.numpy(), tied.numpy(), flags, flags, ~flags)
     values = user_metrics(ranks, [k])
     left = left_of(scores, 0, targets, seen, candidates)
     expected = over_all_orders(left, [p for _, p in targets], k)
@@ -208,25 +221,3 @@ def test_places_of_items() -> None:
         CataloguePositions(torch.zeros(0, dtype=torch.int64)).of(torch.tensor([0, 5])).tolist()
         == [NO_ROW] * 2
     )
-
-
-@MANY
-@given(cases(), st.integers(1, 15))
-def test_the_best_items_are_those_of_a_sort(
-    case: tuple[Tensor, list[tuple[int, int]], list[tuple[int, int]] | None, int], k: int
-) -> None:
-    scores, _, seen, chunk = case
-    known = None if seen is None else [(u, p) for u, p in seen if p != NO_ROW]
-    hidden = None if known is None else pairs_of(known)
-    places, values = top_items(
-        GivenScores(scores), block_of(len(scores), hidden), k, chunk_items=chunk
-    )
-    for user, row in enumerate(scores.tolist()):
-        out = {p for u, p in known or () if u == user}
-        row = [-float("inf") if p in out else s for p, s in enumerate(row)]
-        assert values[user].tolist() == sorted(row, reverse=True)[:k]
-        found = places[user].tolist()
-        assert len(set(found)) == len(found)
-        assert [row[p] for p in found] == values[user].tolist()
-        # among equals, the catalogue's order
-        assert found == sorted(found, key=lambda p: (-row[p], p))

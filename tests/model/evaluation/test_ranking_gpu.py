@@ -2,7 +2,8 @@ import pytest
 import torch
 from reference_metrics import GivenScores
 
-from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets, top_items
+from heterrec_model.data.user_items import AddedScores, UserItemPairs
+from heterrec_model.evaluation.ranking import UserBlock, rank_targets
 
 pytestmark = [
     pytest.mark.gpu,
@@ -19,12 +20,15 @@ def test_a_gpu_ranks_as_the_cpu_does(targets_each: int) -> None:
     user_P = torch.arange(16).repeat_interleave(targets_each)
     targets = UserItemPairs(user_P, order[:, :targets_each].flatten())
     seen = UserItemPairs(torch.arange(16).repeat_interleave(20), order[:, 5:25].flatten())
+    added = AddedScores(
+        UserItemPairs(torch.arange(16).repeat_interleave(5), order[:, 3:8].flatten()),
+        torch.randint(1, 30, (80,), generator=random).float(),
+    )
     found = []
     for device in ("cpu", "cuda"):
         users = torch.arange(16.0, device=device)[:, None]
-        block = UserBlock(users, list(range(16)), seen)
+        block = UserBlock(users, list(range(16)), seen, added)
         scorer = GivenScores(scores.to(device))
         found.append(rank_targets(scorer, block, targets, chunk_items=64))
-        found.append(top_items(scorer, block, 9, chunk_items=64)[1:])
-    for one, other in zip(found[:2], found[2:], strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    one, other = found
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

@@ -27,8 +27,8 @@ from heterrec_model.layers.embedding_tables import (
     CategoryTable,
     GroupTable,
     ItemTables,
-    bin_centres,
 )
+from heterrec_model.layers.initial_codes import bin_centres, initial_weights
 from heterrec_schemas import MISSING
 from heterrec_schemas.errors import CallError
 
@@ -126,7 +126,7 @@ def look(groups: int, dims: int, quantiles: int) -> FeatureInfo:
         size=2 + quantiles**dims,
         start=0,
         columns=groups,
-        quantiles=quantiles,
+        quantizer="quantile",
         dim=groups * dims,
     )
 
@@ -151,6 +151,15 @@ def test_the_papers_tables_have_width_d_and_are_shared() -> None:
     assert table(torch.tensor([[2, 3, 2]])).tolist() == [
         [*table.weight[2].tolist(), *table.weight[3].tolist(), *table.weight[2].tolist()]
     ]
+
+
+def test_levels_that_do_not_divide_the_width_are_refused_with_the_nearest() -> None:
+    levels = FeatureInfo("look", "embedding", 10, 0, 6, quantizer="rq", dim=7)
+    with pytest.raises(CallError) as caught:
+        GroupTable(levels, model_config(width=64, embedding_width="width"), None)
+    message = caught.value.message
+    assert "the levels of feature 'look' do not divide model.width: got 6 levels" in message
+    assert "the nearest is 4. Build the generation with levels: 4, set model.width" in message
 
 
 @pytest.mark.parametrize(
@@ -183,57 +192,13 @@ def test_equal_tokens_of_different_groups_are_different_rows() -> None:
     assert table(torch.tensor([[2, 2], [1, 3]])).tolist() == [[2.0, 6.0], [1.0, 7.0]]
 
 
-def test_bin_centres_of_two_quantiles_by_hand() -> None:
-    # the halves of a standard normal have means -+.79788; six of them, -+x, have the standard deviation x sqrt(6/5)
-    start = bin_centres(look(3, 1, 2), torch.full((1, 3), 7.0), width=1, std=0.02)
-    x = 0.02 * math.sqrt(5 / 6)
-    assert start.shape == (3, 4, 1)
-    for group in start:
-        assert group.flatten().tolist() == pytest.approx([0.0, 0.0, -x, x])
-
-
-def test_bin_centres_of_two_quantiles_and_two_dimensions_a_group() -> None:
-    start = bin_centres(look(1, 2, 2), torch.zeros(1, 2), width=2, std=1.0)
-    x = math.sqrt(7 / 8)
-    want = [[0, 0], [0, 0], [-x, -x], [x, -x], [-x, x], [x, x]]  # the first dimension turns fastest
-    torch.testing.assert_close(start[0], torch.tensor(want))
-
-
-def test_bin_centres_of_four_quantiles_follow_the_spread_of_the_edges() -> None:
-    # of a standard normal: quartiles -.67449, 0, .67449; its quarters' means -+1.27110 and -+.32466
-    quartiles = torch.tensor([-0.67449, 0.0, 0.67449])[:, None]
-    spread, mean = torch.tensor([1.0, 3.0]), torch.tensor([5.0, -2.0])
-    start = bin_centres(look(2, 1, 4), quartiles * spread + mean, width=1, std=1.0)
-    means = torch.tensor([-1.27110, -0.32466, 0.32466, 1.27110])
-    assert start.shape == (2, 6, 1)
-    assert start[:, :2].abs().max() == 0
-    codes = start[:, 2:, 0]
-    factor = codes[0, 0] / means[0]
-    torch.testing.assert_close(codes, spread[:, None] * means * factor, rtol=1e-4, atol=1e-6)
-    assert float(codes.std()) == pytest.approx(1.0, rel=1e-5)
-
-
-def test_wider_bin_centres_are_turned_by_one_matrix_a_group() -> None:
-    torch.manual_seed(0)
-    feature = look(2, 2, 3)
-    edges = torch.randn(2, 4).sort(0).values
-    narrow = bin_centres(feature, edges, width=2, std=1.0)
-    wide = bin_centres(feature, edges, width=5, std=0.1)
-    assert wide.shape == (2, 11, 5)
-    assert wide[:, :2].abs().max() == 0
-    assert float(wide[:, 2:].std()) == pytest.approx(0.1, rel=1e-4)
-    for group in range(2):
-        turn = torch.linalg.lstsq(narrow[group, 2:], wide[group, 2:]).solution
-        torch.testing.assert_close(narrow[group, 2:] @ turn, wide[group, 2:], rtol=1e-3, atol=1e-4)
-
-
-def test_tables_start_at_the_centres_where_there_are_edges() -> None:
+def test_tables_start_at_the_vectors_of_their_codes() -> None:
     config = model_config(width=4, embedding_width=4, table_std=0.3)
-    edges: dict[str, Tensor] = {"look": torch.zeros(1, 4)}
-    started = ItemTables(config, TABLE, edges).tables["feature_look"]
+    codes: dict[str, Tensor] = {"look": bin_centres(torch.zeros(1, 4), 2)}
+    started = ItemTables(config, TABLE, codes).tables["feature_look"]
     assert isinstance(started, GroupTable)
     assert torch.equal(
-        started.weight, bin_centres(FEATURES[3], edges["look"], 2, 0.3).flatten(0, 1)
+        started.weight, initial_weights(codes["look"], 6, 2, 0.3).flatten(0, 1)
     )
     random = ItemTables(config, TABLE, {}).tables["feature_look"]
     assert isinstance(random, GroupTable)

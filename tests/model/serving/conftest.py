@@ -16,7 +16,7 @@ from heterrec_schemas.testing import Settings, shop, small_generation
 @pytest.fixture(scope="session")
 def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Generation:
     folder = tmp_path_factory.mktemp("served")
-    settings = Settings(unknown_items="oov", max_length=16, min_length=1)
+    settings = Settings(unknown_items="oov", max_length=16, min_length=1, codebooks=True)
     small_generation(folder, 0, settings=settings, goods=shop(0, users=150, interactions=1800))
     return open_generation(folder)
 

@@ -14,6 +14,7 @@ from heterrec_schemas.errors import CallError, CorruptGenerationError, FormatVer
 from heterrec_schemas.generation.reader import Generation as Reader
 from heterrec_schemas.manifest import SPLITS
 from heterrec_schemas.tables import METADATA_KEY
+from heterrec_schemas.testing import Settings, small_generation
 
 Copy = Callable[[], Path]
 
@@ -243,6 +244,38 @@ def test_a_broken_grid_of_edges_is_refused(copied: Copy) -> None:
         pq.write_table(broken, path)
         with pytest.raises(CorruptGenerationError, match=words):
             generation.quantizers("look")
+
+
+@pytest.fixture(scope="module")
+def with_codebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_generation(tmp_path_factory.mktemp("codebooks"), settings=Settings(codebooks=True))
+
+
+def test_codebooks_are_read(with_codebooks: Path) -> None:
+    generation = open_generation(with_codebooks)
+    assert [book.shape for book in generation.codebooks("parts")] == [(8, 8)] * 2
+    assert [book.shape for book in generation.codebooks("rests")] == [(4, 16)] * 3
+    assert generation.items(["rests"])["rests"].type == pa.list_(pa.int32(), 3)
+    with pytest.raises(CallError, match="'rests' has codebooks, not quantile edges"):
+        generation.quantizers("rests")
+    with pytest.raises(CallError, match="'look' has quantile edges, no codebooks"):
+        generation.codebooks("look")
+
+
+def test_broken_codebooks_are_refused(with_codebooks: Path) -> None:
+    generation = open_generation(with_codebooks)
+    path = Path(generation.locate("quantizers/rests.parquet"))
+    table, whole = pq.read_table(path), path.read_bytes()
+    codes = table["code"].to_pylist()
+    for code, words in (
+        ([*codes[:11], 4], "column 'code': row 11 has the value 4, expected 0 to 3"),
+        ([0, *codes[:11]], "does not list the codes of all codebooks in order: got 12 rows of 3"),
+    ):
+        column = pa.array(code, pa.int32())
+        pq.write_table(table.set_column(1, table.schema.field("code"), column), path)
+        with pytest.raises(CorruptGenerationError, match=words):
+            generation.codebooks("rests")
+    path.write_bytes(whole)
 
 
 def test_rows_are_filtered(rich_generation: Generation) -> None:
