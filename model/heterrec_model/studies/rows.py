@@ -75,9 +75,8 @@ class Protocol:
     @property
     def words(self) -> str:
         """The protocol in words."""
-        seen = "left out" if self.filter_seen else "kept"
-        items = "items known at the cut" if self.candidates == "known" else "all items"
-        return f"seen items {seen}, candidates: {items}"
+        seen = f"seen items {'left out' if self.filter_seen else 'kept'}"
+        return seen if self.candidates == "known" else f"{seen}, the whole catalogue is ranked"
 
 
 def run_name(model: str, seed: int | None) -> str:

@@ -111,7 +111,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert "not finite" in done.stdout
     assert {row["model"] for row in rows(tmp_path)} == {"popular", "plain"}
     text = (tmp_path / "results/tiny/tables.md").read_text()
-    assert "wild has no row." in text
+    assert "- Without rows: wild." in text
 
 
 @pytest.mark.usefixtures("forked")
