@@ -14,9 +14,10 @@ from test_run_study import in_fork, wait_for
 pytest.importorskip("optuna")
 
 from heterrec_model.config import load_config
+from heterrec_model.studies.search import SearchResult
 from heterrec_model.studies.study_file import Space, Study
 from heterrec_model.studies.trials import Trial, proposed_settings, read_trials, write_trials
-from heterrec_model.studies.tuning import SearchResult, tune
+from heterrec_model.studies.tuning import tune
 from heterrec_schemas.errors import CallError
 
 MakeStudy = Callable[..., Study]
