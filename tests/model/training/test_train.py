@@ -208,8 +208,8 @@ def test_patience_ends_a_run(
 def spoiled(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     original = train_module.build_model
 
-    def build(*arguments: Any) -> Any:
-        model = original(*arguments)
+    def build(*arguments: Any, **options: Any) -> Any:
+        model = original(*arguments, **options)
         whole, calls = model.forward, [0]
 
         def forward(batch: Any, seed: int) -> Any:
