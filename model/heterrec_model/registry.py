@@ -53,7 +53,8 @@ def build_model(
         frozen: whether the files of `model.frozen` are read; false if weights of a checkpoint follow, which have the vectors.
 
     Raises:
-        CallError: `model.name` is unknown, or a file of `model.frozen` does not exist.
+        CallError: `model.name` is unknown, a file of `model.frozen` does not exist, or there are no tokens for
+            `model.token_heads`.
         DataError: a vector in these files is wrong.
     """
     kind = trained_class(config.model.name)
@@ -65,6 +66,13 @@ def build_model(
         torch.manual_seed(config.train.seed)
         tables = ItemTables(config.model, table, codes, sparse=config.train.sparse_tables)
         model = kind(config, table, tables)
+    if config.model.token_heads and (len(tables.names) < 2 or not len(model.token_lmp)):
+        raise CallError(
+            f"model.token_heads: a {config.model.name} of these features has no token-level losses",
+            got=f"items of the tokens {', '.join(tables.names)}",
+            expected="items with features" if len(tables.names) < 2 else "a model with token_lmp",
+            todo="Leave model.token_heads false, or choose features with model.features.",
+        )
     if frozen:
         for name, files in config.model.frozen.items():
             table_of_name = tables.tables[module_name(name)]

@@ -41,7 +41,7 @@ from heterrec_model.loss.negative_logits import (
     SharedNegatives,
     pack_positions,
 )
-from heterrec_model.loss.own_negatives import OwnNegatives, draw_own_items
+from heterrec_model.loss.own_negatives import DrawnItems, OwnNegatives, draw_own_items
 from heterrec_model.loss.repeat_term import RepeatTerm
 
 REPEAT_TABLES = {f"repeats.{name}" for name in ("count", "length", "since", "gap", "popularity")}
@@ -169,60 +169,31 @@ class TwoTowerModel(nn.Module):
 
     def forward(self, batch: Batch, seed: int) -> StepOutput:
         """The training loss of a batch; `seed` draws its negatives and is equal on all ranks."""
-        valid_BT = batch.valid_BT()
-        item_N = batch.item_BT[valid_BT]
-        user_N = valid_BT.nonzero()[:, 0]
-        retired_N = self.retired_I[item_N]
-        candidates = self.sampler.draw(item_N[~retired_N], user_N[~retired_N], seed)
-        # row 0 is item 0, padding
-        drawn = None
-        needed = [item_N.new_zeros(1), item_N, candidates.item_C]
-        if self.repeats is not None:
-            drawn = draw_own_items(batch, self.config.model.repeats.earlier, seed)
-            needed.append(drawn.item_BG.flatten())
-        item_U, row = torch.unique(torch.cat(needed), return_inverse=True)
-        _, row_N, row_C, *others = row.split([len(items) for items in needed])
-        row_BT = torch.zeros_like(batch.item_BT).masked_scatter(valid_BT, row_N)
-        with self._autocast(item_N.device):
-            e_UKD = self.tables(item_U)
+        step = self._draw(batch, seed)
+        with self._autocast(step.item_U.device):
+            e_UKD = self.tables(step.item_U)
             v_UKD, v_UD = self.tower(e_UKD)
-            positions = self.positions_of(batch, row_N, self.listed_I[item_N])
-            encoded = self.training_states(e_UKD, row_BT, batch, positions)
-        shared_BT = valid_BT.masked_scatter(valid_BT, ~retired_N)
-        step = _Step(positions, candidates, row_C, row_BT.masked_fill(~shared_BT, -1), item_U)
-        negatives: Negatives | OwnNegatives = self._negatives(step, item_U)
-        if self.repeats is not None:
-            assert drawn is not None
-            assert isinstance(negatives, SharedNegatives)
-            row_BG = others[0].view_as(drawn.item_BG)
-            negatives = OwnNegatives.of(
-                negatives,
-                self.repeats,
-                self.config.loss.temperature,
-                batch,
-                drawn,
-                row_BG,
-                item_U,
-                self.listed_I & ~self.retired_I,
-                self.popularity_I,
-            )
+            positions = self.positions_of(batch, step.row_N, self.listed_I[step.item_U[step.row_N]])
+            encoded = self.training_states(e_UKD, step.row_BT, batch, positions)
+        h_NKD = None
+        if len(self.token_lmp):
+            h_NKD, v_UKD = _full(_packed(self._token_states(encoded), positions)), _full(v_UKD)
         heads = None
         if self.head_weights is not None:
-            h_NKD = _full(_packed(self._token_states(encoded), positions))
-            heads = HeadVectors(self._head_queries(h_NKD), self._head_items(_full(v_UKD)))
+            assert h_NKD is not None, "token heads need token-level losses"
+            heads = HeadVectors(self._head_queries(h_NKD), self._head_items(v_UKD))
         sums = LossSums()
         self.item_lmp(
             _full(_packed(encoded.u_BTD, positions)),
             for_similarity(_full(v_UD), self.config.loss),
             positions,
-            negatives,
+            self._item_negatives(step, positions, batch),
             sums,
             name="item",
             heads=heads,
         )
-        if len(self.token_lmp):
-            h_NKD = _full(_packed(self._token_states(encoded), positions))
-            self._token_losses(h_NKD, _full(v_UKD), step, sums)
+        if h_NKD is not None:
+            self._token_losses(h_NKD, v_UKD, step, positions, sums)
         total, terms, shares = reduce_losses(sums, self.config.loss.normalise)
         metrics = {}
         if self.item_lmp.gated:
@@ -302,7 +273,14 @@ class TwoTowerModel(nn.Module):
         assert isinstance(loss, MultiStepLoss)
         return loss
 
-    def _token_losses(self, h_NKD: Tensor, v_UKD: Tensor, step: "_Step", sums: LossSums) -> None:
+    def _token_losses(
+        self,
+        h_NKD: Tensor,
+        v_UKD: Tensor,
+        step: "_Step",
+        positions: PackedPositions,
+        sums: LossSums,
+    ) -> None:
         """The token-level LMP: H_N1[t, s] predicts v^s of the next items, for every token s of an item."""
         rows = self.sampler.token_rows(step.candidates)
         fewer = self.sampler.part(step.candidates, rows)
@@ -318,19 +296,57 @@ class TwoTowerModel(nn.Module):
             self._token_loss(name)(
                 h_NKD[:, s],
                 for_similarity(v_UKD[:, s], self.config.loss),
-                step.positions,
-                self._negatives(step, value_U),
+                positions,
+                self._negatives(step, positions, value_U),
                 sums,
                 name=f"token/{name}",
                 weight=weight,
             )
 
-    def _negatives(self, step: "_Step", value_U: Tensor) -> Negatives:
+    def _draw(self, batch: Batch, seed: int) -> "_Step":
+        """The negatives of a step, and the distinct items that it needs vectors of."""
+        valid_BT = batch.valid_BT()
+        item_N, user_N = batch.item_BT[valid_BT], valid_BT.nonzero()[:, 0]
+        kept_N = ~self.retired_I[item_N]
+        candidates = self.sampler.draw(item_N[kept_N], user_N[kept_N], seed)
+        own, own_G = None, item_N[:0]
+        if self.repeats is not None:
+            own = draw_own_items(batch, self.config.model.repeats.earlier, seed)
+            own_G = own.item_BG.flatten()
+        # row 0 is item 0, padding
+        needed = [item_N.new_zeros(1), item_N, candidates.item_C, own_G]
+        item_U, row = torch.unique(torch.cat(needed), return_inverse=True)
+        _, row_N, row_C, row_G = row.split([len(items) for items in needed])
+        row_BT = torch.zeros_like(batch.item_BT).masked_scatter(valid_BT, row_N)
+        return _Step(item_U, row_N, row_BT, candidates, row_C, own, row_G)
+
+    def _item_negatives(
+        self, step: "_Step", positions: PackedPositions, batch: Batch
+    ) -> Negatives | OwnNegatives:
+        """The negatives of the item level: with a repeat term, the items of the user's own history too."""
+        negatives = self._negatives(step, positions, step.item_U)
+        if self.repeats is None:
+            return negatives
+        assert step.own is not None
+        assert isinstance(negatives, SharedNegatives)
+        return OwnNegatives.of(
+            negatives,
+            self.repeats,
+            batch,
+            step.own,
+            step.row_G.view_as(step.own.item_BG),
+            step.item_U,
+            self.listed_I & ~self.retired_I,
+            self.popularity_I,
+        )
+
+    def _negatives(self, step: "_Step", positions: PackedPositions, value_U: Tensor) -> Negatives:
         if self.config.negatives.source == "in_batch_same_position":
-            return SamePositionNegatives(step.row_BT, value_U)
+            none_BT = (step.row_BT == 0) | self.retired_I[step.item_U[step.row_BT]]
+            return SamePositionNegatives(step.row_BT.masked_fill(none_BT, -1), value_U)
         shared = SharedNegatives(step.row_C, step.candidates.log_q_C, value_U)
         if self.config.negatives.mask_same_user:
-            user_N = globally_unique(step.positions.user_N)
+            user_N = globally_unique(positions.user_N)
             return replace(shared, user_C=step.candidates.user_C, user_N=user_N)
         return shared
 
@@ -360,10 +376,22 @@ def _packed(x_BTX: Tensor, positions: PackedPositions) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """Inputs that both levels of the loss share."""
+    """The items of a training step, and what was drawn for it.
 
-    positions: PackedPositions
+    Attributes:
+        item_U: the distinct items, ascending; row 0 is item 0, padding.
+        row_N: rows of the batch's real items.
+        row_BT: the same by history, 0 where padded.
+        candidates: negatives of all positions.
+        row_C: their rows.
+        own: own items of the users; None without a repeat term.
+        row_G: their rows, [B * G].
+    """
+
+    item_U: Tensor
+    row_N: Tensor
+    row_BT: Tensor
     candidates: Candidates
     row_C: Tensor
-    row_BT: Tensor
-    item_U: Tensor
+    own: DrawnItems | None
+    row_G: Tensor

@@ -13,7 +13,7 @@ from made_up import made_up_batch, made_up_config, made_up_model
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from heterrec_model.data.batch import Batch
+from heterrec_model.data.batch import Batch, HistoryItems
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.training.step import blank_batch
 
@@ -36,7 +36,13 @@ class Scenario:
 
     def whole(self) -> Batch:
         """All ranks' users in one batch."""
-        return made_up_batch([n for own in self.lengths for n in own], seed=4)
+        lengths = [n for own in self.lengths for n in own]
+        batch = made_up_batch(lengths, seed=4)
+        if "repeats" not in self.model:
+            return batch
+        before = made_up_batch([6 - n for n in lengths], seed=5).all_items()
+        early_E = before.timestamp_E - 10**12
+        return dataclasses.replace(batch, earlier=dataclasses.replace(before, timestamp_E=early_E))
 
     def part(self, rank: int, model: HeterRec) -> Batch:
         """A rank's own users, padded to the longest of its own."""
@@ -46,6 +52,11 @@ class Scenario:
         users = slice(before, before + len(self.lengths[rank]))
         longest = max(self.lengths[rank])
         assert whole.behaviour_BT is not None
+        earlier = whole.earlier
+        if earlier is not None:
+            own_E = (earlier.user_E >= users.start) & (earlier.user_E < users.stop)
+            user_E = earlier.user_E[own_E] - users.start
+            earlier = HistoryItems(user_E, earlier.item_E[own_E], earlier.timestamp_E[own_E])
         return dataclasses.replace(
             whole,
             item_BT=whole.item_BT[users, :longest],
@@ -54,6 +65,7 @@ class Scenario:
             behaviour_BT=whole.behaviour_BT[users, :longest],
             user_features={name: x[users] for name, x in whole.user_features.items()},
             user_ids=whole.user_ids[users],
+            earlier=earlier,
         )
 
 

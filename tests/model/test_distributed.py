@@ -16,6 +16,8 @@ from heterrec_model.distributed import gather_rows, rank, sum_over_ranks, world_
 UNEVEN = ((4, 2), (3, 1, 5))
 MIXED = {"source": "mixed", "in_batch": 9, "uniform": 5, "token": 7, "gather": True}
 GATED = {"gate": True, "margin": 0.2, "token_weight": 1.0, "steps": 3}
+REPEATS = {"repeats": {"enabled": True, "earlier": 50}, "token_heads": True}
+"""So many that all earlier items are drawn."""
 EQUAL = {
     "mixed": Scenario(UNEVEN, GATED, MIXED),
     "mixed, a rank without a batch": Scenario(((4, 2), ()), GATED, MIXED),
@@ -31,6 +33,8 @@ EQUAL = {
     "mixed, over open positions": Scenario(UNEVEN, GATED | {"normalise": "open"}, MIXED),
     "mixed, sums": Scenario(UNEVEN, GATED | {"normalise": "sum"}, MIXED),
     "mixed, sparse id table": Scenario(UNEVEN, GATED, MIXED, train={"sparse_tables": True}),
+    "mixed, repeats and token heads": Scenario(UNEVEN, GATED, MIXED, REPEATS),
+    "mixed, repeats, a rank without a batch": Scenario(((4, 2), ()), GATED, MIXED, REPEATS),
 }
 APART = {
     "mixed, not gathered": Scenario(UNEVEN, GATED, MIXED | {"gather": False}),

@@ -33,8 +33,8 @@ class OwnItems:
     last_ms_P: Tensor
     gap_ms_P: Tensor
 
-    def where(self, chosen_P: Tensor) -> "OwnItems":
-        """The pairs selected by a mask."""
+    def where(self, chosen_P: Tensor | slice) -> "OwnItems":
+        """The pairs selected by a mask or a slice."""
         return OwnItems(*(column_P[chosen_P] for column_P in vars(self).values()))
 
 

@@ -20,6 +20,8 @@ from heterrec_schemas.errors import RunError
 
 ITEMS_AT_ONCE = 4096
 """Number of items whose vectors are computed at a time."""
+_PAIRS_AT_ONCE = 16_384
+"""Number of pairs of a user and an item whose repeat term is computed at a time: their vectors are gathered."""
 
 
 class Scorer(Protocol):
@@ -87,10 +89,12 @@ class VectorScorer:
         own, _ = own_items(batch.to(self.device).all_items())
         position_P = self._positions.of(own.item_P.cpu()).to(self.device)
         own, position_P = own.where(position_P != NO_ROW), position_P[position_P != NO_ROW]
-        temperature = self.model.config.loss.temperature
-        score_P = temperature * repeats.scores(
-            own, self.model.popularity_I[own.item_P], users_BS, self.items_ND[position_P]
-        )
+        popularity_P, parts = self.model.popularity_I[own.item_P], [users_BS.new_zeros(0)]
+        for start in range(0, len(position_P), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            items_PD = self.items_ND[position_P[part]]
+            parts.append(repeats.scores(own.where(part), popularity_P[part], users_BS, items_PD))
+        score_P = self.model.config.loss.temperature * torch.cat(parts)
         return AddedScores(UserItemPairs(own.user_P, position_P), score_P)
 
     @torch.no_grad()

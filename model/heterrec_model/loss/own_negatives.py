@@ -2,9 +2,9 @@
 
 A loss whose negatives are shared by all users cannot learn how strong a user's own items are: most of them are not among the
 candidates, and those that are there by chance are corrected for the popularity among all users. The denominator of a
-position is therefore the sum of two strata: the items that the user had up to the position, each once and without a correction,
-and the shared candidates without them. Of the items of earlier rows, a few are drawn that stand for all, weighted by their
-number.
+position is therefore the sum of two strata: the items that the user had up to the position, each once and without a
+correction, and the shared candidates without them. Of the items of earlier rows, a few are drawn that stand for all, weighted
+by their number.
 
 Items that the user already has at the time of a target are no negatives: they cannot be bought twice at a time.
 
@@ -94,10 +94,9 @@ class OwnNegatives:
     Attributes:
         shared: negatives of all positions.
         term: the repeat term.
-        temperature: tau, which divides the scores.
         row_BG: rows of the own items among the distinct items of the step.
         popularity_BG: number of training interactions of the own items.
-        blocked_BG: own items that are no negatives, nor have a repeat term: padding.
+        blocked_BG: own items that are no negatives of any position: padding, retired and out of vocabulary.
         log_weight_BG: see `DrawnItems`.
         count_BTG: occurrences up to an item of the history, it included.
         since_BTG: interactions from the last of them, it included.
@@ -105,12 +104,11 @@ class OwnNegatives:
         length_BT: interactions up to every item of the history, it and earlier rows included.
         time_BT: time of every item of the history.
         column_BT: column of every item of the history.
-        earlier_BU: whether the distinct items of the step are among the earlier items of a user.
+        first_BC: index in the history of a candidate's first occurrence, int32; -1 if it is an earlier item, T if neither.
     """
 
     shared: SharedNegatives
     term: RepeatTerm
-    temperature: float
     row_BG: Tensor
     popularity_BG: Tensor
     blocked_BG: Tensor
@@ -121,14 +119,13 @@ class OwnNegatives:
     length_BT: Tensor
     time_BT: Tensor
     column_BT: Tensor
-    earlier_BU: Tensor
+    first_BC: Tensor
 
     @classmethod
     def of(
         cls,
         shared: SharedNegatives,
         term: RepeatTerm,
-        temperature: float,
         batch: Batch,
         drawn: DrawnItems,
         row_BG: Tensor,
@@ -141,7 +138,6 @@ class OwnNegatives:
         Args:
             shared: of the item level.
             term: the repeat term.
-            temperature: tau.
             batch: the histories.
             drawn: their own items.
             row_BG: rows of `drawn.item_BG` among the distinct items.
@@ -174,14 +170,17 @@ class OwnNegatives:
             last_BTG
         )
         last_ms_BTG = torch.where(inside_BTG, when_BTG, last_BG[:, None])
-        earlier_BU = torch.zeros((batch.users, len(item_U)), dtype=torch.bool, device=row_BG.device)
+        first_BU = torch.full(
+            (batch.users, len(item_U)), len(steps_T), dtype=torch.int32, device=row_BG.device
+        )
+        index_BT = torch.where(valid_BT, steps_T - 1, len(steps_T)).int()
+        first_BU.scatter_reduce_(1, row_BG.gather(1, drawn.column_BT), index_BT, "amin")
         row_P = _rows_of(earlier.item_P, item_U)
         known_P = row_P >= 0
-        earlier_BU[earlier.user_P[known_P], row_P[known_P]] = True
+        first_BU[earlier.user_P[known_P], row_P[known_P]] = -1
         return cls(
             shared=shared,
             term=term,
-            temperature=temperature,
             row_BG=row_BG,
             popularity_BG=popularity_I[drawn.item_BG],
             blocked_BG=(drawn.item_BG == PADDING) | ~allowed_I[drawn.item_BG],
@@ -192,7 +191,7 @@ class OwnNegatives:
             length_BT=earlier_B[:, None] + steps_T,
             time_BT=batch.timestamp_BT,
             column_BT=drawn.column_BT,
-            earlier_BU=earlier_BU,
+            first_BC=first_BU[:, shared.candidate_C],
         )
 
     def logits(
@@ -215,7 +214,7 @@ class OwnNegatives:
         count_RG = self.count_BTG[user_R, time_R]
         last_ms_RG = self.last_ms_BTG[user_R, time_R]
         of_item_BGF = self.term.item_weights(own_BGD)
-        of_user_RF = self.term.user_weights(query_RD * self.temperature)
+        of_user_RF = self.term.user_weights(query_RD * self.term.temperature)
         had_RG = count_RG > 0
         term_RG = self.term(
             count_RG,
@@ -229,11 +228,8 @@ class OwnNegatives:
         term_RG = torch.where(had_RG, term_RG, 0.0)
         target_R1 = self.column_BT[user_R, target_time_R][:, None]
         of_target_R = term_RG.gather(1, target_R1).squeeze(1)
-        # the shared candidates without own items
         negative_RC = self.shared.logits(query_RD, vectors_UD, positions, pairs)
-        own_RU = self.earlier_BU[user_R]
-        own_RU.scatter_(1, self.row_BG[user_R], had_RG | own_RU.gather(1, self.row_BG[user_R]))
-        own_RC = own_RU.index_select(1, self.shared.candidate_C)
+        own_RC = self.first_BC[user_R] <= time_R[:, None]
         negative_RC = negative_RC.masked_fill(own_RC, -torch.inf)
         now_R = self.time_BT[user_R, target_time_R]
         no_RG = ~had_RG | self.blocked_BG[user_R] | (last_ms_RG == now_R[:, None])

@@ -41,7 +41,7 @@ class Recommender(ABC):
     catalogue: Catalogue
     searcher: Searcher
     popular: PopularItems
-    repeats: RepeatScores | None
+    repeats: RepeatScores | None = None
     identity: Identity
 
     @abstractmethod

@@ -24,7 +24,12 @@ def model_card(
             f"# {identity.model} on {manifest.name}",
             "",
             "A sequential recommender: it encodes a history as a vector, whose dot products with the vectors of the items "
-            "rank the catalogue.",
+            "rank the catalogue."
+            + (
+                " Items of the user's own history are scored by how often and how recently they occur in it."
+                if info.repeats
+                else ""
+            ),
             "",
             "| | |",
             "|---|---|",

@@ -98,6 +98,12 @@ def carry_over(
         for name, tensor in weights_of(model).items():
             if name.endswith(FROZEN) and name in weights:
                 _keep_vectors(tensor, weights[name], generation)
+        if model.head_weights is not None:
+            # the vectors of a feature that was fitted again are new, so its head starts as in a new run
+            refitted = [
+                name in {n for side, n in later if side == "item"} for name in model.tables.names
+            ]
+            model.head_weights[torch.tensor(refitted)] = 0
     table = model.table
     used = {("item", f.name) for f in table.features} | {
         ("user", f.name) for f in table.user_features

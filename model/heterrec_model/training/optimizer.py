@@ -32,18 +32,21 @@ class Optimizers:
         self._names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         sparse = set(model.sparse_parameters())
         dense = {p: name for p, name in self._names.items() if p not in sparse}
-        groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "weight_decay": 0.0}]
-        by_rate = {(1.0, False): groups[0], (1.0, True): groups[1]}
+        rate, betas = train.learning_rate, train.betas
+        groups: dict[tuple[float, float], list[Tensor]] = {}
         for parameter, name in dense.items():
-            key = (model.rate_factor(name), model.no_decay(name))
-            if key not in by_rate:
-                by_rate[key] = {"params": [], _RATE: key[0]}
-                by_rate[key] |= {"weight_decay": 0.0} if key[1] else {}
-                groups.append(by_rate[key])
-            by_rate[key]["params"].append(parameter)
-        rate, betas, decay = train.learning_rate, train.betas, train.weight_decay
+            decay = 0.0 if model.no_decay(name) else train.weight_decay
+            groups.setdefault((model.rate_factor(name), decay), []).append(parameter)
         self.parts: dict[str, Optimizer] = {
-            "adamw": AdamW(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
+            "adamw": AdamW(
+                [
+                    {"params": parameters, _RATE: factor, "weight_decay": decay}
+                    for (factor, decay), parameters in groups.items()
+                ],
+                lr=rate,
+                betas=betas,
+                fused=True,
+            )
         }
         if sparse:
             chosen = [p for p in self._names if p in sparse]

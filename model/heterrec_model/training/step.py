@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from heterrec_model.config import TrainConfig
-from heterrec_model.data.batch import Batch
+from heterrec_model.data.batch import Batch, HistoryItems
 from heterrec_model.data.token_table import TokenTable
 from heterrec_model.layers.hct import FeedForward, TokenFusion
 from heterrec_model.layers.item_tower import ItemTower
@@ -135,7 +135,8 @@ def blank_batch(table: TokenTable) -> Batch:
         for f in table.user_features
     }
     behaviour = empty if table.behaviours else None
-    return Batch(empty, empty, one, behaviour, features, user_ids=("(none)",))
+    none = HistoryItems(*torch.zeros((3, 0), dtype=torch.int64))
+    return Batch(empty, empty, one, behaviour, features, user_ids=("(none)",), earlier=none)
 
 
 def _numbers(output: StepOutput) -> tuple[float, dict[str, float], dict[str, float]]:

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
+from plain_repeats import plain_term
 from reference_metrics import OddScores, Ranks, averages, ranks_of, rows_of
 
 from heterrec_model.config import Config
+from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.token_table import open_token_table
 from heterrec_model.evaluation.evaluate import (
     evaluate_baseline,
@@ -311,8 +313,6 @@ def test_a_model_is_ranked_by_its_vectors(one_target: Generation, model: TwoTowe
     assert found.checkpoint == "step-00000007"
     model.eval()
     scorer = VectorScorer(model)
-    from heterrec_model.data.inference_batches import split_batches
-
     ranks = {}
     for batch in split_batches(one_target, "test", config_of()):
         scores = scorer.scores(scorer.encode(batch), 0, len(model.table.catalogue_N))
@@ -324,6 +324,48 @@ def test_a_model_is_ranked_by_its_vectors(one_target: Generation, model: TwoTowe
             ranks[user] = ranks_of(by_item, batch.targets[row].tolist())
     expected = averages([list(of_user.values()) for of_user in ranks.values()], KS)
     assert found.metrics == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(("filter_seen", "chunk_items"), [(False, 65536), (True, 11)])
+def test_repeats_are_ranked_as_plainly(
+    many_targets: Generation, filter_seen: bool, chunk_items: int
+) -> None:
+    """Score by score; scores that nearly tie may be in either order."""
+    settings = config_of(filter_seen=filter_seen, chunk_items=chunk_items, candidates="all")
+    repeats = settings.model.repeats.model_copy(update={"enabled": True, "similarity": 0.3})
+    changed = {"repeats": repeats, "token_heads": True}
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update=changed)})
+    model = build_model(settings, open_token_table(many_targets), many_targets)
+    term = model.eval().repeats
+    assert term is not None
+    with torch.no_grad():
+        for weight in [*term.parameters(), model.head_weights]:
+            weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    found = evaluate_model(model, many_targets, "test", settings).per_user
+    catalogue = model.table.catalogue_N.tolist()
+    vectors_ND = model.item_vectors(model.table.catalogue_N).detach()
+    rows = {row["user_id"]: row for row in rows_of(many_targets, "test")}
+    user_vectors = {}
+    for batch in split_batches(many_targets, "test", settings):
+        user_vectors |= dict(zip(batch.user_ids, model.user_vectors(batch).detach(), strict=True))
+    counts, temperature = model.table.train_count_I.tolist(), settings.loss.temperature
+    for place, user in enumerate(found.user_ids.tolist()):
+        row, user_D = rows[user], user_vectors[user]
+        events = list(zip(row["item_index"], row["timestamp_ms"], strict=True))
+        targets, own = {*row["target_item_index"]}, {*row["item_index"]}
+        scores = dict(zip(catalogue, (vectors_ND @ user_D).tolist(), strict=True))
+        for item in own & scores.keys():
+            item_D = vectors_ND[catalogue.index(item)]
+            more = plain_term(term, events, item, counts[item], user_D, item_D)
+            scores[item] += temperature * more
+        left = [s for i, s in scores.items() if i in targets or not filter_seen or i not in own]
+        mine = found.first_P[found.user_P == place]
+        for first, target in zip(mine.tolist(), sorted(targets), strict=True):
+            if target not in scores:
+                assert first == math.inf
+                continue
+            least, most = (sum(s > scores[target] + e for s in left) for e in (1e-4, -1e-4))
+            assert least + 1 <= first <= most
 
 
 def test_evaluating_twice_gives_the_same(one_target: Generation, model: TwoTowerModel) -> None:

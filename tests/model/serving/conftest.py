@@ -23,7 +23,7 @@ def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Generation:
 
 @pytest.fixture(scope="session")
 def served_run(tmp_path_factory: pytest.TempPathFactory, served_shop: Generation) -> Path:
-    """Two lengths of graphs, every kind of feature, pre-LN, a bias per head."""
+    """Two lengths of graphs, every kind of feature, pre-LN, a bias per head, repeats, token heads."""
     folder = tmp_path_factory.mktemp("served_runs") / "run"
     config = Config.model_validate(
         {
@@ -35,9 +35,17 @@ def served_run(tmp_path_factory: pytest.TempPathFactory, served_shop: Generation
                 "item_blocks": 2,
                 "norm": "pre",
                 "time_gap": {"per_head": True},
+                "repeats": {"enabled": True, "similarity": 0.5},
+                "token_heads": True,
             },
             "negatives": {"in_batch": 16, "uniform": 16, "token": 16},
-            "train": {"max_steps": 6, "threads": 1, "tensorboard": False, "device": "cpu"},
+            "train": {
+                "max_steps": 6,
+                "warmup_steps": 2,
+                "threads": 1,
+                "tensorboard": False,
+                "device": "cpu",
+            },
         }
     )
     train(config, data=served_shop.root, run=folder, quiet=True)

@@ -38,7 +38,10 @@ def test_a_bundle_has_what_it_says(bundle: Path, served_shop: Generation) -> Non
     latest = served_shop.sequences("latest", ["user_id"])
     assert info.users == len(latest) == info.equality.users
     assert 0 < info.equality.largest_difference <= 1e-5
-    assert opened.item_vectors_ND.shape == (served_shop.manifest.counts.items.kept, 8)
+    # the similarity's vectors, and those of the tokens: the id and five features
+    assert opened.item_vectors_ND.shape == (served_shop.manifest.counts.items.kept, 8 * (1 + 6))
+    assert info.width == 8 * (1 + 6)
+    assert {"repeat_term.npy", "repeat_term_popularity.npy"} < {file.path for file in info.files}
     assert len(opened.sample_user_vectors_SD) == len(latest)
     card = (bundle / "card.md").read_text()
     for words in ("recall@10", info.fingerprint, "## Limits", "model.width"):

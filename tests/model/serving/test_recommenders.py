@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from plain_repeats import plain_term
 
 from heterrec_model.evaluation.evaluate import evaluate_run
 from heterrec_model.recommending.answer import Answer
 from heterrec_model.recommending.bundle_recommender import BundleRecommender
-from heterrec_model.recommending.history import History, Key
+from heterrec_model.recommending.history import EncodedHistory, History, Key
 from heterrec_model.recommending.recommender import Recommender as AnyRecommender
+from heterrec_model.retrieval.exact import Floats
 from heterrec_model.serving.recommender import Recommender
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError
@@ -41,7 +44,7 @@ def category_of(generation: Generation) -> dict[Key, str]:
 def brute_force(
     recommender: Recommender, users: Sequence[Key], k: int, allowed: set[Key], *, seen: bool
 ) -> list[list[Key]]:
-    """The k best of the allowed items, from the vectors alone."""
+    """The k best of the allowed items, from the vectors and the repeat term."""
     item_ids, items_ND = recommender.item_vectors()
     ids, vectors = recommender.user_vectors()
     rows = {user: row for row, user in enumerate(ids)}
@@ -51,10 +54,26 @@ def brute_force(
     for user, history in zip(users, histories, strict=True):
         assert history is not None
         had = {index.get(i) for i in history.item_T.tolist()} if seen else set()
-        scores = items_ND @ vectors[rows[user]]
+        scores = plain_scores(recommender, history, items_ND, vectors[rows[user]])
         order = [item_ids[place] for place in np.argsort(-scores, kind="stable")]
         answers.append([item for item in order if item in allowed and item not in had][:k])
     return answers
+
+
+def plain_scores(
+    recommender: Recommender, history: EncodedHistory, items_ND: Floats, user_D: Floats
+) -> Floats:
+    """The scores of the catalogue, one own item at a time."""
+    model, scores = recommender.loaded.model, items_ND @ user_D
+    assert model.repeats is not None
+    events = list(zip(history.item_T.tolist(), history.time_T.tolist(), strict=True))
+    for row, item in enumerate(recommender.catalogue.item_index_N.tolist()[: len(items_ND)]):
+        if item in history.item_T:
+            popularity = int(model.table.train_count_I[item])
+            vectors = torch.from_numpy(user_D), torch.from_numpy(items_ND[row].copy())
+            term = plain_term(model.repeats, events, item, popularity, *vectors)
+            scores[row] += model.config.loss.temperature * term
+    return scores
 
 
 def ids_of(answers: Sequence[Answer]) -> list[list[Key]]:
@@ -92,6 +111,28 @@ def test_filters_against_brute_force(
         assert answer.fallback is None
         assert answer.known_user
         assert answer.scores == sorted(answer.scores, reverse=True)
+
+
+def test_own_items_of_any_history_have_the_scores_of_the_model(
+    served: AnyRecommender, from_run: Recommender
+) -> None:
+    """Items that are retired, unknown, alone, many times; equal times, or none."""
+    random = np.random.default_rng(0)
+    known, vocabulary = served.catalogue.item_index_N, from_run.loaded.model.table.trained_I
+    items_ND, repeats = served.item_vectors()[1], served.repeats
+    assert repeats is not None
+    lengths = [1, 1, 2, 5, 40, 200]
+    for length in lengths:
+        item_T = random.choice([*known[:9], *range(1, 4), len(vocabulary) - 1], length)
+        steps = random.choice([0, 1, 3_000, 86_400_000, 10**10], length)
+        time_T = np.zeros(length, np.int64) if length == 5 else steps.cumsum()
+        history = EncodedHistory(item_T.astype(np.int64), time_T, None, {})
+        user_D = random.standard_normal(items_ND.shape[1]).astype(np.float32)
+        row_P, score_P = repeats.of(history, user_D, items_ND, served.catalogue)
+        own = {i for i in item_T.tolist() if i in set(known.tolist())}
+        assert known[row_P].tolist() == sorted(own)
+        wanted = plain_scores(from_run, history, items_ND, user_D)[row_P]
+        np.testing.assert_allclose(score_P, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_both_have_equal_vectors(from_run: Recommender, from_bundle: BundleRecommender) -> None:

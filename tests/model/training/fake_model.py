@@ -41,6 +41,9 @@ class FakeModel(nn.Module):
     def no_decay(self, name: str) -> bool:
         return "norm" in name
 
+    def rate_factor(self, name: str) -> float:
+        return 1.0
+
 
 def fake_batch(*items: list[int]) -> Batch:
     """Histories of one length."""

@@ -26,6 +26,26 @@ def test_norms_are_spared_the_decay() -> None:
     assert decay[id(model.norm.weight)] == decay[id(model.norm.bias)] == 0
 
 
+def test_a_rate_factor_multiplies_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam's first step is the learning rate; the state goes through a file to the same parameters."""
+    moved = {}
+    for factor in (1.0, 20.0):
+        rates = {"norm.weight": factor}
+        monkeypatch.setattr(FakeModel, "rate_factor", lambda self, name, r=rates: r.get(name, 1.0))
+        model = FakeModel()
+        optimizers = Optimizers(model, TrainConfig(learning_rate=0.01, weight_decay=0.0))  # type: ignore[arg-type]
+        before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        grads(model, [1, 2])
+        optimizers.step(0.5)
+        moved[factor] = {n: (w - before[n]).detach() for n, w in model.named_parameters()}
+        state, _ = optimizers.state()
+        assert {"adamw/norm.weight/exp_avg", "adamw/items.weight/exp_avg"} < set(state)
+    for name in ("norm.weight", "norm.bias", "items.weight"):
+        times = 20.0 if name == "norm.weight" else 1.0
+        torch.testing.assert_close(moved[20.0][name], times * moved[1.0][name])
+    assert moved[20.0]["norm.weight"].abs().max() == pytest.approx(0.1, rel=0.01)
+
+
 def test_one_step_of_a_dense_table_is_adamws() -> None:
     train = TrainConfig(learning_rate=0.1, weight_decay=0.3, clip_norm=0)
     model, plain = FakeModel(), FakeModel()

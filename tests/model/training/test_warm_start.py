@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from heterrec_model.config import Config, NegativesConfig, load_config
+from heterrec_model.config.settings import RepeatsConfig
 from heterrec_model.data.batch import Batch
 from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.token_table import TokenTable, configured_table
@@ -33,6 +34,7 @@ from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.testing import Changes, Settings, child_generation, shop, small_generation
 from heterrec_schemas.tokens import MISSING, oov_ids
 
+REPEATS = {"repeats": RepeatsConfig(enabled=True), "token_heads": True}
 FEATURES = ("category", "brand", "path", "price", "look")
 MakeConfig = Callable[..., Config]
 
@@ -131,6 +133,7 @@ def part_of(batch: Batch, rows: Tensor) -> Batch:
         timestamp_BT=batch.timestamp_BT[rows],
         length_B=batch.length_B[rows],
         behaviour_BT=None if batch.behaviour_BT is None else batch.behaviour_BT[rows],
+        earlier=None,
         user_features={name: cells[rows] for name, cells in batch.user_features.items()},
     )
 
@@ -149,9 +152,9 @@ def write_vectors(data: Path, new: float) -> None:
         {},
         {"share_missing": False},
         {"name": "sasrec"},
-        {"frozen": {"look": {"files": "vectors.parquet"}}},
+        {"frozen": {"look": {"files": "vectors.parquet"}}, **REPEATS},
     ],
-    ids=["heterrec", "own ids", "sasrec", "frozen"],
+    ids=["heterrec", "own ids", "sasrec", "frozen, repeats, token heads"],
 )
 def test_vectors_are_those_of_the_run_bit_for_bit(
     chain: Chain,
@@ -175,6 +178,10 @@ def test_vectors_are_those_of_the_run_bit_for_bit(
     train(config, data=chain.child, run=new_run, warm_start=old_run, quiet=True)
     before = load_run(old_run, data=open_generation(chain.parent)).model
     after = before_the_first_step(new_run, chain.child)
+    for name, weight in before.named_parameters():
+        if name.startswith("repeats.") or name == "head_weights":
+            assert torch.equal(weight, after.get_parameter(name))
+            assert weight.any()
     items_N = unchanged(before.table, after.table)
     assert 40 < len(items_N) < len(before.table.catalogue_N)
     assert {*items_N.tolist()} & {*after.table.retired_M.tolist()}
