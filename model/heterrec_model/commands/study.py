@@ -1,7 +1,9 @@
 """The command `study`."""
 
+import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,7 +68,7 @@ def study(
     continues = "stopped; the same call continues"
     with error_messages(debug, as_json, stopped=continues):
         with importing():
-            from heterrec_model.studies.report import write_report
+            from heterrec_model.studies.reporting.report import write_report
             from heterrec_model.studies.run import run_study
             from heterrec_model.studies.study_file import load_study
 
@@ -80,14 +82,13 @@ def study(
             return
         if runs is None:
             raise CallError("--runs is required", todo="Name the folder of the run folders.")
-        command = shlex.join(["heterrec-model", *sys.argv[1:]])
         result = run_study(
             loaded,
             runs=runs,
             results=results,
             processes=processes,
             again=again,
-            command=command,
+            command=shown_command(sys.argv[1:]),
             quiet=quiet,
         )
         body = result.to_json()
@@ -99,6 +100,12 @@ def study(
             show_summary(Console(markup=False), body)
         if result.stopped == "SIGINT" or result.failed:
             raise typer.Exit(1)
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """The command line for the rows: of absolute paths, which name places on this machine, only the last part is kept."""
+    words = (re.sub(r"(^|=)/(?:[^/]*/)*([^/]+)/*$", r"\1\2", word) for word in arguments)
+    return shlex.join(["heterrec-model", *words])
 
 
 def show_summary(console: Console, body: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from heterrec_model.evaluation.evaluate import load_generation
 from heterrec_model.model_settings import flat_settings, is_read
 from heterrec_model.registry import COUNTING, is_counting
 from heterrec_model.runs.run_folder import MAY_CHANGE
-from heterrec_model.studies.rows import DIGEST, Protocol, RowKey
+from heterrec_model.studies.rows import DIGEST, Protocol, RowKey, run_name
 from heterrec_model.studies.study_file import Study
 from heterrec_model.training.check_config import check_for_generation, check_settings
 from heterrec_schemas.errors import CallError, HeterrecError, suggest
@@ -53,7 +53,7 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """`model-seed`, of the run folder; the model alone for a counting baseline."""
-        return self.rows[0].file_stem
+        return run_name(self.model, self.seed)
 
 
 def settings_of(
@@ -120,7 +120,12 @@ def planned_runs(study: Study, generations: Mapping[str, Generation]) -> list[Pl
                     check_for_generation(config, generation)
                 except HeterrecError as error:
                     problems.append(f"models.{name}, on {data}: {error.message}")
-                runs.append(_planned(study, data, name, seed, config, generation))
+                run = _planned(study, data, name, seed, config, generation)
+                if not run.rows:
+                    problems.append(
+                        f"models.{name}, on {data}: nothing to evaluate, since refit epochs train on the validation split"
+                    )
+                runs.append(run)
     if problems:
         found = list(dict.fromkeys(problems))
         raise CallError("\n  ".join([f"{study.name}: {len(found)} error(s)", *found]))

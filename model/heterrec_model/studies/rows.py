@@ -75,9 +75,14 @@ class Protocol:
     @property
     def words(self) -> str:
         """The protocol in words."""
-        seen = "left out" if self.filter_seen else "kept"
-        items = "items known at the cut" if self.candidates == "known" else "all items"
-        return f"seen items {seen}, candidates: {items}"
+        seen = f"seen items {'left out' if self.filter_seen else 'kept'}"
+        return seen if self.candidates == "known" else f"{seen}, the whole catalogue is ranked"
+
+
+def run_name(model: str, seed: int | None) -> str:
+    """Name of a run in paths: `model-seed`, or the counting baseline alone."""
+    model = model.replace(":", ".")
+    return model if seed is None else f"{model}-{seed}"
 
 
 @dataclass(frozen=True)
@@ -91,15 +96,9 @@ class RowKey:
     protocol: Protocol
 
     @property
-    def file_stem(self) -> str:
-        """Name of the run: `model-seed`, or the model alone."""
-        model = self.model.replace(":", ".")
-        return model if self.seed is None else f"{model}-{self.seed}"
-
-    @property
     def users_file(self) -> str:
         """Path of the metrics per user, in the folder of the study's results."""
-        return f"{USERS}/{self.data}/{self.file_stem}-{self.split}-{self.protocol.name}.parquet"
+        return f"{USERS}/{self.data}/{run_name(self.model, self.seed)}-{self.split}-{self.protocol.name}.parquet"
 
     @property
     def texts(self) -> tuple[str, ...]:

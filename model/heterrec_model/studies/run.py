@@ -270,8 +270,8 @@ def _write_settings(results: Path, planned: Sequence[PlannedRun]) -> None:
     """Write the settings of every model and data set, as `train --config` reads them; the seed is that of the first run."""
     done = set()
     for run in planned:
-        path = results / SETTINGS / run.data / f"{run.rows[0].model}.yaml" if run.rows else None
-        if run.seed is None or path is None or path in done:
+        path = results / SETTINGS / run.data / f"{run.model}.yaml"
+        if run.seed is None or path in done:
             continue
         done.add(path)
         with writing(path):

@@ -28,7 +28,7 @@ FIRST_RANDOM = 8
 """Number of trials with random settings before the sampler learns from their values."""
 
 
-@dataclass(eq=False)
+@dataclass
 class Trial:
     """A trial.
 

@@ -47,7 +47,7 @@ def make_study(shop_data: Path) -> Callable[..., Study]:
             "set": TINY,
             "ks": [10, 50],
             "seeds": [0, 1],
-            "data": {"shop": {"path": str(shop_data), "filter_seen": [False, True]}},
+            "data": {"shop": {"path": str(shop_data)}},
             "models": {"plain": {"set": {"model.name": "sasrec"}}, "whole": {}},
             "counting": ["popular"],
             "baselines": ["popular", "plain"],

@@ -6,6 +6,8 @@ import sys
 from io import TextIOWrapper
 from typing import TextIO
 
+import torch._dynamo  # noqa: F401 - the first optimizer imports it: once here instead of in every fork
+
 from heterrec_model.studies import worker
 
 

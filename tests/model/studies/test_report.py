@@ -10,11 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from heterrec_model.commands import app
+from heterrec_model.commands.study import shown_command
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.metrics import TargetRanks
-from heterrec_model.studies.intervals import estimate, resampled_means
-from heterrec_model.studies.report import write_report
-from heterrec_model.studies.results import result_tables
+from heterrec_model.studies.reporting.intervals import estimate, resampled_means
+from heterrec_model.studies.reporting.report import write_report
+from heterrec_model.studies.reporting.results import result_tables
 from heterrec_model.studies.rows import Protocol, RowKey, Rows
 from heterrec_model.studies.study_file import Study
 from heterrec_model.studies.user_metrics import read_user_metrics, write_user_metrics
@@ -159,7 +160,7 @@ def test_without_matplotlib_there_are_tables(
     real = builtins.__import__
 
     def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name == "heterrec_model.studies.figures":
+        if name == "heterrec_model.studies.reporting.figures":
             raise ImportError("No module named 'matplotlib'")
         return real(name, *rest, **named)
 
@@ -190,6 +191,21 @@ def test_the_command_needs_only_rows(results: Path, tmp_path: Path) -> None:
     assert "there are no rows of the study made" in done.stderr
     done = CliRunner().invoke(app, ["study", str(file)])
     assert (done.exit_code, "--runs is required" in done.stderr) == (2, True)
+
+
+def test_rows_name_no_place_of_a_machine() -> None:
+    words = [
+        "study",
+        "/some where/a.yaml",
+        "--data",
+        "shop=/x/y/",
+        "--runs=/r",
+        "--set",
+        "a/b",
+        "/",
+    ]
+    shown = "heterrec-model study a.yaml --data shop=y --runs=r --set a/b /"
+    assert shown_command(words) == shown
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "", None])

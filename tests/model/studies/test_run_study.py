@@ -57,26 +57,26 @@ def wait_for(path: Path, text: str) -> None:
 
 @pytest.mark.usefixtures("forked")
 def test_a_killed_study_goes_on(tmp_path: Path, make_study: MakeStudy, shop_data: Path) -> None:
-    study = make_study(set={**make_study().set, "train.epochs": 4})
+    study = make_study(set={**make_study().set, "train.epochs": 3}, seeds=[0, 1])
     pid = in_fork(lambda: run(study, tmp_path, processes=2))
-    wait_for(tmp_path / "runs/shop/whole-0/metrics.jsonl", '"step": 5')
+    wait_for(tmp_path / "runs/shop/whole-0/metrics.jsonl", '"step": 3')
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     before = len(rows(tmp_path))
     result = run(study, tmp_path, processes=2)
     found = rows(tmp_path)
     assert (result.stopped, result.failed) == (None, [])
-    assert before < len(found) == (2 * 2 + 1) * 2 * 2
+    assert before < len(found) == (2 * 2 + 1) * 2
     keys = [(r["data"], r["model"], int(r["seed"] or -1), r["split"], r["protocol"]) for r in found]
     assert keys == sorted(keys)
     row = next(r for r in found if (r["model"], r["seed"]) == ("whole", "1"))
     assert row["content_sha256"] == open_generation(shop_data).manifest.content_sha256
     settings = load_config(tmp_path / "results/tiny/settings/shop/whole.yaml")
     assert row["settings_sha256"] == settings_digest(settings)
-    assert int(row["steps"]) > 5
+    assert int(row["steps"]) > 3
     assert float(row["train_cpu_seconds"]) > 0
     assert int(row["parameters"]) > int(row["parameters_without_tables"]) > 0
-    assert (row["threads"], row["epochs"]) == ("1", "4")
+    assert (row["threads"], row["epochs"]) == ("1", "3")
     # Elsewhere, from the rows alone: nothing is trained again.
     shutil.rmtree(tmp_path / "runs")
     text = (tmp_path / "results/tiny/rows.csv").read_bytes()
@@ -111,24 +111,25 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert "not finite" in done.stdout
     assert {row["model"] for row in rows(tmp_path)} == {"popular", "plain"}
     text = (tmp_path / "results/tiny/tables.md").read_text()
-    assert "wild has no row." in text
+    assert "- Without rows: wild." in text
 
 
 @pytest.mark.usefixtures("forked")
 def test_rows_of_other_settings_are_refused_and_replaced_on_request(
     tmp_path: Path, make_study: MakeStudy
 ) -> None:
-    parts: dict[str, Any] = {"seeds": [0], "counting": [], "baselines": []}
+    short = {**make_study().set, "train.epochs": 1}
+    parts: dict[str, Any] = {"set": short, "seeds": [0], "counting": [], "baselines": []}
     whole = {"models": {"whole": {}}}
     run(make_study(**parts, **whole), tmp_path)
     first = rows(tmp_path)
     other = make_study(**parts, models={"whole": {"set": {"model.width": 16}}})
-    with pytest.raises(CallError, match=r"5 row\(s\) or run\(s\) do not fit the study") as caught:
+    with pytest.raises(CallError, match=r"3 row\(s\) or run\(s\) do not fit the study") as caught:
         run(other, tmp_path)
     assert "shop, whole, 0, test, seen-kept: settings" in caught.value.message
     assert "--again" in caught.value.message
     assert states(run(other, tmp_path, again=True)) == {"whole-0": "done"}
-    assert len(rows(tmp_path)) == len(first) == 4
+    assert len(rows(tmp_path)) == len(first) == 2
     assert {r["settings_sha256"] for r in rows(tmp_path)} != {first[0]["settings_sha256"]}
 
 

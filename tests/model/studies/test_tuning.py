@@ -14,9 +14,10 @@ from test_run_study import in_fork, wait_for
 pytest.importorskip("optuna")
 
 from heterrec_model.config import load_config
+from heterrec_model.studies.search import SearchResult
 from heterrec_model.studies.study_file import Space, Study
 from heterrec_model.studies.trials import Trial, proposed_settings, read_trials, write_trials
-from heterrec_model.studies.tuning import SearchResult, tune
+from heterrec_model.studies.tuning import tune
 from heterrec_schemas.errors import CallError
 
 MakeStudy = Callable[..., Study]
@@ -36,7 +37,9 @@ def search(study: Study, folder: Path, **options: Any) -> list[SearchResult]:
 
 @pytest.mark.usefixtures("forked")
 def test_a_killed_search_goes_on(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tune={"trials": 3, "space": SPACE})
+    study = make_study(
+        set={**make_study().set, "train.epochs": 1}, tune={"trials": 2, "space": SPACE}
+    )
     pid = in_fork(lambda: search(study, tmp_path))
     file = tmp_path / "results/tiny/tuning/shop/whole.csv"
     wait_for(file, "running")
@@ -44,22 +47,23 @@ def test_a_killed_search_goes_on(tmp_path: Path, make_study: MakeStudy) -> None:
     os.waitpid(pid, 0)
     plain, whole = search(study, tmp_path, processes=2)
     for result, settings in ((plain, ["model.dropout"]), (whole, sorted(SPACE))):
-        assert result.trials == 3
+        assert result.trials == 2
         assert result.best is not None
         assert sorted(result.best.settings) == settings
         config = load_config(result.settings)
         assert config.model.dropout == result.best.settings["model.dropout"]
         assert config.train.refit_epochs == 0
-    rows = list(csv.DictReader(file.open()))
+    rows = list(csv.DictReader(file.read_text().splitlines()))
     assert [(row["trial"], row["state"]) for row in rows] == [
-        (str(n), "complete") for n in range(3)
+        (str(n), "complete") for n in range(2)
     ]
     assert rows[0]["set model.dropout"] == "0.4"  # that of the study comes first
     assert max(float(row["value"]) for row in rows) == whole.best.value  # type: ignore[union-attr]
     text = file.read_bytes()
     search(study, tmp_path)
     assert file.read_bytes() == text
-    wider = make_study(tune={"trials": 3, "space": {**SPACE, "model.heads": [1, 2]}})
+    tune_wider = {"trials": 2, "space": {**SPACE, "model.heads": [1, 2]}}
+    wider = make_study(set=study.set, tune=tune_wider)
     with pytest.raises(CallError, match="trials of another search"):
         search(wider, tmp_path)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from heterrec_model.evaluation.metrics import PARTS
-from heterrec_model.studies.intervals import LEVEL, RESAMPLES, Estimate
-from heterrec_model.studies.results import ModelResult, Table
+from heterrec_model.studies.reporting.intervals import LEVEL, RESAMPLES, Estimate
+from heterrec_model.studies.reporting.results import ModelResult, Table
 from heterrec_model.studies.rows import number
 from heterrec_model.studies.study_file import Study
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from heterrec_model.runs.atomic_files import write_text
-from heterrec_model.studies.results import Table, result_tables
+from heterrec_model.studies.reporting.results import Table, result_tables
+from heterrec_model.studies.reporting.tables import TABLES, markdown
 from heterrec_model.studies.study_file import Study
-from heterrec_model.studies.tables import TABLES, markdown
 from heterrec_schemas.errors import CallError
 
 
@@ -54,7 +54,7 @@ def write_report(study: Study, results: str | Path) -> Report:
 
 def _figures(study: Study, tables: Sequence[Table], folder: Path) -> tuple[Path, ...]:
     try:
-        from heterrec_model.studies.figures import FIGURES, write_figures
+        from heterrec_model.studies.reporting.figures import FIGURES, write_figures
     except ImportError as error:
         warnings.warn(
             f"no figures: {error}; install them with pip install 'heterrec[study]'", stacklevel=3

@@ -8,8 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from heterrec_model.evaluation.metrics import metric_names
-from heterrec_model.studies.intervals import Estimate, Floats, estimate, lift, resampled_means
 from heterrec_model.studies.plan import protocols
+from heterrec_model.studies.reporting.intervals import (
+    Estimate,
+    Floats,
+    estimate,
+    lift,
+    resampled_means,
+)
 from heterrec_model.studies.rows import Protocol, Row, RowKey, Rows, number
 from heterrec_model.studies.study_file import Study
 from heterrec_model.studies.user_metrics import read_user_metrics
@@ -104,6 +110,7 @@ def _table(
     protocol: Protocol,
 ) -> Table:
     notes: list[str] = []
+    absent: list[str] = []
     found: dict[str, list[tuple[RowKey, Row]]] = {}
     for name in (*study.counting, *study.models_of(data)):
         seeds: Sequence[int | None] = (None,) if name in study.counting else study.seeds
@@ -113,11 +120,13 @@ def _table(
         if missing and found[name]:
             notes.append(f"{study.title(name)} has no row of the seed(s) {', '.join(missing)}.")
         elif missing:
-            notes.append(f"{study.title(name)} has no row.")
+            absent.append(study.title(name))
         if len({row["settings_sha256"] for _, row in found[name]}) > 1:
             notes.append(f"{study.title(name)}: its seeds have different settings.")
         if not found[name]:
             del found[name]
+    if absent:
+        notes.append(f"Without rows: {'; '.join(absent)}.")
     contents = {row["content_sha256"][:8] for pairs in found.values() for _, row in pairs}
     if len(contents) > 1:
         notes.append(f"Rows are of different content: {', '.join(sorted(contents))}.")

@@ -14,11 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from heterrec_model.runs.atomic_files import writing
-from heterrec_model.studies.intervals import LEVEL, Estimate
 from heterrec_model.studies.plan import settings_of
-from heterrec_model.studies.results import ModelResult, Table
+from heterrec_model.studies.reporting.intervals import LEVEL, Estimate
+from heterrec_model.studies.reporting.results import ModelResult, Table
+from heterrec_model.studies.reporting.tables import shown
 from heterrec_model.studies.study_file import Study, StudyModel
-from heterrec_model.studies.tables import shown
 from heterrec_schemas.stores.disk import make_folder
 
 FIGURES = "figures"
