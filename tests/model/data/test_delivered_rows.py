@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from loader_helpers import MANY, all_same, config, rows_of_batches, write_generation
+from loader_helpers import MANY, all_same, config, rows_of_batches, same, write_generation
 
 from heterrec_model.config import Config, parse_config
 from heterrec_model.data.batch import Batch
+from heterrec_model.data.batch_transfer import pack, unpack
 from heterrec_model.data.delivered_rows import count_rows, delivered_counts
+from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.ragged_array import ListExtents
 from heterrec_model.data.token_table import configured_table, open_token_table
 from heterrec_model.data.train_loader import TrainLoader
@@ -238,3 +241,46 @@ def test_items_that_are_cut_away_are_not_trained(whole_histories: Generation) ->
     users = plain.encode(next(iter(TrainLoader(whole_histories, settings))))
     size = len(table.catalogue_N)
     assert baseline.scores(users, 0, size).tolist() == plain.scores(users, 0, size).tolist()
+
+
+@pytest.mark.parametrize("windows", ["windowed", "whole_histories"])
+@pytest.mark.parametrize("longest", [1, 3, 50])
+def test_earlier_items_are_those_of_the_row_before_the_piece(
+    request: pytest.FixtureRequest, windows: str, longest: int
+) -> None:
+    generation: Generation = request.getfixturevalue(windows)
+    settings = config(model={"max_length": longest, "repeats": {"enabled": True}})
+    names = ("item_index", "timestamp_ms")
+    for split, batches in (
+        ("train", list(TrainLoader(generation, settings))),
+        ("test", list(split_batches(generation, "test", settings))),
+    ):
+        rows = generation.sequences(split, ["user_id", *names]).to_pylist()
+        beginnings = Counter(
+            (row["user_id"], tuple(zip(*(row[name][: piece.stop] for name in names), strict=True)))
+            for row in rows
+            for piece in (
+                pieces_of(len(row["item_index"]), longest)
+                if split == "train" and windows == "windowed"
+                else [range(len(row["item_index"]))]
+            )
+        )
+        found = Counter()
+        for batch in batches:
+            assert batch.earlier is not None
+            assert same(unpack(pack(batch)), batch)
+            for b, user in enumerate(batch.user_ids):
+                own_E, length = batch.earlier.user_E == b, int(batch.length_B[b])
+                assert length <= longest
+                before = (batch.earlier.item_E[own_E], batch.earlier.timestamp_E[own_E])
+                piece = (batch.item_BT[b, :length], batch.timestamp_BT[b, :length])
+                whole = (torch.cat(pair).tolist() for pair in zip(before, piece, strict=True))
+                found[user, tuple(zip(*whole, strict=True))] += 1
+            order = batch.all_items()
+            assert order.user_E.tolist() == sorted(order.user_E.tolist())
+        assert found == beginnings
+
+
+def test_without_repeats_training_has_no_earlier_items(windowed: Generation) -> None:
+    settings = config(model={"max_length": 3})
+    assert all(batch.earlier is None for batch in TrainLoader(windowed, settings))
