@@ -42,17 +42,18 @@ def test_terms_and_metrics_are_detached_and_named() -> None:
     assert all(0 <= v <= 1 for n, v in output.metrics.items() if n.startswith("open_gates"))
 
 
-def test_the_loss_stays_float32_under_bfloat16() -> None:
+@pytest.mark.parametrize("more", [{}, {"repeats": {"enabled": True}, "token_heads": True}])
+def test_the_loss_stays_float32_under_bfloat16(more: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = fresh(train={"precision": "bfloat16"})
-    batch = made_up_batch([4, 3])
+    model = fresh(train={"precision": "bfloat16"}, model=more)
+    batch = replace(made_up_batch([4, 3]), earlier=made_up_batch([5, 2], seed=1).all_items())
     output = model(batch, 5)
     output.total.backward()
     assert output.total.dtype == torch.float32
     assert model.user_vectors(batch).dtype == torch.float32
     assert model.item_vectors(model.table.catalogue_N).dtype == torch.float32
     assert all(w.dtype == torch.float32 for w in model.parameters())
-    plain = fresh()
+    plain = fresh(model=more)
     plain.load_state_dict(model.state_dict())
     assert plain(batch, 5).total.item() == pytest.approx(output.total.item(), rel=0.05)
 

@@ -12,8 +12,10 @@ from made_up import FEW, QUICK
 from plain_repeats import Event, plain_term
 from torch import Tensor
 
+from heterrec_model.config import LossConfig
 from heterrec_model.data.batch import Batch, HistoryItems
 from heterrec_model.data.own_items import own_items
+from heterrec_model.loss.lmp import HeadVectors, LossSums, MultiStepLoss
 from heterrec_model.loss.negative_logits import PackedPositions, SharedNegatives, pack_positions
 from heterrec_model.loss.own_negatives import DrawnItems, OwnNegatives, draw_own_items
 from heterrec_model.loss.repeat_term import RepeatTerm
@@ -254,3 +256,29 @@ def test_a_batch_without_items_has_no_own_items() -> None:
     empty = torch.zeros(0, dtype=torch.int64)
     own, pair_E = own_items(HistoryItems(empty, empty, empty))
     assert len(own.item_P) == len(pair_E) == 0
+
+
+@FEW
+@given(people(least=2), st.integers(0, 99))
+def test_the_loss_is_the_one_over_all_own_items(users: list[User], seed: int) -> None:
+    """Nothing is sampled; part of the vectors belongs to token heads."""
+    made = Made(users, 100, seed)
+    config = LossConfig(similarity="dot", temperature=TAU, steps=1)
+    u_NX = TAU * made.query_BTD[made.batch.valid_BT()]
+    sums = LossSums()
+    MultiStepLoss(config, WIDTH).double()(
+        u_NX[:, :WIDTH],
+        made.vectors_ID[:, :WIDTH],
+        made.positions,
+        made.own,
+        sums,
+        name="item",
+        heads=HeadVectors(u_NX[:, WIDTH:], made.vectors_ID[:, WIDTH:]),
+    )
+    total = 0.0
+    for b, user in enumerate(users):
+        for t, (target, _) in enumerate(user.row[1:]):
+            term, negatives = made.plain(b, t, 1)
+            positive = math.exp(float(made.query_BTD[b, t] @ made.vectors_ID[target]) + term)
+            total -= math.log(positive / (positive + 1 + negatives))
+    assert sums.sums["item_step1"].item() == pytest.approx(total, rel=1e-5)

@@ -31,7 +31,9 @@ def losses(run: Path) -> list[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, shop_data: Path, settings: Any) -> Path:
     """A run that nobody disturbed."""
-    training = Training(tmp_path_factory.mktemp("alone"), shop_data, settings(train=SETTINGS, model=MODEL))
+    training = Training(
+        tmp_path_factory.mktemp("alone"), shop_data, settings(train=SETTINGS, model=MODEL)
+    )
     training.finish("--quiet")
     return training.run
 

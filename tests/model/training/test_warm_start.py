@@ -16,7 +16,7 @@ from torch import Tensor
 
 from heterrec_model.config import Config, NegativesConfig, load_config
 from heterrec_model.config.settings import RepeatsConfig
-from heterrec_model.data.batch import Batch
+from heterrec_model.data.batch import Batch, HistoryItems
 from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.token_table import TokenTable, configured_table
 from heterrec_model.evaluation.evaluate import evaluate_run
@@ -55,7 +55,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory, tiny: MakeConfig) -> Chain:
     goods = shop(0, items=120, users=60, interactions=1200)
     parent = small_generation(folder / "shop", 0, settings=Settings(), goods=goods)
     run = folder / "first"
-    config = tiny(model={"features": None}, train={"epochs": 1})
+    config = tiny(
+        model={"features": None, "repeats": {"enabled": True}, "token_heads": True},
+        train={"epochs": 1},
+    )
     train(config, data=parent, run=run, quiet=True)
     changes = changes_of(open_generation(parent))
     return Chain(parent, child_generation(parent, changes), run, changes)
@@ -133,7 +136,7 @@ def part_of(batch: Batch, rows: Tensor) -> Batch:
         timestamp_BT=batch.timestamp_BT[rows],
         length_B=batch.length_B[rows],
         behaviour_BT=None if batch.behaviour_BT is None else batch.behaviour_BT[rows],
-        earlier=None,
+        earlier=HistoryItems(*torch.zeros((3, 0), dtype=torch.int64)),
         user_features={name: cells[rows] for name, cells in batch.user_features.items()},
     )
 
@@ -253,6 +256,11 @@ def test_features_fitted_later_have_the_weights_of_a_fresh_run(
         assert torch.equal(new[name], fresh[name])
     path = "tables.tables.feature_path.weight"
     assert torch.equal(new[path], old[path])
+    heads = old["head_weights"].clone()
+    assert heads.all()
+    heads[1 + config.model.features.index("price")] = 0
+    assert torch.equal(new["head_weights"], heads)
+    assert torch.equal(new["repeats.count"], old["repeats.count"])
 
 
 def copied(chain: Chain, folder: Path) -> tuple[Path, Path]:
@@ -449,7 +457,8 @@ def test_other_settings_of_the_model_are_refused_by_name(chain: Chain, tmp_path:
     assert "model.width: got 16, expected 8" in message
     assert "model.dropout: got 0.5, expected 0.2" in message
     assert "loss.steps: got 2, expected 3" in message
-    message = refused(chain, tmp_path, CallError, "loss.token_weight=0")
+    message = refused(chain, tmp_path, CallError, "loss.token_weight=0", "model.token_heads=false")
+    assert "model.token_heads: got False, expected True" in message
     assert "loss.token_weight: got 0.0, expected 1.0" in message
 
 
