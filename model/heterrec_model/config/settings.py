@@ -53,7 +53,8 @@ class RepeatsConfig(_Section):
     similarity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight of the similarity in the score of items that the user had before."""
     earlier: Annotated[int, Field(ge=0, le=MOST)] = 32
-    """Number of items of earlier rows, per user of a batch, that are negatives; they stand for all of them."""
+    """Maximum number of items per user that are drawn from the row's items before the history as negatives, weighted to
+    represent all of them."""
 
 
 class ClozeConfig(_Section):

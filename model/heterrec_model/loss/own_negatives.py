@@ -3,8 +3,8 @@
 A loss whose negatives are shared by all users cannot learn how strong a user's own items are: most of them are not among the
 candidates, and those that are there by chance are corrected for the popularity among all users. The denominator of a
 position is therefore the sum of two strata: the items that the user had up to the position, each once and without a
-correction, and the shared candidates without them. Of the items of earlier rows, a few are drawn that stand for all, weighted
-by their number.
+correction, and the shared candidates without them. Of the row's items before the history, a few are
+drawn, weighted so that the expected sum is that of all.
 
 Items that the user already has at the time of a target are no negatives: they cannot be bought twice at a time.
 
@@ -32,7 +32,7 @@ class DrawnItems:
         earlier: all pairs of a user and an earlier item.
         item_BG: item_index, 0 where padded.
         pair_BG: row of `earlier`, -1 for an item that is not in it.
-        log_weight_BG: log of the number of items that an item stands for.
+        log_weight_BG: log of the number of items that an item represents.
         column_BT: column of every item of the histories.
     """
 
