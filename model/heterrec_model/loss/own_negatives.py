@@ -1,10 +1,10 @@
 """The items of a user's own history as negatives of its positions, with the repeat term.
 
-A loss whose negatives are shared by all users cannot learn how strong a user's own items are: most of them are not among the
-candidates, and those that are there by chance are corrected for the popularity among all users. The denominator of a
+A loss whose negatives are shared by all users cannot learn how strong a user's own items are: most of them are not among
+the candidates, and those that are there by chance are corrected for the popularity among all users. The denominator of a
 position is therefore the sum of two strata: the items that the user had up to the position, each once and without a
-correction, and the shared candidates without them. Of the row's items before the history, a few are
-drawn, weighted so that the expected sum is that of all.
+correction, and the shared candidates without them. Of the row's items before the history, a few are drawn, weighted so that
+the expected sum is that of all.
 
 Items that the user already has at the time of a target are no negatives: they cannot be bought twice at a time.
 
