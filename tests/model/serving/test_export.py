@@ -38,9 +38,9 @@ def test_a_bundle_has_what_it_says(bundle: Path, served_shop: Generation) -> Non
     latest = served_shop.sequences("latest", ["user_id"])
     assert info.users == len(latest) == info.equality.users
     assert 0 < info.equality.largest_difference <= 1e-5
-    # the similarity's vectors, and those of the tokens: the id and five features
-    assert opened.item_vectors_ND.shape == (served_shop.manifest.counts.items.kept, 8 * (1 + 6))
-    assert info.width == 8 * (1 + 6)
+    tokens = 1 + sum(feature.side == "item" for feature in served_shop.manifest.features)
+    assert info.width == 8 * (1 + tokens)
+    assert opened.item_vectors_ND.shape == (served_shop.manifest.counts.items.kept, info.width)
     assert {"repeat_term.npy", "repeat_term_popularity.npy"} < {file.path for file in info.files}
     assert len(opened.sample_user_vectors_SD) == len(latest)
     card = (bundle / "card.md").read_text()
