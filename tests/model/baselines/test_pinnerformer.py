@@ -7,8 +7,8 @@ import pytest
 import torch
 from made_up import made_up_baseline, made_up_batch, made_up_config
 
-from heterrec_model.baselines.pinnerformer import DAY_MS
 from heterrec_model.data.batch import Batch
+from heterrec_model.loss.dense_targets import DAY_MS
 
 DAYS = (0, 1, 1, 4, 30)
 

@@ -197,9 +197,7 @@ def test_tables_start_at_the_vectors_of_their_codes() -> None:
     codes: dict[str, Tensor] = {"look": bin_centres(torch.zeros(1, 4), 2)}
     started = ItemTables(config, TABLE, codes).tables["feature_look"]
     assert isinstance(started, GroupTable)
-    assert torch.equal(
-        started.weight, initial_weights(codes["look"], 6, 2, 0.3).flatten(0, 1)
-    )
+    assert torch.equal(started.weight, initial_weights(codes["look"], 6, 2, 0.3).flatten(0, 1))
     random = ItemTables(config, TABLE, {}).tables["feature_look"]
     assert isinstance(random, GroupTable)
     assert (random.weight != 0).all()
