@@ -204,7 +204,8 @@ class TwoTowerModel(nn.Module):
         total, terms, shares = reduce_losses(sums, self.config.loss.normalise)
         metrics = {}
         if self.item_lmp.gated:
-            metrics = {OPEN_GATES + n: s for n, s in shares.items() if not n.endswith("_step1")}
+            gated = [name for name in shares if not name.endswith(("_step1", "_dense"))]
+            metrics = {OPEN_GATES + name: shares[name] for name in gated}
         metrics["positions"] = sums.possible["item_step1"]
         return StepOutput(total, terms, metrics)
 

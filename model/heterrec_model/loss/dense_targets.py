@@ -1,4 +1,4 @@
-"""The targets of the dense all-action loss (Pancha et al., 2022, "PinnerFormer"): random later items instead of the next ones.
+"""The targets of the dense all-action loss (Pancha et al., 2022, "PinnerFormer"): random later items, not the next ones.
 
 Shapes: B users, T items, N packed positions, R pairs.
 """
