@@ -24,16 +24,15 @@ _CLOZE = frozenset({"model.cloze"})
 _DENSE = frozenset({"loss.dense"})
 UNREAD: dict[str, frozenset[str]] = {
     "bert4rec": _TOKEN_LEVEL | _TIME_GAP | _CAUSAL_ATTENTION | _STEPS | _DENSE | _NO_HEADS,
-    "heterrec": _CLOZE | _DENSE,
+    "heterrec": _CLOZE,
     "hstu": _TOKEN_LEVEL
     | _NO_HEADS
     | _CAUSAL_ATTENTION
     | _CLOZE
-    | _DENSE
     | {"model.ffn_multiplier", "model.norm"},
-    "pinnerformer": _TOKEN_LEVEL | _STEPS | _CLOZE | _NO_HEADS,
-    "sasrec": _TOKEN_LEVEL | _TIME_GAP | _CLOZE | _DENSE | _HEADS,
-    "sasrec_time": _TOKEN_LEVEL | _CLOZE | _DENSE | _HEADS,
+    "pinnerformer": _TOKEN_LEVEL | _STEPS | _CLOZE | _NO_HEADS | {"loss.dense.weight"},
+    "sasrec": _TOKEN_LEVEL | _TIME_GAP | _CLOZE | _HEADS,
+    "sasrec_time": _TOKEN_LEVEL | _CLOZE | _HEADS,
 }
 """By `model.name`, the settings (or sections of settings) that the model does not read; the `unread` of its class."""
 

@@ -27,6 +27,7 @@ from heterrec_model.layers.embedding_tables import ITEM_ID, ItemTables, module_n
 from heterrec_model.layers.time_gap import TimeGap
 from heterrec_model.layers.user_tokens import UserTokens
 from heterrec_model.loss.candidates import Candidates, CandidateSampler, globally_unique
+from heterrec_model.loss.dense_targets import drawn_pairs
 from heterrec_model.loss.lmp import (
     HeadVectors,
     LossSums,
@@ -37,6 +38,7 @@ from heterrec_model.loss.lmp import (
 from heterrec_model.loss.negative_logits import (
     Negatives,
     PackedPositions,
+    Pairs,
     SamePositionNegatives,
     SharedNegatives,
     pack_positions,
@@ -44,7 +46,6 @@ from heterrec_model.loss.negative_logits import (
 from heterrec_model.loss.own_negatives import DrawnItems, OwnNegatives, draw_own_items
 from heterrec_model.loss.repeat_term import RepeatTerm
 
-REPEAT_TABLES = {f"repeats.{name}" for name in ("count", "length", "since", "gap", "popularity")}
 OPEN_GATES = "open_gates/"
 """Prefix of the metrics of a step that are shares of open gates."""
 
@@ -153,6 +154,11 @@ class TwoTowerModel(nn.Module):
         """The positions of a training batch, and the targets that they predict; see `pack_positions`."""
         return pack_positions(batch, row_N, listed_N)
 
+    def dense_pairs(self, batch: Batch, positions: PackedPositions) -> Pairs | None:
+        """Positions and random later items, for the loss of `loss.dense`; None with weight 0."""
+        dense = self.config.loss.dense
+        return drawn_pairs(dense, batch, positions) if dense.weight else None
+
     def training_states(
         self, e_UKD: Tensor, row_BT: Tensor, batch: Batch, positions: PackedPositions
     ) -> UserStates:
@@ -191,13 +197,15 @@ class TwoTowerModel(nn.Module):
             sums,
             name="item",
             heads=heads,
+            dense=self.dense_pairs(batch, positions),
         )
         if h_NKD is not None:
             self._token_losses(h_NKD, v_UKD, step, positions, sums)
         total, terms, shares = reduce_losses(sums, self.config.loss.normalise)
         metrics = {}
         if self.item_lmp.gated:
-            metrics = {OPEN_GATES + n: s for n, s in shares.items() if not n.endswith("_step1")}
+            gated = [name for name in shares if not name.endswith(("_step1", "_dense"))]
+            metrics = {OPEN_GATES + name: shares[name] for name in gated}
         metrics["positions"] = sums.possible["item_step1"]
         return StepOutput(total, terms, metrics)
 
@@ -244,8 +252,8 @@ class TwoTowerModel(nn.Module):
 
         Adam moves a parameter by about the learning rate per step, whatever its gradient.
         """
-        if name in REPEAT_TABLES:
-            return 20.0
+        if name.startswith(("repeats.inner", "repeats.outer")):
+            return 3.0
         return 5.0 if name == "head_weights" else 1.0
 
     def _token_states(self, encoded: UserStates) -> Tensor:

@@ -61,7 +61,9 @@ def test_a_model_reads_all_settings_but_the_unread_ones(name: str) -> None:
         ("in_batch_same_position", False),
     ):
         chosen = {"name": name, "repeats": {"enabled": repeats}}
-        read_by(name, made_up_config(chosen, negatives={"source": source}), seen)
+        loss = {"dense": {"weight": float(is_read(name, "loss.dense.weight"))}}
+        config = made_up_config(chosen, negatives={"source": source}, loss=loss)
+        read_by(name, config, seen)
     every = flat_settings({section: kind().model_dump() for section, kind in SECTIONS.items()})
     read = {setting for setting in seen if setting.split(".")[0] in SECTIONS}
     unread = {setting for setting in every if not is_read(name, setting)}

@@ -44,6 +44,9 @@ class BERT4Rec(SASRec):
         """A stack in which all items attend to all items."""
         return CausalStack(model, model.item_blocks, 1, attention=BidirectionalAttention)
 
+    def dense_pairs(self, batch: Batch, positions: PackedPositions) -> None:
+        """No further targets."""
+
     def item_loss(self) -> MultiStepLoss:
         """The loss of one step."""
         return MultiStepLoss(self.config.loss, self.config.model.width, one_step=True)

@@ -8,25 +8,23 @@ Shapes: B users, T items, N packed positions, R pairs.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from heterrec_model.baselines.sasrec_time import SASRecTime
-from heterrec_model.config import DenseConfig
 from heterrec_model.data.batch import Batch
+from heterrec_model.loss.dense_targets import drawn_pairs
 from heterrec_model.loss.lmp import MultiStepLoss
 from heterrec_model.loss.negative_logits import PackedPositions, Pairs, pack_positions
 from heterrec_model.model_settings import UNREAD
-
-DAY_MS = 86_400_000
-LATER_MS = 1 << 60
-"""Time of padding, later than all real times."""
 
 
 class PinnerFormer(SASRecTime):
     """`SASRecTime` trained with the dense all-action loss of `loss.dense`; there is one step, and no gate."""
 
     unread = UNREAD["pinnerformer"]
+
+    def dense_pairs(self, batch: Batch, positions: PackedPositions) -> None:
+        """No further targets."""
 
     def item_loss(self) -> MultiStepLoss:
         """The loss of one step."""
@@ -53,25 +51,3 @@ class DensePositions(PackedPositions):
     def pairs(self, step: int) -> Pairs:
         """The drawn pairs."""
         return self.drawn
-
-
-def drawn_pairs(dense: DenseConfig, batch: Batch, packed: PackedPositions) -> Pairs:
-    """Draw positions, at most `dense.positions` of each history, and a later item in the window of each."""
-    valid_BT = batch.valid_BT()
-    end_N = packed.time_N + packed.left_N + 1
-    if dense.window_days is not None:
-        time_BT = batch.timestamp_BT.masked_fill(~valid_BT, LATER_MS)
-        latest_BT = time_BT + int(dense.window_days * DAY_MS)
-        end_BT = torch.searchsorted(time_BT.contiguous(), latest_BT, right=True)
-        end_N = torch.minimum(end_N, end_BT[valid_BT])
-    # items that are targets in another row are context only
-    start_N = torch.maximum(packed.time_N + 1, packed.first_N)
-    count_N = (end_N - start_N).clamp(min=0)
-    share_N, order_N = torch.rand((2, len(count_N)), device=count_N.device)
-    target_N = start_N + torch.minimum((share_N * count_N).long(), count_N - 1)
-    order_BT = torch.full(valid_BT.shape, 2.0, device=valid_BT.device)
-    order_BT = order_BT.masked_scatter(valid_BT, order_N.masked_fill(count_N == 0, 2.0))
-    rank_BT = order_BT.argsort(dim=1, stable=True).argsort(dim=1)
-    at_R = ((rank_BT[valid_BT] < dense.positions) & (count_N > 0)).nonzero().squeeze(1)
-    target_R = at_R + target_N[at_R] - packed.time_N[at_R]
-    return Pairs(at_R, target_R, packed.listed_N[target_R], known_R=at_R)

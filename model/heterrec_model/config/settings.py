@@ -161,7 +161,10 @@ Normalise = Literal["possible", "open", "sum"]
 
 
 class DenseConfig(_Section):
-    """The targets of PinnerFormer: items after a position, instead of the next one."""
+    """The dense all-action loss of PinnerFormer: a random later item is the target, instead of the next one."""
+
+    weight: Weight = 0.0
+    """Weight of the loss beside that of the steps; PinnerFormer has this loss alone and does not read the weight."""
 
     window_days: Positive | None = 28.0
     """Time after a position from which its target is drawn, in days; null: the whole rest of the history."""

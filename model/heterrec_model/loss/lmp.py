@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from heterrec_model.config import LossConfig, Normalise
 from heterrec_model.distributed import sum_over_ranks, world_size
-from heterrec_model.loss.negative_logits import Negatives, PackedPositions
+from heterrec_model.loss.negative_logits import Negatives, PackedPositions, Pairs
 from heterrec_model.loss.own_negatives import OwnNegatives
 
 MIN_NORM = 1e-2
@@ -77,6 +77,17 @@ class HeadVectors:
     item_UX: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """What all steps of a level share; see `MultiStepLoss.forward`."""
+
+    u_ND: Tensor
+    vectors_UD: Tensor
+    positions: PackedPositions
+    negatives: Negatives | OwnNegatives
+    heads: HeadVectors | None
+
+
 class MultiStepLoss(nn.Module):
     """Eq. 8 to 11 at one level: W_i for every step, positive logits, gate, InfoNCE over the open positions.
 
@@ -111,8 +122,9 @@ class MultiStepLoss(nn.Module):
         name: str,
         weight: float = 1.0,
         heads: HeadVectors | None = None,
+        dense: Pairs | None = None,
     ) -> None:
-        """Add every step's loss to `sums`, as `<name>_step<i>`.
+        """Add every step's loss to `sums`, as `<name>_step<i>`, and that of `dense` pairs, as `<name>_dense`.
 
         Args:
             u_ND: user vectors of the level at every position.
@@ -123,17 +135,13 @@ class MultiStepLoss(nn.Module):
             name: prefix of the terms.
             weight: of the level.
             heads: further parts of the vectors of step 1, the one that items are ranked by.
+            dense: positions and random later items, which are predicted as the items of step 1 are.
         """
+        level = _Level(u_ND, vectors_UD, positions, negatives, heads)
         before_N: Tensor | None = None
         for step, step_weight in enumerate(self.weights, 1):
             pairs = positions.pairs(step)
-            target = positions.row_N[pairs.target_R]
-            query, item_UD = self.query(u_ND.index_select(0, pairs.at_R), step), vectors_UD
-            if heads is not None and step == 1:
-                head = heads.query_NX.index_select(0, pairs.at_R) / self.config.temperature
-                query = torch.cat([query, head], 1)
-                item_UD = torch.cat([vectors_UD, heads.item_UX], 1)
-            positive = (query * item_UD.index_select(0, target)).sum(-1)
+            query, item_UD, positive = self._similarities(level, pairs, step)
             chosen = pairs.aimed_R
             possible = int(chosen.sum())
             known_N = positive.new_full((len(u_ND),), torch.nan)
@@ -143,13 +151,41 @@ class MultiStepLoss(nn.Module):
             before_N = known_N
             kept = chosen.nonzero().squeeze(1)
             query, positive, pairs = query.index_select(0, kept), positive[kept], pairs.at(kept)
-            if isinstance(negatives, OwnNegatives):
-                term, negative = negatives.logits(query, item_UD, positions, pairs)
-                positive = positive + term
-            else:
-                negative = negatives.logits(query, item_UD, positions, pairs)
-            loss = self.position_losses(positive, negative)
+            loss = self._losses(level, query, item_UD, positive, pairs)
             sums.add(f"{name}_step{step}", weight * step_weight, loss, len(kept), possible)
+        if dense is not None:
+            pairs = dense.at(dense.aimed_R.nonzero().squeeze(1))
+            query, item_UD, positive = self._similarities(level, pairs, 1)
+            loss = self._losses(level, query, item_UD, positive, pairs)
+            count = len(pairs.at_R)
+            sums.add(f"{name}_dense", weight * self.config.dense.weight, loss, count, count)
+
+    def _similarities(
+        self, level: "_Level", pairs: Pairs, step: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The queries of pairs [R, X], the vectors of the distinct items [U, X], and l+ of the targets [R]."""
+        query, item_UX = self.query(level.u_ND.index_select(0, pairs.at_R), step), level.vectors_UD
+        if level.heads is not None and step == 1:
+            head = level.heads.query_NX.index_select(0, pairs.at_R) / self.config.temperature
+            query = torch.cat([query, head], 1)
+            item_UX = torch.cat([item_UX, level.heads.item_UX], 1)
+        target_R = level.positions.row_N[pairs.target_R]
+        return query, item_UX, (query * item_UX.index_select(0, target_R)).sum(-1)
+
+    def _losses(
+        self,
+        level: "_Level",
+        query_RX: Tensor,
+        item_UX: Tensor,
+        positive_R: Tensor,
+        pairs: Pairs,
+    ) -> Tensor:
+        """The loss of pairs, [R]; with own negatives the repeat term is added to l+."""
+        if isinstance(level.negatives, OwnNegatives):
+            term_R, negative = level.negatives.logits(query_RX, item_UX, level.positions, pairs)
+            return self.position_losses(positive_R + term_R, negative)
+        negative = level.negatives.logits(query_RX, item_UX, level.positions, pairs)
+        return self.position_losses(positive_R, negative)
 
     def position_losses(self, positive_N: Tensor, negative_NC: Tensor) -> Tensor:
         """The loss of each position from its logits, [N]: `info_nce`, unless a subclass has another."""

@@ -214,7 +214,6 @@ class OwnNegatives:
         count_RG = self.count_BTG[user_R, time_R]
         last_ms_RG = self.last_ms_BTG[user_R, time_R]
         of_item_BGF = self.term.item_weights(own_BGD)
-        of_user_RF = self.term.user_weights(query_RD * self.term.temperature)
         had_RG = count_RG > 0
         term_RG = self.term(
             count_RG,
@@ -223,7 +222,7 @@ class OwnNegatives:
             self.time_BT[user_R, time_R][:, None] - last_ms_RG,
             self.popularity_BG[user_R],
             similar_RG,
-            of_item_BGF.index_select(0, user_R) + of_user_RF[:, None],
+            of_item_BGF.index_select(0, user_R),
         )
         term_RG = torch.where(had_RG, term_RG, 0.0)
         target_R1 = self.column_BT[user_R, target_time_R][:, None]

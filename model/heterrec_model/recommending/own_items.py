@@ -1,4 +1,4 @@
-"""The repeat term without PyTorch: see `loss/repeat_term.py`, whose tables and matrices it reads from a bundle or a run.
+"""The repeat term without PyTorch: see `loss/repeat_term.py`, whose weights it reads from a bundle or a run.
 
 Shapes: B users, T items of a history, P own items of a user, N items of the catalogue, D width of u and v, F numbers of f.
 """
@@ -24,8 +24,8 @@ class RepeatScores:
     """Scores of the items of a history.
 
     Attributes:
-        weights: count, length, since, gap and popularity (the tables), edges of the gaps in days, of_item and of_user
-            (D x F), similarity and temperature (one number each).
+        weights: inner.weight [H, 5], inner.bias [H], outer.weight [1, H], outer.bias [1] and of_item [D, F]; centres [5],
+            scale, similarity and temperature (one number each).
         popularity_N: number of training interactions of every item of the catalogue.
     """
 
@@ -55,21 +55,16 @@ class RepeatScores:
         count_P, since_P = count_P[listed_P], 1 + first_P[listed_P]
         gap_ms_P = history.time_T[-1] - history.time_T[length - since_P]
         gap_P = gap_ms_P.astype(np.float32) / np.float32(_MS_PER_DAY)
-        tables_P = sum(
-            weights[name][np.minimum(bucket, len(weights[name]) - 1)]
-            for name, bucket in (
-                ("count", _log2(count_P)),
-                ("length", _log2(np.full_like(count_P, length))),
-                ("since", _log2(since_P)),
-                ("popularity", _log2(self.popularity_N[row_P])),
-                ("gap", np.searchsorted(weights["edges"], gap_P, side="right")),
-            )
-        )
+        counts = (count_P, np.full_like(count_P, length), since_P, gap_P, self.popularity_N[row_P])
+        logarithms_P5 = np.log1p(np.stack([x.astype(np.float32) for x in counts], axis=1))
+        centred_P5 = (logarithms_P5 - weights["centres"]) / weights["scale"]
+        hidden_PH = np.maximum(centred_P5 @ weights["inner.weight"].T + weights["inner.bias"], 0)
+        shared_P = hidden_PH @ weights["outer.weight"][0] + weights["outer.bias"]
         own_PD = items_ND[row_P]
         width = len(weights["of_item"])
-        weights_PF = own_PD[:, :width] @ weights["of_item"] + user_D[:width] @ weights["of_user"]
-        numbers_PF = np.stack([np.ones_like(gap_P), np.log1p(count_P), np.log1p(gap_P)], axis=1)
-        term_P = tables_P + (numbers_PF * weights_PF).sum(axis=1)
+        weights_PF = own_PD[:, :width] @ weights["of_item"]
+        numbers_PF = np.stack([np.ones_like(gap_P), *logarithms_P5.T[[0, 3]]], axis=1)
+        term_P = shared_P + (numbers_PF * weights_PF).sum(axis=1)
         score_P = weights["similarity"] * (own_PD @ user_D) + weights["temperature"] * term_P
         order = np.argsort(row_P)
         return row_P[order], score_P[order].astype(np.float32)
@@ -90,9 +85,3 @@ def open_repeat_scores(bundle: Bundle) -> RepeatScores | None:
         weights[name] = np.asarray(flat[start : start + size]).reshape(shape)
         start += size
     return RepeatScores(weights, bundle.array(REPEAT_TERM_POPULARITY))
-
-
-def _log2(x: Ints) -> Ints:
-    """floor(log2 x), 0 for 0."""
-    exponent = np.frexp(np.maximum(x, 1).astype(np.float64))[1]
-    return exponent.astype(np.int64) - 1

@@ -20,6 +20,7 @@ from heterrec_model.bundle.histories import BEHAVIOUR, ITEM, SEGMENT, TIME, USER
 from heterrec_model.data.inference_batches import histories_batch, split_batches
 from heterrec_model.evaluation.evaluate import load_generation
 from heterrec_model.evaluation.scorers import VectorScorer
+from heterrec_model.loss.repeat_term import CENTRES, SCALE
 from heterrec_model.recommending.catalogue import Catalogue, as_key
 from heterrec_model.recommending.history import EncodedHistory, History, Key
 from heterrec_model.recommending.own_items import RepeatScores
@@ -51,7 +52,8 @@ def repeat_scores(model: TwoTowerModel) -> RepeatScores | None:
     if term is None:
         return None
     weights = {name: p.detach().cpu().numpy() for name, p in term.named_parameters()}
-    weights["edges"] = term.edges.cpu().numpy()
+    weights["centres"] = np.asarray(CENTRES, np.float32)
+    weights["scale"] = np.asarray(SCALE, np.float32)
     for name in ("similarity", "temperature"):
         weights[name] = np.asarray(getattr(term, name), np.float32)
     popularity_I = model.popularity_I.cpu()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from made_up import made_up_baseline, made_up_batch, made_up_config
 
-from heterrec_model.baselines.pinnerformer import DAY_MS
 from heterrec_model.data.batch import Batch
+from heterrec_model.loss.dense_targets import DAY_MS
 
 DAYS = (0, 1, 1, 4, 30)
 
@@ -75,3 +75,19 @@ def test_context_and_items_without_a_row_are_no_targets() -> None:
     batch = histories(300, first_target_B=torch.full((300,), 3))
     assert {target % 5 for _, target in drawn(batch, window_days=None)} == {3, 4}
     assert {target for _, target in drawn(histories(), window_days=0.5, unlisted=2)} == set()
+
+
+def test_the_dense_loss_beside_the_steps_is_that_of_pinnerformer() -> None:
+    dense = {"window_days": None, "positions": 9, "weight": 0.5}
+    loss = {"steps": 1, "step_weights": [0.0], "token_weight": 0.0}
+    beside = made_up_baseline(made_up_config({"name": "sasrec_time"}, loss={**loss, "dense": dense}))
+    alone = made_up_baseline(
+        made_up_config({"name": "pinnerformer"}, loss={"dense": {**dense, "weight": 0.0}})
+    )
+    alone.load_state_dict(beside.state_dict())
+    found = []
+    for model in (beside, alone):
+        torch.manual_seed(0)
+        found.append(model.eval()(histories(3), 1))
+    assert found[0].terms["item_step1"] == 0
+    assert float(found[0].terms["item_dense"]) == pytest.approx(0.5 * float(found[1].total.detach()))
