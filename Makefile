@@ -53,8 +53,8 @@ demo: $(VENV)/.installed-demo ## run The Complete Journey end to end, from table
 	@echo "== 5 of 11: training a small HeterRec in $(DEMO)/run"
 	rm -rf $(DEMO)/run
 	$(BIN)/heterrec-model train --data $(DEMO)/out --config examples/complete_journey/model.yaml --run $(DEMO)/run
-	@echo "== 6 of 11: comparing its metrics with two counting baselines"
-	$(BIN)/heterrec-model compare --data $(DEMO)/out --run $(DEMO)/run --against popular --against neighbours
+	@echo "== 6 of 11: comparing its metrics with three counting baselines"
+	$(BIN)/heterrec-model compare --data $(DEMO)/out --run $(DEMO)/run --against popular --against neighbours --against repeat
 	@echo "== 7 of 11: recommending items to household 1"
 	$(BIN)/heterrec-model recommend --data $(DEMO)/out --run $(DEMO)/run --user 1
 	@echo "== 8 of 11: exporting a bundle to $(DEMO)/bundle, which needs neither PyTorch nor Beam"

@@ -80,7 +80,9 @@ def test_context_and_items_without_a_row_are_no_targets() -> None:
 def test_the_dense_loss_beside_the_steps_is_that_of_pinnerformer() -> None:
     dense = {"window_days": None, "positions": 9, "weight": 0.5}
     loss = {"steps": 1, "step_weights": [0.0], "token_weight": 0.0}
-    beside = made_up_baseline(made_up_config({"name": "sasrec_time"}, loss={**loss, "dense": dense}))
+    beside = made_up_baseline(
+        made_up_config({"name": "sasrec_time"}, loss={**loss, "dense": dense})
+    )
     alone = made_up_baseline(
         made_up_config({"name": "pinnerformer"}, loss={"dense": {**dense, "weight": 0.0}})
     )
@@ -90,4 +92,6 @@ def test_the_dense_loss_beside_the_steps_is_that_of_pinnerformer() -> None:
         torch.manual_seed(0)
         found.append(model.eval()(histories(3), 1))
     assert found[0].terms["item_step1"] == 0
-    assert float(found[0].terms["item_dense"]) == pytest.approx(0.5 * float(found[1].total.detach()))
+    assert float(found[0].terms["item_dense"]) == pytest.approx(
+        0.5 * float(found[1].total.detach())
+    )
