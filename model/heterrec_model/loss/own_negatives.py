@@ -95,13 +95,11 @@ class OwnNegatives:
         shared: negatives of all positions.
         term: the repeat term.
         row_BG: rows of the own items among the distinct items of the step.
-        popularity_BG: number of training interactions of the own items.
+        shared_BTG: `RepeatTerm.shared` at every item of the history.
         blocked_BG: own items that are no negatives of any position: padding, retired and out of vocabulary.
         log_weight_BG: see `DrawnItems`.
         count_BTG: occurrences up to an item of the history, it included.
-        since_BTG: interactions from the last of them, it included.
         last_ms_BTG: time of the last of them.
-        length_BT: interactions up to every item of the history, it and earlier rows included.
         time_BT: time of every item of the history.
         column_BT: column of every item of the history.
         first_BC: index in the history of a candidate's first occurrence, int32; -1 if it is an earlier item, T if neither.
@@ -110,13 +108,11 @@ class OwnNegatives:
     shared: SharedNegatives
     term: RepeatTerm
     row_BG: Tensor
-    popularity_BG: Tensor
+    shared_BTG: Tensor
     blocked_BG: Tensor
     log_weight_BG: Tensor
     count_BTG: Tensor
-    since_BTG: Tensor
     last_ms_BTG: Tensor
-    length_BT: Tensor
     time_BT: Tensor
     column_BT: Tensor
     first_BC: Tensor
@@ -178,17 +174,22 @@ class OwnNegatives:
         row_P = _rows_of(earlier.item_P, item_U)
         known_P = row_P >= 0
         first_BU[earlier.user_P[known_P], row_P[known_P]] = -1
+        length_BT = earlier_B[:, None] + steps_T
         return cls(
             shared=shared,
             term=term,
             row_BG=row_BG,
-            popularity_BG=popularity_I[drawn.item_BG],
+            shared_BTG=term.shared(
+                count_BTG,
+                length_BT[..., None].expand_as(count_BTG),
+                since_BTG,
+                batch.timestamp_BT[..., None] - last_ms_BTG,
+                popularity_I[drawn.item_BG][:, None].expand_as(count_BTG),
+            ),
             blocked_BG=(drawn.item_BG == PADDING) | ~allowed_I[drawn.item_BG],
             log_weight_BG=drawn.log_weight_BG,
             count_BTG=count_BTG,
-            since_BTG=since_BTG,
             last_ms_BTG=last_ms_BTG,
-            length_BT=earlier_B[:, None] + steps_T,
             time_BT=batch.timestamp_BT,
             column_BT=drawn.column_BT,
             first_BC=first_BU[:, shared.candidate_C],
@@ -216,11 +217,9 @@ class OwnNegatives:
         of_item_BGF = self.term.item_weights(own_BGD)
         had_RG = count_RG > 0
         term_RG = self.term(
+            self.shared_BTG[user_R, time_R],
             count_RG,
-            self.length_BT[user_R, time_R][:, None].expand_as(count_RG),
-            self.since_BTG[user_R, time_R],
             self.time_BT[user_R, time_R][:, None] - last_ms_RG,
-            self.popularity_BG[user_R],
             similar_RG,
             of_item_BGF.index_select(0, user_R),
         )

@@ -57,28 +57,20 @@ class RepeatTerm(nn.Module):
             items_PD: vectors of the items of the pairs.
         """
         similar_P = (users_BD[own.user_P] * items_PD).sum(-1) / self.temperature
-        r_P: Tensor = self(
-            own.count_P,
-            own.length_P,
-            own.since_P,
-            own.gap_ms_P,
-            popularity_P,
-            similar_P,
-            self.item_weights(items_PD),
-        )
+        shared_P = self.shared(own.count_P, own.length_P, own.since_P, own.gap_ms_P, popularity_P)
+        weights_PF = self.item_weights(items_PD)
+        r_P: Tensor = self(shared_P, own.count_P, own.gap_ms_P, similar_P, weights_PF)
         return r_P
 
-    def forward(
+    def shared(
         self,
         count_X: Tensor,
         length_X: Tensor,
         since_X: Tensor,
         gap_ms_X: Tensor,
         popularity_X: Tensor,
-        similar_X: Tensor,
-        weights_XF: Tensor,
     ) -> Tensor:
-        """R of pairs with a count of at least 1, [X]; other values are meaningless, but finite.
+        """The part of r that depends on counts alone, w_2 . ReLU(W_1 x + b_1) + b_2, [X].
 
         Args:
             count_X: n, at least 0.
@@ -86,14 +78,32 @@ class RepeatTerm(nn.Module):
             since_X: s, at least 1.
             gap_ms_X: g in milliseconds, at least 0.
             popularity_X: p, at least 0.
+        """
+        kind = self.outer.weight.dtype
+        counts = (count_X, length_X, since_X, gap_ms_X.to(kind) / _MS_PER_DAY, popularity_X)
+        centred = [(x.to(kind).log1p() - c) / SCALE for x, c in zip(counts, CENTRES, strict=True)]
+        shared_X: Tensor = self.outer(torch.relu(self.inner(torch.stack(centred, -1)))).squeeze(-1)
+        return shared_X
+
+    def forward(
+        self,
+        shared_X: Tensor,
+        count_X: Tensor,
+        gap_ms_X: Tensor,
+        similar_X: Tensor,
+        weights_XF: Tensor,
+    ) -> Tensor:
+        """R of pairs with a count of at least 1, [X]; other values are meaningless, but finite.
+
+        Args:
+            shared_X: from `shared`.
+            count_X: n, at least 0.
+            gap_ms_X: g in milliseconds, at least 0.
             similar_X: similarity / tau.
             weights_XF: A v_i.
         """
-        kind, gap_X = weights_XF.dtype, gap_ms_X.to(weights_XF.dtype) / _MS_PER_DAY
-        counts = (count_X, length_X, since_X, gap_X, popularity_X)
-        logarithms = [x.to(kind).log1p() for x in counts]
-        centred = [(x - c) / SCALE for x, c in zip(logarithms, CENTRES, strict=True)]
-        shared_X = self.outer(torch.relu(self.inner(torch.stack(centred, -1)))).squeeze(-1)
-        numbers_XF = torch.stack([torch.ones_like(gap_X), logarithms[0], logarithms[3]], dim=-1)
+        gap_X = gap_ms_X.to(weights_XF.dtype) / _MS_PER_DAY
+        logarithms = (count_X.to(weights_XF.dtype).log1p(), gap_X.log1p())
+        numbers_XF = torch.stack([torch.ones_like(gap_X), *logarithms], dim=-1)
         r_X: Tensor = shared_X + (numbers_XF * weights_XF).sum(-1)
         return r_X - (1 - self.similarity) * similar_X

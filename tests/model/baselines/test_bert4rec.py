@@ -69,7 +69,7 @@ def test_the_repeat_term_counts_the_items_before_a_masked_one() -> None:
         earlier=made_up_batch([1, 1], items=[9]).all_items(),
     )
     counts: list[torch.Tensor] = []
-    model.repeats.register_forward_pre_hook(lambda _, given: counts.append(given[0]))
+    model.repeats.register_forward_pre_hook(lambda _, given: counts.append(given[1]))
     model(batch, 3)
     assert max(int(count.max()) for count in counts) == 1, "the masked item was counted"
 
