@@ -79,7 +79,7 @@ def test_killed_before_its_first_checkpoint_it_starts_at_step_0(
     alone: Path, tmp_path: Path, shop_data: Path, settings: Any
 ) -> None:
     late = {**SETTINGS, "checkpoint_every": 1000, "validate_every": 1000}
-    training = Training(tmp_path, shop_data, settings(train=late))
+    training = Training(tmp_path, shop_data, settings(train=late, model=MODEL))
     training.stop_after(3, signal.SIGKILL)
     assert not (training.run / "checkpoints/last").exists()
     training.finish("--resume", "--quiet")
