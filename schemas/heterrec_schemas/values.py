@@ -13,6 +13,7 @@ import pyarrow as pa
 # The characters that Python's str.strip() removes; polars keeps U+001C to U+001F.
 BLANKS = "".join(chr(c) for c in range(0x3001) if chr(c).isspace())
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MS_PER_DAY = 86_400_000
 EXACT_FLOAT = 2.0**53
 """Every integer below it is a float64; above it, neighbouring integers become one float."""
 

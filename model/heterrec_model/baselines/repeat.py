@@ -3,6 +3,8 @@
 Shapes: B users, E items of all histories, P pairs of a user and an item, C items of a catalogue chunk.
 """
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -12,10 +14,10 @@ from heterrec_model.data.catalogue_positions import NO_ROW, CataloguePositions
 from heterrec_model.data.inputs import EARLIER_ITEMS, ITEM_IDS, LAST_ITEM
 from heterrec_model.data.own_items import own_items
 from heterrec_model.data.user_items import AddedScores, UserItemPairs
+from heterrec_schemas.values import MS_PER_DAY
 
 HALF_LIFE_DAYS = 180.0
 """Had the best nDCG@50 on the validation split of a quarter of The Complete Journey, of 7 to 365 days and no decay."""
-_MS_PER_DAY = 86_400_000.0
 
 
 class Repeat(CountingBaseline):
@@ -26,6 +28,10 @@ class Repeat(CountingBaseline):
     """
 
     inputs = frozenset({ITEM_IDS, LAST_ITEM, EARLIER_ITEMS})
+
+    @cached_property
+    def _positions(self) -> CataloguePositions:
+        return CataloguePositions(self.table.catalogue_N)
 
     def encode(self, batch: Batch) -> Tensor:
         """[B, 0]: scores of items that the user did not have do not depend on the user."""
@@ -41,10 +47,10 @@ class Repeat(CountingBaseline):
         history = batch.all_items()
         own, pair_E = own_items(history)
         newest_P = own.last_ms_P + own.gap_ms_P
-        age_E = (newest_P[pair_E] - history.timestamp_E).double() / _MS_PER_DAY
+        age_E = (newest_P[pair_E] - history.timestamp_E).double() / MS_PER_DAY
         weight_P = torch.zeros(len(own.item_P), dtype=torch.float64)
         weight_P.index_add_(0, pair_E, torch.exp2(-age_E / HALF_LIFE_DAYS))
-        position_P = CataloguePositions(self.table.catalogue_N).of(own.item_P)
+        position_P = self._positions.of(own.item_P)
         chosen_P = position_P != NO_ROW
         pairs = UserItemPairs(own.user_P, position_P).where(chosen_P)
         return AddedScores(pairs, 1 + weight_P[chosen_P])

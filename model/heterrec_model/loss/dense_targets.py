@@ -8,8 +8,8 @@ import torch
 from heterrec_model.config import DenseConfig
 from heterrec_model.data.batch import Batch
 from heterrec_model.loss.negative_logits import PackedPositions, Pairs
+from heterrec_schemas.values import MS_PER_DAY
 
-DAY_MS = 86_400_000
 LATER_MS = 1 << 60
 """Time of padding, later than all real times."""
 
@@ -20,7 +20,7 @@ def drawn_pairs(dense: DenseConfig, batch: Batch, packed: PackedPositions) -> Pa
     end_N = packed.time_N + packed.left_N + 1
     if dense.window_days is not None:
         time_BT = batch.timestamp_BT.masked_fill(~valid_BT, LATER_MS)
-        latest_BT = time_BT + int(dense.window_days * DAY_MS)
+        latest_BT = time_BT + int(dense.window_days * MS_PER_DAY)
         end_BT = torch.searchsorted(time_BT.contiguous(), latest_BT, right=True)
         end_N = torch.minimum(end_N, end_BT[valid_BT])
     # items that are targets in another row are context only

@@ -60,27 +60,22 @@ def draw_own_items(batch: Batch, most: int, seed: int) -> DrawnItems:
     only_P = (~torch.isin(earlier_P, history_H)).nonzero().squeeze(1)
     only_P = only_P[random_P[only_P].argsort()]
     only_P = only_P[earlier.user_P[only_P].argsort(stable=True)]
-    count_B = torch.bincount(earlier.user_P[only_P], minlength=users)
-    rank = (
-        torch.arange(len(only_P), device=device)
-        - (count_B.cumsum(0) - count_B)[earlier.user_P[only_P]]
-    )
-    drawn = only_P[rank < most]
+    rank, count_B = _rank_by_user(earlier.user_P[only_P], users)
+    drawn, drawn_rank = only_P[rank < most], rank[rank < most]
+    drawn_user = earlier.user_P[drawn]
     weight_B = (count_B.clamp(min=1) / count_B.clamp(min=1, max=most)).log()
     # columns: the items of the history, then the drawn ones
     user_H = torch.div(history_H, width, rounding_mode="floor")
-    user_G = torch.cat([user_H, earlier.user_P[drawn]])
+    user_G = torch.cat([user_H, drawn_user])
     item_G = torch.cat([history_H % width, earlier.item_P[drawn]])
-    own_B = torch.bincount(user_H, minlength=users)
-    column_H = torch.arange(len(user_H), device=device) - (own_B.cumsum(0) - own_B)[user_H]
-    column_G = torch.cat([column_H, own_B[earlier.user_P[drawn]] + rank[rank < most]])
+    column_H, own_B = _rank_by_user(user_H, users)
+    column_G = torch.cat([column_H, own_B[drawn_user] + drawn_rank])
     columns = int(column_G.max()) + 1 if len(column_G) else 1
     item_BG = torch.zeros((users, columns), dtype=torch.int64, device=device)
     item_BG[user_G, column_G] = item_G
     pair_BG = torch.full_like(item_BG, -1)
     pair_BG[user_G, column_G] = _rows_of(user_G * width + item_G, earlier_P)
     log_weight_BG = torch.zeros((users, columns), device=device)
-    drawn_user = earlier.user_P[drawn]
     log_weight_BG[drawn_user, column_G[len(user_H) :]] = weight_B[drawn_user].float()
     column_BT = torch.zeros_like(batch.item_BT)
     column_BT[valid_BT] = column_H[column_N]
@@ -234,6 +229,13 @@ class OwnNegatives:
         no_RG.scatter_(1, target_R1, True)
         own_RG = similar_RG + term_RG + self.log_weight_BG[user_R]
         return of_target_R, torch.cat([negative_RC, own_RG.masked_fill(no_RG, -torch.inf)], 1)
+
+
+def _rank_by_user(user_X: Tensor, users: int) -> tuple[Tensor, Tensor]:
+    """Rank of each element among those of its user, from 0, and their number by user; `user_X` is ascending."""
+    count_B = torch.bincount(user_X, minlength=users)
+    first_B = count_B.cumsum(0) - count_B
+    return torch.arange(len(user_X), device=user_X.device) - first_B[user_X], count_B
 
 
 def _rows_of(value_X: Tensor, sorted_P: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from heterrec_model.data.own_items import OwnItems
+from heterrec_schemas.values import MS_PER_DAY
 
 HIDDEN = 32
 """H."""
@@ -26,7 +27,6 @@ CENTRES, SCALE = (1.0, 5.0, 4.0, 3.0, 4.0), 2.0
 """x is (logarithms - CENTRES) / SCALE: about the mean and the spread for a year of purchases of a household."""
 NUMBERS = 3
 """F."""
-_MS_PER_DAY = 86_400_000.0
 
 
 class RepeatTerm(nn.Module):
@@ -80,7 +80,7 @@ class RepeatTerm(nn.Module):
             popularity_X: p, at least 0.
         """
         kind = self.outer.weight.dtype
-        counts = (count_X, length_X, since_X, gap_ms_X.to(kind) / _MS_PER_DAY, popularity_X)
+        counts = (count_X, length_X, since_X, gap_ms_X.to(kind) / MS_PER_DAY, popularity_X)
         centred = [(x.to(kind).log1p() - c) / SCALE for x, c in zip(counts, CENTRES, strict=True)]
         shared_X: Tensor = self.outer(torch.relu(self.inner(torch.stack(centred, -1)))).squeeze(-1)
         return shared_X
@@ -102,7 +102,7 @@ class RepeatTerm(nn.Module):
             similar_X: similarity / tau.
             weights_XF: A v_i.
         """
-        gap_X = gap_ms_X.to(weights_XF.dtype) / _MS_PER_DAY
+        gap_X = gap_ms_X.to(weights_XF.dtype) / MS_PER_DAY
         logarithms = (count_X.to(weights_XF.dtype).log1p(), gap_X.log1p())
         numbers_XF = torch.stack([torch.ones_like(gap_X), *logarithms], dim=-1)
         r_X: Tensor = shared_X + (numbers_XF * weights_XF).sum(-1)

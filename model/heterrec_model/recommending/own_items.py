@@ -13,10 +13,10 @@ from heterrec_model.bundle.files import REPEAT_TERM, REPEAT_TERM_POPULARITY
 from heterrec_model.bundle.reader import Bundle
 from heterrec_model.recommending.catalogue import Catalogue
 from heterrec_model.recommending.history import EncodedHistory
+from heterrec_schemas.values import MS_PER_DAY
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-_MS_PER_DAY = 86_400_000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class RepeatScores:
         row_P = catalogue.positions_of_index(item_P)
         count_P, since_P = count_P[listed_P], 1 + first_P[listed_P]
         gap_ms_P = history.time_T[-1] - history.time_T[length - since_P]
-        gap_P = gap_ms_P.astype(np.float32) / np.float32(_MS_PER_DAY)
+        gap_P = gap_ms_P.astype(np.float32) / np.float32(MS_PER_DAY)
         counts = (count_P, np.full_like(count_P, length), since_P, gap_P, self.popularity_N[row_P])
         logarithms_P5 = np.log1p(np.stack([x.astype(np.float32) for x in counts], axis=1))
         centred_P5 = (logarithms_P5 - weights["centres"]) / weights["scale"]

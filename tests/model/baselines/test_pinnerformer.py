@@ -8,14 +8,14 @@ import torch
 from made_up import made_up_baseline, made_up_batch, made_up_config
 
 from heterrec_model.data.batch import Batch
-from heterrec_model.loss.dense_targets import DAY_MS
+from heterrec_schemas.values import MS_PER_DAY
 
 DAYS = (0, 1, 1, 4, 30)
 
 
 def histories(users: int = 1, **fields: Any) -> Batch:
     """Histories of five items at DAYS."""
-    times = torch.tensor(DAYS).expand(users, -1) * DAY_MS
+    times = torch.tensor(DAYS).expand(users, -1) * MS_PER_DAY
     return dataclasses.replace(made_up_batch([5] * users), timestamp_BT=times, **fields)
 
 
