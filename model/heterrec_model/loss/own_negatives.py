@@ -83,6 +83,50 @@ def draw_own_items(batch: Batch, most: int, seed: int) -> DrawnItems:
 
 
 @dataclass(frozen=True, eq=False)
+class Occurrences:
+    """How often and how recently a user had each own item, at every item of the history.
+
+    Attributes:
+        count_BTG: occurrences up to an item of the history, it included.
+        since_BTG: interactions from the last of them to the item, both included.
+        last_ms_BTG: time of the last of them; 0 without one.
+        length_BT: interactions up to an item of the history, it included.
+    """
+
+    count_BTG: Tensor
+    since_BTG: Tensor
+    last_ms_BTG: Tensor
+    length_BT: Tensor
+
+
+def occurrences(batch: Batch, drawn: DrawnItems) -> Occurrences:
+    """The occurrences of the own items of a batch: of its earlier items, and along its histories."""
+    assert batch.earlier is not None, "read for a model with repeats"
+    earlier, valid_BT = drawn.earlier, batch.valid_BT()
+    seen_BG, pair_BG = drawn.pair_BG >= 0, drawn.pair_BG.clamp(min=0)
+    if len(earlier.item_P):
+        count_BG = earlier.count_P[pair_BG].masked_fill(~seen_BG, 0)
+        since_BG = earlier.since_P[pair_BG].masked_fill(~seen_BG, 0)
+        last_BG = earlier.last_ms_P[pair_BG].masked_fill(~seen_BG, 0)
+    else:
+        count_BG, since_BG, last_BG = (torch.zeros_like(pair_BG) for _ in range(3))
+    happens_BTG = valid_BT.new_zeros((*valid_BT.shape, drawn.item_BG.shape[1]))
+    happens_BTG.scatter_(2, drawn.column_BT[..., None], valid_BT[..., None])
+    steps_T = torch.arange(1, valid_BT.shape[1] + 1, device=valid_BT.device)
+    last_BTG = (happens_BTG * steps_T[:, None]).cummax(1).values  # 1 + its index, 0 without
+    inside_BTG = last_BTG > 0
+    index_BX = (last_BTG - 1).clamp(min=0).flatten(1)
+    when_BTG = batch.timestamp_BT.gather(1, index_BX).view_as(last_BTG)
+    earlier_B = torch.bincount(batch.earlier.user_E, minlength=batch.users)
+    return Occurrences(
+        count_BTG=count_BG[:, None] + happens_BTG.cumsum(1),
+        since_BTG=steps_T[:, None] + torch.where(inside_BTG, 1 - last_BTG, since_BG[:, None]),
+        last_ms_BTG=torch.where(inside_BTG, when_BTG, last_BG[:, None]),
+        length_BT=earlier_B[:, None] + steps_T,
+    )
+
+
+@dataclass(frozen=True, eq=False)
 class OwnNegatives:
     """Shared negatives, and the own items of every position.
 
@@ -136,58 +180,26 @@ class OwnNegatives:
             allowed_I: whether an item can be a negative.
             popularity_I: number of training interactions of every item.
         """
-        earlier = drawn.earlier
-        seen_BG, valid_BT = drawn.pair_BG >= 0, batch.valid_BT()
-        pair_BG = drawn.pair_BG.clamp(min=0)
-        if len(earlier.item_P):
-            count_BG = earlier.count_P[pair_BG].masked_fill(~seen_BG, 0)
-            since_BG = earlier.since_P[pair_BG].masked_fill(~seen_BG, 0)
-            last_BG = earlier.last_ms_P[pair_BG].masked_fill(~seen_BG, 0)
-        else:
-            count_BG, since_BG, last_BG = (torch.zeros_like(pair_BG) for _ in range(3))
-        columns = drawn.item_BG.shape[1]
-        happens_BTG = torch.zeros(
-            (*batch.item_BT.shape, columns), dtype=torch.bool, device=row_BG.device
-        )
-        happens_BTG.scatter_(2, drawn.column_BT[..., None], valid_BT[..., None])
-        count_BTG = count_BG[:, None] + happens_BTG.cumsum(1)
-        assert batch.earlier is not None
-        earlier_B = torch.bincount(batch.earlier.user_E, minlength=batch.users)
-        steps_T = torch.arange(1, batch.item_BT.shape[1] + 1, device=row_BG.device)
-        last_BTG = (happens_BTG * steps_T[:, None]).cummax(1).values  # 1 + its index, 0 without
-        inside_BTG = last_BTG > 0
-        since_BTG = steps_T[:, None] + torch.where(inside_BTG, 1 - last_BTG, since_BG[:, None])
-        when_BTG = batch.timestamp_BT.gather(1, (last_BTG - 1).clamp(min=0).flatten(1)).view_as(
-            last_BTG
-        )
-        last_ms_BTG = torch.where(inside_BTG, when_BTG, last_BG[:, None])
-        first_BU = torch.full(
-            (batch.users, len(item_U)), len(steps_T), dtype=torch.int32, device=row_BG.device
-        )
-        index_BT = torch.where(valid_BT, steps_T - 1, len(steps_T)).int()
-        first_BU.scatter_reduce_(1, row_BG.gather(1, drawn.column_BT), index_BT, "amin")
-        row_P = _rows_of(earlier.item_P, item_U)
-        known_P = row_P >= 0
-        first_BU[earlier.user_P[known_P], row_P[known_P]] = -1
-        length_BT = earlier_B[:, None] + steps_T
+        along = occurrences(batch, drawn)
+        count_BTG = along.count_BTG
         return cls(
             shared=shared,
             term=term,
             row_BG=row_BG,
             shared_BTG=term.shared(
                 count_BTG,
-                length_BT[..., None].expand_as(count_BTG),
-                since_BTG,
-                batch.timestamp_BT[..., None] - last_ms_BTG,
+                along.length_BT[..., None].expand_as(count_BTG),
+                along.since_BTG,
+                batch.timestamp_BT[..., None] - along.last_ms_BTG,
                 popularity_I[drawn.item_BG][:, None].expand_as(count_BTG),
             ),
             blocked_BG=(drawn.item_BG == PADDING) | ~allowed_I[drawn.item_BG],
             log_weight_BG=drawn.log_weight_BG,
             count_BTG=count_BTG,
-            last_ms_BTG=last_ms_BTG,
+            last_ms_BTG=along.last_ms_BTG,
             time_BT=batch.timestamp_BT,
             column_BT=drawn.column_BT,
-            first_BC=first_BU[:, shared.candidate_C],
+            first_BC=_first_indices(batch, drawn, row_BG, item_U)[:, shared.candidate_C],
         )
 
     def logits(
@@ -229,6 +241,19 @@ class OwnNegatives:
         no_RG.scatter_(1, target_R1, True)
         own_RG = similar_RG + term_RG + self.log_weight_BG[user_R]
         return of_target_R, torch.cat([negative_RC, own_RG.masked_fill(no_RG, -torch.inf)], 1)
+
+
+def _first_indices(batch: Batch, drawn: DrawnItems, row_BG: Tensor, item_U: Tensor) -> Tensor:
+    """`OwnNegatives.first_BC` for the distinct items of the step, int32 [B, U]."""
+    valid_BT, length = batch.valid_BT(), batch.item_BT.shape[1]
+    device = row_BG.device
+    first_BU = torch.full((batch.users, len(item_U)), length, dtype=torch.int32, device=device)
+    index_BT = torch.arange(length, device=device).where(valid_BT, length).int()
+    first_BU.scatter_reduce_(1, row_BG.gather(1, drawn.column_BT), index_BT, "amin")
+    row_P = _rows_of(drawn.earlier.item_P, item_U)
+    known_P = row_P >= 0
+    first_BU[drawn.earlier.user_P[known_P], row_P[known_P]] = -1
+    return first_BU
 
 
 def _rank_by_user(user_X: Tensor, users: int) -> tuple[Tensor, Tensor]:

@@ -154,7 +154,9 @@ def export(
     segment_by = segment_feature(generation, segment_by)
     loaded = _in_float32(load_run(run, checkpoint=checkpoint, data=generation, device="cpu"))
     parts = fingerprint_parts(generation, loaded)
-    if (existing := _existing(folder, fingerprint(parts))) is not None:
+    existing = _existing(folder, fingerprint(parts))
+    if existing is not None:
+        _check_equal_parts(folder, existing, histories, segment_by)
         return Exported(folder, existing, new=False)
     draft = folder.parent / f"{_drafts(folder)}{os.getpid()}"
     with writing(folder):
@@ -236,6 +238,23 @@ def _existing(folder: Path, wanted: str) -> BundleInfo | None:
         expected=None if found is None else f"the bundle {wanted[:12]}",
         todo="Choose another --output, or remove the folder.",
     )
+
+
+def _check_equal_parts(
+    folder: Path, found: BundleInfo, histories: bool, segment_by: str | None
+) -> None:
+    """Refuse to answer with a bundle of the same model that was written with other options."""
+    stored = any(file.path == HISTORIES for file in found.files)
+    differences = []
+    if stored != histories:
+        differences.append("with histories" if stored else "without histories")
+    if found.segment_by != segment_by:
+        differences.append(f"with popular items by {found.segment_by or 'no feature'}")
+    if differences:
+        raise CallError(
+            f"{folder} already contains the bundle of this run, {' and '.join(differences)}",
+            todo="Choose another --output, or remove the folder.",
+        )
 
 
 def _in_float32(loaded: LoadedRun) -> LoadedRun:
