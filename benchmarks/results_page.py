@@ -1,0 +1,146 @@
+"""Writes the tables of docs/results.md from the rows of the studies in results/.
+
+    python benchmarks/results_page.py [--check]
+
+A table stands between two comments and is replaced:
+
+    <!-- metrics STUDY DATA SPLIT PROTOCOL -->               means of the metrics of all models, cost and origin
+    <!-- lift STUDY DATA SPLIT PROTOCOL MODEL ... -->         lift over the best baseline, with intervals
+    <!-- against STUDY DATA SPLIT PROTOCOL BASE MODEL ... --> lift over one model
+    <!-- end -->
+
+`--check` changes nothing and fails if a table differs from the rows.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+from heterrec_model.studies.reporting.intervals import Estimate
+from heterrec_model.studies.reporting.results import ModelResult, Table, result_tables
+from heterrec_model.studies.reporting.tables import shown
+from heterrec_model.studies.rows import number
+from heterrec_model.studies.study_file import Study, load_study
+
+ROOT = Path(__file__).parent.parent
+PAGE, STUDIES, RESULTS = ROOT / "docs/results.md", ROOT / "examples/studies", ROOT / "results"
+BLOCK = re.compile(r"(<!-- (metrics|lift|against) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DEEP = [f"{name}@{k}" for k in (50, 100, 200) for name in ("recall", "ndcg")]
+
+
+@cache
+def studies() -> dict[str, Study]:
+    """The studies of the examples by name."""
+    found = [load_study(path) for path in sorted(STUDIES.rglob("*.yaml"))]
+    return {study.name: study for study in found}
+
+
+@cache
+def tables(study: str) -> list[Table]:
+    """The tables of a study."""
+    return result_tables(studies()[study], RESULTS)
+
+
+def table_of(study: str, data: str, split: str, protocol: str) -> Table:
+    """One table of a study."""
+    for table in tables(study):
+        if (table.data, table.split, table.protocol.name) == (data, split, protocol):
+            return table
+    raise SystemExit(f"no rows of {study}, {data}, {split}, {protocol}")
+
+
+def metrics_table(study: str, data: str, split: str, protocol: str) -> Iterable[str]:
+    """The means of all models, with the origin of the rows."""
+    table = table_of(study, data, split, protocol)
+    metrics = list(table.models[0].metrics)
+    yield from markdown(
+        ["model", "seeds", "parameters", "CPU s", *map(shown, metrics)],
+        ([*_cost(m), *(f"{100 * m.metrics[n].value:.2f}" for n in metrics)] for m in table.models),
+    )
+    rows = [row for m in table.models for row in m.rows]
+    first = rows[0]
+    targets, ranked, cold = (
+        f"{number(first, name) or 0:,.0f}" for name in ("targets", "ranked_items", "cold_items")
+    )
+    commits = ", ".join(sorted({f"`{row['commit'][:8]}`" for row in rows}))
+    folder = f"[results/{study}](../results/{study}/tables.md)"
+    yield ""
+    yield f"{targets} targets; {ranked} ranked items, {cold} of them cold. Content `{first['content_sha256'][:8]}`, commits"
+    yield f"{commits}; intervals and settings: {folder}."
+
+
+def lift_table(study: str, data: str, split: str, protocol: str, *models: str) -> Iterable[str]:
+    """Lifts over the best baseline of each metric."""
+    table = table_of(study, data, split, protocol)
+    titles = {m.name: m.title for m in table.models}
+    yield from markdown(
+        ["lift over the best baseline", *map(shown, DEEP)],
+        [
+            ["best baseline", *(titles[table.best[n]] for n in DEEP)],
+            *([titles[m], *(_lift(table.lift(m, table.best[n], n)) for n in DEEP)] for m in models),
+        ],
+    )
+
+
+def against_table(
+    study: str, data: str, split: str, protocol: str, base: str, *models: str
+) -> Iterable[str]:
+    """Lifts over one model."""
+    table = table_of(study, data, split, protocol)
+    titles = {m.name: m.title for m in table.models}
+    yield from markdown(
+        [f"compared with {titles[base]}", *map(shown, DEEP)],
+        ([titles[m], *(_lift(table.lift(m, base, n)) for n in DEEP)] for m in models),
+    )
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    """A table in Markdown."""
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _cost(m: ModelResult) -> list[str]:
+    if not m.trained:
+        return [m.title, "", "", ""]
+    numbers = [m.mean("parameters") or 0, m.mean("train_cpu_seconds") or 0]
+    return [m.title, str(len(m.rows)), *(f"{value:,.0f}" for value in numbers)]
+
+
+def _lift(found: Estimate | None) -> str:
+    if found is None or found.interval is None:
+        return ""
+    low, high = (f"{100 * x:+.1f}" for x in found.interval)
+    return f"{found.value:+.1%} ({low} to {high})"
+
+
+WRITERS = {"metrics": metrics_table, "lift": lift_table, "against": against_table}
+
+
+def written(text: str) -> str:
+    """The page with its tables written anew."""
+    return BLOCK.sub(
+        lambda m: m[1] + "\n" + "\n".join(WRITERS[m[2]](*m[3].split())) + "\n\n" + m[4], text
+    )
+
+
+def main() -> None:
+    """Write or check the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true", help="fail if a table differs")
+    check = parser.parse_args().check
+    before = PAGE.read_text(encoding="utf-8")
+    after = written(before)
+    if check and after != before:
+        sys.exit(f"{PAGE.name} differs from the rows; run python {Path(__file__).name}")
+    if not check:
+        PAGE.write_text(after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
