@@ -1,4 +1,4 @@
-"""Makes the graphs of all tests quicker."""
+"""Makes the graphs of all tests quicker, and garbage collection rare."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,11 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from quick_graphs import quicken  # noqa: E402
+from quick_graphs import quicken, rest_collector  # noqa: E402
+
+
+def pytest_collection_finish() -> None:
+    rest_collector()
 
 
 @pytest.fixture(scope="session", autouse=True)
