@@ -69,7 +69,7 @@ def test_a_store_that_is_out_is_given_up_in_time(
 
 
 class Stumbling(Fault):
-    """Every fourth request meets the next kind of fault."""
+    """Every seventh request meets the next kind of fault."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -78,7 +78,7 @@ class Stumbling(Fault):
         self.met: Counter[Any] = Counter()
 
     def hits(self, asked: Asked) -> bool:
-        if next(self.count) % 4:
+        if next(self.count) % 7:
             return False
         self.kind = next(self.kinds)
         self.met[self.kind] += 1

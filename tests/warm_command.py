@@ -1,4 +1,4 @@
-"""Runs the command line in forks of a process that has imported it: most of a short command's time is Beam's import."""
+"""Runs the command lines in forks of a process that has imported them, as imports take most of a short command's time."""
 
 import atexit
 import json
@@ -17,15 +17,25 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 PROGRESS = re.compile(r"^ *\d+ s  |^warning: ")
-_SERVER = """
-import json, os, signal, sys
+_BEFORE = {
+    "heterrec_pipeline": """
 import heterrec_pipeline.building, heterrec_pipeline.commands, heterrec_pipeline.commands.build_display
 from heterrec_pipeline.__main__ import main
-from quick_graphs import quicken, rest_collector
+from quick_graphs import quicken
 
 quicken(setattr)
-rest_collector()
+""",
+    "heterrec_model": """
+import heterrec_model.commands, heterrec_model.training.train
+from heterrec_model.__main__ import main
+""",
+}
+"""What a process does once, by package: it imports what commands import when they run."""
+_SERVER = """
+import json, os, signal, sys
+from quick_graphs import rest_collector
 
+rest_collector()
 for line in sys.stdin:
     call = json.loads(line)
     if (child := os.fork()) == 0:
@@ -37,7 +47,7 @@ for line in sys.stdin:
             os.close(handle)
         os.environ.clear()
         os.environ.update(call["environment"])
-        sys.argv = ["heterrec-pipeline", *call["arguments"]]
+        sys.argv = [call["name"], *call["arguments"]]
         main()
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -73,6 +83,7 @@ class Running:
     def __init__(
         self,
         server: "subprocess.Popen[bytes]",
+        package: str,
         arguments: Sequence[object],
         leave: Callable[["subprocess.Popen[bytes]"], None],
     ) -> None:
@@ -80,7 +91,10 @@ class Running:
         self._folder = Path(tempfile.mkdtemp())
         self._texts = ("", "")
         self.returncode: int | None = None
-        call: dict[str, object] = {"arguments": list(map(str, arguments))}
+        call: dict[str, object] = {
+            "name": package.replace("_", "-"),
+            "arguments": list(map(str, arguments)),
+        }
         call["environment"] = environment()
         for name in ("out", "err"):
             (self._folder / name).touch()
@@ -132,9 +146,10 @@ class Running:
 
 
 class WarmCommands:
-    """Processes that have imported the command line and fork for every call; each call has a process of its own."""
+    """Processes that have imported a package's command line and fork for every call: each call has a process of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, package: str) -> None:
+        self._package = package
         self._servers: list[subprocess.Popen[bytes]] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
 
@@ -144,7 +159,7 @@ class WarmCommands:
             server = self._idle.get_nowait()
         except Empty:
             server = self._started()
-        return Running(server, arguments, self._idle.put)
+        return Running(server, self._package, arguments, self._idle.put)
 
     def __call__(self, *arguments: object, timeout: float = 300) -> Finished:
         """Run the command line to its end."""
@@ -158,7 +173,7 @@ class WarmCommands:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER],
+            [sys.executable, "-c", _BEFORE[self._package] + _SERVER],
             bufsize=0,  # a line that lies in a buffer would not be seen by `select`
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -176,8 +191,8 @@ class WarmCommands:
 
 
 @cache
-def warm_commands() -> WarmCommands:
+def warm_commands(package: str = "heterrec_pipeline") -> WarmCommands:
     """The processes of this run of the tests."""
-    commands = WarmCommands()
+    commands = WarmCommands(package)
     atexit.register(commands.close)
     return commands
