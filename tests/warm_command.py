@@ -29,6 +29,9 @@ quicken(setattr)
 import heterrec_model.commands, heterrec_model.training.train
 from heterrec_model.__main__ import main
 """,
+    "torchrun": """
+from torch.distributed.run import main
+""",
 }
 """What a process does once, by package: it imports what commands import when they run."""
 _SERVER = """
@@ -49,6 +52,7 @@ for line in sys.stdin:
         os.environ.update(call["environment"])
         sys.argv = [call["name"], *call["arguments"]]
         main()
+        sys.exit()
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,16 +22,12 @@ class Training:
         self._config = folder / "config.yaml"
         self._config.write_text(yaml.safe_dump(settings))
 
-    def start(self, *more: str) -> "Running | subprocess.Popen[str]":
-        paths = ["--data", str(self._data), "--config", str(self._config), "--run", str(self.run)]
+    def start(self, *more: str) -> Running:
+        words = ["train", "--data", self._data, "--config", self._config, "--run", self.run, *more]
         if self._ranks == 1:
-            return warm_commands("heterrec_model").start("train", *paths, *more)
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        start += ["--nproc-per-node", str(self._ranks), "-m", "--", "heterrec_model"]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [*start, "train", *paths, *more], env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True
-        )
+            return warm_commands("heterrec_model").start(*words)
+        ranks = ["--standalone", "--nproc-per-node", self._ranks, "-m", "--", "heterrec_model"]
+        return warm_commands("torchrun").start(*ranks, *words)
 
     def finish(self, *more: str, code: int = 0) -> tuple[str, str]:
         process = self.start(*more)
@@ -49,7 +43,7 @@ class Training:
         out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 
-    def wait_for(self, step: int, process: "Running | subprocess.Popen[str]") -> None:
+    def wait_for(self, step: int, process: Running) -> None:
         """Return once the log has a line of the step, or the process has ended."""
         deadline = time.monotonic() + 120
         while step > self._logged() and process.poll() is None:
