@@ -1,5 +1,6 @@
 """Makes the graphs of all tests quicker, garbage collection rare, and leaves files to the disk's cache."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from quick_graphs import quicken, rest_collector  # noqa: E402
 
 def pytest_collection_finish() -> None:
     rest_collector()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # extensions complain of objects that are left at the end
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,9 +21,10 @@ _BEFORE = {
     "heterrec_pipeline": """
 import heterrec_pipeline.building, heterrec_pipeline.commands, heterrec_pipeline.commands.build_display
 from heterrec_pipeline.__main__ import main
-from quick_graphs import quicken
+from quick_graphs import quicken, rest_collector
 
 quicken(setattr)
+rest_collector()
 """,
     "heterrec_model": """
 import heterrec_model.commands, heterrec_model.training.train
@@ -36,9 +37,7 @@ from torch.distributed.run import main
 """What a process does once, by package: it imports what commands import when they run."""
 _SERVER = """
 import json, os, signal, sys
-from quick_graphs import rest_collector
 
-rest_collector()
 for line in sys.stdin:
     call = json.loads(line)
     if (child := os.fork()) == 0:
