@@ -56,8 +56,8 @@ def from_manifest(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def check(dataset: Dataset, folder: Path, *flags: str, exact: bool = True, **how: Any) -> None:
-    """Build and compare.
+def check(dataset: Dataset, folder: Path, *flags: str, exact: bool = True, **how: Any) -> Any:
+    """Build and compare; returns the result of the build.
 
     Args:
         dataset: what to build.
@@ -80,6 +80,7 @@ def check(dataset: Dataset, folder: Path, *flags: str, exact: bool = True, **how
     assert agree(sum(s.bytes_written for s in stages.values()), sum(f.bytes for f in files))
     assert agree(stages["Splits"].rows_spilled, sum(counts.sequences.values()))
     assert all(s.seconds >= 0 and s.started <= s.ended for s in stages.values())
+    return result
 
 
 def at_most(found: Any, expected: Any) -> bool:

@@ -16,7 +16,7 @@ from heterrec_schemas.errors import HeterrecError
 
 
 @pytest.mark.slow
-@profile(12)
+@profile(8)
 @given(dataset=datasets())
 def test_build_equals_reference(dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -24,7 +24,7 @@ def test_build_equals_reference(dataset: Dataset) -> None:
 
 
 @pytest.mark.slow
-@profile(8)
+@profile(6)
 @given(dataset=datasets(most_interactions=60))
 def test_build_of_split_and_shuffled_input_equals_reference_and_plan(dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as name:

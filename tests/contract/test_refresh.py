@@ -21,7 +21,7 @@ from heterrec_schemas.testing.reference_values import RefusedError
 
 
 @pytest.mark.slow
-@profile(5)
+@profile(4)
 @given(steps=chains())
 def test_chain_of_refreshes_equals_reference(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -29,7 +29,7 @@ def test_chain_of_refreshes_equals_reference(steps: list[Step]) -> None:
 
 
 @pytest.mark.slow
-@profile(3)
+@profile(2)
 @given(steps=chains(most_interactions=60))
 def test_chain_with_large_vocabularies_of_shuffled_files_equals_reference(
     steps: list[Step],

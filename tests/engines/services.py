@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
+from warm_command import Running
 
 LOOPBACK = "heterrec_pipeline.runtime.loopback"
 MODULE = "apache_beam.runners.portability.local_job_service_main"
@@ -45,7 +46,7 @@ class JobService:
         self._folder.cleanup()
 
 
-def below(process: subprocess.Popen[Any]) -> list[psutil.Process]:
+def below(process: Running) -> list[psutil.Process]:
     """The processes that a command has started, directly or not."""
     return psutil.Process(process.pid).children(recursive=True)
 

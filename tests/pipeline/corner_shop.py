@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import yaml
 from warm_command import PROGRESS as PROGRESS
 from warm_command import Finished as Finished
+from warm_command import Running as Running
 from warm_command import environment as environment
 from warm_command import warm_commands
 
@@ -86,18 +87,9 @@ def heterrec(*arguments: object, cwd: Path | None = None, **env: str) -> Finishe
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start the command line in a new process group."""
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-        encoding="utf-8",
-        start_new_session=True,
-        **options,
-    )
+def start(*arguments: object) -> Running:
+    """Start the command line."""
+    return warm_commands().start(*arguments)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Codebooks of a whole build: the same bytes for any workers and files, tokens recomputed with NumPy, frozen by a refresh."""
+"""Codebooks of a whole build: the same bytes for any threads and files, tokens recomputed with NumPy, frozen by a refresh."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_tokens_are_those_of_the_stored_centroids(shop: Shop, first: Generation)
     assert shown["codes"] is None or [c + 2 for c in shown["codes"]] == cells[0]
 
 
-def test_the_same_bytes_from_several_workers_and_other_files(
+def test_the_same_bytes_from_several_threads_and_other_files(
     shop: Shop, first: Generation, tmp_path: Path
 ) -> None:
     other = shop.copy(tmp_path / "other")
@@ -109,7 +109,8 @@ def test_the_same_bytes_from_several_workers_and_other_files(
     backwards = table.take(list(range(len(table)))[::-1])
     for k, start in enumerate(range(0, len(table), 7)):
         pq.write_table(backwards.slice(start, 7), other.input / f"vectors-{k}.parquet")
-    made = build(config_of(other, str(tmp_path / "out"), workers=2))
+    threads = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
+    made = build(config_of(other, str(tmp_path / "out"), workers=None, pipeline_args=threads))
     assert made.manifest.content_sha256 == first.manifest.content_sha256
 
 

@@ -121,18 +121,15 @@ def test_debug_adds_lines_and_never_text(shop: Shop) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run(shop: Shop, number: signal.Signals) -> None:
     before = shop.generations()
-
-    def listen() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    process = start("build", *shop.arguments(), "--log-json", preexec_fn=listen)
-    assert process.stderr is not None
-    read = [process.stderr.readline(), process.stderr.readline()]
+    process = start("build", *shop.arguments(), "--log-json")
+    while process.told().count("\n") < 2 and process.poll() is None:
+        time.sleep(0.005)
+    read = process.told().splitlines()[:2]
     assert [json.loads(line)["event"] for line in read] == ["begin", "stage_began"]
     time.sleep(0.05)
     process.send_signal(number)
-    _, rest = process.communicate(timeout=120)
-    found = lines(Finished(process.returncode, "", "".join(read) + rest))
+    out, err = process.communicate(timeout=120)
+    found = lines(Finished(process.wait(), out, err))
     assert process.returncode == 1
     last = found[-1]
     assert (last["event"], last["error"], last["exit_code"]) == ("stopped", "KeyboardInterrupt", 1)

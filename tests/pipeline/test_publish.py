@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from corner_shop import Finished, Shop, heterrec, start
+from corner_shop import Finished, Running, Shop, heterrec, start
 
 from heterrec_pipeline import BuildConfig, build
 from heterrec_pipeline.files import storage
@@ -31,7 +31,7 @@ from heterrec_schemas.feature_spec import parse_spec
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], process: Running, seconds: float = 60) -> Any:
     """Wait until a condition holds; returns its value, or None if the process ended first."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -49,7 +49,7 @@ def begun(shop: Shop, before: list[str]) -> list[Path]:
     return [f for f in folders if (f / lease.LEASE_NAME).exists()]
 
 
-def ended(process: subprocess.Popen[str]) -> Finished:
+def ended(process: Running) -> Finished:
     out, err = process.communicate(timeout=120)
     return Finished(process.returncode, out, err)
 
@@ -117,11 +117,7 @@ def _folder(shop: Shop, generation: str) -> Path:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_build_cleans_up(shop: Shop, number: signal.Signals) -> None:
     before, state = shop.generations(), shop.state()
-
-    def listen() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    process = start("build", *shop.arguments(), preexec_fn=listen)
+    process = start("build", *shop.arguments())
     until(lambda: begun(shop, before), process)
     time.sleep(0.3)
     process.send_signal(number)

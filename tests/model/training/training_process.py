@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from warm_command import Running, warm_commands
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -23,21 +22,12 @@ class Training:
         self._config = folder / "config.yaml"
         self._config.write_text(yaml.safe_dump(settings))
 
-    def command(self, *more: str) -> list[str]:
-        start = [sys.executable]
-        if self._ranks > 1:
-            start += ["-m", "torch.distributed.run", "--standalone"]
-            start += ["--nproc-per-node", str(self._ranks), "-m", "--", "heterrec_model"]
-        else:
-            start += ["-m", "heterrec_model"]
-        paths = ["--data", str(self._data), "--config", str(self._config), "--run", str(self.run)]
-        return [*start, "train", *paths, *more]
-
-    def start(self, *more: str) -> "subprocess.Popen[str]":
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            self.command(*more), env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True
-        )
+    def start(self, *more: str) -> Running:
+        words = ["train", "--data", self._data, "--config", self._config, "--run", self.run, *more]
+        if self._ranks == 1:
+            return warm_commands("heterrec_model").start(*words)
+        ranks = ["--standalone", "--nproc-per-node", self._ranks, "-m", "--", "heterrec_model"]
+        return warm_commands("torchrun").start(*ranks, *words)
 
     def finish(self, *more: str, code: int = 0) -> tuple[str, str]:
         process = self.start(*more)
@@ -53,7 +43,7 @@ class Training:
         out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 
-    def wait_for(self, step: int, process: "subprocess.Popen[str]") -> None:
+    def wait_for(self, step: int, process: Running) -> None:
         """Return once the log has a line of the step, or the process has ended."""
         deadline = time.monotonic() + 120
         while step > self._logged() and process.poll() is None:

@@ -8,14 +8,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chains import add, check_only_generations, generation_id, named, point, standing
-from corner_shop import START, Shop, start
+from corner_shop import START, Running, Shop, start
 from warm_command import warm_commands
 
 from heterrec_schemas.generation import open_generation
@@ -48,7 +47,7 @@ def killed(arguments: list[str], output: Path, wait: float) -> bool:
     return process.returncode == -9
 
 
-def begun(arguments: list[str], output: Path) -> subprocess.Popen[str]:
+def begun(arguments: list[str], output: Path) -> Running:
     """A command that has just made its first change of the output."""
     before = seen(output)
     process = start(*arguments)

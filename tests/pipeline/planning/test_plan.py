@@ -124,11 +124,19 @@ def test_a_small_input_is_told_exactly(tmp_path: Path, settings: Settings) -> No
     assert [undated(f.entry) for f in figures.features] == [*map(undated, manifest.features)]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_part_of_the_input_bounds_the_whole(tmp_path: Path, seed: int) -> None:
-    text = write_large(tmp_path, seed)
-    manifest = built(text, tmp_path, tmp_path / "out")
-    found = planned(text, tmp_path, sample_bytes=60_000)
+@pytest.fixture(scope="module", params=[0, 1])
+def large(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, Manifest]:
+    """A spec, its input, and the manifest of a build."""
+    folder = tmp_path_factory.mktemp("large")
+    text = write_large(folder, request.param)
+    return text, folder, built(text, folder, folder / "out")
+
+
+def test_a_part_of_the_input_bounds_the_whole(large: tuple[str, Path, Manifest]) -> None:
+    text, folder, manifest = large
+    found = planned(text, folder, sample_bytes=60_000)
 
     figures = found.figures
     part = figures.read.log.part
@@ -150,10 +158,10 @@ def test_a_part_of_the_input_bounds_the_whole(tmp_path: Path, seed: int) -> None
     assert found.bytes_out == pytest.approx(real, rel=0.25)
 
 
-def test_a_full_scan_is_exact_whatever_the_budget(tmp_path: Path) -> None:
-    text = write_large(tmp_path, 5)
-    manifest = built(text, tmp_path, tmp_path / "out")
-    found = planned(text, tmp_path, sample_bytes=10_000, full_scan=True)
+@pytest.mark.parametrize("large", [1], indirect=True)
+def test_a_full_scan_is_exact_whatever_the_budget(large: tuple[str, Path, Manifest]) -> None:
+    text, folder, manifest = large
+    found = planned(text, folder, sample_bytes=10_000, full_scan=True)
     figures = found.figures
     assert figures.user_count == Interval.exactly(USERS)
     assert figures.items["kept"] == Interval.exactly(manifest.counts.items.kept)

@@ -10,6 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from heterrec_pipeline.files import store_flags
 from heterrec_schemas import stores
+from heterrec_schemas.stores import retry
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -45,6 +46,7 @@ def store_named(
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         monkeypatch.setenv("HETERREC_STORE_SECONDS", "20")
+        monkeypatch.setattr(retry, "FIRST_PAUSE", 0.02)
         forget()
         return emulator
 

@@ -125,6 +125,8 @@ class Proxy:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Otherwise the body of an answer waits until the client has acknowledged the head, which it does late.
+    disable_nagle_algorithm = True
     behind: Proxy
 
     def _serve(self) -> None:

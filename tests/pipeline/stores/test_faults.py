@@ -54,7 +54,7 @@ def test_a_conditional_write_whose_answer_was_lost_counts(store: Emulator, folde
 def test_a_store_that_is_out_is_given_up_in_time(
     store: Emulator, folder: str, monkeypatch: pytest.MonkeyPatch, kind: int | float | str
 ) -> None:
-    monkeypatch.setenv("HETERREC_STORE_SECONDS", "2")
+    monkeypatch.setenv("HETERREC_STORE_SECONDS", "1")
     stores.forget()
     store.proxy.faults = [Fault(kind, times=1000)]
     began = time.monotonic()
@@ -62,14 +62,14 @@ def test_a_store_that_is_out_is_given_up_in_time(
         storage.write_bytes(f"{folder}/x", b"1")
     assert time.monotonic() - began < 15
     began = time.monotonic()
-    storage.delete_files([f"{folder}/{k}" for k in range(20)])  # not two seconds each
+    storage.delete_files([f"{folder}/{k}" for k in range(20)])  # not a second each
     assert time.monotonic() - began < 15
     store.proxy.calm()
     storage.write_bytes(f"{folder}/x", b"1")
 
 
 class Stumbling(Fault):
-    """Every fourth request meets the next kind of fault."""
+    """Every seventh request meets the next kind of fault."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -78,7 +78,7 @@ class Stumbling(Fault):
         self.met: Counter[Any] = Counter()
 
     def hits(self, asked: Asked) -> bool:
-        if next(self.count) % 4:
+        if next(self.count) % 7:
             return False
         self.kind = next(self.kinds)
         self.met[self.kind] += 1

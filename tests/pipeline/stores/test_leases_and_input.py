@@ -20,6 +20,7 @@ NOW = datetime(2024, 3, 4, tzinfo=UTC)
 LATER = NOW + lease.DEAD_AFTER + timedelta(seconds=1)
 
 
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
 def test_a_builder_elsewhere_is_swept_only_when_it_is_silent(
     store: Emulator, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import random
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corner_shop import Shop, start
+from corner_shop import Running, Shop, start
 from emulators import Emulator
 from shops import stock
 
@@ -148,7 +147,7 @@ def test_two_builds_into_one_output_both_stand(store: Emulator, folder: str, sho
     assert one.manifest.content_sha256 == two.manifest.content_sha256
 
 
-def _end(builds: list[subprocess.Popen[str]]) -> None:
+def _end(builds: list[Running]) -> None:
     for build in builds:
         if build.poll() is None:
             build.kill()
