@@ -7,12 +7,14 @@ A table stands between two comments and is replaced:
     <!-- metrics STUDY DATA SPLIT PROTOCOL -->               means of the metrics of all models, cost and origin
     <!-- lift STUDY DATA SPLIT PROTOCOL MODEL ... -->         lift over the best baseline, with intervals
     <!-- against STUDY DATA SPLIT PROTOCOL BASE MODEL ... --> lift over one model
+    <!-- csv FILE -->                                           all rows of a file in results/
     <!-- end -->
 
 `--check` changes nothing and fails if a table differs from the rows.
 """
 
 import argparse
+import csv
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,7 +29,7 @@ from heterrec_model.studies.study_file import Study, load_study
 
 ROOT = Path(__file__).parent.parent
 PAGE, STUDIES, RESULTS = ROOT / "docs/results.md", ROOT / "examples/studies", ROOT / "results"
-BLOCK = re.compile(r"(<!-- (metrics|lift|against) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (metrics|lift|against|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DEEP = [f"{name}@{k}" for k in (50, 100, 200) for name in ("recall", "ndcg")]
 
 
@@ -80,7 +82,11 @@ def lift_table(study: str, data: str, split: str, protocol: str, *models: str) -
         ["lift over the best baseline", *map(shown, DEEP)],
         [
             ["best baseline", *(titles[table.best[n]] for n in DEEP)],
-            *([titles[m], *(_lift(table.lift(m, table.best[n], n)) for n in DEEP)] for m in models),
+            *(
+                [titles[m], *(_lift(table.lift(m, table.best[n], n)) for n in DEEP)]
+                for m in models
+                if m in titles
+            ),
         ],
     )
 
@@ -93,8 +99,21 @@ def against_table(
     titles = {m.name: m.title for m in table.models}
     yield from markdown(
         [f"compared with {titles[base]}", *map(shown, DEEP)],
-        ([titles[m], *(_lift(table.lift(m, base, n)) for n in DEEP)] for m in models),
+        (
+            [titles[m], *(_lift(table.lift(m, base, n)) for n in DEEP)]
+            for m in models
+            if m in titles
+        ),
     )
+
+
+def csv_table(file: str) -> Iterable[str]:
+    """The rows of a file, as they are."""
+    with (RESULTS / file).open(newline="") as opened:
+        heads, *rows = csv.reader(opened)
+    yield from markdown([shown(name) if "@" in name else name for name in heads], rows)
+    yield ""
+    yield f"Rows: [results/{file}](../results/{file})."
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
@@ -119,7 +138,7 @@ def _lift(found: Estimate | None) -> str:
     return f"{found.value:+.1%} ({low} to {high})"
 
 
-WRITERS = {"metrics": metrics_table, "lift": lift_table, "against": against_table}
+WRITERS = {"metrics": metrics_table, "lift": lift_table, "against": against_table, "csv": csv_table}
 
 
 def written(text: str) -> str:
