@@ -2,9 +2,9 @@
 
     python benchmarks/peers/export_split.py GENERATIONS SPLIT
 
-Writes `interactions.parquet` and `split.json` to the folder SPLIT. The table has one row per interaction: user_id, item_index,
-place (its position in the user's sequence, from 0, oldest first) and part (train, validation or test). The order within a day
-is that of the generation, so that all libraries read equal histories. It runs in the project's own environment.
+Writes `interactions.parquet` and `split.json` to SPLIT. The table has one row per interaction: user_id, item_index, place
+(position in the user's sequence, from 0, oldest first) and part (train, validation or test). The order within a day is
+that of the generation, so that all libraries read equal histories. Runs in the project's own environment.
 """
 
 import argparse

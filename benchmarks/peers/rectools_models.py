@@ -2,10 +2,13 @@
 
     PEERS_ENV/bin/python benchmarks/peers/rectools_models.py SPLIT sasrec --results results/peers [--seed 0] [--dropout 0.2]
 
-RecTools provides the data preparation, networks, losses, optimiser and training loop. After every epoch the validation metrics
-over all users are computed; the weights of the epoch with the best nDCG@50 are evaluated on the test targets. Metrics are
-those of docs/training.md: Recall and nDCG of one target per user among all items, ties by their mean. RecTools does not know
-items without training interactions: as targets they are misses, and it drops them from histories.
+RecTools provides the data preparation, networks, optimiser and training loop. After every epoch the validation metrics over
+all users are computed; the weights of the epoch with the best nDCG@50 are evaluated on the test targets. Metrics are those of
+docs/training.md: Recall and nDCG of one target per user among all items, ties by their mean. RecTools does not know items
+without training interactions: as targets they are misses, and it drops them from histories.
+
+Losses and gradients are those of RecTools, but computed in a third of the CPU time: without most of the padded columns, and
+without the scores that its loss multiplies by zero. Every run first checks that they are equal on one batch (`check_loss`).
 
 Appends a row to rectools.csv, and one row per epoch to rectools_epochs.csv.
 """
@@ -154,11 +157,10 @@ class PackedSoftmax(TransformerLightningModule):
 
 
 def check_loss(model: "SASRecModel | BERT4RecModel") -> None:
-    """Assert that the loss and all gradients of the first batch are those of RecTools' own code, without dropout."""
+    """Assert that loss and gradients of one batch are those of RecTools' own code, without dropout; changes the weights."""
     lightning = model.lightning_model.eval()
     net = lightning.torch_model
     parameters = dict(net.named_parameters())
-    state = net.state_dict()
     lightning._xavier_normal_init()
     batch = next(iter(model.data_preparator.get_dataloader_train()))
     found = lightning.packed_loss(batch)
@@ -169,11 +171,10 @@ def check_loss(model: "SASRecModel | BERT4RecModel") -> None:
     )
     own = torch.autograd.grad(expected, parameters.values(), allow_unused=True)
     del net.encode_sessions
-    net.load_state_dict(state)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
     for name, g, h in zip(parameters, mine, own, strict=True):
-        assert g is not None and h is not None, name
-        g[0], h[0] = (0, 0) if name.endswith("ids_emb.weight") else (g[0], h[0])  # padding
+        assert g is not None, name
+        assert h is not None, name
         assert (g - h).norm() <= 1e-4 * h.norm() + 1e-7, (name, float(g.norm()), float(h.norm()))
 
 
