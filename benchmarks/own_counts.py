@@ -149,7 +149,7 @@ def main() -> None:
             every, HistGradientBoostingClassifier(max_iter=150, learning_rate=0.05, random_state=0)
         ),
     }
-    heads = ["ranking of own items", *(f"{name}@{k}" for k in KS for name in ("recall", "ndcg"))]
+    heads = ["ranking of own items", *(f"{name}@{k}" for k in KS for name in "RN")]
     table = [heads]
     for name, score in ways.items():
         table.append([name, *(f"{value:.2f}" for value in metrics(validation, now, score))])

@@ -7,7 +7,7 @@ A table stands between two comments and is replaced:
     <!-- metrics STUDY DATA SPLIT PROTOCOL -->               means of the metrics of all models, cost and origin
     <!-- lift STUDY DATA SPLIT PROTOCOL MODEL ... -->         lift over the best baseline, with intervals
     <!-- against STUDY DATA SPLIT PROTOCOL BASE MODEL ... --> lift over one model
-    <!-- csv FILE -->                                           all rows of a file in results/
+    <!-- csv FILE [COLUMN ...] -->                              rows of a file in results/
     <!-- end -->
 
 `--check` changes nothing and fails if a table differs from the rows by more than the last digit.
@@ -31,7 +31,8 @@ ROOT = Path(__file__).parent.parent
 PAGE, STUDIES, RESULTS = ROOT / "docs/results.md", ROOT / "examples/studies", ROOT / "results"
 BLOCK = re.compile(r"(<!-- (metrics|lift|against|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
-DEEP = [f"{name}@{k}" for k in (50, 100, 200) for name in ("recall", "ndcg")]
+METRICS = [f"{name}@{k}" for k in (10, 50, 100, 200) for name in ("recall", "ndcg")]
+DEEP = METRICS[2:]
 
 
 @cache
@@ -108,13 +109,27 @@ def against_table(
     )
 
 
-def csv_table(file: str) -> Iterable[str]:
-    """The rows of a file, as they are."""
+def csv_table(file: str, *columns: str) -> Iterable[str]:
+    """The rows of a file, shares in percent. A column `part_` stands for all its metrics, `part_recall@10` and so on."""
     with (RESULTS / file).open(newline="") as opened:
         heads, *rows = csv.reader(opened)
-    yield from markdown([shown(name) if "@" in name else name for name in heads], rows)
+    chosen = []
+    for name in columns or heads:
+        part = [h for h in heads if name.endswith("_") and h.removeprefix(name) in METRICS]
+        chosen += part or [name]
+    titles = [
+        shown("_".join(n.split("_")[-1:])) if "@" in n else n.replace("_", " ") for n in chosen
+    ]
+    places = [heads.index(name) for name in chosen]
+    yield from markdown(titles, ([_cell(heads[n], row[n]) for n in places] for row in rows))
     yield ""
     yield f"Rows: [results/{file}](../results/{file})."
+
+
+def _cell(head: str, text: str) -> str:
+    if head.endswith("seconds"):
+        return f"{float(text):,.0f}"
+    return f"{100 * float(text):.2f}" if head.rpartition("_")[2] in METRICS else text
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
