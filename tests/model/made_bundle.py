@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -144,5 +145,5 @@ class MeanEncoder:
 
 def open_stub(path: str) -> bundle_recommender.BundleRecommender:
     """A recommender with `MeanEncoder`."""
-    bundle_recommender.BundleEncoder = MeanEncoder  # type: ignore[misc,assignment]
-    return bundle_recommender.BundleRecommender.open(path, verify="sizes")
+    with patch.object(bundle_recommender, "BundleEncoder", MeanEncoder):
+        return bundle_recommender.BundleRecommender.open(path, verify="sizes")

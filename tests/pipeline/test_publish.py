@@ -97,17 +97,22 @@ def test_a_killed_build_leaves_the_earlier_generation_whole(shop: Shop) -> None:
         assert shop.latest() in finished
         assert whole(shop)
         assert open_generation(_folder(shop, first), verify="hashes")
-    left = [g for g in shop.generations() if g not in finished]
+    left = [g for g in _with_files(shop) if g not in finished]
     done = shop.build()
     assert done.code == 0, done.err
     assert whole(shop) == shop.latest() not in finished
-    assert shop.generations() == sorted([*finished, shop.latest()])
+    assert _with_files(shop) == sorted([*finished, shop.latest()])
     for generation in left:
         assert f"Deleted the leftovers of the dead build {generation}" in done.out
     # Whatever was killed, a finished generation has only files that its manifest lists.
     listed = {f["path"] for f in shop.manifest()["files"]} | {"manifest.json"}
     root = _folder(shop, shop.latest())
     assert {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()} == listed
+
+
+def _with_files(shop: Shop) -> list[str]:
+    """The generations whose folders have files: a build that is killed while it deletes another may leave the folder."""
+    return [g for g in shop.generations() if any(_folder(shop, g).iterdir())]
 
 
 def _folder(shop: Shop, generation: str) -> Path:
