@@ -39,7 +39,16 @@ def main() -> None:
         Path(out).mkdir(parents=True, exist_ok=True)
         path = Path(out) / f"{name}.yaml"
         path.write_text(yaml.safe_dump(spec, sort_keys=False))
-        command = ["heterrec-pipeline", "build", "--spec", path, "--input", data, "--output", folder]
+        command = [
+            "heterrec-pipeline",
+            "build",
+            "--spec",
+            path,
+            "--input",
+            data,
+            "--output",
+            folder,
+        ]
         subprocess.run(command, check=True)
 
 
