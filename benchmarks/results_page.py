@@ -1,22 +1,19 @@
 """Writes the tables of docs/results.md from the rows of the studies in results/.
 
-    python benchmarks/results_page.py [--check]
+    python benchmarks/results_page.py
 
-A table stands between two comments and is replaced:
+A table is replaced between two comments:
 
     <!-- metrics STUDY DATA SPLIT PROTOCOL -->               means of the metrics of all models, cost and origin
     <!-- lift STUDY DATA SPLIT PROTOCOL MODEL ... -->         lift over the best baseline, with intervals
-    <!-- against STUDY DATA SPLIT PROTOCOL BASE MODEL ... --> lift over one model
     <!-- csv FILE [COLUMN ...] -->                              rows of a file in results/
     <!-- end -->
 
-`--check` changes nothing and fails if a table differs from the rows by more than the last digit.
+A test compares the page with the rows.
 """
 
-import argparse
 import csv
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -29,7 +26,7 @@ from heterrec_model.studies.study_file import Study, load_study
 
 ROOT = Path(__file__).parent.parent
 PAGE, STUDIES, RESULTS = ROOT / "docs/results.md", ROOT / "examples/studies", ROOT / "results"
-BLOCK = re.compile(r"(<!-- (metrics|lift|against|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (metrics|lift|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
 METRICS = [f"{name}@{k}" for k in (10, 50, 100, 200) for name in ("recall", "ndcg")]
 DEEP = METRICS[2:]
@@ -73,7 +70,7 @@ def metrics_table(study: str, data: str, split: str, protocol: str) -> Iterable[
     folder = f"[results/{study}](../results/{study}/tables.md)"
     yield ""
     yield f"{targets} targets; {ranked} ranked items, {cold} of them cold. Content `{first['content_sha256'][:8]}`, commits"
-    yield f"{commits}; intervals and settings: {folder}."
+    yield f"{commits}; intervals and settings: {folder}. {' '.join(table.notes)}".rstrip()
 
 
 def lift_table(study: str, data: str, split: str, protocol: str, *models: str) -> Iterable[str]:
@@ -93,24 +90,8 @@ def lift_table(study: str, data: str, split: str, protocol: str, *models: str) -
     )
 
 
-def against_table(
-    study: str, data: str, split: str, protocol: str, base: str, *models: str
-) -> Iterable[str]:
-    """Lifts over one model."""
-    table = table_of(study, data, split, protocol)
-    titles = {m.name: m.title for m in table.models}
-    yield from markdown(
-        [f"compared with {titles[base]}", *map(shown, DEEP)],
-        (
-            [titles[m], *(_lift(table.lift(m, base, n)) for n in DEEP)]
-            for m in models
-            if m in titles
-        ),
-    )
-
-
 def csv_table(file: str, *columns: str) -> Iterable[str]:
-    """The rows of a file, shares in percent. A column `part_` stands for all its metrics, `part_recall@10` and so on."""
+    """The rows of a file, shares in percent. A column `part_` is replaced by all its metrics, `part_recall@10` and so on."""
     with (RESULTS / file).open(newline="") as opened:
         heads, *rows = csv.reader(opened)
     chosen = []
@@ -154,7 +135,7 @@ def _lift(found: Estimate | None) -> str:
     return f"{found.value:+.1%} ({low} to {high})"
 
 
-WRITERS = {"metrics": metrics_table, "lift": lift_table, "against": against_table, "csv": csv_table}
+WRITERS = {"metrics": metrics_table, "lift": lift_table, "csv": csv_table}
 
 
 def written(text: str) -> str:
@@ -175,16 +156,8 @@ def agree(page: str, anew: str) -> bool:
 
 
 def main() -> None:
-    """Write or check the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="fail if a table differs")
-    check = parser.parse_args().check
-    before = PAGE.read_text(encoding="utf-8")
-    after = written(before)
-    if check and not agree(before, after):
-        sys.exit(f"{PAGE.name} differs from the rows; run python {Path(__file__).name}")
-    if not check:
-        PAGE.write_text(after, encoding="utf-8")
+    """Write the tables of the page."""
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ from torch.distributed.run import main
 """,
 }
 """What a process does once, by package: it imports what commands import when they run."""
+_VARIABLES = {name: {"OMP_NUM_THREADS": "1"} for name in ("heterrec_model", "torchrun")}
+"""Variables of the processes of a package."""
 _SERVER = """
 import json, os, signal, sys
 
@@ -43,6 +45,7 @@ for line in sys.stdin:
     if (child := os.fork()) == 0:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as a terminal's shell starts it
+        os.write(1, b"%d\\n" % os.getpid())  # from now on it can be signalled
         for number, name in enumerate((os.devnull, call["out"], call["err"])):
             handle = os.open(name, os.O_RDWR)
             os.dup2(handle, number)
@@ -52,7 +55,6 @@ for line in sys.stdin:
         sys.argv = [call["name"], *call["arguments"]]
         main()
         sys.exit()
-    print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -98,7 +100,7 @@ class Running:
             "name": package.replace("_", "-"),
             "arguments": list(map(str, arguments)),
         }
-        call["environment"] = environment()
+        call["environment"] = environment(**_VARIABLES.get(package, {}))
         for name in ("out", "err"):
             (self._folder / name).touch()
             call[name] = str(self._folder / name)
@@ -154,6 +156,7 @@ class WarmCommands:
     def __init__(self, package: str) -> None:
         self._package = package
         self._servers: list[subprocess.Popen[bytes]] = []
+        self._running: list[Running] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
 
     def start(self, *arguments: object) -> Running:
@@ -162,7 +165,9 @@ class WarmCommands:
             server = self._idle.get_nowait()
         except Empty:
             server = self._started()
-        return Running(server, self._package, arguments, self._idle.put)
+        self._running = [r for r in self._running if r.returncode is None]
+        self._running.append(Running(server, self._package, arguments, self._idle.put))
+        return self._running[-1]
 
     def __call__(self, *arguments: object, timeout: float = 300) -> Finished:
         """Run the command line to its end."""
@@ -171,6 +176,7 @@ class WarmCommands:
             out, err = running.communicate(timeout)
         except subprocess.TimeoutExpired:
             running.kill()
+            running.wait(10)
             raise
         return Finished(running.wait(), out, err)
 
@@ -180,14 +186,18 @@ class WarmCommands:
             bufsize=0,  # a line that lies in a buffer would not be seen by `select`
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(PYTHONPATH=os.pathsep.join(sys.path)),
+            env=environment(
+                PYTHONPATH=os.pathsep.join(sys.path), **_VARIABLES.get(self._package, {})
+            ),
             start_new_session=True,
         )
         self._servers.append(server)
         return server
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, and commands that tests have left."""
+        for running in self._running:
+            running.kill()
         for server in self._servers:
             with server:  # closes its pipes and waits
                 pass

@@ -7,7 +7,7 @@ all users are computed; the weights of the epoch with the best nDCG@50 are evalu
 docs/training.md: Recall and nDCG of one target per user among all items, ties by their mean. RecTools does not know items
 without training interactions: as targets they are misses, and it drops them from histories.
 
-Losses and gradients are those of RecTools, but computed in a third of the CPU time: without most of the padded columns, and
+Losses and gradients are those of RecTools, but computed in half of the CPU time: without most of the padded columns, and
 without the scores that its loss multiplies by zero. Every run first checks that they are equal on one batch (`check_loss`).
 
 Appends a row to rectools.csv, and one row per epoch to rectools_epochs.csv.
@@ -250,7 +250,7 @@ def metrics(first_U: Indices, tied_U: Indices) -> dict[str, float]:
 
 
 class Validation(Callback):
-    """Validates after every epoch, keeps the best weights, and stops after `patience` validations without improvement."""
+    """Validates after every epoch, keeps the best weights, and stops after `patience` epochs without improvement."""
 
     def __init__(self, part: Part, patience: int, every: int) -> None:
         self.part, self.patience, self.every = part, patience, every

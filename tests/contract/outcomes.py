@@ -1,4 +1,4 @@
-"""What a build gives, to be compared with another build of the same rows."""
+"""The result of a build, to be compared with another build of the same rows."""
 
 import hashlib
 import tempfile
@@ -51,11 +51,9 @@ def outcome(dataset: Dataset, **how: Any) -> dict[str, Any]:
 
 
 def described(path: Path, manifest: Manifest) -> dict[str, Any]:
-    files = hashes(path)
-    del files["spec.yaml"]  # names the limit
     rejects = pl.read_parquet(path / "rejects" / "*.parquet")
     return {
-        "files": files,
+        "files": hashes(path),
         "content": manifest.content_sha256,
         "counts": manifest.counts,
         "features": [

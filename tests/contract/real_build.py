@@ -40,7 +40,7 @@ def watched(spec: Path, source: Path, output: Path) -> Watched:
     peak = 0
     process = psutil.Process(child.pid)
     done = threading.Event()
-    while not done.wait(0.05) and child.poll() is None:
+    while not done.wait(0.02) and child.poll() is None:
         try:
             family = [process, *process.children(recursive=True)]
             peak = max(peak, sum(p.memory_info().rss for p in family))

@@ -222,14 +222,12 @@ def _check_equal_parts(
 ) -> None:
     """Refuse to answer with a bundle of the same model that was written with other options."""
     stored = any(file.path == HISTORIES for file in found.files)
-    differences = []
-    if stored != histories:
-        differences.append("with histories" if stored else "without histories")
-    if found.segment_by != segment_by:
-        differences.append(f"with popular items by {found.segment_by or 'no feature'}")
-    if differences:
+    stored |= histories and not found.equality.users  # without users there is no such file
+    if (stored, found.segment_by) != (histories, segment_by):
         raise CallError(
-            f"{folder} already contains the bundle of this run, {' and '.join(differences)}",
+            f"{folder} already contains the bundle of this run with other options",
+            got=f"histories: {stored}, popular items by: {found.segment_by}",
+            expected=f"histories: {histories}, popular items by: {segment_by}",
             todo="Choose another --output, or remove the folder.",
         )
 

@@ -15,14 +15,18 @@ def test_the_page_has_the_figures_of_the_rows() -> None:
     assert tables > 3
     assert len(results_page.BLOCK.findall(page)) == tables, "a comment of a table is wrong"
     assert results_page.agree(page, results_page.written(page))
-    for figure, other, same in (
-        (31.41, 31.42, True),
-        (31.41, 31.43, False),
-        (31.41, "31.41 b", False),
-    ):
-        changed = page.replace(f" {figure} |", f" {other} |", 1)
-        assert changed != page
-        assert results_page.agree(changed, page) == same
+    figure = re.search(r"\| (\d+\.\d\d) \|", page)
+    assert figure is not None
+    for difference, same in ((0, True), (0.01, True), (0.02, False)):
+        other = f"| {float(figure[1]) + difference:.2f} |"
+        assert results_page.agree(page.replace(figure[0], other, 1), page) == same
+    assert not results_page.agree(page + "b", page)
+
+
+def test_its_files_exist() -> None:
+    page = results_page.PAGE.read_text(encoding="utf-8")
+    paths = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page)
+    assert [path for path in paths if not (results_page.PAGE.parent / path).exists()] == []
 
 
 def test_figures_of_other_tables_are_prose() -> None:
