@@ -4,8 +4,8 @@
 
 The items of a user's history are ranked by models of "bought in the next weeks" that see counts, times and popularity only;
 all other items follow by popularity. The models are fitted to the training split: what was bought up to `--days` before its
-end tells whether the item is bought in the days that follow. Metrics are those of the validation split, seen items kept. Needs
-scikit-learn.
+end tells whether the item is bought in the days that follow. Metrics are those of the validation split, seen items kept.
+Needs scikit-learn.
 """
 
 import argparse
