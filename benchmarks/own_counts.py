@@ -18,11 +18,16 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
+from heterrec_model.evaluation.metrics import TargetRanks, user_metrics
 from heterrec_schemas import open_generation
 from heterrec_schemas.values import MS_PER_DAY
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Score = Callable[[Floats], Floats]
+"""Scores of own items, [P], by their features."""
+Classifier = LogisticRegression | HistGradientBoostingClassifier
 HALF_LIVES = (30, 60, 180)
 NAMES = [
     "log count",
@@ -85,56 +90,57 @@ class Statistics:
         return item_P, np.stack(columns, 1)
 
 
-def metrics(
-    rows: list[History], known: Statistics, score: Callable[[Floats], Floats]
-) -> list[float]:
-    """Recall and nDCG at every k, in percent."""
-    sums = np.zeros((2, len(KS)))
-    behind = np.argsort(-known.popular, kind="stable")[: 5 * max(KS)]
-    for item_T, time_T, targets in rows:
-        wanted = np.unique(targets)
-        item_P, features = known.features(item_T, time_T)
-        own = item_P[np.argsort(-score(features), kind="stable")]
-        ranked = np.concatenate([own, behind[~np.isin(behind, own)]])[: max(KS)]
-        hit = np.isin(ranked, wanted)
-        gain = 1 / np.log2(np.arange(max(KS)) + 2)
-        for n, k in enumerate(KS):
-            sums[0, n] += hit[:k].sum() / len(wanted)
-            sums[1, n] += (hit * gain)[:k].sum() / gain[: min(len(wanted), k)].sum()
-    return [float(100 * value / len(rows)) for pair in sums.T for value in pair]
+class Ranked:
+    """The histories of a split with their features, to be ranked in several ways."""
+
+    def __init__(self, rows: list[History], known: Statistics) -> None:
+        self._behind = np.argsort(-known.popular, kind="stable")[: 5 * max(KS)]
+        self._rows = [(*known.features(item_T, time_T), np.unique(t)) for item_T, time_T, t in rows]
+
+    def metrics(self, score: Score) -> list[float]:
+        """Recall and nDCG at every k, in percent, of own items by their scores and then all others by popularity."""
+        users, ranks = [], []
+        for user, (item_P, features, wanted) in enumerate(self._rows):
+            own = item_P[np.argsort(-score(features), kind="stable")]
+            ranked = np.concatenate([own, self._behind[~np.isin(self._behind, own)]])
+            places = {item: place for place, item in enumerate(ranked[: max(KS)].tolist(), 1)}
+            ranks += [places.get(item, np.inf) for item in wanted.tolist()]
+            users += [user] * len(wanted)
+        true_P = np.ones(len(ranks), np.bool_)
+        found = TargetRanks(
+            user_ids=np.arange(len(self._rows)),
+            user_P=np.asarray(users),
+            first_P=np.asarray(ranks, np.float64),
+            tied_P=np.ones(len(ranks), np.int64),
+            warm_P=true_P,
+            row_P=true_P,
+            had_P=true_P,
+        )
+        return [float(100 * value_U.mean()) for value_U in user_metrics(found, KS).values()]
 
 
-def main() -> None:
-    """Print, and with --csv write, one row per way to rank."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--days", type=int, default=36)
-    parser.add_argument("--csv", type=Path)
-    args = parser.parse_args()
-    train, validation = (
-        list(histories(args.data, "train")),
-        list(histories(args.data, "validation")),
-    )
-    items = 1 + max(int(max(row[0].max(), row[2].max(initial=0))) for row in train + validation)
-    cut = max(int(time_T[-1]) for _, time_T, _ in train) - args.days * MS_PER_DAY
-    before, now = Statistics(train, items, cut), Statistics(train, items, np.inf)
+def training_pairs(rows: list[History], known: Statistics, cut: int) -> tuple[Floats, Bools]:
+    """Features of own items before a time, and whether they were bought after it."""
     parts, bought = [], []
-    for item_T, time_T, _ in train:
+    for item_T, time_T, _ in rows:
         past = time_T < cut
         if past.any() and not past.all():
-            item_P, features = before.features(item_T[past], time_T[past])
+            item_P, features = known.features(item_T[past], time_T[past])
             parts.append(features)
             bought.append(np.isin(item_P, item_T[~past]))
-    x, y = np.concatenate(parts), np.concatenate(bought)
+    return np.concatenate(parts), np.concatenate(bought)
 
-    def fitted(
-        columns: list[int], model: LogisticRegression | HistGradientBoostingClassifier
-    ) -> Callable[[Floats], Floats]:
+
+def ways(x: Floats, y: Bools) -> dict[str, Score]:
+    """The rankings that are compared, by name."""
+
+    def fitted(columns: list[int], model: Classifier) -> Score:
         model.fit(x[:, columns], y)
         return lambda features: np.asarray(model.predict_proba(features[:, columns])[:, 1])
 
     few, every = [0, 1, 2, 3], list(range(len(NAMES)))
-    ways: dict[str, Callable[[Floats], Floats]] = {
+    boosting = HistGradientBoostingClassifier(max_iter=150, learning_rate=0.05, random_state=0)
+    return {
         "count": lambda features: features[:, 0],
         "count, half-life 180 d (repeat)": lambda features: features[:, -1],
         "logistic regression, " + ", ".join(NAMES[n] for n in few): fitted(
@@ -146,14 +152,25 @@ def main() -> None:
         f"logistic regression, all {len(NAMES)} numbers": fitted(
             every, LogisticRegression(max_iter=1000)
         ),
-        f"gradient boosting, all {len(NAMES)} numbers": fitted(
-            every, HistGradientBoostingClassifier(max_iter=150, learning_rate=0.05, random_state=0)
-        ),
+        f"gradient boosting, all {len(NAMES)} numbers": fitted(every, boosting),
     }
-    heads = ["ranking of own items", *(f"{name}@{k}" for k in KS for name in "RN")]
-    table = [heads]
-    for name, score in ways.items():
-        table.append([name, *(f"{value:.2f}" for value in metrics(validation, now, score))])
+
+
+def main() -> None:
+    """Print, and with --csv write, one row per way to rank."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--days", type=int, default=36)
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    train, validation = (list(histories(args.data, split)) for split in ("train", "validation"))
+    items = 1 + max(int(max(row[0].max(), row[2].max(initial=0))) for row in train + validation)
+    cut = max(int(time_T[-1]) for _, time_T, _ in train) - args.days * MS_PER_DAY
+    x, y = training_pairs(train, Statistics(train, items, cut), cut)
+    ranked = Ranked(validation, Statistics(train, items, np.inf))
+    table = [["ranking of own items", *(f"{name}@{k}" for k in KS for name in "RN")]]
+    for name, score in ways(x, y).items():
+        table.append([name, *(f"{value:.2f}" for value in ranked.metrics(score))])
         print(table[-1], flush=True)
     if args.csv:
         with args.csv.open("w", newline="") as file:

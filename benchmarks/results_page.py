@@ -14,13 +14,19 @@ A test compares the page with the rows.
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from heterrec_model.studies.reporting.intervals import Estimate
+from heterrec_model.evaluation.metrics import metric_names
 from heterrec_model.studies.reporting.results import ModelResult, Table, result_tables
-from heterrec_model.studies.reporting.tables import shown
+from heterrec_model.studies.reporting.tables import (
+    count_text,
+    lift_text,
+    markdown_table,
+    percent,
+    shown,
+)
 from heterrec_model.studies.rows import number
 from heterrec_model.studies.study_file import Study, load_study
 
@@ -28,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 PAGE, STUDIES, RESULTS = ROOT / "docs/results.md", ROOT / "examples/studies", ROOT / "results"
 BLOCK = re.compile(r"(<!-- (metrics|lift|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
-METRICS = [f"{name}@{k}" for k in (10, 50, 100, 200) for name in ("recall", "ndcg")]
+METRICS = metric_names((10, 50, 100, 200))
 DEEP = METRICS[2:]
 
 
@@ -57,14 +63,14 @@ def metrics_table(study: str, data: str, split: str, protocol: str) -> Iterable[
     """The means of all models, with the origin of the rows."""
     table = table_of(study, data, split, protocol)
     metrics = list(table.models[0].metrics)
-    yield from markdown(
+    yield from markdown_table(
         ["model", "seeds", "parameters", "CPU s", *map(shown, metrics)],
-        ([*_cost(m), *(f"{100 * m.metrics[n].value:.2f}" for n in metrics)] for m in table.models),
+        ([*_cost(m), *(percent(m.metrics[n].value) for n in metrics)] for m in table.models),
     )
     rows = [row for m in table.models for row in m.rows]
     first = rows[0]
     targets, ranked, cold = (
-        f"{number(first, name) or 0:,.0f}" for name in ("targets", "ranked_items", "cold_items")
+        count_text(number(first, name)) for name in ("targets", "ranked_items", "cold_items")
     )
     commits = ", ".join(sorted({f"`{row['commit'][:8]}`" for row in rows}))
     folder = f"[results/{study}](../results/{study}/tables.md)"
@@ -77,12 +83,12 @@ def lift_table(study: str, data: str, split: str, protocol: str, *models: str) -
     """Lifts over the best baseline of each metric."""
     table = table_of(study, data, split, protocol)
     titles = {m.name: m.title for m in table.models}
-    yield from markdown(
+    yield from markdown_table(
         ["lift over the best baseline", *map(shown, DEEP)],
         [
             ["best baseline", *(titles[table.best[n]] for n in DEEP)],
             *(
-                [titles[m], *(_lift(table.lift(m, table.best[n], n)) for n in DEEP)]
+                [titles[m], *(lift_text(table.lift(m, table.best[n], n)) for n in DEEP)]
                 for m in models
                 if m in titles
             ),
@@ -98,41 +104,24 @@ def csv_table(file: str, *columns: str) -> Iterable[str]:
     for name in columns or heads:
         part = [h for h in heads if name.endswith("_") and h.removeprefix(name) in METRICS]
         chosen += part or [name]
-    titles = [
-        shown("_".join(n.split("_")[-1:])) if "@" in n else n.replace("_", " ") for n in chosen
-    ]
+    titles = [shown(n.rpartition("_")[2]) if "@" in n else n.replace("_", " ") for n in chosen]
     places = [heads.index(name) for name in chosen]
-    yield from markdown(titles, ([_cell(heads[n], row[n]) for n in places] for row in rows))
+    yield from markdown_table(titles, ([_cell(heads[n], row[n]) for n in places] for row in rows))
     yield ""
     yield f"Rows: [results/{file}](../results/{file})."
 
 
 def _cell(head: str, text: str) -> str:
     if head.endswith("seconds"):
-        return f"{float(text):,.0f}"
-    return f"{100 * float(text):.2f}" if head.rpartition("_")[2] in METRICS else text
-
-
-def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
-    """A table in Markdown."""
-    yield f"| {' | '.join(heads)} |"
-    yield "|---" * len(heads) + "|"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+        return count_text(float(text))
+    return percent(float(text)) if head.rpartition("_")[2] in METRICS else text
 
 
 def _cost(m: ModelResult) -> list[str]:
     if not m.trained:
         return [m.title, "", "", ""]
-    numbers = [m.mean("parameters") or 0, m.mean("train_cpu_seconds") or 0]
-    return [m.title, str(len(m.rows)), *(f"{value:,.0f}" for value in numbers)]
-
-
-def _lift(found: Estimate | None) -> str:
-    if found is None or found.interval is None:
-        return ""
-    low, high = (f"{100 * x:+.1f}" for x in found.interval)
-    return f"{found.value:+.1%} ({low} to {high})"
+    numbers = map(m.mean, ("parameters", "train_cpu_seconds"))
+    return [m.title, str(len(m.rows)), *map(count_text, numbers)]
 
 
 WRITERS = {"metrics": metrics_table, "lift": lift_table, "csv": csv_table}

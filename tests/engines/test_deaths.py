@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import stat
 import time
@@ -105,11 +104,8 @@ def test_prism_dies(shop: Shop, flags: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("word", "words"),
     [
-        # Prism may end before it has logged the signal; and a worker that dies as it starts has not been started.
-        (
-            "sdk_worker_main",
-            "worker process {pid} of Prism ended early|no worker process could be started",
-        ),
+        # Prism may end before it has logged the signal.
+        ("sdk_worker_main", "worker process {pid} of Prism ended early"),
         ("--semi_persist_dir", "boot process {pid} of Prism is gone"),
     ],
 )
@@ -119,7 +115,7 @@ def test_a_process_of_prism_dies(shop: Shop, word: str, words: str) -> None:
         victim = named(others, word)
         victim.kill()
         message = failed(process, shop, others)
-    assert re.search(words.format(pid=victim.pid), message)
+    assert words.format(pid=victim.pid) in message
 
 
 @pytest.mark.usefixtures("prism")

@@ -209,11 +209,11 @@ class Recorder:
             mine[LAST] = max(mine.get(LAST, last_ms), last_ms)
         beam_metrics.add_call(stage, first_ms, last_ms)
 
-    def draw(self, name: str, kind: str, start_ns: int, args: dict[str, Any]) -> None:
+    def draw(self, name: str, kind: str, start_ns: int, end_ns: int, args: dict[str, Any]) -> None:
         """Add a span of this thread to the trace, if one was requested."""
         if self.span_file is not None:
             lane = _THREAD.lane or threading.current_thread().name
-            self.span_file.add(lane, name, kind, start_ns, now_ns(), args)
+            self.span_file.add(lane, name, kind, start_ns, end_ns, args)
 
     def progress(self) -> Snapshot:
         """What this process and its workers have recorded, added up."""
@@ -268,7 +268,7 @@ def _end_call(mine: _Call, call: str, element: object, outer: _Call | None) -> N
     RECORDER.add_call(info.stage, first_ms, first_ms + took // 10**6)
     if RECORDER.span_file is not None:
         name = info.step if call == "process" else f"{info.step}: {call}"
-        RECORDER.draw(name, "step", mine.start_ns, _size(element))
+        RECORDER.draw(name, "step", mine.start_ns, mine.start_ns + took, _size(element))
         if outer is None:
             RECORDER.span_file.flush()
 
@@ -307,7 +307,7 @@ def moving(kind: str, what: str, table: str = "") -> Iterator[Moved]:
     if calls:
         stage = calls[-1].info.stage
         RECORDER.add(stage, {f"rows_{kind}": moved.rows, f"bytes_{kind}": moved.bytes}, table)
-        RECORDER.draw(what, kind, start_ns, {"rows": moved.rows, "bytes": moved.bytes})
+        RECORDER.draw(what, kind, start_ns, now_ns(), {"rows": moved.rows, "bytes": moved.bytes})
 
 
 @contextmanager
@@ -318,7 +318,7 @@ def phase(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        RECORDER.draw(name, "build", start_ns, {})
+        RECORDER.draw(name, "build", start_ns, now_ns(), {})
         if RECORDER.span_file is not None:
             RECORDER.span_file.flush()
 
@@ -348,5 +348,5 @@ def ahead(source: Iterable[T], of: str | None) -> Iterator[T]:
             element = next(elements)
         except StopIteration:
             return
-        RECORDER.draw("read ahead", "ahead", start_ns, {})
+        RECORDER.draw("read ahead", "ahead", start_ns, now_ns(), {})
         yield element

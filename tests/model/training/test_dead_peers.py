@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from training_process import ENVIRONMENT
+from warm_command import environment
 
 from heterrec_model.training import dead_peers
 
@@ -86,9 +86,10 @@ def run_two(way: str, folder: Path) -> list["subprocess.Popen[str]"]:
     """Two processes of a run, when both have ended; what each wrote to stderr is in the folder."""
     processes = []
     for rank in (0, 1):
+        variables = environment(OMP_NUM_THREADS="1")
         command = [sys.executable, str(TWO_PROCESSES), way, str(rank), str(folder / "meeting")]
         with (folder / f"stderr{rank}").open("w") as file:
-            processes.append(subprocess.Popen(command, env=ENVIRONMENT, stderr=file, text=True))
+            processes.append(subprocess.Popen(command, env=variables, stderr=file, text=True))
     try:
         for process in processes:
             process.wait(timeout=120)

@@ -1,15 +1,12 @@
 """Training as a process of its own: started, watched by its log, and ended by a signal."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from warm_command import Running, warm_commands
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 class Training:

@@ -1,6 +1,6 @@
 """The tables of a study in Markdown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from heterrec_model.evaluation.metrics import PARTS
 from heterrec_model.studies.reporting.intervals import LEVEL, RESAMPLES, Estimate
@@ -51,7 +51,7 @@ def _section(study: Study, table: Table) -> Iterator[str]:
     yield f"Content {first['content_sha256'][:8]}."
     yield ""
     metrics = list(table.models[0].metrics)
-    yield from _table(
+    yield from markdown_table(
         ["model", "seeds", *map(shown, metrics)],
         (
             [
@@ -70,8 +70,10 @@ def _section(study: Study, table: Table) -> Iterator[str]:
         yield ""
         rows = [["best baseline", *(titles[table.best[n]] for n in metrics)]]
         for m in others:
-            rows.append([m.title, *(_lift(table.lift(m.name, table.best[n], n)) for n in metrics)])
-        yield from _table(["model", *map(shown, metrics)], rows)
+            rows.append(
+                [m.title, *(lift_text(table.lift(m.name, table.best[n], n)) for n in metrics)]
+            )
+        yield from markdown_table(["model", *map(shown, metrics)], rows)
     if parts := _parts(table):
         yield ""
         yield from parts
@@ -93,13 +95,13 @@ def _parts(table: Table) -> list[str]:
         return []
     heads = [f"{part} {shown(metric)}" for part, metric in columns]
     rows = (
-        [m.title, *(_percent(m.mean(f"{part}_{metric}")) for part, metric in columns)]
+        [m.title, *(percent(m.mean(f"{part}_{metric}")) for part, metric in columns)]
         for m in table.models
     )
     first = table.models[0]
     counts = {part: first.mean(f"{part}_targets") or 0 for part, _ in columns}
     shares = ", ".join(f"{part} {count:,.0f}" for part, count in counts.items())
-    return [f"Targets by part: {shares}.", "", *_table(["model", *heads], rows)]
+    return [f"Targets by part: {shares}.", "", *markdown_table(["model", *heads], rows)]
 
 
 def _cost(tables: Sequence[Table]) -> Iterator[str]:
@@ -118,7 +120,7 @@ def _cost(tables: Sequence[Table]) -> Iterator[str]:
         "lacks",
     ]
     if trained:
-        yield from _table(heads, (_cost_row(m) for m in trained.values()))
+        yield from markdown_table(heads, (_cost_row(m) for m in trained.values()))
 
 
 def _cost_row(m: ModelResult) -> list[str]:
@@ -126,14 +128,15 @@ def _cost_row(m: ModelResult) -> list[str]:
     times = ("train_seconds", "train_cpu_seconds", "evaluation_seconds")
     return [
         m.title,
-        *(_count(m.mean(name)) for name in counts),
-        *(_count(m.mean(name), digits=1) for name in times),
+        *(count_text(m.mean(name)) for name in counts),
+        *(count_text(m.mean(name), digits=1) for name in times),
         m.rows[0]["settings_sha256"][:8],
         m.rows[0].get("lacks", ""),
     ]
 
 
-def _table(heads: Sequence[str], rows: Iterator[list[str]] | list[list[str]]) -> Iterator[str]:
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table."""
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for row in rows:
@@ -142,12 +145,13 @@ def _table(heads: Sequence[str], rows: Iterator[list[str]] | list[list[str]]) ->
 
 def _value(found: Estimate) -> str:
     if found.interval is None:
-        return _percent(found.value)
+        return percent(found.value)
     low, high = (f"{100 * x:.2f}" for x in found.interval)
-    return f"{_percent(found.value)} ({low} to {high})"
+    return f"{percent(found.value)} ({low} to {high})"
 
 
-def _lift(found: Estimate | None) -> str:
+def lift_text(found: Estimate | None) -> str:
+    """A lift with its interval, signed, in percent."""
     if found is None or found.value != found.value:
         return ""
     if found.interval is None:
@@ -156,9 +160,11 @@ def _lift(found: Estimate | None) -> str:
     return f"{found.value:+.1%} ({low} to {high})"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share in percent with two decimals; empty if it is None or NaN."""
     return "" if value is None or value != value else f"{100 * value:.2f}"
 
 
-def _count(value: float | None, digits: int = 0) -> str:
+def count_text(value: float | None, digits: int = 0) -> str:
+    """A number with separators of thousands; empty if it is None."""
     return "" if value is None else f"{value:,.{digits}f}"

@@ -132,13 +132,19 @@ class Prism(Engine):
         last = time.monotonic()
         while not self._over.wait(WATCH_SECONDS):
             found = session_processes(process.pid)
-            self._workers.update((one, _role(one)) for one in found)
+            self._see(found)
             if found:
                 last = time.monotonic()
             elif time.monotonic() - last > WORKERLESS_SECONDS:
                 self._workerless = True
                 process.kill()
                 return
+
+    def _see(self, found: list[psutil.Process]) -> None:
+        """Remember the roles of processes; a worker stays one, since a process that dies meanwhile has no command line."""
+        for one in found:
+            if self._workers.get(one) != WORKER:
+                self._workers[one] = _role(one)
 
     def stop(self) -> None:
         """Stop Prism and all processes that it started."""
