@@ -7,8 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from services import wait_until
 
 from heterrec_pipeline.runtime.engines import processes
+from heterrec_pipeline.runtime.engines.prism import WORKER, Prism
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -87,3 +89,17 @@ def test_the_script_that_starts_a_worker(tmp_path: Path) -> None:
         "--id=job-001_go env",
         "--provision_endpoint=localhost:1",
     ]
+
+
+def test_a_dead_worker_of_prism_stays_a_worker() -> None:
+    """A process that has ended, and is not reaped yet, has no command line."""
+    command = [sys.executable, "-c", "import time; time.sleep(60)", "sdk_worker_main"]
+    with subprocess.Popen(command) as process:
+        engine = Prism("prism", processes=True, allow_open_ports=False)
+        seen = psutil.Process(process.pid)
+        wait_until(lambda: "sdk_worker_main" in seen.cmdline())
+        engine._see([seen])
+        process.kill()
+        wait_until(lambda: seen.status() == psutil.STATUS_ZOMBIE)
+        engine._see([seen])
+        assert engine._workers == {seen: WORKER}

@@ -31,6 +31,7 @@ from heterrec_model.bundle.files import (
     BundleInfo,
     Equality,
     Identity,
+    UserFeature,
     fingerprint,
 )
 from heterrec_model.bundle.reader import open_bundle, read_info
@@ -54,6 +55,7 @@ from heterrec_model.serving.user_tower import (
     reads_behaviours,
     write_programs,
 )
+from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas.errors import BundleError, CallError
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.hashing import file_sha256
@@ -253,58 +255,25 @@ def _write(
     evaluate: bool,
     on_progress: OnProgress,
 ) -> None:
-    model, config = loaded.model, loaded.config
+    model = loaded.model
     on_progress("item vectors")
     items = items_table(generation)
     pq.write_table(items, draft / ITEMS)
     np.save(draft / ITEM_VECTORS, VectorScorer(model).items_ND.numpy())
     np.save(draft / ITEM_TOKENS, item_tokens(model).numpy())
-    repeats = repeat_scores(model)
-    if repeats is not None:
-        flat = [np.asarray(x, np.float32).ravel() for x in repeats.weights.values()]
-        np.save(draft / REPEAT_TERM, np.concatenate(flat))
-        np.save(draft / REPEAT_TERM_POPULARITY, repeats.popularity_N)
+    repeats = _write_repeat_term(draft, model)
     features, values = user_features_of(generation, model.table.user_features)
     pq.write_table(values, draft / USER_VALUES)
     on_progress("the user tower")
     write_programs(model, draft)
-    behaviour = generation.spec.interactions.behaviour
-    info = BundleInfo(
-        export_version=EXPORT_VERSION,
-        fingerprint=fingerprint(parts),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        identity=Identity(
-            generation=generation.manifest.generation,
-            content_sha256=generation.manifest.content_sha256,
-            model=config.model.name,
-            checkpoint=loaded.name,
-            fingerprint=fingerprint(parts),
-        ),
-        parts=parts,
-        width=model.vector_width,
-        max_length=config.model.max_length,
-        buckets=lengths(config.model.max_length),
-        items=len(model.table.catalogue_N),
-        item_id_type=type_name(items["item_id"].type),
-        user_id_type="int64",
-        users=0,
-        behaviours=[] if behaviour is None else list(behaviour.values),
-        reads_behaviours=reads_behaviours(model),
-        user_features=features,
-        repeats={}
-        if repeats is None
-        else {name: list(np.shape(x)) for name, x in repeats.weights.items()},
-        segment_by=segment_by,
-        equality=Equality(users=0, largest_difference=0.0, tolerance=TOLERANCE),
-        versions=_versions(),
-        files=[],
-    )
+    ids = type_name(items["item_id"].type)
+    info = _description(generation, loaded, parts, ids, features, repeats, segment_by)
     users = LatestUsers(draft, info, loaded, generation, segment_by, histories)
     users.write(on_progress)
     tested: Evaluation | None = None
     if evaluate:
         on_progress("metrics of the test split")
-        tested = evaluate_model(model, generation, "test", config, checkpoint=loaded.name)
+        tested = evaluate_model(model, generation, "test", loaded.config, checkpoint=loaded.name)
     info = info.model_copy(
         update={
             "users": users.count if histories else 0,
@@ -320,6 +289,59 @@ def _write(
         for path in sorted(draft.iterdir())
     ]
     write_text(draft / INFO, info.model_copy(update={"files": files}).to_json())
+
+
+def _write_repeat_term(draft: Path, model: TwoTowerModel) -> dict[str, list[int]]:
+    """Write the repeat term; returns the shapes of its weights by name, none for a model without it."""
+    repeats = repeat_scores(model)
+    if repeats is None:
+        return {}
+    flat = [np.asarray(x, np.float32).ravel() for x in repeats.weights.values()]
+    np.save(draft / REPEAT_TERM, np.concatenate(flat))
+    np.save(draft / REPEAT_TERM_POPULARITY, repeats.popularity_N)
+    return {name: list(np.shape(x)) for name, x in repeats.weights.items()}
+
+
+def _description(
+    generation: Generation,
+    loaded: LoadedRun,
+    parts: dict[str, Any],
+    item_id_type: str,
+    features: list[UserFeature],
+    repeats: dict[str, list[int]],
+    segment_by: str | None,
+) -> BundleInfo:
+    """The description of a bundle, before its users and files are known."""
+    model, config = loaded.model, loaded.config
+    behaviour = generation.spec.interactions.behaviour
+    return BundleInfo(
+        export_version=EXPORT_VERSION,
+        fingerprint=fingerprint(parts),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        identity=Identity(
+            generation=generation.manifest.generation,
+            content_sha256=generation.manifest.content_sha256,
+            model=config.model.name,
+            checkpoint=loaded.name,
+            fingerprint=fingerprint(parts),
+        ),
+        parts=parts,
+        width=model.vector_width,
+        max_length=config.model.max_length,
+        buckets=lengths(config.model.max_length),
+        items=len(model.table.catalogue_N),
+        item_id_type=item_id_type,
+        user_id_type="int64",
+        users=0,
+        behaviours=[] if behaviour is None else list(behaviour.values),
+        reads_behaviours=reads_behaviours(model),
+        user_features=features,
+        repeats=repeats,
+        segment_by=segment_by,
+        equality=Equality(users=0, largest_difference=0.0, tolerance=TOLERANCE),
+        versions=_versions(),
+        files=[],
+    )
 
 
 def _versions() -> dict[str, str]:
