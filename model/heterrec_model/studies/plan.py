@@ -108,8 +108,9 @@ def planned_runs(study: Study, generations: Mapping[str, Generation]) -> list[Pl
             runs.append(
                 _planned(study, data, name, None, counting_settings(study, data), generation)
             )
-        for seed in study.seeds:
-            for name in study.models_of(data):
+        names = study.models_of(data)
+        for seed in dict.fromkeys(seed for name in names for seed in study.seeds_of(name)):
+            for name in (name for name in names if seed in study.seeds_of(name)):
                 try:
                     config = settings_of(study, data, name, seed)
                 except CallError as error:

@@ -48,6 +48,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Values = dict[str, Any]
 """Settings by `section.key`."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
 Split = Literal["validation", "test"]
 
 
@@ -85,8 +86,8 @@ class StudyModel(_Part):
     title: str | None = None
     """Its name in tables and figures."""
     like: str | None = None
-    """Another model, whose config, settings, ablations and data sets it has unless it has its own; `set` and `ablate` add to
-    them."""
+    """Another model, whose config, settings, ablations, data sets and seeds it has unless it has its own; `set` and `ablate`
+    add to them."""
     config: str | None = None
     """The configuration: a YAML file or a shipped one; null: that of the data set."""
     set: Values = {}
@@ -95,6 +96,8 @@ class StudyModel(_Part):
     """Ablations by name, as in `train --ablate`."""
     data: Names | None = None
     """Data sets that it is trained on; null: all."""
+    seeds: Seeds | None = None
+    """Its seeds; null: those of the study. A model that costs much more than the others may have fewer."""
     curve: str | None = None
     """The line of the scaling figure that it is a point of; its number of blocks is N1 + N2."""
 
@@ -141,11 +144,7 @@ class Study(_Part):
     )
     metric: str = "ndcg@50"
     """The metric of figures that show one, and the one that `tune` maximises."""
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_listed), AfterValidator(_distinct)] = (
-        0,
-        1,
-        2,
-    )
+    seeds: Seeds = (0, 1, 2)
     data: Annotated[dict[Name, StudyData], Field(min_length=1)]
     models: dict[Name, StudyModel] = {}
     counting: Names = ()
@@ -230,6 +229,7 @@ class Study(_Part):
                 "set": {**base.set, **own.set},
                 "ablate": tuple(dict.fromkeys([*base.ablate, *own.ablate])),
                 "data": own.data if own.data is not None else base.data,
+                "seeds": own.seeds if own.seeds is not None else base.seeds,
             }
         )
 
@@ -237,6 +237,11 @@ class Study(_Part):
         """The models that are trained on a data set."""
         chosen = [(name, self.model(name).data) for name in self.models]
         return [name for name, only in chosen if only is None or data in only]
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """The seeds of a model."""
+        own = self.model(name).seeds
+        return self.seeds if own is None else own
 
     def title(self, name: str) -> str:
         """The name of a model or a counting baseline in tables."""

@@ -123,6 +123,17 @@ def test_all_wrong_models_are_named_before_anything_is_trained(make_study: MakeS
         planned_runs(make_study(counting=["populer"], baselines=[]), open_data(study))
 
 
+def test_a_model_has_its_own_seeds(make_study: MakeStudy) -> None:
+    study = make_study(
+        seeds=[0, 1],
+        models={"dear": {"seeds": 4}, "deeper": {"like": "dear"}, "cheap": {}},
+        counting=["popular"],
+        baselines=["popular"],
+    )
+    found = [(run.model, run.seed) for run in planned_runs(study, open_data(study))]
+    assert found == [("popular", None), ("dear", 4), ("deeper", 4), ("cheap", 0), ("cheap", 1)]
+
+
 def test_runs_with_refit_epochs_have_no_validation_rows(make_study: MakeStudy) -> None:
     study = make_study(models={"whole": {"set": {"train.refit_epochs": 1}}}, baselines=["popular"])
     popular, whole, _ = planned_runs(study, open_data(study))

@@ -135,7 +135,7 @@ def scaling(study: Study, table: Table) -> Figure | None:
     for m in table.models:
         model = study.models.get(m.name)
         if model is not None and model.curve is not None:
-            sizes = settings_of(study, table.data, m.name, study.seeds[0]).model
+            sizes = settings_of(study, table.data, m.name, study.seeds_of(m.name)[0]).model
             blocks = sizes.token_blocks + sizes.item_blocks
             curves.setdefault(model.curve, []).append((blocks, m.metrics[study.metric]))
     if not any(len(points) > 1 for points in curves.values()):

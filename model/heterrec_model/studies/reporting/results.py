@@ -113,7 +113,7 @@ def _table(
     absent: list[str] = []
     found: dict[str, list[tuple[RowKey, Row]]] = {}
     for name in (*study.counting, *study.models_of(data)):
-        seeds: Sequence[int | None] = (None,) if name in study.counting else study.seeds
+        seeds: Sequence[int | None] = (None,) if name in study.counting else study.seeds_of(name)
         keys = [RowKey(data, name, seed, split, protocol) for seed in seeds]
         found[name] = [(key, known[key.texts]) for key in keys if key.texts in known]
         missing = [str(key.seed) for key in keys if key.texts not in known]
