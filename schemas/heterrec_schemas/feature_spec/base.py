@@ -53,6 +53,36 @@ class Source(SpecModel):
         default=False,
         description="rows may be appended while a build reads: it reads the whole lines that exist when it begins",
     )
+    empty_files: Literal["refuse", "skip"] = Field(
+        default="refuse", description="what to do with files of no bytes"
+    )
+    delimiter: str = Field(
+        default=",", min_length=1, description="CSV: what separates the cells of a row"
+    )
+    header: bool = Field(default=True, description="CSV: whether the first line names the columns")
+    names: list[Column] | None = Field(
+        default=None, min_length=1, description="CSV: the names of the columns, in their order"
+    )
+    quote: str | None = Field(
+        default='"', min_length=1, max_length=1, description="CSV: the quote; null for none"
+    )
+    escape: str | None = Field(
+        default=None, min_length=1, max_length=1, description="CSV: what escapes a quote inside one"
+    )
+    encoding: str = Field(default="utf-8", description="CSV: the encoding, by its name in Python")
+    null_values: list[str] = Field(default=[], description="CSV: texts that mean a missing value")
+    decimal: str = Field(
+        default=".", min_length=1, max_length=1, description="CSV: the decimal point of numbers"
+    )
+    unnest: Column | None = Field(
+        default=None, description="a column of lists: a row for each element"
+    )
+    columns: dict[Column, str] = Field(
+        default={}, description="derived columns: name to an SQL expression over a row"
+    )
+    where: str | None = Field(
+        default=None, min_length=1, description="SQL: the condition of the rows to read"
+    )
 
     @property
     def patterns(self) -> list[str]:
