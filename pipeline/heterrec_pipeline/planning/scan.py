@@ -219,8 +219,8 @@ class LogRead:
         part: the fraction of its blocks.
         rows: number of rows of the log.
         users: number of users that have rows in the shuffle.
-        seen, erased, filtered, rejected, unknown, good: rows read, erased rows, rows left out, unusable rows, rows with an item that is not in the
-            catalogue, and rows that reach the shuffle.
+        seen, erased, filtered, rejected, unknown, good: rows read, erased rows, rows left out, unusable rows, rows with an
+            item that is not in the catalogue, and rows that reach the shuffle.
         bad: entries in `rejects/` by reason.
         by_user, by_item: rows that reach the shuffle, by hash of the user and of the item.
         user_bytes: mean length of a user's text in these rows.

@@ -38,6 +38,7 @@ class InputFile:
         append_only: whether rows may be appended to it while it is read.
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
+        types: of a source with expressions, the types in which they see its columns, the same in all of its files.
     """
 
     path: str
@@ -47,6 +48,7 @@ class InputFile:
     version: str = ""
     append_only: bool = False
     source: Source | None = field(default=None, compare=False)
+    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
 
     @property
     def stop(self) -> int | None:
