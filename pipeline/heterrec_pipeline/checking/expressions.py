@@ -26,7 +26,7 @@ from heterrec_schemas.feature_spec import FeatureSpec, Source
 from heterrec_schemas.feature_spec.expressions import columns_of, parse_expression
 
 Types = dict[str, pa.DataType]
-_TEXT_AS_NUMBER = re.compile(r"compare string with numeric|\bstr\b|String|Utf8")
+_CONDITION = re.compile(r"bitand|bitor|to Boolean")
 
 
 class Described(NamedTuple):
@@ -111,7 +111,9 @@ def described(
     if not schema.types or not (source.columns or source.where):
         return Described(schema, ())
     checked = _Expressions(f"{table}.source", schema, problems)
-    frame = checked.frame([*source.columns.values(), *([source.where] if source.where else [])], source)
+    frame = checked.frame(
+        [*source.columns.values(), *([source.where] if source.where else [])], source
+    )
     if frame is None:
         return Described(schema, ())
     derived = {}
@@ -136,6 +138,18 @@ def described(
     }
     schema = replace(schema, types=schema.types | made, **left)
     return Described(schema, tuple(sorted(checked.types.items())))
+
+
+def _texts_in(frame: pl.DataFrame, expression: pl.Expr) -> list[str]:
+    """The columns of the texts that the smallest part of an expression with the wrong types takes."""
+    parts = expression.meta.pop()
+    for part in parts:
+        try:
+            result(frame, part)
+        except pl.exceptions.PolarsError:
+            return _texts_in(frame, part)
+    texts = [part for part in parts if result(frame, part).dtype == pl.String]
+    return [name for part in texts for name in part.meta.root_names()]
 
 
 class _Expressions:
@@ -205,16 +219,24 @@ class _Expressions:
         self, key: str, text: str, frame: pl.DataFrame, error: Exception
     ) -> SchemaMismatchError:
         why = " ".join(str(error).split("This error occurred")[0].split())
-        texts = [c for c in columns_of(text) if frame.schema.get(c) == pl.String]
+        texts = _texts_in(frame, parse_expression(text))
         todo = None
-        if texts and _TEXT_AS_NUMBER.search(why):
+        if texts:
             name = texts[0] if re.fullmatch(r"[A-Za-z_]\w*", texts[0]) else f'"{texts[0]}"'
             cast = f"CAST({name} AS DOUBLE)"
-            todo = f"Column {texts[0]!r} is text: write {cast} in its place"
-            if key.endswith(f".{WHERE}"):
-                todo += f", or derive it: columns: {{{texts[0]}: '{cast}'}}"
-            if "date" in why:
-                todo = f"Give the format of the text: DATE({name}, '%Y-%m-%d') or STRPTIME({name}, '%Y-%m-%d %H:%M:%S')"
-            todo += "."
+            if "from string to" in why:
+                todo = f"Give the format of the text: DATE({name}, '%Y-%m-%d') or STRPTIME({name}, '%Y-%m-%d %H:%M:%S')."
+            elif _CONDITION.search(why):
+                todo = f"Column {texts[0]!r} is text: write a condition, such as {name} = 'yes'."
+            elif key.endswith(f".{WHERE}"):
+                quoted = texts[0] if texts[0] == name else f"'{texts[0]}'"
+                todo = f"Column {texts[0]!r} is text: write {cast} in its place, or derive it: "
+                todo += (
+                    f'columns: {{{quoted}: "{cast}"}}.'
+                    if name == texts[0]
+                    else f"columns: {{{quoted}: '{cast}'}}."
+                )
+            else:
+                todo = f"Column {texts[0]!r} is text: write {cast} in its place."
         kinds = ", ".join(f"{c} {frame.schema[c]}" for c in columns_of(text) if c in frame.schema)
         return SchemaMismatchError(f"{key}: {why[:200]}", got=f"{text} over {kinds}", todo=todo)

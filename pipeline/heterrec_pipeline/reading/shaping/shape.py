@@ -91,7 +91,7 @@ def source_types(file: InputFile, types: Mapping[str, pa.DataType]) -> dict[str,
                 f"{file.name}: column {unnest!r} cannot be unnested",
                 got=types.get(unnest, "no such column"),
                 expected="lists",
-                todo=suggest(unnest, list(flattened(types))),
+                todo=None if unnest in types else suggest(unnest, list(flattened(types))),
             )
         found = with_elements
     folders = dict.fromkeys(partition_values(file.name), pa.string())
