@@ -132,11 +132,13 @@ def described(
                 )
             )
     made = {n: s.to_arrow(compat_level=pl.CompatLevel.oldest()).type for n, s in derived.items()}
-    left = {
-        name: {c: v for c, v in getattr(schema, name).items() if c not in made}
-        for name in ("lacking", "mixed_cells", "differing")
-    }
-    schema = replace(schema, types=schema.types | made, **left)
+    schema = replace(
+        schema,
+        types=schema.types | made,
+        lacking={c: v for c, v in schema.lacking.items() if c not in made},
+        mixed_cells={c: v for c, v in schema.mixed_cells.items() if c not in made},
+        differing={c: v for c, v in schema.differing.items() if c not in made},
+    )
     return Described(schema, tuple(sorted(checked.types.items())))
 
 

@@ -55,17 +55,17 @@ class _Places(NamedTuple):
         columns: of columns of the file, their paths.
         folders: of columns of its folders, their values.
         elements: of columns of the elements of a list, their paths inside an element.
-        list: the path of that list.
+        lists: the path of that list.
     """
 
     columns: dict[str, Path]
     folders: dict[str, str | None]
     elements: dict[str, tuple[str, ...]]
-    list: Path | None
+    lists: Path | None
 
     def roots(self, schema: Mapping[str, pa.DataType]) -> list[str]:
         """The columns of the file to read: at least one, which tells the number of rows."""
-        paths = [*self.columns.values(), *([self.list] if self.list else [])]
+        paths = [*self.columns.values(), *([self.lists] if self.lists else [])]
         return list(dict.fromkeys(p.root for p in paths)) or list(schema)[:1]
 
 
@@ -85,7 +85,7 @@ def arrow_rows(
     """
     places = _places(split, names, schema)
     for batch in read(split, places.roots(schema)):
-        yield _flat(batch, places) if places.list is None else _by_element(batch, places)
+        yield _flat(batch, places) if places.lists is None else _by_element(batch, places)
 
 
 def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType]) -> _Places:
@@ -104,7 +104,7 @@ def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType
             raise SchemaMismatchError(
                 f"{file.name}: column {unnest!r} cannot be unnested", got=kind, expected="lists"
             )
-        element, places = kind.value_type, places._replace(list=path)
+        element, places = kind.value_type, places._replace(lists=path)
     for name in dict.fromkeys(names):
         inside = _inside(name, unnest, element)
         found = find_path(name, schema) if inside is None else None
@@ -165,9 +165,9 @@ def _without_bad_text(columns: dict[str, pa.Array], names: Sequence[str], rows: 
 
 def _by_element(batch: ReadBatch, places: _Places) -> RawRows:
     """A row for each element of the list."""
-    assert places.list is not None
-    root = places.list.root
-    lists = take_path(_one(batch.table, root), places.list.fields)
+    assert places.lists is not None
+    root = places.lists.root
+    lists = take_path(_one(batch.table, root), places.lists.fields)
     bad = [b._replace(row=b.row * ELEMENTS) for b in batch.bad]
     bad += [
         BadRow(row * ELEMENTS, Reason.NOT_UTF8, text, root)
@@ -188,7 +188,7 @@ def _by_element(batch: ReadBatch, places: _Places) -> RawRows:
     for name, path in places.columns.items():
         columns[name] = take_path(_one(batch.table, path.root), path.fields).take(where)
     columns |= {n: _constant(value, len(rows)) for n, value in places.folders.items()}
-    texts = {
+    texts: dict[str, Mapping[int, str | None]] = {
         n: {
             row: batch.bad_text[p.root][row // ELEMENTS]
             for row in rows.tolist()
