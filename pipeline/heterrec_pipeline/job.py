@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from pydantic import ConfigDict
+
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.parent import KnownVocabulary, Parent
 from heterrec_pipeline.reading.digests import Reading, Reuse
@@ -34,6 +36,8 @@ BUCKET_ROWS = 1_000_000
 
 class ErasingFeature(CategoricalFeature):
     """A categorical feature with erased values, which count as missing."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)  # Arrow's, in the files of the list
 
     erased: ErasedList
 

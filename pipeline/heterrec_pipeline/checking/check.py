@@ -12,7 +12,8 @@ from heterrec_pipeline.checking.columns import (
     check_times,
     missing_column,
 )
-from heterrec_pipeline.checking.schemas import TableSchema, lacks_column, table_schema
+from heterrec_pipeline.checking.expressions import dotted_names, find_source
+from heterrec_pipeline.checking.schemas import TableSchema, lacks_column
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.interactions.read import log_columns
 from heterrec_pipeline.job import (
@@ -24,7 +25,7 @@ from heterrec_pipeline.job import (
     TableJob,
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased
-from heterrec_pipeline.reading.files import InputFile, input_files
+from heterrec_pipeline.reading.files import InputFile
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -80,14 +81,10 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         nothing = TableJob(ITEMS, "item", spec.items.key, (), ())
         return Checked(nothing, (), None, (), {}, problems)
     schemas: dict[str, TableSchema] = {}
+    named = dotted_names(spec)
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
-        try:
-            files = input_files(source, base, name)
-        except HeterrecError as error:
-            problems.append(error)
-            files = ()
-        schemas[name] = table_schema(files, problems)
+        files, schemas[name] = find_source(name, source, base, named, problems)
         return files
 
     log = files_of(INTERACTIONS, spec.interactions.source)

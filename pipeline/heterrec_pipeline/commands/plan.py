@@ -11,6 +11,7 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     InputOption,
     JsonOption,
+    ParamOption,
     ParentOption,
     RefitOption,
     RunnerOption,
@@ -30,6 +31,7 @@ def plan(
     context: typer.Context,
     spec: SpecOption,
     input: InputOption,
+    param: ParamOption = None,
     base: ParentOption = None,
     refit: RefitOption = "",
     runner: RunnerOption = None,
@@ -54,7 +56,7 @@ def plan(
 
         flags = with_runner(runner, context.args)
         use_stores(flags)
-        text = spec_text(spec)
+        text = spec_text(spec, param)
         parsed = parse_spec(text, where=spec)
         found = make_plan(
             PlanConfig(parsed, text, input, flags, full_scan, base=base, refit=names_in(refit))

@@ -3,7 +3,7 @@
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -19,7 +19,7 @@ from heterrec_schemas.command_line import (
     unexpected,
 )
 from heterrec_schemas.errors import CallError, HeterrecError, SpecError
-from heterrec_schemas.feature_spec import read_spec_text
+from heterrec_schemas.feature_spec import read_spec_text, with_parameters
 
 if TYPE_CHECKING:
     from heterrec_pipeline.telemetry.json_log import JsonLog
@@ -37,6 +37,13 @@ InputOption = Annotated[
     str,
     typer.Option(
         "--input", help="The folder that the spec's paths start from (local, gs://, s3://)."
+    ),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        help="name=value: replaces {name} in the where and path of the spec's sources. Once for each.",
     ),
 ]
 OutputArgument = Annotated[
@@ -210,8 +217,28 @@ def print_warning(console: Console, warning: str) -> None:
     )
 
 
-def spec_text(path: str) -> str:
-    """The text of a spec: a local file, or an object of a store."""
+def parameters_in(options: Sequence[str] | None) -> dict[str, str]:
+    """The values of `--param name=value`.
+
+    Raises:
+        CallError: it has another form, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for option in options or ():
+        name, sign, value = option.partition("=")
+        if not sign or not name or name in found:
+            got = f"{name} twice" if name in found else repr(option)
+            raise CallError("--param", got=got, expected="name=value, once for each name")
+        found[name] = value
+    return found
+
+
+def spec_text(path: str, params: Sequence[str] | None = None) -> str:
+    """The text of a spec with the values of `--param`: a local file, or an object of a store."""
+    return with_parameters(_text_of(path), parameters_in(params))
+
+
+def _text_of(path: str) -> str:
     if "://" not in path:
         return read_spec_text(path)
     from heterrec_pipeline.files import storage

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -36,6 +36,9 @@ class InputFile:
         format: its format.
         version: changes with its content, see `FileInfo`; empty for a file that the build has written.
         append_only: whether rows may be appended to it while it is read.
+        source: the source that it was found for, which says how its rows are read; None for a file that the build has
+            written.
+        types: of a source with expressions, the types in which they see its columns, the same in all of its files.
     """
 
     path: str
@@ -44,6 +47,8 @@ class InputFile:
     format: Format
     version: str = ""
     append_only: bool = False
+    source: Source | None = field(default=None, compare=False)
+    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
 
     @property
     def stop(self) -> int | None:
@@ -136,7 +141,7 @@ def _check_name(path: str, where: str) -> None:
 
 def _listed(source: Source, found: FileInfo, name: str, where: str) -> InputFile:
     kind = source.format_of(found.path)
-    file = InputFile(found.path, name, found.bytes, kind, found.version, source.append_only)
+    file = InputFile(found.path, name, found.bytes, kind, found.version, source.append_only, source)
     if not file.append_only:
         return file
     if kind == "parquet" or file.compression:

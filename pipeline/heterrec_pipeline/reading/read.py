@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
-from heterrec_pipeline.reading.files import Split, unreadable
+from heterrec_pipeline.reading.files import InputFile, Split, unreadable
+from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
 from heterrec_pipeline.worker_errors import is_panic
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.rejects import Reason
@@ -25,13 +26,19 @@ T = TypeVar("T")
 def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """Read the requested columns of a split, each batch as a `pa.RecordBatch`.
 
+    The columns and rows are those of the file's source as the spec describes it: see `reading.shaping`.
+
     Raises:
         DataError: the file cannot be read, or a library fails on it; see the readers.
         SchemaMismatchError: the file lacks a column, or has it twice.
     """
     wanted = list(dict.fromkeys(columns))
     try:
-        for batch in _read(split, wanted):
+        plain = is_plain(split.file, wanted)
+        batches = (
+            _read(split, wanted) if plain else shaped(split, wanted, _columns(split.file), _read)
+        )
+        for batch in batches:
             arrays = [one_chunk(batch.table, name) for name in wanted]
             yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
     except BaseException as error:
@@ -48,6 +55,15 @@ def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "csv":
         return csv.read(split.file, columns)
     return jsonl.read(split.file, columns)
+
+
+def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
+    """The columns of a file; None for JSON lines, whose rows may each have others."""
+    if file.format == "parquet":
+        return {f.name: f.type for f in parquet.schema(Split(file))}
+    if file.format == "csv":
+        return {name: pa.string() for name in csv.header(file)}
+    return None
 
 
 def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from heterrec_schemas.errors import SpecError
+from heterrec_schemas.feature_spec.expressions import check_expression
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.values import clean_text, value_text
 
@@ -35,6 +36,7 @@ def _cleaned(value: str) -> str:
     return text
 
 
+Expression = Annotated[str, Field(min_length=1), AfterValidator(check_expression)]
 CleanText = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_cleaned)]
 
 
@@ -52,6 +54,36 @@ class Source(SpecModel):
     append_only: bool = Field(
         default=False,
         description="rows may be appended while a build reads: it reads the whole lines that exist when it begins",
+    )
+    empty_files: Literal["refuse", "skip"] = Field(
+        default="refuse", description="what to do with files of no bytes"
+    )
+    delimiter: str = Field(
+        default=",", min_length=1, description="CSV: what separates the cells of a row"
+    )
+    header: bool = Field(default=True, description="CSV: whether the first line names the columns")
+    names: list[Column] | None = Field(
+        default=None, min_length=1, description="CSV: the names of the columns, in their order"
+    )
+    quote: str | None = Field(
+        default='"', min_length=1, max_length=1, description="CSV: the quote; null for none"
+    )
+    escape: str | None = Field(
+        default=None, min_length=1, max_length=1, description="CSV: what escapes a quote inside one"
+    )
+    encoding: str = Field(default="utf-8", description="CSV: the encoding, by its name in Python")
+    null_values: list[str] = Field(default=[], description="CSV: texts that mean a missing value")
+    decimal: str = Field(
+        default=".", min_length=1, max_length=1, description="CSV: the decimal point of numbers"
+    )
+    unnest: Column | None = Field(
+        default=None, description="a column of lists: a row for each element"
+    )
+    columns: dict[Column, Expression] = Field(
+        default={}, description="derived columns: name to an SQL expression over a row"
+    )
+    where: Expression | None = Field(
+        default=None, description="SQL: the condition of the rows to read"
     )
 
     @property

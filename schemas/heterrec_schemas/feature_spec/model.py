@@ -298,6 +298,10 @@ class FeatureSpec(SpecModel):
     limits: Limits = Limits()
     erase: Erase = Erase()
     drift: Drift = Drift()
+    parameters: dict[str, str] = Field(
+        default={},
+        description="values of {name} in the where and path of sources; --param name=value replaces them",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
