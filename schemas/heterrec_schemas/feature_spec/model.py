@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecModel
 from heterrec_schemas.feature_spec.features import Feature
+from heterrec_schemas.feature_spec.limits import Limits
 
 RESERVED_NAMES = ("item", "item_id", "item_index")
 
@@ -180,10 +181,6 @@ def iso_utc(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-BROADCAST_VALUES = 4_000_000
-"""Number of keys or values that a worker holds as one table, unless the spec says otherwise."""
-
-
 class LeaveOneOut(SpecModel):
     """The last interaction of a user is for the test, the last but one for validation."""
 
@@ -218,17 +215,6 @@ class Output(SpecModel):
     item_shards: int = Field(default=1, ge=1, le=99_999)
     sequence_shards: int = Field(default=1, ge=1, le=99_999)
     layout: Literal["referenced", "flattened"] = "referenced"
-
-
-class Limits(SpecModel):
-    """Limits on rejects and on the memory of a worker."""
-
-    max_reject_ratio: float = Field(default=0.01, ge=0, le=1, strict=False)
-    broadcast_values: int = Field(
-        default=BROADCAST_VALUES,
-        ge=0,
-        description="number of keys, or of values of a feature, up to which each worker holds all of them as one table",
-    )
 
 
 class KeyList(SpecModel):
