@@ -79,6 +79,7 @@ class Sample:
         files, bytes: number of files of the table, and their size.
         rows: number of rows sampled, without erased ones.
         erased: number of erased rows that were read with them, and count for nothing else.
+        filtered: number of rows that `where` leaves out, likewise.
         whole: whether these are all rows of the table.
         limits: the limits of rejects.
         rejected: number of them that a build would reject, wholly or in a cell.
@@ -101,6 +102,7 @@ class Sample:
     limits: Limits = field(default_factory=Limits)
     rows: int = 0
     erased: int = 0
+    filtered: int = 0
     whole: bool = False
     rejected: int = 0
     counted: Counter[str] = field(default_factory=Counter)
@@ -209,12 +211,16 @@ def sampled_batches(
         for split in split_file(file):
             for rest in read_live(split, columns, gate, sample.met):
                 sample.erased += rest.erased
+                sample.filtered += rest.filtered
                 while rest.rows.size or rest.bad:
                     if seen >= SAMPLE_ROWS and not undecided(sample):
                         return
                     batch, rest = _cut(rest, SAMPLE_ROWS - seen if seen < SAMPLE_ROWS else None)
                     seen += len(batch.rows)
-                    yield located(batch, split), [(b.row, "", b.reason, b.text) for b in batch.bad]
+                    yield (
+                        located(batch, split),
+                        [(b.row, b.column, b.reason, b.text) for b in batch.bad],
+                    )
     sample.whole = True
 
 

@@ -76,6 +76,7 @@ class Validation:
                     "sampled_rows": s.rows,
                     "set_aside": s.rejected,
                     "erased": s.erased,
+                    "filtered": s.filtered,
                     "reasons": {str(r): n for r, n in s.reasons.items()},
                     "missing_share": {k: round(v, 6) for k, v in s.missing.items()},
                 }

@@ -141,23 +141,25 @@ class LogBatch(NamedTuple):
 
     Attributes:
         rows: a located table of raw columns, without erased rows.
-        read: number of rows, those that are malformed or erased included.
+        read: number of rows, those that are malformed, erased or filtered included.
         erased: number of erased rows.
+        filtered: number of rows that `where` leaves out.
         malformed: the rejects of malformed rows.
     """
 
     rows: pa.Table
     read: int
     erased: int
+    filtered: int
     malformed: list[RejectedCell]
 
 
 def log_batches(columns: list[str], split: Split, gate: Gate) -> Iterator[LogBatch]:
     """Parse a split of the log to located tables of raw columns."""
     for batch in prefetched(read_live(split, columns, gate)):
-        bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in batch.bad]
+        bad: list[RejectedCell] = [(b.row, b.column, b.reason, b.text) for b in batch.bad]
         rows = pa.Table.from_batches([located(batch, split)])
-        yield LogBatch(rows, len(rows) + len(bad) + batch.erased, batch.erased, bad)
+        yield LogBatch(rows, batch.read, batch.erased, batch.filtered, bad)
 
 
 def read_log(job: Job, split: Split, *, coded: bool) -> Iterator[Any]:
@@ -185,6 +187,7 @@ def read_log(job: Job, split: Split, *, coded: bool) -> Iterator[Any]:
         listed += [(row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()]
         about = {
             "read": batch.read,
+            "filtered": batch.filtered,
             "malformed": len(batch.malformed),
             "rejected": len(bad),
             "bad": shortened([*batch.malformed, *listed]),
@@ -222,6 +225,8 @@ def _reported(
     yield report_count("interactions.read", about["read"])
     if job.log_gate.keys:
         yield report_count("interactions.erased", erased)
+    if filtered := about.get("filtered"):
+        yield report_count("interactions.filtered", filtered)
     yield report_count("interactions.malformed", about["malformed"])
     yield report_count("interactions.bad", about["rejected"])
     yield from report_rejects(INTERACTIONS, split.file.name, rejected(about["bad"]))

@@ -74,7 +74,9 @@ def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedC
         key: the key column.
         text: [n] the keys as text.
     """
-    bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in (*batch.bad, *batch.short)]
+    bad: list[RejectedCell] = [
+        (b.row, b.column, b.reason, b.text) for b in (*batch.bad, *batch.short)
+    ]
     short = {b.row for b in batch.short}
     bad_text = batch.bad_text.get(key, {})
     for k in text.is_null().arg_true().to_list():
@@ -91,8 +93,9 @@ class KeyedBatch(NamedTuple):
 
     Attributes:
         rows: the rows with a key: located, with the wanted raw columns and KEY (text).
-        read: number of rows, those that are malformed or erased included.
+        read: number of rows, those that are malformed, erased or filtered included.
         erased: number of rows that were removed because the spec erases their key.
+        filtered: number of rows that `where` leaves out.
         unusable: number of rows without a key, and of malformed ones.
         bad: the rejects of the latter, and of the rows that end early.
         seen: the kinds of the keys.
@@ -101,6 +104,7 @@ class KeyedBatch(NamedTuple):
     rows: pa.RecordBatch
     read: int
     erased: int
+    filtered: int
     unusable: int
     bad: list[RejectedCell]
     seen: Seen
@@ -122,8 +126,8 @@ def keyed_batches(table: TableJob, split: Split, columns: Sequence[str]) -> Iter
         without = text.null_count()
         if without:
             rows = rows.filter(text.is_not_null().to_arrow())
-        read = len(text) + len(batch.bad) + batch.erased
-        yield KeyedBatch(rows, read, batch.erased, len(batch.bad) + without, bad, seen)
+        unusable = len(batch.bad) + without
+        yield KeyedBatch(rows, batch.read, batch.erased, batch.filtered, unusable, bad, seen)
 
 
 def shortened(bad: list[RejectedCell]) -> list[tuple[int, str, str, str | None]]:
@@ -140,6 +144,7 @@ def about_keys(batch: KeyedBatch) -> dict[str, Any]:
     """The reports on the keys of a batch, as a digest keeps them."""
     return {
         "read": batch.read,
+        "filtered": batch.filtered,
         "unusable": batch.unusable,
         "bad": shortened(batch.bad),
         "seen": int(batch.seen),
@@ -165,6 +170,7 @@ def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Itera
                 rows,
                 about["read"],
                 0,
+                about.get("filtered", 0),
                 about["unusable"],
                 rejected(about["bad"]),
                 Seen(about["seen"]),
@@ -181,6 +187,8 @@ def _keys(table: TableJob, split: Split, batch: KeyedBatch, *, from_log: bool) -
     yield report_count(f"{name}.rows", batch.read)
     if table.gate.keys:
         yield report_count(f"{name}.erased", batch.erased)
+    if batch.filtered:
+        yield report_count(f"{name}.filtered", batch.filtered)
     yield report_count(f"{name}.unusable", batch.unusable)
     if not from_log:
         yield TaggedOutput(SEEN, (name, int(batch.seen)))

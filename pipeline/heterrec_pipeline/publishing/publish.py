@@ -179,6 +179,7 @@ def check_kept(job: Job, counts: dict[str, int]) -> None:
     if counts.get("interactions.kept", 0) == 0:
         entry = interaction_counts(counts)
         erased = f", {entry.erased:,} erased" if entry.erased else ""
+        erased += f", {entry.filtered:,} filtered" if entry.filtered else ""
         keys = f" {_key_examples(job)}" if entry.unknown_item else ""
         raise DataError(
             f"interactions: none of the {entry.read:,} rows is left",
@@ -209,7 +210,7 @@ def interaction_counts(counts: dict[str, int]) -> InteractionCounts:
     """The counts of the log; asserts that `read` is the sum of the others."""
     get = {
         k: counts.get(f"interactions.{k}", 0)
-        for k in ("kept", "unknown_item", "duplicate", "short_user", "erased")
+        for k in ("kept", "unknown_item", "duplicate", "short_user", "erased", "filtered")
     }
     rejected = counts.get("interactions.malformed", 0) + counts.get("interactions.bad", 0)
     read = counts.get("interactions.read", 0)
@@ -223,9 +224,16 @@ def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
     read = counts.get(f"{name}.rows", 0) - repeated
     rejected = counts.get(f"{name}.unusable", 0) + counts.get(f"{name}.duplicate", 0)
     kept = counts.get(f"{name}.keys", 0)
-    erased = counts.get(f"{name}.erased", 0)
-    assert read == kept + rejected + erased, (name, counts)
-    return RowCounts(read=read, kept=kept, rejected=rejected, repeated=repeated, erased=erased)
+    erased, filtered = (counts.get(f"{name}.{k}", 0) for k in ("erased", "filtered"))
+    assert read == kept + rejected + erased + filtered, (name, counts)
+    return RowCounts(
+        read=read,
+        kept=kept,
+        rejected=rejected,
+        repeated=repeated,
+        erased=erased,
+        filtered=filtered,
+    )
 
 
 def item_counts(counts: dict[str, int]) -> ItemCounts:

@@ -82,10 +82,12 @@ def write_rejects(
 
 
 def table_rows(job: Job, counts: dict[str, int]) -> dict[str, int]:
-    """Number of rows per source, as the reject ratio counts them: without erased ones."""
+    """Number of rows per source, as the reject ratio counts them: without erased and filtered ones."""
     read = {INTERACTIONS: "read"} | {t.name: "rows" for t in job.tables if t.files}
     return {
-        name: counts.get(f"{name}.{rows}", 0) - counts.get(f"{name}.erased", 0)
+        name: counts.get(f"{name}.{rows}", 0)
+        - counts.get(f"{name}.erased", 0)
+        - counts.get(f"{name}.filtered", 0)
         for name, rows in read.items()
     }
 
