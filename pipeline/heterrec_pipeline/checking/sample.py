@@ -180,8 +180,9 @@ def sample_tables(
     try:
         for rows, malformed in sampled_batches(tables.log, log_columns(spec), gate, log, undecided):
             frame, odd, _ = parse_rows(spec, rows)
-            for keys in ("user", "item"):
-                log.add_keys(frame[keys])
+            for keys in ("user", "item", "event"):
+                if keys in frame.columns:
+                    log.add_keys(frame[keys])
             bad = malformed + _malformed_first(odd, rows)
             log.unusable += log.rows_by_limit(bad)
             log.add(file_of(rows), len(rows) + len(malformed), bad)
@@ -264,7 +265,7 @@ def _sample_features(
     for rows, malformed in sampled_batches(files, table.columns, gate, sample, undecided):
         name = file_of(rows)
         keyless: list[RejectedCell] = []
-        text, _ = key_text(one_chunk(rows, table.key), table.key, name)
+        text, _ = key_text(one_chunk(rows, table.key), table.key, name, table.missing_values)
         if table.files:
             sample.add_keys(text)
         numbers = rows[ROW].to_numpy()

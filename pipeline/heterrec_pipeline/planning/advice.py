@@ -132,7 +132,7 @@ def _rejects(found: Figures) -> Iterator[str]:
     rejected: dict[str, float] = {str(reason): count for reason, count in log.bad.items()}
     if found.job.spec.interactions.unknown_items == "reject":
         rejected[Reason.UNKNOWN_ITEM] = log.unknown
-    rows = max(1, log.seen - log.erased)
+    rows = max(1, log.seen - log.erased - log.filtered)
     for limit, ratio in limits.reject_ratios.items():
         share = sum(n for r, n in rejected.items() if limits.limit_of(r) == limit) / rows
         if share > ratio:

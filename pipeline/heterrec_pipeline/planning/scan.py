@@ -121,7 +121,8 @@ def read_table(
         usable = _with_readable_key(batch, table.key)
         if timestamp is not None:
             usable = _with_time(usable, timestamp)
-        key, _ = key_text(one_chunk(usable, table.key), table.key, split.file.name)
+        cells = one_chunk(usable, table.key)
+        key, _ = key_text(cells, table.key, split.file.name, table.missing_values)
         tally.add(number, hash_texts(key.drop_nulls()))
         size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
         part = usable
@@ -219,8 +220,8 @@ class LogRead:
         part: the fraction of its blocks.
         rows: number of rows of the log.
         users: number of users that have rows in the shuffle.
-        seen, erased, filtered, rejected, unknown, good: rows read, erased rows, rows left out, unusable rows, rows with an item that is not in the
-            catalogue, and rows that reach the shuffle.
+        seen, erased, filtered, rejected, unknown, good: rows read, erased rows, rows left out, unusable rows, rows with an
+            item that is not in the catalogue, and rows that reach the shuffle.
         bad: entries in `rejects/` by reason.
         by_user, by_item: rows that reach the shuffle, by hash of the user and of the item.
         user_bytes: mean length of a user's text in these rows.

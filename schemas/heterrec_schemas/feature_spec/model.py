@@ -11,6 +11,10 @@ from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecMo
 from heterrec_schemas.feature_spec.features import Feature
 from heterrec_schemas.feature_spec.limits import Limits
 
+MissingKeys = Annotated[
+    list[CleanText],
+    Field(description="further texts that mean a missing key; numbers compare as numbers"),
+]
 RESERVED_NAMES = ("item", "item_id", "item_index")
 
 
@@ -29,6 +33,7 @@ class Join(SpecModel):
 
     source: Source
     key: Column
+    missing_values: MissingKeys = Field(default=[])
 
 
 class CatalogueVocabulary(SpecModel):
@@ -61,6 +66,7 @@ class Items(SpecModel):
 
     source: Source | Literal["interactions"]
     key: Column
+    missing_values: MissingKeys = Field(default=[])
     joins: list[Join] = Field(default=[])
     features: list[Feature] = Field(default=[])
     catalogue_vocabulary: CatalogueVocabulary = CatalogueVocabulary()
@@ -86,6 +92,10 @@ class Items(SpecModel):
             raise ValueError(
                 "available_from needs a table of items; with items.source: interactions an item is known from its "
                 "first interaction on"
+            )
+        if self.source == "interactions" and self.missing_values:
+            raise ValueError(
+                "missing_values: the items are taken from the log; give them in interactions.missing_values"
             )
         if self.source != "interactions":
             for feature in self.features:
@@ -121,7 +131,27 @@ class Interactions(SpecModel):
     timestamp: Timestamp
     behaviour: Behaviour | None = None
     order: Column | None = None
+    event_id: Column | None = Field(
+        default=None,
+        description="an id of the event: of a user's rows with the same id, only the first counts",
+    )
+    missing_values: MissingKeys = Field(default=[])
     unknown_items: Literal["drop", "reject", "oov"] = "drop"
+    missing_user: Literal["reject", "drop"] = Field(
+        default="reject",
+        description="what to do with rows without a user, such as anonymous visits",
+    )
+    unlisted_behaviours: Literal["reject", "drop"] = Field(
+        default="reject", description="what to do with rows whose behaviour is not listed"
+    )
+
+    @model_validator(mode="after")
+    def _behaviours(self) -> Self:
+        if self.unlisted_behaviours == "drop" and self.behaviour is None:
+            raise ValueError(
+                "unlisted_behaviours: drop needs behaviour: {column: ..., values: [...]}"
+            )
+        return self
 
 
 class Users(SpecModel):
@@ -129,6 +159,7 @@ class Users(SpecModel):
 
     source: Source
     key: Column
+    missing_values: MissingKeys = Field(default=[])
     features: list[Feature] = Field(default=[])
 
     @field_validator("features")
