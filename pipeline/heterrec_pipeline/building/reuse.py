@@ -61,6 +61,7 @@ def _about(table: TableJob) -> dict[str, Any]:
     listed = table.available_from
     return {
         "key": table.key,
+        "missing_values": table.missing_values,
         "features": [f.model_dump(mode="json", exclude=set(_LATER)) for f in table.features],
         "available_from": listed.model_dump(mode="json") if listed else None,
         **_about_source(table.files),

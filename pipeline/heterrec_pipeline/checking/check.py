@@ -91,21 +91,41 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     if isinstance(spec.items.source, Source):
         files = files_of(ITEMS, spec.items.source)
         listed = spec.items.available_from
-        tables = [TableJob(ITEMS, "item", spec.items.key, (), files, available_from=listed)]
+        missing = tuple(spec.items.missing_values)
+        tables = [
+            TableJob(
+                ITEMS,
+                "item",
+                spec.items.key,
+                (),
+                files,
+                missing_values=missing,
+                available_from=listed,
+            )
+        ]
     else:
-        tables = [TableJob(ITEMS, "item", spec.items.key, (), ())]
+        missing = tuple(spec.interactions.missing_values)
+        tables = [TableJob(ITEMS, "item", spec.items.key, (), (), missing_values=missing)]
         schemas[ITEMS] = schemas[INTERACTIONS]
     for k, join in enumerate(spec.items.joins):
         name = f"{ITEMS}.joins[{k}]"
         tables.append(
-            TableJob(name, "item", join.key, (), files_of(name, join.source), joined=True)
+            TableJob(
+                name,
+                "item",
+                join.key,
+                (),
+                files_of(name, join.source),
+                joined=True,
+                missing_values=tuple(join.missing_values),
+            )
         )
     tables = _with_features(tables, spec.items.features, schemas, problems)
     users = None
     if spec.users is not None:
-        user_tables = [
-            TableJob(USERS, "user", spec.users.key, (), files_of(USERS, spec.users.source))
-        ]
+        files = files_of(USERS, spec.users.source)
+        missing = tuple(spec.users.missing_values)
+        user_tables = [TableJob(USERS, "user", spec.users.key, (), files, missing_values=missing)]
         users = _with_features(user_tables, spec.users.features, schemas, problems)[0]
     for table in [*tables, *([users] if users else [])]:
         check_key(table.name, table.key, schemas[table.name], problems)

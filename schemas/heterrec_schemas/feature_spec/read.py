@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from heterrec_schemas.documents import PlainLoader, parse_yaml
 from heterrec_schemas.errors import HeterrecError, SpecError, suggest
 from heterrec_schemas.feature_spec.features import TAGGED
+from heterrec_schemas.feature_spec.limits import LIMITS_BY_REASON, ONE_LIMIT
 from heterrec_schemas.feature_spec.model import FeatureSpec, LeaveOneOut, Temporal
 from heterrec_schemas.feature_spec.parameters import filled
 
@@ -189,7 +190,11 @@ _TAGGED: dict[Any, type[BaseModel]] = {
     "leave_one_out": LeaveOneOut,
     "temporal": Temporal,
 }
-_UNION_TAGS = {*_TAGGED, "str", "list[str]", "float", "Source", "literal['interactions']"}
+_UNION_TAGS = {
+    *_TAGGED,
+    *("str", "list[str]", "float", "Source", "literal['interactions']"),
+    *(ONE_LIMIT, LIMITS_BY_REASON),
+}
 
 
 def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
