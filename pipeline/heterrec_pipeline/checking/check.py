@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from heterrec_pipeline.checking.columns import (
     absent_hint,
@@ -85,6 +86,7 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
         files, schemas[name] = find_source(name, source, base, named, problems)
+        files = _with_numbers(spec, name, files)
         return files
 
     log = files_of(INTERACTIONS, spec.interactions.source)
@@ -144,6 +146,18 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
     check_files_agree(own, schemas[INTERACTIONS], problems)
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures)
+
+
+def _with_numbers(
+    spec: FeatureSpec, name: str, files: tuple[InputFile, ...]
+) -> tuple[InputFile, ...]:
+    """The files of a table, with the columns whose decimal commas have to be replaced."""
+    if all(f.source is None or f.source.decimal == "." for f in files):
+        return files
+    side: Literal["item", "user", "log"] = (
+        "log" if name == INTERACTIONS else "user" if name == USERS else "item"
+    )
+    return tuple(replace(f, numbers=spec.number_columns(side)) for f in files)
 
 
 def _check_erasures(

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import InputFile, Split, unreadable
 from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
 from heterrec_pipeline.worker_errors import is_panic
@@ -40,6 +41,8 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         )
         for batch in batches:
             arrays = [one_chunk(batch.table, name) for name in wanted]
+            if split.file.numbers:
+                arrays = with_points(arrays, [name in split.file.numbers for name in wanted])
             yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
     except BaseException as error:
         if isinstance(error, HeterrecError | MemoryError) or not (
