@@ -11,6 +11,7 @@ from heterrec_pipeline.job import INTERACTIONS, LOG_ITEMS, ErasingFeature, Job, 
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.reading.digests import Held, Reading, Reuse
 from heterrec_pipeline.reading.erased import ErasedList
+from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.fingerprints import unchanged_files
 from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.verify import read_manifest
@@ -35,7 +36,7 @@ def with_readings(job: Job) -> Job:
     own = [("user", job.erasures.users), ("item", job.erasures.items)]
     job = replace(
         job,
-        reading=_reading(INTERACTIONS, {"log": about_log}, own),
+        reading=_reading(INTERACTIONS, {"log": about_log} | _of_files(job.log), own),
         joins=tuple(replace(t, reading=_of_table(t)) for t in job.joins),
         users=replace(job.users, reading=_of_table(job.users)) if job.users else None,
     )
@@ -44,7 +45,7 @@ def with_readings(job: Job) -> Job:
     if any(isinstance(f, ErasingFeature) for f in job.items.features):
         # The digests of a log hold raw cells, in which an erased value cannot be told.
         return replace(job, reading=None)
-    about = {"log": about_log, "items": _about(job.items)}
+    about = {"log": about_log, "items": _about(job.items)} | _of_files(job.log)
     reading = _reading(LOG_ITEMS, about, [(ITEM, job.erasures.items)])
     return replace(job, items=replace(job.items, reading=reading))
 
@@ -62,7 +63,13 @@ def _about(table: TableJob) -> dict[str, Any]:
         "key": table.key,
         "features": [f.model_dump(mode="json", exclude=set(_LATER)) for f in table.features],
         "available_from": listed.model_dump(mode="json") if listed else None,
-    }
+    } | _of_files(table.files)
+
+
+def _of_files(files: tuple[InputFile, ...]) -> dict[str, Any]:
+    """What the other files of a table decide about what is found in one of them."""
+    dates = files[0].dates_as_times if files else ()
+    return {"dates_as_times": dates} if dates else {}
 
 
 def _reading(
