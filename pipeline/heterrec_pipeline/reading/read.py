@@ -39,7 +39,11 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     wanted = list(dict.fromkeys(columns))
     try:
         for batch in _read(split, wanted):
-            arrays = [_cells(batch, name, split.file) for name in wanted]
+            names = set(batch.table.schema.names)
+            arrays = [
+                _cells(batch, name, split.file) if name in names else pa.nulls(len(batch.rows))
+                for name in wanted
+            ]
             yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
     except BaseException as error:
         if isinstance(error, HeterrecError | MemoryError) or not (
@@ -51,8 +55,6 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
 
 def _cells(batch: ReadBatch, column: str, file: InputFile) -> pa.Array:
     """A column of a batch as the files of its source have it together."""
-    if column not in batch.table.schema.names:
-        return pa.nulls(len(batch.rows))
     cells = one_chunk(batch.table, column)
     if file.types and file.format != "jsonl":
         _check_type(column, cells.type, file)
