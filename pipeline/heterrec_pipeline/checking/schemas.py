@@ -41,7 +41,7 @@ class TableSchema:
         mixed_cells: JSON lines columns with objects or cells of several shapes, each with a cell of the rarest shape.
         differing: columns whose types in two files cannot be combined, each with the error if the spec uses it.
         paths: the names of the files.
-        compared: the files with rows that were compared, each with the names of its columns.
+        lacking: columns that some files with rows lack, as far as these were read, each with the files.
         rest: the files that were not compared.
     """
 
@@ -51,7 +51,7 @@ class TableSchema:
     mixed_cells: dict[str, str] = field(default_factory=dict)
     differing: dict[str, SchemaMismatchError] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
-    compared: tuple[tuple[InputFile, frozenset[str]], ...] = ()
+    lacking: dict[str, tuple[InputFile, ...]] = field(default_factory=dict)
     rest: tuple[InputFile, ...] = ()
 
     def has(self, column: str) -> bool:
@@ -66,8 +66,8 @@ class TableSchema:
         """The name of a compared file that lacks a column although it has rows; None if there is none."""
         absent = (
             file.name
-            for file, names in self.compared
-            if column not in names and not (file in self.sampled and _mentions(file, column))
+            for file in self.lacking.get(column, ())
+            if not (file in self.sampled and _mentions(file, column))
         )
         return next(absent, None)
 
@@ -109,6 +109,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     types: dict[str, pa.DataType] = {}
     variants: dict[str, tuple[pa.DataType, ...]] = {}
     differing: dict[str, SchemaMismatchError] = {}
+    lacking: dict[str, tuple[InputFile, ...]] = {}
     for column in dict.fromkeys(c for f in found for c in f.types):
         cells = [(f.file, f.types[column]) for f in found if column in f.types]
         types[column] = _combined(column, cells, mixed, differing)
@@ -116,6 +117,8 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         kinds = tuple(k for k in strict if not pa.types.is_null(k))
         if len(kinds) > 1:
             variants[column] = kinds
+        if without := tuple(f.file for f in found if f.has_rows and column not in f.types):
+            lacking[column] = without
     return TableSchema(
         types,
         sampled=tuple(f.file for f in found if not f.whole),
@@ -123,7 +126,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         mixed_cells=mixed,
         differing=differing,
         paths=tuple(f.name for f in files),
-        compared=tuple((f.file, frozenset(f.types)) for f in found if f.has_rows),
+        lacking=lacking,
         rest=tuple(sorted(set(files) - set(chosen))),
     )
 
@@ -192,7 +195,7 @@ def together(
     dates = tuple(c for c in every if of_dates_and_times(schema.kinds(c)))
     types = tuple((c, schema.types[c]) for c in every if schema.rest and c in schema.types)
     return tuple(
-        replace(f, required=tuple(required), dates_as_times=dates, types=types) for f in files
+        replace(f, required=tuple(required), dates_as_times=dates, known_types=types) for f in files
     )
 
 

@@ -40,7 +40,7 @@ class InputFile:
             written.
         required: the columns that it must have; any other column that it lacks is missing in all its rows. None for all.
         dates_as_times: columns that have dates in some files of the source and timestamps in others.
-        types: the types of columns in the files of the source that were compared, if these are not all files.
+        known_types: the types of columns in the files of the source that were compared, if these are not all files.
     """
 
     path: str
@@ -52,7 +52,7 @@ class InputFile:
     source: Source | None = field(default=None, compare=False)
     required: tuple[str, ...] | None = field(default=None, compare=False)
     dates_as_times: tuple[str, ...] = field(default=(), compare=False)
-    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
+    known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
 
     @property
     def stop(self) -> int | None:

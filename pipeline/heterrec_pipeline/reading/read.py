@@ -56,14 +56,14 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
 def _cells(batch: ReadBatch, column: str, file: InputFile) -> pa.Array:
     """A column of a batch as the files of its source have it together."""
     cells = one_chunk(batch.table, column)
-    if file.types and file.format != "jsonl":
+    if file.known_types and file.format != "jsonl":
         _check_type(column, cells.type, file)
     return dates_as_times(cells) if column in file.dates_as_times else cells
 
 
 def _check_type(column: str, kind: pa.DataType, file: InputFile) -> None:
     """Refuse a type that the files of the source which were compared before the build do not have."""
-    others = dict(file.types).get(column, kind)
+    others = dict(file.known_types).get(column, kind)
     both = unified(others, kind)
     # Dates and times are different texts, unless all files are known to have both.
     mixed = column not in file.dates_as_times and of_dates_and_times([others, kind])

@@ -173,7 +173,7 @@ def test_a_file_that_was_not_compared_must_have_the_types_of_the_others(tmp_path
     times = pa.timestamp("ms")
 
     def read(n: pa.DataType, d: pa.DataType, **more: tuple[str, ...]) -> pa.RecordBatch:
-        split = Split(replace(file, types=(("n", n), ("d", d)), **more))
+        split = Split(replace(file, known_types=(("n", n), ("d", d)), **more))
         return next(read_split(split, ["n", "d"])).table
 
     assert read(pa.float64(), pa.date64())["d"].type == pa.date32()
