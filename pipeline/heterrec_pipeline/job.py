@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from pydantic import ConfigDict
+from pydantic import InstanceOf
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.parent import KnownVocabulary, Parent
@@ -39,9 +39,7 @@ BUCKET_ROWS = 1_000_000
 class ErasingFeature(CategoricalFeature):
     """A categorical feature with erased values, which count as missing."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)  # Arrow's, in the files of the list
-
-    erased: ErasedList
+    erased: InstanceOf[ErasedList]
 
 
 @dataclass(frozen=True)

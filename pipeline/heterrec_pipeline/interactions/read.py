@@ -50,6 +50,11 @@ def log_columns(spec: FeatureSpec) -> list[str]:
     return list(dict.fromkeys([log.user, log.item, log.timestamp.column, *more]))
 
 
+def required_columns(spec: FeatureSpec) -> list[str]:
+    """The columns without which no row of the log counts."""
+    return [c for c in log_columns(spec) if c != spec.interactions.order]
+
+
 def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:
     """The `order` column as int64 (null where missing), and whether each cell is unreadable."""
     text, _ = column_text(column, name)

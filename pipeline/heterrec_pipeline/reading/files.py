@@ -51,6 +51,9 @@ class InputFile:
             written.
         types: of a source with expressions, the types in which they see its columns, the same in all of its files.
         numbers: the columns that are read as numbers; their texts have the decimal point of the source.
+        required: the columns that it must have; any other column that it lacks is missing in all its rows. None for all.
+        dates_as_times: columns that have dates in some files of the source and timestamps in others.
+        known_types: the types of columns in the files of the source that were compared, if these are not all files.
     """
 
     path: str
@@ -62,6 +65,9 @@ class InputFile:
     source: Source | None = field(default=None, compare=False)
     types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
     numbers: tuple[str, ...] = field(default=(), compare=False)
+    required: tuple[str, ...] | None = field(default=None, compare=False)
+    dates_as_times: tuple[str, ...] = field(default=(), compare=False)
+    known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
 
     @property
     def stop(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Parameters of a spec: `{name}` in a `where` or `path` of a source is replaced by a value, given in the spec or with the call."""
+"""Parameters of a spec: `{name}` in a `where` or `path` is replaced by a value, given in the spec or with the call."""
 
 import json
 import re
