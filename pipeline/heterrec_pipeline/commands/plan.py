@@ -18,8 +18,8 @@ from heterrec_pipeline.commands.shared import (
     app,
     guarded,
     names_in,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.feature_spec import parse_spec

@@ -15,8 +15,8 @@ from heterrec_pipeline.commands.shared import (
     guarded,
     parse_duration,
     print_columns,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.errors import CallError, RunError

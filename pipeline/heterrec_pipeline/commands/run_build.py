@@ -21,8 +21,8 @@ from heterrec_pipeline.commands.shared import (
     guarded,
     parse_duration,
     print_warning,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_pipeline.telemetry.json_log import JsonLog
 from heterrec_schemas.command_line import print_json

@@ -20,8 +20,8 @@ from heterrec_pipeline.commands.shared import (
     guarded,
     names_in,
     print_warning,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.errors import DataError
