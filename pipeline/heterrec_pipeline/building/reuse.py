@@ -61,6 +61,7 @@ def _about(table: TableJob) -> dict[str, Any]:
     listed = table.available_from
     return {
         "key": table.key,
+        "missing_values": table.missing_values,
         "features": [f.model_dump(mode="json", exclude=set(_LATER)) for f in table.features],
         "available_from": listed.model_dump(mode="json") if listed else None,
         **_about_source(table.files),
@@ -68,14 +69,16 @@ def _about(table: TableJob) -> dict[str, Any]:
 
 
 def _about_source(files: tuple[InputFile, ...]) -> dict[str, Any]:
-    """What a source says about the rows of its files, and the types in which expressions see their columns."""
+    """What a source says about the rows of its files, and what the other files decide about what is found in one of them."""
     if not files or files[0].source is None:
         return {}
+    dates = files[0].dates_as_times
     settings = files[0].source.model_dump(
         mode="json", exclude={"path", "append_only", "empty_files"}, exclude_defaults=True
     )
     types = {name: str(kind) for name, kind in files[0].types}
-    return {"source": settings | ({"types": types} if types else {})} if settings else {}
+    found = {"source": settings | ({"types": types} if types else {})} if settings else {}
+    return found | ({"dates_as_times": dates} if dates else {})
 
 
 def _reading(

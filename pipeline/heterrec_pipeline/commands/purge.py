@@ -14,10 +14,11 @@ from heterrec_pipeline.commands.shared import (
     SweepAfterOption,
     app,
     guarded,
+    parameters_in,
     parse_duration,
     print_columns,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.errors import CallError, RunError
@@ -83,7 +84,9 @@ def purge(
         if erased:
             if spec is None or input is None or keep is not None:
                 raise CallError("--erased", expected="--spec and --input, and no --keep")
-            keys = keeping.read_erased_keys(parse_spec(spec_text(spec, param), where=spec), input)
+            keys = keeping.read_erased_keys(
+                parse_spec(spec_text(spec, parameters_in(param)), where=spec), input
+            )
             done = keeping.purge_erased(
                 output, keys, pinned=pinned, dry_run=dry_run, after=after, wait=wait
             )

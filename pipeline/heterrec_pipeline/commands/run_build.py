@@ -20,10 +20,11 @@ from heterrec_pipeline.commands.shared import (
     SweepAfterOption,
     TimeLimitOption,
     guarded,
+    parameters_in,
     parse_duration,
     print_warning,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_pipeline.telemetry.json_log import JsonLog
 from heterrec_schemas.command_line import print_json
@@ -121,7 +122,7 @@ def run_build(
 
         started = time.monotonic()
         options = use_stores(with_runner(run.runner, context.args))
-        text = spec_text(spec, run.param)
+        text = spec_text(spec, parameters_in(run.param))
         config = BuildConfig(
             parse_spec(text, where=spec),
             text,

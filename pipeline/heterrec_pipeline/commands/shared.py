@@ -13,24 +13,27 @@ from rich.console import Console
 
 from heterrec_pipeline.worker_errors import stage_of
 from heterrec_schemas.command_line import (
+    EXIT_CODES,
+    HELP_FLAGS,
     FailureReport,
     interruptible,
+    print_version,
     reserve_stdout,
     unexpected,
 )
-from heterrec_schemas.errors import CallError, HeterrecError, SpecError
-from heterrec_schemas.feature_spec import read_spec_text, with_parameters
+from heterrec_schemas.errors import CallError, HeterrecError
 
 if TYPE_CHECKING:
     from heterrec_pipeline.telemetry.json_log import JsonLog
 
 app = typer.Typer(
     name="heterrec-pipeline",
-    help="Turn a catalogue, its embeddings and an interaction log into token tables for HeterRec.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": list(HELP_FLAGS)},
+    epilog=EXIT_CODES,
 )
 
 
@@ -113,6 +116,27 @@ MIN_SECONDS, MAX_SECONDS = 0.001, 1e8
 """Range of `--time-limit` in seconds, up to three years."""
 BEAM = {"allow_extra_args": True}
 BEAM_FLAGS = "Flags after -- go to Apache Beam unchanged."
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print_version("heterrec-pipeline")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Turn a catalogue, its embeddings and an interaction log into token tables for HeterRec."""
 
 
 def _time_is_over(signum: int, frame: object) -> NoReturn:
@@ -246,21 +270,3 @@ def parameters_in(options: Sequence[str] | None) -> dict[str, str]:
             raise CallError("--param", got=got, expected="name=value, once for each name")
         found[name] = value
     return found
-
-
-def spec_text(path: str, params: Sequence[str] | None = None) -> str:
-    """The text of a spec with the values of `--param`: a local file, or an object of a store."""
-    return with_parameters(_text_of(path), parameters_in(params))
-
-
-def _text_of(path: str) -> str:
-    if "://" not in path:
-        return read_spec_text(path)
-    from heterrec_pipeline.files import storage
-
-    if not storage.exists(path):
-        raise SpecError(f"there is no spec {path}", todo="Check --spec.")
-    try:
-        return storage.read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SpecError(f"the spec {path} is not UTF-8 text: {error}") from None

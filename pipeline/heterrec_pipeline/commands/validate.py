@@ -20,9 +20,10 @@ from heterrec_pipeline.commands.shared import (
     app,
     guarded,
     names_in,
+    parameters_in,
     print_warning,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.errors import DataError
@@ -51,7 +52,11 @@ def validate(
 
         use_stores(context.args)
         found = validate_spec(
-            spec_text(spec, param), input, where=spec, parent=base, refit=names_in(refit)
+            spec_text(spec, parameters_in(param)),
+            input,
+            where=spec,
+            parent=base,
+            refit=names_in(refit),
         )
         console = Console(markup=False)
         failed.update(found.as_json())

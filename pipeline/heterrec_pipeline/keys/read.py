@@ -21,7 +21,7 @@ from heterrec_pipeline.reading.read import ROW, located
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
-from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.value_columns import column_text, without_missing
 from heterrec_schemas.values import EXACT_FLOAT, Seen
 
 SEEN = "seen"
@@ -31,8 +31,10 @@ KEY = "__key"
 _KEYS = pa.schema([("key", pa.large_string()), ("split", pa.int64()), ("row", pa.int64())])
 
 
-def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
-    """The texts of a key column, and the kinds of its values.
+def key_text(
+    column: pa.Array, name: str, file: str, missing_values: Sequence[str] = ()
+) -> tuple[pl.Series, Seen]:
+    """The texts of a key column, null where they are missing or listed as missing, and the kinds of its values.
 
     Raises:
         SchemaMismatchError: the type cannot be a key, or floats have fractions or are too large to be exact.
@@ -53,7 +55,7 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
             expected="whole numbers or text",
             todo="Write the keys as integers or text.",
         )
-    return text, seen
+    return without_missing(text, missing_values), seen
 
 
 def _inexact(column: pa.Array) -> float | None:
@@ -120,7 +122,7 @@ def keyed_batches(table: TableJob, split: Split, columns: Sequence[str]) -> Iter
     """
     for batch in prefetched(read_live(split, [table.key, *columns], table.gate)):
         rows = located(batch, split)
-        text, seen = key_text(rows[table.key], table.key, split.file.name)
+        text, seen = key_text(rows[table.key], table.key, split.file.name, table.missing_values)
         bad = unusable_rows(batch, table.key, text)
         rows = rows.append_column(KEY, text.to_arrow().cast(pa.large_string()))
         without = text.null_count()

@@ -121,7 +121,8 @@ def read_table(
         usable = _with_readable_key(batch, table.key)
         if timestamp is not None:
             usable = _with_time(usable, timestamp)
-        key, _ = key_text(one_chunk(usable, table.key), table.key, split.file.name)
+        cells = one_chunk(usable, table.key)
+        key, _ = key_text(cells, table.key, split.file.name, table.missing_values)
         tally.add(number, hash_texts(key.drop_nulls()))
         size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
         part = usable

@@ -193,14 +193,15 @@ def check_kept(job: Job, counts: dict[str, int]) -> None:
 def _key_examples(job: Job) -> str:
     """Item keys of the catalogue and of the log that are not erased, to compare their spelling."""
     words = []
-    for files, key, gate in (
-        (job.items.files, job.items.key, job.items.gate),
-        (job.log, job.spec.interactions.item, job.log_gate),
+    log = job.spec.interactions
+    for files, key, gate, missing in (
+        (job.items.files, job.items.key, job.items.gate, job.items.missing_values),
+        (job.log, log.item, job.log_gate, log.missing_values),
     ):
         batches = (b for split in split_file(files[0]) for b in read_live(split, [key], gate))
         batch = next(batches, None)
         if batch is not None:
-            text, _ = key_text(batch.table[key], key, files[0].name)
+            text, _ = key_text(batch.table[key], key, files[0].name, missing)
             some = text.drop_nulls().unique(maintain_order=True).head(EXAMPLES).to_list()
             words.append(f"{files[0].name} has keys such as {', '.join(map(repr, some))}")
     return "; ".join(words) + "."

@@ -19,6 +19,7 @@ from heterrec_schemas.feature_spec.embedding import (
     QuantileEmbedding,
 )
 from heterrec_schemas.feature_spec.features import Feature
+from heterrec_schemas.feature_spec.limits import Limits
 from heterrec_schemas.feature_spec.model import (
     Behaviour,
     Drift,
@@ -29,7 +30,6 @@ from heterrec_schemas.feature_spec.model import (
     Join,
     KeyList,
     LeaveOneOut,
-    Limits,
     Output,
     Sequences,
     Temporal,

@@ -1,4 +1,4 @@
-"""Parameters of a spec: `{name}` in the `where` or `path` of a source stands for a value, of the spec or of the call."""
+"""Parameters of a spec: `{name}` in a `where` or `path` is replaced by a value, given in the spec or with the call."""
 
 import json
 import re

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heterrec_pipeline.reading.batches import BadRow, BadText, ReadBatch, check_columns
+from heterrec_pipeline.reading.batches import BadRow, BadText, ReadBatch, check_columns, columns_in
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.shaping.nested import (
     ELEMENTS,
@@ -55,17 +55,19 @@ class _Places(NamedTuple):
         columns: of columns of the file, their paths.
         folders: of columns of its folders, their values.
         elements: of columns of the elements of a list, their paths inside an element.
-        lists: the path of that list.
+        absent: columns that the file lacks, and need not have: they are missing in all rows.
+        unnested: the path of that list.
     """
 
     columns: dict[str, Path]
     folders: dict[str, str | None]
     elements: dict[str, tuple[str, ...]]
-    lists: Path | None
+    absent: list[str]
+    unnested: Path | None
 
     def roots(self, schema: Mapping[str, pa.DataType]) -> list[str]:
         """The columns of the file to read: at least one, which tells the number of rows."""
-        paths = [*self.columns.values(), *([self.lists] if self.lists else [])]
+        paths = [*self.columns.values(), *([self.unnested] if self.unnested else [])]
         return list(dict.fromkeys(p.root for p in paths)) or list(schema)[:1]
 
 
@@ -85,13 +87,13 @@ def arrow_rows(
     """
     places = _places(split, names, schema)
     for batch in read(split, places.roots(schema)):
-        yield _flat(batch, places) if places.lists is None else _by_element(batch, places)
+        yield _flat(batch, places) if places.unnested is None else _by_element(batch, places)
 
 
 def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType]) -> _Places:
     file = split.file
     folders = partition_values(file.name)
-    places = _Places({}, {}, {}, None)
+    places = _Places({}, {}, {}, [], None)
     unnest = file.source.unnest if file.source else None
     element: pa.DataType | None = None
     if unnest is not None:
@@ -104,7 +106,7 @@ def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType
             raise SchemaMismatchError(
                 f"{file.name}: column {unnest!r} cannot be unnested", got=kind, expected="lists"
             )
-        element, places = kind.value_type, places._replace(lists=path)
+        element, places = kind.value_type, places._replace(unnested=path)
     for name in dict.fromkeys(names):
         inside = _inside(name, unnest, element)
         found = find_path(name, schema) if inside is None else None
@@ -114,8 +116,8 @@ def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType
             places.columns[name] = found
         elif name in folders:
             places.folders[name] = folders[name]
-        else:
-            check_columns([name], list(schema), file.name)
+        elif not columns_in(file, [name], list(schema)):
+            places.absent.append(name)
     return places
 
 
@@ -145,6 +147,7 @@ def _constant(value: str | None, count: int) -> pa.Array:
 def _flat(batch: ReadBatch, places: _Places) -> RawRows:
     columns = {n: take_path(_one(batch.table, p.root), p.fields) for n, p in places.columns.items()}
     columns |= {n: _constant(value, len(batch.rows)) for n, value in places.folders.items()}
+    columns |= {n: pa.nulls(len(batch.rows)) for n in places.absent}
     texts = {
         n: batch.bad_text[p.root] for n, p in places.columns.items() if p.root in batch.bad_text
     }
@@ -165,9 +168,9 @@ def _without_bad_text(columns: dict[str, pa.Array], names: Sequence[str], rows: 
 
 def _by_element(batch: ReadBatch, places: _Places) -> RawRows:
     """A row for each element of the list."""
-    assert places.lists is not None
-    root = places.lists.root
-    lists = take_path(_one(batch.table, root), places.lists.fields)
+    assert places.unnested is not None
+    root = places.unnested.root
+    lists = take_path(_one(batch.table, root), places.unnested.fields)
     bad = [b._replace(row=b.row * ELEMENTS) for b in batch.bad]
     bad += [
         BadRow(row * ELEMENTS, Reason.NOT_UTF8, text, root)
@@ -188,6 +191,7 @@ def _by_element(batch: ReadBatch, places: _Places) -> RawRows:
     for name, path in places.columns.items():
         columns[name] = take_path(_one(batch.table, path.root), path.fields).take(where)
     columns |= {n: _constant(value, len(rows)) for n, value in places.folders.items()}
+    columns |= {n: pa.nulls(len(rows)) for n in places.absent}
     texts: dict[str, Mapping[int, str | None]] = {
         n: {
             row: batch.bad_text[p.root][row // ELEMENTS]
