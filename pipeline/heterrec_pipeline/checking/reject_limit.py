@@ -107,7 +107,7 @@ def row_bounds(job: Job) -> dict[str, int]:
         estimate = job.sizes.rows.get(name)
         if estimate is not None and estimate.basis == "read":
             bounds[name] = estimate.count
-        elif all(f.format != "parquet" and not f.compression for f in files):
+        elif all(f.format in ("csv", "jsonl") and not f.compression for f in files):
             bounds[name] = sum(
                 f.bytes // smallest_row(f, list(dict.fromkeys(columns))) + 1 for f in files
             )

@@ -9,7 +9,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from heterrec_pipeline.reading import csv, jsonl, parquet
+from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
@@ -88,6 +88,9 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
 def _file_types(file: InputFile, mixed: dict[str, str]) -> tuple[dict[str, pa.DataType], bool]:
     if file.format == "parquet":
         schema = parquet.schema(Split(file))
+        return {f.name: f.type for f in schema}, True
+    if file.format in ("avro", "orc"):
+        schema = avro.schema(file) if file.format == "avro" else orc.schema(file)
         return {f.name: f.type for f in schema}, True
     if file.format == "csv":
         return {name: pa.string() for name in csv.header(file)}, True

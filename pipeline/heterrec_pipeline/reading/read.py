@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.reading import csv, jsonl, parquet
+from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import Split, unreadable
@@ -48,9 +48,8 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
 def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "parquet":
         return parquet.read(split, columns)
-    if split.file.format == "csv":
-        return csv.read(split.file, columns)
-    return jsonl.read(split.file, columns)
+    reader = {"csv": csv.read, "jsonl": jsonl.read, "avro": avro.read, "orc": orc.read}
+    return reader[split.file.format](split.file, columns)
 
 
 def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:
