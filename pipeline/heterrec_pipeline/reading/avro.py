@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any, cast
 from uuid import UUID
 
 import fastavro
@@ -75,7 +75,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
         for block in blocks:
             size += _checked_size(file, block)
             data, count = block.bytes_, block.num_records
-            records += (fastavro.schemaless_reader(data, found.raw, None) for _ in range(count))
+            records += (found.record(data) for _ in range(count))
             if size >= BATCH_BYTES or len(records) >= MAX_ROWS:
                 yield _batch(found, columns, records, row)
                 row += len(records)
@@ -94,7 +94,8 @@ def row_estimate(file: InputFile) -> int:
     """Approximate number of records, from those of the first block and its share of the file."""
     with _blocks(file) as blocks:
         for block in blocks:
-            return max(block.num_records, block.num_records * file.bytes // max(1, block.size))
+            count = int(block.num_records)
+            return max(count, count * file.bytes // max(1, int(block.size)))
     return 0
 
 
@@ -103,7 +104,7 @@ def _blocks(file: InputFile) -> Iterator[Any]:
     """The blocks of a file, with its schema; errors of the library name the file."""
     try:
         with TextStream(file) as stream:
-            yield fastavro.block_reader(stream)
+            yield fastavro.block_reader(cast(IO[bytes], stream))
     except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         what = "it is truncated" if isinstance(error, EOFError) else None
         raise unreadable(file, error, what) from None
@@ -165,6 +166,10 @@ class _Schema:
         if types <= {pa.int32(), pa.float32(), pa.float64()}:  # float64 has every int exactly
             return pa.float64()
         return pa.string() if all(map(_has_text, types)) else _MIXED
+
+    def record(self, data: IO[bytes]) -> dict[str, Any]:
+        """The next record of a block."""
+        return cast(dict[str, Any], fastavro.schemaless_reader(data, self.raw, None))
 
     def column(self, name: str, records: list[dict[str, Any]]) -> pa.Array:
         """The cells of a column, as it is in `type_of`; texts are not checked.
