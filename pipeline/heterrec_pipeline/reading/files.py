@@ -200,7 +200,7 @@ def _listed(source: Source, found: FileInfo, name: str, where: str) -> InputFile
     if kind not in ("csv", "jsonl") or file.compression:
         raise SpecError(
             f"{where}: {name} cannot be read while rows are appended to it",
-            got=f"append_only: true and a {file.compression or _KINDS[kind]} file",
+            got=f"append_only: true and {file.compression or _KINDS[kind]}",
             expected="uncompressed CSV or JSON lines, of which a beginning can be read",
             todo="Remove append_only from the source, and build when the file is complete.",
         )

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.reading import csv, jsonl, parquet
+from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.decimals import with_points
@@ -63,9 +63,8 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
 def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "parquet":
         return parquet.read(split, columns)
-    if split.file.format == "csv":
-        return csv.read(split.file, columns)
-    return jsonl.read(split.file, columns)
+    reader = {"csv": csv.read, "jsonl": jsonl.read, "avro": avro.read, "orc": orc.read}
+    return reader[split.file.format](split.file, columns)
 
 
 def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
@@ -74,6 +73,9 @@ def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
         return {f.name: f.type for f in parquet.schema_and_rows(Split(file))[0]}
     if file.format == "csv":
         return {name: pa.string() for name in csv.header(file)}
+    if file.format in ("avro", "orc"):
+        schema = avro.schema(file) if file.format == "avro" else orc.schema(file)
+        return {f.name: f.type for f in schema}
     return None
 
 
