@@ -63,7 +63,7 @@ def filled(data: dict[str, Any], where: str) -> dict[str, Any]:
     """
     values = _values(data.get(PARAMETERS) or {}, where)
     used: set[str] = set()
-    filled = _filled(data, "", values, used, where)
+    filled: dict[str, Any] = _filled(data, "", values, used, where)
     if unused := sorted(values.keys() - used):
         raise SpecError(
             f"{where}: no source uses the parameter {unused[0]!r}",
