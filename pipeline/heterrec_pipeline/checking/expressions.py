@@ -24,6 +24,7 @@ from heterrec_pipeline.reading.shaping.shape import WHERE
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec, Source
 from heterrec_schemas.feature_spec.expressions import columns_of, parse_expression
+from heterrec_schemas.values import is_text
 
 Types = dict[str, pa.DataType]
 _CONDITION = re.compile(r"bitand|bitor|to Boolean")
@@ -132,14 +133,11 @@ def described(
                 )
             )
     made = {n: s.to_arrow(compat_level=pl.CompatLevel.oldest()).type for n, s in derived.items()}
-    schema = replace(
-        schema,
-        types=schema.types | made,
-        lacking={c: v for c, v in schema.lacking.items() if c not in made},
-        mixed_cells={c: v for c, v in schema.mixed_cells.items() if c not in made},
-        differing={c: v for c, v in schema.differing.items() if c not in made},
-        variants={c: v for c, v in schema.variants.items() if c not in made},
-    )
+    left: dict[str, Any] = {
+        name: {c: v for c, v in getattr(schema, name).items() if c not in made}
+        for name in ("lacking", "mixed_cells", "differing", "variants")
+    }
+    schema = replace(schema, types=schema.types | made, **left)
     return Described(schema, tuple(sorted(checked.types.items())))
 
 
@@ -180,7 +178,7 @@ class _Expressions:
         kind = self._schema.types.get(column, pa.large_string())
         if absent is not None:
             self._problems.append(absent)
-        elif column in self._schema.differing:
+        elif column in self._schema.differing and not is_text(kind):  # scalars are seen as texts
             if self._schema.differing[column] not in self._problems:
                 self._problems.append(self._schema.differing[column])
         elif pa.types.is_struct(kind) or column in self._schema.mixed_cells:
