@@ -155,7 +155,10 @@ def test_the_same_generation_as_from_prepared_tables(base: Path, tmp_path: Path)
         base, tmp_path / "out", SPEC, base=made.path, publish=False, params={"from": DAYS[2]}
     )
     assert later.reuse is not None
-    assert (later.reuse["files"], later.reuse["why"]) == (1, {"interactions: read in another way": 1})
+    assert (later.reuse["files"], later.reuse["why"]) == (
+        1,
+        {"interactions: read in another way": 1},
+    )
     assert later.manifest.counts.interactions.read < log.read
 
 
