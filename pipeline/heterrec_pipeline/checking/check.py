@@ -23,6 +23,7 @@ from heterrec_pipeline.job import (
     Erasures,
     TableJob,
 )
+from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.erased import ErasedList, erased
 from heterrec_pipeline.reading.files import InputFile, input_files
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
@@ -46,6 +47,8 @@ class Checked:
     schemas: dict[str, TableSchema]
     problems: list[HeterrecError] = field(default_factory=list)
     erasures: Erasures = field(default_factory=Erasures)
+    empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of the empty files that are passed over, by source."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, once, sorted."""
@@ -80,10 +83,11 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         nothing = TableJob(ITEMS, "item", spec.items.key, (), ())
         return Checked(nothing, (), None, (), {}, problems)
     schemas: dict[str, TableSchema] = {}
+    empty: dict[str, tuple[str, ...]] = {}
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
         try:
-            files = input_files(source, base, name)
+            files, empty[name] = filled_files(source, input_files(source, base, name), name)
         except HeterrecError as error:
             problems.append(error)
             files = ()
@@ -146,7 +150,7 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     check_log(spec, schemas[INTERACTIONS], problems)
     own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
     check_files_agree(own, schemas[INTERACTIONS], problems)
-    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures)
+    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
 
 
 def _check_erasures(

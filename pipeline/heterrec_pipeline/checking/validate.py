@@ -12,6 +12,7 @@ from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.reject_limit import Excess, percent, raised
 from heterrec_pipeline.checking.sample import Sample, Tables, sample_tables
 from heterrec_pipeline.checking.seen_values import seen_values
+from heterrec_pipeline.reading.empty_files import skipped
 from heterrec_pipeline.reading.erased import erased
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
 from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
@@ -111,7 +112,7 @@ def validate(
     if mistakes:
         checked.problems.insert(0, mistakes)
     problems = checked.problems
-    warnings = list(spec.warnings())
+    warnings = [*spec.warnings(), *skipped(checked.empty)]
     known = open_parent(parent) if parent is not None else None
     if known is not None:
         problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
