@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from pydantic import InstanceOf
+
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.parent import KnownVocabulary, Parent
 from heterrec_pipeline.reading.digests import Reading, Reuse
@@ -37,7 +39,7 @@ BUCKET_ROWS = 1_000_000
 class ErasingFeature(CategoricalFeature):
     """A categorical feature with erased values, which count as missing."""
 
-    erased: ErasedList
+    erased: InstanceOf[ErasedList]
 
 
 @dataclass(frozen=True)

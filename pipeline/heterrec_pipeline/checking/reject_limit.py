@@ -16,6 +16,7 @@ from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.reading import csv
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.shaping.shape import is_plain
 from heterrec_schemas.errors import HeterrecError, RejectRatioError
 from heterrec_schemas.feature_spec import Limits
 from heterrec_schemas.feature_spec.limits import DEFAULT
@@ -171,17 +172,25 @@ def row_bounds(job: Job) -> dict[str, int]:
         estimate = job.sizes.rows.get(name)
         if estimate is not None and estimate.basis == "read":
             bounds[name] = estimate.count
-        elif all(f.format != "parquet" and not f.compression for f in files):
+        elif all(_is_bounded(f) for f in files):
             bounds[name] = sum(
                 f.bytes // smallest_row(f, list(dict.fromkeys(columns))) + 1 for f in files
             )
     return bounds
 
 
+def _is_bounded(file: InputFile) -> bool:
+    """Whether the size of a file bounds the number of its rows."""
+    unnested = file.source is not None and file.source.unnest is not None
+    return file.format != "parquet" and not file.compression and not unnested
+
+
 def smallest_row(file: InputFile, columns: Sequence[str]) -> int:
     """Minimum number of bytes of a line of a text file that has a value in each of some columns."""
+    # Only cells of the file itself: not those of expressions or folders.
+    columns = [c for c in columns if is_plain(file, [c])]
     if file.format == "jsonl":  # {"user":1,"item":2} and the end of the line
         return 2 + sum(len(json.dumps(c, ensure_ascii=False).encode()) + 3 for c in columns)
     names = csv.header(file)
     # The separators before the last of them, a character of each, and the end of the line.
-    return max(map(names.index, columns)) + len(columns) + 1
+    return max(map(names.index, columns), default=0) + len(columns) + 1

@@ -39,6 +39,8 @@ from heterrec_schemas.values import is_text
 
 LOG_SEEN = "interactions.user"
 LOG_ITEM_SEEN = "interactions.item"
+WHOLE = r"^([+-]?[0-9]+)\.0+$"
+"""A decimal number without a fraction."""
 
 
 def log_columns(spec: FeatureSpec) -> list[str]:
@@ -50,12 +52,21 @@ def log_columns(spec: FeatureSpec) -> list[str]:
     return list(dict.fromkeys([log.user, log.item, log.timestamp.column, *more]))
 
 
+def required_columns(spec: FeatureSpec) -> list[str]:
+    """The columns without which no row of the log counts."""
+    return [c for c in log_columns(spec) if c != spec.interactions.order]
+
+
 def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:
     """The `order` column as int64 (null where missing), and whether each cell is unreadable."""
     text, _ = column_text(column, name)
     number = text.cast(pl.Int64, strict=False)
     odd = text.is_not_null() & number.is_null()
-    if odd.any():  # 5.0, +5, 1_000: whole numbers to Python
+    if odd.any():  # 5.0, as pandas writes the integers of a column with gaps
+        text = text.str.replace(WHOLE, "$1")
+        number = text.cast(pl.Int64, strict=False)
+        odd = text.is_not_null() & number.is_null()
+    if odd.any():  # +5, 1_000: whole numbers to Python
         for k in odd.arg_true().to_list():
             try:
                 value = int(str(text[k]))

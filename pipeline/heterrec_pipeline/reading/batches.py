@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.looks_like import other_header
 from heterrec_schemas.errors import SchemaMismatchError, suggest
 from heterrec_schemas.rejects import Reason
@@ -38,7 +39,8 @@ class ReadBatch(NamedTuple):
     """A batch of rows of one file.
 
     Attributes:
-        table: n rows of raw columns, each a single array (readers may yield a table; `read_split` converts it).
+        table: n rows of raw columns, each a single array. A reader may yield a table, without the columns that the file
+            lacks; `read_split` converts it.
         rows: [n] int64, the number of each row in its file, from 0.
         bad: malformed rows, and rows for which an expression fails, which are not in the table.
         short: rows of the table with too few fields; their missing cells are null.
@@ -59,6 +61,18 @@ class ReadBatch(NamedTuple):
     def read(self) -> int:
         """Number of rows that were read, those that are not in the table included."""
         return len(self.rows) + len(self.bad) + self.erased + self.filtered
+
+
+def columns_in(file: InputFile, columns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The requested columns that a file has, of all of its columns.
+
+    Raises:
+        SchemaMismatchError: the file lacks a required column, or has a requested one twice.
+    """
+    optional = file.required is not None
+    found = [c for c in columns if not optional or c in names or c in (file.required or ())]
+    check_columns(found, names, file.name)
+    return found
 
 
 def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:

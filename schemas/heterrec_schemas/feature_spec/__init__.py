@@ -38,6 +38,7 @@ from heterrec_schemas.feature_spec.model import (
     iso_utc,
 )
 from heterrec_schemas.feature_spec.numeric import NumericFeature
+from heterrec_schemas.feature_spec.parameters import with_parameters
 from heterrec_schemas.feature_spec.read import (
     SPEC_VERSION,
     describe_mistakes,
@@ -86,4 +87,5 @@ __all__ = [
     "read_spec_text",
     "salvage_spec",
     "spec_sha256",
+    "with_parameters",
 ]

@@ -50,6 +50,11 @@ class Timestamp(SpecModel):
     unit: Literal["s", "ms", "us", "ns", "day", "iso"] | None = None
     format: str | None = Field(default=None, min_length=1)
 
+    @property
+    def is_number(self) -> bool:
+        """Whether the times are numbers."""
+        return self.unit not in (None, "iso")
+
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if self.unit is not None and self.format is not None:
@@ -325,6 +330,10 @@ class FeatureSpec(SpecModel):
     limits: Limits = Limits()
     erase: Erase = Erase()
     drift: Drift = Drift()
+    parameters: dict[str, str] = Field(
+        default={},
+        description="values of {name} in the where and path of sources; --param name=value replaces them",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -376,6 +385,18 @@ class FeatureSpec(SpecModel):
     def denormalised(self) -> bool:
         """Whether the items are taken from the log."""
         return self.items.source == "interactions"
+
+    def number_columns(self, side: Literal["item", "user", "log"]) -> tuple[str, ...]:
+        """The columns that are read as numbers, in the tables of a side or in the log."""
+        log, listed = self.interactions, self.items.available_from
+        features = self.user_features if side == "user" else self.items.features
+        if side == "log" and not self.denormalised:
+            features = []
+        found = [f.column for f in features if f.kind == "numeric"]
+        times = {"item": listed, "log": log.timestamp, "user": None}[side]
+        found += [times.column] if times is not None and times.is_number else []
+        found += [log.order] if side == "log" and log.order is not None else []
+        return tuple(found)
 
     @property
     def first_item_index(self) -> int:

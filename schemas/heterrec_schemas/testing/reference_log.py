@@ -189,7 +189,8 @@ def read_order(cell: Any) -> tuple[int | None, bool]:
     text = text_of(cell)
     if text is None:
         return None, True
-    if isinstance(cell, bool) or not re.fullmatch(r"-?\d+", text, re.ASCII):
+    found = re.fullmatch(r"(-?\d+)(\.0+)?", text, re.ASCII)
+    if isinstance(cell, bool) or not found:
         return None, False
-    number = int(text)
+    number = int(found[1])
     return (number, True) if -(2**63) <= number < 2**63 else (None, False)
