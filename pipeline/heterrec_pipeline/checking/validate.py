@@ -120,7 +120,7 @@ def validate(
     samples = [] if problems else sample_tables(spec, checked, problems)
     for sample in samples:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):
-            problems.append(DataError(f"{sample.table}: the table has no rows"))
+            problems.append(_no_rows(sample))
         problems += _too_many_rejects(sample)
         warnings += _sample_warnings(spec, sample)
     base_outlook = None
@@ -135,6 +135,17 @@ def _met_keys(tables: Tables, samples: Sequence[Sample]) -> Iterator[MetKeys]:
     for listed in tables.erasures.every:
         met = set[str]().union(*(s.met.get(listed.name, ()) for s in samples))
         yield MetKeys(listed.name, len(erased(listed).texts), len(met))
+
+
+def _no_rows(sample: Sample) -> HeterrecError:
+    if not sample.filtered:
+        return DataError(f"{sample.table}: the table has no rows")
+    return DataError(
+        f"{sample.table}: no row is left",
+        got=f"{sample.filtered:,} filtered rows{'' if sample.whole else ' at the beginning'}",
+        expected="rows that the spec does not leave out",
+        todo="Check where of the source, and the policies missing_user and unlisted_behaviours of interactions.",
+    )
 
 
 def _too_many_rejects(sample: Sample) -> list[HeterrecError]:
