@@ -185,6 +185,18 @@ MISTAKES = [
     ("interactions.behaviour.values", [], "at least 1 item"),
     ("interactions.unknown_items", "oov", "oov needs items.catalogue_vocabulary: {oov_buckets: N}"),
     ("interactions.unknown_items", "keep", "got 'keep', expected 'drop', 'reject' or 'oov'"),
+    (
+        "interactions.missing_user",
+        "ignore",
+        "interactions.missing_user: got 'ignore', expected 'reject' or 'drop'",
+    ),
+    (
+        "erase",
+        {"users": {"source": {"path": "a.csv", "empty_files": "skip"}, "key": "u"}},
+        "erase.users.source: empty_files: skip would erase nothing if a list was not written",
+    ),
+    ("interactions.missing_values", [True], "got the boolean True; write the text in quotes"),
+    ("items.missing_value", ["-1"], "Did you mean 'missing_values'?"),
     ("interactions.odrer", "x", "interactions.odrer: unknown key. Did you mean 'order'?"),
     ("interactions.user", "", "interactions.user: "),
     ("users.source", "u.parquet", "users.source: a valid dictionary"),

@@ -315,9 +315,11 @@ def unreadable(file: InputFile, error: object, what: str | None = None) -> Heter
     kind = _KINDS[file.format]
     packed = f", {file.compression}" if file.compression else ""
     detail = " ".join(str(error).split())
+    again = "Download or write the file again, or "
     return DataError(
         f"{file.name} cannot be read: {what or detail}",
         got=f"{file.bytes:,} bytes" + (f" ({detail})" if what else ""),
         expected=f"a complete {kind} file{packed}",
-        todo="Download or write the file again, or set its format in the spec.",
+        todo=again
+        + ("set its format in the spec." if file.bytes else "set empty_files: skip on its source."),
     )

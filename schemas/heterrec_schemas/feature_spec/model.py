@@ -259,6 +259,16 @@ class KeyList(SpecModel):
     source: Source
     key: Column
 
+    @field_validator("source")
+    @classmethod
+    def _every_file(cls, source: Source) -> Source:
+        if source.empty_files == "skip":
+            raise ValueError(
+                "empty_files: skip would erase nothing if a list was not written; leave it out, and write an empty list as "
+                "a file with a header"
+            )
+        return source
+
 
 class Erase(SpecModel):
     """What must not be in a generation: users and items by key, and values by the name of their vocabulary."""
