@@ -15,6 +15,7 @@ from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
+from heterrec_pipeline.reading.vectors import file_columns
 from heterrec_schemas.hashing import stable_hash
 
 SAMPLE_BYTES = 64 * 2**20
@@ -124,11 +125,12 @@ def _blocks(file: InputFile, columns: Sequence[str]) -> Iterator[Block]:
         yield Block(Split(file), file.bytes)
         return
     meta = parquet_metadata(file)
+    found = file_columns(columns, file.vectors)
     first = 0
     for k in range(meta.num_row_groups):
         group = meta.row_group(k)
         chunks = (group.column(c) for c in range(group.num_columns))
-        wanted = (c for c in chunks if c.path_in_schema.split(".")[0] in columns)
+        wanted = (c for c in chunks if c.path_in_schema.split(".")[0] in found)
         yield Block(Split(file, (k,), first), sum(c.total_compressed_size for c in wanted))
         first += group.num_rows
 

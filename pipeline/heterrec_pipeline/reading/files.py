@@ -49,7 +49,8 @@ class InputFile:
         append_only: whether rows may be appended to it while it is read.
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
-        numbers: the columns that are read as numbers; their texts have the decimal point of the source.
+        numbers: the columns that are read as numbers, if their texts have another decimal point than Python's.
+        vectors: the columns that are read as vectors.
     """
 
     path: str
@@ -60,6 +61,7 @@ class InputFile:
     append_only: bool = False
     source: Source | None = field(default=None, compare=False)
     numbers: tuple[str, ...] = field(default=(), compare=False)
+    vectors: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def stop(self) -> int | None:

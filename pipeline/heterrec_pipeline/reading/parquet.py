@@ -27,7 +27,7 @@ def schema(split: Split) -> pa.Schema:
     """
     try:
         with storage.open_arrow(split.file.path, mapped=False) as handle:
-            return pq.read_schema(handle)
+            return without_tensors(pq.read_schema(handle))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(split.file, error) from None
 
@@ -52,7 +52,8 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
             for record in batches:
                 rows = np.arange(row, row + record.num_rows, dtype=np.int64)
                 row += record.num_rows
-                table, bad_text = without_bad_text(record.select(list(columns)), rows)
+                cells = _stored(record.select(list(columns)))
+                table, bad_text = without_bad_text(cells, rows)
                 yield ReadBatch(table, rows, [], bad_text=bad_text)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(split.file, error) from None
@@ -75,8 +76,26 @@ def _opened(handle: pa.NativeFile, columns: Sequence[str]) -> pq.ParquetFile:
     return pq.ParquetFile(handle, metadata=pq.read_metadata(pa.BufferReader(b"PAR1" + footer)))
 
 
+def without_tensors(schema: pa.Schema) -> pa.Schema:
+    """The schema with tensors of a fixed shape as the lists that they are stored as."""
+    return pa.schema(
+        [
+            f.with_type(f.type.storage_type) if isinstance(f.type, pa.FixedShapeTensorType) else f
+            for f in schema
+        ]
+    )
+
+
+def _stored(record: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch whose tensors are lists."""
+    for k, field in enumerate(record.schema):
+        if isinstance(field.type, pa.FixedShapeTensorType):
+            record = record.set_column(k, field.name, record.column(k).storage)
+    return record
+
+
 def _has_fixed_size_list(kind: pa.DataType) -> bool:
-    if pa.types.is_fixed_size_list(kind):
+    if pa.types.is_fixed_size_list(kind) or isinstance(kind, pa.FixedShapeTensorType):
         return True
     return any(_has_fixed_size_list(kind.field(k).type) for k in range(kind.num_fields))
 

@@ -12,6 +12,7 @@ from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import Split, unreadable
+from heterrec_pipeline.reading.vectors import file_columns, with_vectors
 from heterrec_pipeline.worker_errors import is_panic
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.rejects import Reason
@@ -32,10 +33,14 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """
     wanted = list(dict.fromkeys(columns))
     try:
-        for batch in _read(split, wanted):
-            arrays = [one_chunk(batch.table, name) for name in wanted]
+        found = file_columns(wanted, split.file.vectors) if split.file.vectors else wanted
+        for batch in _read(split, found):
+            arrays = [one_chunk(batch.table, name) for name in found]
             if split.file.numbers:
-                arrays = with_points(arrays, [name in split.file.numbers for name in wanted])
+                arrays = with_points(arrays, [name in split.file.numbers for name in found])
+            if split.file.vectors:
+                cells = dict(zip(found, arrays, strict=True))
+                arrays = with_vectors(wanted, split.file.vectors, cells)
             yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
     except BaseException as error:
         if isinstance(error, HeterrecError | MemoryError) or not (
