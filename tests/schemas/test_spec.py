@@ -207,6 +207,16 @@ MISTAKES = [
     ("output", {"item_shards": 0}, "output.item_shards: greater than or equal to 1"),
     ("output", {"layout": "flat"}, "Did you mean 'flattened'?"),
     ("limits", {"max_reject_ratio": 2}, "less than or equal to 1; got 2"),
+    (
+        "limits",
+        {"max_reject_ratio": {"time_unreadble": 0.1}},
+        "limits.max_reject_ratio: unknown reason 'time_unreadble'. Did you mean 'time_unreadable'",
+    ),
+    (
+        "limits",
+        {"max_reject_ratio": {"default": 1.5}},
+        "limits.max_reject_ratio.default: less than or equal to 1; got 1.5",
+    ),
     ("limits", {"max_rejects": 0.1}, "Did you mean 'max_reject_ratio'?"),
 ]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.reading.batches import ReadBatch, check_columns
+from heterrec_pipeline.reading.batches import ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.reading.utf8 import without_bad_text
@@ -69,7 +69,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
     row = 0
     with _blocks(file) as blocks:
         found = _Schema(file, blocks.writer_schema)
-        check_columns(columns, list(found.fields), file.name)
+        columns = columns_in(file, columns, list(found.fields))
         records: list[dict[str, Any]] = []
         size = 0
         for block in blocks:

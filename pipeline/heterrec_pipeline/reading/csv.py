@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns
+from heterrec_pipeline.reading.batches import BadRow, ReadBatch, columns_in
 from heterrec_pipeline.reading.dialect import Dialect, Readable
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.looks_like import escaped_quote
@@ -95,15 +95,15 @@ def _check_width(dialect: Dialect, rows: list[list[str]]) -> None:
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The requested columns of a CSV file as text, in batches.
+    """The requested columns that a CSV file has as text, in batches; if it has none of them, its first column.
 
     Raises:
-        SchemaMismatchError: the header lacks a column, or has it twice.
+        SchemaMismatchError: the header lacks a required column, or has a requested one twice.
         DataError: the file cannot be read.
     """
     dialect = Dialect.of(file)
     names = header(file)
-    check_columns(columns, names, file.name)
+    columns = columns_in(file, columns, names) or names[:1]
     ragged = _RaggedRows(dialect, names, columns)
     with closing(dialect.open()) as stream:
         marked = _WithMark(stream, dialect, names, columns)

@@ -49,8 +49,12 @@ class InputFile:
         append_only: whether rows may be appended to it while it is read.
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
+        types: of a source with expressions, the types in which they see its columns, the same in all of its files.
         numbers: the columns that are read as numbers, if their texts have another decimal point than Python's.
         vectors: the columns that are read as vectors.
+        required: the columns that it must have; any other column that it lacks is missing in all its rows. None for all.
+        dates_as_times: columns that have dates in some files of the source and timestamps in others.
+        known_types: the types of columns in the files of the source that were compared, if these are not all files.
     """
 
     path: str
@@ -60,8 +64,12 @@ class InputFile:
     version: str = ""
     append_only: bool = False
     source: Source | None = field(default=None, compare=False)
+    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
     numbers: tuple[str, ...] = field(default=(), compare=False)
     vectors: tuple[str, ...] = field(default=(), compare=False)
+    required: tuple[str, ...] | None = field(default=None, compare=False)
+    dates_as_times: tuple[str, ...] = field(default=(), compare=False)
+    known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
 
     @property
     def stop(self) -> int | None:

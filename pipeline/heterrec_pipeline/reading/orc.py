@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.orc as paorc
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.reading.batches import ReadBatch, check_columns
+from heterrec_pipeline.reading.batches import ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.utf8 import without_bad_text
 
@@ -53,7 +53,8 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """
     row = 0
     with opened(file) as found:
-        check_columns(columns, found.schema.names, file.name)
+        names = found.schema.names
+        columns = columns_in(file, columns, names) or names[:1]
         # A name with a dot would be read as a path into a struct.
         chosen = None if any("." in c for c in columns) else list(columns)
         for k in range(found.nstripes):

@@ -10,11 +10,18 @@ import pyarrow as pa
 
 from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.column_types import (
+    cast_todo,
+    dates_as_times,
+    of_dates_and_times,
+    unified,
+)
 from heterrec_pipeline.reading.decimals import with_points
-from heterrec_pipeline.reading.files import Split, unreadable
+from heterrec_pipeline.reading.files import InputFile, Split, unreadable
+from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
 from heterrec_pipeline.reading.vectors import file_columns, with_vectors
 from heterrec_pipeline.worker_errors import is_panic
-from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
 ROW = "__row"
@@ -25,17 +32,28 @@ T = TypeVar("T")
 
 
 def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """Read the requested columns of a split, each batch as a `pa.RecordBatch`.
+    """Read the requested columns of a split, each batch as a `pa.RecordBatch`; a column that the file lacks is null.
+
+    The columns and rows are those of the file's source as the spec describes it: see `reading.shaping`.
 
     Raises:
         DataError: the file cannot be read, or a library fails on it; see the readers.
-        SchemaMismatchError: the file lacks a column, or has it twice.
+        SchemaMismatchError: the file lacks a required column, has a column twice, or has one of another kind than the
+            files of its source that were compared.
     """
     wanted = list(dict.fromkeys(columns))
     try:
         found = file_columns(wanted, split.file.vectors) if split.file.vectors else wanted
-        for batch in _read(split, found):
-            arrays = [one_chunk(batch.table, name) for name in found]
+        plain = is_plain(split.file, found)
+        batches = (
+            _read(split, found) if plain else shaped(split, found, _columns(split.file), _read)
+        )
+        for batch in batches:
+            names = set(batch.table.schema.names)
+            arrays = [
+                _cells(batch, name, split.file) if name in names else pa.nulls(len(batch.rows))
+                for name in found
+            ]
             if split.file.numbers:
                 arrays = with_points(arrays, [name in split.file.numbers for name in found])
             if split.file.vectors:
@@ -50,11 +68,46 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         raise unreadable(split.file, f"{type(error).__name__}: {error}") from error
 
 
+def _cells(batch: ReadBatch, column: str, file: InputFile) -> pa.Array:
+    """A column of a batch as the files of its source have it together."""
+    cells = one_chunk(batch.table, column)
+    if file.known_types and file.format != "jsonl":
+        _check_type(column, cells.type, file)
+    return dates_as_times(cells) if column in file.dates_as_times else cells
+
+
+def _check_type(column: str, kind: pa.DataType, file: InputFile) -> None:
+    """Refuse a type that the files of the source which were compared before the build do not have."""
+    others = dict(file.known_types).get(column, kind)
+    both = unified(others, kind)
+    # Dates and times are different texts, unless all files are known to have both.
+    mixed = column not in file.dates_as_times and of_dates_and_times([others, kind])
+    if both is None or mixed:
+        raise SchemaMismatchError(
+            f"column {column!r} has another type in {file.name} than in other files of its source",
+            got=f"{kind} and {others}",
+            expected="one type in all files of a source",
+            todo=cast_todo(column, [others, kind]),
+        )
+
+
 def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "parquet":
         return parquet.read(split, columns)
     reader = {"csv": csv.read, "jsonl": jsonl.read, "avro": avro.read, "orc": orc.read}
     return reader[split.file.format](split.file, columns)
+
+
+def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
+    """The columns of a file; None for JSON lines, whose rows may each have others."""
+    if file.format == "parquet":
+        return {f.name: f.type for f in parquet.schema_and_rows(Split(file))[0]}
+    if file.format == "csv":
+        return {name: pa.string() for name in csv.header(file)}
+    if file.format in ("avro", "orc"):
+        schema = avro.schema(file) if file.format == "avro" else orc.schema(file)
+        return {f.name: f.type for f in schema}
+    return None
 
 
 def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:

@@ -20,6 +20,7 @@ from heterrec_schemas.feature_spec.embedding import (
     dimension_columns,
 )
 from heterrec_schemas.feature_spec.features import Feature
+from heterrec_schemas.feature_spec.limits import Limits
 from heterrec_schemas.feature_spec.model import (
     Behaviour,
     Drift,
@@ -30,7 +31,6 @@ from heterrec_schemas.feature_spec.model import (
     Join,
     KeyList,
     LeaveOneOut,
-    Limits,
     Output,
     Sequences,
     Temporal,
@@ -39,6 +39,7 @@ from heterrec_schemas.feature_spec.model import (
     iso_utc,
 )
 from heterrec_schemas.feature_spec.numeric import NumericFeature
+from heterrec_schemas.feature_spec.parameters import with_parameters
 from heterrec_schemas.feature_spec.read import (
     SPEC_VERSION,
     describe_mistakes,
@@ -88,4 +89,5 @@ __all__ = [
     "read_spec_text",
     "salvage_spec",
     "spec_sha256",
+    "with_parameters",
 ]

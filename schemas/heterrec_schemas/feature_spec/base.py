@@ -26,6 +26,7 @@ from heterrec_schemas.feature_spec.csv_keys import (
     checked_names,
     unescaped,
 )
+from heterrec_schemas.feature_spec.expressions import check_expression
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.values import clean_text, value_text
 
@@ -52,6 +53,7 @@ def _cleaned(value: str) -> str:
     return text
 
 
+Expression = Annotated[str, Field(min_length=1), AfterValidator(check_expression)]
 CleanText = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_cleaned)]
 
 
@@ -105,11 +107,11 @@ class Source(SpecModel):
     unnest: Column | None = Field(
         default=None, description="a column of lists: a row for each element"
     )
-    columns: dict[Column, str] = Field(
+    columns: dict[Column, Expression] = Field(
         default={}, description="derived columns: name to an SQL expression over a row"
     )
-    where: str | None = Field(
-        default=None, min_length=1, description="SQL: the condition of the rows to read"
+    where: Expression | None = Field(
+        default=None, description="SQL: the condition of the rows to read"
     )
 
     @property

@@ -10,7 +10,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecModel
 from heterrec_schemas.feature_spec.embedding import dimension_columns
 from heterrec_schemas.feature_spec.features import Feature
+from heterrec_schemas.feature_spec.limits import Limits
 
+MissingKeys = Annotated[
+    list[CleanText],
+    Field(description="further texts that mean a missing key; numbers compare as numbers"),
+]
 RESERVED_NAMES = ("item", "item_id", "item_index")
 
 
@@ -29,6 +34,7 @@ class Join(SpecModel):
 
     source: Source
     key: Column
+    missing_values: MissingKeys = Field(default=[])
 
 
 class CatalogueVocabulary(SpecModel):
@@ -66,6 +72,7 @@ class Items(SpecModel):
 
     source: Source | Literal["interactions"]
     key: Column
+    missing_values: MissingKeys = Field(default=[])
     joins: list[Join] = Field(default=[])
     features: list[Feature] = Field(default=[])
     catalogue_vocabulary: CatalogueVocabulary = CatalogueVocabulary()
@@ -91,6 +98,10 @@ class Items(SpecModel):
             raise ValueError(
                 "available_from needs a table of items; with items.source: interactions an item is known from its "
                 "first interaction on"
+            )
+        if self.source == "interactions" and self.missing_values:
+            raise ValueError(
+                "missing_values: the items are taken from the log; give them in interactions.missing_values"
             )
         if self.source != "interactions":
             for feature in self.features:
@@ -126,7 +137,27 @@ class Interactions(SpecModel):
     timestamp: Timestamp
     behaviour: Behaviour | None = None
     order: Column | None = None
+    event_id: Column | None = Field(
+        default=None,
+        description="an id of the event: of a user's rows with the same id, only the first counts",
+    )
+    missing_values: MissingKeys = Field(default=[])
     unknown_items: Literal["drop", "reject", "oov"] = "drop"
+    missing_user: Literal["reject", "drop"] = Field(
+        default="reject",
+        description="what to do with rows without a user, such as anonymous visits",
+    )
+    unlisted_behaviours: Literal["reject", "drop"] = Field(
+        default="reject", description="what to do with rows whose behaviour is not listed"
+    )
+
+    @model_validator(mode="after")
+    def _behaviours(self) -> Self:
+        if self.unlisted_behaviours == "drop" and self.behaviour is None:
+            raise ValueError(
+                "unlisted_behaviours: drop needs behaviour: {column: ..., values: [...]}"
+            )
+        return self
 
 
 class Users(SpecModel):
@@ -134,6 +165,7 @@ class Users(SpecModel):
 
     source: Source
     key: Column
+    missing_values: MissingKeys = Field(default=[])
     features: list[Feature] = Field(default=[])
 
     @field_validator("features")
@@ -186,10 +218,6 @@ def iso_utc(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-BROADCAST_VALUES = 4_000_000
-"""Number of keys or values that a worker holds as one table, unless the spec says otherwise."""
-
-
 class LeaveOneOut(SpecModel):
     """The last interaction of a user is for the test, the last but one for validation."""
 
@@ -224,17 +252,6 @@ class Output(SpecModel):
     item_shards: int = Field(default=1, ge=1, le=99_999)
     sequence_shards: int = Field(default=1, ge=1, le=99_999)
     layout: Literal["referenced", "flattened"] = "referenced"
-
-
-class Limits(SpecModel):
-    """Limits on rejects and on the memory of a worker."""
-
-    max_reject_ratio: float = Field(default=0.01, ge=0, le=1, strict=False)
-    broadcast_values: int = Field(
-        default=BROADCAST_VALUES,
-        ge=0,
-        description="number of keys, or of values of a feature, up to which each worker holds all of them as one table",
-    )
 
 
 class KeyList(SpecModel):
@@ -304,6 +321,10 @@ class FeatureSpec(SpecModel):
     limits: Limits = Limits()
     erase: Erase = Erase()
     drift: Drift = Drift()
+    parameters: dict[str, str] = Field(
+        default={},
+        description="values of {name} in the where and path of sources; --param name=value replaces them",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
