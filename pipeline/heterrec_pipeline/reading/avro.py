@@ -69,7 +69,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
     row = 0
     with _blocks(file) as blocks:
         found = _Schema(file, blocks.writer_schema)
-        columns = columns_in(file, columns, list(found.fields))
+        columns = columns_in(file, columns, list(found.fields)) or list(found.fields)[:1]
         records: list[dict[str, Any]] = []
         size = 0
         for block in blocks:

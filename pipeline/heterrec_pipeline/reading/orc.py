@@ -53,8 +53,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """
     row = 0
     with opened(file) as found:
-        names = found.schema.names
-        columns = columns_in(file, columns, names) or names[:1]
+        columns = columns_in(file, columns, found.schema.names) or found.schema.names[:1]
         # A name with a dot would be read as a path into a struct.
         chosen = None if any("." in c for c in columns) else list(columns)
         for k in range(found.nstripes):
