@@ -11,7 +11,7 @@ import pyarrow.orc as paorc
 import pytest
 import yaml
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_pipeline.reading.files import input_files
 from heterrec_schemas.errors import SpecError
 from heterrec_schemas.feature_spec import Source, parse_spec

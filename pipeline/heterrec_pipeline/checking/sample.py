@@ -40,6 +40,8 @@ from heterrec_schemas.rejects import Reason
 
 SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
+FILTERED_ROWS = 500_000
+"""Number of rows left out by `where` after which a sample ends, however few rows it has."""
 
 
 NULL_WORDS = ("nan", "null", "none", "\\n", "n/a", "<na>", "nil")
@@ -222,6 +224,8 @@ def sampled_batches(
                         located(batch, split),
                         [(b.row, b.column, b.reason, b.text) for b in batch.bad],
                     )
+                if sample.filtered >= FILTERED_ROWS:
+                    return
     sample.whole = True
 
 

@@ -45,10 +45,10 @@ def row_count(file: InputFile) -> int:
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The requested columns of an ORC file; one stripe is in memory at a time.
+    """The requested columns that an ORC file has (its first one, if it has none of them); one stripe is in memory at a time.
 
     Raises:
-        SchemaMismatchError: the file lacks a column, or has it twice.
+        SchemaMismatchError: the file lacks a required column, or has it twice.
         DataError: the file cannot be read.
     """
     row = 0

@@ -10,18 +10,13 @@ import pyarrow as pa
 
 from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
-from heterrec_pipeline.reading.column_types import (
-    cast_todo,
-    dates_as_times,
-    of_dates_and_times,
-    unified,
-)
+from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import InputFile, Split, unreadable
 from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
 from heterrec_pipeline.reading.vectors import file_columns, with_vectors
 from heterrec_pipeline.worker_errors import is_panic
-from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
+from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.rejects import Reason
 
 ROW = "__row"
@@ -51,7 +46,9 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         for batch in batches:
             names = set(batch.table.schema.names)
             arrays = [
-                _cells(batch, name, split.file) if name in names else pa.nulls(len(batch.rows))
+                as_in_source(one_chunk(batch.table, name), name, split.file)
+                if name in names
+                else pa.nulls(len(batch.rows))
                 for name in found
             ]
             if split.file.numbers:
@@ -66,29 +63,6 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         ):
             raise
         raise unreadable(split.file, f"{type(error).__name__}: {error}") from error
-
-
-def _cells(batch: ReadBatch, column: str, file: InputFile) -> pa.Array:
-    """A column of a batch as the files of its source have it together."""
-    cells = one_chunk(batch.table, column)
-    if file.known_types and file.format != "jsonl":
-        _check_type(column, cells.type, file)
-    return dates_as_times(cells) if column in file.dates_as_times else cells
-
-
-def _check_type(column: str, kind: pa.DataType, file: InputFile) -> None:
-    """Refuse a type that the files of the source which were compared before the build do not have."""
-    others = dict(file.known_types).get(column, kind)
-    both = unified(others, kind)
-    # Dates and times are different texts, unless all files are known to have both.
-    mixed = column not in file.dates_as_times and of_dates_and_times([others, kind])
-    if both is None or mixed:
-        raise SchemaMismatchError(
-            f"column {column!r} has another type in {file.name} than in other files of its source",
-            got=f"{kind} and {others}",
-            expected="one type in all files of a source",
-            todo=cast_todo(column, [others, kind]),
-        )
 
 
 def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
