@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.reading.lakes import data_files
 from heterrec_pipeline.reading.patterns import find_files
 from heterrec_schemas.errors import DataError, HeterrecError, RunError, SpecError
 from heterrec_schemas.feature_spec import Format, Source
@@ -31,7 +32,7 @@ _KINDS = {
     "avro": "Avro",
     "orc": "ORC",
 }
-_NOT_IN_ROWS = {"path", "format", "append_only", "empty_files"}
+_NOT_IN_ROWS = {"path", "format", "version", "append_only", "empty_files"}
 """The keys of a source that do not change what is found in a file."""
 _SHOWN = 3
 """Number of changed files that a message names."""
@@ -130,8 +131,11 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     base = storage.plain_path(base)
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
-        every, below = find_files(base, pattern)
-        matches = [m for m in every if not _is_hidden(_short(m.path, base), pattern)]
+        if source.is_lake:
+            matches, below = data_files(source, base, pattern, where), False
+        else:
+            every, below = find_files(base, pattern)
+            matches = [m for m in every if not _is_hidden(_short(m.path, base), pattern)]
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",

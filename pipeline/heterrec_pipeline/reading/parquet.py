@@ -51,7 +51,9 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
                 return
             columns = columns_in(split.file, columns, file.schema_arrow.names)
             batches = file.iter_batches(
-                batch_size=min(_batch_rows(file, columns), _most_rows(file, columns, handle, split)),
+                batch_size=min(
+                    _batch_rows(file, columns), _most_rows(file, columns, handle, split)
+                ),
                 columns=columns,
                 row_groups=None if split.row_groups is None else list(split.row_groups),
             )

@@ -69,7 +69,9 @@ class EmbeddingFeature(BaseFeature):
     def _as_wide_as_its_columns(self) -> Self:
         parts = dimension_columns(self.column)
         if parts is not None and len(parts) != self.dim:
-            raise ValueError(f"column: {self.column} is {len(parts)} columns, but dim is {self.dim}")
+            raise ValueError(
+                f"column: {self.column} is {len(parts)} columns, but dim is {self.dim}"
+            )
         return self
 
     @property

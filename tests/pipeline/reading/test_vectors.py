@@ -36,7 +36,19 @@ def parquet_file(path: Path, column: pa.Array) -> InputFile:
     return InputFile(str(path), path.name, path.stat().st_size, "parquet")
 
 
-TEXTS = ["[0.5, 1]", None, "", " [2,3] ", "[]", "[1]", "[1, null]", "x", '["1", "2"]', "7", "[NaN, 1]"]
+TEXTS = [
+    "[0.5, 1]",
+    None,
+    "",
+    " [2,3] ",
+    "[]",
+    "[1]",
+    "[1, null]",
+    "x",
+    '["1", "2"]',
+    "7",
+    "[NaN, 1]",
+]
 GOOD = {0: [0.5, 1.0], 3: [2.0, 3.0]}
 BAD = {
     5: Reason.WRONG_WIDTH,
@@ -99,7 +111,7 @@ def test_dimensions_of_texts(tmp_path: Path) -> None:
 def test_tensors_and_half_floats(tmp_path: Path) -> None:
     tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.array([[1, 2], [3, 4]], np.float32))
     file = parquet_file(tmp_path / "a.parquet", tensors)
-    assert parquet.schema(Split(file)).field("look").type == pa.list_(pa.float32(), 2)
+    assert parquet.schema_and_rows(Split(file))[0].field("look").type == pa.list_(pa.float32(), 2)
     assert found(file) == ({0: [1.0, 2.0], 1: [3.0, 4.0]}, {})
     missing = pa.ExtensionArray.from_storage(
         tensors.type, pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))
