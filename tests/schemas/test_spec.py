@@ -104,7 +104,11 @@ MISTAKES = [
     ("items.source", "interaction", "Did you mean 'interactions'?"),
     ("items.source", {"path": []}, "items.source.path: expected a path, a glob, or a list"),
     ("items.source", {"path": ["a", ""]}, "got nothing"),
-    ("items.source", {"path": "a", "format": "xml"}, "'parquet', 'csv', 'jsonl', 'avro' or 'orc'"),
+    (
+        "items.source",
+        {"path": "a", "format": "xml"},
+        "'parquet', 'csv', 'jsonl', 'avro', 'orc', 'delta' or 'iceberg'",
+    ),
     ("items.source.delimiter", "\n", r"items.source.delimiter: got '\n', expected characters"),
     (
         "items.source",
@@ -127,6 +131,12 @@ MISTAKES = [
         {"path": "a", "format": "avro", "delimiter": ";", "decimal": ","},
         "items.source: delimiter, decimal: for CSV only; the format is avro",
     ),
+    (
+        "items.features.2.column",
+        "e_{0..9}",
+        "column: e_{0..9} is 10 columns, but dim is",
+    ),
+    ("items.source", {"path": "a", "version": 3}, "items.source: version: for format: delta"),
     ("items.key", 5, "items.key: a valid string; got 5"),
     ("items.joins.0.source.pth", 1, "items.joins[0].source.pth: unknown key"),
     ("items.joins.0.kye", 1, "items.joins[0].kye: unknown key. Did you mean 'key'?"),

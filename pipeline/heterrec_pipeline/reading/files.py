@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.reading.lakes import data_files
 from heterrec_pipeline.reading.patterns import find_files
 from heterrec_schemas.errors import DataError, HeterrecError, RunError, SpecError
 from heterrec_schemas.feature_spec import Format, Source
@@ -31,7 +32,7 @@ _KINDS = {
     "avro": "Avro",
     "orc": "ORC",
 }
-_NOT_IN_ROWS = {"path", "format", "append_only", "empty_files"}
+_NOT_IN_ROWS = {"path", "format", "version", "append_only", "empty_files"}
 """The keys of a source that do not change what is found in a file."""
 _SHOWN = 3
 """Number of changed files that a message names."""
@@ -51,7 +52,8 @@ class InputFile:
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
         types: of a source with expressions, the types in which they see its columns, the same in all of its files.
-        numbers: the columns that are read as numbers; their texts have the decimal point of the source.
+        numbers: the columns that are read as numbers, if their texts have another decimal point than Python's.
+        vectors: the columns that are read as vectors.
         required: the columns that it must have; any other column that it lacks is missing in all its rows. None for all.
         dates_as_times: columns that have dates in some files of the source and timestamps in others.
         known_types: the types of columns in the files of the source that were compared, if these are not all files.
@@ -66,6 +68,7 @@ class InputFile:
     source: Source | None = field(default=None, compare=False)
     types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
     numbers: tuple[str, ...] = field(default=(), compare=False)
+    vectors: tuple[str, ...] = field(default=(), compare=False)
     required: tuple[str, ...] | None = field(default=None, compare=False)
     dates_as_times: tuple[str, ...] = field(default=(), compare=False)
     known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
@@ -128,8 +131,11 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     base = storage.plain_path(base)
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
-        every, below = find_files(base, pattern)
-        matches = [m for m in every if not _is_hidden(_short(m.path, base), pattern)]
+        if source.is_lake:
+            matches, below = data_files(source, base, pattern, where), False
+        else:
+            every, below = find_files(base, pattern)
+            matches = [m for m in every if not _is_hidden(_short(m.path, base), pattern)]
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",
