@@ -14,6 +14,7 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.publish import REUSE_NAME
+from heterrec_pipeline.reading.empty_files import skipped
 from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, reason, was_stopped
@@ -39,7 +40,8 @@ def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
 
 
 def _warnings(job: Job, manifest: Manifest) -> Iterator[str]:
-    """What a refresh changed that is probably not intended, and how it drifted."""
+    """Empty files; what a refresh changed that is probably not intended, and how it drifted."""
+    yield from skipped(job.empty)
     if job.parent is None:
         return
     for name in ended_features(job.parent, job.spec):

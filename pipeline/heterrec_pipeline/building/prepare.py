@@ -81,6 +81,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         latest=latest,
         publish=config.publish,
         allow_drift=config.allow_drift,
+        empty=checked.empty,
     )
     job = with_readings(job)
     return replace(job, reuse=reusable(job, wanted=config.reuse))

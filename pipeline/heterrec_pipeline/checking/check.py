@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import pyarrow as pa
+
 from heterrec_pipeline.checking.columns import (
     absent_hint,
     check_feature,
@@ -14,6 +16,7 @@ from heterrec_pipeline.checking.columns import (
 )
 from heterrec_pipeline.checking.expressions import dotted_names, find_source
 from heterrec_pipeline.checking.schemas import TableSchema, together
+from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.interactions.read import log_columns, required_columns
 from heterrec_pipeline.job import (
@@ -33,6 +36,7 @@ from heterrec_schemas.feature_spec import (
     FeatureSpec,
     KeyList,
     Source,
+    dimension_columns,
 )
 
 
@@ -47,6 +51,8 @@ class Checked:
     schemas: dict[str, TableSchema]
     problems: list[HeterrecError] = field(default_factory=list)
     erasures: Erasures = field(default_factory=Erasures)
+    empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of the empty files that are passed over, by source."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, once, sorted."""
@@ -81,11 +87,13 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         nothing = TableJob(ITEMS, "item", spec.items.key, (), ())
         return Checked(nothing, (), None, (), {}, problems)
     schemas: dict[str, TableSchema] = {}
+    empty: dict[str, tuple[str, ...]] = {}
     named = dotted_names(spec)
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
-        files, schemas[name] = find_source(name, source, base, named, problems)
-        files = _with_numbers(spec, name, files)
+        files, found = find_source(name, source, base, named, problems, empty)
+        files = _with_forms(spec, name, files)
+        schemas[name] = _with_dimensions(found, files)
         return files
 
     log = files_of(INTERACTIONS, spec.interactions.source)
@@ -147,19 +155,38 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     log = together(log, schemas[INTERACTIONS], required_columns(spec), own)
     tables = [_together(t, schemas[t.name]) for t in tables]
     users = None if users is None else _together(users, schemas[USERS])
-    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures)
+    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
 
 
-def _with_numbers(
+def _with_forms(
     spec: FeatureSpec, name: str, files: tuple[InputFile, ...]
 ) -> tuple[InputFile, ...]:
-    """The files of a table, with the columns whose decimal commas have to be replaced."""
-    if all(f.source is None or f.source.decimal == "." for f in files):
-        return files
+    """The files of a table, with the columns that are vectors, or numbers with decimal commas."""
     side: Literal["item", "user", "log"] = (
         "log" if name == INTERACTIONS else "user" if name == USERS else "item"
     )
-    return tuple(replace(f, numbers=spec.number_columns(side)) for f in files)
+    vectors = spec.vector_columns(side)
+    return tuple(
+        replace(
+            file,
+            vectors=vectors,
+            numbers=spec.number_columns(side)
+            if file.source is not None and file.source.decimal != "."
+            else (),
+        )
+        for file in files
+    )
+
+
+def _with_dimensions(schema: TableSchema, files: tuple[InputFile, ...]) -> TableSchema:
+    """The schema with a list for each vector whose dimensions are columns of numbers."""
+    types = dict(schema.types)
+    for column in files[0].vectors if files else ():
+        parts = dimension_columns(column) or []
+        if parts and all(part in types for part in parts):
+            other = [types[p] for p in parts if not is_number_like(types[p])]
+            types[column] = other[0] if other else pa.list_(pa.float64(), len(parts))
+    return replace(schema, types=types)
 
 
 def _together(table: TableJob, schema: TableSchema) -> TableJob:
@@ -228,12 +255,11 @@ def _with_features(
             owned[owners[0].name].append(feature)
         elif all(schemas[t.name].types for t in tables):
             known = [c for t in tables for c in schemas[t.name].types]
-            paths = [path for t in tables for path in schemas[t.name].paths]
             where = " or ".join(t.name for t in tables)
             problems.append(
                 SchemaMismatchError(
                     f"feature {feature.name!r}: {where} has no column {feature.column!r}",
-                    todo=absent_hint(feature.column, known, paths),
+                    todo=absent_hint(feature.column, known),
                 )
             )
     return [replace(t, features=tuple(owned[t.name])) for t in tables]

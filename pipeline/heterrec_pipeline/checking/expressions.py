@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.checking.columns import missing_column
 from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.shaping.evaluate import (
     as_polars,
@@ -70,6 +71,7 @@ def find_source(
     base: str,
     named: Iterable[str],
     problems: list[HeterrecError],
+    empty: dict[str, tuple[str, ...]],
 ) -> tuple[tuple[InputFile, ...], TableSchema]:
     """The files of a source and their columns.
 
@@ -79,9 +81,10 @@ def find_source(
         base: the input folder.
         named: names that may be keys of maps.
         problems: takes the errors.
+        empty: takes the names of empty files that are passed over, by table.
     """
     try:
-        files = source_files(source, base, table)
+        files, empty[table] = filled_files(source, source_files(source, base, table), table)
     except HeterrecError as error:
         problems.append(error)
         files = ()
@@ -107,7 +110,7 @@ def described(
     """
     schema = replace(schema, types=with_map_keys(schema.types, named))
     if source.unnest is not None and schema.types:
-        absent = missing_column(f"{table}.source.unnest", source.unnest, schema)
+        absent = missing_column(f"{table}.source.unnest", source.unnest, schema, required=False)
         problems += [absent] if absent is not None else []
     if not schema.types or not (source.columns or source.where):
         return Described(schema, ())
@@ -174,7 +177,7 @@ class _Expressions:
         return as_polars({c: pa.nulls(0, expression_type(t)) for c, t in self.types.items()}, 0)
 
     def _add(self, key: str, column: str) -> None:
-        absent = missing_column(key, column, self._schema)
+        absent = missing_column(key, column, self._schema, required=False)
         kind = self._schema.types.get(column, pa.large_string())
         if absent is not None:
             self._problems.append(absent)

@@ -14,7 +14,9 @@ def reject_hints(spec: FeatureSpec, reason: str, value: str | None) -> list[str]
     text = (value or "").strip()
     if reason == Reason.UNKNOWN_BEHAVIOUR and spec.interactions.behaviour:
         listed = ", ".join(map(repr, spec.interactions.behaviour.values))
-        return [f"interactions.behaviour.values lists {listed}"]
+        return [
+            f"interactions.behaviour.values lists {listed}; unlisted_behaviours: drop leaves out rows with others"
+        ]
     if reason == Reason.MALFORMED_ROW:
         return _of_row(text)
     if reason == Reason.NOT_A_NUMBER:

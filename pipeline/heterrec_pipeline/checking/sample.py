@@ -40,6 +40,8 @@ from heterrec_schemas.rejects import Reason
 
 SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
+LEFT_OUT_ROWS = 2_000_000
+"""Maximum number of erased and filtered rows that are read of a table in search of other ones."""
 
 
 NULL_WORDS = ("nan", "null", "none", "\\n", "n/a", "<na>", "nil")
@@ -79,7 +81,7 @@ class Sample:
         files, bytes: number of files of the table, and their size.
         rows: number of rows sampled, without erased ones.
         erased: number of erased rows that were read with them, and count for nothing else.
-        filtered: number of rows that `where` leaves out, likewise.
+        filtered: number of rows that the spec leaves out, likewise.
         whole: whether these are all rows of the table.
         limits: the limits of rejects.
         rejected: number of them that a build would reject, wholly or in a cell.
@@ -122,6 +124,11 @@ class Sample:
     def rows_by_limit(self, bad: Iterable[RejectedCell]) -> Counter[str]:
         """Number of rows among some rejects by the limit that these count against."""
         return Counter(n for _, n in {(row, self.limits.limit_of(why)) for row, _, why, _ in bad})
+
+    def count_left_out(self, batch: ReadBatch) -> None:
+        """Count the rows that were left out of a batch."""
+        self.erased += batch.erased
+        self.filtered += batch.filtered
 
     def add(self, file: str, rows: int, bad: list[RejectedCell]) -> None:
         """Count a batch."""
@@ -211,17 +218,22 @@ def sampled_batches(
     for file in files:
         for split in split_file(file):
             for rest in read_live(split, columns, gate, sample.met):
-                sample.erased += rest.erased
-                sample.filtered += rest.filtered
+                if not (rest.rows.size or rest.bad):
+                    sample.count_left_out(rest)
+                    if sample.erased + sample.filtered > LEFT_OUT_ROWS:
+                        return
                 while rest.rows.size or rest.bad:
                     if seen >= SAMPLE_ROWS and not undecided(sample):
                         return
                     batch, rest = _cut(rest, SAMPLE_ROWS - seen if seen < SAMPLE_ROWS else None)
+                    sample.count_left_out(batch)
                     seen += len(batch.rows)
                     yield (
                         located(batch, split),
                         [(b.row, b.column, b.reason, b.text) for b in batch.bad],
                     )
+                if sample.erased + sample.filtered > LEFT_OUT_ROWS:
+                    return
     sample.whole = True
 
 
@@ -229,11 +241,20 @@ def _cut(batch: ReadBatch, count: int | None) -> tuple[ReadBatch, ReadBatch]:
     """The first rows of a batch with the bad and short ones among them, and the rest; all rows if `count` is None."""
     if count is None or len(batch.rows) <= count:
         nothing = batch._replace(
-            table=batch.table.slice(0, 0), rows=batch.rows[:0], bad=[], short=[]
+            table=batch.table.slice(0, 0),
+            rows=batch.rows[:0],
+            bad=[],
+            short=[],
+            erased=0,
+            filtered=0,
         )
         return batch, nothing
     last = np.sort(batch.rows)[count - 1]
-    return _part(batch, lambda rows: rows <= last), _part(batch, lambda rows: rows > last)
+    # Where in the batch the rows were that are left out, is not known.
+    erased, filtered = (n * count // len(batch.rows) for n in (batch.erased, batch.filtered))
+    first = _part(batch, lambda rows: rows <= last)._replace(erased=erased, filtered=filtered)
+    rest = _part(batch, lambda rows: rows > last)
+    return first, rest._replace(erased=batch.erased - erased, filtered=batch.filtered - filtered)
 
 
 def _part(batch: ReadBatch, among: Callable[[Any], Any]) -> ReadBatch:

@@ -12,6 +12,7 @@ from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.reject_limit import Excess, percent, raised
 from heterrec_pipeline.checking.sample import Sample, Tables, sample_tables
 from heterrec_pipeline.checking.seen_values import seen_values
+from heterrec_pipeline.reading.empty_files import skipped
 from heterrec_pipeline.reading.erased import erased
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
 from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
@@ -111,7 +112,7 @@ def validate(
     if mistakes:
         checked.problems.insert(0, mistakes)
     problems = checked.problems
-    warnings = list(spec.warnings())
+    warnings = [*spec.warnings(), *skipped(checked.empty)]
     known = open_parent(parent) if parent is not None else None
     if known is not None:
         problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
@@ -119,7 +120,7 @@ def validate(
     samples = [] if problems else sample_tables(spec, checked, problems)
     for sample in samples:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):
-            problems.append(DataError(f"{sample.table}: the table has no rows"))
+            problems.append(_no_rows(sample))
         problems += _too_many_rejects(sample)
         warnings += _sample_warnings(spec, sample)
     base_outlook = None
@@ -134,6 +135,17 @@ def _met_keys(tables: Tables, samples: Sequence[Sample]) -> Iterator[MetKeys]:
     for listed in tables.erasures.every:
         met = set[str]().union(*(s.met.get(listed.name, ()) for s in samples))
         yield MetKeys(listed.name, len(erased(listed).texts), len(met))
+
+
+def _no_rows(sample: Sample) -> HeterrecError:
+    if not sample.filtered:
+        return DataError(f"{sample.table}: the table has no rows")
+    return DataError(
+        f"{sample.table}: no row is left",
+        got=f"{sample.filtered:,} filtered rows{'' if sample.whole else ' at the beginning'}",
+        expected="rows that the spec does not leave out",
+        todo="Check where of the source, and the policies missing_user and unlisted_behaviours of interactions.",
+    )
 
 
 def _too_many_rejects(sample: Sample) -> list[HeterrecError]:

@@ -19,6 +19,7 @@ from heterrec_pipeline.planning.files import Files, expected_files
 from heterrec_pipeline.planning.resources import Memory, Shuffle, disk_for_parts, memory, shuffle
 from heterrec_pipeline.planning.sample import SAMPLE_ROWS, take_sample
 from heterrec_pipeline.planning.trial import trial
+from heterrec_pipeline.reading.empty_files import skipped
 from heterrec_schemas.feature_spec import FeatureSpec
 
 
@@ -115,7 +116,7 @@ def plan(config: PlanConfig) -> Plan:
         shuffle=moved,
         parts=disk_for_parts(figures, moved),
         memory=memory(figures),
-        warnings=[*config.spec.warnings(), *warnings(figures)],
+        warnings=[*config.spec.warnings(), *skipped(job.empty), *warnings(figures)],
         base=base,
     )
 

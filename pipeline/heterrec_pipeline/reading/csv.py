@@ -64,7 +64,7 @@ def header(file: InputFile) -> list[str]:
             f"{file.name} is empty",
             got="no header line",
             expected="a first line with the column names",
-            todo="Write the header, or exclude the file from source.path.",
+            todo="Write the header, or set empty_files: skip on its source.",
         )
     return [str(name) for name in rows[0]]
 

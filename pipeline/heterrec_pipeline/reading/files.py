@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.reading.lakes import data_files
+from heterrec_pipeline.reading.patterns import find_files
 from heterrec_schemas.errors import DataError, HeterrecError, RunError, SpecError
 from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
@@ -30,7 +32,7 @@ _KINDS = {
     "avro": "Avro",
     "orc": "ORC",
 }
-_NOT_IN_ROWS = {"path", "format", "append_only", "empty_files"}
+_NOT_IN_ROWS = {"path", "format", "version", "append_only", "empty_files"}
 """The keys of a source that do not change what is found in a file."""
 _SHOWN = 3
 """Number of changed files that a message names."""
@@ -50,7 +52,8 @@ class InputFile:
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
         types: of a source with expressions, the types in which they see its columns, the same in all of its files.
-        numbers: the columns that are read as numbers; their texts have the decimal point of the source.
+        numbers: the columns that are read as numbers, if their texts have another decimal point than Python's.
+        vectors: the columns that are read as vectors.
         required: the columns that it must have; any other column that it lacks is missing in all its rows. None for all.
         dates_as_times: columns that have dates in some files of the source and timestamps in others.
         known_types: the types of columns in the files of the source that were compared, if these are not all files.
@@ -65,6 +68,7 @@ class InputFile:
     source: Source | None = field(default=None, compare=False)
     types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
     numbers: tuple[str, ...] = field(default=(), compare=False)
+    vectors: tuple[str, ...] = field(default=(), compare=False)
     required: tuple[str, ...] | None = field(default=None, compare=False)
     dates_as_times: tuple[str, ...] = field(default=(), compare=False)
     known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
@@ -112,10 +116,11 @@ class Split:
 def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     """The files of a source, sorted by name.
 
-    Files and folders whose name begins with `_` or `.`, such as `_SUCCESS`, are no data unless the pattern says so.
+    Files and folders whose name begins with `_` or `.`, such as `_SUCCESS` and `_delta_log`, are no data unless the pattern
+    says so.
 
     Args:
-        source: path, list of paths, or glob.
+        source: a path, a folder with all files below it, a glob, or a list of them.
         base: the input folder, to which paths are relative.
         where: name of the source in messages, such as `items`.
 
@@ -123,13 +128,14 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
         DataError: a path or pattern matches no file, or one whose name is not UTF-8.
         SpecError: the format of a file is unknown, or rows cannot be appended to such a file.
     """
+    base = storage.plain_path(base)
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
-        matches = [
-            match
-            for match in storage.matched(base, pattern)
-            if not _is_hidden(_short(match.path, base), pattern)
-        ]
+        if source.is_lake:
+            matches, below = data_files(source, base, pattern, where), False
+        else:
+            every, below = find_files(base, pattern)
+            matches = [m for m in every if not _is_hidden(_short(m.path, base), pattern)]
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",
@@ -139,8 +145,21 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
             )
         for match in matches:
             _check_name(match.path, where)
-            found[match.path] = _listed(source, match, _short(match.path, base), where)
+            try:
+                found[match.path] = _listed(source, match, _short(match.path, base), where)
+            except SpecError as error:
+                raise _other_file(where, pattern, error) if below else error from None
     return tuple(sorted(found.values(), key=lambda f: f.name))
+
+
+def _other_file(where: str, folder: str, error: SpecError) -> SpecError:
+    """The error for a file of a folder whose format is unknown, or to which rows cannot be appended."""
+    stem = folder.rstrip("/")
+    return SpecError(
+        f"{where}: {error.message}",
+        todo=f"It is in the folder {stem}. Name the data files by a pattern, such as {stem}/**/*.parquet; or set format, if "
+        "all are of one.",
+    )
 
 
 def _is_hidden(name: str, pattern: str) -> bool:
@@ -187,7 +206,7 @@ def _listed(source: Source, found: FileInfo, name: str, where: str) -> InputFile
     if kind not in ("csv", "jsonl") or file.compression:
         raise SpecError(
             f"{where}: {name} cannot be read while rows are appended to it",
-            got=f"append_only: true and a {file.compression or _KINDS[kind]} file",
+            got=f"append_only: true and {file.compression or _KINDS[kind]}",
             expected="uncompressed CSV or JSON lines, of which a beginning can be read",
             todo="Remove append_only from the source, and build when the file is complete.",
         )
@@ -302,9 +321,11 @@ def unreadable(file: InputFile, error: object, what: str | None = None) -> Heter
     kind = _KINDS[file.format]
     packed = f", {file.compression}" if file.compression else ""
     detail = " ".join(str(error).split())
+    again = "Download or write the file again, or "
     return DataError(
         f"{file.name} cannot be read: {what or detail}",
         got=f"{file.bytes:,} bytes" + (f" ({detail})" if what else ""),
         expected=f"a complete {kind} file{packed}",
-        todo="Download or write the file again, or set its format in the spec.",
+        todo=again
+        + ("set its format in the spec." if file.bytes else "set empty_files: skip on its source."),
     )

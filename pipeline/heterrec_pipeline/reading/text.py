@@ -16,6 +16,8 @@ from heterrec_schemas.errors import HeterrecError
 
 BLOCK = 8 * 2**20
 """Bytes of decompressed text that are read at a time."""
+MAX_LINE = 64 * 2**20
+"""Longest line, in bytes, that is read."""
 BOM = b"\xef\xbb\xbf"
 """Byte order mark of UTF-8."""
 
@@ -76,6 +78,7 @@ class TextStream(io.RawIOBase):
         if file.compression and file.bytes == 0:
             raise unreadable(file, "nothing to decompress", "it is empty")
         self._file = file
+        self._at = 0
         try:
             self._file_below = storage.open_read(file.path, file.stop)
             self._raw = decompressed(file, self._file_below)
@@ -99,9 +102,14 @@ class TextStream(io.RawIOBase):
                 if not more:
                     break
                 got += more
+            self._at += len(got)
             return got
         except (EOFError, OSError, zlib.error, RuntimeError) as error:
             raise self._broken(error) from None
+
+    def tell(self) -> int:
+        """Number of decompressed bytes read so far."""
+        return self._at
 
     @property
     def consumed(self) -> int:
@@ -125,7 +133,7 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
     """The lines of a text file in blocks of about 8 MB, line ends stripped.
 
     Raises:
-        DataError: truncated or corrupt compression.
+        DataError: truncated or corrupt compression, or a line that is too long for memory.
     """
     with TextStream(file) as stream:
         rest = b""
@@ -136,6 +144,12 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
                 first = False
             whole = (rest + block).split(b"\n")
             rest = whole.pop()
+            if len(rest) > MAX_LINE:
+                raise unreadable(
+                    file,
+                    f"a line of more than {MAX_LINE:,} bytes",
+                    f"a line is longer than {MAX_LINE // 2**20} MB",
+                )
             if whole:
                 yield whole
         if rest:

@@ -30,7 +30,7 @@ from heterrec_schemas.feature_spec.expressions import check_expression
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.values import clean_text, value_text
 
-Format = Literal["parquet", "csv", "jsonl", "avro", "orc"]
+Format = Literal["parquet", "csv", "jsonl", "avro", "orc", "delta", "iceberg"]
 Column = Annotated[str, Field(min_length=1)]
 MAX_CODES = 2**20
 """Number of bins, or codes of a group, that a feature may have."""
@@ -68,6 +68,11 @@ class Source(SpecModel):
 
     path: str | list[str]
     format: Format | None = None
+    version: int | None = Field(
+        default=None,
+        ge=0,
+        description="delta: the version of the table; iceberg: the snapshot id; by default the latest",
+    )
     append_only: bool = Field(
         default=False,
         description="rows may be appended while a build reads: it reads the whole lines that exist when it begins",
@@ -138,7 +143,14 @@ class Source(SpecModel):
         )
         if self.format not in (None, "csv") and (keys := self.csv_keys):
             raise ValueError(f"{', '.join(keys)}: for CSV only; the format is {self.format}")
+        if self.version is not None and not self.is_lake:
+            raise ValueError("version: for format: delta and format: iceberg only")
         return self
+
+    @property
+    def is_lake(self) -> bool:
+        """Whether the path is that of a table whose own metadata name its data files."""
+        return self.format in ("delta", "iceberg")
 
     @property
     def csv_keys(self) -> list[str]:
@@ -158,6 +170,8 @@ class Source(SpecModel):
         Raises:
             SpecError: the suffix is unknown.
         """
+        if self.is_lake:
+            return "parquet"
         if self.format is not None:
             return self.format
         stem = _stem(path)
