@@ -388,7 +388,7 @@ def files_of_one_source_disagree(shop: Shop) -> None:
     "log.csv row 200, column 'time': got 'yesterday'",
     "log.csv row 201, column 'time': got ' '",
     "log.csv row 202, column 'time': got '17e'",
-    "Fix the input or the spec, or raise the limit.",
+    "Fix the input or the spec, or raise the limit: limits: {max_reject_ratio: {default: 0.01, time_unreadable: 0.02}}.",
 )
 def too_many_bad_times(shop: Shop) -> None:
     times = ["yesterday", " ", "17e", "-1"]
@@ -666,9 +666,17 @@ def test_below_the_ratio_bad_rows_are_set_aside(shop: Shop) -> None:
         "rejected": 3,
         "repeated": 1,
         "erased": 0,
+        "filtered": 0,
         "retired": 0,
     }
-    assert counts["users"] == {"read": 12, "kept": 11, "rejected": 1, "repeated": 1, "erased": 0}
+    assert counts["users"] == {
+        "read": 12,
+        "kept": 11,
+        "rejected": 1,
+        "repeated": 1,
+        "erased": 0,
+        "filtered": 0,
+    }
     # One of the malformed rows has all required cells: it is listed and kept.
     assert (counts["interactions"]["read"], counts["interactions"]["rejected"]) == (214, 12)
     assert counts["interactions"]["kept"] == 202
