@@ -36,11 +36,14 @@ def too_many(source: str, rejected: int, rows: int, limit: float) -> str:
     )
 
 
-def check_sample(job: Job) -> None:
+def check_sample(job: Job) -> list[Sample]:
     """Read a sample of every table as the build will, before anything is written.
 
     The first `SAMPLE_ROWS` rows of each table are read; of a table with too many rejects among them, as many as it takes to
     decide, up to `SUSPECT_ROWS`.
+
+    Returns:
+        The samples.
 
     Raises:
         RejectRatioError: so many rows will be rejected that the limit cannot be kept.
@@ -59,6 +62,7 @@ def check_sample(job: Job) -> None:
     findings = [_finding(job, s, bounds) for s in samples if _proven(s, limit, bounds)]
     if findings:
         raise RejectRatioError("\n".join(findings), todo=TODO)
+    return samples
 
 
 def _decisive(job: Job) -> Job:
@@ -86,7 +90,7 @@ def _proven(sample: Sample, limit: float, bounds: dict[str, int]) -> bool:
 def _finding(job: Job, sample: Sample, bounds: dict[str, int]) -> str:
     limit = job.spec.limits.max_reject_ratio
     reason, entries = min(sample.reasons.items(), key=lambda found: (-found[1], found[0]))
-    hints = reject_hints(job.spec, reason, sample.values[reason])
+    hints = reject_hints(job.spec, reason, sample.values[reason], sample.columns[reason])
     end = dominance(reason, entries, [*sample.examples[reason], *hints])
     if sample.whole:
         return too_many(sample.table, sample.certain, sample.rows, limit) + end

@@ -46,7 +46,7 @@ def summarise(spec: FeatureSpec, rejects: pl.DataFrame) -> RejectSummary:
         samples = group.filter(pl.col("reason") == reason).head(SAMPLES)
         cells = samples.select("file", "row", "column", "value").rows()
         words = [reject_in_words(*cell) for cell in cells]
-        hints = reject_hints(spec, reason, cells[0][-1])
+        hints = reject_hints(spec, reason, cells[0][-1], cells[0][-2])
         dominant[str(source)] = (reason, count, [*words, *hints])
     return RejectSummary(by_reason, dict(rows.iter_rows()), dominant)
 
