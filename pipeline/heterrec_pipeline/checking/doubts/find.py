@@ -54,6 +54,8 @@ def key_examples(spec: FeatureSpec, tables: Tables, samples: Sequence[Sample]) -
         return ""
     wanted, known = by_name[INTERACTIONS].evidence.text("item"), by_name[ITEMS].evidence.text("key")
     lacking = wanted.filter(~wanted.is_in(known.implode()))
+    if lacking.is_empty():
+        return ""
     log = f"{spec.interactions.item!r} has {listed(lacking.unique().sort())}"
     return f"{log}, {tables.items.key!r} of items has {listed(known.drop_nulls().unique().sort())}"
 
