@@ -22,6 +22,18 @@ STOPPED = "stopped; nothing was changed"
 """Message of a command that is stopped while it imports its modules."""
 UNEXPECTED = "Run again with --debug for the traceback, and report it."
 RED, YELLOW = 31, 33
+HELP_FLAGS = ("-h", "--help")
+EXIT_CODES = """\b
+Exit codes:
+  0  success
+  1  the run failed. Worth a retry: a store that does not answer, a full disk,
+     a dead worker, a signal. Not worth one: NotPublishedError (drift, or
+     latest.json names another generation), a time limit, too little memory,
+     "an unexpected ..." error.
+  2  an error in the call, the spec, the configuration or the data: a retry
+     fails in the same way.
+With --json, the field "error" of the printed object names the error."""
+"""Last paragraph of the help of both command lines; `\\b` keeps its lines."""
 ESCAPED = "backslashreplace"
 _only_json: TextIO | None = None
 """Standard output, after `reserve_stdout`."""
@@ -116,6 +128,17 @@ def print_line(line: str, colour: int) -> None:
     with suppress(OSError):
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+
+def print_version(program: str) -> None:
+    """Print the name and the version of a program."""
+    from importlib import metadata  # takes longer than the rest of this module
+
+    try:
+        version = metadata.version("heterrec")
+    except metadata.PackageNotFoundError:
+        version = "(not installed: it runs from a checkout)"
+    print(program, version)
 
 
 def print_json(body: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from strategies import Dataset, write_input
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_schemas.feature_spec import parse_spec
 
 

@@ -62,7 +62,7 @@ def watched(spec: Path, source: Path, output: Path) -> Watched:
 
 def main(spec: str, source: str, output: str, report: str) -> None:
     """Build, and write down the bytes of what goes through files."""
-    from heterrec_pipeline import BuildConfig, build
+    from heterrec_pipeline.building import BuildConfig, build
     from heterrec_pipeline.files import storage
     from heterrec_pipeline.wiring import exchange
     from heterrec_schemas.feature_spec import parse_spec

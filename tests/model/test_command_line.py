@@ -75,6 +75,8 @@ def test_help_is_quick_and_names_every_command() -> None:
     for command in ("train", "evaluate", "recommend"):
         assert command in call("--help").stdout
         assert call(command, "--help").exit_code == 0
+    assert "Worth a retry: a store" in call("-h").stdout
+    assert call("--version").stdout.startswith("heterrec-model ")
 
 
 def test_a_run_as_json(data: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from corner_shop import Shop, start
 
-from heterrec_pipeline import BuildConfig, BuildResult, build
+from heterrec_pipeline.building import BuildConfig, BuildResult, build
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease, publish_graph

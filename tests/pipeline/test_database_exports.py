@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_schemas.feature_spec import parse_spec
 from heterrec_schemas.manifest import Manifest
 

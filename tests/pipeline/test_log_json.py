@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from corner_shop import Finished, Shop, start
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_pipeline.sequences import split
 from heterrec_schemas.errors import RejectRatioError, RunError
 from heterrec_schemas.feature_spec import parse_spec

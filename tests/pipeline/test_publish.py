@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from corner_shop import Finished, Running, Shop, heterrec, start
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import Job

@@ -16,10 +16,13 @@ from rich.console import Console
 
 from heterrec_model.progress_display import ProgressDisplay
 from heterrec_schemas.command_line import (
+    EXIT_CODES,
+    HELP_FLAGS,
     YELLOW,
     FailureReport,
     interruptible,
     print_line,
+    print_version,
     reserve_stdout,
     unexpected,
 )
@@ -27,11 +30,12 @@ from heterrec_schemas.errors import HeterrecError
 
 app = typer.Typer(
     name="heterrec-model",
-    help="Train HeterRec from a generation, evaluate it over the catalogue, export it, and recommend items.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": list(HELP_FLAGS)},
+    epilog=EXIT_CODES,
 )
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -43,6 +47,27 @@ CheckpointOption = Annotated[str, typer.Option("--checkpoint", help="best, last 
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no summary.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print_version("heterrec-model")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Train HeterRec from a generation, evaluate it over the catalogue, export it, and recommend items."""
 
 
 @contextmanager

@@ -32,11 +32,11 @@ def with_readings(job: Job) -> Job:
     """The job with digests: how each of its tables is read."""
     spec = job.spec
     log = spec.interactions
-    about_log = log.model_dump(mode="json", exclude={"source"})
+    about_log = log.model_dump(mode="json", exclude={"source"}) | _about_source(job.log)
     own = [("user", job.erasures.users), ("item", job.erasures.items)]
     job = replace(
         job,
-        reading=_reading(INTERACTIONS, {"log": about_log} | _of_files(job.log), own),
+        reading=_reading(INTERACTIONS, {"log": about_log}, own),
         joins=tuple(replace(t, reading=_of_table(t)) for t in job.joins),
         users=replace(job.users, reading=_of_table(job.users)) if job.users else None,
     )
@@ -45,7 +45,7 @@ def with_readings(job: Job) -> Job:
     if any(isinstance(f, ErasingFeature) for f in job.items.features):
         # The digests of a log hold raw cells, in which an erased value cannot be told.
         return replace(job, reading=None)
-    about = {"log": about_log, "items": _about(job.items)} | _of_files(job.log)
+    about = {"log": about_log, "items": _about(job.items)}
     reading = _reading(LOG_ITEMS, about, [(ITEM, job.erasures.items)])
     return replace(job, items=replace(job.items, reading=reading))
 
@@ -61,15 +61,24 @@ def _about(table: TableJob) -> dict[str, Any]:
     listed = table.available_from
     return {
         "key": table.key,
+        "missing_values": table.missing_values,
         "features": [f.model_dump(mode="json", exclude=set(_LATER)) for f in table.features],
         "available_from": listed.model_dump(mode="json") if listed else None,
-    } | _of_files(table.files)
+        **_about_source(table.files),
+    }
 
 
-def _of_files(files: tuple[InputFile, ...]) -> dict[str, Any]:
-    """What the other files of a table decide about what is found in one of them."""
-    dates = files[0].dates_as_times if files else ()
-    return {"dates_as_times": dates} if dates else {}
+def _about_source(files: tuple[InputFile, ...]) -> dict[str, Any]:
+    """What a source says about the rows of its files, and what the other files decide about what is found in one of them."""
+    if not files or files[0].source is None:
+        return {}
+    dates = files[0].dates_as_times
+    settings = files[0].source.model_dump(
+        mode="json", exclude={"path", "append_only", "empty_files"}, exclude_defaults=True
+    )
+    types = {name: str(kind) for name, kind in files[0].types}
+    found = {"source": settings | ({"types": types} if types else {})} if settings else {}
+    return found | ({"dates_as_times": dates} if dates else {})
 
 
 def _reading(

@@ -192,6 +192,8 @@ def check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecErr
     check_key(INTERACTIONS, log.user, schema, problems)
     if not spec.denormalised:  # else this column is the items' key, which is checked
         check_key(INTERACTIONS, log.item, schema, problems)
+    if log.event_id is not None:
+        check_key(INTERACTIONS, log.event_id, schema, problems)
     check_times("interactions.timestamp", INTERACTIONS, log.timestamp, schema, problems)
     for role, column, fits in (
         ("behaviour", log.behaviour.column if log.behaviour else None, is_scalar),

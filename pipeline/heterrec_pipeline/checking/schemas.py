@@ -19,6 +19,8 @@ from heterrec_pipeline.reading.column_types import (
     unified_of,
 )
 from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.shaping.json_rows import flat_rows
+from heterrec_pipeline.reading.shaping.shape import source_types
 from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.values import is_scalar
@@ -98,7 +100,8 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     chosen = _evenly(files)
     for file in chosen:
         try:
-            found.append(_file_schema(file, mixed))
+            one = _file_schema(file, mixed)
+            found.append(replace(one, types=source_types(file, one.types)))
         except HeterrecError as error:
             problems.append(error)
     if any(f.has_rows for f in found):
@@ -260,12 +263,19 @@ def _mentions(file: InputFile, column: str) -> bool:
     """Whether a JSON lines file contains the column's name; always True for names that JSON may escape."""
     if not column.isascii():
         return True
-    name = json.dumps(column).encode()
-    return any(name in line for block in lines(file) for line in block)
+    # A dotted name may be that of a member of inner objects.
+    names = {json.dumps(name).encode() for name in (column, column.rpartition(".")[2])}
+    return any(name in line for block in lines(file) for line in block for name in names)
 
 
 def _json_lines(file: InputFile) -> Iterator[object]:
+    unnest = file.source.unnest if file.source else None
+    names: set[str] = set()
     for block in lines(file):
         for line in block:
             if line and not line.isspace():
-                yield jsonl.parse(line, file)
+                parsed = jsonl.parse(line, file)
+                if isinstance(parsed, dict):
+                    yield from flat_rows(parsed, unnest, names)
+                else:
+                    yield parsed

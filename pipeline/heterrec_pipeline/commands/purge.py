@@ -10,13 +10,15 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     JsonOption,
     OutputArgument,
+    ParamOption,
     SweepAfterOption,
     app,
     guarded,
+    parameters_in,
     parse_duration,
     print_columns,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.errors import CallError, RunError
@@ -55,6 +57,7 @@ def purge(
         str | None,
         typer.Option("--input", help="With --erased: the folder that the spec's paths start from."),
     ] = None,
+    param: ParamOption = None,
     pinned: Annotated[
         bool, typer.Option("--pinned", help="With --erased: delete pinned generations too.")
     ] = False,
@@ -81,13 +84,15 @@ def purge(
         if erased:
             if spec is None or input is None or keep is not None:
                 raise CallError("--erased", expected="--spec and --input, and no --keep")
-            keys = keeping.read_erased_keys(parse_spec(spec_text(spec), where=spec), input)
+            keys = keeping.read_erased_keys(
+                parse_spec(spec_text(spec, parameters_in(param)), where=spec), input
+            )
             done = keeping.purge_erased(
                 output, keys, pinned=pinned, dry_run=dry_run, after=after, wait=wait
             )
         else:
-            if spec is not None or input is not None or pinned:
-                raise CallError("--spec, --input and --pinned go with --erased")
+            if spec is not None or input is not None or param or pinned:
+                raise CallError("--spec, --input, --param and --pinned go with --erased")
             if keep is None:
                 raise CallError("purge", expected="--keep N, or --erased")
             age = parse_duration("--grace", grace)

@@ -15,14 +15,16 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     JsonOption,
     OpenPortsOption,
+    ParamOption,
     RunnerOption,
     SweepAfterOption,
     TimeLimitOption,
     guarded,
+    parameters_in,
     parse_duration,
     print_warning,
-    spec_text,
 )
+from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_pipeline.telemetry.json_log import JsonLog
 from heterrec_schemas.command_line import print_json
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 class RunOptions:
     """The options that `build` and `refresh` share, in the order of their help."""
 
+    param: ParamOption = None
     runner: RunnerOption = None
     time_limit: TimeLimitOption = None
     workers: Annotated[
@@ -119,7 +122,7 @@ def run_build(
 
         started = time.monotonic()
         options = use_stores(with_runner(run.runner, context.args))
-        text = spec_text(spec)
+        text = spec_text(spec, parameters_in(run.param))
         config = BuildConfig(
             parse_spec(text, where=spec),
             text,

@@ -3,7 +3,7 @@
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -13,30 +13,40 @@ from rich.console import Console
 
 from heterrec_pipeline.worker_errors import stage_of
 from heterrec_schemas.command_line import (
+    EXIT_CODES,
+    HELP_FLAGS,
     FailureReport,
     interruptible,
+    print_version,
     reserve_stdout,
     unexpected,
 )
-from heterrec_schemas.errors import CallError, HeterrecError, SpecError
-from heterrec_schemas.feature_spec import read_spec_text
+from heterrec_schemas.errors import CallError, HeterrecError
 
 if TYPE_CHECKING:
     from heterrec_pipeline.telemetry.json_log import JsonLog
 
 app = typer.Typer(
     name="heterrec-pipeline",
-    help="Turn a catalogue, its embeddings and an interaction log into token tables for HeterRec.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": list(HELP_FLAGS)},
+    epilog=EXIT_CODES,
 )
 SpecOption = Annotated[str, typer.Option("--spec", help="The feature spec (YAML).")]
 InputOption = Annotated[
     str,
     typer.Option(
         "--input", help="The folder that the spec's paths start from (local, gs://, s3://)."
+    ),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        help="name=value: replaces {name} in the where and path of the spec's sources. Once for each.",
     ),
 ]
 OutputArgument = Annotated[
@@ -91,6 +101,27 @@ MIN_SECONDS, MAX_SECONDS = 0.001, 1e8
 """Range of `--time-limit` in seconds, up to three years."""
 BEAM = {"allow_extra_args": True}
 BEAM_FLAGS = "Flags after -- go to Apache Beam unchanged."
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print_version("heterrec-pipeline")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Turn a catalogue, its embeddings and an interaction log into token tables for HeterRec."""
 
 
 def _time_is_over(signum: int, frame: object) -> NoReturn:
@@ -210,15 +241,17 @@ def print_warning(console: Console, warning: str) -> None:
     )
 
 
-def spec_text(path: str) -> str:
-    """The text of a spec: a local file, or an object of a store."""
-    if "://" not in path:
-        return read_spec_text(path)
-    from heterrec_pipeline.files import storage
+def parameters_in(options: Sequence[str] | None) -> dict[str, str]:
+    """The values of `--param name=value`.
 
-    if not storage.exists(path):
-        raise SpecError(f"there is no spec {path}", todo="Check --spec.")
-    try:
-        return storage.read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SpecError(f"the spec {path} is not UTF-8 text: {error}") from None
+    Raises:
+        CallError: it has another form, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for option in options or ():
+        name, sign, value = option.partition("=")
+        if not sign or not name or name in found:
+            got = f"{name} twice" if name in found else repr(option)
+            raise CallError("--param", got=got, expected="name=value, once for each name")
+        found[name] = value
+    return found

@@ -15,11 +15,19 @@ from heterrec_schemas.rejects import Reason
 
 
 class BadRow(NamedTuple):
-    """A malformed row: its number in the file, the reason, and its text; None if it may contain what the spec erases."""
+    """A row that cannot be used.
+
+    Attributes:
+        row: its number in the file.
+        reason: the reason.
+        text: its text, or that of the cells that are the reason; None if it may contain what the spec erases.
+        column: the column whose value is the reason; empty for a malformed row.
+    """
 
     row: int
     reason: Reason
     text: str | None
+    column: str = ""
 
 
 BadText = Mapping[str, Mapping[int, str | None]]
@@ -34,10 +42,11 @@ class ReadBatch(NamedTuple):
         table: n rows of raw columns, each a single array. A reader may yield a table, without the columns that the file
             lacks; `read_split` converts it.
         rows: [n] int64, the number of each row in its file, from 0.
-        bad: malformed rows, which are not in the table.
+        bad: malformed rows, and rows for which an expression fails, which are not in the table.
         short: rows of the table with too few fields; their missing cells are null.
         bad_text: cells that are not UTF-8; they are null in the table.
         erased: number of rows that were removed because the spec erases their key.
+        filtered: number of rows that were removed because the `where` of their source is not true for them.
     """
 
     table: pa.RecordBatch | pa.Table
@@ -46,6 +55,12 @@ class ReadBatch(NamedTuple):
     short: Sequence[BadRow] = ()
     bad_text: BadText = MappingProxyType({})
     erased: int = 0
+    filtered: int = 0
+
+    @property
+    def read(self) -> int:
+        """Number of rows that were read, those that are not in the table included."""
+        return len(self.rows) + len(self.bad) + self.erased + self.filtered
 
 
 def columns_in(file: InputFile, columns: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -16,7 +16,9 @@ from heterrec_pipeline.reading.column_types import (
     of_dates_and_times,
     unified,
 )
+from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import InputFile, Split, unreadable
+from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
 from heterrec_pipeline.worker_errors import is_panic
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
@@ -31,6 +33,8 @@ T = TypeVar("T")
 def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """Read the requested columns of a split, each batch as a `pa.RecordBatch`; a column that the file lacks is null.
 
+    The columns and rows are those of the file's source as the spec describes it: see `reading.shaping`.
+
     Raises:
         DataError: the file cannot be read, or a library fails on it; see the readers.
         SchemaMismatchError: the file lacks a required column, has a column twice, or has one of another kind than the
@@ -38,12 +42,18 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """
     wanted = list(dict.fromkeys(columns))
     try:
-        for batch in _read(split, wanted):
+        plain = is_plain(split.file, wanted)
+        batches = (
+            _read(split, wanted) if plain else shaped(split, wanted, _columns(split.file), _read)
+        )
+        for batch in batches:
             names = set(batch.table.schema.names)
             arrays = [
                 _cells(batch, name, split.file) if name in names else pa.nulls(len(batch.rows))
                 for name in wanted
             ]
+            if split.file.numbers:
+                arrays = with_points(arrays, [name in split.file.numbers for name in wanted])
             yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
     except BaseException as error:
         if isinstance(error, HeterrecError | MemoryError) or not (
@@ -82,6 +92,15 @@ def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "csv":
         return csv.read(split.file, columns)
     return jsonl.read(split.file, columns)
+
+
+def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
+    """The columns of a file; None for JSON lines, whose rows may each have others."""
+    if file.format == "parquet":
+        return {f.name: f.type for f in parquet.schema_and_rows(Split(file))[0]}
+    if file.format == "csv":
+        return {name: pa.string() for name in csv.header(file)}
+    return None
 
 
 def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:

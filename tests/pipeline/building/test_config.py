@@ -4,7 +4,7 @@ import pytest
 from apache_beam.options.pipeline_options import DirectOptions
 from pieces import spec_of
 
-from heterrec_pipeline import BuildConfig
+from heterrec_pipeline.building import BuildConfig
 from heterrec_pipeline.runtime import flags
 from heterrec_schemas.errors import CallError
 

@@ -35,6 +35,22 @@ def test_help(command: tuple[str, ...]) -> None:
     assert all(word in done.out for word in words)
 
 
+def test_short_help_lists_the_exit_codes() -> None:
+    done = heterrec("-h")
+    assert done.code == 0
+    assert re.search(
+        r"^    2  an error in the call.*^       fails in the same way", done.out, re.M | re.S
+    )
+    assert "Worth a retry: a store" in done.out
+    assert heterrec("build", "-h").out.startswith("Usage: ")
+
+
+def test_version() -> None:
+    done = heterrec("--version")
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(r"heterrec-pipeline \d+\.\d+\.\d+\S*\n", done.out)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

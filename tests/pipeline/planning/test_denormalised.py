@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import yaml
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_pipeline.planning.figures import shared_out
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
 from heterrec_schemas.feature_spec import parse_spec

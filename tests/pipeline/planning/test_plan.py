@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from corner_shop import heterrec
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_pipeline.checking.outlook_display import size
 from heterrec_pipeline.planning.estimates import Interval
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_pipeline.planning.estimates import Interval
 from heterrec_pipeline.planning.plan import Plan, PlanConfig, plan
 from heterrec_schemas.feature_spec import parse_spec

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from corner_shop import Shop
 
-from heterrec_pipeline import BuildConfig
+from heterrec_pipeline.building import BuildConfig
 from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.building.run import build
 from heterrec_pipeline.files import storage

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from heterrec_pipeline import BuildConfig, build
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_pipeline.telemetry.progress import rows_done
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_schemas.feature_spec import parse_spec

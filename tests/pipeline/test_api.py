@@ -1,0 +1,69 @@
+"""The functions of the package in other programs, and the code of docs/in_a_program.md."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corner_shop import Shop
+
+import heterrec_pipeline
+from heterrec_pipeline import build, validate
+from heterrec_schemas.errors import CallError, SpecError
+
+PAGE = Path(__file__).parents[2] / "docs" / "in_a_program.md"
+NAMES = {"BuildResult", "Plan", "Validation", "build", "plan", "refresh", "validate"}
+
+
+def test_the_public_names_import_beam_on_first_use() -> None:
+    assert set(dir(heterrec_pipeline)) == set(heterrec_pipeline.__all__) == NAMES
+    with pytest.raises(AttributeError, match="has no attribute 'biuld'"):
+        heterrec_pipeline.biuld  # noqa: B018
+    code = f"""
+import sys, heterrec_pipeline
+assert "apache_beam" not in sys.modules
+for name in {sorted(NAMES)}:
+    assert getattr(heterrec_pipeline, name).__name__ == name
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_all_arguments_are_given_by_name_and_documented() -> None:
+    for name in NAMES - {"BuildResult", "Plan", "Validation"}:
+        function = getattr(heterrec_pipeline, name)
+        parameters = inspect.signature(function).parameters.values()
+        assert {p.kind for p in parameters} == {inspect.Parameter.KEYWORD_ONLY}
+        assert all(f"        {p.name}: " in function.__doc__ for p in parameters)
+
+
+def test_the_code_of_the_page_runs(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shop.folder)
+    shop.input.rename("data")
+    found: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
+        exec(block, found)
+    assert found["generation"].manifest.counts.interactions.kept == 200
+    assert found["found"].mistakes == []
+    assert found["expected"].bytes_out > 0
+    assert found["result"].skipped
+    assert found["retry"] is False
+    assert "there is no input folder" in capsys.readouterr().out
+
+
+def test_errors_are_exceptions(shop: Shop, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"there is no spec file nowhere\.yaml"):
+        build(spec="nowhere.yaml", input=shop.input, output=tmp_path)
+    with pytest.raises(SpecError, match=r"a value that YAML has no type for: got .*Path"):
+        build(spec=shop.spec | {"name": Path("a")}, input=shop.input, output=tmp_path)
+    with pytest.raises(CallError, match="there is no runner 'nope'"):
+        build(spec=shop.spec, input=shop.input, output=tmp_path, runner="nope")
+    with pytest.raises(TypeError):
+        build(shop.spec, shop.input, tmp_path)  # type: ignore[misc]
+    found = validate(spec=shop.spec | {"nmae": "corner"}, input=shop.input)
+    assert found.mistakes == ["nmae: unknown key. Did you mean 'name'?"]
+    assert list(tmp_path.iterdir()) == [shop.folder]
