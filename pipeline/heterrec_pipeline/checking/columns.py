@@ -99,7 +99,9 @@ def _check_column(
         problems.append(absent)
     elif kind is not None:
         got = schema.mixed_cells.get(column, kind)
-        hint = todo if column in schema.mixed_cells else todo or cast_hint(column, kind)
+        hint = todo
+        if column not in schema.mixed_cells and (todo is None or pa.types.is_duration(kind)):
+            hint = cast_hint(column, kind)
         problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=hint))
 
 

@@ -17,6 +17,7 @@ from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.stores import FileInfo
 
+_AGAIN = "Download or write the file again, or set its format in the spec."
 SPLIT_BYTES = 128 * 2**20
 """Approximate bytes of a Parquet file per split; a text file is one split."""
 TAIL_BYTES = 2**16
@@ -323,5 +324,6 @@ def unreadable(file: InputFile, error: object, what: str | None = None) -> Heter
         f"{file.name} cannot be read: {what or detail}",
         got=f"{file.bytes:,} bytes" + (f" ({detail})" if what else ""),
         expected=f"a complete {kind} file{packed}",
-        todo="Download or write the file again, or set its format in the spec.",
+        # What is in brackets is what to do.
+        todo=None if what and what.endswith(")") else _AGAIN,
     )

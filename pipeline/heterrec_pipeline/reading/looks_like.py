@@ -12,7 +12,7 @@ _BEGINNINGS = {
     rb"\xfd7zXZ": "xz-compressed (unpack it, or compress it by gzip or zstd instead)",
     rb"7z\xbc\xaf|Rar!": "an archive (unpack it)",
     rb"PK\x03\x04": "a zip archive or a workbook (unpack it, or export it as CSV)",
-    rb"\xff\xfe|\xfe\xff": "UTF-16 (of CSV write encoding: utf-16 into the source; or save it as UTF-8)",
+    rb"\xff\xfe|\xfe\xff": "UTF-16 (of CSV, write encoding: utf-16 into the source; else save it as UTF-8)",
     rb"PAR1[^ -~]": "Parquet (set format: parquet)",
     rb"Obj\x01": "Avro (set format: avro)",
     rb"(?s)ORC.{0,12}?[\x00-\x08\x0e-\x1f]": "ORC (set format: orc)",
