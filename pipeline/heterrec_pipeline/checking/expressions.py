@@ -107,7 +107,7 @@ def described(
     """
     schema = replace(schema, types=with_map_keys(schema.types, named))
     if source.unnest is not None and schema.types:
-        absent = missing_column(f"{table}.source.unnest", source.unnest, schema)
+        absent = missing_column(f"{table}.source.unnest", source.unnest, schema, required=False)
         problems += [absent] if absent is not None else []
     if not schema.types or not (source.columns or source.where):
         return Described(schema, ())
@@ -174,7 +174,7 @@ class _Expressions:
         return as_polars({c: pa.nulls(0, expression_type(t)) for c, t in self.types.items()}, 0)
 
     def _add(self, key: str, column: str) -> None:
-        absent = missing_column(key, column, self._schema)
+        absent = missing_column(key, column, self._schema, required=False)
         kind = self._schema.types.get(column, pa.large_string())
         if absent is not None:
             self._problems.append(absent)

@@ -10,14 +10,14 @@ _BEGINNINGS = {
     rb"\x28\xb5\x2f\xfd": "zstd-compressed (add .zst to its name)",
     rb"BZh[1-9]1AY&SY": "bzip2-compressed (add .bz2 to its name)",
     rb"\xfd7zXZ": "xz-compressed (unpack it, or compress it by gzip or zstd instead)",
-    rb"7z\xbc\xaf|Rar!": "an archive (unpack it)",
+    rb"7z\xbc\xaf|Rar!\x1a": "an archive (unpack it)",
     rb"PK\x03\x04": "a zip archive or a workbook (unpack it, or export it as CSV)",
     rb"\xff\xfe|\xfe\xff": "UTF-16 (of CSV, write encoding: utf-16 into the source; else save it as UTF-8)",
-    rb"PAR1[^ -~]": "Parquet (set format: parquet)",
+    rb"PAR1[\x00-\x08\x0e-\x1f]": "Parquet (set format: parquet)",
     rb"Obj\x01": "Avro (set format: avro)",
     rb"(?s)ORC.{0,12}?[\x00-\x08\x0e-\x1f]": "ORC (set format: orc)",
-    rb"ARROW1|\xff\xff\xff\xff": "an Arrow (Feather) file (write it as Parquet)",
-    rb"SQLite format 3": "an SQLite database (export the table as CSV or Parquet)",
+    rb"ARROW1\x00|\xff\xff\xff\xff": "an Arrow (Feather) file (write it as Parquet)",
+    rb"SQLite format 3\x00": "an SQLite database (export the table as CSV or Parquet)",
     rb"\x89HDF|\x93NUMPY|\x80[\x02-\x05]": "a file of HDF5, NumPy or pickle (write it as Parquet)",
     rb"version https://git-lfs": "a pointer of Git LFS (fetch the file by git lfs pull)",
     rb"\s*<(!DOCTYPE|html|\?xml|Error)": "HTML or XML, perhaps an error page instead of the file (download it again)",
@@ -81,9 +81,3 @@ def escaped_quote(text: str, separator: str = ",") -> int | None:
     cell = rf'(?:^|{comma})"(?:[^"\\]|""|\\(?!"))*\\"[^"{comma}\r\n]'
     found = re.search(cell, text, re.MULTILINE) if '\\"' in text else None
     return None if found is None else text.count("\n", 0, found.end()) + 1
-
-
-def partition(paths: Sequence[str], column: str) -> str | None:
-    """The part of a path such as `day=2026-01-01` that has the value of a column; None if no path has one."""
-    parts = (part for path in paths for part in path.split("/")[:-1])
-    return next((part for part in parts if part.startswith(f"{column}=")), None)

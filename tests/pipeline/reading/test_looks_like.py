@@ -10,7 +10,6 @@ from heterrec_pipeline.reading.looks_like import (
     other_content,
     other_encoding,
     other_header,
-    partition,
     same_letters,
 )
 
@@ -91,9 +90,3 @@ def test_a_name_in_another_unicode_form() -> None:
 )
 def test_quotes_that_are_escaped_by_backslashes(text: str, line: int | None) -> None:
     assert escaped_quote(text) == line
-
-
-def test_a_column_in_a_path() -> None:
-    paths = ["log/day=2026-01-01/a.parquet", "log/day=2026-01-02/b.parquet"]
-    assert partition(paths, "day") == "day=2026-01-01"
-    assert partition(paths, "ay") is None
