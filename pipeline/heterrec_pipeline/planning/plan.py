@@ -9,6 +9,7 @@ from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.doubts.find import doubts
+from heterrec_pipeline.checking.doubts.outcome import training_doubts
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.sample import sample_tables
@@ -106,12 +107,16 @@ def plan(config: PlanConfig) -> Plan:
     with trial(build, read) as built:
         generation = built.result.open()
         figures = scaled(read, built.result, generation)
+        counts = built.result.manifest.counts if read.whole else None
         files, texts = expected_files(figures, generation)
         base = None
         if parent is not None:
             seen = _values_of(built.config, whole=read.whole)
             base = outlook(parent, config.spec, job.input_files, seen)
-    moved, doubted = shuffle(figures), _doubts(job)
+    moved = shuffle(figures)
+    doubted = _doubts(job)
+    if counts is not None:
+        doubted += training_doubts(config.spec, counts, doubted)
     return Plan(
         figures=figures,
         files=files,

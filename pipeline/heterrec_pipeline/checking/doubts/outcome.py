@@ -1,6 +1,6 @@
 """What the counts of a generation say: unknown items, nothing to train on, nothing to measure a model by."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -8,8 +8,9 @@ from heterrec_pipeline.checking.doubts.keys import UNMET
 from heterrec_pipeline.checking.evidence import Evidence
 from heterrec_pipeline.job import Job
 from heterrec_schemas.feature_spec import FeatureSpec
-from heterrec_schemas.manifest import Counts, Manifest
+from heterrec_schemas.manifest import SPLITS, Counts, Manifest
 
+NOTHING = "nothing to train on"
 LACKING = "have an item that the item table lacks"
 
 
@@ -21,7 +22,7 @@ def outcome_doubts(job: Job, manifest: Manifest) -> Iterator[str]:
         yield (
             f"interactions: {log.unknown_item / log.read:.1%} of the {log.read:,} rows {LACKING}{examples}"
         )
-    yield from training_doubts(job.spec, manifest.counts)
+    yield from training_doubts(job.spec, manifest.counts, job.doubts)
 
 
 def sampled_training_doubts(evidence: Evidence) -> Iterator[str]:
@@ -30,23 +31,24 @@ def sampled_training_doubts(evidence: Evidence) -> Iterator[str]:
     users = frame["user"].n_unique()
     if len(frame) and users == len(frame):
         yield (
-            f"interactions: none of the {users:,} users has two interactions, so there is nothing to train on. Is "
+            f"interactions: none of the {users:,} users has two interactions, so there is {NOTHING}. Is "
             "interactions.user the column of users?"
         )
 
 
-def training_doubts(spec: FeatureSpec, counts: Counts) -> Iterator[str]:
-    """The warnings about the sequences of a generation."""
+def training_doubts(spec: FeatureSpec, counts: Counts, told: Sequence[str] = ()) -> Iterator[str]:
+    """The warnings about the sequences of a generation, unless a sample has `told`."""
     rows = counts.sequences
-    if counts.interactions.kept == 0:
+    if counts.interactions.kept == 0 or any(NOTHING in text for text in told):
         return
-    train, validation, test = (rows[split] for split in ("train", "validation", "test"))
-    listed = f"train {train:,}, validation {validation:,}, test {test:,} sequences"
-    if train == 0:
+    listed = ", ".join(f"{split} {rows[split]:,}" for split in SPLITS)
+    empty = [split for split in ("validation", "test") if rows[split] == 0]
+    if rows["train"] == 0:
         why = _why(spec, "Users need two interactions before their targets.")
-        yield f"there is nothing to train on: {listed}. {why}"
-    elif validation == 0 and test == 0:
-        yield f"there is nothing to evaluate a model by: {listed}. {_why(spec, 'Users need three interactions.')}"
+        yield f"there is {NOTHING}; sequences: {listed}. {why}"
+    elif empty:
+        why = _why(spec, "Users need three interactions.")
+        yield f"there is nothing in {' and '.join(empty)} to evaluate a model by; sequences: {listed}. {why}"
 
 
 def _why(spec: FeatureSpec, of_users: str) -> str:

@@ -29,10 +29,14 @@ def test_nothing_to_train_on_is_said_with_the_counts() -> None:
     assert list(training_doubts(spec, counts(9, 9, 9))) == []
     (text,) = training_doubts(spec, counts(0, 0, 0))
     assert text.startswith(
-        "there is nothing to train on: train 0, validation 0, test 0 sequences. Users need"
+        "there is nothing to train on; sequences: train 0, validation 0, test 0, latest 9. Users need"
     )
     (text,) = training_doubts(spec, counts(9, 0, 0))
-    assert text.startswith("there is nothing to evaluate a model by: train 9,")
+    assert text.startswith(
+        "there is nothing in validation and test to evaluate a model by; sequences: train 9,"
+    )
+    (text,) = training_doubts(spec, counts(9, 0, 9))
+    assert text.startswith("there is nothing in validation to evaluate a model by")
     temporal = spec_of(split={"method": "temporal", "validation_at": 0.8, "test_at": 0.9})
     (text,) = training_doubts(temporal, counts(0, 0, 9))
     assert (
