@@ -364,8 +364,14 @@ def header_with_a_column_twice(shop: Shop) -> None:
     del shop.spec["interactions"]["order"]
 
 
-@refused("the format of", "items.tsv is not clear from its suffix", "format: csv")
+@refused("the format of", "items.txt is not clear from its suffix", "format: csv")
 def unknown_suffix(shop: Shop) -> None:
+    (shop.input / "items.csv").rename(shop.input / "items.txt")
+    shop.spec["items"]["source"]["path"] = "items.txt"
+
+
+@refused("is one column, which seems to be separated by ','", "delimiter: ','")
+def commas_in_a_file_of_tabs(shop: Shop) -> None:
     (shop.input / "items.csv").rename(shop.input / "items.tsv")
     shop.spec["items"]["source"]["path"] = "items.tsv"
 

@@ -25,7 +25,7 @@ _BEGINNINGS = {
 """What begins with some bytes, as patterns, in words."""
 BEGINNING_BYTES = 64
 """Number of bytes that show what a file is."""
-_SEPARATORS = {"::": "'::'", ";": "';'", "\t": "tabs", "|": "'|'"}
+_SEPARATORS = {"::": "'::'", ";": "';'", "\t": "tabs", "|": "'|'", ",": "','"}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
