@@ -165,9 +165,8 @@ class WarmCommands:
             server = self._idle.get_nowait()
         except Empty:
             server = self._started()
-        self._running = [r for r in self._running if r.returncode is None]
         running = Running(server, self._package, arguments, self._idle.put)
-        self._running.append(running)  # another thread may replace the list at any time
+        self._running = [*(r for r in self._running if r.returncode is None), running]
         return running
 
     def __call__(self, *arguments: object, timeout: float = 300) -> Finished:

@@ -287,7 +287,7 @@ def log_of_no_lines(shop: Shop) -> None:
     "vectors.parquet cannot be read",
     "items.csv.gz cannot be read: it is truncated",
     "more.csv.zst cannot be read: it is truncated",
-    "log.jsonl.gz cannot be read: it is not a gzip file, or it is damaged",
+    "log.jsonl.gz cannot be read: it is not a gzip file but text (remove the suffix",
     "users.parquet cannot be read",
     "Download or write the file again",
 )
@@ -364,8 +364,14 @@ def header_with_a_column_twice(shop: Shop) -> None:
     del shop.spec["interactions"]["order"]
 
 
-@refused("the format of", "items.tsv is not clear from its suffix", "format: csv")
+@refused("the format of", "items.txt is not clear from its suffix", "format: csv")
 def unknown_suffix(shop: Shop) -> None:
+    (shop.input / "items.csv").rename(shop.input / "items.txt")
+    shop.spec["items"]["source"]["path"] = "items.txt"
+
+
+@refused("is one column, which seems to be separated by ','", "delimiter: ','")
+def commas_in_a_file_of_tabs(shop: Shop) -> None:
     (shop.input / "items.csv").rename(shop.input / "items.tsv")
     shop.spec["items"]["source"]["path"] = "items.tsv"
 
