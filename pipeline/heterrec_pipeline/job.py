@@ -1,11 +1,15 @@
 """A build as plain data: the spec, the tables and their files, the output. Workers get nothing else."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+from pydantic import InstanceOf
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.parent import KnownVocabulary, Parent
 from heterrec_pipeline.reading.digests import Reading, Reuse
+from heterrec_pipeline.reading.drops import Drop
 from heterrec_pipeline.reading.erased import ErasedList, Gate
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.sizing import Sizes
@@ -35,7 +39,7 @@ BUCKET_ROWS = 1_000_000
 class ErasingFeature(CategoricalFeature):
     """A categorical feature with erased values, which count as missing."""
 
-    erased: ErasedList
+    erased: InstanceOf[ErasedList]
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class TableJob:
         features: the features with their column in this table, in the spec's order.
         files: its files; none if the rows come from the log.
         joined: whether only rows with a key of the catalogue count.
+        missing_values: further texts that mean a missing key.
         available_from: the column of times since when the items are listed, if declared.
         erased: the list of keys whose rows are erased, if there is one.
         reading: how digests of its splits are made; None to make and use none. If the rows come from the log, that of the
@@ -80,6 +85,7 @@ class TableJob:
     features: tuple[Feature, ...]
     files: tuple[InputFile, ...]
     joined: bool = False
+    missing_values: tuple[str, ...] = ()
     available_from: Timestamp | None = None
     erased: ErasedList | None = None
     reading: Reading | None = None
@@ -125,13 +131,23 @@ class TableJob:
 
 
 def log_gate(spec: FeatureSpec, erasures: Erasures, items: TableJob) -> Gate:
-    """What is erased of the log; `items` may be made from it."""
+    """What is erased of the log, and which rows are dropped; `items` may be made from it."""
     log = spec.interactions
     keys = ((log.user, erasures.users), (log.item, erasures.items))
     return Gate(
         tuple((column, listed) for column, listed in keys if listed is not None),
         items.gate.values if spec.denormalised else (),
+        tuple(_drops(spec)),
     )
+
+
+def _drops(spec: FeatureSpec) -> Iterator[Drop]:
+    """The rules by which rows of the log are dropped."""
+    log = spec.interactions
+    if log.missing_user == "drop":
+        yield Drop(log.user, missing_values=tuple(log.missing_values))
+    if log.unlisted_behaviours == "drop" and log.behaviour is not None:
+        yield Drop(log.behaviour.column, listed=tuple(log.behaviour.values))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class FeatureEntry(_Entry):
 
 
 class RowCounts(_Entry):
-    """Rows of a table; equal rows of one key count as one: read = kept + rejected + erased."""
+    """Rows of a table; equal rows of one key count as one: read = kept + rejected + erased + filtered."""
 
     read: Size
     kept: Size
@@ -102,6 +102,8 @@ class RowCounts(_Entry):
     """Further copies of the kept rows; not part of `read`."""
     erased: Size = 0
     """Rows with a key that the spec erases."""
+    filtered: Size = 0
+    """Rows that the spec leaves out, such as those for which `where` is not true; not part of the reject ratio."""
 
 
 class ItemCounts(RowCounts):
@@ -121,6 +123,7 @@ class InteractionCounts(_Entry):
     short_user: Size
     rejected: Size
     erased: Size = 0
+    filtered: Size = 0
 
 
 class Counts(_Entry):

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     """A behaviour that the spec does not list."""
     UNKNOWN_ITEM = "unknown_item"
     """An interaction with an item outside the catalogue, under `unknown_items: reject`."""
+    EXPRESSION_FAILED = "expression_failed"
+    """A row for which an expression of its source has no result, such as a cast of text that is no number."""
     UNREADABLE_IMAGE = "unreadable_image"
     """An image to embed that is missing or cannot be decoded."""
 

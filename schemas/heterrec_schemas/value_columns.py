@@ -1,6 +1,7 @@
 """Columns as text: `values.value_text` for every cell of an Arrow column."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -21,6 +22,8 @@ from heterrec_schemas.values import (
 )
 
 _INT64 = range(-(2**63), 2**63)
+_WHOLE_NUMBERS = ((r"^-?0(?:\.0*)?$", "0"), (r"^(-?[1-9][0-9]*)\.0*$", r"\1"))
+"""Spellings of whole numbers, each with the plain one."""
 
 
 def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen]:
@@ -62,6 +65,27 @@ def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen
     return _by_distinct(column, name, value_text), (
         Seen.TEXT if column.null_count < len(column) else Seen.NOTHING
     )
+
+
+def without_missing(text: pl.Series, missing_values: Sequence[str]) -> pl.Series:
+    """The texts of keys, null where they are listed as missing.
+
+    Whole numbers compare as numbers: `-1` covers `-1.0`. A number with leading zeros is a text like any other.
+    """
+    if not missing_values:
+        return text
+    listed = {_plain_number(value) for value in missing_values}
+    found = text
+    for pattern, number in _WHOLE_NUMBERS:
+        found = found.str.replace(pattern, number.replace("\\", "$"))
+    return text.set(found.is_in(list(listed)).fill_null(False), None)
+
+
+def _plain_number(text: str) -> str:
+    """A whole number without fraction digits and as +0; any other text as it is."""
+    for pattern, number in _WHOLE_NUMBERS:
+        text = re.sub(pattern, number, text)
+    return text
 
 
 def _clean_series(text: pl.Series) -> pl.Series:

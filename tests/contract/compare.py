@@ -241,12 +241,12 @@ def counts(found: Reference, folder: Path, manifest: Row) -> Iterator[str]:
         got = manifest["counts"][table] or {}
         yield from unlike(f"counts.{table}", {k: got.get(k) for k in wanted}, wanted)
     log = manifest["counts"]["interactions"]
-    parts = ("kept", "unknown_item", "duplicate", "short_user", "rejected", "erased")
+    parts = ("kept", "unknown_item", "duplicate", "short_user", "rejected", "erased", "filtered")
     yield from unlike("interactions add up", sum(log[k] for k in parts), log["read"])
     for table in ("items", "users"):
         rows = manifest["counts"].get(table)
         if rows:
-            total = rows["kept"] + rows["rejected"] + rows["erased"]
+            total = rows["kept"] + rows["rejected"] + rows["erased"] + rows["filtered"]
             yield from unlike(f"{table} add up", total, rows["read"])
     yield from unlike("cuts", manifest["cuts"], found.cuts)
     reasons: Counter[str] = Counter()

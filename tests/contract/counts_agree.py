@@ -20,10 +20,11 @@ def from_metrics(metrics: dict[str, int], manifest: Manifest) -> dict[str, Any]:
             "rejected": get(f"{table}.unusable") + get(f"{table}.duplicate"),
             "repeated": get(f"{table}.repeated"),
             "erased": get(f"{table}.erased"),
+            "filtered": get(f"{table}.filtered"),
         }
         for table in ("items", "users")
     }
-    names = ("read", "kept", "unknown_item", "duplicate", "short_user", "erased")
+    names = ("read", "kept", "unknown_item", "duplicate", "short_user", "erased", "filtered")
     log = {k: get(f"interactions.{k}") for k in names}
     log["rejected"] = get("interactions.malformed") + get("interactions.bad")
     return {

@@ -169,7 +169,7 @@ def denormalised() -> Dataset:
 
 
 def erased() -> Dataset:
-    """`catalogue` with lists of everything that can be erased, in every format."""
+    """`catalogue` with lists of everything that can be erased, in every format, missing keys and dropped rows."""
     text = pa.string()
     lists: dict[str, tuple[str, pa.DataType, list[Any]]] = {
         "users": ("parquet", pa.float64(), [3.0, 7.0, None, 7.0, 999.0]),
@@ -186,13 +186,26 @@ def erased() -> Dataset:
         tables.append(Table(f"gone-{name}", format, {"gone": kind, "since": text}, rows))
         place = spec["erase"] if name in ("users", "items") else spec["erase"]["values"]
         place[name] = {"source": {"path": f"gone-{name}-*"}, "key": "gone"}
+    spec["interactions"] |= {"missing_user": "drop", "unlisted_behaviours": "drop"}
+    spec["interactions"]["missing_values"] = ["item 998", "item 6", 5, "7.0"]
+    spec["items"]["missing_values"] = ["item 4"]
+    for join in spec["items"]["joins"]:
+        join["missing_values"] = ["item 8", "item 9"]
+    spec["users"]["missing_values"] = [8]
+    spec["limits"] = {"max_reject_ratio": {"default": 1.0, "missing_key": 1.0}}
     return Dataset(spec, tables)
 
 
 def erased_from_the_log() -> Dataset:
-    """`denormalised` with erased users, items and values."""
-    found, text = denormalised(), pa.string()
+    """`denormalised` with erased users, items and values, missing keys, dropped rows and ids of events."""
+    found, text, rng = denormalised(), pa.string(), random.Random(3)
+    log = found.tables[0]
+    log.columns["event"] = pa.null()
+    for row in log.rows:
+        row["event"] = rng.choice([None, rng.randint(0, 100), f" {rng.randint(0, 100)}"])
     tables, spec = list(found.tables), found.spec | {"erase": {"values": {}}}
+    spec["interactions"] |= {"event_id": "event", "missing_values": ["u4", "u5", "10.0", "99"]}
+    spec["interactions"]["missing_user"] = "drop"
     for name, gone in (("users", ["u3", "u20"]), ("items", ["2", "55"]), ("brand", ["c"])):
         rows = [{"gone": value} for value in gone]
         tables.append(Table(f"gone-{name}", "csv", {"gone": text}, rows, packed=True))

@@ -60,7 +60,7 @@ def manifest_counts(manifest: Manifest) -> dict[str, Any]:
         f"{n}.{k}": getattr(c, k)
         for n, c in tables.items()
         if c is not None
-        for k in ("read", "kept", "rejected", "erased")
+        for k in ("read", "kept", "rejected", "erased", "filtered")
     }
     body |= {f"log.{k}": v for k, v in manifest.counts.interactions.model_dump().items()}
     body |= {f"sequences.{s}": n for s, n in manifest.counts.sequences.items()}

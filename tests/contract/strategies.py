@@ -489,8 +489,13 @@ def datasets(
         policies.append("oov")
     if draw(st.booleans()):
         log_spec["unknown_items"] = draw(st.sampled_from(policies))
+    _policies(draw, spec)
     spec |= sequences_of(draw)
     spec["limits"] = {"max_reject_ratio": 1.0}
+    if draw(st.integers(0, 2)) == 0:
+        reasons = draw(st.sets(st.sampled_from(["missing_key", "time_unreadable", "not_utf8"])))
+        limits = dict.fromkeys(["default", *sorted(reasons)], 1.0)
+        spec["limits"] = {"max_reject_ratio": limits}
     for table in tables:
         table.packed = table.format != "parquet" and draw(st.booleans())
         table.sparse = draw(st.booleans())
@@ -501,6 +506,22 @@ def datasets(
     for owner, name in _owners(spec):
         owner["source"] = source(next(t for t in tables if t.name == name))
     return Dataset(spec, tables)
+
+
+def _policies(draw: Any, spec: dict[str, Any]) -> None:
+    """What is dropped, and which keys are missing."""
+    log, policy = spec["interactions"], st.sampled_from(["reject", "drop"])
+    if draw(st.integers(0, 2)) == 0:
+        log["missing_user"] = draw(policy)
+    if "behaviour" in log and draw(st.integers(0, 2)) == 0:
+        log["unlisted_behaviours"] = draw(policy)
+    owners = [log, spec.get("users", {}), *spec["items"].get("joins", [])]
+    owners += [] if spec["items"]["source"] == "interactions" else [spec["items"]]
+    for owner in owners:
+        if draw(st.integers(0, 3)) == 0:
+            # Some keys that occur, and some that are spelt like them.
+            words = st.sampled_from(["1", "2.0", "i3", "u4 ", "01", "3", "-1", "nan", "5"])
+            owner["missing_values"] = draw(st.lists(words, min_size=1, max_size=3, unique=True))
 
 
 def _erase(
@@ -678,6 +699,14 @@ def _log(
         cells["order"] = sometimes(0.1, one_of([None]), number)
         if format != "parquet":
             cells["order"] = sometimes(0.02, one_of(["first", "1.5"]), cells["order"])
+    if draw(st.integers(0, 2)) == 0:
+        spec["event_id"] = "event"
+        types["event"] = pa.int64() if format == "parquet" and draw(st.booleans()) else pa.string()
+        events = range(draw(st.sampled_from([5, 400])))
+        event: Cell = lambda rng: rng.choice(events)  # noqa: E731
+        if pa.types.is_string(types["event"]):
+            event = lambda rng: rng.choice(["e{}", " e{} "]).format(rng.choice(events))  # noqa: E731
+        cells["event"] = sometimes(0.2, one_of([None]), event)
     parts = columns(draw, rng, format, "g", 3, log=True) if denormalised else []
     types |= {p.feature["column"]: p.type for p in parts}
     cells |= {p.feature["column"]: p.cell for p in parts}

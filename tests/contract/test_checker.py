@@ -95,10 +95,14 @@ def is_modelled(dataset: Dataset) -> bool:
 
 
 def tamed(dataset: Dataset) -> Dataset:
-    """One row per key, readable times, no null paths, clean missing_values and none of lists, nothing erased."""
+    """One row per key, readable times, no null paths, clean missing_values and none of lists, nothing erased or dropped."""
     spec = dataset.spec
     spec.pop("erase", None)
     log = spec["interactions"]
+    for owner in (log, spec["items"], spec.get("users", {}), *spec["items"].get("joins", [])):
+        owner.pop("missing_values", None)
+    for name in ("missing_user", "unlisted_behaviours", "event_id"):
+        log.pop(name, None)
     keys = {"items": spec["items"].get("key"), "users": spec.get("users", {}).get("key")}
     keys |= {f"side{k}": join["key"] for k, join in enumerate(spec["items"].get("joins", []))}
     tables = []

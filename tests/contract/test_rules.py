@@ -296,6 +296,7 @@ def test_equal_rows_count_once_and_the_smallest_hash_is_kept(tmp_path: Path) -> 
         "rejected": 2,
         "repeated": 2,
         "erased": 0,
+        "filtered": 0,
         "retired": 0,
     }
     assert found.rejects == {
@@ -372,6 +373,7 @@ def test_denormalised_items(tmp_path: Path) -> None:
         "rejected": 0,
         "repeated": 0,
         "erased": 0,
+        "filtered": 0,
         "retired": 0,
     }
 

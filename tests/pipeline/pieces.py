@@ -20,6 +20,7 @@ from heterrec_schemas.feature_spec import (
     Feature,
     FeatureSpec,
     NumericFeature,
+    Source,
 )
 
 # Always the same examples, unless HETERREC_EXAMPLES asks for a soak.
@@ -97,8 +98,7 @@ def job_of(spec: FeatureSpec, folder: Path, **more: Any) -> Job:
 def written_file(path: Path, data: bytes) -> InputFile:
     """Write bytes as an input file; the suffix decides the format."""
     path.write_bytes(data)
-    stem = path.name.removesuffix(".gz").removesuffix(".zst")
-    return InputFile(str(path), path.name, len(data), stem.rsplit(".", 1)[-1])  # type: ignore[arg-type]
+    return InputFile(str(path), path.name, len(data), Source(path="*").format_of(path.name))
 
 
 def sorted_out(outputs: Iterable[Any]) -> tuple[list[Any], dict[str, list[Any]]]:

@@ -32,7 +32,7 @@ def table(**types: pa.DataType) -> pa.Table:
     return pa.table(columns)
 
 
-def built(folder: Path, parts: list[pa.Table]) -> Manifest:
+def built(folder: Path, parts: list[pa.Table], *more: str) -> Manifest:
     (folder / "log").mkdir(parents=True)
     for k, part in enumerate(parts):
         pq.write_table(part, folder / f"log/part-{k}.parquet")
@@ -45,7 +45,7 @@ def built(folder: Path, parts: list[pa.Table]) -> Manifest:
         "items": {
             "source": "interactions",
             "key": "item",
-            "features": [{"name": "code", "kind": "categorical", "column": "code"}],
+            "features": [{"name": c, "kind": "categorical", "column": c} for c in ("code", *more)],
         },
         "interactions": {
             "source": {"path": "log/**", "format": "parquet"},
@@ -74,3 +74,36 @@ def test_the_same_values_in_other_types_give_the_same_bytes(tmp_path: Path) -> N
     assert plain.counts.interactions.kept == ROWS
     assert mixed.content_sha256 == plain.content_sha256
     assert [i.path for i in mixed.inputs] == [f"log/part-{k}.parquet" for k in range(3)]
+
+
+def test_parts_that_differ_in_columns_and_types_are_one_table(tmp_path: Path) -> None:
+    """A schema that has grown: wider types, a new column, dates that became times, an order that came later."""
+    days = pa.array([0] * 20 + list(range(20)), pa.int32()).cast(pa.date32())
+    whole = table(user=pa.int64(), time=pa.timestamp("ms", "UTC"))
+    whole = whole.set_column(1, "item", pa.array([k % 11 for k in range(ROWS)], pa.int64()))
+    code = pa.array([None] * 20 + [str(k % 5) for k in range(20)])
+    whole = whole.set_column(4, "code", code)
+    whole = whole.append_column("day", days.cast(pa.timestamp("us", "UTC")))
+    whole = whole.set_column(3, "pos", pa.array([None] * 20 + list(range(20)), pa.int32()))
+    plain = built(tmp_path / "plain", [whole], "day")
+    old = (
+        whole.slice(0, 20)
+        .drop_columns(["code", "pos"])
+        .cast(
+            pa.schema(
+                [
+                    ("user", pa.float64()),
+                    ("item", pa.uint8()),
+                    ("act", pa.float32()),
+                    ("time", pa.timestamp("s")),
+                    ("day", pa.date32()),
+                ]
+            )
+        )
+    )
+    words = whole["code"].slice(20, 10).combine_chunks().dictionary_encode()
+    middle = whole.slice(20, 10).set_column(4, "code", words)
+    parts = [whole.slice(30), old, middle, whole.slice(0, 0).select(["code"])]
+    mixed = built(tmp_path / "mixed", parts, "day")
+    assert mixed.counts == plain.counts
+    assert mixed.content_sha256 == plain.content_sha256

@@ -104,7 +104,29 @@ MISTAKES = [
     ("items.source", "interaction", "Did you mean 'interactions'?"),
     ("items.source", {"path": []}, "items.source.path: expected a path, a glob, or a list"),
     ("items.source", {"path": ["a", ""]}, "got nothing"),
-    ("items.source", {"path": "a", "format": "xml"}, "'parquet', 'csv' or 'jsonl'"),
+    ("items.source", {"path": "a", "format": "xml"}, "'parquet', 'csv', 'jsonl', 'avro' or 'orc'"),
+    ("items.source.delimiter", "\n", r"items.source.delimiter: got '\n', expected characters"),
+    (
+        "items.source",
+        {"path": "a", "quote": "«"},
+        "items.source.quote: got '«', expected one ASCII",
+    ),
+    ("items.source", {"path": "a", "escape": '"'}, "items.source: escape is the quote"),
+    ("items.source", {"path": "a", "header": False}, "items.source: header: false needs names"),
+    ("items.source", {"path": "a", "names": ["a"]}, "add header: false"),
+    ("items.source", {"path": "a", "header": False, "names": ["a", "a"]}, "'a' occurs twice"),
+    ("items.source.encoding", "utf-9", "items.source.encoding: unknown encoding 'utf-9'"),
+    ("items.source.encoding", "base64", "unknown encoding 'base64'"),
+    ("items.source.decimal", ";", "items.source.decimal: got ';', expected '.' or ','"),
+    ("items.source", {"path": "a", "delimiter": "::", "escape": "\\"}, "one ASCII character"),
+    ("items.source", {"path": "a", "delimiter": ';"'}, "quote: '\"' is part of the delimiter"),
+    ("items.source", {"path": "a", "escape": "\\", "null_values": ["\\N"]}, "null_values: a text"),
+    ("items.source", {"path": "a", "null_values": [None]}, "in quotes, e.g. 'on' or 'null'"),
+    (
+        "items.source",
+        {"path": "a", "format": "avro", "delimiter": ";", "decimal": ","},
+        "items.source: delimiter, decimal: for CSV only; the format is avro",
+    ),
     ("items.key", 5, "items.key: a valid string; got 5"),
     ("items.joins.0.source.pth", 1, "items.joins[0].source.pth: unknown key"),
     ("items.joins.0.kye", 1, "items.joins[0].kye: unknown key. Did you mean 'key'?"),
@@ -180,6 +202,16 @@ MISTAKES = [
     ("output", {"item_shards": 0}, "output.item_shards: greater than or equal to 1"),
     ("output", {"layout": "flat"}, "Did you mean 'flattened'?"),
     ("limits", {"max_reject_ratio": 2}, "less than or equal to 1; got 2"),
+    (
+        "limits",
+        {"max_reject_ratio": {"time_unreadble": 0.1}},
+        "limits.max_reject_ratio: unknown reason 'time_unreadble'. Did you mean 'time_unreadable'",
+    ),
+    (
+        "limits",
+        {"max_reject_ratio": {"default": 1.5}},
+        "limits.max_reject_ratio.default: less than or equal to 1; got 1.5",
+    ),
     ("limits", {"max_rejects": 0.1}, "Did you mean 'max_reject_ratio'?"),
 ]
 
@@ -379,6 +411,10 @@ def test_bins_of_given_boundaries() -> None:
         ("gs://b/x.jsonl.zst", "jsonl"),
         ("x.ndjson", "jsonl"),
         ("x.json.gz", "jsonl"),
+        ("x.TSV.BZ2", "csv"),
+        ("x.tab", "csv"),
+        ("x.avro", "avro"),
+        ("x.orc", "orc"),
     ],
 )
 def test_the_suffix_tells_the_format(path: str, format_: str) -> None:
@@ -391,6 +427,19 @@ def test_an_untold_format_is_refused() -> None:
         Source(path="*").format_of("log.txt.gz")
     with pytest.raises(SpecError, match="format: parquet"):
         Source(path="x").format_of("items.parquet.gzip")
+
+
+def test_compressions_that_are_not_read_say_what_to_do() -> None:
+    with pytest.raises(SpecError, match=r"xz -dc a\.csv\.XZ"):
+        Source(path="x").format_of("b/a.csv.XZ")
+
+
+def test_the_delimiter_is_the_declared_one_or_that_of_the_suffix() -> None:
+    delimiters = [Source(path="x").delimiter_of(p) for p in ("a.csv", "a.TSV.gz", "a.tab")]
+    assert delimiters == [",", "\t", "\t"]
+    assert Source(path="x", delimiter=",").delimiter_of("a.tsv") == ","
+    for written in ("\t", r"\t", r"\x09", r"\u0009"):
+        assert Source(path="x", delimiter=written).delimiter_of("a.csv") == "\t"
 
 
 def test_paths_are_one_or_several_patterns() -> None:

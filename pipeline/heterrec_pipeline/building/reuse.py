@@ -11,6 +11,7 @@ from heterrec_pipeline.job import INTERACTIONS, LOG_ITEMS, ErasingFeature, Job, 
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.reading.digests import Held, Reading, Reuse
 from heterrec_pipeline.reading.erased import ErasedList
+from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.fingerprints import unchanged_files
 from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.verify import read_manifest
@@ -31,7 +32,7 @@ def with_readings(job: Job) -> Job:
     """The job with digests: how each of its tables is read."""
     spec = job.spec
     log = spec.interactions
-    about_log = log.model_dump(mode="json", exclude={"source"})
+    about_log = log.model_dump(mode="json", exclude={"source"}) | _about_source(job.log)
     own = [("user", job.erasures.users), ("item", job.erasures.items)]
     job = replace(
         job,
@@ -60,9 +61,24 @@ def _about(table: TableJob) -> dict[str, Any]:
     listed = table.available_from
     return {
         "key": table.key,
+        "missing_values": table.missing_values,
         "features": [f.model_dump(mode="json", exclude=set(_LATER)) for f in table.features],
         "available_from": listed.model_dump(mode="json") if listed else None,
+        **_about_source(table.files),
     }
+
+
+def _about_source(files: tuple[InputFile, ...]) -> dict[str, Any]:
+    """What a source says about the rows of its files, and what the other files decide about what is found in one of them."""
+    if not files or files[0].source is None:
+        return {}
+    dates = files[0].dates_as_times
+    settings = files[0].source.model_dump(
+        mode="json", exclude={"path", "append_only", "empty_files"}, exclude_defaults=True
+    )
+    types = {name: str(kind) for name, kind in files[0].types}
+    found = {"source": settings | ({"types": types} if types else {})} if settings else {}
+    return found | ({"dates_as_times": dates} if dates else {})
 
 
 def _reading(

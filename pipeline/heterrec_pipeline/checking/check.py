@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from heterrec_pipeline.checking.columns import (
     absent_hint,
@@ -10,11 +11,11 @@ from heterrec_pipeline.checking.columns import (
     check_key,
     check_log,
     check_times,
-    missing_column,
 )
-from heterrec_pipeline.checking.schemas import TableSchema, lacks_column, table_schema
+from heterrec_pipeline.checking.expressions import dotted_names, find_source
+from heterrec_pipeline.checking.schemas import TableSchema, together
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.interactions.read import log_columns
+from heterrec_pipeline.interactions.read import log_columns, required_columns
 from heterrec_pipeline.job import (
     INTERACTIONS,
     ITEMS,
@@ -24,7 +25,7 @@ from heterrec_pipeline.job import (
     TableJob,
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased
-from heterrec_pipeline.reading.files import InputFile, input_files
+from heterrec_pipeline.reading.files import InputFile
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -80,35 +81,52 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         nothing = TableJob(ITEMS, "item", spec.items.key, (), ())
         return Checked(nothing, (), None, (), {}, problems)
     schemas: dict[str, TableSchema] = {}
+    named = dotted_names(spec)
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
-        try:
-            files = input_files(source, base, name)
-        except HeterrecError as error:
-            problems.append(error)
-            files = ()
-        schemas[name] = table_schema(files, problems)
+        files, schemas[name] = find_source(name, source, base, named, problems)
+        files = _with_numbers(spec, name, files)
         return files
 
     log = files_of(INTERACTIONS, spec.interactions.source)
     if isinstance(spec.items.source, Source):
         files = files_of(ITEMS, spec.items.source)
         listed = spec.items.available_from
-        tables = [TableJob(ITEMS, "item", spec.items.key, (), files, available_from=listed)]
+        missing = tuple(spec.items.missing_values)
+        tables = [
+            TableJob(
+                ITEMS,
+                "item",
+                spec.items.key,
+                (),
+                files,
+                missing_values=missing,
+                available_from=listed,
+            )
+        ]
     else:
-        tables = [TableJob(ITEMS, "item", spec.items.key, (), ())]
+        missing = tuple(spec.interactions.missing_values)
+        tables = [TableJob(ITEMS, "item", spec.items.key, (), (), missing_values=missing)]
         schemas[ITEMS] = schemas[INTERACTIONS]
     for k, join in enumerate(spec.items.joins):
         name = f"{ITEMS}.joins[{k}]"
         tables.append(
-            TableJob(name, "item", join.key, (), files_of(name, join.source), joined=True)
+            TableJob(
+                name,
+                "item",
+                join.key,
+                (),
+                files_of(name, join.source),
+                joined=True,
+                missing_values=tuple(join.missing_values),
+            )
         )
     tables = _with_features(tables, spec.items.features, schemas, problems)
     users = None
     if spec.users is not None:
-        user_tables = [
-            TableJob(USERS, "user", spec.users.key, (), files_of(USERS, spec.users.source))
-        ]
+        files = files_of(USERS, spec.users.source)
+        missing = tuple(spec.users.missing_values)
+        user_tables = [TableJob(USERS, "user", spec.users.key, (), files, missing_values=missing)]
         users = _with_features(user_tables, spec.users.features, schemas, problems)[0]
     for table in [*tables, *([users] if users else [])]:
         check_key(table.name, table.key, schemas[table.name], problems)
@@ -116,17 +134,36 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
             check_feature(table.name, feature, schemas[table.name], problems)
         if table.files:
             check_files_agree(table.columns, schemas[table.name], problems)
-    if spec.items.available_from is not None:
-        check_times(
-            "items.available_from", ITEMS, spec.items.available_from, schemas[ITEMS], problems
-        )
+    listed = spec.items.available_from
+    if listed is not None:
+        setting = "items.available_from"
+        check_times(setting, ITEMS, listed, schemas[ITEMS], problems, required=False)
     erasures = _check_erasures(spec, files_of, schemas, problems)
     tables = [_erasing(t, erasures) for t in tables]
     users = None if users is None else _erasing(users, erasures)
     check_log(spec, schemas[INTERACTIONS], problems)
     own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
     check_files_agree(own, schemas[INTERACTIONS], problems)
+    log = together(log, schemas[INTERACTIONS], required_columns(spec), own)
+    tables = [_together(t, schemas[t.name]) for t in tables]
+    users = None if users is None else _together(users, schemas[USERS])
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures)
+
+
+def _with_numbers(
+    spec: FeatureSpec, name: str, files: tuple[InputFile, ...]
+) -> tuple[InputFile, ...]:
+    """The files of a table, with the columns whose decimal commas have to be replaced."""
+    if all(f.source is None or f.source.decimal == "." for f in files):
+        return files
+    side: Literal["item", "user", "log"] = (
+        "log" if name == INTERACTIONS else "user" if name == USERS else "item"
+    )
+    return tuple(replace(f, numbers=spec.number_columns(side)) for f in files)
+
+
+def _together(table: TableJob, schema: TableSchema) -> TableJob:
+    return replace(table, files=together(table.files, schema, [table.key], table.columns))
 
 
 def _check_erasures(
@@ -141,15 +178,12 @@ def _check_erasures(
         if keys is None:
             return None
         name = f"erase.{name}"
-        found = ErasedList(name, keys.key, files_of(name, keys.source))
+        files = files_of(name, keys.source)
+        files = together(files, schemas[name], [keys.key], [keys.key])
+        found = ErasedList(name, keys.key, files)
         before = len(problems)
         check_key(name, keys.key, schemas[name], problems)
         check_files_agree([keys.key], schemas[name], problems)
-        problems.extend(
-            SchemaMismatchError(f"{name}: {f.name} has no column {keys.key!r}")
-            for f in found.files
-            if len(problems) == before and f.format == "jsonl" and lacks_column(f, keys.key)
-        )
         if found.files and len(problems) == before:
             try:
                 erased(found)
@@ -189,15 +223,10 @@ def _with_features(
     owned: dict[str, list[Feature]] = {t.name: [] for t in tables}
     for feature in features:
         owners = [t for t in tables if feature.column in schemas[t.name].types]
-        maybe = [t for t in tables if schemas[t.name].has(feature.column)]
-        if owners or maybe:
-            owned[(owners or maybe)[0].name].append(feature)
+        owners = owners or [t for t in tables if schemas[t.name].has(feature.column)]
+        if owners:
+            owned[owners[0].name].append(feature)
         elif all(schemas[t.name].types for t in tables):
-            lacking = [t for t in tables if feature.column in schemas[t.name].lacking]
-            if lacking:
-                absent = missing_column(lacking[0].name, feature.column, schemas[lacking[0].name])
-                problems += [absent] if absent is not None else []
-                continue
             known = [c for t in tables for c in schemas[t.name].types]
             paths = [path for t in tables for path in schemas[t.name].paths]
             where = " or ".join(t.name for t in tables)

@@ -44,18 +44,24 @@ def absent_hint(column: str, known: Iterable[str], paths: Sequence[str]) -> str:
     return suggest(column, names)
 
 
-def missing_column(where: str, column: str, schema: TableSchema) -> SchemaMismatchError | None:
-    """The error for a column that a table, or one of its files, lacks; None if all may have it."""
-    if schema.has(column) or not schema.types:
+def missing_column(
+    where: str, column: str, schema: TableSchema, *, required: bool = True
+) -> SchemaMismatchError | None:
+    """The error for a column that a table lacks or, if it is required, one of its files; None if all may have it."""
+    if not schema.types:
         return None
-    if column in schema.lacking:
+    if not schema.has(column):
         return SchemaMismatchError(
-            f"{where}: {schema.lacking[column]} has no column {column!r}",
-            todo="Other files of the source have it; add it to all, or exclude the file.",
+            f"{where}: there is no column {column!r}",
+            todo=absent_hint(column, schema.types, schema.paths),
         )
+    name = schema.without(column) if required else None
+    if name is None:
+        return None
     return SchemaMismatchError(
-        f"{where}: there is no column {column!r}",
-        todo=absent_hint(column, schema.types, schema.paths),
+        f"{where}: {name} has no column {column!r}",
+        expected="this column in all files of the source",
+        todo="Add it to the file, or exclude the file from source.path.",
     )
 
 
@@ -75,13 +81,15 @@ def _check_column(
     expected: str,
     problems: list[HeterrecError],
     todo: str | None = None,
+    *,
+    required: bool = True,
 ) -> None:
-    """Check that a column exists and that its type fits."""
-    absent = missing_column(where, column, schema)
-    kind = schema.types.get(column)
+    """Check that a column exists and that its types fit."""
+    absent = missing_column(where, column, schema, required=required)
+    kind = next((k for k in schema.kinds(column) if not fits(k)), None)
     if absent is not None:
         problems.append(absent)
-    elif kind is not None and not fits(kind):
+    elif kind is not None:
         got = schema.mixed_cells.get(column, kind)
         hint = todo if column in schema.mixed_cells else todo or cast_hint(kind)
         problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=hint))
@@ -98,9 +106,17 @@ def check_feature(
     where: str, feature: Feature, schema: TableSchema, problems: list[HeterrecError]
 ) -> None:
     """Check that the type of a feature's column fits its kind; a column that does not exist is no error here."""
-    kind = schema.types.get(feature.column)
-    if kind is None or pa.types.is_null(kind):
-        return
+    for kind in schema.kinds(feature.column):
+        problem = None if pa.types.is_null(kind) else _mismatch(where, feature, kind, schema)
+        if problem is not None:
+            problems.append(problem)
+            return
+
+
+def _mismatch(
+    where: str, feature: Feature, kind: pa.DataType, schema: TableSchema
+) -> SchemaMismatchError | None:
+    """The error for a feature whose column has a type that does not fit its kind."""
     expected, todo = None, None if feature.column in schema.mixed_cells else cast_hint(kind)
     mixed = feature.column in schema.mixed_cells and pa.types.is_binary(kind)
     if isinstance(feature, CategoricalFeature):
@@ -110,15 +126,14 @@ def check_feature(
     elif isinstance(feature, EmbeddingFeature):
         expected = _embedding_mismatch(feature, kind, mixed)
         todo = _vector_hint(kind)
-    if expected is not None:
-        problems.append(
-            SchemaMismatchError(
-                f"feature {feature.name!r}: column {feature.column!r} in {where}",
-                got=schema.mixed_cells.get(feature.column, kind),
-                expected=expected,
-                todo=todo,
-            )
-        )
+    if expected is None:
+        return None
+    return SchemaMismatchError(
+        f"feature {feature.name!r}: column {feature.column!r} in {where}",
+        got=schema.mixed_cells.get(feature.column, kind),
+        expected=expected,
+        todo=todo,
+    )
 
 
 def cast_hint(kind: pa.DataType) -> str | None:
@@ -177,6 +192,8 @@ def check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecErr
     check_key(INTERACTIONS, log.user, schema, problems)
     if not spec.denormalised:  # else this column is the items' key, which is checked
         check_key(INTERACTIONS, log.item, schema, problems)
+    if log.event_id is not None:
+        check_key(INTERACTIONS, log.event_id, schema, problems)
     check_times("interactions.timestamp", INTERACTIONS, log.timestamp, schema, problems)
     for role, column, fits in (
         ("behaviour", log.behaviour.column if log.behaviour else None, is_scalar),
@@ -184,7 +201,16 @@ def check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecErr
     ):
         if column is not None:
             message = f"interactions.{role}: column {column!r}"
-            _check_column(INTERACTIONS, column, schema, fits, message, _LOG_TYPES[role], problems)
+            _check_column(
+                INTERACTIONS,
+                column,
+                schema,
+                fits,
+                message,
+                _LOG_TYPES[role],
+                problems,
+                required=role != "order",
+            )
 
 
 def check_times(
@@ -193,12 +219,15 @@ def check_times(
     timestamp: Timestamp,
     schema: TableSchema,
     problems: list[HeterrecError],
+    *,
+    required: bool = True,
 ) -> None:
     """Check that a column exists and can be read as times."""
     message = f"{setting}: column {timestamp.column!r} with {describe(timestamp)}"
     todo = f"Set {setting}.unit (s, ms, us, ns, day, iso) or format."
     fits = partial(_time_fits, timestamp)
-    _check_column(table, timestamp.column, schema, fits, message, _TIMES, problems, todo)
+    column = timestamp.column
+    _check_column(table, column, schema, fits, message, _TIMES, problems, todo, required=required)
 
 
 def _is_order(kind: pa.DataType) -> bool:

@@ -15,6 +15,7 @@ from heterrec_pipeline.features import categorical
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata, split_file
 from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_pipeline.reading.shaping.shape import physical_rows
 from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.sizing import Basis, Estimate, Sizes, distinct_bound
 from heterrec_schemas.feature_spec import CategoricalFeature, FeatureSpec
@@ -83,7 +84,24 @@ def row_estimate(files: tuple[InputFile, ...]) -> Estimate:
     if len(packed) > MAX_FOOTERS:
         seen = sum(f.bytes for f in packed[:MAX_FOOTERS])
         whole = whole * sum(f.bytes for f in packed) // max(seen, 1)
-    return Estimate(whole + _text_rows(texts), "read" if exact else "bytes")
+    whole += _text_rows(texts)
+    unnest = files[0].source.unnest if files and files[0].source else None
+    if unnest is not None:
+        return Estimate(round(whole * _elements_per_row(files, unnest)), "bytes")
+    return Estimate(whole, "read" if exact else "bytes")
+
+
+def _elements_per_row(files: tuple[InputFile, ...], unnest: str) -> float:
+    """Mean number of elements of a list that is unnested, from the beginnings of some files."""
+    rows = elements = 0
+    for file in _evenly(list(files), BEGINNINGS):
+        split = next(split_file(file), None)
+        batch = next(read_split(split, [unnest]), None) if split is not None else None
+        if batch is not None and len(batch.rows):
+            elements += len(batch.rows) + batch.filtered
+            physical = physical_rows(file, batch.rows)
+            rows += int(physical.max() - physical.min()) + 1
+    return elements / rows if rows else 1.0
 
 
 def _text_rows(files: list[InputFile]) -> int:

@@ -1,12 +1,14 @@
-"""`limits.max_reject_ratio`: its message, and the check of a sample before a build.
+"""`limits.max_reject_ratio`: its messages, and the check of a sample before a build.
 
-A build is refused at once if its sample proves that the limit cannot be kept, whatever the other rows say. So the outcome
+A build is refused at once if its sample proves that a limit cannot be kept, whatever the other rows say. So the outcome
 is that of the check of all rejects, which follows once every table is read.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from heterrec_pipeline.checking.check import raise_problems
 from heterrec_pipeline.checking.reject_hints import reject_hints
@@ -14,11 +16,35 @@ from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.reading import csv
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.shaping.shape import is_plain
 from heterrec_schemas.errors import HeterrecError, RejectRatioError
+from heterrec_schemas.feature_spec import Limits
+from heterrec_schemas.feature_spec.limits import DEFAULT
+
+Dominant = tuple[str, int, list[str]]
+"""A reason, its number of entries, and samples and hints in words."""
 
 SUSPECT_ROWS = 2_000_000
-"""Maximum number of rows that are read of a table while the share of rejects among them is above the limit."""
-TODO = "Fix the input or the spec, or raise the limit. Nothing was published."
+"""Maximum number of rows that are read of a table while the share of rejects among them is above a limit."""
+
+
+class Excess(NamedTuple):
+    """A limit that a source exceeds.
+
+    Attributes:
+        text: the message.
+        reason: the most frequent reason among the rejects that count against the limit.
+        share: the share of rejected rows.
+    """
+
+    text: str
+    reason: str
+    share: float
+
+
+def percent(share: float) -> str:
+    """A limit or a share, in percent."""
+    return f"{share:.1%}" if share == 0 or share >= 0.001 else f"{100 * share:.2g}%"
 
 
 def dominance(reason: str, entries: int, lines: Sequence[str]) -> str:
@@ -28,12 +54,44 @@ def dominance(reason: str, entries: int, lines: Sequence[str]) -> str:
     return f"{reason} dominates with {entries:,} {word}:\n{listed}"
 
 
-def too_many(source: str, rejected: int, rows: int, limit: float) -> str:
-    """The beginning of a message about a source of which all rows were read."""
-    return (
-        f"{source}: {rejected:,} of {rows:,} rows ({rejected / rows:.1%}) were rejected, more than "
-        f"limits.max_reject_ratio allows ({limit:.1%}); "
+def too_many(
+    limits: Limits, limit: str, source: str, rejected: int, rows: int, dominant: Dominant
+) -> Excess:
+    """A limit that a source exceeds of which all rows were read.
+
+    Args:
+        limits: the limits of the spec.
+        limit: the exceeded one.
+        source: the name of the source.
+        rejected: number of its rows with a reject that counts against the limit.
+        rows: number of all its rows.
+        dominant: the most frequent reason among these rejects.
+    """
+    as_what = f" as {limit}" if limit != DEFAULT else ""
+    text = (
+        f"{source}: {rejected:,} of {rows:,} rows ({percent(rejected / rows)}) were rejected{as_what}, more than "
+        f"{limits.path_of(limit)} allows ({percent(limits.reject_ratios[limit])}); "
     )
+    return Excess(text + dominance(*dominant), dominant[0], rejected / rows)
+
+
+def refusal(limits: Limits, found: Sequence[Excess]) -> RejectRatioError:
+    """The error for the limits that are exceeded, with the limits that would accept the rejects."""
+    return RejectRatioError(
+        "\n".join(excess.text for excess in found),
+        todo=f"Fix the input or the spec, or raise the limit: {raised(limits, found)}. Nothing was published.",
+    )
+
+
+def raised(limits: Limits, found: Sequence[Excess]) -> str:
+    """The line of a spec with limits that accept the shares of the most frequent reasons, rounded up to two digits."""
+    written = dict(limits.reject_ratios)
+    for excess in found:
+        digits = 1 - math.floor(math.log10(excess.share))
+        enough = min(1.0, math.ceil(excess.share * 10**digits) / 10**digits)
+        written[excess.reason] = max(written.get(excess.reason, 0.0), enough)
+    listed = ", ".join(f"{name}: {ratio:g}" for name, ratio in written.items())
+    return f"limits: {{max_reject_ratio: {{{listed}}}}}"
 
 
 def check_sample(job: Job) -> None:
@@ -43,22 +101,24 @@ def check_sample(job: Job) -> None:
     decide, up to `SUSPECT_ROWS`.
 
     Raises:
-        RejectRatioError: so many rows will be rejected that the limit cannot be kept.
+        RejectRatioError: so many rows will be rejected that a limit cannot be kept.
         HeterrecError: a table cannot be read.
     """
     problems: list[HeterrecError] = []
-    limit = job.spec.limits.max_reject_ratio
+    limits = job.spec.limits
     bounds = row_bounds(job)
 
     def undecided(sample: Sample) -> bool:
-        above = sample.certain > limit * sample.rows
-        return above and sample.rows < SUSPECT_ROWS and not _proven(sample, limit, bounds)
+        above = any(sample.certain(n) > r * sample.rows for n, r in limits.reject_ratios.items())
+        return above and sample.rows < SUSPECT_ROWS and not _proven(limits, sample, bounds)
 
     samples = sample_tables(job.spec, _decisive(job), problems, undecided)
     raise_problems(problems)
-    findings = [_finding(job, s, bounds) for s in samples if _proven(s, limit, bounds)]
-    if findings:
-        raise RejectRatioError("\n".join(findings), todo=TODO)
+    found = [
+        _excess(job, s, limit, bounds) for s in samples for limit in _proven(limits, s, bounds)
+    ]
+    if found:
+        raise refusal(limits, found)
 
 
 def _decisive(job: Job) -> Job:
@@ -78,22 +138,27 @@ def _most_rows(sample: Sample, bounds: dict[str, int]) -> int | None:
     return None if bound is None else sample.rows + bound
 
 
-def _proven(sample: Sample, limit: float, bounds: dict[str, int]) -> bool:
+def _proven(limits: Limits, sample: Sample, bounds: dict[str, int]) -> list[str]:
+    """The limits that a table exceeds, whatever its other rows are."""
     most = _most_rows(sample, bounds)
-    return most is not None and most > 0 and sample.certain / most > limit
+    return [n for n, r in limits.reject_ratios.items() if most and sample.certain(n) / most > r]
 
 
-def _finding(job: Job, sample: Sample, bounds: dict[str, int]) -> str:
-    limit = job.spec.limits.max_reject_ratio
-    reason, entries = min(sample.reasons.items(), key=lambda found: (-found[1], found[0]))
+def _excess(job: Job, sample: Sample, limit: str, bounds: dict[str, int]) -> Excess:
+    limits, certain = job.spec.limits, sample.certain(limit)
+    counted = {r: n for r, n in sample.reasons.items() if limits.limit_of(r) == limit}
+    reason, entries = min(counted.items(), key=lambda found: (-found[1], found[0]))
     hints = reject_hints(job.spec, reason, sample.values[reason])
-    end = dominance(reason, entries, [*sample.examples[reason], *hints])
+    dominant = (str(reason), entries, [*sample.examples[reason], *hints])
     if sample.whole:
-        return too_many(sample.table, sample.certain, sample.rows, limit) + end
-    return (
-        f"{sample.table}: {sample.certain:,} of the first {sample.rows:,} rows are rejected, more than "
-        f"limits.max_reject_ratio allows ({limit:.1%} of at most {_most_rows(sample, bounds):,} rows); {end}"
+        return too_many(limits, limit, sample.table, certain, sample.rows, dominant)
+    as_what = f" as {limit}" if limit != DEFAULT else ""
+    text = (
+        f"{sample.table}: {certain:,} of the first {sample.rows:,} rows are rejected{as_what}, more than "
+        f"{limits.path_of(limit)} allows ({percent(limits.reject_ratios[limit])} of at most "
+        f"{_most_rows(sample, bounds):,} rows); "
     )
+    return Excess(text + dominance(*dominant), str(reason), certain / sample.rows)
 
 
 def row_bounds(job: Job) -> dict[str, int]:
@@ -107,17 +172,25 @@ def row_bounds(job: Job) -> dict[str, int]:
         estimate = job.sizes.rows.get(name)
         if estimate is not None and estimate.basis == "read":
             bounds[name] = estimate.count
-        elif all(f.format != "parquet" and not f.compression for f in files):
+        elif all(_is_bounded(f) for f in files):
             bounds[name] = sum(
                 f.bytes // smallest_row(f, list(dict.fromkeys(columns))) + 1 for f in files
             )
     return bounds
 
 
+def _is_bounded(file: InputFile) -> bool:
+    """Whether the size of a file bounds the number of its rows."""
+    unnested = file.source is not None and file.source.unnest is not None
+    return file.format != "parquet" and not file.compression and not unnested
+
+
 def smallest_row(file: InputFile, columns: Sequence[str]) -> int:
     """Minimum number of bytes of a line of a text file that has a value in each of some columns."""
+    # Only cells of the file itself: not those of expressions or folders.
+    columns = [c for c in columns if is_plain(file, [c])]
     if file.format == "jsonl":  # {"user":1,"item":2} and the end of the line
         return 2 + sum(len(json.dumps(c, ensure_ascii=False).encode()) + 3 for c in columns)
     names = csv.header(file)
     # The separators before the last of them, a character of each, and the end of the line.
-    return max(map(names.index, columns)) + len(columns) + 1
+    return max(map(names.index, columns), default=0) + len(columns) + 1

@@ -1,7 +1,7 @@
 """Reads a sample of every table as a build does, and counts the rows that a build would reject."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,7 +29,13 @@ from heterrec_pipeline.reading.read import (
 )
 from heterrec_pipeline.wiring.reports import RejectedCell
 from heterrec_schemas.errors import HeterrecError
-from heterrec_schemas.feature_spec import CategoricalFeature, Feature, FeatureSpec, NumericFeature
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    Feature,
+    FeatureSpec,
+    Limits,
+    NumericFeature,
+)
 from heterrec_schemas.rejects import Reason
 
 SAMPLE_ROWS = 20_000
@@ -73,11 +79,14 @@ class Sample:
         files, bytes: number of files of the table, and their size.
         rows: number of rows sampled, without erased ones.
         erased: number of erased rows that were read with them, and count for nothing else.
+        filtered: number of rows that `where` leaves out, likewise.
         whole: whether these are all rows of the table.
+        limits: the limits of rejects.
         rejected: number of them that a build would reject, wholly or in a cell.
+        counted: the same by the limit that the rejects count against; a row may count against several.
         unusable: number of them that a build rejects whatever the other rows are: malformed ones, those without a key, and
-            in the log those that fail a check.
-        bad_keys: keys with a bad cell. At least one row of each is rejected: the one that is kept, or the others as
+            in the log those that fail a check. By the limit that they count against.
+        bad_keys: keys with a bad cell, by limit. At least one row of each is rejected: the one that is kept, or the others as
             duplicates.
         reasons: number of rejects by reason.
         examples: texts of the first rejects by reason.
@@ -90,12 +99,15 @@ class Sample:
     table: str
     files: int
     bytes: int
+    limits: Limits = field(default_factory=Limits)
     rows: int = 0
     erased: int = 0
+    filtered: int = 0
     whole: bool = False
     rejected: int = 0
-    unusable: int = 0
-    bad_keys: set[str] = field(default_factory=set)
+    counted: Counter[str] = field(default_factory=Counter)
+    unusable: Counter[str] = field(default_factory=Counter)
+    bad_keys: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     reasons: Counter[Reason] = field(default_factory=Counter)
     examples: dict[Reason, list[str]] = field(default_factory=dict)
     values: dict[Reason, str | None] = field(default_factory=dict)
@@ -103,15 +115,19 @@ class Sample:
     missing: dict[str, float] = field(default_factory=dict)
     met: Met = field(default_factory=dict)
 
-    @property
-    def certain(self) -> int:
-        """Minimum number of the table's rows that a build rejects."""
-        return self.unusable + len(self.bad_keys)
+    def certain(self, limit: str) -> int:
+        """Minimum number of the table's rows with a reject that counts against a limit."""
+        return self.unusable[limit] + len(self.bad_keys[limit])
+
+    def rows_by_limit(self, bad: Iterable[RejectedCell]) -> Counter[str]:
+        """Number of rows among some rejects by the limit that these count against."""
+        return Counter(n for _, n in {(row, self.limits.limit_of(why)) for row, _, why, _ in bad})
 
     def add(self, file: str, rows: int, bad: list[RejectedCell]) -> None:
         """Count a batch."""
         self.rows += rows
         self.rejected += len({b[0] for b in bad})
+        self.counted += self.rows_by_limit(bad)
         for row, column, reason, value in bad:
             self.reasons[reason] += 1
             self.values.setdefault(reason, value)
@@ -154,20 +170,21 @@ def sample_tables(
             continue
         # Items of a denormalised log are sampled from the log.
         files = table.files or tables.log
-        sample = Sample(table.name, len(files), sum(f.bytes for f in files))
+        sample = Sample(table.name, len(files), sum(f.bytes for f in files), spec.limits)
         try:
             _sample_features(table, files, table.gate if table.files else gate, sample, undecided)
         except HeterrecError as error:
             problems.append(error)
         samples.append(sample)
-    log = Sample(INTERACTIONS, len(tables.log), sum(f.bytes for f in tables.log))
+    log = Sample(INTERACTIONS, len(tables.log), sum(f.bytes for f in tables.log), spec.limits)
     try:
         for rows, malformed in sampled_batches(tables.log, log_columns(spec), gate, log, undecided):
             frame, odd, _ = parse_rows(spec, rows)
-            for keys in ("user", "item"):
-                log.add_keys(frame[keys])
+            for keys in ("user", "item", "event"):
+                if keys in frame.columns:
+                    log.add_keys(frame[keys])
             bad = malformed + _malformed_first(odd, rows)
-            log.unusable += len({b[0] for b in bad})
+            log.unusable += log.rows_by_limit(bad)
             log.add(file_of(rows), len(rows) + len(malformed), bad)
     except HeterrecError as error:
         problems.append(error)
@@ -195,12 +212,16 @@ def sampled_batches(
         for split in split_file(file):
             for rest in read_live(split, columns, gate, sample.met):
                 sample.erased += rest.erased
+                sample.filtered += rest.filtered
                 while rest.rows.size or rest.bad:
                     if seen >= SAMPLE_ROWS and not undecided(sample):
                         return
                     batch, rest = _cut(rest, SAMPLE_ROWS - seen if seen < SAMPLE_ROWS else None)
                     seen += len(batch.rows)
-                    yield located(batch, split), [(b.row, "", b.reason, b.text) for b in batch.bad]
+                    yield (
+                        located(batch, split),
+                        [(b.row, b.column, b.reason, b.text) for b in batch.bad],
+                    )
     sample.whole = True
 
 
@@ -244,7 +265,7 @@ def _sample_features(
     for rows, malformed in sampled_batches(files, table.columns, gate, sample, undecided):
         name = file_of(rows)
         keyless: list[RejectedCell] = []
-        text, _ = key_text(one_chunk(rows, table.key), table.key, name)
+        text, _ = key_text(one_chunk(rows, table.key), table.key, name, table.missing_values)
         if table.files:
             sample.add_keys(text)
         numbers = rows[ROW].to_numpy()
@@ -257,7 +278,7 @@ def _sample_features(
         unusable = malformed + _malformed_first(keyless, rows)
         unusable += [b for b in bad_text if b[1] == table.key]
         if table.files:  # else they are rows of the log, which has a sample of its own
-            sample.unusable += len({b[0] for b in unusable})
+            sample.unusable += sample.rows_by_limit(unusable)
         bad = list(unusable)
         if short := list(short_rows(rows)):
             short_keys.update(text.filter(np.isin(numbers, short)).drop_nulls())
@@ -271,12 +292,15 @@ def _sample_features(
             missing[feature.name] += len(rows) - valued
             bad += [(int(numbers[c.position]), feature.column, c.reason, c.value) for c in cells]
             if table.files and not table.joined:  # rows without an item are not rejected
-                sample.bad_keys.update(text.gather([c.position for c in cells]).drop_nulls())
+                limit = sample.limits.limit_of(table.duplicate)
+                found = [c.position for c in cells if sample.limits.limit_of(c.reason) == limit]
+                sample.bad_keys[limit].update(text.gather(found).drop_nulls())
         if table.available_from is not None:
             column = table.available_from.column
             _, cells = optional_times(one_chunk(rows, column), table.available_from, AVAILABLE_FROM)
             bad += [(int(numbers[c.position]), column, c.reason, c.value) for c in cells]
-        sample.bad_keys -= short_keys
+        for keys in sample.bad_keys.values():
+            keys -= short_keys
         kept += len(rows)
         sample.add(name, len(rows) + len(malformed), bad)
     sample.missing = {f.name: missing[f.name] / kept if kept else 0.0 for f in table.features}

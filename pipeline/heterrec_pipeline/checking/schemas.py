@@ -2,95 +2,218 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import islice
+from itertools import combinations, islice
 
 import pyarrow as pa
 
 from heterrec_pipeline.reading import csv, jsonl, parquet
+from heterrec_pipeline.reading.column_types import (
+    cast_todo,
+    mixed_of,
+    of_dates_and_times,
+    unified,
+    unified_of,
+)
 from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.shaping.json_rows import flat_rows
+from heterrec_pipeline.reading.shaping.shape import source_types
 from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
-from heterrec_schemas.values import is_list, is_scalar
+from heterrec_schemas.values import is_scalar
 
 SAMPLE_LINES = 10_000
 """Maximum number of lines sampled of a JSON lines file."""
 MAX_FILES = 64
-"""Maximum number of files compared before the build; readers check the rest."""
+"""Maximum number of files compared before the build, evenly spread; readers check the rest."""
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """The columns of a table.
+    """The columns of a table: those that any of its files has.
 
     Attributes:
-        types: column to Arrow type; CSV columns are text, JSON lines columns have the type of a sample.
+        types: column to the type that holds the values of all files; CSV columns are text, JSON lines columns have the type
+            of a sample. A column of several kinds is text if they are scalars.
         sampled: JSON lines files of which only a sample was read; other rows may have further columns.
-        lacking: columns that only some files have, each with a file that lacks it.
+        variants: columns of several types in different files, each with these types.
         mixed_cells: JSON lines columns with objects or cells of several shapes, each with a cell of the rarest shape.
         differing: columns whose types in two files cannot be combined, each with the error if the spec uses it.
         paths: the names of the files.
+        lacking: columns that some files with rows lack, as far as these were read, each with the files.
+        rest: the files that were not compared.
     """
 
     types: dict[str, pa.DataType]
-    sampled: tuple[InputFile, ...]
-    lacking: dict[str, str] = field(default_factory=dict)
+    sampled: tuple[InputFile, ...] = ()
+    variants: dict[str, tuple[pa.DataType, ...]] = field(default_factory=dict)
     mixed_cells: dict[str, str] = field(default_factory=dict)
     differing: dict[str, SchemaMismatchError] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
+    lacking: dict[str, tuple[InputFile, ...]] = field(default_factory=dict)
+    rest: tuple[InputFile, ...] = ()
 
     def has(self, column: str) -> bool:
-        """Whether the column exists; searches the unsampled rows for its name if necessary."""
-        return column in self.types or any(_mentions(f, column) for f in self.sampled)
+        """Whether any file has the column; searches unsampled rows and files that were not compared if necessary."""
+        return (
+            column in self.types
+            or any(_mentions(f, column) for f in self.sampled)
+            or any(column in _names(f) or _in_unsampled(f, column) for f in self.rest)
+        )
+
+    def without(self, column: str) -> str | None:
+        """The name of a compared file that lacks a column although it has rows; None if there is none."""
+        absent = (
+            file.name
+            for file in self.lacking.get(column, ())
+            if not (file in self.sampled and _mentions(file, column))
+        )
+        return next(absent, None)
+
+    def kinds(self, column: str) -> tuple[pa.DataType, ...]:
+        """The types of a column in the files; empty if it is unknown."""
+        one = (self.types[column],) if column in self.types else ()
+        return self.variants.get(column, one)
+
+
+@dataclass(frozen=True)
+class _FileSchema:
+    """The columns of one file; of JSON lines those of a sample, which may be the `whole` file."""
+
+    file: InputFile
+    types: dict[str, pa.DataType]
+    has_rows: bool = True
+    whole: bool = True
 
 
 def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) -> TableSchema:
-    """The columns that every file of a table has; files that cannot be read are added to `problems`."""
-    types: dict[str, pa.DataType] | None = None
-    sampled = []
-    lacking: dict[str, str] = {}
+    """The columns of a table; files that cannot be read are added to `problems`.
+
+    The result depends neither on the order of the files nor on how rows are distributed over them. Of a file without rows
+    only the names of columns count.
+    """
+    found: list[_FileSchema] = []
     mixed: dict[str, str] = {}
-    differing: dict[str, SchemaMismatchError] = {}
-    for file in files[:MAX_FILES]:
+    chosen = _evenly(files)
+    for file in chosen:
         try:
-            found, whole = _file_types(file, mixed)
+            one = _file_schema(file, mixed)
+            found.append(replace(one, types=source_types(file, one.types)))
         except HeterrecError as error:
             problems.append(error)
-            continue
-        if not whole:
-            sampled.append(file)
-        if types is None or file.format == "jsonl":
-            types = _mixed(types or {}, found, file, mixed)
-            continue
-        lacking |= {c: file.name for c in types if c not in found}
-        lacking |= {c: files[0].name for c in found if c not in types and c not in lacking}
-        for column, kind in found.items():
-            if column in types and not _compatible(types[column], kind):
-                differing.setdefault(
-                    column,
-                    SchemaMismatchError(
-                        f"column {column!r} has different types: {files[0].name} and {file.name}",
-                        got=f"{types[column]} and {kind}",
-                        expected="one type in all files of a source",
-                    ),
-                )
-        types = {
-            c: found[c] if pa.types.is_null(t) and c in found else t
-            for c, t in types.items()
-            if c not in lacking
-        }
-    paths = tuple(f.name for f in files)
-    return TableSchema(types or {}, tuple(sampled), lacking, mixed, differing, paths)
+    if any(f.has_rows for f in found):
+        nothing = pa.null()
+        found = [
+            f if f.has_rows else replace(f, types=dict.fromkeys(f.types, nothing)) for f in found
+        ]
+    types: dict[str, pa.DataType] = {}
+    variants: dict[str, tuple[pa.DataType, ...]] = {}
+    differing: dict[str, SchemaMismatchError] = {}
+    lacking: dict[str, tuple[InputFile, ...]] = {}
+    for column in dict.fromkeys(c for f in found for c in f.types):
+        cells = [(f.file, f.types[column]) for f in found if column in f.types]
+        types[column] = _combined(column, cells, mixed, differing)
+        strict = dict.fromkeys(k for file, k in cells if file.format != "jsonl")
+        kinds = tuple(k for k in strict if not pa.types.is_null(k))
+        if len(kinds) > 1:
+            variants[column] = kinds
+        if without := tuple(f.file for f in found if f.has_rows and column not in f.types):
+            lacking[column] = without
+    return TableSchema(
+        types,
+        sampled=tuple(f.file for f in found if not f.whole),
+        variants=variants,
+        mixed_cells=mixed,
+        differing=differing,
+        paths=tuple(f.name for f in files),
+        lacking=lacking,
+        rest=tuple(sorted(set(files) - set(chosen))),
+    )
 
 
-def _file_types(file: InputFile, mixed: dict[str, str]) -> tuple[dict[str, pa.DataType], bool]:
+def _evenly(files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
+    """At most `MAX_FILES` files, evenly spread, with the first and the last one."""
+    if len(files) <= MAX_FILES:
+        return files
+    steps = MAX_FILES - 1
+    return tuple(files[k * (len(files) - 1) // steps] for k in range(MAX_FILES))
+
+
+def _combined(
+    column: str,
+    cells: list[tuple[InputFile, pa.DataType]],
+    mixed: dict[str, str],
+    differing: dict[str, SchemaMismatchError],
+) -> pa.DataType:
+    """The type of a column, from its type in each file; adds the error if there is none that holds all values."""
+    lines = [(file, kind) for file, kind in cells if file.format == "jsonl"]
+    of_lines = unified_of(kind for _, kind in lines)
+    if of_lines is None:  # whose readers take cells of any kind
+        of_lines = mixed_of(kind for _, kind in lines)
+        if not is_scalar(of_lines):
+            known, kind, (_, file) = _conflict(lines)
+            mixed.setdefault(column, f"{known}, and in {file.name} {kind}")
+    strict = [(file, kind) for file, kind in cells if file.format != "jsonl"]
+    kinds = [*(kind for _, kind in strict), of_lines]
+    whole = unified_of(kinds)
+    if whole is not None:
+        return whole
+    strict += [(file, of_lines) for file, _ in lines[:1]]
+    one, other, both = _conflict(sorted(strict, key=lambda cell: cell[0].name))
+    differing[column] = SchemaMismatchError(
+        f"column {column!r} has different types: {both[0].name} and {both[1].name}",
+        got=f"{one} and {other}",
+        expected="one type in all files of a source",
+        todo=cast_todo(column, kinds),
+    )
+    return mixed_of(kinds)
+
+
+def _conflict(
+    cells: list[tuple[InputFile, pa.DataType]],
+) -> tuple[pa.DataType, pa.DataType, tuple[InputFile, InputFile]]:
+    """The first two types that cannot be combined, and their files."""
+    return next(
+        (one, other, (file, another))
+        for (file, one), (another, other) in combinations(cells, 2)
+        if unified(one, other) is None
+    )
+
+
+def together(
+    files: tuple[InputFile, ...], schema: TableSchema, required: Sequence[str], used: Sequence[str]
+) -> tuple[InputFile, ...]:
+    """The files of a table with what a reader of one of them has to know of the others.
+
+    Args:
+        files: the files.
+        schema: their columns.
+        required: the columns that each file must have.
+        used: all columns that are read.
+    """
+    every = schema.types if files and _derives(files[0]) else used
+    dates = tuple(c for c in every if of_dates_and_times(schema.kinds(c)))
+    types = tuple((c, schema.types[c]) for c in every if schema.rest and c in schema.types)
+    return tuple(
+        replace(f, required=tuple(required), dates_as_times=dates, known_types=types) for f in files
+    )
+
+
+def _derives(file: InputFile) -> bool:
+    """Whether rows are made of columns that only the source names."""
+    source = file.source
+    return source is not None and bool(source.columns or source.where or source.unnest)
+
+
+def _file_schema(file: InputFile, mixed: dict[str, str]) -> _FileSchema:
     if file.format == "parquet":
-        schema = parquet.schema(Split(file))
-        return {f.name: f.type for f in schema}, True
+        schema, count = parquet.schema_and_rows(Split(file))
+        return _FileSchema(file, {f.name: f.type for f in schema}, has_rows=count > 0)
     if file.format == "csv":
-        return {name: pa.string() for name in csv.header(file)}, True
+        return _FileSchema(file, {name: pa.string() for name in csv.header(file)})
     sample = enumerate(islice(_json_lines(file), SAMPLE_LINES + 1))
     rows = {number: row for number, row in sample if isinstance(row, dict)}
     names = list(dict.fromkeys(k for row in rows.values() for k in row))
@@ -105,7 +228,19 @@ def _file_types(file: InputFile, mixed: dict[str, str]) -> tuple[dict[str, pa.Da
             types[name] = pa.struct([])
         if pa.types.is_binary(types[name]) or pa.types.is_struct(types[name]):
             mixed.setdefault(name, f"{file.name} row {_rarest_cell(cells)}")
-    return types, whole
+    return _FileSchema(file, types, has_rows=bool(rows), whole=whole)
+
+
+@cache
+def _names(file: InputFile) -> frozenset[str]:
+    """The columns of a file; of JSON lines those of a sample. Nothing of a file that cannot be read."""
+    with suppress(HeterrecError):
+        return frozenset(_file_schema(file, {}).types)
+    return frozenset()
+
+
+def _in_unsampled(file: InputFile, column: str) -> bool:
+    return file.format == "jsonl" and _mentions(file, column)
 
 
 def _rarest_cell(cells: dict[int, object]) -> str:
@@ -123,66 +258,24 @@ def _rarest_cell(cells: dict[int, object]) -> str:
         return f"{number}: a value of too many levels"
 
 
-def lacks_column(file: InputFile, column: str) -> bool:
-    """Whether a JSON lines file has rows, of which none contains the column's name."""
-    rows = any(line.strip() for block in lines(file) for line in block)
-    return rows and not _mentions(file, column)
-
-
 @cache
 def _mentions(file: InputFile, column: str) -> bool:
     """Whether a JSON lines file contains the column's name; always True for names that JSON may escape."""
     if not column.isascii():
         return True
-    name = json.dumps(column).encode()
-    return any(name in line for block in lines(file) for line in block)
+    # A dotted name may be that of a member of inner objects.
+    names = {json.dumps(name).encode() for name in (column, column.rpartition(".")[2])}
+    return any(name in line for block in lines(file) for line in block for name in names)
 
 
 def _json_lines(file: InputFile) -> Iterator[object]:
+    unnest = file.source.unnest if file.source else None
+    names: set[str] = set()
     for block in lines(file):
         for line in block:
             if line and not line.isspace():
-                yield jsonl.parse(line, file)
-
-
-def _mixed(
-    types: dict[str, pa.DataType],
-    found: dict[str, pa.DataType],
-    file: InputFile,
-    mixed: dict[str, str],
-) -> dict[str, pa.DataType]:
-    """The types of one JSON lines file that would contain the rows of both."""
-    whole = dict(types)
-    for column, kind in found.items():
-        known = whole.get(column, pa.null())
-        if pa.types.is_null(known) or pa.types.is_struct(kind):
-            whole[column] = kind
-        elif not _compatible(known, kind) and not pa.types.is_struct(known):
-            scalars = is_scalar(known) and is_scalar(kind)
-            whole[column] = pa.string() if scalars else pa.binary()
-            if not scalars:
-                mixed.setdefault(column, f"{known}, and in {file.name} {kind}")
-    return whole
-
-
-def _compatible(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether a column may have these types in two files of a table."""
-    if pa.types.is_null(one) or pa.types.is_null(other):
-        return True
-    return _family(one) == _family(other)
-
-
-def _family(kind: pa.DataType) -> str:
-    """The name of a group of types that can be combined in one column."""
-    t = pa.types
-    if t.is_dictionary(kind):
-        return _family(kind.value_type)
-    if t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind):
-        return "number"
-    if t.is_timestamp(kind):  # read as an instant, whatever its unit and zone
-        return "timestamp"
-    if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
-        return "text"
-    if is_list(kind):
-        return f"list of {_family(kind.value_type)}"
-    return str(kind)
+                parsed = jsonl.parse(line, file)
+                if isinstance(parsed, dict):
+                    yield from flat_rows(parsed, unnest, names)
+                else:
+                    yield parsed

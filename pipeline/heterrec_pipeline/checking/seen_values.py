@@ -96,7 +96,7 @@ def _seen_in(
     columns = list(dict.fromkeys([table.key, *(f.column for f in features.values())]))
     sample = Sample(table.name, len(files), sum(f.bytes for f in files))
     for rows, _ in sampled_batches(files, columns, gate, sample, undecided):
-        keys = _keys(rows, table.key)
+        keys = _keys(rows, table)
         for name, values in found.items():
             if name == ITEMS:
                 values.add(keys, keys)
@@ -110,9 +110,10 @@ def _seen_in(
     return found
 
 
-def _keys(rows: pa.Table, column: str) -> pl.Series:
-    """The texts of a key column; null in rows that are rejected because of too few fields."""
-    keys, _ = key_text(one_chunk(rows, column), column, file_of(rows))
+def _keys(rows: pa.Table, table: TableJob) -> pl.Series:
+    """The texts of the keys; null in rows that are rejected because of too few fields."""
+    cells = one_chunk(rows, table.key)
+    keys, _ = key_text(cells, table.key, file_of(rows), table.missing_values)
     if short := list(short_rows(rows)):
         keys = keys.set(pl.Series(np.isin(rows[ROW].to_numpy(), short)), None)
     return keys

@@ -9,11 +9,13 @@ from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
+from heterrec_pipeline.checking.reject_limit import Excess, percent, raised
 from heterrec_pipeline.checking.sample import Sample, Tables, sample_tables
 from heterrec_pipeline.checking.seen_values import seen_values
 from heterrec_pipeline.reading.erased import erased
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
 from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
+from heterrec_schemas.feature_spec.limits import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Validation:
                     "sampled_rows": s.rows,
                     "set_aside": s.rejected,
                     "erased": s.erased,
+                    "filtered": s.filtered,
                     "reasons": {str(r): n for r, n in s.reasons.items()},
                     "missing_share": {k: round(v, 6) for k, v in s.missing.items()},
                 }
@@ -117,7 +120,7 @@ def validate(
     for sample in samples:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):
             problems.append(DataError(f"{sample.table}: the table has no rows"))
-        problems += _too_many_rejects(sample, spec.limits.max_reject_ratio)
+        problems += _too_many_rejects(sample)
         warnings += _sample_warnings(spec, sample)
     base_outlook = None
     if known is not None and not problems:
@@ -133,16 +136,25 @@ def _met_keys(tables: Tables, samples: Sequence[Sample]) -> Iterator[MetKeys]:
         yield MetKeys(listed.name, len(erased(listed).texts), len(met))
 
 
-def _too_many_rejects(sample: Sample, limit: float) -> list[HeterrecError]:
-    if not sample.rows or sample.rejected / sample.rows <= limit:
-        return []
-    return [
-        DataError(
-            f"{sample.table}: {sample.rejected:,} of {sample.rows:,} sampled rows would be rejected, "
-            f"more than limits.max_reject_ratio allows ({limit:.1%})",
-            todo="Fix the input or the spec, or raise the limit.",
+def _too_many_rejects(sample: Sample) -> list[HeterrecError]:
+    problems: list[HeterrecError] = []
+    limits = sample.limits
+    for limit, ratio in limits.reject_ratios.items():
+        rejected = sample.counted[limit]
+        if not sample.rows or rejected / sample.rows <= ratio:
+            continue
+        as_what = f" as {limit}" if limit != DEFAULT else ""
+        counted = {r: n for r, n in sample.reasons.items() if limits.limit_of(r) == limit}
+        reason = min(counted, key=lambda r: (-counted[r], r))
+        higher = raised(limits, [Excess("", str(reason), rejected / sample.rows)])
+        problems.append(
+            DataError(
+                f"{sample.table}: {rejected:,} of {sample.rows:,} sampled rows would be rejected{as_what}, "
+                f"more than {limits.path_of(limit)} allows ({percent(ratio)})",
+                todo=f"Fix the input or the spec, or raise the limit: {higher}.",
+            )
         )
-    ]
+    return problems
 
 
 def _sample_warnings(spec: FeatureSpec, sample: Sample) -> list[str]:

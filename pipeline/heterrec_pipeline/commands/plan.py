@@ -11,6 +11,7 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     InputOption,
     JsonOption,
+    ParamOption,
     ParentOption,
     RefitOption,
     RunnerOption,
@@ -18,6 +19,7 @@ from heterrec_pipeline.commands.shared import (
     app,
     guarded,
     names_in,
+    parameters_in,
 )
 from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
@@ -30,6 +32,7 @@ def plan(
     context: typer.Context,
     spec: SpecOption,
     input: InputOption,
+    param: ParamOption = None,
     base: ParentOption = None,
     refit: RefitOption = "",
     runner: RunnerOption = None,
@@ -54,7 +57,7 @@ def plan(
 
         flags = with_runner(runner, context.args)
         use_stores(flags)
-        text = spec_text(spec)
+        text = spec_text(spec, parameters_in(param))
         parsed = parse_spec(text, where=spec)
         found = make_plan(
             PlanConfig(parsed, text, input, flags, full_scan, base=base, refit=names_in(refit))

@@ -10,9 +10,11 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     JsonOption,
     OutputArgument,
+    ParamOption,
     SweepAfterOption,
     app,
     guarded,
+    parameters_in,
     parse_duration,
     print_columns,
 )
@@ -55,6 +57,7 @@ def purge(
         str | None,
         typer.Option("--input", help="With --erased: the folder that the spec's paths start from."),
     ] = None,
+    param: ParamOption = None,
     pinned: Annotated[
         bool, typer.Option("--pinned", help="With --erased: delete pinned generations too.")
     ] = False,
@@ -81,13 +84,15 @@ def purge(
         if erased:
             if spec is None or input is None or keep is not None:
                 raise CallError("--erased", expected="--spec and --input, and no --keep")
-            keys = keeping.read_erased_keys(parse_spec(spec_text(spec), where=spec), input)
+            keys = keeping.read_erased_keys(
+                parse_spec(spec_text(spec, parameters_in(param)), where=spec), input
+            )
             done = keeping.purge_erased(
                 output, keys, pinned=pinned, dry_run=dry_run, after=after, wait=wait
             )
         else:
-            if spec is not None or input is not None or pinned:
-                raise CallError("--spec, --input and --pinned go with --erased")
+            if spec is not None or input is not None or param or pinned:
+                raise CallError("--spec, --input, --param and --pinned go with --erased")
             if keep is None:
                 raise CallError("purge", expected="--keep N, or --erased")
             age = parse_duration("--grace", grace)

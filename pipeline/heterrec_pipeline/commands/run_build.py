@@ -15,10 +15,12 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     JsonOption,
     OpenPortsOption,
+    ParamOption,
     RunnerOption,
     SweepAfterOption,
     TimeLimitOption,
     guarded,
+    parameters_in,
     parse_duration,
     print_warning,
 )
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 class RunOptions:
     """The options that `build` and `refresh` share, in the order of their help."""
 
+    param: ParamOption = None
     runner: RunnerOption = None
     time_limit: TimeLimitOption = None
     workers: Annotated[
@@ -119,7 +122,7 @@ def run_build(
 
         started = time.monotonic()
         options = use_stores(with_runner(run.runner, context.args))
-        text = spec_text(spec)
+        text = spec_text(spec, parameters_in(run.param))
         config = BuildConfig(
             parse_spec(text, where=spec),
             text,

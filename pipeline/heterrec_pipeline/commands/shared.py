@@ -3,7 +3,7 @@
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -40,6 +40,13 @@ InputOption = Annotated[
     str,
     typer.Option(
         "--input", help="The folder that the spec's paths start from (local, gs://, s3://)."
+    ),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        help="name=value: replaces {name} in the where and path of the spec's sources. Once for each.",
     ),
 ]
 OutputArgument = Annotated[
@@ -232,3 +239,19 @@ def print_warning(console: Console, warning: str) -> None:
     console.print(
         f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True
     )
+
+
+def parameters_in(options: Sequence[str] | None) -> dict[str, str]:
+    """The values of `--param name=value`.
+
+    Raises:
+        CallError: it has another form, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for option in options or ():
+        name, sign, value = option.partition("=")
+        if not sign or not name or name in found:
+            got = f"{name} twice" if name in found else repr(option)
+            raise CallError("--param", got=got, expected="name=value, once for each name")
+        found[name] = value
+    return found

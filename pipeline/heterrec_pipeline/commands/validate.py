@@ -13,12 +13,14 @@ from heterrec_pipeline.commands.shared import (
     DebugOption,
     InputOption,
     JsonOption,
+    ParamOption,
     ParentOption,
     RefitOption,
     SpecOption,
     app,
     guarded,
     names_in,
+    parameters_in,
     print_warning,
 )
 from heterrec_pipeline.files.spec_text import spec_text
@@ -35,6 +37,7 @@ def validate(
     context: typer.Context,
     spec: SpecOption,
     input: InputOption,
+    param: ParamOption = None,
     base: ParentOption = None,
     refit: RefitOption = "",
     as_json: JsonOption = False,
@@ -49,7 +52,11 @@ def validate(
 
         use_stores(context.args)
         found = validate_spec(
-            spec_text(spec), input, where=spec, parent=base, refit=names_in(refit)
+            spec_text(spec, parameters_in(param)),
+            input,
+            where=spec,
+            parent=base,
+            refit=names_in(refit),
         )
         console = Console(markup=False)
         failed.update(found.as_json())
@@ -77,12 +84,12 @@ def validate(
 
 def _table(samples: "list[Sample]") -> Table:
     table = Table(title="A sample of every table", box=box.SIMPLE, title_justify="left")
-    erased = ["erased"] if any(s.erased for s in samples) else []
-    for name in ("table", "files", "bytes", "sampled", "rejected", *erased, "missing"):
+    more = [name for name in ("erased", "filtered") if any(getattr(s, name) for s in samples)]
+    for name in ("table", "files", "bytes", "sampled", "rejected", *more, "missing"):
         left = name in ("table", "missing")
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "missing")
     for s in samples:
         missing = ", ".join(f"{k} {v:.1%}" for k, v in s.missing.items())
-        numbers = [s.files, s.bytes, s.rows, s.rejected, *([s.erased] if erased else [])]
+        numbers = [s.files, s.bytes, s.rows, s.rejected, *(getattr(s, name) for name in more)]
         table.add_row(s.table, *(f"{n:,}" for n in numbers), missing)
     return table

@@ -1,15 +1,21 @@
 """The text of a feature spec: of a local file or an object of a store."""
 
+from collections.abc import Mapping
+
 from heterrec_schemas.errors import SpecError
-from heterrec_schemas.feature_spec import read_spec_text
+from heterrec_schemas.feature_spec import read_spec_text, with_parameters
 
 
-def spec_text(path: str) -> str:
-    """Read a spec.
+def spec_text(path: str, params: Mapping[str, str] | None = None) -> str:
+    """Read a spec, with other values of its parameters.
 
     Raises:
-        SpecError: there is none, or it is not UTF-8.
+        SpecError: there is none, it is not UTF-8, or it has no such parameter.
     """
+    return with_parameters(_text_of(path), params or {})
+
+
+def _text_of(path: str) -> str:
     if "://" not in path:
         return read_spec_text(path)
     from heterrec_pipeline.files import storage  # its import takes longer than a command's help

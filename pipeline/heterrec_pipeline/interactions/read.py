@@ -48,7 +48,13 @@ def log_columns(spec: FeatureSpec) -> list[str]:
     log = spec.interactions
     more = [log.behaviour.column] if log.behaviour else []
     more += [log.order] if log.order else []
+    more += [log.event_id] if log.event_id else []
     return list(dict.fromkeys([log.user, log.item, log.timestamp.column, *more]))
+
+
+def required_columns(spec: FeatureSpec) -> list[str]:
+    """The columns without which no row of the log counts."""
+    return [c for c in log_columns(spec) if c != spec.interactions.order]
 
 
 def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:
@@ -81,13 +87,13 @@ def parse_rows(
         rows: a located table of the raw columns.
 
     Returns:
-        The readable rows (user, item: text; time int64; behaviour int32, behaviour_text if declared; order int64 if
-        declared), the bad ones (each with the first reason that applies), and the kinds of keys seen.
+        The readable rows (user, item: text; time int64; and if declared behaviour int32, behaviour_text, order int64, and
+        event: text, null where missing), the bad ones (each with the first reason that applies), and the kinds of keys seen.
     """
     log = spec.interactions
-    name = file_of(rows)
-    user, user_seen = key_text(one_chunk(rows, log.user), log.user, name)
-    item, item_seen = key_text(one_chunk(rows, log.item), log.item, name)
+    name, missing = file_of(rows), log.missing_values
+    user, user_seen = key_text(one_chunk(rows, log.user), log.user, name, missing)
+    item, item_seen = key_text(one_chunk(rows, log.item), log.item, name, missing)
     time = milliseconds(one_chunk(rows, log.timestamp.column), log.timestamp)
     columns = {"row": pl.Series(rows[ROW]), "user": user, "item": item, "time": time}
     if log.order is not None:
@@ -97,6 +103,9 @@ def parse_rows(
         ids = {v: k + 2 for k, v in enumerate(log.behaviour.values)}
         columns["behaviour_text"] = text
         columns["behaviour"] = text.replace_strict(ids, default=None, return_dtype=pl.Int32)
+    if log.event_id is not None:
+        cells = one_chunk(rows, log.event_id)
+        columns["event"], _ = key_text(cells, log.event_id, name, missing)
     frame = pl.DataFrame(columns).with_columns(reason=_first_reason(spec, bad_text(rows)))
     is_bad = frame["reason"].is_not_null()
     seen = {LOG_SEEN: int(user_seen), LOG_ITEM_SEEN: int(item_seen)}
@@ -120,7 +129,7 @@ def _first_reason(spec: FeatureSpec, bad_text: BadText) -> pl.Expr:
         unknown = col("behaviour").is_null()
         when.append((unknown, Reason.UNKNOWN_BEHAVIOUR, log.behaviour.column))
     if bad_text:  # before the reason of a null, which the cell is now
-        columns = list(dict.fromkeys(column for _, _, column in when))
+        columns = list(dict.fromkeys([*(c for _, _, c in when), *filter(None, [log.event_id])]))
         order = {column: k for k, column in enumerate(columns)}
         spoiled = [
             (col("row").is_in(list(bad_text[c])), Reason.NOT_UTF8, c)
@@ -147,23 +156,25 @@ class LogBatch(NamedTuple):
 
     Attributes:
         rows: a located table of raw columns, without erased rows.
-        read: number of rows, those that are malformed or erased included.
+        read: number of rows, those that are malformed, erased or filtered included.
         erased: number of erased rows.
+        filtered: number of rows that `where` leaves out.
         malformed: the rejects of malformed rows.
     """
 
     rows: pa.Table
     read: int
     erased: int
+    filtered: int
     malformed: list[RejectedCell]
 
 
 def log_batches(columns: list[str], split: Split, gate: Gate) -> Iterator[LogBatch]:
     """Parse a split of the log to located tables of raw columns."""
     for batch in prefetched(read_live(split, columns, gate)):
-        bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in batch.bad]
+        bad: list[RejectedCell] = [(b.row, b.column, b.reason, b.text) for b in batch.bad]
         rows = pa.Table.from_batches([located(batch, split)])
-        yield LogBatch(rows, len(rows) + len(bad) + batch.erased, batch.erased, bad)
+        yield LogBatch(rows, batch.read, batch.erased, batch.filtered, bad)
 
 
 def read_log(job: Job, split: Split, *, coded: bool) -> Iterator[Any]:
@@ -191,6 +202,7 @@ def read_log(job: Job, split: Split, *, coded: bool) -> Iterator[Any]:
         listed += [(row, "", Reason.MALFORMED_ROW, text) for row, text in short.items()]
         about = {
             "read": batch.read,
+            "filtered": batch.filtered,
             "malformed": len(batch.malformed),
             "rejected": len(bad),
             "bad": shortened([*batch.malformed, *listed]),
@@ -207,7 +219,7 @@ def log_rows(
     spec: FeatureSpec, frame: pl.DataFrame, short: Mapping[int, str | None]
 ) -> pa.RecordBatch:
     """Readable rows as a digest has them: the item is a dictionary."""
-    frame = with_tie(spec, frame)
+    frame = with_event(spec, with_tie(spec, frame))
     columns = [c for c in shuffle_columns(spec) if c not in ("item_index", "item_hash")]
     if spec.interactions.unknown_items == "reject":
         frame = frame.with_columns(
@@ -228,6 +240,8 @@ def _reported(
     yield report_count("interactions.read", about["read"])
     if job.log_gate.keys:
         yield report_count("interactions.erased", erased)
+    if filtered := about.get("filtered"):
+        yield report_count("interactions.filtered", filtered)
     yield report_count("interactions.malformed", about["malformed"])
     yield report_count("interactions.bad", about["rejected"])
     yield from report_rejects(INTERACTIONS, split.file.name, rejected(about["bad"]))
@@ -254,10 +268,20 @@ def with_tie(spec: FeatureSpec, frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def with_event(spec: FeatureSpec, frame: pl.DataFrame) -> pl.DataFrame:
+    """Replace the text of the event id, if declared, by its hash; null where it is missing."""
+    return (
+        frame
+        if spec.interactions.event_id is None
+        else frame.with_columns(event=hash_column("event"))
+    )
+
+
 def shuffle_columns(spec: FeatureSpec) -> list[str]:
     """The columns that go through the shuffle by user."""
     log = spec.interactions
     more = ["behaviour"] if log.behaviour else []
     more += ["order"] if log.order else []
+    more += ["event"] if log.event_id else []
     more += ["item_hash"] if log.unknown_items == "oov" else []
     return ["user", "item_index", "time", "tie", *more]

@@ -52,7 +52,8 @@ def readable_rows(spec: FeatureSpec, table: TableJob, rows: pa.Table) -> tuple[p
         keys.
     """
     log = spec.interactions
-    item, seen = key_text(one_chunk(rows, log.item), log.item, file_of(rows))
+    cells = one_chunk(rows, log.item)
+    item, seen = key_text(cells, log.item, file_of(rows), log.missing_values)
     time = milliseconds(one_chunk(rows, log.timestamp.column), log.timestamp)
     good = item.is_not_null() & (time >= 0).fill_null(False)
     if log.order is None:

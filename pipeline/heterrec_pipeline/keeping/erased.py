@@ -11,6 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from heterrec_pipeline.checking.check import raise_problems
+from heterrec_pipeline.checking.expressions import dotted_names, find_source
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.items.aggregate import ITEM
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, LOG_ITEMS, USERS
@@ -26,8 +28,7 @@ from heterrec_pipeline.reading.digests import (
     reading_slug,
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased
-from heterrec_pipeline.reading.files import input_files
-from heterrec_schemas.errors import CallError, GenerationError
+from heterrec_schemas.errors import CallError, GenerationError, HeterrecError
 from heterrec_schemas.feature_spec import FeatureSpec, KeyList
 from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.leases import SWEEP_AFTER
@@ -75,10 +76,13 @@ def read_erased_keys(spec: FeatureSpec, base: str) -> ErasedKeys:
     if not (erase.users or erase.items or erase.values):
         raise CallError("the spec lists nothing under erase", todo="Declare erase in the spec.")
 
+    problems: list[HeterrecError] = []
+
     def texts(keys: KeyList | None, name: str) -> set[str]:
         if keys is None:
             return set()
-        files = input_files(keys.source, base, name)
+        files, _ = find_source(name, keys.source, base, dotted_names(spec), problems)
+        raise_problems(problems)
         return set(erased(ErasedList(name, keys.key, files)).texts)
 
     return ErasedKeys(

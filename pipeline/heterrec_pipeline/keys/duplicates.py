@@ -158,7 +158,7 @@ def hashed_rows(table: TableJob, split: Split, batch: ReadBatch, at: pl.Series) 
         at: the positions of the rows in the batch.
     """
     taken = batch.table.take(at.to_arrow())
-    keys, _ = key_text(taken[table.key], table.key, split.file.name)
+    keys, _ = key_text(taken[table.key], table.key, split.file.name, table.missing_values)
     rows = _with_times_as_text(taken).to_pylist()
     columns: list[tuple[Feature | None, str]] = [(f, f.column) for f in table.features]
     if table.available_from is not None:

@@ -21,7 +21,7 @@ from heterrec_pipeline.reading.read import ROW, located
 from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
-from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.value_columns import column_text, without_missing
 from heterrec_schemas.values import EXACT_FLOAT, Seen
 
 SEEN = "seen"
@@ -31,8 +31,10 @@ KEY = "__key"
 _KEYS = pa.schema([("key", pa.large_string()), ("split", pa.int64()), ("row", pa.int64())])
 
 
-def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
-    """The texts of a key column, and the kinds of its values.
+def key_text(
+    column: pa.Array, name: str, file: str, missing_values: Sequence[str] = ()
+) -> tuple[pl.Series, Seen]:
+    """The texts of a key column, null where they are missing or listed as missing, and the kinds of its values.
 
     Raises:
         SchemaMismatchError: the type cannot be a key, or floats have fractions or are too large to be exact.
@@ -53,7 +55,7 @@ def key_text(column: pa.Array, name: str, file: str) -> tuple[pl.Series, Seen]:
             expected="whole numbers or text",
             todo="Write the keys as integers or text.",
         )
-    return text, seen
+    return without_missing(text, missing_values), seen
 
 
 def _inexact(column: pa.Array) -> float | None:
@@ -74,7 +76,9 @@ def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedC
         key: the key column.
         text: [n] the keys as text.
     """
-    bad: list[RejectedCell] = [(b.row, "", b.reason, b.text) for b in (*batch.bad, *batch.short)]
+    bad: list[RejectedCell] = [
+        (b.row, b.column, b.reason, b.text) for b in (*batch.bad, *batch.short)
+    ]
     short = {b.row for b in batch.short}
     bad_text = batch.bad_text.get(key, {})
     for k in text.is_null().arg_true().to_list():
@@ -91,8 +95,9 @@ class KeyedBatch(NamedTuple):
 
     Attributes:
         rows: the rows with a key: located, with the wanted raw columns and KEY (text).
-        read: number of rows, those that are malformed or erased included.
+        read: number of rows, those that are malformed, erased or filtered included.
         erased: number of rows that were removed because the spec erases their key.
+        filtered: number of rows that `where` leaves out.
         unusable: number of rows without a key, and of malformed ones.
         bad: the rejects of the latter, and of the rows that end early.
         seen: the kinds of the keys.
@@ -101,6 +106,7 @@ class KeyedBatch(NamedTuple):
     rows: pa.RecordBatch
     read: int
     erased: int
+    filtered: int
     unusable: int
     bad: list[RejectedCell]
     seen: Seen
@@ -116,14 +122,14 @@ def keyed_batches(table: TableJob, split: Split, columns: Sequence[str]) -> Iter
     """
     for batch in prefetched(read_live(split, [table.key, *columns], table.gate)):
         rows = located(batch, split)
-        text, seen = key_text(rows[table.key], table.key, split.file.name)
+        text, seen = key_text(rows[table.key], table.key, split.file.name, table.missing_values)
         bad = unusable_rows(batch, table.key, text)
         rows = rows.append_column(KEY, text.to_arrow().cast(pa.large_string()))
         without = text.null_count()
         if without:
             rows = rows.filter(text.is_not_null().to_arrow())
-        read = len(text) + len(batch.bad) + batch.erased
-        yield KeyedBatch(rows, read, batch.erased, len(batch.bad) + without, bad, seen)
+        unusable = len(batch.bad) + without
+        yield KeyedBatch(rows, batch.read, batch.erased, batch.filtered, unusable, bad, seen)
 
 
 def shortened(bad: list[RejectedCell]) -> list[tuple[int, str, str, str | None]]:
@@ -140,6 +146,7 @@ def about_keys(batch: KeyedBatch) -> dict[str, Any]:
     """The reports on the keys of a batch, as a digest keeps them."""
     return {
         "read": batch.read,
+        "filtered": batch.filtered,
         "unusable": batch.unusable,
         "bad": shortened(batch.bad),
         "seen": int(batch.seen),
@@ -165,6 +172,7 @@ def read_keys(table: TableJob, split: Split, *, from_log: bool = False) -> Itera
                 rows,
                 about["read"],
                 0,
+                about.get("filtered", 0),
                 about["unusable"],
                 rejected(about["bad"]),
                 Seen(about["seen"]),
@@ -181,6 +189,8 @@ def _keys(table: TableJob, split: Split, batch: KeyedBatch, *, from_log: bool) -
     yield report_count(f"{name}.rows", batch.read)
     if table.gate.keys:
         yield report_count(f"{name}.erased", batch.erased)
+    if batch.filtered:
+        yield report_count(f"{name}.filtered", batch.filtered)
     yield report_count(f"{name}.unusable", batch.unusable)
     if not from_log:
         yield TaggedOutput(SEEN, (name, int(batch.seen)))

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from heterrec_pipeline.checking.reject_limit import percent
 from heterrec_pipeline.planning.features import FeatureFigures
 from heterrec_pipeline.planning.figures import Figures
-from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature
+from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Limits
+from heterrec_schemas.feature_spec.limits import DEFAULT
+from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tokens import VALUES_PER_SHARD
 
 NEVER_USED = 0.5
@@ -120,11 +123,25 @@ def _log(found: Figures) -> Iterator[str]:
 
 
 def _rejects(found: Figures) -> Iterator[str]:
-    limit = found.job.spec.limits.max_reject_ratio
-    for name, counts in (("items", found.items), ("interactions", found.log)):
-        share = counts["rejected"].value / max(1, counts["read"].value)
-        if share > limit:
-            yield (
-                f"{name}: about {share:.1%} of the rows would be rejected, more than "
-                f"limits.max_reject_ratio allows ({limit:.1%}): a build would fail."
-            )
+    limits = found.job.spec.limits
+    # The reasons of items are not counted by table. Above the sum of all limits, one of them is exceeded.
+    share = found.items["rejected"].value / max(1, found.items["read"].value)
+    if share > sum(limits.reject_ratios.values()):
+        yield _too_many("items", share, limits, DEFAULT, sum(limits.reject_ratios.values()))
+    log = found.read.log
+    rejected: dict[str, float] = {str(reason): count for reason, count in log.bad.items()}
+    if found.job.spec.interactions.unknown_items == "reject":
+        rejected[Reason.UNKNOWN_ITEM] = log.unknown
+    rows = max(1, log.seen - log.erased - log.filtered)
+    for limit, ratio in limits.reject_ratios.items():
+        share = sum(n for r, n in rejected.items() if limits.limit_of(r) == limit) / rows
+        if share > ratio:
+            yield _too_many("interactions", share, limits, limit, ratio)
+
+
+def _too_many(name: str, share: float, limits: Limits, limit: str, ratio: float) -> str:
+    as_what = f" as {limit}" if limit != DEFAULT else ""
+    return (
+        f"{name}: about {share:.1%} of the rows would be rejected{as_what}, more than "
+        f"{limits.path_of(limit)} allows ({percent(ratio)}): a build would fail."
+    )

@@ -15,6 +15,7 @@ from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
+from heterrec_pipeline.reading.shaping.shape import physical_rows, root_columns
 from heterrec_schemas.hashing import stable_hash
 
 SAMPLE_BYTES = 64 * 2**20
@@ -124,11 +125,12 @@ def _blocks(file: InputFile, columns: Sequence[str]) -> Iterator[Block]:
         yield Block(Split(file), file.bytes)
         return
     meta = parquet_metadata(file)
+    roots = root_columns(file.source, columns)
     first = 0
     for k in range(meta.num_row_groups):
         group = meta.row_group(k)
         chunks = (group.column(c) for c in range(group.num_columns))
-        wanted = (c for c in chunks if c.path_in_schema.split(".")[0] in columns)
+        wanted = (c for c in chunks if c.path_in_schema.split(".")[0] in roots)
         yield Block(Split(file, (k,), first), sum(c.total_compressed_size for c in wanted))
         first += group.num_rows
 
@@ -149,9 +151,10 @@ def batches(got: BlockSample, columns: Sequence[str]) -> Iterator[tuple[int, Spl
             if block.limit is None:
                 yield number, block.split, batch
                 continue
-            inside = int(np.searchsorted(batch.rows, block.limit))
+            physical = physical_rows(block.split.file, batch.rows)
+            inside = int(np.searchsorted(physical, block.limit))
             for start in range(0, inside, block.piece):
-                first = int(batch.rows[start]) // block.piece
+                first = int(physical[start]) // block.piece
                 yield (
                     number + first,
                     block.split,
@@ -163,7 +166,9 @@ def batches(got: BlockSample, columns: Sequence[str]) -> Iterator[tuple[int, Spl
 
 
 def _slice(batch: ReadBatch, start: int, stop: int) -> ReadBatch:
-    """A slice of a batch; the first one has its bad and short rows."""
+    """A slice of a batch; the first one has its bad and short rows, each its share of the filtered ones."""
     bad, short = ([], []) if start else (batch.bad, batch.short)
     table, rows = batch.table.slice(start, stop - start), batch.rows[start:stop]
-    return batch._replace(table=table, rows=rows, bad=bad, short=short)
+    total = len(batch.rows)
+    filtered = batch.filtered * stop // total - batch.filtered * start // total
+    return batch._replace(table=table, rows=rows, bad=bad, short=short, filtered=filtered)

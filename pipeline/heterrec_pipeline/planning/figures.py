@@ -118,25 +118,29 @@ def _items_scale(read: InputSample, stage: Stage) -> float:
 
 def _table_rows(read: InputSample, table: TableRead, trial: RowCounts) -> Rows:
     if read.whole:
-        names = ("read", "kept", "rejected", "erased")
+        names = ("read", "kept", "rejected", "erased", "filtered")
         return {name: Interval.exactly(getattr(trial, name)) for name in names}
     if table.sample is None:  # items of a denormalised log
         none = Interval.exactly(0)
-        return {"read": table.keys, "kept": table.keys, "rejected": none, "erased": none}
+        nothing = dict.fromkeys(("rejected", "erased", "filtered"), none)
+        return {"read": table.keys, "kept": table.keys} | nothing
     rows, scale = table.rows, 1 / (read.share_of(table) or 1.0)
     copies = Interval.spread(trial.repeated * scale)
     unusable = table.malformed + table.not_utf8.get(table.table.key, 0)
     rejected = Interval.spread(trial.rejected * scale + unusable * rows.value)
     erased = Interval.spread(table.erased * rows.value)
-    guess = rows.value - copies.value - rejected.value - erased.value
+    filtered = Interval.spread(table.filtered * rows.value)
+    guess = rows.value - copies.value - rejected.value - erased.value - filtered.value
     kept = Interval.between(table.keys.low, guess, table.keys.high)
-    total = kept.value + rejected.value + erased.value  # the manifest's identity
+    # the manifest's identity
+    total = kept.value + rejected.value + erased.value + filtered.value
     low, high = rows.low - copies.high, rows.high - copies.low
     return {
         "read": Interval.between(min(low, total), total, max(high, total)),
         "kept": kept,
         "rejected": rejected,
         "erased": erased,
+        "filtered": filtered,
     }
 
 
@@ -148,8 +152,8 @@ def _log_rows(read: InputSample, trial: InteractionCounts) -> Rows:
     counted = Interval.exactly if log.part.whole and read.items.all_known else Interval.spread
     dropped = log.unknown if unknown == "drop" else 0
     rejects = log.rejected + (log.unknown if unknown == "reject" else 0)
-    outcomes = [rejects, dropped, log.erased, log.good]
-    rejected, unknown_item, erased, good = shared_out(log.rows.value, outcomes)
+    outcomes = [rejects, dropped, log.erased, log.filtered, log.good]
+    rejected, unknown_item, erased, filtered, good = shared_out(log.rows.value, outcomes)
     kept, duplicate, short = shared_out(good, [trial.kept, trial.duplicate, trial.short_user])
     return {
         "read": log.rows,
@@ -159,6 +163,7 @@ def _log_rows(read: InputSample, trial: InteractionCounts) -> Rows:
         "short_user": Interval.spread(short),
         "rejected": counted(rejected),
         "erased": counted(erased),
+        "filtered": counted(filtered),
     }
 
 

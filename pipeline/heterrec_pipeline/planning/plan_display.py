@@ -132,6 +132,7 @@ def _rows(plan: Plan) -> Table:
     found, log = plan.figures, plan.figures.log
     names = ["read", "kept", "rejected", "unknown_item", "duplicate", "short_user"]
     names += ["erased"] if found.job.erasures.every else []
+    names += ["filtered"] if log["filtered"].value else []
     heads = {"unknown_item": "unknown", "short_user": "short user"}
     columns = ("", *(heads.get(n, n) for n in names), "seen")
     table = _table(f"{found.job.spec.name}: expected rows", columns)

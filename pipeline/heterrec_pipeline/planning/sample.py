@@ -136,7 +136,8 @@ def _keys(job: Job, items: TableRead, log: LogRead) -> pl.Series:
     if items.sample is not None:
         text = pl.Series(items.sample[KEY])
     else:
-        text, _ = key_text(one_chunk(log.sample, job.items.key), job.items.key, INTERACTIONS)
+        key, missing = job.items.key, job.items.missing_values
+        text, _ = key_text(one_chunk(log.sample, key), key, INTERACTIONS, missing)
     return text.drop_nulls().unique(maintain_order=True)
 
 

@@ -57,6 +57,7 @@ class TableRead:
         valued: the features that have any value.
         malformed: share of the rows that are malformed or have too few fields.
         erased: share of the rows that are erased; the other figures are without them.
+        filtered: share of the rows that `where` leaves out, likewise.
         not_utf8: share of the rows whose cell is not UTF-8, by column. In the sample these cells are null, and rows with
             such a key are absent.
         sample: raw rows with BLOCK and KEY; None if none are kept.
@@ -74,6 +75,7 @@ class TableRead:
     valued: set[str]
     malformed: float
     erased: float
+    filtered: float
     not_utf8: dict[str, float]
     sample: pa.Table | None
 
@@ -106,19 +108,21 @@ def read_table(
     tally, kept, valued = BlockCounts(), list[pa.Table](), set[str]()
     listed = [f for f in table.features if isinstance(f, CategoricalFeature)]
     values = {f.name: BlockCounts() for f in listed}
-    rows = odd = gone = size = texts = 0
+    rows = odd = gone = left_out = size = texts = 0
     not_utf8 = Counter[str]()
     widest = 1
     for number, split, every in batches(got, [*table.columns, *time, *gate.columns]):
         batch = live(every, gate)
-        rows += len(batch.rows) + len(batch.bad) + batch.erased
+        rows += batch.read
         gone += batch.erased
+        left_out += batch.filtered
         odd += len(batch.bad) + len(batch.short)
         not_utf8.update({column: len(cells) for column, cells in batch.bad_text.items()})
         usable = _with_readable_key(batch, table.key)
         if timestamp is not None:
             usable = _with_time(usable, timestamp)
-        key, _ = key_text(one_chunk(usable, table.key), table.key, split.file.name)
+        cells = one_chunk(usable, table.key)
+        key, _ = key_text(cells, table.key, split.file.name, table.missing_values)
         tally.add(number, hash_texts(key.drop_nulls()))
         size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
         part = usable
@@ -150,6 +154,7 @@ def read_table(
         valued=valued,
         malformed=odd / max(1, rows),
         erased=gone / max(1, rows),
+        filtered=left_out / max(1, rows),
         not_utf8={column: count / rows for column, count in not_utf8.items()},
         sample=None if keep is None else concatenated(kept or [_nothing(table.columns, KEY)]),
     )
@@ -163,6 +168,7 @@ def read_table(
         known=all_keys.known,
         all_known=True,
         erased=all_keys.erased,
+        filtered=all_keys.filtered,
     )
 
 
@@ -214,8 +220,8 @@ class LogRead:
         part: the fraction of its blocks.
         rows: number of rows of the log.
         users: number of users that have rows in the shuffle.
-        seen, erased, rejected, unknown, good: rows read, erased rows, unusable rows, rows with an item that is not in the
-            catalogue, and rows that reach the shuffle.
+        seen, erased, filtered, rejected, unknown, good: rows read, erased rows, rows left out, unusable rows, rows with an
+            item that is not in the catalogue, and rows that reach the shuffle.
         bad: entries in `rejects/` by reason.
         by_user, by_item: rows that reach the shuffle, by hash of the user and of the item.
         user_bytes: mean length of a user's text in these rows.
@@ -228,6 +234,7 @@ class LogRead:
     users: Interval
     seen: int = 0
     erased: int = 0
+    filtered: int = 0
     rejected: int = 0
     unknown: float = 0.0
     good: float = 0.0
@@ -302,8 +309,9 @@ def _good_rows(
     short = short_rows(rows)
     frame, odd, flags = parse_rows(job.spec, rows)
     read.kinds |= Seen(flags[LOG_SEEN])
-    read.seen += len(rows) + len(batch.bad) + batch.erased
+    read.seen += batch.read
     read.erased += batch.erased
+    read.filtered += batch.filtered
     read.rejected += len(odd) + len(batch.bad)
     read.bad.update(b[2] for b in odd if b[0] not in short)
     read.bad[Reason.MALFORMED_ROW] += len(short) + len(batch.bad)

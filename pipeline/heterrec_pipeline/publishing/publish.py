@@ -179,6 +179,7 @@ def check_kept(job: Job, counts: dict[str, int]) -> None:
     if counts.get("interactions.kept", 0) == 0:
         entry = interaction_counts(counts)
         erased = f", {entry.erased:,} erased" if entry.erased else ""
+        erased += f", {entry.filtered:,} filtered" if entry.filtered else ""
         keys = f" {_key_examples(job)}" if entry.unknown_item else ""
         raise DataError(
             f"interactions: none of the {entry.read:,} rows is left",
@@ -192,14 +193,15 @@ def check_kept(job: Job, counts: dict[str, int]) -> None:
 def _key_examples(job: Job) -> str:
     """Item keys of the catalogue and of the log that are not erased, to compare their spelling."""
     words = []
-    for files, key, gate in (
-        (job.items.files, job.items.key, job.items.gate),
-        (job.log, job.spec.interactions.item, job.log_gate),
+    log = job.spec.interactions
+    for files, key, gate, missing in (
+        (job.items.files, job.items.key, job.items.gate, job.items.missing_values),
+        (job.log, log.item, job.log_gate, log.missing_values),
     ):
         batches = (b for split in split_file(files[0]) for b in read_live(split, [key], gate))
         batch = next(batches, None)
         if batch is not None:
-            text, _ = key_text(batch.table[key], key, files[0].name)
+            text, _ = key_text(batch.table[key], key, files[0].name, missing)
             some = text.drop_nulls().unique(maintain_order=True).head(EXAMPLES).to_list()
             words.append(f"{files[0].name} has keys such as {', '.join(map(repr, some))}")
     return "; ".join(words) + "."
@@ -209,7 +211,7 @@ def interaction_counts(counts: dict[str, int]) -> InteractionCounts:
     """The counts of the log; asserts that `read` is the sum of the others."""
     get = {
         k: counts.get(f"interactions.{k}", 0)
-        for k in ("kept", "unknown_item", "duplicate", "short_user", "erased")
+        for k in ("kept", "unknown_item", "duplicate", "short_user", "erased", "filtered")
     }
     rejected = counts.get("interactions.malformed", 0) + counts.get("interactions.bad", 0)
     read = counts.get("interactions.read", 0)
@@ -223,9 +225,16 @@ def row_counts(name: str, counts: dict[str, int]) -> RowCounts:
     read = counts.get(f"{name}.rows", 0) - repeated
     rejected = counts.get(f"{name}.unusable", 0) + counts.get(f"{name}.duplicate", 0)
     kept = counts.get(f"{name}.keys", 0)
-    erased = counts.get(f"{name}.erased", 0)
-    assert read == kept + rejected + erased, (name, counts)
-    return RowCounts(read=read, kept=kept, rejected=rejected, repeated=repeated, erased=erased)
+    erased, filtered = (counts.get(f"{name}.{k}", 0) for k in ("erased", "filtered"))
+    assert read == kept + rejected + erased + filtered, (name, counts)
+    return RowCounts(
+        read=read,
+        kept=kept,
+        rejected=rejected,
+        repeated=repeated,
+        erased=erased,
+        filtered=filtered,
+    )
 
 
 def item_counts(counts: dict[str, int]) -> ItemCounts:

@@ -8,17 +8,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.looks_like import other_header
 from heterrec_schemas.errors import SchemaMismatchError, suggest
 from heterrec_schemas.rejects import Reason
 
 
 class BadRow(NamedTuple):
-    """A malformed row: its number in the file, the reason, and its text; None if it may contain what the spec erases."""
+    """A row that cannot be used.
+
+    Attributes:
+        row: its number in the file.
+        reason: the reason.
+        text: its text, or that of the cells that are the reason; None if it may contain what the spec erases.
+        column: the column whose value is the reason; empty for a malformed row.
+    """
 
     row: int
     reason: Reason
     text: str | None
+    column: str = ""
 
 
 BadText = Mapping[str, Mapping[int, str | None]]
@@ -30,12 +39,14 @@ class ReadBatch(NamedTuple):
     """A batch of rows of one file.
 
     Attributes:
-        table: n rows of raw columns, each a single array (readers may yield a table; `read_split` converts it).
+        table: n rows of raw columns, each a single array. A reader may yield a table, without the columns that the file
+            lacks; `read_split` converts it.
         rows: [n] int64, the number of each row in its file, from 0.
-        bad: malformed rows, which are not in the table.
+        bad: malformed rows, and rows for which an expression fails, which are not in the table.
         short: rows of the table with too few fields; their missing cells are null.
         bad_text: cells that are not UTF-8; they are null in the table.
         erased: number of rows that were removed because the spec erases their key.
+        filtered: number of rows that were removed because the `where` of their source is not true for them.
     """
 
     table: pa.RecordBatch | pa.Table
@@ -44,6 +55,24 @@ class ReadBatch(NamedTuple):
     short: Sequence[BadRow] = ()
     bad_text: BadText = MappingProxyType({})
     erased: int = 0
+    filtered: int = 0
+
+    @property
+    def read(self) -> int:
+        """Number of rows that were read, those that are not in the table included."""
+        return len(self.rows) + len(self.bad) + self.erased + self.filtered
+
+
+def columns_in(file: InputFile, columns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The requested columns that a file has, of all of its columns.
+
+    Raises:
+        SchemaMismatchError: the file lacks a required column, or has a requested one twice.
+    """
+    optional = file.required is not None
+    found = [c for c in columns if not optional or c in names or c in (file.required or ())]
+    check_columns(found, names, file.name)
+    return found
 
 
 def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:

@@ -4,21 +4,30 @@ import csv
 import io
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns
+from heterrec_pipeline.reading.batches import BadRow, ReadBatch, columns_in
+from heterrec_pipeline.reading.dialect import Dialect, Readable
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.looks_like import escaped_quote
-from heterrec_pipeline.reading.text import BLOCK, BOM, TextStream, bad_utf8
-from heterrec_schemas.errors import DataError
+from heterrec_pipeline.reading.text import BLOCK, BOM, bad_utf8
+from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
 _STRADDLING = f"a row is longer than {BLOCK // 2**20} MB; is there a quote that is never closed?"
 _UNCLOSED = "a quote is never closed: everything after it is one cell"
+_ENDS_ESCAPED = "it ends with an escape character or inside a quoted cell"
+_BEGINNING = 2**20
+"""Bytes of the beginning that the header is looked for in."""
+_FIRST_ROWS = 100
+"""Rows of a file without a header of which one should have a cell for each name."""
 Rows = npt.NDArray[np.int64]
 
 
@@ -27,48 +36,78 @@ def header(file: InputFile) -> list[str]:
 
     Raises:
         DataError: the file is empty or not text, or a quote in its beginning is escaped by a backslash.
+        SchemaMismatchError: the declared names of a file without a header are more or fewer than its columns.
     """
-    with TextStream(file) as stream:
-        start = stream.read(2**20).removeprefix(BOM)
+    dialect = Dialect.of(file)
+    with closing(dialect.open()) as stream:
+        start = stream.read(_BEGINNING).removeprefix(BOM)
+    whole = len(start) < _BEGINNING
     try:
-        text = start.decode("utf-8", errors="strict" if len(start) < 2**20 else "ignore")
+        text = start.decode("utf-8", errors="strict" if whole else "ignore")
     except UnicodeDecodeError:
         raise bad_utf8(file) or unreadable(file, "not UTF-8") from None
-    if (line := escaped_quote(text)) is not None:
-        raise DataError(
-            f"{file.name} escapes quotes by backslashes",
-            got=text.splitlines()[line - 1][:80],
-            expected='quotes inside a quoted cell doubled: "say ""hi"" now"',
-            todo="Export it with the quote as escape character (Spark: escape='\"'), or as Parquet.",
-        )
+    _check_quotes(dialect, text)
+    count = 1 if dialect.source.header else _FIRST_ROWS
     try:
-        names = next(filter(None, csv.reader(io.StringIO(text, newline=""))), None)
+        rows = list(islice(filter(None, dialect.reader(text)), count))
     except csv.Error as error:
-        raise unreadable(file, error) from None
-    if names and any("\0" in name for name in names):
+        rows = []
+        if dialect.source.header:
+            raise unreadable(file, error) from None
+    if rows and any("\0" in cell for cell in rows[0]):
         raise unreadable(file, "NUL characters in the header", "it is UTF-16 (save it as UTF-8)")
-    if names is None:
+    if dialect.source.names is not None:
+        _check_width(dialect, rows if whole else rows[:-1])
+        return list(dialect.source.names)
+    if not rows:
         raise DataError(
             f"{file.name} is empty",
             got="no header line",
             expected="a first line with the column names",
             todo="Write the header, or exclude the file from source.path.",
         )
-    return names
+    return [str(name) for name in rows[0]]
+
+
+def _check_quotes(dialect: Dialect, text: str) -> None:
+    """Refuse quotes escaped by backslashes, unless the source declares the escape."""
+    if dialect.source.escape is not None or dialect.source.quote != '"':
+        return
+    if (line := escaped_quote(text, dialect.separator)) is not None:
+        raise DataError(
+            f"{dialect.file.name} escapes quotes by backslashes",
+            got=dialect.original(text.splitlines()[line - 1])[:80],
+            expected='quotes inside a quoted cell doubled: "say ""hi"" now"',
+            todo="Declare it in the source: escape: '\\'",
+        )
+
+
+def _check_width(dialect: Dialect, rows: list[list[str]]) -> None:
+    """Refuse names of which none of the first rows has as many cells."""
+    names = dialect.source.names or []
+    if rows and all(len(row) != len(names) for row in rows):
+        raise SchemaMismatchError(
+            f"{dialect.file.name}: names does not fit the rows",
+            got=f"{len(rows[0])} cells in the first row, {dialect.delimiter.join(rows[0])[:80]!r}",
+            expected=f"a cell for each of the {len(names)} names",
+            todo="Name every column in its order; check delimiter, too.",
+        )
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The requested columns of a CSV file as text, in batches.
+    """The requested columns that a CSV file has as text, in batches; if it has none of them, its first column.
 
     Raises:
-        SchemaMismatchError: the header lacks a column, or has it twice.
+        SchemaMismatchError: the header lacks a required column, or has a requested one twice.
         DataError: the file cannot be read.
     """
+    dialect = Dialect.of(file)
     names = header(file)
-    check_columns(columns, names, file.name)
-    ragged = _RaggedRows(names, columns)
-    with TextStream(file) as stream:
-        yield from _batches(file, _WithMark(stream, names, columns), columns, ragged)
+    columns = columns_in(file, columns, names) or names[:1]
+    ragged = _RaggedRows(dialect, names, columns)
+    with closing(dialect.open()) as stream:
+        marked = _WithMark(stream, dialect, names, columns)
+        yield from _batches(dialect, marked, columns, ragged)
 
 
 class _WithMark(io.RawIOBase):
@@ -78,12 +117,15 @@ class _WithMark(io.RawIOBase):
     block before ends with a carriage return, even inside quotes.
     """
 
-    MARK = "\x1c\x1f"
+    MARK = "\ue000\ue01c\ue01f"
+    """Characters for private use: no part of an ASCII delimiter, quote or escape."""
 
-    def __init__(self, stream: TextStream, names: Sequence[str], columns: Sequence[str]) -> None:
+    def __init__(
+        self, stream: Readable, dialect: Dialect, names: Sequence[str], columns: Sequence[str]
+    ) -> None:
         self._stream = stream
         cells = [self.MARK if name == columns[0] else "" for name in names]
-        self._tail = f"\n{','.join(cells)}\n".encode()
+        self._tail = f"\n{dialect.separator.join(cells)}\n".encode()
         self._held = b""
 
     def readable(self) -> bool:
@@ -109,7 +151,10 @@ class _RaggedRows:
     The parser reads ahead and calls this object from another thread.
     """
 
-    def __init__(self, names: Sequence[str], columns: Sequence[str]) -> None:
+    def __init__(self, dialect: Dialect, names: Sequence[str], columns: Sequence[str]) -> None:
+        self._dialect = dialect
+        self._first = 2 if dialect.source.header else 1
+        self._null = frozenset(dialect.source.null_values)
         self._at = [names.index(c) for c in columns]
         self._columns = columns
         self.bad: list[BadRow] = []
@@ -120,18 +165,22 @@ class _RaggedRows:
         self._lock = threading.Lock()
 
     def __call__(self, row: pacsv.InvalidRow) -> str:
-        # The header is physical row 1.
-        text = f"{row.actual_columns} fields, expected {row.expected_columns}: {row.text}"
-        bad = BadRow(row.number - 2, Reason.MALFORMED_ROW, text)
+        # The first row is physical row 2 if there is a header, else 1.
+        shown = self._dialect.original(row.text)
+        text = f"{row.actual_columns} fields, expected {row.expected_columns}: {shown}"
+        bad = BadRow(row.number - self._first, Reason.MALFORMED_ROW, text)
         with self._lock:
             self.ahead.append(bad.row)
             if row.actual_columns > row.expected_columns:
                 self.bad.append(bad)
             else:
-                cells = _cells(row.text)
+                cells = _cells(self._dialect, row.text)
                 self.short.append(bad)
-                self._cells.append([cells[k] if k < len(cells) else None for k in self._at])
+                self._cells.append([self._cell(cells, k) for k in self._at])
         return "skip"
+
+    def _cell(self, cells: list[str], k: int) -> str | None:
+        return cells[k] if k < len(cells) and cells[k] not in self._null else None
 
     def numbers(self, count: int, first: int) -> tuple[Rows, int]:
         """Numbers of the next `count` rows of the table, from `first` on, and the `first` of the next call."""
@@ -155,20 +204,24 @@ class _RaggedRows:
 
 
 def _batches(
-    file: InputFile, stream: _WithMark, columns: Sequence[str], ragged: _RaggedRows
+    dialect: Dialect, stream: _WithMark, columns: Sequence[str], ragged: _RaggedRows
 ) -> Iterator[ReadBatch]:
+    file, source = dialect.file, dialect.source
     next_row = 0
     complete = False
     try:
         reader = pacsv.open_csv(
             pa.PythonFile(stream, mode="r"),
             # Rows have numbers only with a single thread.
-            read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=ragged),
+            read_options=pacsv.ReadOptions(
+                use_threads=False, block_size=BLOCK, column_names=source.names
+            ),
+            parse_options=_parse_options(dialect, invalid_row_handler=ragged),
             convert_options=pacsv.ConvertOptions(
                 column_types={c: pa.string() for c in columns},
                 include_columns=list(columns),
-                strings_can_be_null=False,
+                null_values=source.null_values,
+                strings_can_be_null=bool(source.null_values),
             ),
         )
         for parsed in reader:
@@ -182,7 +235,7 @@ def _batches(
         if "Empty CSV" not in str(error):
             raise bad_utf8(file) or unreadable(file, error) from None
     if not complete:
-        raise unreadable(file, _UNCLOSED)
+        raise unreadable(file, _UNCLOSED if source.escape is None else _ENDS_ESCAPED)
     if ragged.bad or ragged.short:
         yield ragged.take(empty(columns), np.empty(0, np.int64))
 
@@ -192,7 +245,17 @@ def empty(columns: Sequence[str]) -> pa.Table:
     return pa.table({c: pa.array([], pa.string()) for c in columns})
 
 
-def _cells(text: str) -> list[str]:
+def _cells(dialect: Dialect, text: str) -> list[str]:
     """The fields of one row; the standard library rejects long ones unless its limit is raised."""
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    return next(csv.reader(io.StringIO(text, newline="")), [])
+    return next(dialect.reader(text), [])
+
+
+def _parse_options(dialect: Dialect, **more: Any) -> pacsv.ParseOptions:
+    return pacsv.ParseOptions(
+        delimiter=dialect.separator,
+        quote_char=dialect.source.quote or False,
+        escape_char=dialect.source.escape or False,
+        newlines_in_values=True,
+        **more,
+    )

@@ -16,6 +16,7 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, temporary_name
 from heterrec_pipeline.reading.erased import ErasedList, is_erased
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
+from heterrec_pipeline.reading.shaping.partitions import partition_values
 from heterrec_pipeline.telemetry.recorder import READ, WRITTEN, moving
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.manifest import STATE, InputEntry
@@ -59,7 +60,8 @@ class Reading:
     def path(self, name: str, split: Split) -> str:
         """The path of the digest of a split, relative to a generation's folder; `name` is that of the file."""
         file = split.file
-        number = stable_hash(name, file.format, file.compression or "", str(split.first_row))
+        about = [name, file.format, file.compression or "", str(split.first_row)]
+        number = stable_hash(*about, *filter(None, [file.settings]))
         return f"{self.folder}/{number:016x}.arrow"
 
 
@@ -123,6 +125,8 @@ def take_over(reuse: Reuse, readings: tuple[Reading, ...], file: InputFile) -> T
         raise NotReusedError(reuse.why)
     if file.path not in reuse.files:
         raise NotReusedError("new or changed")
+    if partition_values(reuse.files[file.path].path) != partition_values(file.name):
+        raise NotReusedError("in another partition")
     done = TakenOver([], [])
     try:
         for split in split_file(file):

@@ -1,4 +1,7 @@
-"""What a spec erases: lists of keys and values, read once per process, and batches without the rows of listed keys."""
+"""What a spec erases: lists of keys and values, read once per process, and batches without the rows of listed keys.
+
+Batches without the rows that the spec drops, too: `read_live` yields the rows that the other steps see.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.files.parts import once_a_process
 from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.drops import Drop, without_dropped
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.text_lookup import Lookup
@@ -43,20 +47,22 @@ NO_LIST = ErasedList("", "", ())
 
 @dataclass(frozen=True)
 class Gate:
-    """What is erased of a table, before anything else sees its rows.
+    """What is erased of a table, and which other rows are dropped, before anything else sees its rows.
 
     Attributes:
         keys: columns of keys, each with the list of those whose rows are erased.
         values: columns with erased values; the rows stay, but no reject may repeat their text.
+        drops: the rules by which further rows are dropped.
     """
 
     keys: tuple[tuple[str, ErasedList], ...] = ()
     values: tuple[str, ...] = ()
+    drops: tuple[Drop, ...] = ()
 
     @property
     def columns(self) -> list[str]:
-        """The columns of keys."""
-        return [column for column, _ in self.keys]
+        """The columns that decide."""
+        return [*(column for column, _ in self.keys), *(drop.column for drop in self.drops)]
 
     def __bool__(self) -> bool:
         """Whether anything is erased."""
@@ -133,8 +139,8 @@ def is_erased(listed: ErasedList, texts: pl.Series) -> npt.NDArray[np.bool_]:
 def read_live(
     split: Split, columns: Sequence[str], gate: Gate, met: Met | None = None
 ) -> Iterator[ReadBatch]:
-    """`read_split` without the erased rows, whose number the batches have; `met` takes their keys."""
-    if not gate:
+    """`read_split` without the erased and the dropped rows, whose numbers the batches have; `met` takes the erased keys."""
+    if not (gate or gate.drops):
         return read_split(split, columns)
     wanted = list(dict.fromkeys(columns))
     every = (live(batch, gate, met) for batch in read_split(split, [*wanted, *gate.columns]))
@@ -142,17 +148,19 @@ def read_live(
 
 
 def live(batch: ReadBatch, gate: Gate, met: Met | None = None) -> ReadBatch:
-    """A batch without its erased rows, and without the texts of rows and cells that may contain what is erased.
+    """A batch without its erased and dropped rows, and without the texts that may contain what is erased.
 
     The text of a malformed row may name an erased key or value, since the row has no cells that could be compared.
 
     Args:
-        batch: n rows with the gate's columns of keys.
-        gate: what is erased.
+        batch: n rows with the gate's columns.
+        gate: what is erased and dropped.
         met: takes the erased keys.
     """
-    if not gate:
-        return batch
+    return without_dropped(_without_erased(batch, gate, met) if gate else batch, gate.drops)
+
+
+def _without_erased(batch: ReadBatch, gate: Gate, met: Met | None) -> ReadBatch:
     batch = batch._replace(
         bad=[b._replace(text=None) for b in batch.bad],
         short=[b._replace(text=None) for b in batch.short],

@@ -1,5 +1,6 @@
 """The input files of a table, and their splits: the units that workers read."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +22,16 @@ TAIL_BYTES = 2**16
 """Number of bytes read at a time in search of the last end of a line."""
 _CHECKS = 8
 """Number of files that are checked at once."""
+_COMPRESSIONS = {"gz": "gzip", "zst": "zstd", "bz2": "bzip2"}
+_KINDS = {
+    "parquet": "Parquet",
+    "csv": "CSV",
+    "jsonl": "JSON lines",
+    "avro": "Avro",
+    "orc": "ORC",
+}
+_NOT_IN_ROWS = {"path", "format", "append_only", "empty_files"}
+"""The keys of a source that do not change what is found in a file."""
 _SHOWN = 3
 """Number of changed files that a message names."""
 
@@ -38,6 +49,11 @@ class InputFile:
         append_only: whether rows may be appended to it while it is read.
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
+        types: of a source with expressions, the types in which they see its columns, the same in all of its files.
+        numbers: the columns that are read as numbers; their texts have the decimal point of the source.
+        required: the columns that it must have; any other column that it lacks is missing in all its rows. None for all.
+        dates_as_times: columns that have dates in some files of the source and timestamps in others.
+        known_types: the types of columns in the files of the source that were compared, if these are not all files.
     """
 
     path: str
@@ -47,6 +63,11 @@ class InputFile:
     version: str = ""
     append_only: bool = False
     source: Source | None = field(default=None, compare=False)
+    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
+    numbers: tuple[str, ...] = field(default=(), compare=False)
+    required: tuple[str, ...] | None = field(default=None, compare=False)
+    dates_as_times: tuple[str, ...] = field(default=(), compare=False)
+    known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
 
     @property
     def stop(self) -> int | None:
@@ -55,9 +76,18 @@ class InputFile:
 
     @property
     def compression(self) -> str | None:
-        """gzip, zstd or None, by the suffix."""
-        lower = self.path.lower()
-        return "gzip" if lower.endswith(".gz") else "zstd" if lower.endswith(".zst") else None
+        """gzip, zstd, bzip2 or None, by the suffix."""
+        return _COMPRESSIONS.get(self.path.lower().rpartition(".")[2])
+
+    @property
+    def settings(self) -> str:
+        """What decides what is found in the file besides its bytes, as text; empty for a source with a path alone."""
+        if self.source is None:
+            return ""
+        plain = self.source.model_dump(
+            mode="json", exclude=_NOT_IN_ROWS, exclude_defaults=True, warnings=False
+        )
+        return json.dumps(plain, sort_keys=True) if plain else ""
 
 
 @dataclass(frozen=True, order=True)
@@ -139,13 +169,25 @@ def _check_name(path: str, where: str) -> None:
 
 def _listed(source: Source, found: FileInfo, name: str, where: str) -> InputFile:
     kind = source.format_of(found.path)
+    if kind != "csv" and source.csv_keys:
+        raise SpecError(
+            f"{where}: {', '.join(source.csv_keys)} in a source with a file that is not CSV",
+            got=f"{name}, which is {_KINDS[kind]}",
+            todo="Remove the keys; or set format: csv, if it is CSV.",
+        )
     file = InputFile(found.path, name, found.bytes, kind, found.version, source.append_only, source)
     if not file.append_only:
         return file
-    if kind == "parquet" or file.compression:
+    if "\n".encode(source.encoding) != b"\n":
+        raise SpecError(
+            f"{where}: append_only with encoding: {source.encoding}",
+            expected="an encoding with the line ends of ASCII, in which a beginning can be read",
+            todo="Remove append_only from the source, and build when the file is complete.",
+        )
+    if kind not in ("csv", "jsonl") or file.compression:
         raise SpecError(
             f"{where}: {name} cannot be read while rows are appended to it",
-            got=f"append_only: true and a {file.compression or 'Parquet'} file",
+            got=f"append_only: true and a {file.compression or _KINDS[kind]} file",
             expected="uncompressed CSV or JSON lines, of which a beginning can be read",
             todo="Remove append_only from the source, and build when the file is complete.",
         )
@@ -257,7 +299,7 @@ def unreadable(file: InputFile, error: object, what: str | None = None) -> Heter
     with suppress(HeterrecError):  # of the store
         if changed := changed_input([file]):
             return changed
-    kind = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines"}[file.format]
+    kind = _KINDS[file.format]
     packed = f", {file.compression}" if file.compression else ""
     detail = " ".join(str(error).split())
     return DataError(

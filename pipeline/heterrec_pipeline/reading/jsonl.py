@@ -15,10 +15,10 @@ from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import value_text
 
-_EXACT = 2**53
+EXACT = 2**53
 """Largest absolute value below which float64 holds every integer."""
-_EDGE = 2**63
-"""Integers from -_EDGE up to below _EDGE fit into int64."""
+EDGE = 2**63
+"""Integers from -EDGE up to below EDGE fit into int64."""
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
@@ -42,7 +42,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
                     values.append(cell)
                 rows.append(next_row)
             else:
-                bad.append(BadRow(next_row, Reason.MALFORMED_ROW, _shown(line)))
+                bad.append(BadRow(next_row, Reason.MALFORMED_ROW, shown(line)))
             next_row += 1
         table = pa.table(
             [typed(v, c, file.name) for c, v in zip(columns, cells, strict=True)],
@@ -57,20 +57,20 @@ def _cells(line: bytes, columns: Sequence[str], file: InputFile) -> list[Any] | 
     if not isinstance(parsed, dict):
         return None
     cells = [parsed.get(column) for column in columns]
-    if any(map(_beyond, cells)):
-        exact = _parse_slowly(line, file)
+    if any(map(beyond, cells)):
+        exact = parse_slowly(line, file)
         return [exact.get(column) for column in columns]
     return cells
 
 
-def _beyond(cell: Any) -> bool:
+def beyond(cell: Any) -> bool:
     """Whether a number may have been an integer beyond 64 bits, which orjson reads as a float."""
     if isinstance(cell, list):
         try:
-            return bool(cell) and not (-_EDGE < min(cell) and max(cell) < _EDGE)
+            return bool(cell) and not (-EDGE < min(cell) and max(cell) < EDGE)
         except TypeError:  # it contains texts, nulls or lists
-            return any(map(_beyond, cell))
-    return isinstance(cell, float) and not -_EDGE < cell < _EDGE
+            return any(map(beyond, cell))
+    return isinstance(cell, float) and not -EDGE < cell < EDGE
 
 
 def parse(line: bytes, file: InputFile) -> Any:
@@ -82,11 +82,11 @@ def parse(line: bytes, file: InputFile) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        return _parse_slowly(line, file)
+        return parse_slowly(line, file)
 
 
-def _parse_slowly(line: bytes, file: InputFile) -> Any:
-    """Parse by the standard library, which also reads NaN, Infinity and integers beyond 64 bits."""
+def parse_slowly(line: bytes, file: InputFile) -> Any:
+    """Parse by the standard library, which also reads NaN, Infinity and integers beyond 64 bits; None if it is not JSON."""
     try:
         value = json.loads(line.decode("utf-8"))
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is not text
@@ -97,7 +97,8 @@ def _parse_slowly(line: bytes, file: InputFile) -> Any:
     return value
 
 
-def _shown(line: bytes) -> str:
+def shown(line: bytes) -> str:
+    """The beginning of a line that is not JSON, for `rejects/`."""
     return line[:400].decode("utf-8", errors="replace").rstrip("\r")
 
 
@@ -136,9 +137,9 @@ def _typed_numbers(cells: list[Any]) -> pa.Array | None:
     """Integers and floats as float64 or int64; None if neither type holds all of them exactly."""
     present = [c for c in cells if c is not None]
     floats = [c for c in present if isinstance(c, float)]
-    if floats and all(isinstance(c, float) or abs(c) <= _EXACT for c in present):
+    if floats and all(isinstance(c, float) or abs(c) <= EXACT for c in present):
         return pa.array([None if c is None else float(c) for c in cells], pa.float64())
-    if all(-_EDGE <= c < _EDGE and int(c) == c for c in present):
+    if all(-EDGE <= c < EDGE and int(c) == c for c in present):
         return pa.array([None if c is None else int(c) for c in cells], pa.int64())
     return None
 

@@ -16,7 +16,6 @@ _BEGINNINGS = {
     b"ORC": "ORC (convert it to Parquet)",
 }
 _SEPARATORS = {"::": "'::'", ";": "';'", "\t": "tabs", "|": "'|'"}
-_ESCAPED_QUOTE = re.compile(r'(?:^|,)"(?:[^"\\]|""|\\(?!"))*\\"[^",\r\n]', re.MULTILINE)
 
 
 def other_encoding(start: bytes) -> str | None:
@@ -39,12 +38,14 @@ def other_header(names: Sequence[str]) -> str | None:
     return f"The header {line[:80]!r} {' and '.join(found)}. Write a header line, and commas."
 
 
-def escaped_quote(text: str) -> int | None:
+def escaped_quote(text: str, separator: str = ",") -> int | None:
     """The line, from 1, of the first quoted cell of a CSV text with a quote escaped by a backslash; None without one.
 
     A backslash before the closing quote of a cell is an ordinary character.
     """
-    found = _ESCAPED_QUOTE.search(text) if '\\"' in text else None
+    comma = re.escape(separator)
+    cell = rf'(?:^|{comma})"(?:[^"\\]|""|\\(?!"))*\\"[^"{comma}\r\n]'
+    found = re.search(cell, text, re.MULTILINE) if '\\"' in text else None
     return None if found is None else text.count("\n", 0, found.end()) + 1
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.reading.batches import ReadBatch, check_columns
+from heterrec_pipeline.reading.batches import ReadBatch, columns_in
 from heterrec_pipeline.reading.files import Split, unreadable
 from heterrec_pipeline.reading.utf8 import without_bad_text
 
@@ -19,40 +19,43 @@ _ARROW_SCHEMA = b"\x0cARROW:schema"
 """Length and text of the footer's key under which Arrow stores its own types."""
 
 
-def schema(split: Split) -> pa.Schema:
-    """The Arrow schema of the split's file.
+def schema_and_rows(split: Split) -> tuple[pa.Schema, int]:
+    """The Arrow schema of the split's file, and the number of its rows.
 
     Raises:
         DataError: the file is truncated or not Parquet.
     """
     try:
         with storage.open_arrow(split.file.path, mapped=False) as handle:
-            return pq.read_schema(handle)
+            file = pq.ParquetFile(handle)
+            return file.schema_arrow, file.metadata.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(split.file, error) from None
 
 
 def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The requested columns of a split, in batches of about 16 MB.
+    """The requested columns of a split that it has, in batches of about 16 MB.
 
     Raises:
-        SchemaMismatchError: the file lacks a column, or has it twice.
+        SchemaMismatchError: the file lacks a required column, or has a requested one twice.
         DataError: the file cannot be read.
     """
     row = split.first_row
     try:
         with storage.open_arrow(split.file.path, mapped=False) as handle:
             file = _opened(handle, columns)
-            check_columns(columns, file.schema_arrow.names, split.file.name)
+            if not file.metadata.num_rows:
+                return
+            columns = columns_in(split.file, columns, file.schema_arrow.names)
             batches = file.iter_batches(
                 batch_size=_batch_rows(file, columns),
-                columns=list(columns),
+                columns=columns,
                 row_groups=None if split.row_groups is None else list(split.row_groups),
             )
             for record in batches:
                 rows = np.arange(row, row + record.num_rows, dtype=np.int64)
                 row += record.num_rows
-                table, bad_text = without_bad_text(record.select(list(columns)), rows)
+                table, bad_text = without_bad_text(record.select(columns), rows)
                 yield ReadBatch(table, rows, [], bad_text=bad_text)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(split.file, error) from None

@@ -10,9 +10,17 @@ import pyarrow as pa
 
 from heterrec_pipeline.reading import csv, jsonl, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
-from heterrec_pipeline.reading.files import Split, unreadable
+from heterrec_pipeline.reading.column_types import (
+    cast_todo,
+    dates_as_times,
+    of_dates_and_times,
+    unified,
+)
+from heterrec_pipeline.reading.decimals import with_points
+from heterrec_pipeline.reading.files import InputFile, Split, unreadable
+from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
 from heterrec_pipeline.worker_errors import is_panic
-from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
 ROW = "__row"
@@ -23,16 +31,29 @@ T = TypeVar("T")
 
 
 def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """Read the requested columns of a split, each batch as a `pa.RecordBatch`.
+    """Read the requested columns of a split, each batch as a `pa.RecordBatch`; a column that the file lacks is null.
+
+    The columns and rows are those of the file's source as the spec describes it: see `reading.shaping`.
 
     Raises:
         DataError: the file cannot be read, or a library fails on it; see the readers.
-        SchemaMismatchError: the file lacks a column, or has it twice.
+        SchemaMismatchError: the file lacks a required column, has a column twice, or has one of another kind than the
+            files of its source that were compared.
     """
     wanted = list(dict.fromkeys(columns))
     try:
-        for batch in _read(split, wanted):
-            arrays = [one_chunk(batch.table, name) for name in wanted]
+        plain = is_plain(split.file, wanted)
+        batches = (
+            _read(split, wanted) if plain else shaped(split, wanted, _columns(split.file), _read)
+        )
+        for batch in batches:
+            names = set(batch.table.schema.names)
+            arrays = [
+                _cells(batch, name, split.file) if name in names else pa.nulls(len(batch.rows))
+                for name in wanted
+            ]
+            if split.file.numbers:
+                arrays = with_points(arrays, [name in split.file.numbers for name in wanted])
             yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
     except BaseException as error:
         if isinstance(error, HeterrecError | MemoryError) or not (
@@ -42,12 +63,44 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         raise unreadable(split.file, f"{type(error).__name__}: {error}") from error
 
 
+def _cells(batch: ReadBatch, column: str, file: InputFile) -> pa.Array:
+    """A column of a batch as the files of its source have it together."""
+    cells = one_chunk(batch.table, column)
+    if file.known_types and file.format != "jsonl":
+        _check_type(column, cells.type, file)
+    return dates_as_times(cells) if column in file.dates_as_times else cells
+
+
+def _check_type(column: str, kind: pa.DataType, file: InputFile) -> None:
+    """Refuse a type that the files of the source which were compared before the build do not have."""
+    others = dict(file.known_types).get(column, kind)
+    both = unified(others, kind)
+    # Dates and times are different texts, unless all files are known to have both.
+    mixed = column not in file.dates_as_times and of_dates_and_times([others, kind])
+    if both is None or mixed:
+        raise SchemaMismatchError(
+            f"column {column!r} has another type in {file.name} than in other files of its source",
+            got=f"{kind} and {others}",
+            expected="one type in all files of a source",
+            todo=cast_todo(column, [others, kind]),
+        )
+
+
 def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "parquet":
         return parquet.read(split, columns)
     if split.file.format == "csv":
         return csv.read(split.file, columns)
     return jsonl.read(split.file, columns)
+
+
+def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
+    """The columns of a file; None for JSON lines, whose rows may each have others."""
+    if file.format == "parquet":
+        return {f.name: f.type for f in parquet.schema(Split(file))}
+    if file.format == "csv":
+        return {name: pa.string() for name in csv.header(file)}
+    return None
 
 
 def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:

@@ -1,5 +1,6 @@
 """Text files as streams of bytes: decompressed, without a byte order mark; errors name the file."""
 
+import bz2
 import gzip
 import io
 import zlib
@@ -26,7 +27,41 @@ def decompressed(file: InputFile, raw: IO[bytes]) -> IO[bytes]:
     if file.compression == "zstd":
         # By Arrow, since the zstandard package accepts a truncated file.
         return cast(IO[bytes], pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+    if file.compression == "bzip2":
+        return cast(IO[bytes], _Bzip2(raw))
     return raw
+
+
+class _Bzip2(io.RawIOBase):
+    """The decompressed bytes of bzip2 members; `bz2.open` ignores a damaged member after the first, Arrow fails on many."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._member = bz2.BZ2Decompressor()
+        self._fed = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes; nothing only at the end.
+
+        Raises:
+            EOFError: the last member is truncated.
+            OSError: a member is damaged.
+        """
+        while True:
+            if self._member.eof:
+                rest = self._member.unused_data
+                self._member, self._fed = bz2.BZ2Decompressor(), False
+            else:
+                rest = b""
+            if self._member.needs_input and not rest:
+                rest = self._raw.read(2**16)
+                if not rest:
+                    if self._fed:
+                        raise EOFError("the end of a member is missing")
+                    return b""
+            self._fed = True
+            if got := self._member.decompress(rest, size):
+                return got
 
 
 class TextStream(io.RawIOBase):

@@ -53,8 +53,11 @@ def sort_rows(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def deduplicate(spec: FeatureSpec, rows: pl.DataFrame) -> pl.DataFrame:
-    """Drop repeated rows according to `sequences.deduplicate`; `rows` are sorted and stay sorted."""
+    """Drop repeated events, then rows according to `sequences.deduplicate`; `rows` are sorted and stay sorted."""
     how = spec.sequences.deduplicate
+    if spec.interactions.event_id is not None:
+        first = pl.struct("user", "event").is_first_distinct()
+        rows = rows.filter(first | pl.col("event").is_null())
     if how == "none" or rows.is_empty():
         return rows
     item = ["item_index", *(["item_hash"] if "item_hash" in rows.columns else [])]

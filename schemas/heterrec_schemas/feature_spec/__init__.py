@@ -19,6 +19,7 @@ from heterrec_schemas.feature_spec.embedding import (
     QuantileEmbedding,
 )
 from heterrec_schemas.feature_spec.features import Feature
+from heterrec_schemas.feature_spec.limits import Limits
 from heterrec_schemas.feature_spec.model import (
     Behaviour,
     Drift,
@@ -29,7 +30,6 @@ from heterrec_schemas.feature_spec.model import (
     Join,
     KeyList,
     LeaveOneOut,
-    Limits,
     Output,
     Sequences,
     Temporal,
@@ -38,6 +38,7 @@ from heterrec_schemas.feature_spec.model import (
     iso_utc,
 )
 from heterrec_schemas.feature_spec.numeric import NumericFeature
+from heterrec_schemas.feature_spec.parameters import with_parameters
 from heterrec_schemas.feature_spec.read import (
     SPEC_VERSION,
     describe_mistakes,
@@ -86,4 +87,5 @@ __all__ = [
     "read_spec_text",
     "salvage_spec",
     "spec_sha256",
+    "with_parameters",
 ]

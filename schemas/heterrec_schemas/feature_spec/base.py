@@ -6,13 +6,31 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from heterrec_schemas.errors import SpecError
+from heterrec_schemas.feature_spec.csv_keys import (
+    CSV_KEYS,
+    check_together,
+    checked_delimiter,
+    checked_encoding,
+    checked_mark,
+    checked_names,
+    unescaped,
+)
+from heterrec_schemas.feature_spec.expressions import check_expression
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.values import clean_text, value_text
 
-Format = Literal["parquet", "csv", "jsonl"]
+Format = Literal["parquet", "csv", "jsonl", "avro", "orc"]
 Column = Annotated[str, Field(min_length=1)]
 MAX_CODES = 2**20
 """Number of bins, or codes of a group, that a feature may have."""
@@ -35,6 +53,7 @@ def _cleaned(value: str) -> str:
     return text
 
 
+Expression = Annotated[str, Field(min_length=1), AfterValidator(check_expression)]
 CleanText = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_cleaned)]
 
 
@@ -56,32 +75,43 @@ class Source(SpecModel):
     empty_files: Literal["refuse", "skip"] = Field(
         default="refuse", description="what to do with files of no bytes"
     )
-    delimiter: str = Field(
-        default=",", min_length=1, description="CSV: what separates the cells of a row"
+    delimiter: Annotated[
+        str | None, BeforeValidator(unescaped), AfterValidator(checked_delimiter)
+    ] = Field(
+        default=None,
+        min_length=1,
+        description="CSV: what separates the cells of a row; by default a tab in .tsv and .tab files, else a comma",
     )
     header: bool = Field(default=True, description="CSV: whether the first line names the columns")
-    names: list[Column] | None = Field(
-        default=None, min_length=1, description="CSV: the names of the columns, in their order"
+    names: Annotated[list[Column] | None, AfterValidator(checked_names)] = Field(
+        default=None, min_length=1, description="CSV without a header: the columns, in their order"
     )
-    quote: str | None = Field(
+    quote: Annotated[str | None, AfterValidator(checked_mark)] = Field(
         default='"', min_length=1, max_length=1, description="CSV: the quote; null for none"
     )
-    escape: str | None = Field(
-        default=None, min_length=1, max_length=1, description="CSV: what escapes a quote inside one"
+    escape: Annotated[str | None, AfterValidator(checked_mark)] = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="CSV: makes the next character a part of the cell",
     )
-    encoding: str = Field(default="utf-8", description="CSV: the encoding, by its name in Python")
-    null_values: list[str] = Field(default=[], description="CSV: texts that mean a missing value")
-    decimal: str = Field(
-        default=".", min_length=1, max_length=1, description="CSV: the decimal point of numbers"
+    encoding: Annotated[str, AfterValidator(checked_encoding)] = Field(
+        default="utf-8", description="CSV: the encoding, by its name in Python"
+    )
+    null_values: list[Annotated[str, BeforeValidator(_unquoted)]] = Field(
+        default=[], description="CSV: texts that mean a missing value"
+    )
+    decimal: Literal[".", ","] = Field(
+        default=".", description="CSV: the decimal point in columns that are read as numbers"
     )
     unnest: Column | None = Field(
         default=None, description="a column of lists: a row for each element"
     )
-    columns: dict[Column, str] = Field(
+    columns: dict[Column, Expression] = Field(
         default={}, description="derived columns: name to an SQL expression over a row"
     )
-    where: str | None = Field(
-        default=None, min_length=1, description="SQL: the condition of the rows to read"
+    where: Expression | None = Field(
+        default=None, description="SQL: the condition of the rows to read"
     )
 
     @property
@@ -96,6 +126,32 @@ class Source(SpecModel):
             raise ValueError("expected a path, a glob, or a list of them; got nothing")
         return path
 
+    @model_validator(mode="after")
+    def _dialect(self) -> "Source":
+        check_together(
+            delimiter=self.delimiter,
+            header=self.header,
+            names=self.names,
+            quote=self.quote,
+            escape=self.escape,
+            null_values=self.null_values,
+        )
+        if self.format not in (None, "csv") and (keys := self.csv_keys):
+            raise ValueError(f"{', '.join(keys)}: for CSV only; the format is {self.format}")
+        return self
+
+    @property
+    def csv_keys(self) -> list[str]:
+        """The keys of CSV that have another value than their default."""
+        fields = type(self).model_fields
+        return [key for key in CSV_KEYS if getattr(self, key) != fields[key].default]
+
+    def delimiter_of(self, path: str) -> str:
+        """What separates the cells of one CSV file: the declared delimiter, or else by the suffix."""
+        if self.delimiter is not None:
+            return self.delimiter
+        return "\t" if _stem(path).endswith((".tsv", ".tab")) else ","
+
     def format_of(self, path: str) -> Format:
         """The format of one file: the declared one, or else by its suffix.
 
@@ -104,15 +160,26 @@ class Source(SpecModel):
         """
         if self.format is not None:
             return self.format
-        stem = re.sub(r"\.(gz|zst)$", "", path.lower())
+        stem = _stem(path)
         for suffix, name in _SUFFIXES.items():
             if stem.endswith(suffix):
                 return name
+        if packed := next((how for end, how in _REPACK.items() if stem.endswith(end)), None):
+            raise SpecError(
+                f"{path} is compressed in a way that is not read",
+                expected="no compression, or .gz, .zst or .bz2",
+                todo=packed.format(path.rpartition("/")[2]),
+            )
         raise SpecError(
             f"the format of {path} is not clear from its suffix",
-            expected="one of .parquet, .csv, .jsonl (optionally with .gz or .zst)",
+            expected=f"one of {', '.join(_SUFFIXES)} (text and Avro optionally with .gz, .zst or .bz2)",
             todo=f"Rename the file, or name the format: source: {{path: ..., format: {_near(path)}}}.",
         )
+
+
+def _stem(path: str) -> str:
+    """The path in lower case without the suffix of its compression."""
+    return re.sub(r"\.(gz|zst|bz2)$", "", path.lower())
 
 
 def _near(path: str) -> Format:
@@ -121,12 +188,23 @@ def _near(path: str) -> Format:
     return next((kind for suffix, kind in _SUFFIXES.items() if suffix in name), "csv")
 
 
+_REPACK = {
+    ".xz": "Compress it anew: xz -dc {0} | zstd > ....zst",
+    ".lz4": "Compress it anew: lz4 -dc {0} | zstd > ....zst",
+    ".zip": "Unpack it: unzip {0}",
+    ".7z": "Unpack it: 7z x {0}",
+}
+"""Suffix of a compression that is not read to what to do."""
 _SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    ".avro": "avro",
+    ".orc": "orc",
 }
 
 

@@ -9,7 +9,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecModel
 from heterrec_schemas.feature_spec.features import Feature
+from heterrec_schemas.feature_spec.limits import Limits
 
+MissingKeys = Annotated[
+    list[CleanText],
+    Field(description="further texts that mean a missing key; numbers compare as numbers"),
+]
 RESERVED_NAMES = ("item", "item_id", "item_index")
 
 
@@ -28,6 +33,7 @@ class Join(SpecModel):
 
     source: Source
     key: Column
+    missing_values: MissingKeys = Field(default=[])
 
 
 class CatalogueVocabulary(SpecModel):
@@ -43,6 +49,11 @@ class Timestamp(SpecModel):
     column: Column
     unit: Literal["s", "ms", "us", "ns", "day", "iso"] | None = None
     format: str | None = Field(default=None, min_length=1)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the times are numbers."""
+        return self.unit not in (None, "iso")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -60,6 +71,7 @@ class Items(SpecModel):
 
     source: Source | Literal["interactions"]
     key: Column
+    missing_values: MissingKeys = Field(default=[])
     joins: list[Join] = Field(default=[])
     features: list[Feature] = Field(default=[])
     catalogue_vocabulary: CatalogueVocabulary = CatalogueVocabulary()
@@ -85,6 +97,10 @@ class Items(SpecModel):
             raise ValueError(
                 "available_from needs a table of items; with items.source: interactions an item is known from its "
                 "first interaction on"
+            )
+        if self.source == "interactions" and self.missing_values:
+            raise ValueError(
+                "missing_values: the items are taken from the log; give them in interactions.missing_values"
             )
         if self.source != "interactions":
             for feature in self.features:
@@ -120,7 +136,27 @@ class Interactions(SpecModel):
     timestamp: Timestamp
     behaviour: Behaviour | None = None
     order: Column | None = None
+    event_id: Column | None = Field(
+        default=None,
+        description="an id of the event: of a user's rows with the same id, only the first counts",
+    )
+    missing_values: MissingKeys = Field(default=[])
     unknown_items: Literal["drop", "reject", "oov"] = "drop"
+    missing_user: Literal["reject", "drop"] = Field(
+        default="reject",
+        description="what to do with rows without a user, such as anonymous visits",
+    )
+    unlisted_behaviours: Literal["reject", "drop"] = Field(
+        default="reject", description="what to do with rows whose behaviour is not listed"
+    )
+
+    @model_validator(mode="after")
+    def _behaviours(self) -> Self:
+        if self.unlisted_behaviours == "drop" and self.behaviour is None:
+            raise ValueError(
+                "unlisted_behaviours: drop needs behaviour: {column: ..., values: [...]}"
+            )
+        return self
 
 
 class Users(SpecModel):
@@ -128,6 +164,7 @@ class Users(SpecModel):
 
     source: Source
     key: Column
+    missing_values: MissingKeys = Field(default=[])
     features: list[Feature] = Field(default=[])
 
     @field_validator("features")
@@ -180,10 +217,6 @@ def iso_utc(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-BROADCAST_VALUES = 4_000_000
-"""Number of keys or values that a worker holds as one table, unless the spec says otherwise."""
-
-
 class LeaveOneOut(SpecModel):
     """The last interaction of a user is for the test, the last but one for validation."""
 
@@ -218,17 +251,6 @@ class Output(SpecModel):
     item_shards: int = Field(default=1, ge=1, le=99_999)
     sequence_shards: int = Field(default=1, ge=1, le=99_999)
     layout: Literal["referenced", "flattened"] = "referenced"
-
-
-class Limits(SpecModel):
-    """Limits on rejects and on the memory of a worker."""
-
-    max_reject_ratio: float = Field(default=0.01, ge=0, le=1, strict=False)
-    broadcast_values: int = Field(
-        default=BROADCAST_VALUES,
-        ge=0,
-        description="number of keys, or of values of a feature, up to which each worker holds all of them as one table",
-    )
 
 
 class KeyList(SpecModel):
@@ -298,6 +320,10 @@ class FeatureSpec(SpecModel):
     limits: Limits = Limits()
     erase: Erase = Erase()
     drift: Drift = Drift()
+    parameters: dict[str, str] = Field(
+        default={},
+        description="values of {name} in the where and path of sources; --param name=value replaces them",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -349,6 +375,18 @@ class FeatureSpec(SpecModel):
     def denormalised(self) -> bool:
         """Whether the items are taken from the log."""
         return self.items.source == "interactions"
+
+    def number_columns(self, side: Literal["item", "user", "log"]) -> tuple[str, ...]:
+        """The columns that are read as numbers, in the tables of a side or in the log."""
+        log, listed = self.interactions, self.items.available_from
+        features = self.user_features if side == "user" else self.items.features
+        if side == "log" and not self.denormalised:
+            features = []
+        found = [f.column for f in features if f.kind == "numeric"]
+        times = {"item": listed, "log": log.timestamp, "user": None}[side]
+        found += [times.column] if times is not None and times.is_number else []
+        found += [log.order] if side == "log" and log.order is not None else []
+        return tuple(found)
 
     @property
     def first_item_index(self) -> int:

@@ -13,7 +13,9 @@ from pydantic_core import ErrorDetails
 from heterrec_schemas.documents import PlainLoader, parse_yaml
 from heterrec_schemas.errors import HeterrecError, SpecError, suggest
 from heterrec_schemas.feature_spec.features import TAGGED
+from heterrec_schemas.feature_spec.limits import LIMITS_BY_REASON, ONE_LIMIT
 from heterrec_schemas.feature_spec.model import FeatureSpec, LeaveOneOut, Temporal
+from heterrec_schemas.feature_spec.parameters import filled
 
 SPEC_VERSION = 1
 
@@ -76,6 +78,9 @@ def salvage_spec(text: str, *, where: str = "spec") -> tuple[FeatureSpec | None,
     except ValidationError as error:
         mistakes = SpecError(describe_mistakes(error, where))
         found = error.errors()
+    if any({"where", "columns"} & set(finding["loc"]) for finding in found):
+        # Without an expression of its source a table would have other columns and rows.
+        return None, mistakes
     try:
         return FeatureSpec.model_validate(_without(data, found)), mistakes
     except (ValidationError, KeyError, TypeError, IndexError):
@@ -122,7 +127,7 @@ def _plain_data(text: str, where: str) -> dict[str, Any]:
             expected=f"{SPEC_VERSION}",
             todo="Write the spec for this release, or install the release that knows it.",
         )
-    return data
+    return filled(data, where)
 
 
 def load_spec(path: str | Path) -> FeatureSpec:
@@ -158,16 +163,23 @@ def spec_sha256(text: str) -> str:
 def describe_mistakes(error: ValidationError, where: str) -> str:
     """Pydantic's findings as text, with suggestions for unknown names."""
     lines = []
-    for found in error.errors():
-        if _other_branch(dict(found)):
+    for raw in error.errors():
+        found: dict[str, Any] = {**raw, "loc": tuple(map(_unwrapped, raw["loc"]))}
+        if _other_branch(found):
             continue
         # Tags of unions are not keys of the spec.
         parts = [p for p in found["loc"] if p not in _UNION_TAGS]
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
-        lines.append(f"  {path or 'spec'}: {_mistake(dict(found), parts)}")
+        lines.append(f"  {path or 'spec'}: {_mistake(found, parts)}")
     lines = list(dict.fromkeys(lines))
     head = f"{where} has {len(lines)} mistake{'s' if len(lines) != 1 else ''}:"
     return "\n".join([head, *lines])
+
+
+def _unwrapped(part: Any) -> Any:
+    """The name of a model in a location, which pydantic writes together with the model's validators."""
+    wrapped = isinstance(part, str) and part.startswith("function-after[")
+    return part.rstrip("]").rpartition(" ")[2] if wrapped else part
 
 
 def _other_branch(found: dict[str, Any]) -> bool:
@@ -185,7 +197,11 @@ _TAGGED: dict[Any, type[BaseModel]] = {
     "leave_one_out": LeaveOneOut,
     "temporal": Temporal,
 }
-_UNION_TAGS = {*_TAGGED, "str", "list[str]", "float", "Source", "literal['interactions']"}
+_UNION_TAGS = {
+    *_TAGGED,
+    *("str", "list[str]", "float", "Source", "literal['interactions']"),
+    *(ONE_LIMIT, LIMITS_BY_REASON),
+}
 
 
 def _mistake(found: dict[str, Any], parts: list[Any]) -> str:

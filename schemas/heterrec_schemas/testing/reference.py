@@ -26,7 +26,13 @@ from heterrec_schemas.testing.reference_features import (
     present_text,
     read_cell,
 )
-from heterrec_schemas.testing.reference_log import Event, Log, read_events, read_time
+from heterrec_schemas.testing.reference_log import (
+    Event,
+    Log,
+    read_events,
+    read_time,
+    without_dropped,
+)
 from heterrec_schemas.testing.reference_rows import (
     KeptRows,
     Reject,
@@ -114,6 +120,7 @@ def reference(
     spec = with_erased_values(spec, erased)
     dead = {spec["interactions"]["user"]: erased.users, spec["interactions"]["item"]: erased.items}
     table, erased_rows = without_erased(table, dead)
+    table, dropped_rows = without_dropped(spec["interactions"], table)
     catalogue = spec["items"].get("catalogue_vocabulary", {})
     buckets = catalogue.get("oov_buckets", 0)
 
@@ -155,8 +162,8 @@ def reference(
     catalogue = set(index_of.values())
     index_of |= {str(row["item_id"]): row["item_index"] for row in out.retired}
     build_sequences(spec, log, index_of, out, catalogue)
-    out.counts["interactions"]["read"] += erased_rows
-    out.counts["interactions"]["erased"] = erased_rows
+    out.counts["interactions"]["read"] += erased_rows + dropped_rows
+    out.counts["interactions"] |= {"erased": erased_rows, "filtered": dropped_rows}
     _add_columns(spec, out, items, users)
 
     for event in log.rejected:
@@ -224,6 +231,7 @@ def table_side(
 ) -> ReferenceSide:
     """Items (with joined tables) or users from a table of their own."""
     tables = [(source, spec["key"], read_table(spec["source"], input_dir))]
+    missing_keys = [owner.get("missing_values", []) for owner in (spec, *spec.get("joins", []))]
     for k, join in enumerate(spec.get("joins", [])):
         tables.append((f"items.joins[{k}]", join["key"], read_table(join["source"], input_dir)))
     homes = _find_homes(spec, [table for _, _, table in tables])
@@ -243,7 +251,7 @@ def table_side(
         }
         columns |= {listed["column"]: False} if listed else {}
         reason = duplicate if k == 0 else "duplicate_row"
-        kept_of.append(one_row_per_key(name, table, key, columns, reason, rejects))
+        kept_of.append(one_row_per_key(name, table, key, columns, reason, rejects, missing_keys[k]))
     side.keys = list(kept_of[0].rows)
     side.counts = {
         "read": kept_of[0].read + cut[0][1],
@@ -251,6 +259,7 @@ def table_side(
         "rejected": kept_of[0].rejected,
         "repeated": kept_of[0].repeated,
         "erased": cut[0][1],
+        "filtered": 0,
     }
 
     if listed := spec.get("available_from"):
@@ -303,7 +312,8 @@ def denormalised_items(
     for event in log.readable_items:
         seen.setdefault(event.item, []).append(event)
     side = ReferenceSide(keys=list(seen), integral=key_is_integral(table, spec["key"]))
-    side.counts = {"read": len(seen), "kept": len(seen), "rejected": 0, "repeated": 0, "erased": 0}
+    nothing = dict.fromkeys(("rejected", "repeated", "erased", "filtered"), 0)
+    side.counts = {"read": len(seen), "kept": len(seen)} | nothing
     for feature in spec.get("features", []):
         require_columns(table, [feature["column"]])
         values = {key: _aggregate(feature, events, rejects) for key, events in seen.items()}

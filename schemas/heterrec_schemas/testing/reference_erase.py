@@ -1,6 +1,6 @@
 """The reference's erasure: rows with an erased key are gone before anything reads them, erased values are missing."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from heterrec_schemas.testing.reference_values import (
@@ -68,10 +68,4 @@ def without_erased(table: RawTable, dead: dict[str, set[str]]) -> tuple[RawTable
         for k, row in enumerate(table.rows)
         if row is None or not any(text_of(row.get(c)) in texts for c, texts in dead.items())
     ]
-    left = replace(
-        table,
-        rows=[table.rows[k] for k in kept],
-        places=[table.places[k] for k in kept],
-        short={new for new, k in enumerate(kept) if k in table.short},
-    )
-    return left, len(table.rows) - len(kept)
+    return table.only(kept), len(table.rows) - len(kept)

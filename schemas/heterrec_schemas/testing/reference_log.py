@@ -14,6 +14,7 @@ from heterrec_schemas.testing.reference_values import (
     Stamp,
     check_key,
     is_integer_column,
+    key_of,
     shown,
     stable_hash,
     text_of,
@@ -41,6 +42,7 @@ class Event:
     item: Any = None
     time: Any = None
     order: int | None = None
+    event_id: str | None = None
     behaviour: int = 0
     behaviour_text: str = ""
     index: int = 0
@@ -82,8 +84,9 @@ class Log:
 
 def read_events(spec: Row, table: RawTable) -> Log:
     """Every row of the log, with its first reason of rejection."""
-    for key in (spec["user"], spec["item"]):
-        check_key(key, table.column(key))
+    for role in ("user", "item", "event_id"):
+        if role in spec:
+            check_key(spec[role], table.column(spec[role]))
     log = Log(integral_user=is_integer_column(table.column(spec["user"])))
     for position, raw in enumerate(table.rows):
         event = _read_event(spec, position, raw)
@@ -99,11 +102,13 @@ def _read_event(spec: Row, position: int, raw: Row | None) -> Event:
         event.reason = "malformed_row"
         return event
     for side in ("user", "item"):
-        text = text_of(raw.get(spec[side]))
+        text = key_of(raw.get(spec[side]), spec.get("missing_values", []))
         setattr(event, side, text)
         if text is None:
             event.reject(spec[side], "missing_key")
 
+    if "event_id" in spec:
+        event.event_id = key_of(raw.get(spec["event_id"]), spec.get("missing_values", []))
     time, reason = read_time(spec["timestamp"], raw.get(spec["timestamp"]["column"]))
     event.time = time
     if reason:
@@ -120,6 +125,24 @@ def _read_event(spec: Row, position: int, raw: Row | None) -> Event:
         else:
             event.reject(spec["behaviour"]["column"], "unknown_behaviour")
     return event
+
+
+def without_dropped(spec: Row, table: RawTable) -> tuple[RawTable, int]:
+    """The log without the rows that its policies drop, and their number; rows that end early stay."""
+
+    def dropped(row: Row) -> bool:
+        if spec.get("missing_user") == "drop":
+            if key_of(row.get(spec["user"]), spec.get("missing_values", [])) is None:
+                return True
+        if spec.get("unlisted_behaviours") == "drop":
+            listed = [text_of(v) for v in spec["behaviour"]["values"]]
+            return text_of(row.get(spec["behaviour"]["column"])) not in listed
+        return False
+
+    kept = [
+        k for k, row in enumerate(table.rows) if row is None or k in table.short or not dropped(row)
+    ]
+    return table.only(kept), len(table.rows) - len(kept)
 
 
 def read_time(spec: Row, cell: Any) -> tuple[int | None, str]:

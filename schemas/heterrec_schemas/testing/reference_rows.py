@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from heterrec_schemas.testing.reference_values import (
     RawTable,
@@ -10,10 +11,10 @@ from heterrec_schemas.testing.reference_values import (
     Row,
     check_key,
     is_integer_column,
+    key_of,
     raw_text,
     shown,
     stable_hash,
-    text_of,
 )
 
 Reject = tuple[str, str, str, str | None]
@@ -38,28 +39,35 @@ class Rejects:
         self.entries: Counter[Reject] = Counter()
         self.places: Counter[tuple[str, str, int, str]] = Counter()
         self.tables: dict[str, RawTable] = {}
-        self.touched: dict[str, set[int]] = {}
+        self.touched: dict[str, dict[str, set[int]]] = {}
 
     def source(self, name: str, table: RawTable) -> None:
         """Begin a source; its incomplete rows are rejects."""
         self.tables[name] = table
-        self.touched[name] = set()
+        self.touched[name] = {}
         for row in sorted(table.short):
             self.add(name, row, "", "malformed_row", None)
 
     def add(self, source: str, row: int, column: str, reason: str, value: str | None) -> None:
         """Count one reject of a row."""
         self.entries[source, column, reason, value] += 1
-        self.touched[source].add(row)
+        self.touched[source].setdefault(reason, set()).add(row)
         if reason in PLACED:
             self.places[source, *self.tables[source].places[row], reason] += 1
 
-    def check(self, limit: float) -> None:
-        """Raise RefusedError if the rejects of a source exceed a ratio."""
+    def check(self, limits: float | dict[str, float]) -> None:
+        """Raise RefusedError if the rejects of a source exceed a ratio, by reason where a reason has a limit of its own."""
+        if not isinstance(limits, dict):
+            limits = {"default": limits}
         for source, table in self.tables.items():
-            ratio = Fraction(len(self.touched[source]), max(1, len(table.rows)))
-            if ratio > Fraction(str(limit)):
-                raise RefusedError(f"{source}: too many rejects, {float(ratio):.3g}")
+            for name, limit in ({"default": 0.01} | limits).items():
+                rows: set[int] = set()
+                for reason, touched in self.touched[source].items():
+                    if name == (reason if reason in limits else "default"):
+                        rows |= touched
+                ratio = Fraction(len(rows), max(1, len(table.rows)))
+                if ratio > Fraction(str(limit)):
+                    raise RefusedError(f"{source}: too many rejects ({name}), {float(ratio):.3g}")
 
 
 @dataclass
@@ -93,10 +101,12 @@ def one_row_per_key(
     columns: dict[str, bool],
     duplicate: str,
     rejects: Rejects,
+    missing_keys: list[Any],
 ) -> KeptRows:
     """Equal rows count as one; of different ones that with the smallest hash is kept.
 
-    `columns` maps the table's feature columns, in the spec's order, to whether they hold vectors.
+    `columns` maps the table's feature columns, in the spec's order, to whether they hold vectors; `missing_keys` are further
+    keys that mean missing.
     """
     rejects.source(source, table)
     kept = KeptRows(rows={}, read=0, rejected=0, repeated=0)
@@ -107,10 +117,10 @@ def one_row_per_key(
             kept.read += 1
             kept.rejected += 1
             continue
-        text = text_of(row.get(key))
+        text = key_of(row.get(key), missing_keys)
         if text is None:
             if position not in table.short:
-                rejects.add(source, position, key, "missing_key", None)
+                rejects.add(source, position, key, "missing_key", shown(row.get(key)))
             kept.read += 1
             kept.rejected += 1
             continue

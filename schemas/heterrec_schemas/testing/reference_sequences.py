@@ -63,6 +63,14 @@ def deduplicate(spec: Row, events: list[Event]) -> list[Event]:
     """One user's events in order, without duplicates."""
     how = spec["sequences"].get("deduplicate", "exact")
     ordered = sorted(events, key=lambda e: e.sort_key)
+    ids: set[str] = set()
+    once = []
+    for event in ordered:
+        if event.event_id not in ids:
+            once.append(event)
+        if event.event_id is not None:
+            ids.add(event.event_id)
+    ordered = once
     if how == "none":
         return ordered
     first: dict[tuple[Any, ...], Event] = {}

@@ -7,7 +7,7 @@ import math
 import re
 import struct
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from glob import glob
 from pathlib import Path
@@ -76,6 +76,21 @@ def text_of(value: Any, missing_values: Any = ()) -> str | None:
         raise WrongTypeError(type(value).__name__)
     text = unicodedata.normalize("NFC", text).strip()
     return None if text == "" or text in map(text_of, missing_values) else text
+
+
+WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.0*)?", re.ASCII)
+
+
+def key_of(value: Any, missing_values: Any = ()) -> str | None:
+    """The cleaned text of a key; None when it is missing or listed as missing, whole numbers compared as numbers."""
+    text = text_of(value)
+    if text is None:
+        return None
+    for listed in map(str, map(text_of, missing_values)):
+        numbers = WHOLE_NUMBER.fullmatch(text) and WHOLE_NUMBER.fullmatch(listed)
+        if float(text) == float(listed) if numbers else text == listed:
+            return None
+    return text
 
 
 def is_whole(value: Any) -> bool:
@@ -175,6 +190,15 @@ class RawTable:
     def has(self, column: str) -> bool:
         """Whether there is such a column, as far as it can be known."""
         return column in self.columns or (self.keyless and not self.columns)
+
+    def only(self, kept: list[int]) -> "RawTable":
+        """The table with some of its rows, by their positions in ascending order."""
+        return replace(
+            self,
+            rows=[self.rows[k] for k in kept],
+            places=[self.places[k] for k in kept],
+            short={new for new, k in enumerate(kept) if k in self.short},
+        )
 
     def column(self, name: str) -> list[Any]:
         """The cells of all usable rows."""

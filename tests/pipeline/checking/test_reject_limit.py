@@ -29,7 +29,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(
-    folder: Path, log: InputFile, items: bytes = ITEMS, limit: float = 0.01, **more: Any
+    folder: Path,
+    log: InputFile,
+    items: bytes = ITEMS,
+    limit: float | dict[str, float] = 0.01,
+    **more: Any,
 ) -> Job:
     table = table_job(numeric(), files=(written_file(folder / "items.csv", items),))
     spec = spec_of(limits={"max_reject_ratio": limit})
@@ -78,9 +82,31 @@ def test_a_table_that_is_read_whole_is_told_as_after_a_build(tmp_path: Path) -> 
         "interactions: 3 of 40 rows (7.5%) were rejected, more than limits.max_reject_ratio allows (1.0%); "
         "time_unreadable dominates with 2 entries:\n"
         "    log.csv row 1, column 'time': got 'soon'\n    log.csv row 2, column 'time': got 'later'. "
-        "Fix the input or the spec, or raise the limit. Nothing was published."
+        "Fix the input or the spec, or raise the limit: "
+        "limits: {max_reject_ratio: {default: 0.01, time_unreadable: 0.075}}. Nothing was published."
     )
     check_sample(job(tmp_path, log, limit=0.075))
+
+
+def test_a_limit_of_one_reason_is_checked_by_itself(tmp_path: Path) -> None:
+    log = csv_log(tmp_path, ["1", "soon", "later", "-1", *["5"] * 36])
+    check_sample(job(tmp_path, log, limit={"time_unreadable": 0.05, "default": 0.025}))
+    found = refusal(job(tmp_path, log, limit={"time_unreadable": 0.0004, "default": 0.025}))
+    assert found.startswith(
+        "interactions: 2 of 40 rows (5.0%) were rejected as time_unreadable, more than "
+        "limits.max_reject_ratio.time_unreadable allows (0.04%); time_unreadable dominates with 2 entries:"
+    )
+    assert "limits: {max_reject_ratio: {default: 0.025, time_unreadable: 0.05}}" in found
+    assert "more than limits.max_reject_ratio.default allows" in refusal(
+        job(tmp_path, log, limit={"time_unreadable": 1, "default": 0.02})
+    )
+
+
+def test_a_key_with_a_bad_cell_may_be_rejected_as_a_duplicate(tmp_path: Path) -> None:
+    log = csv_log(tmp_path, ["1"])
+    items = b"item,price\n1,x\n1,3\n" + b"2,3\n" * 8
+    check_sample(job(tmp_path, log, items, limit={"not_a_number": 0}))
+    assert "items: 1 of 10" in refusal(job(tmp_path, log, items, limit={"missing_key": 0}))
 
 
 def test_every_source_is_told(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import json
+from datetime import date
+from itertools import islice, permutations
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,7 +60,8 @@ def test_types_of_one_family_go_together(tmp_path: Path) -> None:
     assert problems == [], "no error unless the spec uses the column"
     assert {c: error.message for c, error in schema.differing.items()} == {
         "n": "column 'n' has different types: 1.parquet and 3.parquet: got int64 and string, "
-        "expected one type in all files of a source"
+        "expected one type in all files of a source. "
+        'Write into the source columns: {n: "CAST(n AS VARCHAR)"}, or CAST(... AS DOUBLE) if it holds numbers.'
     }
 
 
@@ -66,11 +69,47 @@ def test_a_column_that_a_file_lacks_is_named_with_the_file(tmp_path: Path) -> No
     files = [
         parquet(tmp_path, "1.parquet", a=pa.array([1]), b=pa.array([1])),
         parquet(tmp_path, "2.parquet", a=pa.array([1])),
-        parquet(tmp_path, "3.parquet", a=pa.array([1]), c=pa.array([1])),
+        parquet(tmp_path, "3.parquet", a=pa.array([1]), c=pa.array(["x"])),
+        jsonl(tmp_path, "4.jsonl", {"a": 1, "c": "x"}),
+        jsonl(tmp_path, "5.jsonl"),
+        parquet(tmp_path, "6.parquet"),
     ]
     schema, problems = of_files(*files)
-    assert (list(schema.types), problems) == (["a"], [])
-    assert schema.lacking == {"b": "2.parquet", "c": "1.parquet"}
+    assert (set(schema.types), problems) == ({"a", "b", "c"}, [])
+    assert [schema.without(c) for c in "abc"] == [None, "2.parquet", "1.parquet"]
+    assert schema.types["c"] == pa.string()
+
+
+def test_a_part_without_rows_has_no_types(tmp_path: Path) -> None:
+    """As pandas writes it."""
+    empty = parquet(tmp_path, "1.parquet", a=pa.array([], pa.float64()), b=pa.nulls(0))
+    whole = parquet(tmp_path, "2.parquet", a=pa.array(["x"]), b=pa.array([1]))
+    schema, problems = of_files(empty, whole)
+    assert problems == []
+    assert (schema.types, schema.differing) == ({"a": pa.string(), "b": pa.int64()}, {})
+    assert of_files(empty)[0].types == {"a": pa.float64(), "b": pa.null()}, "if there is no other"
+
+
+def test_neither_the_order_of_files_nor_their_number_decides(tmp_path: Path) -> None:
+    columns = [
+        {"a": pa.array([1], pa.int8()), "b": pa.array(["x"]), "d": pa.array([date(2026, 1, 1)])},
+        {"a": pa.array([2.5]), "b": pa.array([1]), "c": pa.array([[1]])},
+        {"c": pa.array([[]], pa.list_(pa.null())), "d": pa.array([0], pa.timestamp("ms", "UTC"))},
+        {"a": pa.nulls(1), "b": pa.array(["x"]).dictionary_encode(), "c": pa.array([[2.5]])},
+    ]
+    files = [parquet(tmp_path, f"{k}.parquet", **c) for k, c in enumerate(columns)]
+    files += [jsonl(tmp_path, "4.jsonl", {"a": 1, "e": "x"}), jsonl(tmp_path, "5.jsonl", {"e": 2})]
+    found = [of_files(*order)[0] for order in islice(permutations(files), 0, None, 41)]
+    assert all(s.types == found[0].types for s in found)
+    assert found[0].types == {
+        "a": pa.float64(),
+        "b": pa.string(),
+        "c": pa.list_(pa.float64()),
+        "d": pa.timestamp("ms", "UTC"),
+        "e": pa.string(),
+    }
+    assert {s.differing["b"].message for s in found} == {found[0].differing["b"].message}
+    assert all(set(s.differing) == {"b"} for s in found)
 
 
 def test_json_lines_have_the_columns_of_any_row(tmp_path: Path) -> None:
@@ -124,10 +163,14 @@ def test_of_very_many_files_some_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schemas, "MAX_FILES", 2)
-    files = [written_file(tmp_path / f"{k}.csv", b"a\n") for k in range(2)]
-    files.append(InputFile("/absent.csv", "absent.csv", 1, "csv"))
-    assert of_files(*files)[1] == []
-    assert of_files() == (TableSchema({}, ()), [])
+    files = [written_file(tmp_path / "0.csv", b"a\n"), written_file(tmp_path / "2.csv", b"a,b\n")]
+    files.insert(1, InputFile("/absent.csv", "1.csv", 1, "csv"))
+    schema, problems = of_files(*files)
+    assert (set(schema.types), problems) == ({"a", "b"}, []), "the first and the last file"
+    assert not schema.has("late")
+    files[1] = written_file(tmp_path / "1.csv", b"a,late\n")
+    assert of_files(*files)[0].has("late"), "the others are searched before a column is refused"
+    assert of_files() == (TableSchema({}), [])
 
 
 @pytest.mark.parametrize("cell", ["[" * 990 + "]" * 990, '{"a":' * 990 + "1" + "}" * 990])

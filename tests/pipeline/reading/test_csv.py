@@ -1,3 +1,4 @@
+import bz2
 import csv
 import gzip
 import io
@@ -165,6 +166,7 @@ def test_a_header_alone_has_no_rows(tmp_path: Path, end: bytes) -> None:
     assert read(written_file(tmp_path / "a.csv", b"a,b" + end), "a", "b") == ({}, [], [])
 
 
+DIALECT = reader.Dialect.of(InputFile("a.csv", "a.csv", 0, "csv"))
 PLAIN = b"\xef\xbb\xbfa,b\n" + b"".join(b"%d,x\n" % k for k in range(1000))
 
 
@@ -176,6 +178,8 @@ PLAIN = b"\xef\xbb\xbfa,b\n" + b"".join(b"%d,x\n" % k for k in range(1000))
         ("a.CSV.GZ", gzip.compress(PLAIN[:500]) + gzip.compress(PLAIN[500:])),
         ("a.csv.zst", zstandard.compress(PLAIN)),
         ("b.csv.zst", zstandard.compress(PLAIN[:500]) + zstandard.compress(PLAIN[500:])),
+        ("a.csv.bz2", bz2.compress(PLAIN)),
+        ("b.CSV.BZ2", b"".join(bz2.compress(PLAIN[k : k + 100]) for k in range(0, 9000, 100))),
     ],
 )
 def test_packed_files_read_as_plain_ones(tmp_path: Path, name: str, packed: bytes) -> None:
@@ -192,6 +196,10 @@ def test_packed_files_read_as_plain_ones(tmp_path: Path, name: str, packed: byte
         ("a.csv.zst", zstandard.compress(PLAIN)[:-5], "truncated"),
         ("a.csv.zst", PLAIN, "not a zstd file, or it is damaged"),
         ("a.csv.zst", b"", "empty"),
+        ("a.csv.bz2", bz2.compress(PLAIN)[:-5], "truncated"),
+        ("a.csv.bz2", PLAIN, "not a bzip2 file, or it is damaged"),
+        ("a.csv.bz2", bz2.compress(PLAIN) + b"BZh9 damaged", "bzip2"),
+        ("a.csv.bz2", b"", "empty"),
         ("a.csv", b"", "empty"),
         ("a.csv", b"a,b\n1,\xff\n", "byte 0xff in line 2"),
         ("a.csv", b"a,\xfe\n1,2\n", "byte 0xfe in line 1"),
@@ -223,7 +231,7 @@ def test_an_empty_table_has_the_columns() -> None:
 
 def test_the_parser_may_report_odd_rows_at_any_moment() -> None:
     """Arrow's parser reads ahead on a thread of its own: no odd row is lost or counted twice while batches are taken."""
-    odd, total = reader._RaggedRows(["a", "b"], ["a", "b"]), 20_000
+    odd, total = reader._RaggedRows(DIALECT, ["a", "b"], ["a", "b"]), 20_000
 
     def parse() -> None:
         for number in range(2, total + 2):

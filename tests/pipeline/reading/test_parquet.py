@@ -123,14 +123,14 @@ def test_a_truncated_file_is_named(tmp_path: Path, keep: int) -> None:
         with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
             read()
     with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
-        parquet.schema(Split(file))
+        parquet.schema_and_rows(Split(file))
 
 
 def test_a_file_with_a_column_name_that_is_no_text_is_named(tmp_path: Path) -> None:
     file = written(tmp_path / "a.parquet", pa.table({"item": [1], "cafe": [1]}), store_schema=False)
     data = Path(file.path).read_bytes()
     Path(file.path).write_bytes(data.replace(b"cafe", b"caf\xe9"))
-    for read in (lambda: list(split_file(file)), lambda: parquet.schema(Split(file))):
+    for read in (lambda: list(split_file(file)), lambda: parquet.schema_and_rows(Split(file))):
         with pytest.raises(DataError, match=r"a\.parquet cannot be read: 'utf-8' codec"):
             read()
 
@@ -148,8 +148,9 @@ def test_damage_inside_is_found_when_it_is_read(tmp_path: Path) -> None:
 def test_the_schema_is_arrows(tmp_path: Path) -> None:
     table = pa.table({"a": pa.array([1], pa.int16()), "b": pa.array([["x"]])})
     (split,) = split_file(written(tmp_path / "a.parquet", table))
-    assert parquet.schema(split).names == ["a", "b"]
-    assert parquet.schema(split).field("a").type == pa.int16()
+    schema, rows = parquet.schema_and_rows(split)
+    assert (rows, schema.names) == (1, ["a", "b"])
+    assert schema.field("a").type == pa.int16()
 
 
 def test_a_file_that_is_cut_while_it_is_read_ends_in_a_message(

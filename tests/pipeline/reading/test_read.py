@@ -1,6 +1,7 @@
 import itertools
 import threading
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -143,3 +144,41 @@ def test_whoever_stops_early_leaves_no_thread_behind() -> None:
     cast(Generator[int, None, None], stream).close()
     assert threads() == 0
     assert len(made) <= 5, "no more than the depth, the one taken and those in the making"
+
+
+def test_a_column_that_a_file_lacks_is_missing_in_it(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"key": ["1"]}), tmp_path / "t.parquet")
+    files = [
+        InputFile(str(tmp_path / "t.parquet"), "t.parquet", 1, "parquet"),
+        written_file(tmp_path / "t.csv", b"key,other\n1,x\n"),
+        written_file(tmp_path / "t.jsonl", b'{"key": "1"}\n'),
+    ]
+    for file in files:
+        split = Split(replace(file, required=("key",)))
+        (batch,) = read_split(split, ["late", "key"])
+        assert batch.table.to_pydict() == {"late": [None], "key": ["1"]}
+        (batch,) = read_split(split, ["late"])
+        assert batch.table.to_pydict() == {"late": [None]}, "rows count although nothing is read"
+    for file in files[:2]:
+        with pytest.raises(SchemaMismatchError, match="has no column 'late'"):
+            list(read_split(Split(replace(file, required=("late",))), ["late", "key"]))
+    with pytest.raises(SchemaMismatchError, match="has no column 'late'"):
+        list(read_split(Split(files[0]), ["late"]))
+
+
+def test_a_file_that_was_not_compared_must_have_the_types_of_the_others(tmp_path: Path) -> None:
+    day = pa.array([0], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"n": [1], "d": day}), tmp_path / "t.parquet")
+    file = InputFile(str(tmp_path / "t.parquet"), "t.parquet", 1, "parquet", required=("n",))
+    times = pa.timestamp("ms")
+
+    def read(n: pa.DataType, d: pa.DataType, **more: tuple[str, ...]) -> pa.RecordBatch:
+        split = Split(replace(file, known_types=(("n", n), ("d", d)), **more))
+        return next(read_split(split, ["n", "d"])).table
+
+    assert read(pa.float64(), pa.date64())["d"].type == pa.date32()
+    assert pa.types.is_timestamp(read(pa.int8(), times, dates_as_times=("d",))["d"].type)
+    with pytest.raises(SchemaMismatchError, match=r"'n' has another type in t\.parquet.*CAST\(n"):
+        read(pa.string(), pa.date32())
+    with pytest.raises(SchemaMismatchError, match=r"'d' has another type in t\.parquet"):
+        read(pa.int64(), times)

@@ -1,0 +1,250 @@
+"""Evaluates SQL expressions over batches; a row for which one fails is found, and takes no other row with it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from heterrec_pipeline.worker_errors import is_panic
+from heterrec_schemas.feature_spec.expressions import parse_expression
+from heterrec_schemas.rejects import VALUE_CHARACTERS
+from heterrec_schemas.values import value_text
+
+_RESULT = "\x1fresult"
+"""A column name that no input has."""
+Mask = npt.NDArray[np.bool_]
+
+
+class Evaluated(NamedTuple):
+    """The results of an expression in n rows.
+
+    Attributes:
+        values: [n] the results; null where it fails.
+        failed: [n] whether it fails.
+    """
+
+    values: pl.Series
+    failed: Mask
+
+
+def result(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
+    """The results of an expression, one for each row, also where it reads no column.
+
+    Raises:
+        PolarsError: it fails for some row, or for the types of the columns.
+    """
+    # A column of its own gives the frame its height, if the expression reads none.
+    return frame.with_columns(expression.alias(_RESULT))[_RESULT]
+
+
+def evaluate(frame: pl.DataFrame, text: str) -> Evaluated:
+    """The results of an expression in the rows of a frame.
+
+    Args:
+        frame: n rows with the columns that the expression reads.
+        text: the expression, whose types fit.
+    """
+    expression = parse_expression(text)
+    try:
+        return Evaluated(result(frame, expression), np.zeros(len(frame), np.bool_))
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
+    names = list(dict.fromkeys(expression.meta.root_names()))
+    kind = result(frame.clear(), expression).dtype
+    # The result depends on these cells alone, so each combination is tried once.
+    distinct = frame.select(names).unique(maintain_order=True)
+    bad = np.zeros(len(distinct), np.bool_)
+    bad[list(_failing(distinct, expression, 0))] = True
+    numbered = distinct.with_columns(pl.Series(_RESULT, bad))
+    failed = frame.join(numbered, on=names, how="left", nulls_equal=True, maintain_order="left")[
+        _RESULT
+    ].to_numpy()
+    good = np.flatnonzero(~failed)
+    values = pl.Series(np.full(len(frame), None), dtype=kind)
+    if len(good):
+        found = result(frame[good], expression)
+        at = np.full(len(frame), len(good), np.int64)
+        at[good] = np.arange(len(good))
+        values = found.extend(pl.Series([None], dtype=found.dtype)).gather(at)
+    return Evaluated(values, failed)
+
+
+def _is_failure(error: BaseException) -> bool:
+    return isinstance(error, pl.exceptions.PolarsError) or is_panic(error)
+
+
+def _failing(frame: pl.DataFrame, expression: pl.Expr, start: int) -> Iterator[int]:
+    """The positions, counted from `start`, of the rows for which an expression fails."""
+    try:
+        result(frame, expression)
+        return
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
+    if len(frame) == 1:
+        yield start
+        return
+    half = len(frame) // 2
+    yield from _failing(frame[:half], expression, start)
+    yield from _failing(frame[half:], expression, start + half)
+
+
+def cells_in_words(frame: pl.DataFrame, text: str, at: int) -> str:
+    """The cells of a row that an expression reads, for `rejects/`."""
+    row = frame.row(at, named=True)
+    names = list(dict.fromkeys(parse_expression(text).meta.root_names()))
+    if len(names) == 1:
+        return _word(row[names[0]])[:VALUE_CHARACTERS]
+    return ", ".join(f"{name}: {_word(row[name])}" for name in names)[:VALUE_CHARACTERS]
+
+
+def _word(cell: object) -> str:
+    try:
+        return value_text(cell) or ""
+    except (TypeError, ValueError):
+        return str(cell)
+
+
+def as_polars(columns: Mapping[str, pa.Array], height: int) -> pl.DataFrame:
+    """Columns of a fixed type as a frame; without columns, a frame of the height with a column of nulls."""
+    if not columns:
+        return pl.DataFrame({_RESULT: pl.Series([None] * height, dtype=pl.Null)})
+    return pl.DataFrame({name: pl.from_arrow(_known(array)) for name, array in columns.items()})
+
+
+def _known(array: pa.Array) -> pa.Array:
+    """A column of a type that Polars has."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
+    if pa.types.is_float16(array.type):
+        return array.cast(pa.float32())
+    if pa.types.is_fixed_size_binary(array.type):
+        return array.cast(pa.large_binary())
+    return array
+
+
+def fitted(column: pa.Array, kind: pa.DataType, *, empty_is_null: bool) -> tuple[pa.Array, Mask]:
+    """A column of one file in the type that it has in all files, and the cells that do not fit it exactly.
+
+    Args:
+        column: [n] the cells.
+        kind: the type.
+        empty_is_null: whether empty text means a missing value, as in CSV.
+
+    Returns:
+        [n] The cells of that type, null where they do not fit, and whether each does not.
+    """
+    none = np.zeros(len(column), np.bool_)
+    if is_uuid(column.type):
+        column = _uuid_texts(column)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if empty_is_null:
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+    kind = expression_type(kind)
+    if column.type.equals(kind):
+        return column, none
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), kind), none
+    try:
+        return column.cast(kind), none
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass
+    parts, misfits = list[pa.Array](), none.copy()
+    for at in range(len(column)):
+        try:
+            parts.append(column[at : at + 1].cast(kind))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            parts.append(pa.nulls(1, kind))
+            misfits[at] = True
+    return pa.concat_arrays(parts), misfits
+
+
+def expression_type(kind: pa.DataType) -> pa.DataType:
+    """The type in which expressions see a column: plain text for dictionaries and UUIDs, and for one that is all null."""
+    if pa.types.is_dictionary(kind):
+        return expression_type(kind.value_type)
+    if is_uuid(kind) or pa.types.is_null(kind):
+        return pa.large_string()
+    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_string()
+    return kind
+
+
+def is_uuid(kind: pa.DataType) -> bool:
+    """Whether a column holds UUIDs, which expressions see as text."""
+    return isinstance(kind, pa.BaseExtensionType) and "uuid" in kind.extension_name
+
+
+def _uuid_texts(column: pa.Array) -> pa.Array:
+    cells = (cell.hex() if cell is not None else None for cell in column.storage.to_pylist())
+    texts = [
+        None if c is None else "-".join((c[:8], c[8:12], c[12:16], c[16:20], c[20:])) for c in cells
+    ]
+    return pa.array(texts, pa.large_string())
+
+
+def probe_frame(types: Mapping[str, pa.DataType], columns: Sequence[str]) -> pl.DataFrame:
+    """Some rows with made-up cells, to try whether a result depends on other rows."""
+    rows = len(_PROBES)
+    cells = {}
+    for k, name in enumerate(columns):
+        texts = pl.Series([_PROBES[(i + 3 * k) % rows] for i in range(rows)], dtype=pl.String)
+        cells[name] = _made(texts, expression_type(types[name]))
+    return pl.DataFrame(cells)
+
+
+_PROBES = (
+    *("1", "2026-01-31", "x", "31/01/2026", None, "", "3.5", "-7", "N/A", "2026-01-31 10:00:00"),
+    *(
+        "true",
+        "0",
+        "9007199254740993",
+        "é",
+        " 5 ",
+        "2026-01-31T10:00:00Z",
+        "a,b|c",
+        "{}",
+        "[1]",
+        "1e3",
+    ),
+)
+
+
+def _made(texts: pl.Series, kind: pa.DataType) -> pl.Series:
+    target = as_polars({"x": pa.nulls(0, kind)}, 0)["x"].dtype
+    if target == pl.String:
+        return texts
+    numbers = texts.cast(pl.Float64, strict=False)
+    if target.is_numeric() or target == pl.Boolean or target.is_temporal():
+        return numbers.cast(pl.Int64, strict=False).cast(target, strict=False)
+    if target == pl.Binary:
+        return texts.cast(pl.Binary)
+    return pl.Series([None] * len(texts), dtype=target)
+
+
+def depends_on_other_rows(frame: pl.DataFrame, expression: pl.Expr) -> bool:
+    """Whether some row of a probe has another result among others than alone."""
+    alone: list[pl.Series] = []
+    kept: list[int] = []
+    for at in range(len(frame)):
+        try:
+            alone.append(result(frame[at : at + 1], expression))
+            kept.append(at)
+        except pl.exceptions.PolarsError:
+            continue
+    if not kept:
+        return False
+    expected = pl.concat(alone)
+    order = np.random.default_rng(0).permutation(len(kept))
+    try:
+        together = result(frame[kept], expression)
+        shuffled = result(frame[np.array(kept)[order]], expression)
+    except pl.exceptions.PolarsError:
+        return True
+    return not (together.equals(expected) and shuffled.equals(expected.gather(order)))

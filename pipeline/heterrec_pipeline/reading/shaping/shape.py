@@ -1,0 +1,233 @@
+"""The rows of a source as its spec describes them.
+
+Over the rows of a file, in this order: the columns of its folders, fields of structs by dotted names, `unnest`, `columns`,
+`where`. Only what is needed is read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from heterrec_pipeline.reading.batches import BadRow, ReadBatch
+from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.shaping.arrow_rows import RawRows, Read, arrow_rows
+from heterrec_pipeline.reading.shaping.evaluate import (
+    as_polars,
+    cells_in_words,
+    evaluate,
+    fitted,
+)
+from heterrec_pipeline.reading.shaping.json_rows import json_rows
+from heterrec_pipeline.reading.shaping.nested import ELEMENTS, flattened, unnested
+from heterrec_pipeline.reading.shaping.partitions import partition_values
+from heterrec_schemas.errors import SchemaMismatchError, suggest
+from heterrec_schemas.feature_spec import Source
+from heterrec_schemas.feature_spec.expressions import columns_of
+from heterrec_schemas.rejects import Reason
+
+WHERE = "where"
+"""The name of the condition in `rejects/`."""
+_PLAIN = pl.CompatLevel.oldest()
+"""Arrow types without views."""
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be read of a source.
+
+    Attributes:
+        source: the source.
+        wanted: the columns of the result.
+        derived: those that are expressions, and the ones that `where` needs.
+    """
+
+    source: Source
+    wanted: tuple[str, ...]
+    derived: tuple[str, ...]
+
+    @property
+    def passed(self) -> list[str]:
+        """The wanted columns that are no expressions."""
+        return [c for c in self.wanted if c not in self.source.columns]
+
+    @property
+    def roots(self) -> list[str]:
+        """The columns that expressions read."""
+        texts = [self.source.columns[c] for c in self.derived]
+        found = [c for text in texts for c in columns_of(text)]
+        if self.source.where is not None:
+            found += [c for c in columns_of(self.source.where) if c not in self.source.columns]
+        return list(dict.fromkeys(found))
+
+
+def request(source: Source, wanted: Sequence[str]) -> Request:
+    """What to read of a source for some columns."""
+    of_where = columns_of(source.where) if source.where is not None else []
+    derived = [c for c in dict.fromkeys([*wanted, *of_where]) if c in source.columns]
+    return Request(source, tuple(wanted), tuple(derived))
+
+
+def source_types(file: InputFile, types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """The columns of a file by the names that a spec uses: those of its folders, and fields by dotted names.
+
+    Args:
+        file: the file.
+        types: its columns; of JSON lines, with members and elements by their dotted names.
+
+    Raises:
+        SchemaMismatchError: the file lacks the list to unnest.
+    """
+    found = dict(types)
+    unnest = file.source.unnest if file.source else None
+    if unnest is not None and file.format != "jsonl":
+        with_elements = unnested(types, unnest)
+        if with_elements is None:
+            raise SchemaMismatchError(
+                f"{file.name}: column {unnest!r} cannot be unnested",
+                got=types.get(unnest, "no such column"),
+                expected="lists",
+                todo=None if unnest in types else suggest(unnest, list(flattened(types))),
+            )
+        found = with_elements
+    folders = dict.fromkeys(partition_values(file.name), pa.string())
+    return folders | flattened(found)
+
+
+def root_columns(source: Source | None, columns: Sequence[str]) -> set[str]:
+    """The names that the columns of a file may have which some columns of its source need."""
+    if source is None:
+        return set(columns)
+    asked = request(source, columns)
+    names = [*asked.passed, *asked.roots, *([source.unnest] if source.unnest else [])]
+    return {*names, *(name.split(".")[0] for name in names)}
+
+
+def is_plain(file: InputFile, columns: Sequence[str]) -> bool:
+    """Whether the columns are those of the file as they are, and all of its rows count."""
+    source = file.source
+    if source is None:
+        return True
+    if source.unnest is not None or source.where is not None:
+        return False
+    folders = partition_values(file.name)
+    return not any("." in c or c in folders or c in source.columns for c in columns)
+
+
+def physical_rows(file: InputFile, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The numbers of the rows of a file that n row numbers are of: with `unnest`, several elements are of one."""
+    unnested = file.source is not None and file.source.unnest is not None
+    return rows // ELEMENTS if unnested else rows
+
+
+def shaped(
+    split: Split, wanted: Sequence[str], schema: Mapping[str, pa.DataType] | None, read: Read
+) -> Iterator[ReadBatch]:
+    """The rows of a split with the wanted columns, each a single array.
+
+    Args:
+        split: the split.
+        wanted: the columns.
+        schema: the columns of the file; None for JSON lines.
+        read: reads columns of the file.
+
+    Raises:
+        SchemaMismatchError: the file lacks a column.
+    """
+    file = split.file
+    assert file.source is not None
+    asked = request(file.source, wanted)
+    if schema is None:
+        raw = json_rows(file, asked.passed, {c: dict(file.types).get(c) for c in asked.roots})
+    else:
+        raw = arrow_rows(split, [*asked.passed, *asked.roots], schema, read)
+    for rows in raw:
+        yield _selected(file, asked, rows)
+
+
+def _selected(file: InputFile, asked: Request, raw: RawRows) -> ReadBatch:
+    """Derive the columns of n raw rows, and keep those for which `where` is true."""
+    failures: dict[int, BadRow] = {}
+    derived: dict[str, pl.Series] = {}
+    keep = np.ones(len(raw.rows), np.bool_)
+    where = asked.source.where
+    if asked.derived or where is not None:
+        frame = _frame(file, asked, raw, failures)
+        for name in asked.derived:
+            derived[name] = _evaluated(frame, asked.source.columns[name], name, raw, failures)
+        if where is not None:
+            seen = frame.with_columns(pl.Series(n, s) for n, s in derived.items())
+            mask = _evaluated(seen, where, WHERE, raw, failures)
+            keep = mask.fill_null(False).to_numpy()
+            # A row that ends early is malformed if a cell that it lacks leaves the condition open.
+            unknown = set(raw.rows[mask.is_null().to_numpy()].tolist())
+            failures = {b.row: b for b in raw.short if b.row in unknown} | failures
+    failed = np.isin(raw.rows, np.fromiter(failures, np.int64, len(failures)))
+    arrays = [
+        derived[c].to_arrow(compat_level=_PLAIN) if c in derived else raw.columns[c]
+        for c in asked.wanted
+    ]
+    batch = ReadBatch(
+        pa.RecordBatch.from_arrays(arrays, names=list(asked.wanted)),
+        raw.rows,
+        [*raw.bad, *failures.values()],
+        raw.short,
+        {c: texts for c, texts in raw.bad_text.items() if c in asked.passed},
+        filtered=int((~keep & ~failed).sum()),
+    )
+    keep &= ~failed
+    return batch if keep.all() else _kept(batch, keep)
+
+
+def _frame(
+    file: InputFile, asked: Request, raw: RawRows, failures: dict[int, BadRow]
+) -> pl.DataFrame:
+    """The columns that expressions read, of one type in all files; rows with cells of other types fail."""
+    types = dict(file.types)
+    cells = {}
+    for name in asked.roots:
+        for row, text in raw.bad_text.get(name, {}).items():
+            failures.setdefault(row, BadRow(row, Reason.NOT_UTF8, text, name))
+        if raw.fixed is not None:
+            cells[name], misfits = raw.fixed[name]
+        else:
+            column = raw.columns[name]
+            csv = file.format == "csv"
+            found = fitted(column, types.get(name, column.type), empty_is_null=csv)
+            cells[name] = found[0]
+            misfits = {at: str(column[at].as_py()) for at in np.flatnonzero(found[1]).tolist()}
+        for at, text in misfits.items():
+            row = int(raw.rows[at])
+            failures.setdefault(row, BadRow(row, Reason.EXPRESSION_FAILED, text, name))
+    return as_polars(cells, len(raw.rows))
+
+
+def _evaluated(
+    frame: pl.DataFrame, text: str, name: str, raw: RawRows, failures: dict[int, BadRow]
+) -> pl.Series:
+    """The results of an expression; rows for which it fails are added to `failures`."""
+    found = evaluate(frame, text)
+    for at in np.flatnonzero(found.failed).tolist():
+        row = int(raw.rows[at])
+        words = cells_in_words(frame, text, at)
+        failures.setdefault(row, BadRow(row, Reason.EXPRESSION_FAILED, words, name))
+    return found.values
+
+
+def _kept(batch: ReadBatch, keep: Mask) -> ReadBatch:
+    """Some of the rows of a batch, with what is wrong with them."""
+    rows = batch.rows[keep]
+    left = set(rows.tolist()) if batch.short or batch.bad_text else set()
+    return batch._replace(
+        table=batch.table.filter(pa.array(keep)),
+        rows=rows,
+        short=[b for b in batch.short if b.row in left],
+        bad_text={
+            c: {row: text for row, text in texts.items() if row in left}
+            for c, texts in batch.bad_text.items()
+        },
+    )

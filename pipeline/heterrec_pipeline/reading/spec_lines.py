@@ -1,0 +1,34 @@
+"""Lines to write into a source of the spec, for messages."""
+
+import json
+import re
+
+import polars as pl
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_YAML_WORDS = ("yes", "no", "on", "off", "true", "false", "null")
+
+
+def derived(column: str, expression: str) -> str:
+    """The key `columns` with one column.
+
+    Args:
+        column: the name of the derived column.
+        expression: SQL with `{}` for the column itself.
+    """
+    sql = expression.format(in_sql(column))
+    plain = _PLAIN.fullmatch(column) and column.lower() not in _YAML_WORDS
+    name = column if plain else json.dumps(column, ensure_ascii=False)
+    quoted = "'" + sql.replace("'", "''") + "'" if '"' in sql else f'"{sql}"'
+    return f"columns: {{{name}: {quoted}}}"
+
+
+def in_sql(column: str) -> str:
+    """The name of a column in an expression; in quotes unless it is a plain word that SQL does not reserve."""
+    if _PLAIN.fullmatch(column):
+        try:
+            if pl.sql_expr(f"CAST({column} AS VARCHAR)").meta.root_names() == [column]:
+                return column
+        except (pl.exceptions.PolarsError, ValueError):
+            pass
+    return '"' + column.replace('"', '""') + '"'

@@ -1,0 +1,132 @@
+"""SQL expressions over the row of a source: parsed by Polars, and refused unless each result depends on its row alone."""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+_TEXT = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+"""Texts, quoted names and comments of SQL."""
+_CLOCK = re.compile(
+    r"\b(?:current_(?:date|time|timestamp)|localtime(?:stamp)?|(?:now|today|getdate|random|rand|uuid)\s*\()",
+    re.IGNORECASE,
+)
+_DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_ROW_WISE = {"Column", "Literal", "BinaryExpr", "Cast", "Function", "Ternary", "Alias", "Eval"}
+"""Nodes of an expression whose result in a row depends on that row alone; functions are judged by their names."""
+_OTHER_NODES = {
+    "Agg": "an aggregate such as SUM, COUNT or MAX",
+    "Len": "COUNT",
+    "Over": "a window (OVER)",
+    "Selector": "a pattern of columns",
+}
+_FUNCTIONS = {
+    *("Abs", "Atan2", "Ceil", "Clip", "Coalesce", "Exp", "FillNull", "Floor", "Log", "Log1p"),
+    *("MaxHorizontal", "MinHorizontal", "Pow", "Round", "RoundSF", "Sign", "Sql", "Trigonometry"),
+    *("ArrayExpr", "Bitwise", "ListExpr", "StringExpr", "TemporalExpr", "Truncate"),
+}
+"""Functions, and families of them, that look at one row at a time."""
+_OF_FAMILIES = {
+    "Boolean": {"IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsFinite", "IsInfinite", "IsIn", "Not"}
+    | {"IsBetween", "AllHorizontal", "AnyHorizontal"},
+}
+"""Functions of families of which others look at several rows."""
+_NEVER = {"ConcatVertical", "Sample", "ToStruct", "Implode"}
+
+
+@cache
+def parse_expression(text: str) -> pl.Expr:
+    """An SQL expression, as Polars evaluates it.
+
+    Raises:
+        ValueError: it is no SQL expression, or its result in a row depends on other rows or on the time of the run.
+    """
+    bare = _TEXT.sub(lambda quoted: " " * len(quoted[0]), text)
+    if (clock := _CLOCK.search(bare)) is not None:
+        raise ValueError(
+            f"{clock[0].rstrip('( ')} differs from run to run; write a fixed value, or a parameter: '{{name}}' with "
+            "--param name=value"
+        )
+    try:
+        expression = pl.sql_expr(text)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(_not_sql(bare, error)) from None
+    for found in _other_rows(json.loads(expression.meta.serialize(format="json"))):
+        raise ValueError(_refusal(found, bare))
+    return expression
+
+
+def columns_of(text: str) -> list[str]:
+    """The columns that an expression reads, each once."""
+    return list(dict.fromkeys(parse_expression(text).meta.root_names()))
+
+
+def check_expression(text: str) -> str:
+    """The expression itself, if `parse_expression` accepts it."""
+    parse_expression(text)
+    return text
+
+
+def _not_sql(bare: str, error: Exception) -> str:
+    dotted = _DOTTED.search(bare)
+    if dotted is not None and "dot-notation" in str(error):
+        return f'a name with a dot needs double quotes: "{dotted[0]}"'
+    why = " ".join(str(error).split()).removeprefix("sql parser error: ")
+    return f"not an SQL expression: {why[:200]}"
+
+
+def _refusal(found: str, bare: str) -> str:
+    if found == "StructExpr":
+        dotted = _DOTTED.search(bare)
+        name = dotted[0] if dotted else "outer.inner"
+        return f'fields are columns of their own: write "{name}" in double quotes'
+    if found == "Strptime":
+        return "a time without a format is read as the other rows are; give the format: DATE(column, '%Y-%m-%d')"
+    if found == "Explode":
+        return "UNNEST makes several rows of one; use the key `unnest` of the source"
+    what = _OTHER_NODES.get(found, found)
+    return f"{what} looks at other rows; an expression must be row by row"
+
+
+def _other_rows(node: Any) -> Iterator[str]:
+    """The parts of the tree of an expression that do not go row by row, by name."""
+    if isinstance(node, str):
+        yield from [] if node in _ROW_WISE else [node]
+        return
+    ((kind, body),) = node.items()
+    if kind not in _ROW_WISE:
+        yield kind
+    elif kind == "BinaryExpr":
+        yield from _other_rows(body["left"])
+        yield from _other_rows(body["right"])
+    elif kind in ("Cast", "Eval"):  # what Eval does with a list is the row's own
+        yield from _other_rows(body["expr"])
+    elif kind == "Ternary":
+        for part in ("predicate", "truthy", "falsy"):
+            yield from _other_rows(body[part])
+    elif kind == "Alias":
+        yield from _other_rows(body[0])
+    elif kind == "Function":
+        yield from _function(body["function"])
+        for argument in body["input"]:
+            yield from _other_rows(argument)
+
+
+def _function(function: Any) -> Iterator[str]:
+    family = next(iter(function)) if isinstance(function, dict) else function
+    inner = function[family] if isinstance(function, dict) else None
+    name = next(iter(inner), "") if isinstance(inner, dict) else inner
+    if name == "Strptime" and isinstance(inner, dict):
+        options = [
+            part for part in inner["Strptime"] if isinstance(part, dict) and "format" in part
+        ]
+        if not options or options[0]["format"] is None:
+            yield "Strptime"
+    elif family in _OF_FAMILIES:
+        if name not in _OF_FAMILIES[family]:
+            yield str(name)
+    elif family not in _FUNCTIONS or name in _NEVER:
+        yield str(family)
