@@ -97,7 +97,7 @@ def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
 def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
     """The columns of a file; None for JSON lines, whose rows may each have others."""
     if file.format == "parquet":
-        return {f.name: f.type for f in parquet.schema(Split(file))}
+        return {f.name: f.type for f in parquet.schema_and_rows(Split(file))[0]}
     if file.format == "csv":
         return {name: pa.string() for name in csv.header(file)}
     return None
