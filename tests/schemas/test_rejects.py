@@ -6,6 +6,7 @@ def test_the_reasons_are_the_contracts_words() -> None:
         "duplicate_item",
         "duplicate_row",
         "duplicate_user",
+        "expression_failed",
         "malformed_row",
         "missing_key",
         "non_finite",

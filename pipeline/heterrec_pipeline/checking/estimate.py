@@ -13,6 +13,7 @@ import pyarrow as pa
 from heterrec_pipeline.checking.check import Checked
 from heterrec_pipeline.features import categorical
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
+from heterrec_pipeline.reading import avro, orc
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata, split_file
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.reading.shaping.shape import physical_rows
@@ -74,17 +75,18 @@ def _of_keys(basis: Basis) -> Basis:
 
 
 def row_estimate(files: tuple[InputFile, ...]) -> Estimate:
-    """Number of rows of some files: exact for Parquet, estimated from beginnings and bytes for text."""
-    packed = [f for f in files if f.format == "parquet"]
-    texts = [f for f in files if f.format != "parquet"]
+    """Number of rows of some files: exact for Parquet and ORC, else estimated from beginnings and bytes."""
+    packed = [f for f in files if f.format in ("parquet", "orc")]
+    texts = [f for f in files if f.format in ("csv", "jsonl")]
+    records = [f for f in files if f.format == "avro"]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        footers = list(pool.map(lambda f: parquet_metadata(f).num_rows, packed[:MAX_FOOTERS]))
+        footers = list(pool.map(_counted_rows, packed[:MAX_FOOTERS]))
     whole = sum(footers)
-    exact = not texts and len(packed) <= MAX_FOOTERS
+    exact = not texts and not records and len(packed) <= MAX_FOOTERS
     if len(packed) > MAX_FOOTERS:
         seen = sum(f.bytes for f in packed[:MAX_FOOTERS])
         whole = whole * sum(f.bytes for f in packed) // max(seen, 1)
-    whole += _text_rows(texts)
+    whole += _text_rows(texts) + _record_rows(records)
     unnest = files[0].source.unnest if files and files[0].source else None
     if unnest is not None:
         return Estimate(round(whole * _elements_per_row(files, unnest)), "bytes")
@@ -102,6 +104,18 @@ def _elements_per_row(files: tuple[InputFile, ...], unnest: str) -> float:
             physical = physical_rows(file, batch.rows)
             rows += int(physical.max() - physical.min()) + 1
     return elements / rows if rows else 1.0
+
+
+def _counted_rows(file: InputFile) -> int:
+    """The number of rows in the footer of a file."""
+    return orc.row_count(file) if file.format == "orc" else int(parquet_metadata(file).num_rows)
+
+
+def _record_rows(files: list[InputFile]) -> int:
+    """Approximate number of records of Avro files, by the first blocks of some."""
+    seen = _evenly(files, BEGINNINGS)
+    rows, taken = sum(avro.row_estimate(f) for f in seen), sum(f.bytes for f in seen)
+    return -(-rows * sum(f.bytes for f in files) // max(1, taken))
 
 
 def _text_rows(files: list[InputFile]) -> int:

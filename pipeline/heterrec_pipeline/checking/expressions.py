@@ -24,6 +24,7 @@ from heterrec_pipeline.reading.shaping.shape import WHERE
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec, Source
 from heterrec_schemas.feature_spec.expressions import columns_of, parse_expression
+from heterrec_schemas.values import is_text
 
 Types = dict[str, pa.DataType]
 _CONDITION = re.compile(r"bitand|bitor|to Boolean")
@@ -106,7 +107,7 @@ def described(
     """
     schema = replace(schema, types=with_map_keys(schema.types, named))
     if source.unnest is not None and schema.types:
-        absent = missing_column(f"{table}.source.unnest", source.unnest, schema)
+        absent = missing_column(f"{table}.source.unnest", source.unnest, schema, required=False)
         problems += [absent] if absent is not None else []
     if not schema.types or not (source.columns or source.where):
         return Described(schema, ())
@@ -132,9 +133,9 @@ def described(
                 )
             )
     made = {n: s.to_arrow(compat_level=pl.CompatLevel.oldest()).type for n, s in derived.items()}
-    left = {
+    left: dict[str, Any] = {
         name: {c: v for c, v in getattr(schema, name).items() if c not in made}
-        for name in ("lacking", "mixed_cells", "differing")
+        for name in ("lacking", "mixed_cells", "differing", "variants")
     }
     schema = replace(schema, types=schema.types | made, **left)
     return Described(schema, tuple(sorted(checked.types.items())))
@@ -173,11 +174,11 @@ class _Expressions:
         return as_polars({c: pa.nulls(0, expression_type(t)) for c, t in self.types.items()}, 0)
 
     def _add(self, key: str, column: str) -> None:
-        absent = missing_column(key, column, self._schema)
+        absent = missing_column(key, column, self._schema, required=False)
         kind = self._schema.types.get(column, pa.large_string())
         if absent is not None:
             self._problems.append(absent)
-        elif column in self._schema.differing:
+        elif column in self._schema.differing and not is_text(kind):  # scalars are seen as texts
             if self._schema.differing[column] not in self._problems:
                 self._problems.append(self._schema.differing[column])
         elif pa.types.is_struct(kind) or column in self._schema.mixed_cells:

@@ -182,7 +182,7 @@ def row_bounds(job: Job) -> dict[str, int]:
 def _is_bounded(file: InputFile) -> bool:
     """Whether the size of a file bounds the number of its rows."""
     unnested = file.source is not None and file.source.unnest is not None
-    return file.format != "parquet" and not file.compression and not unnested
+    return file.format in ("csv", "jsonl") and not file.compression and not unnested
 
 
 def smallest_row(file: InputFile, columns: Sequence[str]) -> int:

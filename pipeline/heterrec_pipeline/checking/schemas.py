@@ -10,7 +10,7 @@ from itertools import combinations, islice
 
 import pyarrow as pa
 
-from heterrec_pipeline.reading import csv, jsonl, parquet
+from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
 from heterrec_pipeline.reading.column_types import (
     cast_todo,
     mixed_of,
@@ -212,6 +212,9 @@ def _file_schema(file: InputFile, mixed: dict[str, str]) -> _FileSchema:
     if file.format == "parquet":
         schema, count = parquet.schema_and_rows(Split(file))
         return _FileSchema(file, {f.name: f.type for f in schema}, has_rows=count > 0)
+    if file.format in ("avro", "orc"):
+        schema = avro.schema(file) if file.format == "avro" else orc.schema(file)
+        return _FileSchema(file, {f.name: f.type for f in schema})
     if file.format == "csv":
         return _FileSchema(file, {name: pa.string() for name in csv.header(file)})
     sample = enumerate(islice(_json_lines(file), SAMPLE_LINES + 1))

@@ -13,6 +13,7 @@ from heterrec_pipeline.commands.shared import (
     SpecOption,
     app,
     names_in,
+    plain_path,
 )
 
 
@@ -32,7 +33,9 @@ def refresh(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", help="The folder for generations; the base's own folder if left out."
+            "--output",
+            help="The folder for generations; the base's own folder if left out.",
+            callback=plain_path,
         ),
     ] = None,
     refit: RefitOption = "",

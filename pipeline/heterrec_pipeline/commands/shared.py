@@ -35,11 +35,26 @@ app = typer.Typer(
     context_settings={"help_option_names": list(HELP_FLAGS)},
     epilog=EXIT_CODES,
 )
-SpecOption = Annotated[str, typer.Option("--spec", help="The feature spec (YAML).")]
+
+
+def plain_path(path: str | None) -> str | None:
+    """The path of an option without the scheme file://."""
+    if path is None or not path.startswith("file://"):
+        return path
+    from heterrec_pipeline.files import storage
+
+    return storage.plain_path(path)
+
+
+SpecOption = Annotated[
+    str, typer.Option("--spec", help="The feature spec (YAML).", callback=plain_path)
+]
 InputOption = Annotated[
     str,
     typer.Option(
-        "--input", help="The folder that the spec's paths start from (local, gs://, s3://)."
+        "--input",
+        help="The folder that the spec's paths start from (local, gs://, s3://).",
+        callback=plain_path,
     ),
 ]
 ParamOption = Annotated[

@@ -7,10 +7,12 @@ the file cannot be written). See `heterrec_schemas.stores.Store`.
 import hashlib
 import io
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any, cast
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -32,6 +34,12 @@ def join(base: str, *parts: str) -> str:
     for part in parts:
         base = part if "://" in part else posixpath.join(base, part)
     return base
+
+
+def plain_path(path: str) -> str:
+    """A path without the scheme file://, if it has that one."""
+    found = re.match(r"file://(?:localhost)?(?=/)", path)
+    return unquote(path[found.end() :]) if found else path
 
 
 def open_read(path: str, stop: int | None = None) -> IO[bytes]:

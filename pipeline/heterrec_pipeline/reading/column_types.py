@@ -8,7 +8,9 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.spec_lines import derived
+from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.values import is_list, is_scalar, is_text
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
@@ -76,6 +78,32 @@ def dates_as_times(cells: pa.Array) -> pa.Array:
 def _times(kind: pa.DataType) -> pa.DataType:
     kind = _plain(kind)
     return pa.large_list(_times(kind.value_type)) if is_list(kind) else pa.timestamp("s")
+
+
+def as_in_source(cells: pa.Array, column: str, file: InputFile) -> pa.Array:
+    """The cells of a column as the files of its source have it together.
+
+    Raises:
+        SchemaMismatchError: it has another type than in the files that were compared.
+    """
+    if file.known_types and file.format != "jsonl":
+        _check_type(column, cells.type, file)
+    return dates_as_times(cells) if column in file.dates_as_times else cells
+
+
+def _check_type(column: str, kind: pa.DataType, file: InputFile) -> None:
+    """Refuse a type that the files of the source which were compared before the build do not have."""
+    others = dict(file.known_types).get(column, kind)
+    both = unified(others, kind)
+    # Dates and times are different texts, unless all files are known to have both.
+    mixed = column not in file.dates_as_times and of_dates_and_times([others, kind])
+    if both is None or mixed:
+        raise SchemaMismatchError(
+            f"column {column!r} has another type in {file.name} than in other files of its source",
+            got=f"{kind} and {others}",
+            expected="one type in all files of a source",
+            todo=cast_todo(column, [others, kind]),
+        )
 
 
 def cast_todo(column: str, kinds: Iterable[pa.DataType]) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.reading.patterns import find_files
 from heterrec_schemas.errors import DataError, HeterrecError, RunError, SpecError
 from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
@@ -112,10 +113,11 @@ class Split:
 def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     """The files of a source, sorted by name.
 
-    Files and folders whose name begins with `_` or `.`, such as `_SUCCESS`, are no data unless the pattern says so.
+    Files and folders whose name begins with `_` or `.`, such as `_SUCCESS` and `_delta_log`, are no data unless the pattern
+    says so.
 
     Args:
-        source: path, list of paths, or glob.
+        source: a path, a folder with all files below it, a glob, or a list of them.
         base: the input folder, to which paths are relative.
         where: name of the source in messages, such as `items`.
 
@@ -123,13 +125,11 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
         DataError: a path or pattern matches no file, or one whose name is not UTF-8.
         SpecError: the format of a file is unknown, or rows cannot be appended to such a file.
     """
+    base = storage.plain_path(base)
     found: dict[str, InputFile] = {}
     for pattern in source.patterns:
-        matches = [
-            match
-            for match in storage.matched(base, pattern)
-            if not _is_hidden(_short(match.path, base), pattern)
-        ]
+        every, below = find_files(base, pattern)
+        matches = [m for m in every if not _is_hidden(_short(m.path, base), pattern)]
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",
@@ -139,8 +139,21 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
             )
         for match in matches:
             _check_name(match.path, where)
-            found[match.path] = _listed(source, match, _short(match.path, base), where)
+            try:
+                found[match.path] = _listed(source, match, _short(match.path, base), where)
+            except SpecError as error:
+                raise _other_file(where, pattern, error) if below else error from None
     return tuple(sorted(found.values(), key=lambda f: f.name))
+
+
+def _other_file(where: str, folder: str, error: SpecError) -> SpecError:
+    """The error for a file of a folder whose format is unknown, or to which rows cannot be appended."""
+    stem = folder.rstrip("/")
+    return SpecError(
+        f"{where}: {error.message}",
+        todo=f"It is in the folder {stem}. Name the data files by a pattern, such as {stem}/**/*.parquet; or set format, if "
+        "all are of one.",
+    )
 
 
 def _is_hidden(name: str, pattern: str) -> bool:
@@ -187,7 +200,7 @@ def _listed(source: Source, found: FileInfo, name: str, where: str) -> InputFile
     if kind not in ("csv", "jsonl") or file.compression:
         raise SpecError(
             f"{where}: {name} cannot be read while rows are appended to it",
-            got=f"append_only: true and a {file.compression or _KINDS[kind]} file",
+            got=f"append_only: true and {file.compression or _KINDS[kind]}",
             expected="uncompressed CSV or JSON lines, of which a beginning can be read",
             todo="Remove append_only from the source, and build when the file is complete.",
         )

@@ -8,19 +8,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.reading import csv, jsonl, parquet
+from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
-from heterrec_pipeline.reading.column_types import (
-    cast_todo,
-    dates_as_times,
-    of_dates_and_times,
-    unified,
-)
+from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import InputFile, Split, unreadable
 from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
 from heterrec_pipeline.worker_errors import is_panic
-from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
+from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.rejects import Reason
 
 ROW = "__row"
@@ -49,7 +44,9 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         for batch in batches:
             names = set(batch.table.schema.names)
             arrays = [
-                _cells(batch, name, split.file) if name in names else pa.nulls(len(batch.rows))
+                as_in_source(one_chunk(batch.table, name), name, split.file)
+                if name in names
+                else pa.nulls(len(batch.rows))
                 for name in wanted
             ]
             if split.file.numbers:
@@ -63,35 +60,11 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         raise unreadable(split.file, f"{type(error).__name__}: {error}") from error
 
 
-def _cells(batch: ReadBatch, column: str, file: InputFile) -> pa.Array:
-    """A column of a batch as the files of its source have it together."""
-    cells = one_chunk(batch.table, column)
-    if file.known_types and file.format != "jsonl":
-        _check_type(column, cells.type, file)
-    return dates_as_times(cells) if column in file.dates_as_times else cells
-
-
-def _check_type(column: str, kind: pa.DataType, file: InputFile) -> None:
-    """Refuse a type that the files of the source which were compared before the build do not have."""
-    others = dict(file.known_types).get(column, kind)
-    both = unified(others, kind)
-    # Dates and times are different texts, unless all files are known to have both.
-    mixed = column not in file.dates_as_times and of_dates_and_times([others, kind])
-    if both is None or mixed:
-        raise SchemaMismatchError(
-            f"column {column!r} has another type in {file.name} than in other files of its source",
-            got=f"{kind} and {others}",
-            expected="one type in all files of a source",
-            todo=cast_todo(column, [others, kind]),
-        )
-
-
 def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "parquet":
         return parquet.read(split, columns)
-    if split.file.format == "csv":
-        return csv.read(split.file, columns)
-    return jsonl.read(split.file, columns)
+    reader = {"csv": csv.read, "jsonl": jsonl.read, "avro": avro.read, "orc": orc.read}
+    return reader[split.file.format](split.file, columns)
 
 
 def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
@@ -100,6 +73,9 @@ def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
         return {f.name: f.type for f in parquet.schema_and_rows(Split(file))[0]}
     if file.format == "csv":
         return {name: pa.string() for name in csv.header(file)}
+    if file.format in ("avro", "orc"):
+        schema = avro.schema(file) if file.format == "avro" else orc.schema(file)
+        return {f.name: f.type for f in schema}
     return None
 
 

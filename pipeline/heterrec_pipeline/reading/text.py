@@ -76,6 +76,7 @@ class TextStream(io.RawIOBase):
         if file.compression and file.bytes == 0:
             raise unreadable(file, "nothing to decompress", "it is empty")
         self._file = file
+        self._at = 0
         try:
             self._file_below = storage.open_read(file.path, file.stop)
             self._raw = decompressed(file, self._file_below)
@@ -99,9 +100,14 @@ class TextStream(io.RawIOBase):
                 if not more:
                     break
                 got += more
+            self._at += len(got)
             return got
         except (EOFError, OSError, zlib.error, RuntimeError) as error:
             raise self._broken(error) from None
+
+    def tell(self) -> int:
+        """Number of decompressed bytes read so far."""
+        return self._at
 
     @property
     def consumed(self) -> int:

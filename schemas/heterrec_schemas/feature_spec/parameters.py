@@ -37,6 +37,8 @@ def with_parameters(text: str, given: Mapping[str, str]) -> str:
         return text
     own = data.get(PARAMETERS)
     values = (own if isinstance(own, dict) else {}) | dict(given)
+    if own == values:
+        return text
     made = f"{text.rstrip()}\n{PARAMETERS}: {json.dumps(values, ensure_ascii=False, default=str)}\n"
     if own is None and _has(made, values):
         return made
@@ -63,14 +65,14 @@ def filled(data: dict[str, Any], where: str) -> dict[str, Any]:
     """
     values = _values(data.get(PARAMETERS) or {}, where)
     used: set[str] = set()
-    filled = _filled(data, "", values, used, where)
+    done: dict[str, Any] = _filled(data, "", values, used, where)
     if unused := sorted(values.keys() - used):
         raise SpecError(
             f"{where}: no source uses the parameter {unused[0]!r}",
             got=f"{{{unused[0]}}} in no source.where and no source.path",
             todo=suggest(unused[0], sorted(used)) if used else "Leave it out.",
         )
-    return filled | ({PARAMETERS: values} if values else {})
+    return done | ({PARAMETERS: values} if values else {})
 
 
 def _values(found: Any, where: str) -> dict[str, str]:

@@ -70,7 +70,7 @@ class LocalStore(Store):
         """Names the files of the folder, up to eight."""
         folder, name = os.path.split(pattern)
         if os.path.isdir(pattern):
-            return f"a folder of that name (the files in it are {name}/*)"
+            return f"a folder {name} without files that hold data"
         if not os.path.isdir(folder):
             return f"no folder {folder}"
         names = sorted(os.listdir(folder))

@@ -119,7 +119,7 @@ def test_an_absent_file_is_described_by_its_surroundings(tmp_path: Path) -> None
     }
     assert described == {
         "*.jsonl": "a folder with " + ", ".join(f"{k}.csv" for k in range(8)) + ", ...",
-        "empty": "a folder of that name (the files in it are empty/*)",
+        "empty": "a folder empty without files that hold data",
         "empty/x": "a folder with nothing",
         "none/x": f"no folder {tmp_path / 'none'}",
     }

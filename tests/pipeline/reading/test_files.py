@@ -90,10 +90,43 @@ def test_what_matches_nothing_is_refused_with_what_is_there(folder: Path) -> Non
         input_files(Source(path="u*.csv"), str(folder), "users")
     with pytest.raises(DataError, match=r"got no folder .*/nowhere"):
         names(folder, "nowhere/a.csv")
-    with pytest.raises(DataError, match="no file matches 'sub'"):
-        names(folder, "sub")
     with pytest.raises(SpecError, match=r"f\.txt is not clear"):
         names(folder, "f.txt")
+
+
+def test_a_folder_stands_for_the_data_files_below_it(folder: Path) -> None:
+    for name in ("_SUCCESS", ".x.csv.crc", "_delta_log/0.json", "deep/_tmp/y.csv"):
+        path = folder / "sub" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    below = ["sub/d.csv", "sub/deep/e.csv"]
+    for path in (
+        "sub",
+        "sub/",
+        "./sub",
+        "su*",
+        str(folder / "sub"),
+        f"file://{folder}/sub",
+        "{sub,no}",
+    ):
+        assert names(folder, path) == below, path
+    assert names(folder / "sub", ".") == names(folder / "sub", "**") == ["d.csv", "deep/e.csv"]
+    with pytest.raises(
+        SpecError, match=r"f\.txt is not clear.*It is in the folder \..*pattern, such as \./\*\*/"
+    ):
+        names(folder, ".")
+    (folder / "empty").mkdir()
+    with pytest.raises(DataError, match="no file matches 'empty'"):
+        names(folder, "empty")
+
+
+def test_braces_stand_for_either_and_a_file_of_that_name_comes_first(folder: Path) -> None:
+    assert names(folder, "{a,b,zz}.csv") == ["a.csv", "b.csv"]
+    assert names(folder, "{a,sub/{d,deep/e}}.{csv,parquet}") == [
+        *("a.csv", "sub/d.csv", "sub/deep/e.csv")
+    ]
+    (folder / "{a,b}.csv").write_text("x")
+    assert names(folder, "{a,b}.csv") == ["{a,b}.csv"]
 
 
 def test_a_text_file_is_one_split(folder: Path) -> None:

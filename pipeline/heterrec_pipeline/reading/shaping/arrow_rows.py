@@ -192,7 +192,7 @@ def _by_element(batch: ReadBatch, places: _Places) -> RawRows:
         columns[name] = take_path(_one(batch.table, path.root), path.fields).take(where)
     columns |= {n: _constant(value, len(rows)) for n, value in places.folders.items()}
     columns |= {n: pa.nulls(len(rows)) for n in places.absent}
-    texts = {
+    texts: dict[str, Mapping[int, str | None]] = {
         n: {
             row: batch.bad_text[p.root][row // ELEMENTS]
             for row in rows.tolist()

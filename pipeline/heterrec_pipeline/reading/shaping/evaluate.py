@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from heterrec_pipeline.worker_errors import is_panic
 from heterrec_schemas.feature_spec.expressions import parse_expression
 from heterrec_schemas.rejects import VALUE_CHARACTERS
-from heterrec_schemas.values import value_text
+from heterrec_schemas.values import is_text, value_text
 
 _RESULT = "\x1fresult"
 """A column name that no input has."""
@@ -144,7 +144,7 @@ def fitted(column: pa.Array, kind: pa.DataType, *, empty_is_null: bool) -> tuple
         column = _uuid_texts(column)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if empty_is_null:
+    if empty_is_null and is_text(column.type):
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
     kind = expression_type(kind)
     if column.type.equals(kind):

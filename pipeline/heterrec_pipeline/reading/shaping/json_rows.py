@@ -197,7 +197,8 @@ def fixed(cells: list[Any], kind: pa.DataType | None) -> tuple[pa.Array, dict[in
     """
     kind = pa.large_string() if kind is None else expression_type(kind)
     fits = _fits(kind)
-    made, misfits = [], {}
+    made: list[Any] = []
+    misfits: dict[int, str] = {}
     for at, cell in enumerate(cells):
         if cell is None:
             made.append(None)

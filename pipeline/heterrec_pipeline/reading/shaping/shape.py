@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.reading.batches import BadRow, ReadBatch
+from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.shaping.arrow_rows import RawRows, Read, arrow_rows
 from heterrec_pipeline.reading.shaping.evaluate import (
@@ -195,7 +196,7 @@ def _frame(
         if raw.fixed is not None:
             cells[name], misfits = raw.fixed[name]
         else:
-            column = raw.columns[name]
+            column = as_in_source(raw.columns[name], name, file)
             csv = file.format == "csv"
             found = fitted(column, types.get(name, column.type), empty_is_null=csv)
             cells[name] = found[0]

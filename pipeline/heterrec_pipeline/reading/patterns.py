@@ -1,0 +1,55 @@
+"""The files that a path of a source stands for: a file, all files below a folder, or those of a glob, perhaps with braces."""
+
+import glob
+import re
+from collections.abc import Iterator
+
+from heterrec_pipeline.files import storage
+from heterrec_schemas.stores import FileInfo
+
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_BELOW = "**/*"
+"""All files below a folder."""
+
+
+def find_files(base: str, pattern: str) -> tuple[list[FileInfo], bool]:
+    """The files that a path stands for, sorted by path, and whether they are those below a folder.
+
+    A file whose path equals the pattern comes first, then files that match it, then files below the folders that do.
+
+    Args:
+        base: the input folder.
+        pattern: a path or glob, relative to it; `{a,b}` stands for either.
+    """
+    pattern = storage.plain_path(pattern)
+    if found := storage.matched(base, pattern):
+        return found, False
+    patterns = list(dict.fromkeys(_alternatives(pattern)))
+    found = [] if patterns == [pattern] else _union(base, patterns)
+    if found:
+        return found, False
+    folders = [_folder(p) for p in [glob.escape(pattern.rstrip("/")), *patterns]]
+    return _union(base, list(dict.fromkeys(folders))), True
+
+
+def _folder(pattern: str) -> str:
+    """The pattern of all files below the folders that a pattern stands for."""
+    stem = re.sub(r"^(?:\./)+", "", pattern.rstrip("/"))
+    if stem.endswith("**"):
+        return f"{stem}/*"
+    return _BELOW if stem in ("", ".") else f"{stem}/{_BELOW}"
+
+
+def _union(base: str, patterns: list[str]) -> list[FileInfo]:
+    found = {match.path: match for p in patterns for match in storage.matched(base, p)}
+    return [found[path] for path in sorted(found)]
+
+
+def _alternatives(pattern: str) -> Iterator[str]:
+    """The patterns that a pattern with braces stands for."""
+    braces = _BRACES.search(pattern)
+    if braces is None:
+        yield pattern
+        return
+    for part in braces[1].split(","):
+        yield from _alternatives(pattern[: braces.start()] + part + pattern[braces.end() :])

@@ -1,0 +1,241 @@
+"""The rows of a source: folders, fields, elements of lists, expressions, conditions; Parquet and JSON lines alike."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from heterrec_pipeline.checking.expressions import find_source
+from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.erased import NOTHING, ErasedList, Gate, read_live
+from heterrec_pipeline.reading.files import Split, split_file
+from heterrec_pipeline.reading.read import read_split
+from heterrec_pipeline.reading.shaping.nested import ELEMENTS
+from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.feature_spec import Source
+from heterrec_schemas.rejects import Reason
+
+LINES = pa.list_(pa.struct([("sku", pa.string()), ("price", pa.string())]))
+SCHEMA = pa.schema(
+    [
+        ("user", pa.struct([("id", pa.int64()), ("home", pa.struct([("city", pa.string())]))])),
+        ("order", pa.int64()),
+        ("items", LINES),
+        ("tags", pa.list_(pa.string())),
+        ("more", pa.map_(pa.string(), pa.string())),
+        ("user.dotted", pa.string()),
+    ]
+)
+ROWS: list[dict[str, Any]] = [
+    {
+        "user": {"id": 1, "home": {"city": "Rome"}},
+        "order": 5,
+        "items": [{"sku": "x", "price": "$3"}, {"sku": "y", "price": "N/A"}],
+        "tags": ["a", "b"],
+        "more": {"k": "v"},
+        "user.dotted": "own",
+    },
+    {"user": None, "order": 6, "items": [], "tags": None, "more": None, "user.dotted": "own"},
+    {
+        "user": {"id": 3, "home": None},
+        "order": 7,
+        "items": [{"sku": "z", "price": "$2.5"}, None],
+        "tags": [],
+        "more": {"q": "w"},
+        "user.dotted": "own",
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("shape")
+    for form in ("parquet", "jsonl"):
+        folder = base / form / "dt=2026-01-01" / "site=a%2Fb"
+        folder.mkdir(parents=True)
+        if form == "parquet":
+            rows = [r | {"more": list((r["more"] or {}).items()) or None} for r in ROWS]
+            table = pa.Table.from_pylist(rows, SCHEMA)
+            pq.write_table(table, folder / "a.parquet", row_group_size=2)
+        else:
+            lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+            (folder / "a.jsonl").write_text(lines)
+    return base
+
+
+def read(
+    base: Path, form: str, wanted: list[str], gate: Gate = NOTHING, **source: Any
+) -> tuple[list[dict[str, Any]], list[ReadBatch]]:
+    problems: list[HeterrecError] = []
+    described = Source(path=form, **source)
+    files, _ = find_source("log", described, str(base), wanted, problems)
+    assert not problems, problems[0].message
+    batches = [b for f in files for s in split_file(f) for b in read_live(s, wanted, gate)]
+    return [row for b in batches for row in b.table.to_pylist()], batches
+
+
+def numbers(batches: list[ReadBatch]) -> list[int]:
+    return [int(row) for b in batches for row in b.rows]
+
+
+both = pytest.mark.parametrize("form", ["parquet", "jsonl"])
+
+
+@both
+def test_fields_folders_and_keys_of_maps_are_columns(base: Path, form: str) -> None:
+    names = ["user.id", "user.home.city", "dt", "site", "more.k", "user.dotted", "order"]
+    rows, batches = read(base, form, names)
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "Rome", "2026-01-01", "a/b", "v", "own", 5),
+        (None, None, "2026-01-01", "a/b", None, "own", 6),
+        (3, None, "2026-01-01", "a/b", None, "own", 7),
+    ]
+    assert numbers(batches) == [0, 1, 2]
+
+
+@both
+def test_a_list_gives_a_row_for_each_element(base: Path, form: str) -> None:
+    rows, batches = read(base, form, ["items.sku", "order", "dt"], unnest="items")
+    assert [tuple(row.values()) for row in rows] == [
+        ("x", 5, "2026-01-01"),
+        ("y", 5, "2026-01-01"),
+        ("z", 7, "2026-01-01"),
+        (None, 7, "2026-01-01"),
+    ]
+    assert numbers(batches) == [0, 1, 2 * ELEMENTS, 2 * ELEMENTS + 1]
+    rows, _ = read(base, form, ["tags", "user.id"], unnest="tags")
+    assert rows == [{"tags": "a", "user.id": 1}, {"tags": "b", "user.id": 1}]
+
+
+@both
+def test_expressions_conditions_and_failures(base: Path, form: str) -> None:
+    rows, batches = read(
+        base,
+        form,
+        ["price", "items.sku"],
+        unnest="items",
+        columns={
+            "price": "CAST(REPLACE(\"items.price\", '$', '') AS DOUBLE)",
+            "items.sku": 'UPPER("items.sku")',
+        },
+        where="price > 2.6 OR \"user.id\" = 3 AND dt >= '2026'",
+    )
+    assert rows == [
+        {"price": 3.0, "items.sku": "X"},
+        {"price": 2.5, "items.sku": "Z"},
+        {"price": None, "items.sku": None},
+    ]
+    bad = [b for batch in batches for b in batch.bad]
+    assert [(b.row, b.reason, b.text, b.column) for b in bad] == [
+        (1, Reason.EXPRESSION_FAILED, "N/A", "price")
+    ]
+    assert sum(b.filtered for b in batches) == 0
+    _, batches = read(base, form, ["order"], where="\"user.home.city\" = 'Rome'")
+    assert sum(b.filtered for b in batches) == 2, "null is not true"
+    assert sum(b.read for b in batches) == 3
+
+
+@both
+def test_the_value_of_a_failure_is_not_shown_where_something_is_erased(
+    base: Path, form: str
+) -> None:
+    (base / "gone.csv").write_text("id\n3\n")
+    gone = Source(path="gone.csv")
+    files, _ = find_source("erase.users", gone, str(base), [], [])
+    gate = Gate((("user.id", ErasedList("erase.users", "id", files)),))
+    _, batches = read(
+        base, form, ["n"], gate, unnest="items", columns={"n": 'CAST("items.price" AS DOUBLE)'}
+    )
+    assert {b.text for batch in batches for b in batch.bad} == {None}
+    assert sum(b.erased for b in batches) == 1, "the element without a price"
+
+
+@both
+def test_what_the_spec_names_and_the_files_lack(base: Path, form: str) -> None:
+    def mistakes(**source: Any) -> list[str]:
+        problems: list[HeterrecError] = []
+        find_source("log", Source(path=form, **source), str(base), [], problems)
+        return [p.message for p in problems]
+
+    assert "log.source.where: there is no column 'ordr'. Did you mean 'order'?" in mistakes(
+        where="ordr = 1"
+    )
+    assert "Column 'dt' is text: write CAST(dt AS DOUBLE)" in mistakes(where="dt > 5")[0]
+    assert "is no condition" in mistakes(where='"order" + 1')[0]
+    assert "tegs" in mistakes(unnest="tegs")[0]
+    assert mistakes(columns={"n": '"order" + 1', "s": "n + 1"})[0].startswith(
+        "log.source.columns.s: there is no column 'n'"
+    )
+
+
+def test_a_corrupt_file_of_a_pruned_partition_does_no_harm(base: Path, tmp_path: Path) -> None:
+    for day in ("2026-01-01", "2026-01-02", "__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / f"log/dt={day}").mkdir(parents=True)
+        (tmp_path / f"log/dt={day}/a.csv").write_text(f"u,v\n1,{len(day)}\n")
+    (tmp_path / "log/dt=2026-01-01/b.parquet").write_bytes(b"no Parquet")
+    rows, _ = read(tmp_path, "log", ["dt", "v"], where="dt > '2026-01-01' AND v > '0'")
+    assert rows == [{"dt": "2026-01-02", "v": "10"}]
+    problems: list[HeterrecError] = []
+    find_source("log", Source(path="log", where="dt > '2027'"), str(tmp_path), [], problems)
+    assert "no file is left of 4" in problems[0].message
+
+
+def test_a_type_is_that_of_all_files_whatever_the_batch(tmp_path: Path) -> None:
+    lines = [{"n": 1}, {"n": 2.5}, {"n": None}, {"n": "x"}, {"n": True}]
+    (tmp_path / "log").mkdir()
+    for k, line in enumerate(lines[:3]):
+        (tmp_path / f"log/{k}.jsonl").write_text(json.dumps(line) + "\n")
+    rows, _ = read(tmp_path, "log", ["half"], columns={"half": "n / 2"})
+    assert [row["half"] for row in rows] == [0.5, 1.25, None]
+    for k, line in enumerate(lines):
+        (tmp_path / f"log/{k}.jsonl").write_text(json.dumps(line) + "\n")
+    rows, _ = read(tmp_path, "log", ["text"], columns={"text": "n || '!'"})
+    assert [row["text"] for row in rows] == ["1!", "2.5!", None, "x!", "true!"]
+
+
+def test_cells_that_no_other_line_of_the_sample_has_are_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
+    problems: list[HeterrecError] = []
+    source = Source(path="a.jsonl", columns={"m": "n + 1"})
+    (file,), _ = find_source("log", source, str(tmp_path), [], problems)
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": 2.5}\n{"n": 3.0}\n{"n": " "}\n{"n": [1]}\n')
+    (batch,) = read_split(Split(file), ["m"])
+    assert batch.table.to_pylist() == [{"m": 2}, {"m": 4}, {"m": None}]
+    assert [(b.row, b.reason, b.text, b.column) for b in batch.bad] == [
+        (1, Reason.EXPRESSION_FAILED, "2.5", "n"),
+        (4, Reason.EXPRESSION_FAILED, "[1]", "n"),
+    ]
+
+
+def test_short_rows_and_bad_text_stay_rejects(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("u,v,w\n1,2,3\n1\n1,9\n4,5,6,7\n5,,6\n")
+    source = Source(path="a.csv", where="CAST(v AS INT) < 5")
+    (file,), _ = find_source("log", source, str(tmp_path), [], [])
+    (batch,) = read_split(Split(file), ["u", "w"])
+    assert batch.table.to_pylist() == [{"u": "1", "w": "3"}]
+    assert sorted((b.row, b.reason) for b in batch.bad) == [
+        (1, Reason.MALFORMED_ROW),
+        (3, Reason.MALFORMED_ROW),
+    ]
+    assert (batch.filtered, batch.read) == (2, 5)
+    spoiled = pa.array([b"ok", b"\xff", b"no"]).view(pa.string())
+    pq.write_table(pa.table({"t": spoiled, "n": [1, 2, 3]}), tmp_path / "b.parquet")
+    source = Source(path="b.parquet", where="t <> 'no'")
+    (file,), _ = find_source("log", source, str(tmp_path), [], [])
+    (batch,) = read_split(Split(file), ["n"])
+    assert batch.table.to_pylist() == [{"n": 1}]
+    assert [(b.row, b.reason, b.column) for b in batch.bad] == [(1, Reason.NOT_UTF8, "t")]
+    assert batch.filtered == 1
+
+
+def test_an_object_where_a_value_was_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"u": {"id": 1}}\n{"u": "x"}\n{"u": {}}\n{}\n')
+    (file,), _ = find_source("log", Source(path="a.jsonl"), str(tmp_path), [], [])
+    (batch,) = read_split(Split(file), ["u.id"])
+    assert batch.table.to_pylist() == [{"u.id": 1}, {"u.id": None}, {"u.id": None}]
+    assert [(b.row, b.reason, b.text, b.column) for b in batch.bad] == [
+        (1, Reason.WRONG_TYPE, '"x"', "u")
+    ]
