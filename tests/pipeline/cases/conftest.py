@@ -299,7 +299,7 @@ def mended_shop(tmp_path_factory: pytest.TempPathFactory) -> Generation:
         case.put(f"events/dt=2026-01-0{day}/p.parquet", parquet(log))
     case.put("events/_SUCCESS", "")
     case.log["source"] = {
-        "path": "events/**",
+        "path": "events",
         "format": "parquet",
         "where": "dt >= '{since}'",
         "columns": {"user_id": "CAST(user_id AS VARCHAR)", "act": "REPLACE(act, '.0', '')"},
