@@ -53,8 +53,7 @@ def build(
         input: the folder that the spec's paths start from (local, gs://, s3://).
         output: the folder for generations and `latest.json` (local, gs://, s3://).
         runner: the engine: local (default), prism, portable, dataflow, or Beam's name.
-        workers: number of worker processes of the local engine; None to choose by cores and input size. With more than one,
-            a script has to build below `if __name__ == "__main__":`.
+        workers: number of worker processes of the local engine; None to choose by cores and input size.
         profile: a local file for a trace of the build.
         beam_args: Beam's flags.
         params: values of the spec's parameters, by name.

@@ -55,6 +55,24 @@ def test_the_code_of_the_page_runs(
     assert "there is no input folder" in capsys.readouterr().out
 
 
+def test_the_arguments_of_a_build_reach_it(shop: Shop, tmp_path: Path) -> None:
+    events: list[str] = []
+    shop.spec["interactions"]["source"]["where"] = "event = '{event}'"
+    result = build(
+        spec=shop.spec,
+        input=shop.input,
+        output=tmp_path / "out",
+        workers=1,
+        profile=tmp_path / "trace.json",
+        params={"event": "buy"},
+        on_event=lambda event, **fields: events.append(event),
+    )
+    assert result.manifest.counts.interactions.kept == 50
+    assert events[0] == "begin"
+    assert "stage" in events
+    assert (tmp_path / "trace.json").stat().st_size > 1000
+
+
 def test_errors_are_exceptions(shop: Shop, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"there is no spec file nowhere\.yaml"):
         build(spec="nowhere.yaml", input=shop.input, output=tmp_path)
