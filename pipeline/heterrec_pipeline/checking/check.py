@@ -228,12 +228,11 @@ def _with_features(
             owned[owners[0].name].append(feature)
         elif all(schemas[t.name].types for t in tables):
             known = [c for t in tables for c in schemas[t.name].types]
-            paths = [path for t in tables for path in schemas[t.name].paths]
             where = " or ".join(t.name for t in tables)
             problems.append(
                 SchemaMismatchError(
                     f"feature {feature.name!r}: {where} has no column {feature.column!r}",
-                    todo=absent_hint(feature.column, known, paths),
+                    todo=absent_hint(feature.column, known),
                 )
             )
     return [replace(t, features=tuple(owned[t.name])) for t in tables]

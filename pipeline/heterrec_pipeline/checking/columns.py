@@ -1,6 +1,6 @@
 """Checks the columns that a spec names against the schemas of their tables; errors are added to a list."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.interactions.times import describe
 from heterrec_pipeline.job import INTERACTIONS
-from heterrec_pipeline.reading.looks_like import other_header, partition
+from heterrec_pipeline.reading.looks_like import other_header
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -31,16 +31,14 @@ _LOG_TYPES = {
 }
 
 
-def absent_hint(column: str, known: Iterable[str], paths: Sequence[str]) -> str:
+def absent_hint(column: str, known: Iterable[str]) -> str:
     """What to do about a column that the files lack."""
     names = list(known)
     if (header := other_header(names)) is not None:
         return header
-    if (part := partition(paths, column)) is not None:
-        return f"It is only in the path ({part}): write it into the files."
     outer = column.partition(".")[0]
-    if outer in names:
-        return f"Write fields of {outer!r} as columns of their own; nested ones cannot be read."
+    if outer in names and not any(name.startswith(f"{outer}.") for name in names):
+        return f"Column {outer!r} has no fields."
     return suggest(column, names)
 
 
@@ -53,7 +51,7 @@ def missing_column(
     if not schema.has(column):
         return SchemaMismatchError(
             f"{where}: there is no column {column!r}",
-            todo=absent_hint(column, schema.types, schema.paths),
+            todo=absent_hint(column, schema.types),
         )
     name = schema.without(column) if required else None
     if name is None:

@@ -5,6 +5,7 @@ The sources are Parquet footers, the beginnings of text files, and samples of va
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import polars as pl
@@ -87,20 +88,21 @@ def row_estimate(files: tuple[InputFile, ...]) -> Estimate:
         seen = sum(f.bytes for f in packed[:MAX_FOOTERS])
         whole = whole * sum(f.bytes for f in packed) // max(seen, 1)
     whole += _text_rows(texts) + _record_rows(records)
-    unnest = files[0].source.unnest if files and files[0].source else None
-    if unnest is not None:
-        return Estimate(round(whole * _elements_per_row(files, unnest)), "bytes")
+    if files and files[0].source is not None and files[0].source.unnest is not None:
+        return Estimate(round(whole * _elements_per_row(files)), "bytes")
     return Estimate(whole, "read" if exact else "bytes")
 
 
-def _elements_per_row(files: tuple[InputFile, ...], unnest: str) -> float:
+def _elements_per_row(files: tuple[InputFile, ...]) -> float:
     """Mean number of elements of a list that is unnested, from the beginnings of some files."""
     rows = elements = 0
     for file in _evenly(list(files), BEGINNINGS):
-        split = next(split_file(file), None)
-        batch = next(read_split(split, [unnest]), None) if split is not None else None
+        assert file.source is not None
+        every = file.source.model_copy(update={"where": None, "columns": {}})
+        split = next(split_file(replace(file, source=every)), None)
+        batch = next(read_split(split, []), None) if split is not None else None
         if batch is not None and len(batch.rows):
-            elements += len(batch.rows) + batch.filtered
+            elements += len(batch.rows)
             physical = physical_rows(file, batch.rows)
             rows += int(physical.max() - physical.min()) + 1
     return elements / rows if rows else 1.0

@@ -43,6 +43,8 @@ SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
 KEY_ROWS = 2_000_000
 """Maximum number of rows of a feature table whose keys are compared with those of the log."""
+FILTERED_ROWS = 500_000
+"""Number of rows left out by `where` after which a sample ends, however few rows it has."""
 
 
 class Tables(Protocol):
@@ -240,6 +242,8 @@ def sampled_batches(
                         located(batch, split),
                         [(b.row, b.column, b.reason, b.text) for b in batch.bad],
                     )
+                if sample.filtered >= FILTERED_ROWS:
+                    return
     sample.whole = True
 
 

@@ -42,7 +42,6 @@ class TableSchema:
         variants: columns of several types in different files, each with these types.
         mixed_cells: JSON lines columns with objects or cells of several shapes, each with a cell of the rarest shape.
         differing: columns whose types in two files cannot be combined, each with the error if the spec uses it.
-        paths: the names of the files.
         lacking: columns that some files with rows lack, as far as these were read, each with the files.
         rest: the files that were not compared.
     """
@@ -52,7 +51,6 @@ class TableSchema:
     variants: dict[str, tuple[pa.DataType, ...]] = field(default_factory=dict)
     mixed_cells: dict[str, str] = field(default_factory=dict)
     differing: dict[str, SchemaMismatchError] = field(default_factory=dict)
-    paths: tuple[str, ...] = ()
     lacking: dict[str, tuple[InputFile, ...]] = field(default_factory=dict)
     rest: tuple[InputFile, ...] = ()
 
@@ -128,7 +126,6 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         variants=variants,
         mixed_cells=mixed,
         differing=differing,
-        paths=tuple(f.name for f in files),
         lacking=lacking,
         rest=tuple(sorted(set(files) - set(chosen))),
     )

@@ -122,7 +122,19 @@ def validate(
     samples = [] if problems else sample_tables(spec, checked, problems)
     for sample in samples:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):
-            problems.append(DataError(f"{sample.table}: the table has no rows"))
+            if sample.whole and not sample.filtered:
+                problems.append(DataError(f"{sample.table}: the table has no rows"))
+            elif sample.whole:
+                problems.append(
+                    DataError(
+                        f"{sample.table}: where is true for none of the {sample.filtered:,} rows",
+                        todo=f"Check {sample.table}.source.where.",
+                    )
+                )
+            else:
+                warnings.append(
+                    f"{sample.table}: where is true for none of the first {sample.filtered:,} rows"
+                )
         problems += _too_many_rejects(sample)
         warnings += _sample_warnings(spec, sample)
     if samples and not problems:

@@ -47,9 +47,3 @@ def escaped_quote(text: str, separator: str = ",") -> int | None:
     cell = rf'(?:^|{comma})"(?:[^"\\]|""|\\(?!"))*\\"[^"{comma}\r\n]'
     found = re.search(cell, text, re.MULTILINE) if '\\"' in text else None
     return None if found is None else text.count("\n", 0, found.end()) + 1
-
-
-def partition(paths: Sequence[str], column: str) -> str | None:
-    """The part of a path such as `day=2026-01-01` that has the value of a column; None if no path has one."""
-    parts = (part for path in paths for part in path.split("/")[:-1])
-    return next((part for part in parts if part.startswith(f"{column}=")), None)

@@ -6,7 +6,6 @@ from heterrec_pipeline.reading.looks_like import (
     escaped_quote,
     other_encoding,
     other_header,
-    partition,
 )
 
 
@@ -57,9 +56,3 @@ def test_headers(names: list[str], words: list[str]) -> None:
 )
 def test_quotes_that_are_escaped_by_backslashes(text: str, line: int | None) -> None:
     assert escaped_quote(text) == line
-
-
-def test_a_column_in_a_path() -> None:
-    paths = ["log/day=2026-01-01/a.parquet", "log/day=2026-01-02/b.parquet"]
-    assert partition(paths, "day") == "day=2026-01-01"
-    assert partition(paths, "ay") is None

@@ -24,8 +24,8 @@ MAX_NAMES = 2_000
 """Maximum number of dotted names that are looked for in the objects of a file."""
 
 
-class _OtherShapeError(Exception):
-    """Something on the path of a column is no object: the column and the value."""
+class _NoListError(Exception):
+    """What is to be unnested is no list: the column and the value."""
 
 
 def json_rows(
@@ -66,7 +66,7 @@ def json_rows(
                         for name, cell in zip(names, row, strict=True):
                             cells[name].append(cell)
                         rows.append(first + k)
-            except _OtherShapeError as error:
+            except _NoListError as error:
                 column, value = error.args
                 bad.append(BadRow(first, Reason.WRONG_TYPE, value, column))
             next_row += 1
@@ -114,22 +114,18 @@ def elements(parsed: dict[str, Any], unnest: str) -> list[dict[str, Any]]:
     """An object for each element of a list, which has the place of the list; none for an absent or empty list.
 
     Raises:
-        _OtherShapeError: it is no list.
+        _NoListError: it is no list.
     """
     found = member(parsed, unnest)
     if found is None:
         return []
     if not isinstance(found, list):
-        raise _OtherShapeError(unnest, _words(found))
+        raise _NoListError(unnest, _words(found))
     return [parsed | {unnest: element} for element in found]
 
 
 def member(parsed: Mapping[str, Any], name: str) -> Any:
-    """The value of a member by its name, or of a member of inner objects by its dotted name; None if it is absent.
-
-    Raises:
-        _OtherShapeError: something on the path is a value.
-    """
+    """The value of a member by its name, or of a member of inner objects by its dotted name; None if it is absent."""
     if name in parsed or "." not in name:
         return parsed.get(name)
     parts = name.split(".")
@@ -138,11 +134,7 @@ def member(parsed: Mapping[str, Any], name: str) -> Any:
         if outer not in parsed:
             continue
         inner = parsed[outer]
-        if inner is None:
-            return None
-        if not isinstance(inner, dict):
-            raise _OtherShapeError(outer, _words(inner))
-        return member(inner, ".".join(parts[k:]))
+        return member(inner, ".".join(parts[k:])) if isinstance(inner, dict) else None
     return None
 
 
@@ -165,7 +157,7 @@ def flat_rows(
     """
     try:
         rows = [parsed] if unnest is None else elements(parsed, unnest)
-    except _OtherShapeError:
+    except _NoListError:
         return
     for row in rows:
         flat = dict(row)

@@ -41,15 +41,15 @@ Mask = npt.NDArray[np.bool_]
 class Request:
     """What is to be read of a source.
 
+    All of its expressions are evaluated whatever is wanted, so that every reading of a row finds the same failures.
+
     Attributes:
         source: the source.
         wanted: the columns of the result.
-        derived: those that are expressions, and the ones that `where` needs.
     """
 
     source: Source
     wanted: tuple[str, ...]
-    derived: tuple[str, ...]
 
     @property
     def passed(self) -> list[str]:
@@ -59,18 +59,10 @@ class Request:
     @property
     def roots(self) -> list[str]:
         """The columns that expressions read."""
-        texts = [self.source.columns[c] for c in self.derived]
-        found = [c for text in texts for c in columns_of(text)]
+        found = [c for text in self.source.columns.values() for c in columns_of(text)]
         if self.source.where is not None:
             found += [c for c in columns_of(self.source.where) if c not in self.source.columns]
         return list(dict.fromkeys(found))
-
-
-def request(source: Source, wanted: Sequence[str]) -> Request:
-    """What to read of a source for some columns."""
-    of_where = columns_of(source.where) if source.where is not None else []
-    derived = [c for c in dict.fromkeys([*wanted, *of_where]) if c in source.columns]
-    return Request(source, tuple(wanted), tuple(derived))
 
 
 def source_types(file: InputFile, types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
@@ -103,7 +95,7 @@ def root_columns(source: Source | None, columns: Sequence[str]) -> set[str]:
     """The names that the columns of a file may have which some columns of its source need."""
     if source is None:
         return set(columns)
-    asked = request(source, columns)
+    asked = Request(source, tuple(columns))
     names = [*asked.passed, *asked.roots, *([source.unnest] if source.unnest else [])]
     return {*names, *(name.split(".")[0] for name in names)}
 
@@ -113,10 +105,10 @@ def is_plain(file: InputFile, columns: Sequence[str]) -> bool:
     source = file.source
     if source is None:
         return True
-    if source.unnest is not None or source.where is not None:
+    if source.unnest is not None or source.where is not None or source.columns:
         return False
     folders = partition_values(file.name)
-    return not any("." in c or c in folders or c in source.columns for c in columns)
+    return not any("." in c or c in folders for c in columns)
 
 
 def physical_rows(file: InputFile, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -141,7 +133,7 @@ def shaped(
     """
     file = split.file
     assert file.source is not None
-    asked = request(file.source, wanted)
+    asked = Request(file.source, tuple(wanted))
     if schema is None:
         raw = json_rows(file, asked.passed, {c: dict(file.types).get(c) for c in asked.roots})
     else:
@@ -156,10 +148,10 @@ def _selected(file: InputFile, asked: Request, raw: RawRows) -> ReadBatch:
     derived: dict[str, pl.Series] = {}
     keep = np.ones(len(raw.rows), np.bool_)
     where = asked.source.where
-    if asked.derived or where is not None:
+    if asked.source.columns or where is not None:
         frame = _frame(file, asked, raw, failures)
-        for name in asked.derived:
-            derived[name] = _evaluated(frame, asked.source.columns[name], name, raw, failures)
+        for name, text in asked.source.columns.items():
+            derived[name] = _evaluated(frame, text, name, raw, failures)
         if where is not None:
             seen = frame.with_columns(pl.Series(n, s) for n, s in derived.items())
             mask = _evaluated(seen, where, WHERE, raw, failures)
@@ -224,7 +216,7 @@ def _kept(batch: ReadBatch, keep: Mask) -> ReadBatch:
     rows = batch.rows[keep]
     left = set(rows.tolist()) if batch.short or batch.bad_text else set()
     return batch._replace(
-        table=batch.table.filter(pa.array(keep)),
+        table=batch.table.filter(pa.array(keep)) if batch.table.num_columns else batch.table,
         rows=rows,
         short=[b for b in batch.short if b.row in left],
         bad_text={

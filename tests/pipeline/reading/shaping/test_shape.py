@@ -231,11 +231,25 @@ def test_short_rows_and_bad_text_stay_rejects(tmp_path: Path) -> None:
     assert batch.filtered == 1
 
 
-def test_an_object_where_a_value_was_is_rejected(tmp_path: Path) -> None:
+def test_a_member_of_what_is_no_object_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"u": {"id": 1}}\n{"u": "x"}\n{"u": {}}\n{}\n')
     (file,), _ = find_source("log", Source(path="a.jsonl"), str(tmp_path), [], [])
     (batch,) = read_split(Split(file), ["u.id"])
-    assert batch.table.to_pylist() == [{"u.id": 1}, {"u.id": None}, {"u.id": None}]
-    assert [(b.row, b.reason, b.text, b.column) for b in batch.bad] == [
-        (1, Reason.WRONG_TYPE, '"x"', "u")
+    assert [row["u.id"] for row in batch.table.to_pylist()] == [1, None, None, None]
+    (file,), _ = find_source("log", Source(path="a.jsonl", unnest="u"), str(tmp_path), [], [])
+    (batch,) = read_split(Split(file), ["u"])
+    assert [(b.row // ELEMENTS, b.reason, b.text, b.column) for b in batch.bad] == [
+        (0, Reason.WRONG_TYPE, '{"id": 1}', "u"),
+        (1, Reason.WRONG_TYPE, '"x"', "u"),
+        (2, Reason.WRONG_TYPE, "{}", "u"),
     ]
+
+
+def test_every_reading_of_a_row_finds_its_failures(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("u,v\n1,2\n2,x\n")
+    source = Source(path="a.csv", columns={"n": "CAST(v AS INT)"})
+    (file,), _ = find_source("log", source, str(tmp_path), [], [])
+    for columns in (["u"], ["n"], ["v", "n"], []):
+        (batch,) = read_split(Split(file), columns)
+        assert batch.rows.tolist() == [0], columns
+        assert [b.row for b in batch.bad] == [1]

@@ -1,0 +1,219 @@
+"""Orders as shops export them, in days and with lines: the same generation as from tables prepared by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from heterrec_pipeline.building import BuildConfig, BuildResult, build
+from heterrec_pipeline.checking.validate import validate
+from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.feature_spec import parse_spec, with_parameters
+from heterrec_schemas.generation.find_generation import find_generation
+from heterrec_schemas.generation.verify import read_manifest, read_spec
+
+DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
+SPEC: dict[str, Any] = {
+    "version": 1,
+    "name": "orders",
+    "items": {
+        "source": {
+            "path": "items.csv",
+            "columns": {"price": "CAST(REPLACE(price, '$', '') AS DOUBLE)"},
+            "where": "active = 'yes'",
+        },
+        "key": "sku",
+        "features": [
+            {"name": "brand", "kind": "categorical", "column": "brand"},
+            {"name": "price", "kind": "numeric", "column": "price", "bins": 4},
+        ],
+        "catalogue_vocabulary": {"oov_buckets": 1},
+    },
+    "interactions": {
+        "source": {
+            "path": "orders",
+            "unnest": "lines",
+            "columns": {"kind": "CASE WHEN \"lines.quantity\" > 2 THEN 'bulk' ELSE 'single' END"},
+            "where": "dt >= '{from}' AND \"lines.quantity\" > 0",
+        },
+        "user": "customer.id",
+        "item": "lines.sku",
+        "timestamp": {"column": "time", "unit": "s"},
+        "behaviour": {"column": "kind", "values": ["single", "bulk"]},
+        "unknown_items": "oov",
+    },
+    "sequences": {"max_length": 20},
+    "split": {"method": "leave_one_out"},
+    "limits": {"max_reject_ratio": 0.2},
+}
+PREPARED = {
+    "items": {"source": {"path": "items.parquet"}},
+    "interactions": {
+        "source": {"path": "lines.parquet"},
+        "user": "user",
+        "item": "sku",
+    },
+}
+
+
+def orders() -> list[dict[str, Any]]:
+    return [
+        {
+            "dt": DAYS[k % 3],
+            "customer": {"id": k % 7},
+            "time": 1_767_225_600 + 1000 * k,
+            "lines": [{"sku": f"s{(k + n) % 9}", "quantity": (k + n) % 4} for n in range(k % 3)],
+        }
+        for k in range(120)
+    ]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("orders")
+    skus = [
+        {
+            "sku": f"s{k}",
+            "brand": f"b{k % 3}",
+            "price": "N/A" if k == 3 else f"${k}.5",
+            "active": "no" if k == 8 else "yes",
+        }
+        for k in range(9)
+    ]
+    pl.DataFrame(skus).write_csv(base / "items.csv")
+    for k, day in enumerate(DAYS):
+        folder = base / f"orders/dt={day}"
+        folder.mkdir(parents=True)
+        rows = [{c: v for c, v in row.items() if c != "dt"} for row in orders() if row["dt"] == day]
+        (folder / "_SUCCESS").touch()
+        if k == 1:
+            pl.DataFrame(rows).write_parquet(folder / "part-0.parquet", row_group_size=7)
+        else:
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (folder / "part-0.jsonl").write_text("not JSON\n" if k == 0 else text)
+    by_hand = pl.DataFrame(orders()).filter(pl.col("dt") >= DAYS[1]).explode("lines")
+    by_hand = by_hand.drop_nulls("lines").select(
+        pl.col("customer").struct.field("id").alias("user"),
+        pl.col("lines").struct.field("sku"),
+        pl.col("lines").struct.field("quantity"),
+        "time",
+    )
+    by_hand = by_hand.filter(pl.col("quantity") > 0).with_columns(
+        kind=pl.when(pl.col("quantity") > 2).then(pl.lit("bulk")).otherwise(pl.lit("single"))
+    )
+    by_hand.write_parquet(base / "lines.parquet")
+    prepared = pl.DataFrame(skus).filter((pl.col("active") == "yes") & (pl.col("price") != "N/A"))
+    prepared.with_columns(pl.col("price").str.strip_prefix("$").cast(pl.Float64)).write_parquet(
+        base / "items.parquet"
+    )
+    return base
+
+
+def built(input: Path, output: Path, spec: dict[str, Any], **more: Any) -> BuildResult:
+    params = more.pop("params", {"from": DAYS[1]})
+    text = with_parameters(yaml.safe_dump(spec), params)
+    return build(BuildConfig(parse_spec(text), text, str(input), str(output), workers=1, **more))
+
+
+def test_the_same_generation_as_from_prepared_tables(base: Path, tmp_path: Path) -> None:
+    made = built(base, tmp_path / "out", SPEC)
+    plain = {**SPEC, **{k: SPEC[k] | v for k, v in PREPARED.items()}}
+    by_hand = built(base, tmp_path / "by-hand", plain, params={})
+    assert made.manifest.content_sha256 == by_hand.manifest.content_sha256
+    log, prepared = made.manifest.counts.interactions, by_hand.manifest.counts.interactions
+    lines = sum(len(row["lines"]) for row in orders() if row["dt"] >= DAYS[1])
+    assert (log.read, log.filtered) == (lines, lines - prepared.read)
+    assert log.kept == prepared.kept
+    items = made.manifest.counts.items
+    assert (items.read, items.kept, items.rejected, items.filtered) == (9, 7, 1, 1)
+    assert made.manifest.rejects == {"expression_failed": 1}
+    rejects = pl.read_parquet(Path(made.path) / "rejects/*.parquet")
+    assert rejects.rows() == [("items", "items.csv", 3, "price", "expression_failed", "N/A")]
+    names = [entry.path for entry in made.manifest.inputs]
+    assert names == [
+        "items.csv",
+        f"orders/dt={DAYS[1]}/part-0.parquet",
+        f"orders/dt={DAYS[2]}/part-0.jsonl",
+    ]
+
+    # The copy of the spec in the generation has the value of the parameter.
+    folder = find_generation(made.path)
+    spec = read_spec(folder, read_manifest(folder))
+    assert spec.parameters == {"from": DAYS[1]}
+    assert f"dt >= '{DAYS[1]}'" in str(spec.interactions.source.where)
+
+    # A refresh takes over what was read by the same expressions, with the counts of filtered rows; others read again.
+    same = built(base, tmp_path / "out", SPEC, base=made.path, publish=False)
+    assert same.manifest.content_sha256 == made.manifest.content_sha256
+    assert same.manifest.counts == made.manifest.counts
+    assert same.reuse is not None
+    assert (same.reuse["files"], same.reuse["of_files"]) == (3, 3)
+    later = built(
+        base, tmp_path / "out", SPEC, base=made.path, publish=False, params={"from": DAYS[2]}
+    )
+    assert later.reuse is not None
+    assert (later.reuse["files"], later.reuse["why"]) == (
+        1,
+        {"interactions: read in another way": 1},
+    )
+    assert later.manifest.counts.interactions.read < log.read
+
+
+def test_validate_reports_every_faulty_expression_and_samples_what_is_left(base: Path) -> None:
+    found = validate(with_parameters(yaml.safe_dump(SPEC), {"from": DAYS[1]}), str(base))
+    assert found.mistakes == []
+    samples = {s.table: (s.rows, s.filtered, s.rejected) for s in found.samples}
+    assert samples["items"] == (8, 1, 1)
+    assert samples["interactions"][1] > 0
+    faulty = {
+        **SPEC,
+        "users": {"source": {"path": "items.csv", "where": "skku = 's1'"}, "key": "sku"},
+    }
+    faulty["interactions"] = {**SPEC["interactions"], "user": "customer.idd"}
+    found = validate(with_parameters(yaml.safe_dump(faulty), {"from": DAYS[1]}), str(base))
+    assert any(
+        m.startswith("users.source.where: there is no column 'skku'") for m in found.mistakes
+    )
+    assert any("customer.idd" in m and "customer.id" in m for m in found.mistakes)
+
+
+def test_a_file_that_moves_to_another_partition_is_read_again(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for day in DAYS:
+        (folder / f"log/dt={day}").mkdir(parents=True)
+    rows = "".join(f"u{k % 3},i{k % 4},{k}\n" for k in range(20))
+    (folder / f"log/dt={DAYS[0]}/a.csv").write_text("user,item,time\n" + rows)
+    (folder / "items.csv").write_text("item\n" + "".join(f"i{k}\n" for k in range(4)))
+    spec = {
+        "version": 1,
+        "name": "moved",
+        "items": {"source": {"path": "items.csv"}, "key": "item"},
+        "interactions": {
+            "source": {"path": "log"},
+            "user": "user",
+            "item": "item",
+            "timestamp": {"column": "time", "unit": "s"},
+            "behaviour": {"column": "dt", "values": list(DAYS)},
+        },
+        "sequences": {"max_length": 20},
+        "split": {"method": "leave_one_out"},
+    }
+    first = built(folder, tmp_path / "out", spec, params={})
+    (folder / f"log/dt={DAYS[0]}/a.csv").rename(folder / f"log/dt={DAYS[1]}/a.csv")
+    moved = built(folder, tmp_path / "out", spec, params={}, base=first.path)
+    assert moved.reuse is not None
+    assert moved.reuse["why"] == {"interactions: in another partition": 1}
+    sequences = pl.read_parquet(Path(moved.path) / "sequences/latest-*.parquet")
+    assert set(sequences["behaviour"].explode()) == {2 + 1}
+
+
+def test_nothing_is_left_of_a_log(base: Path, tmp_path: Path) -> None:
+    spec = {**SPEC, "interactions": {**SPEC["interactions"]}}
+    source = {**SPEC["interactions"]["source"], "where": '"lines.quantity" > 100'}
+    source["path"] = f"orders/dt={DAYS[1]}"
+    spec["interactions"]["source"] = source
+    with pytest.raises(HeterrecError, match="filtered"):
+        built(base, tmp_path / "out", spec, params={})
