@@ -39,10 +39,13 @@ SPEC: dict[str, Any] = {
 }
 
 
-def content(folder: Path, items: dict[str, Any], log: dict[str, Any]) -> str:
+def content(
+    folder: Path, items: dict[str, Any], log: dict[str, Any], *features: dict[str, Any]
+) -> str:
     """The hash of the generation of a shop."""
+    listed = [*SPEC["items"]["features"], *features]
     plain = SPEC | {
-        "items": SPEC["items"] | {"source": items},
+        "items": SPEC["items"] | {"source": items, "features": listed},
         "interactions": SPEC["interactions"] | {"source": log},
     }
     text = yaml.safe_dump(plain)
@@ -100,6 +103,19 @@ def test_avro_and_orc(tmp_path: Path, plain: str) -> None:
     table = {n: list(c) for n, c in zip(ITEM_NAMES, zip(*ITEMS, strict=True), strict=True)}
     paorc.write_table(pa.table(table), str(tmp_path / "items.orc"))
     assert content(tmp_path, {"path": "items.orc"}, {"path": "log/*.avro"}) == plain
+
+
+def test_vectors_as_columns_and_as_text(tmp_path: Path) -> None:
+    look = {"name": "look", "kind": "embedding", "dim": 2, "groups": 1, "quantiles": 2}
+    written(tmp_path / "log.csv", separated([tuple(LOG_NAMES), *LOG], ",").encode())
+    texts = [(*row, f"[{k * 7 % 5}, {k}.5]", k * 7 % 5, k + 0.5) for k, row in enumerate(ITEMS)]
+    table = [(*ITEM_NAMES, "v", "e00", "e01"), *texts]
+    written(tmp_path / "items.csv", separated(table, ";").encode())
+    found = {
+        content(tmp_path, {"path": "items.csv", "delimiter": ";"}, {"path": "log.csv"}, feature)
+        for feature in (look | {"column": "v"}, look | {"column": "e{00..01}"})
+    }
+    assert len(found) == 1
 
 
 def test_keys_of_csv_need_csv_files(tmp_path: Path) -> None:

@@ -127,6 +127,11 @@ MISTAKES = [
         {"path": "a", "format": "avro", "delimiter": ";", "decimal": ","},
         "items.source: delimiter, decimal: for CSV only; the format is avro",
     ),
+    (
+        "items.features.2.column",
+        "e_{0..9}",
+        "column: e_{0..9} is 10 columns, but dim is",
+    ),
     ("items.key", 5, "items.key: a valid string; got 5"),
     ("items.joins.0.source.pth", 1, "items.joins[0].source.pth: unknown key"),
     ("items.joins.0.kye", 1, "items.joins[0].kye: unknown key. Did you mean 'key'?"),

@@ -17,7 +17,7 @@ from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.verify import read_manifest
 from heterrec_schemas.manifest import STATE
 
-VERSION = 1
+VERSION = 2
 """Version of the digests; another one is not read."""
 LIBRARIES = ("heterrec", "numpy", "polars", "polars-hash", "pyarrow")
 """Packages that decide what is found in a file; digests of other versions are not used."""

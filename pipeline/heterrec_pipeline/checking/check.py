@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import pyarrow as pa
+
 from heterrec_pipeline.checking.columns import (
     absent_hint,
     check_feature,
@@ -14,6 +16,7 @@ from heterrec_pipeline.checking.columns import (
 )
 from heterrec_pipeline.checking.expressions import dotted_names, find_source
 from heterrec_pipeline.checking.schemas import TableSchema, together
+from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.interactions.read import log_columns, required_columns
 from heterrec_pipeline.job import (
@@ -33,6 +36,7 @@ from heterrec_schemas.feature_spec import (
     FeatureSpec,
     KeyList,
     Source,
+    dimension_columns,
 )
 
 
@@ -84,8 +88,9 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     named = dotted_names(spec)
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
-        files, schemas[name] = find_source(name, source, base, named, problems)
-        files = _with_numbers(spec, name, files)
+        files, found = find_source(name, source, base, named, problems)
+        files = _with_forms(spec, name, files)
+        schemas[name] = _with_dimensions(found, files)
         return files
 
     log = files_of(INTERACTIONS, spec.interactions.source)
@@ -150,16 +155,35 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures)
 
 
-def _with_numbers(
+def _with_forms(
     spec: FeatureSpec, name: str, files: tuple[InputFile, ...]
 ) -> tuple[InputFile, ...]:
-    """The files of a table, with the columns whose decimal commas have to be replaced."""
-    if all(f.source is None or f.source.decimal == "." for f in files):
-        return files
+    """The files of a table, with the columns that are vectors, or numbers with decimal commas."""
     side: Literal["item", "user", "log"] = (
         "log" if name == INTERACTIONS else "user" if name == USERS else "item"
     )
-    return tuple(replace(f, numbers=spec.number_columns(side)) for f in files)
+    vectors = spec.vector_columns(side)
+    return tuple(
+        replace(
+            file,
+            vectors=vectors,
+            numbers=spec.number_columns(side)
+            if file.source is not None and file.source.decimal != "."
+            else (),
+        )
+        for file in files
+    )
+
+
+def _with_dimensions(schema: TableSchema, files: tuple[InputFile, ...]) -> TableSchema:
+    """The schema with a list for each vector whose dimensions are columns of numbers."""
+    types = dict(schema.types)
+    for column in files[0].vectors if files else ():
+        parts = dimension_columns(column) or []
+        if parts and all(part in types for part in parts):
+            other = [types[p] for p in parts if not is_number_like(types[p])]
+            types[column] = other[0] if other else pa.list_(pa.float64(), len(parts))
+    return replace(schema, types=types)
 
 
 def _together(table: TableJob, schema: TableSchema) -> TableJob:

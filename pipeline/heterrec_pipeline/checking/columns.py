@@ -19,6 +19,7 @@ from heterrec_schemas.feature_spec import (
     FeatureSpec,
     NumericFeature,
     Timestamp,
+    dimension_columns,
 )
 from heterrec_schemas.values import is_list, is_scalar, is_text, is_whole_decimal
 
@@ -36,6 +37,10 @@ def absent_hint(column: str, known: Iterable[str]) -> str:
     names = list(known)
     if (header := other_header(names)) is not None:
         return header
+    if (parts := dimension_columns(column)) is not None:
+        lacking = [part for part in parts if part not in names]
+        absent = f", of which {lacking[0]!r} is absent" if lacking else ""
+        return f"It stands for {parts[0]!r} to {parts[-1]!r}{absent}."
     outer = column.partition(".")[0]
     if outer in names and not any(name.startswith(f"{outer}.") for name in names):
         return f"Column {outer!r} has no fields."
@@ -150,8 +155,6 @@ def cast_hint(kind: pa.DataType) -> str | None:
 
 def _vector_hint(kind: pa.DataType) -> str | None:
     """How to write a column that holds vectors in another form."""
-    if is_text(kind):
-        return "Parse the texts to lists of numbers when you write the table."
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return "Convert the bytes to lists of numbers when you write the table."
     return None
@@ -175,7 +178,7 @@ def _categorical_mismatch(
 
 
 def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType, mixed: bool) -> str | None:
-    if mixed:  # JSON lines with cells of several shapes, which are rejected one by one
+    if mixed or is_text(kind):  # cells of several shapes, or JSON, which are rejected one by one
         return None
     if not is_vector_like(kind):
         return f"lists of {feature.dim} numbers"

@@ -16,6 +16,7 @@ from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.reading.shaping.shape import physical_rows, root_columns
+from heterrec_pipeline.reading.vectors import file_columns
 from heterrec_schemas.hashing import stable_hash
 
 SAMPLE_BYTES = 64 * 2**20
@@ -125,7 +126,7 @@ def _blocks(file: InputFile, columns: Sequence[str]) -> Iterator[Block]:
         yield Block(Split(file), file.bytes)
         return
     meta = parquet_metadata(file)
-    roots = root_columns(file.source, columns)
+    roots = root_columns(file.source, file_columns(columns, file.vectors))
     first = 0
     for k in range(meta.num_row_groups):
         group = meta.row_group(k)

@@ -51,7 +51,8 @@ class InputFile:
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
         types: of a source with expressions, the types in which they see its columns, the same in all of its files.
-        numbers: the columns that are read as numbers; their texts have the decimal point of the source.
+        numbers: the columns that are read as numbers, if their texts have another decimal point than Python's.
+        vectors: the columns that are read as vectors.
         required: the columns that it must have; any other column that it lacks is missing in all its rows. None for all.
         dates_as_times: columns that have dates in some files of the source and timestamps in others.
         known_types: the types of columns in the files of the source that were compared, if these are not all files.
@@ -66,6 +67,7 @@ class InputFile:
     source: Source | None = field(default=None, compare=False)
     types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
     numbers: tuple[str, ...] = field(default=(), compare=False)
+    vectors: tuple[str, ...] = field(default=(), compare=False)
     required: tuple[str, ...] | None = field(default=None, compare=False)
     dates_as_times: tuple[str, ...] = field(default=(), compare=False)
     known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)

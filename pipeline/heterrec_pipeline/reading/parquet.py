@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
@@ -15,6 +16,8 @@ BATCH_BYTES = 16 * 2**20
 """Approximate uncompressed bytes per batch."""
 MAX_ROWS = 262_144
 """Maximum number of rows per batch."""
+MAX_BYTES = 256 * 2**20
+"""Maximum number of bytes per batch of rows with long values, some of which may stand once in the file for many rows."""
 _ARROW_SCHEMA = b"\x0cARROW:schema"
 """Length and text of the footer's key under which Arrow stores its own types."""
 
@@ -28,7 +31,7 @@ def schema_and_rows(split: Split) -> tuple[pa.Schema, int]:
     try:
         with storage.open_arrow(split.file.path, mapped=False) as handle:
             file = pq.ParquetFile(handle)
-            return file.schema_arrow, file.metadata.num_rows
+            return without_tensors(file.schema_arrow), file.metadata.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(split.file, error) from None
 
@@ -48,14 +51,15 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
                 return
             columns = columns_in(split.file, columns, file.schema_arrow.names)
             batches = file.iter_batches(
-                batch_size=_batch_rows(file, columns),
+                batch_size=min(_batch_rows(file, columns), _most_rows(file, columns, handle, split)),
                 columns=columns,
                 row_groups=None if split.row_groups is None else list(split.row_groups),
             )
             for record in batches:
                 rows = np.arange(row, row + record.num_rows, dtype=np.int64)
                 row += record.num_rows
-                table, bad_text = without_bad_text(record.select(columns), rows)
+                cells = _stored(record.select(columns))
+                table, bad_text = without_bad_text(cells, rows)
                 yield ReadBatch(table, rows, [], bad_text=bad_text)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(split.file, error) from None
@@ -78,8 +82,26 @@ def _opened(handle: pa.NativeFile, columns: Sequence[str]) -> pq.ParquetFile:
     return pq.ParquetFile(handle, metadata=pq.read_metadata(pa.BufferReader(b"PAR1" + footer)))
 
 
+def without_tensors(schema: pa.Schema) -> pa.Schema:
+    """The schema with tensors of a fixed shape as the lists that they are stored as."""
+    return pa.schema(
+        [
+            f.with_type(f.type.storage_type) if isinstance(f.type, pa.FixedShapeTensorType) else f
+            for f in schema
+        ]
+    )
+
+
+def _stored(record: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch whose tensors are lists."""
+    for k, field in enumerate(record.schema):
+        if isinstance(field.type, pa.FixedShapeTensorType):
+            record = record.set_column(k, field.name, record.column(k).storage)
+    return record
+
+
 def _has_fixed_size_list(kind: pa.DataType) -> bool:
-    if pa.types.is_fixed_size_list(kind):
+    if pa.types.is_fixed_size_list(kind) or isinstance(kind, pa.FixedShapeTensorType):
         return True
     return any(_has_fixed_size_list(kind.field(k).type) for k in range(kind.num_fields))
 
@@ -96,4 +118,46 @@ def _batch_rows(file: pq.ParquetFile, columns: Sequence[str]) -> int:
             column = group.column(c)
             if column.path_in_schema.split(".")[0] in wanted:
                 size += column.total_uncompressed_size
-    return int(min(MAX_ROWS, max(1024, BATCH_BYTES * rows // max(size, 1))))
+    fewest = min(1024, max(1, MAX_BYTES * rows // max(size, 1)))
+    return int(min(MAX_ROWS, max(fewest, BATCH_BYTES * rows // max(size, 1))))
+
+
+def _most_rows(
+    file: pq.ParquetFile, columns: Sequence[str], handle: pa.NativeFile, split: Split
+) -> int:
+    """Number of rows whose values fit into `MAX_BYTES`, even if each is the longest one of its dictionary.
+
+    The footer has the size of a dictionary, but not of its values in all rows. Arrow writes no statistics for columns with
+    a first or last value of more than 4 KB: only dictionaries of columns without statistics are looked into.
+    """
+    meta = file.metadata
+    most = MAX_ROWS
+    for k in range(meta.num_row_groups) if split.row_groups is None else split.row_groups:
+        group = meta.row_group(k)
+        for c in range(group.num_columns):
+            chunk = group.column(c)
+            name = chunk.path_in_schema
+            if name.split(".")[0] not in columns or chunk.physical_type != "BYTE_ARRAY":
+                continue
+            if chunk.has_dictionary_page and not _has_bounds(chunk.statistics):
+                longest = _longest(handle, meta, name, k)
+                most = min(most, max(1, MAX_BYTES // max(1, longest)))
+    return most
+
+
+def _has_bounds(statistics: pq.Statistics | None) -> bool:
+    return statistics is not None and bool(statistics.has_min_max)
+
+
+def _longest(handle: pa.NativeFile, meta: pq.FileMetaData, name: str, group: int) -> int:
+    """The bytes of the longest value of the dictionary of a column; 0 if none is read."""
+    file = pq.ParquetFile(handle, metadata=meta, read_dictionary=[name])
+    top = name.split(".")[0]
+    for record in file.iter_batches(batch_size=1, row_groups=[group], columns=[top]):
+        column = record.column(0)
+        while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            column = column.flatten()
+        if pa.types.is_dictionary(column.type) and len(column.dictionary):
+            return int(pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
+        return 0
+    return 0

@@ -14,6 +14,7 @@ from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import InputFile, Split, unreadable
 from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
+from heterrec_pipeline.reading.vectors import file_columns, with_vectors
 from heterrec_pipeline.worker_errors import is_panic
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.rejects import Reason
@@ -37,9 +38,10 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     """
     wanted = list(dict.fromkeys(columns))
     try:
-        plain = is_plain(split.file, wanted)
+        found = file_columns(wanted, split.file.vectors) if split.file.vectors else wanted
+        plain = is_plain(split.file, found)
         batches = (
-            _read(split, wanted) if plain else shaped(split, wanted, _columns(split.file), _read)
+            _read(split, found) if plain else shaped(split, found, _columns(split.file), _read)
         )
         for batch in batches:
             names = set(batch.table.schema.names)
@@ -47,10 +49,13 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
                 as_in_source(one_chunk(batch.table, name), name, split.file)
                 if name in names
                 else pa.nulls(len(batch.rows))
-                for name in wanted
+                for name in found
             ]
             if split.file.numbers:
-                arrays = with_points(arrays, [name in split.file.numbers for name in wanted])
+                arrays = with_points(arrays, [name in split.file.numbers for name in found])
+            if split.file.vectors:
+                cells = dict(zip(found, arrays, strict=True))
+                arrays = with_vectors(wanted, split.file.vectors, cells)
             yield batch._replace(table=pa.RecordBatch.from_arrays(arrays, names=wanted))
     except BaseException as error:
         if isinstance(error, HeterrecError | MemoryError) or not (

@@ -16,6 +16,8 @@ from heterrec_schemas.errors import HeterrecError
 
 BLOCK = 8 * 2**20
 """Bytes of decompressed text that are read at a time."""
+MAX_LINE = 64 * 2**20
+"""Longest line, in bytes, that is read."""
 BOM = b"\xef\xbb\xbf"
 """Byte order mark of UTF-8."""
 
@@ -131,7 +133,7 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
     """The lines of a text file in blocks of about 8 MB, line ends stripped.
 
     Raises:
-        DataError: truncated or corrupt compression.
+        DataError: truncated or corrupt compression, or a line that is too long for memory.
     """
     with TextStream(file) as stream:
         rest = b""
@@ -142,6 +144,12 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
                 first = False
             whole = (rest + block).split(b"\n")
             rest = whole.pop()
+            if len(rest) > MAX_LINE:
+                raise unreadable(
+                    file,
+                    f"a line of more than {MAX_LINE:,} bytes",
+                    f"a line is longer than {MAX_LINE // 2**20} MB",
+                )
             if whole:
                 yield whole
         if rest:

@@ -17,6 +17,7 @@ from heterrec_schemas.feature_spec.embedding import (
     WARN_CODES,
     EmbeddingFeature,
     QuantileEmbedding,
+    dimension_columns,
 )
 from heterrec_schemas.feature_spec.features import Feature
 from heterrec_schemas.feature_spec.limits import Limits
@@ -81,6 +82,7 @@ __all__ = [
     "Timestamp",
     "Users",
     "describe_mistakes",
+    "dimension_columns",
     "iso_utc",
     "load_spec",
     "parse_spec",

@@ -4,6 +4,7 @@ The other quantizers are in `codebooks.py`.
 """
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
@@ -19,6 +20,22 @@ WARN_CODES = 4096
 LATER = "comes with a later release"
 _SIZES = ("groups", "levels", "quantiles", "codes")
 """The settings that differ between quantizers."""
+
+
+_DIMENSIONS = re.compile(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", re.DOTALL)
+
+
+def dimension_columns(column: str) -> list[str] | None:
+    """The columns of the dimensions that `column` stands for, as in `emb_{0..63}`; None if it is one column.
+
+    Numbers have as many digits as the first one: `e{000..383}`.
+    """
+    found = _DIMENSIONS.fullmatch(column)
+    if found is None:
+        return None
+    before, first, last, after = found.groups()
+    numbers = range(int(first), int(last) + 1)
+    return [f"{before}{number:0{len(first)}d}{after}" for number in numbers]
 
 
 class EmbeddingFeature(BaseFeature):
@@ -47,6 +64,13 @@ class EmbeddingFeature(BaseFeature):
                 f"it has {' and '.join(own)}"
             )
         return data
+
+    @model_validator(mode="after")
+    def _as_wide_as_its_columns(self) -> Self:
+        parts = dimension_columns(self.column)
+        if parts is not None and len(parts) != self.dim:
+            raise ValueError(f"column: {self.column} is {len(parts)} columns, but dim is {self.dim}")
+        return self
 
     @property
     @abstractmethod

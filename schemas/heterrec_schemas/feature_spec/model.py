@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecModel
+from heterrec_schemas.feature_spec.embedding import dimension_columns
 from heterrec_schemas.feature_spec.features import Feature
 from heterrec_schemas.feature_spec.limits import Limits
 
@@ -376,6 +377,13 @@ class FeatureSpec(SpecModel):
         """Whether the items are taken from the log."""
         return self.items.source == "interactions"
 
+    def vector_columns(self, side: Literal["item", "user", "log"]) -> tuple[str, ...]:
+        """The columns that are read as vectors, in the tables of a side or in the log."""
+        if side == "log" and not self.denormalised:
+            return ()
+        features = self.user_features if side == "user" else self.items.features
+        return tuple(dict.fromkeys(f.column for f in features if f.kind == "embedding"))
+
     def number_columns(self, side: Literal["item", "user", "log"]) -> tuple[str, ...]:
         """The columns that are read as numbers, in the tables of a side or in the log."""
         log, listed = self.interactions, self.items.available_from
@@ -383,6 +391,7 @@ class FeatureSpec(SpecModel):
         if side == "log" and not self.denormalised:
             features = []
         found = [f.column for f in features if f.kind == "numeric"]
+        found += [c for v in self.vector_columns(side) for c in dimension_columns(v) or ()]
         times = {"item": listed, "log": log.timestamp, "user": None}[side]
         found += [times.column] if times is not None and times.is_number else []
         found += [log.order] if side == "log" and log.order is not None else []

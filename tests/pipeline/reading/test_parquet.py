@@ -167,3 +167,22 @@ def test_a_file_that_is_cut_while_it_is_read_ends_in_a_message(
     os.truncate(path, 1_000)
     with pytest.raises(RunError, match=r"the input changed while it was read: a\.parquet: got 1,0"):
         list(batches)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("statistics", [False, True])
+def test_long_values_that_stand_once_for_many_rows_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested: bool, statistics: bool
+) -> None:
+    texts = ["x" * 10_000, "y"] * 1000
+    column = pa.array([[t] for t in texts]) if nested else pa.array(texts)
+    table = pa.table({"t": column, "k": range(2000)})
+    file = written(tmp_path / "a.parquet", table, row_group_size=700, write_statistics=statistics)
+    assert file.bytes < 60_000
+    monkeypatch.setattr(parquet, "MAX_BYTES", 1_000_000)
+    for split in [Split(file), Split(file, (1, 2), 700)]:
+        batches = list(parquet.read(split, ["t"]))
+        assert max(len(b.rows) for b in batches) <= 100
+        cells = [cell for b in batches for cell in b.table["t"].to_pylist()]
+        assert cells == column.to_pylist()[split.first_row :]
+    assert max(len(b.rows) for b in parquet.read(Split(file), ["k"])) > 100

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pieces import QUICK, written_file
 
 from heterrec_pipeline.reading import text
+from heterrec_schemas.errors import DataError
 
 
 @QUICK
@@ -45,3 +46,15 @@ def test_bad_utf8_is_named_by_line(
     assert error is not None
     assert "byte 0xe9 in line 4" in error.message
     assert text.bad_utf8(written_file(tmp_path / "b.jsonl", "ä\nü".encode())) is None
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_line_that_is_too_long_ends_in_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    data = b"{}\n" + b"x" * 5000
+    file = written_file(tmp_path / name, gzip.compress(data) if name.endswith("gz") else data)
+    monkeypatch.setattr(text, "BLOCK", 100)
+    monkeypatch.setattr(text, "MAX_LINE", 1000)
+    with pytest.raises(DataError, match=r"a\.jsonl.* a line is longer than"):
+        list(text.lines(file))
