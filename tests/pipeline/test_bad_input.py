@@ -287,7 +287,7 @@ def log_of_no_lines(shop: Shop) -> None:
     "vectors.parquet cannot be read",
     "items.csv.gz cannot be read: it is truncated",
     "more.csv.zst cannot be read: it is truncated",
-    "log.jsonl.gz cannot be read: it is not a gzip file, or it is damaged",
+    "log.jsonl.gz cannot be read: it is not a gzip file but text (remove the suffix",
     "users.parquet cannot be read",
     "Download or write the file again",
 )

@@ -83,7 +83,7 @@ def _of_number(text: str, column: str) -> str:
     bare = re.sub(r"[^\d.eE+-]", "", text)
     if len(odd) <= _ODD_SIGNS and re.fullmatch(r"[+-]?\d+(\.\d*)?|[+-]?\.\d+", bare):
         strip = "{}"
-        for sign in odd:
+        for sign in dict.fromkeys([*odd, ","]):  # between the thousands of another row
             escaped = sign.replace("'", "''").replace("{", "{{").replace("}", "}}")
             strip = f"REPLACE({strip}, '{escaped}', '')"
         return f"write into the source {derived(column, f'CAST({strip} AS DOUBLE)')}"

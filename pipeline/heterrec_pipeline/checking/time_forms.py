@@ -37,10 +37,10 @@ def units_in_words(text: str, column: str, now: datetime) -> str:
         return ""
     number = float(text)
     found = {unit: _date(number * factor) for unit, factor in _UNITS.items()}
-    words = ", ".join(f"as {unit} {moment:%Y-%m-%d}" for unit, moment in found.items() if moment)
+    words = ", ".join(f"{moment:%Y-%m-%d} as {unit}" for unit, moment in found.items() if moment)
     likely = [unit for unit, moment in found.items() if moment and is_likely(moment, now)]
     sheet = _sheet_day(number)
-    hint = f"; {text.strip()} is {words}" if words else ""
+    hint = f"; {text.strip()} means {words}" if words else ""
     if len(likely) == 1 and (sheet is None or not is_likely(sheet, now)):
         hint += f". Write unit: {likely[0]}"
     elif sheet is not None and is_likely(sheet, now):

@@ -35,21 +35,21 @@ def doubts(
         (
             [1_700_000_000],
             "ms",
-            "as s 2023-11-14, as ms 1970-01-20, as us 1970-01-01, as ns 1970-01-01. Write unit: s",
+            "2023-11-14 as s, 1970-01-20 as ms, 1970-01-01 as us, 1970-01-01 as ns. Write unit: s",
         ),
         (
             ["1700000000000"],
             "us",
-            "as ms 2023-11-14, as us 1970-01-20, as ns 1970-01-01. Write unit: ms",
+            "2023-11-14 as ms, 1970-01-20 as us, 1970-01-01 as ns. Write unit: ms",
         ),
-        ([1_700_000_000_000_000], "ns", "as us 2023-11-14, as ns 1970-01-20. Write unit: us"),
+        ([1_700_000_000_000_000], "ns", "2023-11-14 as us, 1970-01-20 as ns. Write unit: us"),
         (
             [45_000.5],
             "day",
             '(Excel) it is 2023-03-15: write unit: day, and into the source columns: {time: "CAST(',
         ),
         (["45000"], "s", "write unit: day, and into the source columns"),
-        ([19_000], "s", "as day 2022-01-08. Write unit: day"),
+        ([19_000], "s", "2022-01-08 as day. Write unit: day"),
     ],
 )
 def test_times_of_another_unit_come_with_what_they_mean(
