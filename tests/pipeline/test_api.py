@@ -22,12 +22,8 @@ def test_the_public_names_import_beam_on_first_use() -> None:
     assert set(dir(heterrec_pipeline)) == set(heterrec_pipeline.__all__) == NAMES
     with pytest.raises(AttributeError, match="has no attribute 'biuld'"):
         heterrec_pipeline.biuld  # noqa: B018
-    code = f"""
-import sys, heterrec_pipeline
-assert "apache_beam" not in sys.modules
-for name in {sorted(NAMES)}:
-    assert getattr(heterrec_pipeline, name).__name__ == name
-"""
+    assert all(getattr(heterrec_pipeline, name).__name__ == name for name in NAMES)
+    code = "import sys, heterrec_pipeline; assert 'apache_beam' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -288,6 +288,12 @@ def mended_shop(tmp_path_factory: pytest.TempPathFactory) -> Generation:
     table = parquet({"id": pa.array([k.encode() for k in keys]), "kind": pa.array([b"x"] * 6)})
     columns = {"id": "CAST(id AS VARCHAR)", "kind": "CAST(kind AS VARCHAR)"}
     join("bytes.parquet", table, {"columns": columns}, kind=category)
+    vectors = HALVES.astype(np.float32).tolist()
+    table = {"id": keys, "single": vectors, "text": [str(v) for v in vectors]}
+    table |= {f"e{k}": [v[k] for v in vectors] for k in range(4)}
+    vector = {"kind": "embedding", "dim": 4, "groups": 2, "quantiles": 2}
+    several = vector | {"column": "e{0..3}"}
+    join("vectors.parquet", parquet(table), {}, single=vector, text=vector, several=several)
 
     for day, kind in ((1, pa.int64()), (2, pa.string()), (3, pa.int64())):
         log = {

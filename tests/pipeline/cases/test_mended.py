@@ -34,6 +34,13 @@ def test_numbers(mended_shop: Generation) -> None:
     assert one > zero > 1
 
 
+def test_vectors(mended_shop: Generation) -> None:
+    """As text, and as one column per dimension."""
+    single = tokens(mended_shop, "single")
+    assert tokens(mended_shop, "text") == tokens(mended_shop, "several") == single
+    assert len({tuple(t) for t in single}) > 1
+
+
 def test_genres_are_counted(mended_shop: Generation) -> None:
     vocabulary = mended_shop.vocabulary("genres")
     assert dict(
