@@ -172,6 +172,8 @@ class Job:
         reading: how digests of the log are made; None to make and use none.
         reuse: what is taken over from the parent; None in a build.
         empty: the names of the empty files that are passed over, by source.
+        doubts: what a sample of the input suggests is lost or misread, in words, for the summary.
+        key_examples: keys of the log and of the items from that sample, in words.
     """
 
     spec: FeatureSpec
@@ -196,6 +198,8 @@ class Job:
     reading: Reading | None = None
     reuse: Reuse | None = None
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+    key_examples: str = ""
 
     @property
     def root(self) -> str:

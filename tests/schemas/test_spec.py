@@ -97,7 +97,7 @@ MISTAKES = [
     (
         "interactions.timestamp",
         {"column": "t", "format": "yyyy-MM-dd"},
-        "the format 'yyyy-MM-dd' has no directive of Python's strptime; write it as %Y-%m-%d",
+        "the format 'yyyy-MM-dd' has no directive of Python's strptime; write it as \"%Y-%m-%d\"",
     ),
     ("itmes", 1, "itmes: unknown key. Did you mean 'items'?"),
     ("items.source", {"pth": "x"}, "items.source.pth: unknown key. Did you mean 'path'?"),

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.checking.changes import ended_features, features_of
+from heterrec_pipeline.checking.doubts.outcome import outcome_doubts
 from heterrec_pipeline.drift.gate import notices
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import ITEMS, Job
@@ -30,7 +31,7 @@ def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
     """The result of a successful run."""
     text = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     manifest = Manifest.model_validate_json(text)
-    warnings = list(_warnings(job, manifest))
+    warnings = [*job.doubts, *outcome_doubts(job, manifest), *_warnings(job, manifest)]
     reuse = None
     if job.parent is not None:
         reuse = json.loads(storage.read_bytes(storage.join(job.root, REUSE_NAME)))

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.checking.evidence import NULL_WORDS, Evidence
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import BadCell, cell_text
 from heterrec_pipeline.files.rejects import SAMPLES, reject_in_words
@@ -42,10 +43,8 @@ SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
 LEFT_OUT_ROWS = 2_000_000
 """Maximum number of erased and filtered rows that are read of a table in search of other ones."""
-
-
-NULL_WORDS = ("nan", "null", "none", "\\n", "n/a", "<na>", "nil")
-"""Texts, in lower case, that other programs write for a missing value."""
+KEY_ROWS = 2_000_000
+"""Maximum number of rows of a feature table whose keys are compared with those of the log."""
 
 
 class Tables(Protocol):
@@ -93,9 +92,11 @@ class Sample:
         reasons: number of rejects by reason.
         examples: texts of the first rejects by reason.
         values: the value of the first of them.
+        columns: its column; empty for a whole row.
         null_words: number of keys by text, of those that usually mean a missing value.
         missing: share of missing values by feature.
         met: the keys and values that are erased of these rows.
+        evidence: what the first `SAMPLE_ROWS` rows hold.
     """
 
     table: str
@@ -113,9 +114,11 @@ class Sample:
     reasons: Counter[Reason] = field(default_factory=Counter)
     examples: dict[Reason, list[str]] = field(default_factory=dict)
     values: dict[Reason, str | None] = field(default_factory=dict)
+    columns: dict[Reason, str] = field(default_factory=dict)
     null_words: Counter[str] = field(default_factory=Counter)
     missing: dict[str, float] = field(default_factory=dict)
     met: Met = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=lambda: Evidence(SAMPLE_ROWS))
 
     def certain(self, limit: str) -> int:
         """Minimum number of the table's rows with a reject that counts against a limit."""
@@ -138,6 +141,7 @@ class Sample:
         for row, column, reason, value in bad:
             self.reasons[reason] += 1
             self.values.setdefault(reason, value)
+            self.columns.setdefault(reason, column)
             examples = self.examples.setdefault(reason, [])
             if len(examples) < SAMPLES:
                 examples.append(reject_in_words(file, row, column, value))
@@ -190,12 +194,26 @@ def sample_tables(
             for keys in ("user", "item", "event"):
                 if keys in frame.columns:
                     log.add_keys(frame[keys])
+            parsed = {name: frame[name] for name in ("user", "item", "time")}
+            log.evidence.add(rows, [spec.interactions.timestamp.column], **parsed)
             bad = malformed + _malformed_first(odd, rows)
             log.unusable += log.rows_by_limit(bad)
             log.add(file_of(rows), len(rows) + len(malformed), bad)
     except HeterrecError as error:
         problems.append(error)
     return [*samples, log]
+
+
+def all_keys(table: TableJob) -> tuple[pl.Series, bool]:
+    """The texts of the keys in the first `KEY_ROWS` rows of a feature table, and whether these are all rows."""
+    sample, found = Sample(table.name, 0, 0), [pl.Series([], dtype=pl.String)]
+    for rows, _ in sampled_batches(
+        table.files, [table.key], table.gate, sample, lambda s: s.rows < KEY_ROWS
+    ):
+        sample.rows += len(rows)
+        key = one_chunk(rows, table.key)
+        found.append(key_text(key, table.key, file_of(rows), table.missing_values)[0])
+    return pl.concat(found), sample.whole
 
 
 def sampled_batches(
@@ -289,6 +307,8 @@ def _sample_features(
         text, _ = key_text(one_chunk(rows, table.key), table.key, name, table.missing_values)
         if table.files:
             sample.add_keys(text)
+        categories = [f.column for f in table.features if isinstance(f, CategoricalFeature)]
+        sample.evidence.add(rows, categories, key=text)
         numbers = rows[ROW].to_numpy()
         bad_text = bad_text_cells(rows, table.columns)
         spoiled = {row for row, column, _, _ in bad_text if column == table.key}
