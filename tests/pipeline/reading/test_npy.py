@@ -86,10 +86,10 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     ]:
         with pytest.raises(error, match=words):
             file_of(tmp_path, keys=keys)
-    with pytest.raises(SpecError, match="keys belong to one .npy file"):
+    with pytest.raises(SpecError, match=r"keys belong to one \.npy file"):
         input_files(Source(path="ids.csv", keys="ids.csv"), str(tmp_path), "items")
     for array in (VECTORS.T, VECTORS.reshape(1, 6, 2), VECTORS.astype(complex), np.array([{}])):
-        with pytest.raises(DataError, match="v.npy"):
+        with pytest.raises(DataError, match=r"v\.npy"):
             rows_of(file_of(tmp_path, array), "id", "vector")
     file = file_of(tmp_path)
     with pytest.raises(SchemaMismatchError, match="no column 'x'"):
@@ -97,5 +97,5 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     for data in ((tmp_path / "v.npy").read_bytes()[:-3], b"no array"):
         (tmp_path / "v.npy").write_bytes(data)
         (file,) = input_files(Source(path="v.npy", keys="ids.csv"), str(tmp_path), "items")
-        with pytest.raises(DataError, match="v.npy cannot be read"):
+        with pytest.raises(DataError, match=r"v\.npy cannot be read"):
             rows_of(file, "id", "vector")
