@@ -165,9 +165,9 @@ class WarmCommands:
             server = self._idle.get_nowait()
         except Empty:
             server = self._started()
-        self._running = [r for r in self._running if r.returncode is None]
-        self._running.append(Running(server, self._package, arguments, self._idle.put))
-        return self._running[-1]
+        running = Running(server, self._package, arguments, self._idle.put)
+        self._running = [*(r for r in self._running if r.returncode is None), running]
+        return running
 
     def __call__(self, *arguments: object, timeout: float = 300) -> Finished:
         """Run the command line to its end."""

@@ -26,7 +26,7 @@ from heterrec_pipeline.planning.plan import Plan, PlanConfig
 from heterrec_pipeline.runtime.flags import use_stores, with_runner
 from heterrec_pipeline.telemetry.monitor import OnEvent, ignore_event
 from heterrec_schemas.errors import SpecError
-from heterrec_schemas.feature_spec import parse_spec
+from heterrec_schemas.feature_spec import parse_spec, with_parameters
 
 __all__ = ["BuildResult", "Plan", "Validation", "build", "plan", "refresh", "validate"]
 AnyPath = str | os.PathLike[str]
@@ -43,6 +43,7 @@ def build(
     workers: int | None = None,
     profile: AnyPath | None = None,
     beam_args: Sequence[str] = (),
+    params: Mapping[str, str] | None = None,
     on_event: OnEvent = ignore_event,
 ) -> BuildResult:
     """Build a generation from the whole input and publish it, as `heterrec-pipeline build` does.
@@ -52,10 +53,10 @@ def build(
         input: the folder that the spec's paths start from (local, gs://, s3://).
         output: the folder for generations and `latest.json` (local, gs://, s3://).
         runner: the engine: local (default), prism, portable, dataflow, or Beam's name.
-        workers: number of worker processes of the local engine; None to choose by cores and input size. With more than one,
-            a script has to build below `if __name__ == "__main__":`.
+        workers: number of worker processes of the local engine; None to choose by cores and input size.
         profile: a local file for a trace of the build.
         beam_args: Beam's flags.
+        params: values of the spec's parameters, by name.
         on_event: called during the build with an event's name, `begin`, `stage_began` or `stage`, and its fields.
 
     Returns:
@@ -65,7 +66,7 @@ def build(
         HeterrecError: an error in the call, the spec or the data (`exit_code` 2), or a failed run (`exit_code` 1). Nothing
             was published then, and earlier generations are unchanged.
     """
-    config = _config(spec, input, os.fspath(output), runner, workers, profile, beam_args)
+    config = _config(spec, input, os.fspath(output), runner, workers, profile, beam_args, params)
     return building.build(config, on_event=on_event)
 
 
@@ -84,6 +85,7 @@ def refresh(
     workers: int | None = None,
     profile: AnyPath | None = None,
     beam_args: Sequence[str] = (),
+    params: Mapping[str, str] | None = None,
     on_event: OnEvent = ignore_event,
 ) -> BuildResult:
     """Continue a generation with the present input, as `heterrec-pipeline refresh` does: no id moves.
@@ -102,6 +104,7 @@ def refresh(
         workers: as in `build`.
         profile: as in `build`.
         beam_args: as in `build`.
+        params: as in `build`.
         on_event: as in `build`.
 
     Raises:
@@ -116,6 +119,7 @@ def refresh(
         workers,
         profile,
         beam_args,
+        params,
         base=os.fspath(base),
         refit=tuple(refit),
         publish=publish,
@@ -133,6 +137,7 @@ def validate(
     base: AnyPath | None = None,
     refit: Sequence[str] = (),
     beam_args: Sequence[str] = (),
+    params: Mapping[str, str] | None = None,
 ) -> Validation:
     """Check a spec against the data's schema and a sample, as `heterrec-pipeline validate` does; nothing is written.
 
@@ -142,6 +147,7 @@ def validate(
         base: the generation that a refresh would continue; None to check a build.
         refit: as in `refresh`.
         beam_args: Beam's flags, of which those of stores matter.
+        params: as in `build`.
 
     Returns:
         The errors (`problems`, as texts `mistakes`), the warnings, and samples of the tables. Errors of the data are
@@ -151,7 +157,7 @@ def validate(
         HeterrecError: the spec or a store cannot be read.
     """
     use_stores(beam_args)
-    text, where = _text(spec)
+    text, where = _text(spec, params)
     parent = None if base is None else os.fspath(base)
     return validate_text(text, os.fspath(input), where, parent=parent, refit=tuple(refit))
 
@@ -165,6 +171,7 @@ def plan(
     full_scan: bool = False,
     runner: str | None = None,
     beam_args: Sequence[str] = (),
+    params: Mapping[str, str] | None = None,
 ) -> Plan:
     """Estimate the results and resources of a build from a build of a sample, as `heterrec-pipeline plan` does.
 
@@ -176,6 +183,7 @@ def plan(
         full_scan: read and build everything in a temporary folder, so that all numbers are exact.
         runner: as in `build`.
         beam_args: Beam's flags.
+        params: as in `build`.
 
     Raises:
         HeterrecError: as in `build`, except that too many rejects, a feature without any value and a log without interactions
@@ -183,7 +191,7 @@ def plan(
     """
     flags = with_runner(runner, beam_args)
     use_stores(flags)
-    text, where = _text(spec)
+    text, where = _text(spec, params)
     parent = None if base is None else os.fspath(base)
     parsed = parse_spec(text, where=where)
     return planning.plan(
@@ -201,10 +209,11 @@ def _config(
     workers: int | None,
     profile: AnyPath | None,
     beam_args: Sequence[str],
+    params: Mapping[str, str] | None,
     **of_refresh: Any,
 ) -> BuildConfig:
     options = use_stores(with_runner(runner, beam_args))
-    text, where = _text(spec)
+    text, where = _text(spec, params)
     return BuildConfig(
         parse_spec(text, where=where),
         text,
@@ -217,16 +226,17 @@ def _config(
     )
 
 
-def _text(spec: AnySpec) -> tuple[str, str]:
-    """The YAML of a spec, and the name of the spec in messages."""
+def _text(spec: AnySpec, params: Mapping[str, str] | None) -> tuple[str, str]:
+    """The YAML of a spec with the values of its parameters, and the name of the spec in messages."""
     if isinstance(spec, Mapping):
         try:
-            return yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True), "spec"
+            text = yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True)
         except yaml.representer.RepresenterError as error:
             raise SpecError(
                 "the spec holds a value that YAML has no type for",
                 got=repr(error.args[-1]),
                 expected="dicts, lists, texts, numbers and booleans",
             ) from None
+        return with_parameters(text, params or {}), "spec"
     path = os.fspath(spec)
-    return spec_text(path), path
+    return spec_text(path, params), path

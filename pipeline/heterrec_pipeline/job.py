@@ -171,6 +171,9 @@ class Job:
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
         reading: how digests of the log are made; None to make and use none.
         reuse: what is taken over from the parent; None in a build.
+        empty: the names of the empty files that are passed over, by source.
+        doubts: what a sample of the input suggests is lost or misread, in words, for the summary.
+        key_examples: keys of the log and of the items from that sample, in words.
     """
 
     spec: FeatureSpec
@@ -194,6 +197,9 @@ class Job:
     publish: bool | None = None
     reading: Reading | None = None
     reuse: Reuse | None = None
+    empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+    key_examples: str = ""
 
     @property
     def root(self) -> str:

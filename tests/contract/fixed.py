@@ -186,6 +186,9 @@ def erased() -> Dataset:
         tables.append(Table(f"gone-{name}", format, {"gone": kind, "since": text}, rows))
         place = spec["erase"] if name in ("users", "items") else spec["erase"]["values"]
         place[name] = {"source": {"path": f"gone-{name}-*"}, "key": "gone"}
+    for table, owner in ((tables[0], spec["items"]), (tables[4], spec["interactions"])):
+        table.empty = True
+        owner["source"]["empty_files"] = "skip"
     spec["interactions"] |= {"missing_user": "drop", "unlisted_behaviours": "drop"}
     spec["interactions"]["missing_values"] = ["item 998", "item 6", 5, "7.0"]
     spec["items"]["missing_values"] = ["item 4"]

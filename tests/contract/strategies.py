@@ -53,6 +53,8 @@ class Table:
     """gzip, for text files."""
     sparse: bool = False
     """JSON lines: leave missing keys out."""
+    empty: bool = False
+    """Has a further file of no bytes, and one that decompresses to none."""
 
     def __repr__(self) -> str:
         types = {name: str(kind) for name, kind in self.columns.items()}
@@ -97,6 +99,10 @@ def write_input(
         for k, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(rows)], strict=True)):
             path = folder / f"{table.name}-{k:05d}.{table.suffix}"
             write_table(path, table, rows[start:end])
+        if table.empty:
+            (folder / f"{table.name}-0.{table.suffix}").write_bytes(b"")
+        if table.empty and table.packed:
+            (folder / f"{table.name}-1.{table.suffix}").write_bytes(gzip.compress(b"", mtime=0))
 
 
 def write_table(path: Path, table: Table, rows: list[Any]) -> None:
@@ -442,7 +448,8 @@ def with_malformed(rng: random.Random, table: Table, share: float) -> None:
 
 
 def source(table: Table) -> dict[str, Any]:
-    return {"path": f"{table.name}-*.{table.suffix}"}
+    skip = {"empty_files": "skip"} if table.empty else {}
+    return {"path": f"{table.name}-*.{table.suffix}", **skip}
 
 
 @st.composite
@@ -499,6 +506,7 @@ def datasets(
     for table in tables:
         table.packed = table.format != "parquet" and draw(st.booleans())
         table.sparse = draw(st.booleans())
+        table.empty = draw(st.integers(0, 4)) == 0
         with_malformed(rng, table, bad_lines)
     if draw(st.integers(0, 2)) == 0:
         spec["erase"] = _erase(draw, rng, (user_keys, item_keys), spec, tables)

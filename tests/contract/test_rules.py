@@ -384,6 +384,50 @@ THREE = [{"id": k} for k in ("a", "b", "c")]
 IDS = {"id": TEXT}
 
 
+def test_dropped_rows_missing_keys_and_repeated_events(tmp_path: Path) -> None:
+    log = [
+        ("u", "a", 0, "view", "e1"),
+        ("u", "b", 1, "view", " e1 "),  # a later row of the event
+        ("u", "a", 2, "view", None),
+        ("u", "a", 3, "view", "nan"),  # another event without an id
+        ("v", "a", 4, "view", "e1"),  # the event of another user
+        ("-1.0", "a", 5, "view", "e2"),
+        (None, None, None, None, None),
+        ("u", None, None, "search", "e3"),  # no item, but the behaviour decides first
+        ("u", "nan", 6, "view", "e4"),
+        ("u", "x", 7, "view", "e1"),  # an unknown item is no event
+    ]
+    own = {"missing_user": "drop", "unlisted_behaviours": "drop", "event_id": "event"}
+    own |= {"missing_values": [-1, "nan"]}
+    own |= {"behaviour": {"column": "what", "values": ["view"]}}
+    for limit, fits in ((0.13, False), (0.15, True)):  # 1 reject, 7 rows that are not filtered
+        data = dataset(
+            THREE,
+            IDS,
+            [],
+            log,
+            log_columns=["what", "event"],
+            interactions=own,
+            limits={"max_reject_ratio": {"default": 0, "missing_key": limit}},
+        )
+        if not fits:
+            with pytest.raises(HeterrecError, match=r"limits\.max_reject_ratio\.missing_key"):
+                build_dataset(data, tmp_path / "refused")
+            continue
+        found = built(data, tmp_path / "built")
+        assert rows(found, "latest") == {"u": ([0, 2, 3], []), "v": ([4], [])}
+        assert found.counts["interactions"] == {
+            "read": 10,
+            "kept": 4,
+            "unknown_item": 1,
+            "duplicate": 1,
+            "short_user": 0,
+            "rejected": 1,
+            "erased": 0,
+            "filtered": 3,
+        }
+
+
 def test_ties_of_time(tmp_path: Path) -> None:
     """By `order`, missing last; then by hash: b 6.86e18, c 1.63e19, a 1.68e19 for (u1, 1000, .)."""
     log = [("u1", "a", 1), ("u1", "b", 1), ("u1", "c", 1)]

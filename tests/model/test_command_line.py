@@ -216,6 +216,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["recommend", "--data", "{data}", "--run", "{run}", "--user", "nobody"],
         "there is no user 'nobody'",
     ),
+    "no item": (
+        ["recommend", "--data", "{data}", "--run", "{run}", "--items", "B00000,nosuch"],
+        "there is no item 'nosuch' in the catalogue. Known ones are such as 'B0",
+    ),
     "neither user nor items": (
         ["recommend", "--data", "{data}", "--run", "{run}"],
         "expected either users or items",

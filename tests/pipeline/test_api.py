@@ -22,12 +22,8 @@ def test_the_public_names_import_beam_on_first_use() -> None:
     assert set(dir(heterrec_pipeline)) == set(heterrec_pipeline.__all__) == NAMES
     with pytest.raises(AttributeError, match="has no attribute 'biuld'"):
         heterrec_pipeline.biuld  # noqa: B018
-    code = f"""
-import sys, heterrec_pipeline
-assert "apache_beam" not in sys.modules
-for name in {sorted(NAMES)}:
-    assert getattr(heterrec_pipeline, name).__name__ == name
-"""
+    assert all(getattr(heterrec_pipeline, name).__name__ == name for name in NAMES)
+    code = "import sys, heterrec_pipeline; assert 'apache_beam' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -53,6 +49,24 @@ def test_the_code_of_the_page_runs(
     assert found["result"].skipped
     assert found["retry"] is False
     assert "there is no input folder" in capsys.readouterr().out
+
+
+def test_the_arguments_of_a_build_reach_it(shop: Shop, tmp_path: Path) -> None:
+    events: list[str] = []
+    shop.spec["interactions"]["source"]["where"] = "event = '{event}'"
+    result = build(
+        spec=shop.spec,
+        input=shop.input,
+        output=tmp_path / "out",
+        workers=1,
+        profile=tmp_path / "trace.json",
+        params={"event": "buy"},
+        on_event=lambda event, **fields: events.append(event),
+    )
+    assert result.manifest.counts.interactions.kept == 50
+    assert events[0] == "begin"
+    assert "stage" in events
+    assert (tmp_path / "trace.json").stat().st_size > 1000
 
 
 def test_errors_are_exceptions(shop: Shop, tmp_path: Path) -> None:

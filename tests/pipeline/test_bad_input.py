@@ -287,7 +287,7 @@ def log_of_no_lines(shop: Shop) -> None:
     "vectors.parquet cannot be read",
     "items.csv.gz cannot be read: it is truncated",
     "more.csv.zst cannot be read: it is truncated",
-    "log.jsonl.gz cannot be read: it is not a gzip file, or it is damaged",
+    "log.jsonl.gz cannot be read: it is not a gzip file but text (remove the suffix",
     "users.parquet cannot be read",
     "Download or write the file again",
 )
@@ -364,8 +364,14 @@ def header_with_a_column_twice(shop: Shop) -> None:
     del shop.spec["interactions"]["order"]
 
 
-@refused("the format of", "items.tsv is not clear from its suffix", "format: csv")
+@refused("the format of", "items.txt is not clear from its suffix", "format: csv")
 def unknown_suffix(shop: Shop) -> None:
+    (shop.input / "items.csv").rename(shop.input / "items.txt")
+    shop.spec["items"]["source"]["path"] = "items.txt"
+
+
+@refused("is one column, which seems to be separated by ','", "delimiter: ','")
+def commas_in_a_file_of_tabs(shop: Shop) -> None:
     (shop.input / "items.csv").rename(shop.input / "items.tsv")
     shop.spec["items"]["source"]["path"] = "items.tsv"
 
@@ -388,7 +394,7 @@ def files_of_one_source_disagree(shop: Shop) -> None:
     "log.csv row 200, column 'time': got 'yesterday'",
     "log.csv row 201, column 'time': got ' '",
     "log.csv row 202, column 'time': got '17e'",
-    "Fix the input or the spec, or raise the limit.",
+    "Fix the input or the spec, or raise the limit: limits: {max_reject_ratio: {default: 0.01, time_unreadable: 0.02}}.",
 )
 def too_many_bad_times(shop: Shop) -> None:
     times = ["yesterday", " ", "17e", "-1"]
@@ -666,9 +672,17 @@ def test_below_the_ratio_bad_rows_are_set_aside(shop: Shop) -> None:
         "rejected": 3,
         "repeated": 1,
         "erased": 0,
+        "filtered": 0,
         "retired": 0,
     }
-    assert counts["users"] == {"read": 12, "kept": 11, "rejected": 1, "repeated": 1, "erased": 0}
+    assert counts["users"] == {
+        "read": 12,
+        "kept": 11,
+        "rejected": 1,
+        "repeated": 1,
+        "erased": 0,
+        "filtered": 0,
+    }
     # One of the malformed rows has all required cells: it is listed and kept.
     assert (counts["interactions"]["read"], counts["interactions"]["rejected"]) == (214, 12)
     assert counts["interactions"]["kept"] == 202

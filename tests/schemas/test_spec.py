@@ -97,7 +97,7 @@ MISTAKES = [
     (
         "interactions.timestamp",
         {"column": "t", "format": "yyyy-MM-dd"},
-        "the format 'yyyy-MM-dd' has no directive of Python's strptime; write it as %Y-%m-%d",
+        "the format 'yyyy-MM-dd' has no directive of Python's strptime; write it as \"%Y-%m-%d\"",
     ),
     ("itmes", 1, "itmes: unknown key. Did you mean 'items'?"),
     ("items.source", {"pth": "x"}, "items.source.pth: unknown key. Did you mean 'path'?"),
@@ -195,6 +195,18 @@ MISTAKES = [
     ("interactions.behaviour.values", [], "at least 1 item"),
     ("interactions.unknown_items", "oov", "oov needs items.catalogue_vocabulary: {oov_buckets: N}"),
     ("interactions.unknown_items", "keep", "got 'keep', expected 'drop', 'reject' or 'oov'"),
+    (
+        "interactions.missing_user",
+        "ignore",
+        "interactions.missing_user: got 'ignore', expected 'reject' or 'drop'",
+    ),
+    (
+        "erase",
+        {"users": {"source": {"path": "a.csv", "empty_files": "skip"}, "key": "u"}},
+        "erase.users.source: empty_files: skip would erase nothing if a list was not written",
+    ),
+    ("interactions.missing_values", [True], "got the boolean True; write the text in quotes"),
+    ("items.missing_value", ["-1"], "Did you mean 'missing_values'?"),
     ("interactions.odrer", "x", "interactions.odrer: unknown key. Did you mean 'order'?"),
     ("interactions.user", "", "interactions.user: "),
     ("users.source", "u.parquet", "users.source: a valid dictionary"),

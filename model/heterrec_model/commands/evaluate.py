@@ -16,7 +16,7 @@ from heterrec_model.commands.shared import (
     error_messages,
     progress,
 )
-from heterrec_schemas.command_line import importing, print_json
+from heterrec_schemas.command_line import YELLOW, importing, print_json, print_line
 
 SplitOption = Annotated[str, typer.Option("--split", help="validation or test.")]
 FilterOption = Annotated[
@@ -65,6 +65,9 @@ def evaluate(
                 candidates=candidates,
                 on_progress=lambda users: display.show(f"{users:,} users ranked"),
             )
+        if result["users"] == 0:
+            why = "no user has a target in it, so there are no metrics"
+            print_line(f"warning: the split {split} is empty: {why}", YELLOW)
         if as_json:
             print_json(result)
         elif not quiet:

@@ -1,5 +1,6 @@
 """Configuration and result of a build."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -76,7 +77,8 @@ class BuildResult:
         swept: ids of dead builds whose leftovers were deleted.
         metrics: the counters of the run by name; empty if the engine does not support them.
         stages: what each stage did, and when.
-        warnings: what a refresh changed that is probably not intended.
+        warnings: empty files that were passed over, what is probably lost or misread, and what a refresh changed that is
+            probably not intended.
         skipped: whether it is the parent of a refresh that had nothing to do.
         reuse: of a refresh, the numbers of input files and bytes that were not parsed again, and why the rest was.
     """
@@ -90,6 +92,33 @@ class BuildResult:
     skipped: bool = False
     reuse: dict[str, Any] | None = None
 
+    @property
+    def funnel(self) -> str:
+        """The rows of the log by outcome, in the order in which they are taken out, as one line."""
+        log = self.manifest.counts.interactions
+        steps = [
+            (log.read, "read"),
+            *([(log.erased, "erased")] if log.erased else []),
+            (log.filtered, "filtered"),
+            (log.rejected, "rejected"),
+            (log.unknown_item, "with unknown items"),
+            (log.duplicate, "duplicate"),
+            (log.short_user, "of short users"),
+            (log.kept, "kept"),
+        ]
+        return " > ".join(f"{count:,} {word}" for count, word in steps)
+
+    @property
+    def next_commands(self) -> list[str]:
+        """What to do with the generation, as command lines: look at it, train a model."""
+        path = shlex.quote(self.path)
+        new = "--config cpu --run runs/first"
+        continued = "--warm-start RUN --run runs/next"
+        return [
+            f"heterrec-pipeline inspect {path}",
+            f"heterrec-model train --data {path} {continued if self.manifest.parent else new}",
+        ]
+
     def as_json(self) -> dict[str, Any]:
         """Manifest, metrics and stages for scripts."""
         return {
@@ -99,6 +128,8 @@ class BuildResult:
             "warnings": self.warnings,
             "skipped": self.skipped,
             "reuse": self.reuse,
+            "funnel": self.funnel,
+            "next": self.next_commands,
         }
 
     def summary(self) -> dict[str, Any]:

@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.building.config import BuildResult
 from heterrec_pipeline.checking.changes import ended_features, features_of
+from heterrec_pipeline.checking.doubts.outcome import outcome_doubts
 from heterrec_pipeline.drift.gate import notices
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import ITEMS, Job
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.publish import REUSE_NAME
+from heterrec_pipeline.reading.empty_files import skipped
 from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.telemetry.monitor import BuildMonitor
 from heterrec_pipeline.worker_errors import as_heterrec_error, found_in, reason, was_stopped
@@ -29,7 +31,7 @@ def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
     """The result of a successful run."""
     text = storage.read_bytes(storage.join(job.root, MANIFEST_NAME))
     manifest = Manifest.model_validate_json(text)
-    warnings = list(_warnings(job, manifest))
+    warnings = [*job.doubts, *outcome_doubts(job, manifest), *_warnings(job, manifest)]
     reuse = None
     if job.parent is not None:
         reuse = json.loads(storage.read_bytes(storage.join(job.root, REUSE_NAME)))
@@ -39,7 +41,8 @@ def published(job: Job, swept: list[str], monitor: BuildMonitor) -> BuildResult:
 
 
 def _warnings(job: Job, manifest: Manifest) -> Iterator[str]:
-    """What a refresh changed that is probably not intended, and how it drifted."""
+    """Empty files; what a refresh changed that is probably not intended, and how it drifted."""
+    yield from skipped(job.empty)
     if job.parent is None:
         return
     for name in ended_features(job.parent, job.spec):

@@ -8,6 +8,7 @@ from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.reuse import reusable, with_readings
 from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
+from heterrec_pipeline.checking.doubts.find import doubts, key_examples
 from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.checking.parent import find_parent, open_parent
 from heterrec_pipeline.checking.reject_limit import check_sample
@@ -41,7 +42,12 @@ def checked_job(config: BuildConfig, now: datetime) -> Job:
         job = make_job(config, now)
     if not job.lenient:
         with phase("check a sample of the input"):
-            check_sample(job)
+            samples = check_sample(job)
+            return replace(
+                job,
+                doubts=tuple(doubts(job.spec, job, samples, now)),
+                key_examples=key_examples(job.spec, job, samples),
+            )
     return job
 
 
@@ -81,6 +87,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         latest=latest,
         publish=config.publish,
         allow_drift=config.allow_drift,
+        empty=checked.empty,
     )
     job = with_readings(job)
     return replace(job, reuse=reusable(job, wanted=config.reuse))

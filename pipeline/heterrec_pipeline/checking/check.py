@@ -51,6 +51,8 @@ class Checked:
     schemas: dict[str, TableSchema]
     problems: list[HeterrecError] = field(default_factory=list)
     erasures: Erasures = field(default_factory=Erasures)
+    empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of the empty files that are passed over, by source."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, once, sorted."""
@@ -85,10 +87,11 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         nothing = TableJob(ITEMS, "item", spec.items.key, (), ())
         return Checked(nothing, (), None, (), {}, problems)
     schemas: dict[str, TableSchema] = {}
+    empty: dict[str, tuple[str, ...]] = {}
     named = dotted_names(spec)
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
-        files, found = find_source(name, source, base, named, problems)
+        files, found = find_source(name, source, base, named, problems, empty)
         files = _with_forms(spec, name, files)
         schemas[name] = _with_dimensions(found, files)
         return files
@@ -152,7 +155,7 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     log = together(log, schemas[INTERACTIONS], required_columns(spec), own)
     tables = [_together(t, schemas[t.name]) for t in tables]
     users = None if users is None else _together(users, schemas[USERS])
-    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures)
+    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
 
 
 def _with_forms(

@@ -10,7 +10,8 @@ from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.interactions.times import describe
 from heterrec_pipeline.job import INTERACTIONS
-from heterrec_pipeline.reading.looks_like import other_header
+from heterrec_pipeline.reading.looks_like import other_header, same_letters
+from heterrec_pipeline.reading.spec_lines import derived
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -26,6 +27,8 @@ from heterrec_schemas.values import is_list, is_scalar, is_text, is_whole_decima
 _NUMBERS = "numbers, booleans, or text that contains numbers"
 _ONE_VALUE = "one value per cell; set multivalued: true for lists"
 _TIMES = "numbers or text with a unit, text with a format, or a timestamp type"
+_TICKS = {"s": "ms", "ms": "ms", "us": "us", "ns": "ns"}
+"""The unit of a duration in an expression, which has no seconds, by its own."""
 _LOG_TYPES = {
     "behaviour": "text, integers or booleans",
     "order": "integers",
@@ -35,6 +38,11 @@ _LOG_TYPES = {
 def absent_hint(column: str, known: Iterable[str]) -> str:
     """What to do about a column that the files lack."""
     names = list(known)
+    if (same := same_letters(column, names)) is not None:
+        return (
+            "The file has a column with the same letters in another Unicode form (NFC or NFD): "
+            f"write its name as {same} in the spec."
+        )
     if (header := other_header(names)) is not None:
         return header
     if (parts := dimension_columns(column)) is not None:
@@ -94,7 +102,9 @@ def _check_column(
         problems.append(absent)
     elif kind is not None:
         got = schema.mixed_cells.get(column, kind)
-        hint = todo if column in schema.mixed_cells else todo or cast_hint(kind)
+        hint = todo
+        if column not in schema.mixed_cells and (todo is None or pa.types.is_duration(kind)):
+            hint = cast_hint(column, kind)
         problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=hint))
 
 
@@ -120,7 +130,10 @@ def _mismatch(
     where: str, feature: Feature, kind: pa.DataType, schema: TableSchema
 ) -> SchemaMismatchError | None:
     """The error for a feature whose column has a type that does not fit its kind."""
-    expected, todo = None, None if feature.column in schema.mixed_cells else cast_hint(kind)
+    expected, todo = (
+        None,
+        None if feature.column in schema.mixed_cells else cast_hint(feature.column, kind),
+    )
     mixed = feature.column in schema.mixed_cells and pa.types.is_binary(kind)
     if isinstance(feature, CategoricalFeature):
         expected = _categorical_mismatch(feature, kind, mixed)
@@ -128,7 +141,7 @@ def _mismatch(
         expected = None if is_number_like(kind) else _NUMBERS
     elif isinstance(feature, EmbeddingFeature):
         expected = _embedding_mismatch(feature, kind, mixed)
-        todo = _vector_hint(kind)
+        todo = _vector_hint(feature.column, kind)
     if expected is None:
         return None
     return SchemaMismatchError(
@@ -139,24 +152,45 @@ def _mismatch(
     )
 
 
-def cast_hint(kind: pa.DataType) -> str | None:
-    """How to write a column of a type, or of lists of it, that cannot be a key or a category; None for other types."""
+def cast_hint(column: str, kind: pa.DataType) -> str | None:
+    """What to write into the spec for a column of a type that cannot be a key or a category; None for other types."""
     t = pa.types
-    while is_list(kind):
-        kind = kind.value_type
+    if is_list(kind):
+        while is_list(kind):
+            kind = kind.value_type
+        odd = t.is_decimal(kind) or _is_bytes(kind) or isinstance(kind, pa.BaseExtensionType)
+        return "Cast its elements to text (VARCHAR) when you write the table." if odd else None
     if t.is_decimal(kind):
-        return "Cast it to BIGINT or VARCHAR when you write the table."
-    if t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind):
-        return "It holds bytes: cast them to text (UTF-8) when you write the table."
-    if t.is_fixed_size_binary(kind) or isinstance(kind, pa.BaseExtensionType):
-        return "Cast it to text (VARCHAR) when you write the table."
+        whole, text = (derived(column, f"CAST({{}} AS {name})") for name in ("BIGINT", "VARCHAR"))
+        return f"Write into the source {whole}, or with fractions {text}."
+    if _is_bytes(kind):
+        line = derived(column, "CAST({} AS VARCHAR)")
+        return f"It holds bytes: if they are text in UTF-8, write into the source {line}."
+    if isinstance(kind, pa.BaseExtensionType):
+        return f"Write into the source {derived(column, 'CAST({} AS VARCHAR)')}."
+    if t.is_duration(kind):
+        return f"Write into the source {derived(column, 'CAST({} AS BIGINT)')}: its unit is {_TICKS[kind.unit]}."
+    if t.is_struct(kind) and kind.num_fields:
+        return f"It holds objects: name a field, such as '{column}.{kind.field(0).name}'."
     return None
 
 
-def _vector_hint(kind: pa.DataType) -> str | None:
-    """How to write a column that holds vectors in another form."""
-    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return "Convert the bytes to lists of numbers when you write the table."
+def _is_bytes(kind: pa.DataType) -> bool:
+    t = pa.types
+    return bool(
+        t.is_binary(kind)
+        or t.is_large_binary(kind)
+        or t.is_binary_view(kind)
+        or t.is_fixed_size_binary(kind)
+    )
+
+
+def _vector_hint(column: str, kind: pa.DataType) -> str | None:
+    """What to do about a column that holds vectors in another form."""
+    if _is_bytes(kind):
+        return "It holds bytes: write lists of numbers, such as np.frombuffer(cell, np.float32).tolist()."
+    if is_list(kind) and is_list(kind.value_type):
+        return f"It holds lists of vectors: for the first one, write into the source {derived(column, 'ARRAY_GET({}, 1)')}."
     return None
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.checking.columns import missing_column
 from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.shaping.evaluate import (
     as_polars,
@@ -70,6 +71,7 @@ def find_source(
     base: str,
     named: Iterable[str],
     problems: list[HeterrecError],
+    empty: dict[str, tuple[str, ...]],
 ) -> tuple[tuple[InputFile, ...], TableSchema]:
     """The files of a source and their columns.
 
@@ -79,9 +81,10 @@ def find_source(
         base: the input folder.
         named: names that may be keys of maps.
         problems: takes the errors.
+        empty: takes the names of empty files that are passed over, by table.
     """
     try:
-        files = source_files(source, base, table)
+        files, empty[table] = filled_files(source, source_files(source, base, table), table)
     except HeterrecError as error:
         problems.append(error)
         files = ()

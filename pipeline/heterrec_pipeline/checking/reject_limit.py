@@ -94,11 +94,14 @@ def raised(limits: Limits, found: Sequence[Excess]) -> str:
     return f"limits: {{max_reject_ratio: {{{listed}}}}}"
 
 
-def check_sample(job: Job) -> None:
+def check_sample(job: Job) -> list[Sample]:
     """Read a sample of every table as the build will, before anything is written.
 
     The first `SAMPLE_ROWS` rows of each table are read; of a table with too many rejects among them, as many as it takes to
     decide, up to `SUSPECT_ROWS`.
+
+    Returns:
+        The samples.
 
     Raises:
         RejectRatioError: so many rows will be rejected that a limit cannot be kept.
@@ -119,6 +122,7 @@ def check_sample(job: Job) -> None:
     ]
     if found:
         raise refusal(limits, found)
+    return samples
 
 
 def _decisive(job: Job) -> Job:
@@ -148,7 +152,7 @@ def _excess(job: Job, sample: Sample, limit: str, bounds: dict[str, int]) -> Exc
     limits, certain = job.spec.limits, sample.certain(limit)
     counted = {r: n for r, n in sample.reasons.items() if limits.limit_of(r) == limit}
     reason, entries = min(counted.items(), key=lambda found: (-found[1], found[0]))
-    hints = reject_hints(job.spec, reason, sample.values[reason])
+    hints = reject_hints(job.spec, reason, sample.values[reason], sample.columns[reason])
     dominant = (str(reason), entries, [*sample.examples[reason], *hints])
     if sample.whole:
         return too_many(limits, limit, sample.table, certain, sample.rows, dominant)

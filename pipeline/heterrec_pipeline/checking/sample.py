@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.checking.evidence import NULL_WORDS, Evidence
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import BadCell, cell_text
 from heterrec_pipeline.files.rejects import SAMPLES, reject_in_words
@@ -40,12 +41,10 @@ from heterrec_schemas.rejects import Reason
 
 SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
-FILTERED_ROWS = 500_000
-"""Number of rows left out by `where` after which a sample ends, however few rows it has."""
-
-
-NULL_WORDS = ("nan", "null", "none", "\\n", "n/a", "<na>", "nil")
-"""Texts, in lower case, that other programs write for a missing value."""
+LEFT_OUT_ROWS = 2_000_000
+"""Maximum number of erased and filtered rows that are read of a table in search of other ones."""
+KEY_ROWS = 2_000_000
+"""Maximum number of rows of a feature table whose keys are compared with those of the log."""
 
 
 class Tables(Protocol):
@@ -81,7 +80,7 @@ class Sample:
         files, bytes: number of files of the table, and their size.
         rows: number of rows sampled, without erased ones.
         erased: number of erased rows that were read with them, and count for nothing else.
-        filtered: number of rows that `where` leaves out, likewise.
+        filtered: number of rows that the spec leaves out, likewise.
         whole: whether these are all rows of the table.
         limits: the limits of rejects.
         rejected: number of them that a build would reject, wholly or in a cell.
@@ -93,9 +92,11 @@ class Sample:
         reasons: number of rejects by reason.
         examples: texts of the first rejects by reason.
         values: the value of the first of them.
+        columns: its column; empty for a whole row.
         null_words: number of keys by text, of those that usually mean a missing value.
         missing: share of missing values by feature.
         met: the keys and values that are erased of these rows.
+        evidence: what the first `SAMPLE_ROWS` rows hold.
     """
 
     table: str
@@ -113,9 +114,11 @@ class Sample:
     reasons: Counter[Reason] = field(default_factory=Counter)
     examples: dict[Reason, list[str]] = field(default_factory=dict)
     values: dict[Reason, str | None] = field(default_factory=dict)
+    columns: dict[Reason, str] = field(default_factory=dict)
     null_words: Counter[str] = field(default_factory=Counter)
     missing: dict[str, float] = field(default_factory=dict)
     met: Met = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=lambda: Evidence(SAMPLE_ROWS))
 
     def certain(self, limit: str) -> int:
         """Minimum number of the table's rows with a reject that counts against a limit."""
@@ -125,6 +128,11 @@ class Sample:
         """Number of rows among some rejects by the limit that these count against."""
         return Counter(n for _, n in {(row, self.limits.limit_of(why)) for row, _, why, _ in bad})
 
+    def count_left_out(self, batch: ReadBatch) -> None:
+        """Count the rows that were left out of a batch."""
+        self.erased += batch.erased
+        self.filtered += batch.filtered
+
     def add(self, file: str, rows: int, bad: list[RejectedCell]) -> None:
         """Count a batch."""
         self.rows += rows
@@ -133,6 +141,7 @@ class Sample:
         for row, column, reason, value in bad:
             self.reasons[reason] += 1
             self.values.setdefault(reason, value)
+            self.columns.setdefault(reason, column)
             examples = self.examples.setdefault(reason, [])
             if len(examples) < SAMPLES:
                 examples.append(reject_in_words(file, row, column, value))
@@ -185,12 +194,26 @@ def sample_tables(
             for keys in ("user", "item", "event"):
                 if keys in frame.columns:
                     log.add_keys(frame[keys])
+            parsed = {name: frame[name] for name in ("user", "item", "time")}
+            log.evidence.add(rows, [spec.interactions.timestamp.column], **parsed)
             bad = malformed + _malformed_first(odd, rows)
             log.unusable += log.rows_by_limit(bad)
             log.add(file_of(rows), len(rows) + len(malformed), bad)
     except HeterrecError as error:
         problems.append(error)
     return [*samples, log]
+
+
+def all_keys(table: TableJob) -> tuple[pl.Series, bool]:
+    """The texts of the keys in the first `KEY_ROWS` rows of a feature table, and whether these are all rows."""
+    sample, found = Sample(table.name, 0, 0), [pl.Series([], dtype=pl.String)]
+    for rows, _ in sampled_batches(
+        table.files, [table.key], table.gate, sample, lambda s: s.rows < KEY_ROWS
+    ):
+        sample.rows += len(rows)
+        key = one_chunk(rows, table.key)
+        found.append(key_text(key, table.key, file_of(rows), table.missing_values)[0])
+    return pl.concat(found), sample.whole
 
 
 def sampled_batches(
@@ -213,18 +236,21 @@ def sampled_batches(
     for file in files:
         for split in split_file(file):
             for rest in read_live(split, columns, gate, sample.met):
-                sample.erased += rest.erased
-                sample.filtered += rest.filtered
+                if not (rest.rows.size or rest.bad):
+                    sample.count_left_out(rest)
+                    if sample.erased + sample.filtered > LEFT_OUT_ROWS:
+                        return
                 while rest.rows.size or rest.bad:
                     if seen >= SAMPLE_ROWS and not undecided(sample):
                         return
                     batch, rest = _cut(rest, SAMPLE_ROWS - seen if seen < SAMPLE_ROWS else None)
+                    sample.count_left_out(batch)
                     seen += len(batch.rows)
                     yield (
                         located(batch, split),
                         [(b.row, b.column, b.reason, b.text) for b in batch.bad],
                     )
-                if sample.filtered >= FILTERED_ROWS:
+                if sample.erased + sample.filtered > LEFT_OUT_ROWS:
                     return
     sample.whole = True
 
@@ -233,11 +259,20 @@ def _cut(batch: ReadBatch, count: int | None) -> tuple[ReadBatch, ReadBatch]:
     """The first rows of a batch with the bad and short ones among them, and the rest; all rows if `count` is None."""
     if count is None or len(batch.rows) <= count:
         nothing = batch._replace(
-            table=batch.table.slice(0, 0), rows=batch.rows[:0], bad=[], short=[]
+            table=batch.table.slice(0, 0),
+            rows=batch.rows[:0],
+            bad=[],
+            short=[],
+            erased=0,
+            filtered=0,
         )
         return batch, nothing
     last = np.sort(batch.rows)[count - 1]
-    return _part(batch, lambda rows: rows <= last), _part(batch, lambda rows: rows > last)
+    # Where in the batch the rows were that are left out, is not known.
+    erased, filtered = (n * count // len(batch.rows) for n in (batch.erased, batch.filtered))
+    first = _part(batch, lambda rows: rows <= last)._replace(erased=erased, filtered=filtered)
+    rest = _part(batch, lambda rows: rows > last)
+    return first, rest._replace(erased=batch.erased - erased, filtered=batch.filtered - filtered)
 
 
 def _part(batch: ReadBatch, among: Callable[[Any], Any]) -> ReadBatch:
@@ -272,6 +307,8 @@ def _sample_features(
         text, _ = key_text(one_chunk(rows, table.key), table.key, name, table.missing_values)
         if table.files:
             sample.add_keys(text)
+        categories = [f.column for f in table.features if isinstance(f, CategoricalFeature)]
+        sample.evidence.add(rows, categories, key=text)
         numbers = rows[ROW].to_numpy()
         bad_text = bad_text_cells(rows, table.columns)
         spoiled = {row for row, column, _, _ in bad_text if column == table.key}

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from heterrec_pipeline.checking.changes import ended_features, feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables
+from heterrec_pipeline.checking.doubts.find import doubts
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.reject_limit import Excess, percent, raised
-from heterrec_pipeline.checking.sample import Sample, Tables, sample_tables
+from heterrec_pipeline.checking.sample import Sample, Tables, all_keys, sample_tables
 from heterrec_pipeline.checking.seen_values import seen_values
+from heterrec_pipeline.reading.empty_files import skipped
 from heterrec_pipeline.reading.erased import erased
+from heterrec_pipeline.reading.spec_lines import in_yaml
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
 from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
 from heterrec_schemas.feature_spec.limits import DEFAULT
@@ -111,7 +115,7 @@ def validate(
     if mistakes:
         checked.problems.insert(0, mistakes)
     problems = checked.problems
-    warnings = list(spec.warnings())
+    warnings = [*spec.warnings(), *skipped(checked.empty)]
     known = open_parent(parent) if parent is not None else None
     if known is not None:
         problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
@@ -119,21 +123,11 @@ def validate(
     samples = [] if problems else sample_tables(spec, checked, problems)
     for sample in samples:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):
-            if sample.whole and not sample.filtered:
-                problems.append(DataError(f"{sample.table}: the table has no rows"))
-            elif sample.whole:
-                problems.append(
-                    DataError(
-                        f"{sample.table}: where is true for none of the {sample.filtered:,} rows",
-                        todo=f"Check {sample.table}.source.where.",
-                    )
-                )
-            else:
-                warnings.append(
-                    f"{sample.table}: where is true for none of the first {sample.filtered:,} rows"
-                )
+            problems.append(_no_rows(sample))
         problems += _too_many_rejects(sample)
         warnings += _sample_warnings(spec, sample)
+    if samples and not problems:
+        warnings += doubts(spec, checked, samples, datetime.now(UTC), all_keys)
     base_outlook = None
     if known is not None and not problems:
         seen = seen_values(spec, checked)
@@ -146,6 +140,17 @@ def _met_keys(tables: Tables, samples: Sequence[Sample]) -> Iterator[MetKeys]:
     for listed in tables.erasures.every:
         met = set[str]().union(*(s.met.get(listed.name, ()) for s in samples))
         yield MetKeys(listed.name, len(erased(listed).texts), len(met))
+
+
+def _no_rows(sample: Sample) -> HeterrecError:
+    if not sample.filtered:
+        return DataError(f"{sample.table}: the table has no rows")
+    return DataError(
+        f"{sample.table}: no row is left",
+        got=f"{sample.filtered:,} filtered rows{'' if sample.whole else ' at the beginning'}",
+        expected="rows that the spec does not leave out",
+        todo="Check where of the source, and the policies missing_user and unlisted_behaviours of interactions.",
+    )
 
 
 def _too_many_rejects(sample: Sample) -> list[HeterrecError]:
@@ -172,15 +177,17 @@ def _too_many_rejects(sample: Sample) -> list[HeterrecError]:
 def _sample_warnings(spec: FeatureSpec, sample: Sample) -> list[str]:
     warnings = []
     for reason, count in sample.reasons.most_common():
-        hints = reject_hints(spec, reason, sample.values[reason])
+        hints = reject_hints(spec, reason, sample.values[reason], sample.columns[reason])
         found = "; ".join([sample.examples[reason][0], *hints])
         warnings.append(
             f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; {found}"
         )
-    for word, count in sample.null_words.most_common():
+    if sample.null_words:
+        counted = ", ".join(f"{word!r} ({n:,})" for word, n in sample.null_words.most_common())
+        words = ", ".join(in_yaml(word) for word in sorted(sample.null_words))
         warnings.append(
-            f"{sample.table}: {count:,} of the sampled keys are the text {word!r}, an id like any other; if it means that "
-            "the id is missing, leave these cells empty"
+            f"{sample.table}: {sample.null_words.total():,} of the sampled keys are {counted}, ids like any other; if they "
+            f"mean that the id is missing, write missing_values: [{words}] into {sample.table}"
         )
     return warnings + [
         f"{sample.table}: feature {name!r} is missing in all {sample.rows:,} sampled rows; "

@@ -95,14 +95,15 @@ def print_submission(console: Console, submission: Submission, *, as_json: bool 
 
 
 def print_summary(console: Console, result: BuildResult, seconds: float) -> None:
-    """Print the closing tables: rows, features, files, and the folder of the generation."""
+    """Print the closing tables of rows, features and files; the generation's folder, the log's rows, the next commands."""
     manifest = result.manifest
     console.print(_rows(manifest))
     if manifest.rejects:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
         _print(console, f"Rejected (rejects/): {reasons}")
-    if erased := _erased(manifest):
-        _print(console, f"Erased rows: {erased}")
+    for outcome in ("erased", "filtered"):
+        if found := _left_out(manifest, outcome):
+            _print(console, f"{outcome.capitalize()} rows: {found}")
     if manifest.features:
         console.print(_features(manifest))
     console.print(_files(manifest))
@@ -111,6 +112,11 @@ def print_summary(console: Console, result: BuildResult, seconds: float) -> None
     for generation in result.swept:
         _print(console, f"Deleted the leftovers of the dead build {generation}")
     _print(console, f"{seconds:.1f} s. The generation is {result.path}")
+    _print(console, f"Interactions: {result.funnel}")
+    first, *others = result.next_commands
+    _print(console, f"Next: {first}")
+    for command in others:
+        _print(console, f"      {command}")
 
 
 def _rows(manifest: Manifest) -> Table:
@@ -135,11 +141,12 @@ def _rows(manifest: Manifest) -> Table:
     return table
 
 
-def _erased(manifest: Manifest) -> str:
-    """The number of erased rows by table, in words; empty if there are none."""
+def _left_out(manifest: Manifest, outcome: str) -> str:
+    """The number of `erased` or `filtered` rows by table, in words; empty if there are none."""
     counts = manifest.counts
     tables = {"items": counts.items, "users": counts.users, "interactions": counts.interactions}
-    return ", ".join(f"{name} {c.erased:,}" for name, c in tables.items() if c and c.erased)
+    rows = {name: getattr(c, outcome) for name, c in tables.items() if c is not None}
+    return ", ".join(f"{name} {count:,}" for name, count in rows.items() if count)
 
 
 def _reused(reuse: dict[str, Any]) -> str:

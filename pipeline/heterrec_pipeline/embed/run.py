@@ -20,6 +20,7 @@ from heterrec_pipeline.embed.models import (
 from heterrec_pipeline.embed.progress import OnProgress, text_progress
 from heterrec_pipeline.embed.publish import delete_unfinished
 from heterrec_pipeline.files import parts, storage
+from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import changed_input, input_files
 from heterrec_pipeline.runtime.engines import engine_of
 from heterrec_pipeline.runtime.flags import use_stores
@@ -69,7 +70,8 @@ def _run(config: EmbedConfig, load: EncoderLoader, monitor: BuildMonitor) -> str
     if load is load_encoder and not engine.remote_workers:
         check_device(config.device)
     config = replace(config, input=engine.path(config.input), output=engine.path(config.output))
-    files = input_files(config.source, config.input, "the item table")
+    where = "the item table"
+    files, _ = filled_files(config.source, input_files(config.source, config.input, where), where)
     _check_output(config)
     model = resolve_model(config.model, config.revision)
     job = EmbedJob(config, files, model, load, spills(options))

@@ -81,7 +81,7 @@ def read_erased_keys(spec: FeatureSpec, base: str) -> ErasedKeys:
     def texts(keys: KeyList | None, name: str) -> set[str]:
         if keys is None:
             return set()
-        files, _ = find_source(name, keys.source, base, dotted_names(spec), problems)
+        files, _ = find_source(name, keys.source, base, dotted_names(spec), problems, {})
         raise_problems(problems)
         return set(erased(ErasedList(name, keys.key, files)).texts)
 

@@ -1,9 +1,10 @@
 """Warnings of a plan: unused codes, features that are nearly always missing, skew, unknown items, rejects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from heterrec_pipeline.checking.doubts.outcome import LACKING
 from heterrec_pipeline.checking.reject_limit import percent
 from heterrec_pipeline.planning.features import FeatureFigures
 from heterrec_pipeline.planning.figures import Figures
@@ -26,14 +27,14 @@ UNKNOWN = 0.05
 """Share of unknown items, or of items with a value outside the vocabulary, above which a plan warns."""
 
 
-def warnings(found: Figures) -> Iterator[str]:
-    """All warnings: features, catalogue, users, log, rejects."""
+def warnings(found: Figures, doubts: Sequence[str] = ()) -> Iterator[str]:
+    """All warnings: features, catalogue, users, log, rejects; without those that `doubts` has with examples."""
     items = found.item_count
     for feature in found.features:
         yield from _feature(feature, items)
     yield from _shards("the catalogue", items, found.job.spec.items.catalogue_vocabulary.shards)
     yield from _users(found)
-    yield from _log(found)
+    yield from _log(found, any(LACKING in text for text in doubts))
     yield from _rejects(found)
 
 
@@ -105,10 +106,10 @@ def _users(found: Figures) -> Iterator[str]:
         )
 
 
-def _log(found: Figures) -> Iterator[str]:
+def _log(found: Figures, unknown_told: bool) -> Iterator[str]:
     spec, read, log = found.job.spec, found.read.log, found.log
     share = read.unknown / max(1, read.seen)
-    if share > UNKNOWN:
+    if share > UNKNOWN and not unknown_told:
         yield (
             f"{share:.1%} of the interactions have an item that is not in the catalogue "
             f"(unknown_items: {spec.interactions.unknown_items})."

@@ -8,9 +8,13 @@ from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
 from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables, raise_problems
+from heterrec_pipeline.checking.doubts.find import doubts
+from heterrec_pipeline.checking.doubts.outcome import training_doubts
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
+from heterrec_pipeline.checking.sample import sample_tables
 from heterrec_pipeline.checking.seen_values import SeenValues, seen_values
+from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.planning.advice import warnings
 from heterrec_pipeline.planning.blocks import SAMPLE_BYTES
@@ -19,6 +23,8 @@ from heterrec_pipeline.planning.files import Files, expected_files
 from heterrec_pipeline.planning.resources import Memory, Shuffle, disk_for_parts, memory, shuffle
 from heterrec_pipeline.planning.sample import SAMPLE_ROWS, take_sample
 from heterrec_pipeline.planning.trial import trial
+from heterrec_pipeline.reading.empty_files import skipped
+from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import FeatureSpec
 
 
@@ -102,12 +108,16 @@ def plan(config: PlanConfig) -> Plan:
     with trial(build, read) as built:
         generation = built.result.open()
         figures = scaled(read, built.result, generation)
+        counts = built.result.manifest.counts if read.whole else None
         files, texts = expected_files(figures, generation)
         base = None
         if parent is not None:
             seen = _values_of(built.config, whole=read.whole)
             base = outlook(parent, config.spec, job.input_files, seen)
     moved = shuffle(figures)
+    doubted = _doubts(job)
+    if counts is not None:
+        doubted += training_doubts(config.spec, counts, doubted)
     return Plan(
         figures=figures,
         files=files,
@@ -115,9 +125,21 @@ def plan(config: PlanConfig) -> Plan:
         shuffle=moved,
         parts=disk_for_parts(figures, moved),
         memory=memory(figures),
-        warnings=[*config.spec.warnings(), *warnings(figures)],
+        warnings=[
+            *config.spec.warnings(),
+            *skipped(job.empty),
+            *warnings(figures, doubted),
+            *doubted,
+        ],
         base=base,
     )
+
+
+def _doubts(job: Job) -> list[str]:
+    """What a sample of the input suggests is lost or misread; the trial build has read all of it without an error."""
+    problems: list[HeterrecError] = []
+    samples = sample_tables(job.spec, job, problems)
+    return [] if problems else doubts(job.spec, job, samples, datetime.now(UTC))
 
 
 def open_base(config: PlanConfig) -> Parent:

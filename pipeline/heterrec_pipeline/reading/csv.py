@@ -17,7 +17,7 @@ from heterrec_pipeline.reading.batches import BadRow, ReadBatch, columns_in
 from heterrec_pipeline.reading.dialect import Dialect, Readable
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.looks_like import escaped_quote
-from heterrec_pipeline.reading.text import BLOCK, BOM, bad_utf8
+from heterrec_pipeline.reading.text import BLOCK, BOM, bad_utf8, check_beginning
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
@@ -41,6 +41,7 @@ def header(file: InputFile) -> list[str]:
     dialect = Dialect.of(file)
     with closing(dialect.open()) as stream:
         start = stream.read(_BEGINNING).removeprefix(BOM)
+    check_beginning(file, start)
     whole = len(start) < _BEGINNING
     try:
         text = start.decode("utf-8", errors="strict" if whole else "ignore")
@@ -55,7 +56,8 @@ def header(file: InputFile) -> list[str]:
         if dialect.source.header:
             raise unreadable(file, error) from None
     if rows and any("\0" in cell for cell in rows[0]):
-        raise unreadable(file, "NUL characters in the header", "it is UTF-16 (save it as UTF-8)")
+        what = "it is UTF-16 (write encoding: utf-16-le or utf-16-be into the source)"
+        raise unreadable(file, "NUL characters in the header", what)
     if dialect.source.names is not None:
         _check_width(dialect, rows if whole else rows[:-1])
         return list(dialect.source.names)
@@ -64,7 +66,7 @@ def header(file: InputFile) -> list[str]:
             f"{file.name} is empty",
             got="no header line",
             expected="a first line with the column names",
-            todo="Write the header, or exclude the file from source.path.",
+            todo="Write the header, or set empty_files: skip on its source.",
         )
     return [str(name) for name in rows[0]]
 

@@ -12,12 +12,15 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.lakes import data_files
+from heterrec_pipeline.reading.looks_like import BEGINNING_BYTES, other_content
 from heterrec_pipeline.reading.patterns import find_files
 from heterrec_schemas.errors import DataError, HeterrecError, RunError, SpecError
 from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.stores import FileInfo
 
+_AGAIN = "Download or write the file again, or "
+_FORMAT, _EMPTY = "set its format in the spec.", "set empty_files: skip on its source."
 SPLIT_BYTES = 128 * 2**20
 """Approximate bytes of a Parquet file per split; a text file is one split."""
 TAIL_BYTES = 2**16
@@ -350,11 +353,27 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
         raise unreadable(file, error) from None
 
 
+def beginning(file: InputFile) -> bytes:
+    """The first bytes of a file as it is stored; empty if it cannot be read."""
+    with suppress(HeterrecError, OSError), storage.open_read(file.path) as handle:
+        return handle.read(BEGINNING_BYTES)
+    return b""
+
+
+def _other_content(file: InputFile) -> str | None:
+    """What a file that is declared as no text holds instead, in words."""
+    if file.format in ("csv", "jsonl"):
+        return None
+    found = other_content(beginning(file))
+    return None if found is None or f"format: {file.format}" in found else f"it is {found}"
+
+
 def unreadable(file: InputFile, error: object, what: str | None = None) -> HeterrecError:
     """The error for a file that cannot be read in its format, or that has changed since it was listed."""
     with suppress(HeterrecError):  # of the store
         if changed := changed_input([file]):
             return changed
+    what = what or _other_content(file)
     kind = _KINDS[file.format]
     packed = f", {file.compression}" if file.compression else ""
     detail = " ".join(str(error).split())
@@ -362,5 +381,6 @@ def unreadable(file: InputFile, error: object, what: str | None = None) -> Heter
         f"{file.name} cannot be read: {what or detail}",
         got=f"{file.bytes:,} bytes" + (f" ({detail})" if what else ""),
         expected=f"a complete {kind} file{packed}",
-        todo="Download or write the file again, or set its format in the spec.",
+        # What is in brackets is what to do.
+        todo=None if what and what.endswith(")") else _AGAIN + (_FORMAT if file.bytes else _EMPTY),
     )

@@ -1,41 +1,75 @@
 """Guesses at what an unreadable file, header or path is, for messages."""
 
+import json
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 _BEGINNINGS = {
-    b"\x1f\x8b": "gzip-compressed (add .gz to its name)",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed (add .zst to its name)",
-    b"\xff\xfe": "UTF-16 (save it as UTF-8)",
-    b"\xfe\xff": "UTF-16 (save it as UTF-8)",
-    b"PAR1": "Parquet (set format: parquet)",
-    b"PK\x03\x04": "a zip archive or a workbook (unpack it, or export it as CSV)",
-    b"BZh": "bzip2-compressed (compress it by gzip or zstd instead)",
-    b"\xfd7zXZ": "xz-compressed (compress it by gzip or zstd instead)",
-    b"Obj\x01": "Avro (convert it to Parquet)",
-    b"ORC": "ORC (convert it to Parquet)",
+    rb"\x1f\x8b": "gzip-compressed (add .gz to its name)",
+    rb"\x28\xb5\x2f\xfd": "zstd-compressed (add .zst to its name)",
+    rb"BZh[1-9]1AY&SY": "bzip2-compressed (add .bz2 to its name)",
+    rb"\xfd7zXZ": "xz-compressed (unpack it, or compress it by gzip or zstd instead)",
+    rb"7z\xbc\xaf|Rar!\x1a": "an archive (unpack it)",
+    rb"PK\x03\x04": "a zip archive or a workbook (unpack it, or export it as CSV)",
+    rb"\xff\xfe|\xfe\xff": "UTF-16 (of CSV, write encoding: utf-16 into the source; else save it as UTF-8)",
+    rb"PAR1[\x00-\x08\x0e-\x1f]": "Parquet (set format: parquet)",
+    rb"Obj\x01": "Avro (set format: avro)",
+    rb"(?s)ORC.{0,12}?[\x00-\x08\x0e-\x1f]": "ORC (set format: orc)",
+    rb"ARROW1\x00|\xff\xff\xff\xff": "an Arrow (Feather) file (write it as Parquet)",
+    rb"SQLite format 3\x00": "an SQLite database (export the table as CSV or Parquet)",
+    rb"\x89HDF|\x93NUMPY|\x80[\x02-\x05]": "a file of HDF5, NumPy or pickle (write it as Parquet)",
+    rb"version https://git-lfs": "a pointer of Git LFS (fetch the file by git lfs pull)",
+    rb"\s*<(!DOCTYPE|html|\?xml|Error)": "HTML or XML, perhaps an error page instead of the file (download it again)",
 }
-_SEPARATORS = {"::": "'::'", ";": "';'", "\t": "tabs", "|": "'|'"}
+"""What begins with some bytes, as patterns, in words."""
+BEGINNING_BYTES = 64
+"""Number of bytes that show what a file is."""
+_SEPARATORS = {"::": "'::'", ";": "';'", "\t": "tabs", "|": "'|'", ",": "','"}
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def other_encoding(start: bytes) -> str | None:
     """What the first bytes of a file show that it is, and what to do; None if they say nothing."""
-    return next((what for sign, what in _BEGINNINGS.items() if start.startswith(sign)), None)
+    found = (what for sign, what in _BEGINNINGS.items() if re.match(sign, start[:BEGINNING_BYTES]))
+    return next(found, None)
+
+
+def other_content(start: bytes) -> str | None:
+    """As `other_encoding`, for a file that should be no text: it may be text."""
+    text = start[:BEGINNING_BYTES]
+    known = other_encoding(text)
+    if known or not text or any(byte < 9 or 13 < byte < 32 for byte in text):
+        return known
+    kind = "jsonl" if text.lstrip()[:1] in (b"{", b"[") else "csv"
+    return f"text (set format: {kind})"
 
 
 def other_header(names: Sequence[str]) -> str | None:
     """What is wrong with the header line of a CSV file, if it has one column or data in it; None otherwise."""
-    found = []
-    if len(names) == 1:
-        used = [words for sign, words in _SEPARATORS.items() if sign in names[0]]
-        found += [f"is one column, which seems to be separated by {used[0]}"] if used else []
-    cells = re.split("|".join(map(re.escape, _SEPARATORS)), names[0]) if found else names
-    if any(re.fullmatch(r"-?\d+(\.\d+)?", cell.strip()) for cell in cells):
+    used = [sign for sign in _SEPARATORS if len(names) == 1 and sign in names[0]]
+    cells = names[0].split(used[0]) if used else list(names)
+    found, keys = [], []
+    if used:
+        found.append(f"is one column, which seems to be separated by {_SEPARATORS[used[0]]}")
+        keys.append("delimiter: '" + used[0].replace("\t", "\\t") + "'")
+    if any(_NUMBER.fullmatch(cell.strip()) for cell in cells):
         found.append("contains numbers, as if the header line were absent")
+        count = f"the names of its {len(cells)} columns" if len(cells) > 1 else "the column's name"
+        keys += ["header: false", f"names: [...] with {count}"]
     if not found:
         return None
     line = ",".join(names)
-    return f"The header {line[:80]!r} {' and '.join(found)}. Write a header line, and commas."
+    return (
+        f"The header {line[:80]!r} {' and '.join(found)}: write {', '.join(keys)} into the source."
+    )
+
+
+def same_letters(name: str, names: Iterable[str]) -> str | None:
+    """A name that differs from another only in its Unicode form, with escapes for YAML; None if there is none."""
+    form = unicodedata.normalize("NFC", name)
+    same = (n for n in names if n != name and unicodedata.normalize("NFC", n) == form)
+    return next(map(json.dumps, same), None)
 
 
 def escaped_quote(text: str, separator: str = ",") -> int | None:

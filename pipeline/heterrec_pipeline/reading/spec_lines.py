@@ -19,8 +19,7 @@ def derived(column: str, expression: str) -> str:
     sql = expression.format(in_sql(column))
     plain = _PLAIN.fullmatch(column) and column.lower() not in _YAML_WORDS
     name = column if plain else json.dumps(column, ensure_ascii=False)
-    quoted = "'" + sql.replace("'", "''") + "'" if '"' in sql else f'"{sql}"'
-    return f"columns: {{{name}: {quoted}}}"
+    return f"columns: {{{name}: {json.dumps(sql, ensure_ascii=False)}}}"
 
 
 def in_sql(column: str) -> str:
@@ -32,3 +31,8 @@ def in_sql(column: str) -> str:
         except (pl.exceptions.PolarsError, ValueError):
             pass
     return '"' + column.replace('"', '""') + '"'
+
+
+def in_yaml(text: str) -> str:
+    """A text in single quotes."""
+    return "'" + text.replace("'", "''") + "'"

@@ -10,8 +10,8 @@ from typing import IO, cast
 import pyarrow as pa
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.reading.files import InputFile, unreadable
-from heterrec_pipeline.reading.looks_like import other_encoding
+from heterrec_pipeline.reading.files import InputFile, beginning, unreadable
+from heterrec_pipeline.reading.looks_like import other_content, other_encoding
 from heterrec_schemas.errors import HeterrecError
 
 BLOCK = 8 * 2**20
@@ -118,6 +118,11 @@ class TextStream(io.RawIOBase):
 
     def _broken(self, error: Exception) -> HeterrecError:
         what = f"it is not a {self._file.compression} file, or it is damaged"
+        found = other_content(beginning(self._file)) or ""
+        if found.startswith("text"):
+            found = "text (remove the suffix of the compression from its name)"
+        if found and not found.startswith(f"{self._file.compression}-"):
+            what = f"it is not a {self._file.compression} file but {found}"
         if isinstance(error, EOFError) or str(error).startswith("Truncated"):
             what = "it is truncated"
         return unreadable(self._file, error, what if self._file.compression else None)
@@ -140,6 +145,8 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
         first = True
         while block := stream.read(BLOCK):
             if first:
+                if file.format == "jsonl":
+                    check_beginning(file, block)
                 block = block.removeprefix(BOM)
                 first = False
             whole = (rest + block).split(b"\n")
@@ -156,11 +163,21 @@ def lines(file: InputFile) -> Iterator[list[bytes]]:
             yield [rest]
 
 
+def check_beginning(file: InputFile, start: bytes) -> None:
+    """Refuse a text file that begins like one of another format.
+
+    Raises:
+        DataError: it does.
+    """
+    if (found := other_encoding(start)) is not None:
+        raise unreadable(file, f"it begins with {start[:8]!r}", f"it is {found}")
+
+
 def bad_utf8(file: InputFile) -> HeterrecError | None:
     """The error for a file that is not UTF-8, which names the line; None if it is UTF-8."""
     number, start = 0, b""
     for block in lines(file):
-        start = start or block[0][:8]
+        start = start or b"\n".join(block[:8])
         try:
             b"\n".join(block).decode("utf-8")
         except UnicodeDecodeError:

@@ -58,11 +58,12 @@ def write_trace(
                 name = "this process" if pid == os.getpid() else "worker"
                 out.write(",\n" + json.dumps(name_event("process_name", f"{name} {pid}", pid)))
                 skipped = 0
-                for line in spans.open(encoding="utf-8"):
-                    if line.startswith('{"dropped"'):
-                        skipped = json.loads(line)["dropped"]
-                    else:
-                        out.write(",\n" + line.rstrip("\n"))
+                with spans.open(encoding="utf-8") as lines:
+                    for line in lines:
+                        if line.startswith('{"dropped"'):
+                            skipped = json.loads(line)["dropped"]
+                        else:
+                            out.write(",\n" + line.rstrip("\n"))
                 dropped += skipped
             other = json.dumps(about | {"spans_left_out": dropped})
             out.write(f'\n], "otherData": {other}}}\n')

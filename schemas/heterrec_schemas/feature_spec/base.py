@@ -42,7 +42,8 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 def _unquoted(value: object) -> object:
     """Accept numbers, which YAML makes of unquoted values; a YAML boolean is a trap (`No`)."""
     if isinstance(value, bool):
-        raise ValueError(f"got the boolean {value}; write the text in quotes, e.g. 'No'")
+        words = "'Yes', 'on' or 'true'" if value else "'No', 'off' or 'false'"
+        raise ValueError(f"got the boolean {value}; write the text in quotes, e.g. {words}")
     return value_text(value) if isinstance(value, int | float) else value
 
 

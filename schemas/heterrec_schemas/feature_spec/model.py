@@ -11,6 +11,7 @@ from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecMo
 from heterrec_schemas.feature_spec.embedding import dimension_columns
 from heterrec_schemas.feature_spec.features import Feature
 from heterrec_schemas.feature_spec.limits import Limits
+from heterrec_schemas.feature_spec.time_patterns import strptime_format
 
 MissingKeys = Annotated[
     list[CleanText],
@@ -61,8 +62,10 @@ class Timestamp(SpecModel):
         if self.unit is not None and self.format is not None:
             raise ValueError("give unit or format, not both")
         if self.format is not None and "%" not in self.format:
+            written = strptime_format(self.format)
+            how = f'"{written}"' if written else "%Y-%m-%d %H:%M:%S, say"
             raise ValueError(
-                f"the format {self.format!r} has no directive of Python's strptime; write it as %Y-%m-%d %H:%M:%S, say"
+                f"the format {self.format!r} has no directive of Python's strptime; write it as {how}"
             )
         return self
 
@@ -259,6 +262,16 @@ class KeyList(SpecModel):
 
     source: Source
     key: Column
+
+    @field_validator("source")
+    @classmethod
+    def _every_file(cls, source: Source) -> Source:
+        if source.empty_files == "skip":
+            raise ValueError(
+                "empty_files: skip would erase nothing if a list was not written; leave it out, and write an empty list as "
+                "a file with a header"
+            )
+        return source
 
 
 class Erase(SpecModel):

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -204,6 +205,10 @@ _UNION_TAGS = {
 }
 
 
+_WORDS = {True: "on, yes and true", False: "off, no and false", None: "null, ~ and nothing"}
+"""The unquoted words that YAML reads as a value that is no text."""
+
+
 def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
     kind, got = found["type"], found.get("input")
     if kind == "extra_forbidden":
@@ -222,8 +227,11 @@ def _mistake(found: dict[str, Any], parts: list[Any]) -> str:
         return f"got {got!r}, expected {found['ctx']['expected']}. {_near_literal(got, found)}".rstrip()
     if kind == "string_pattern_mismatch":
         return f"got {got!r}, expected a name of the form {found['ctx']['pattern']}"
-    if kind == "string_type" and isinstance(got, bool | int | float | None):
-        return f"a valid string; got {got!r}. Write the text in quotes, e.g. 'on' or 'null'"
+    if kind == "string_type" and isinstance(got, bool | None):
+        why = f"YAML reads {_WORDS[got]} as {got}"
+        return f"a valid string; got {got!r}. Write the text in quotes, e.g. 'on' or 'null': {why}"
+    if kind == "string_type" and isinstance(got, int | float | date):
+        return f"a valid string; got {got}. Write it in quotes: '{got}'"
     if kind in ("int_type", "float_type") and (number := _number(got)) is not None:
         return f"{found['msg'].removeprefix('Input should be ')}; got {got!r}. Write it as {number}"
     return f"{found['msg'].removeprefix('Input should be ')}; got {got!r}".replace("  ", " ")

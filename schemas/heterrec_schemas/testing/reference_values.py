@@ -210,8 +210,10 @@ def read_table(source: Row, folder: Path) -> RawTable:
     patterns = source["path"] if isinstance(source["path"], list) else [source["path"]]
     names = {name for pattern in patterns for name in glob(pattern, root_dir=folder)}
     files = sorted(str(Path(folder) / name) for name in names)
+    if source.get("empty_files") == "skip":
+        files = [file for file in files if not _is_empty(file)]
     if not files:
-        raise RefusedError(f"no file matches {patterns}")
+        raise RefusedError(f"no file with anything in it matches {patterns}")
     table = RawTable()
     for file in files:
         stem = re.sub(r"\.(gz|zst)$", "", file)
@@ -221,6 +223,15 @@ def read_table(source: Row, folder: Path) -> RawTable:
         reader(file, table)
         table.places += [(Path(file).name, k) for k in range(len(table.rows) - before)]
     return table
+
+
+def _is_empty(file: str) -> bool:
+    if Path(file).stat().st_size == 0:
+        return True
+    if not file.endswith((".gz", ".zst")):
+        return False
+    with pa.input_stream(file, compression="detect") as stream:
+        return not stream.read(1)
 
 
 def _text(file: str) -> str:

@@ -123,10 +123,7 @@ class Case:
 
     def build(self, output: Path) -> Generation:
         spec = self.folder / "spec.yaml"
-        text = yaml.safe_dump(self.spec, sort_keys=False, allow_unicode=True)
-        spec.write_bytes(
-            b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode("utf-8")
-        )  # as Notepad saves
+        spec.write_text(yaml.safe_dump(self.spec, sort_keys=False), "utf-8")
         return open_generation(build(spec=spec, input=self.input, output=output).path)
 
 

@@ -220,3 +220,96 @@ def parquet_shop(tmp_path_factory: pytest.TempPathFactory) -> Generation:
     case.log["order"] = "pos"
     case.log["behaviour"] = {"column": "act", "values": [1, 2]}
     return case.build(case.folder / "out")
+
+
+@pytest.fixture(scope="session")
+def mended_shop(tmp_path_factory: pytest.TempPathFactory) -> Generation:
+    """A generation of files that no build reads as they are, with the lines of the spec that make them fit."""
+    case = Case(tmp_path_factory.mktemp("mended"))
+    category, number = {"kind": "categorical"}, {"kind": "numeric", "bins": 3}
+    keys = [f"{k:04d}" for k in range(6)]
+
+    def join(name: str, data: str | bytes, source: dict[str, Any], **features: Any) -> None:
+        case.join(name, data, "id", **features)
+        case.spec["items"]["joins"][-1]["source"] |= source
+
+    rows = [(k, "caf\u00e9" if n < 3 else "bar", f"{n},5") for n, k in enumerate(keys)]
+    text = csv(rows, ("item_id", "name", "price"), ";")
+    case.items("items.csv", text.encode("cp1252"))
+    case.spec["items"]["source"] |= {"delimiter": ";", "decimal": ",", "encoding": "cp1252"}
+    case.spec["items"]["features"] = [
+        category | {"name": "cafe", "column": "name"},
+        number | {"name": "price", "column": "price"},
+    ]
+    text = csv([(k, f"{k} pcs") for k in keys], ("id", "unit"), "\t").encode("utf-16")
+    join(
+        "unicode.txt",
+        text,
+        {"format": "csv", "delimiter": "\\t", "encoding": "utf-16"},
+        unit=category,
+    )
+    text = csv([(k, "x") for k in keys[1:]], (keys[0], "x"), "::")
+    names = {"format": "csv", "delimiter": "::", "header": False, "names": ["id", "rated"]}
+    join("ratings.dat", text, names, rated=category)
+    said = ['"say \\"hi\\""', '"a \\"b\\", c"', *"cdef"]
+    join(
+        "spark.csv",
+        csv(zip(keys, said, strict=True), ("id", "said")),
+        {"escape": "\\"},
+        said=category,
+    )
+    lists = [
+        f'"{v}"' for v in (["Action", "Comedy"], ["Action"], ["Drama"], [], ["Comedy"], ["Action"])
+    ]
+    genres = "REPLACE(REPLACE(REPLACE(genres, '[', ''), ']', ''), '''', '')"
+    many = category | {"multivalued": True, "separator": ","}
+    text = csv(zip(keys, lists, strict=True), ("id", "genres"))
+    join("lists.csv", text, {"columns": {"genres": genres}}, genres=many)
+    cells = zip(
+        [f"{k}.0" for k in range(6)],
+        ["$1.50", '"$1,299.00"', "$3", "$4", "$5", "$6"],
+        ["True", "False"] * 3,
+        ["NULL", "\\N", "red", "red", "blue", "nan"],
+        strict=True,
+    )
+    columns = {
+        "id": "LPAD(CAST(CAST(id AS DOUBLE) AS BIGINT)::VARCHAR, 4, '0')",
+        "cost": "CAST(REPLACE(REPLACE(cost, '$', ''), ',', '') AS DOUBLE)",
+        "fresh": "CASE WHEN fresh = 'True' THEN 1 ELSE 0 END",
+    }
+    text = csv(cells, ("id", "cost", "fresh", "colour"))
+    nulls = {"columns": columns, "null_values": ["NULL", "\\N", "nan"]}
+    join("cells.csv", text, nulls, cost=number, fresh=number, colour=category)
+    uuids = pa.array([k.to_bytes(16, "big") for k in range(6)], pa.uuid())
+    meta = pa.array([{"brand": "a" if k < 3 else "b"} for k in range(6)])
+    columns = {"id": "RIGHT(CAST(uid AS VARCHAR), 4)"}
+    table = parquet({"uid": uuids, "meta": meta})
+    join("uuids.parquet", table, {"columns": columns}, field=category | {"column": "meta.brand"})
+    table = parquet({"id": pa.array([k.encode() for k in keys]), "kind": pa.array([b"x"] * 6)})
+    columns = {"id": "CAST(id AS VARCHAR)", "kind": "CAST(kind AS VARCHAR)"}
+    join("bytes.parquet", table, {"columns": columns}, kind=category)
+    vectors = HALVES.astype(np.float32).tolist()
+    table = {"id": keys, "single": vectors, "text": [str(v) for v in vectors]}
+    table |= {f"e{k}": [v[k] for v in vectors] for k in range(4)}
+    vector = {"kind": "embedding", "dim": 4, "groups": 2, "quantiles": 2}
+    several = vector | {"column": "e{0..3}"}
+    join("vectors.parquet", parquet(table), {}, single=vector, text=vector, several=several)
+
+    for day, kind in ((1, pa.int64()), (2, pa.string()), (3, pa.int64())):
+        log = {
+            "user_id": pa.array(range(10, 16)).cast(kind),
+            "item_id": keys,
+            "ts": [START + day] * 6,
+            "act": pa.array([1.0, 2.0] * 3).cast(pa.string()),
+        }
+        case.put(f"events/dt=2026-01-0{day}/p.parquet", parquet(log))
+    case.put("events/_SUCCESS", "")
+    case.log["source"] = {
+        "path": "events",
+        "format": "parquet",
+        "where": "dt >= '{since}'",
+        "columns": {"user_id": "CAST(user_id AS VARCHAR)", "act": "REPLACE(act, '.0', '')"},
+    }
+    case.spec["parameters"] = {"since": "2026-01-02"}
+    case.log["behaviour"] = {"column": "act", "values": [1, 2]}
+    return case.build(case.folder / "out")

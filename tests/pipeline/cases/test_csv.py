@@ -1,9 +1,10 @@
 """Kinds of CSV files."""
 
+import re
 from collections import Counter
 
 import pytest
-from case_shop import EVENTS, HEADER, ITEMS, START, Case, csv, history, tokens, values
+from case_shop import BRANDS, EVENTS, HEADER, ITEMS, START, Case, csv, history, tokens, values
 from conftest import IDS
 
 from heterrec_schemas import Generation
@@ -103,3 +104,32 @@ def test_behaviours_as_floats(case: Case) -> None:
     case.events("log.csv", csv([(*e, "1.0") for e in EVENTS], (*HEADER, "act")))
     case.log["behaviour"] = {"column": "act", "values": [1, 2]}
     case.refused("unknown_behaviour", "'1.0'", "'1', '2'")
+
+
+def test_ids_as_floats_in_the_log(case: Case) -> None:
+    """They are texts like others; the warning shows both sides and the line that lets them meet."""
+    rows = [(item[1:], brand) for item, brand in zip(ITEMS, BRANDS, strict=True)]
+    case.items("items.csv", csv(rows, ("item_id", "brand")))
+    case.events("log.csv", csv([(u, f"{i[1:]}.0", t) for u, i, t in EVENTS]))
+    (warning,) = case.fits()
+    assert "100.0% of the 20 sampled rows" in warning
+    assert re.search(r"'\d\.0'.*'\d'.*columns: \{item_id: ", warning)
+    case.log["source"]["columns"] = {"item_id": "CAST(CAST(item_id AS DOUBLE) AS BIGINT)"}
+    assert case.fits() == []
+
+
+def test_lists_as_text(case: Case) -> None:
+    lists = [
+        "\"['Action', 'Comedy']\"",
+        "\"['Action']\"",
+        "['Drama']",
+        "[]",
+        "['Comedy']",
+        "['Action']",
+    ]
+    genres = {"name": "genres", "kind": "categorical", "column": "genres"}
+    text = csv(zip(ITEMS, lists, strict=True), ("item_id", "genres"))
+    case.items("items.csv", text, multivalued=True, separator=",", **genres)
+    (warning,) = case.fits()
+    assert "look like lists" in warning
+    assert "['Action', 'Comedy']" in warning

@@ -1,4 +1,4 @@
-"""Kinds of paths and of specs. Both shops are built from specs with a byte order mark and lines that end in CR LF."""
+"""Kinds of paths and of specs."""
 
 from pathlib import Path
 
@@ -19,6 +19,12 @@ def test_folders_with_stars_spaces_and_brackets(text_shop: Generation) -> None:
 
 def test_hidden_files_are_no_data(text_shop: Generation) -> None:
     assert not [i.path for i in text_shop.manifest.inputs if "/." in i.path or "MACOSX" in i.path]
+
+
+def test_a_spec_with_a_mark_and_other_line_ends(case: Case) -> None:
+    path = case.folder / "spec.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(case.spec).replace("\n", "\r\n").encode())
+    assert validate(spec=path, input=case.input).mistakes == []
 
 
 def test_a_spec_in_utf16(case: Case) -> None:

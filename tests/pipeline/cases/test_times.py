@@ -7,8 +7,7 @@ import pytest
 from case_shop import EVENTS, START, Case, csv
 
 from heterrec_pipeline.interactions.times import milliseconds
-from heterrec_schemas.errors import SpecError
-from heterrec_schemas.feature_spec import Timestamp, parse_spec
+from heterrec_schemas.feature_spec import Timestamp
 
 OUT = -1
 """A time outside of the range."""
@@ -67,6 +66,12 @@ def _read(cells: list[str], unit: Any) -> list[int | None]:
     return milliseconds(pa.array(cells), Timestamp(column="ts", unit=unit)).to_list()
 
 
-def test_the_pattern_is_refused_when_the_spec_is_read() -> None:
-    with pytest.raises(SpecError):
-        parse_spec("version: 1\ninteractions: {timestamp: {column: ts, format: yyyy}}\n")
+def test_seconds_as_milliseconds(case: Case) -> None:
+    case.log["timestamp"]["unit"] = "ms"
+    assert any("1970" in warning for warning in case.fits())
+
+
+def test_days_as_excel_counts_them(case: Case) -> None:
+    case.events("log.csv", csv([(u, i, 44_927) for u, i, _ in EVENTS]))
+    case.log["timestamp"]["unit"] = "day"
+    assert any("2093" in warning for warning in case.fits())

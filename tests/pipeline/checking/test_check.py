@@ -1,7 +1,10 @@
+import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +17,7 @@ from heterrec_pipeline.features import embedding as vectors
 from heterrec_pipeline.features import numeric as numbers
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.shaping.evaluate import as_polars
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.values import is_text
@@ -230,15 +234,34 @@ def test_one_mistake_is_raised_as_it_is_and_more_as_a_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("cells", "read"),
     [
-        (pa.decimal128(10, 2), "BIGINT or VARCHAR"),
-        (pa.list_(pa.binary()), "bytes"),
-        (pa.binary(16), "VARCHAR"),
-        (pa.uuid(), "VARCHAR"),
-        (pa.float64(), None),
+        (pa.array([Decimal("7.00")], pa.decimal128(10, 2)), [7]),
+        (pa.array([b"caf\xc3\xa9"]), ["café"]),
+        (pa.array([b"ab"], pa.binary(2)), ["ab"]),
+        (pa.array([5], pa.duration("ms")), [5]),
     ],
 )
-def test_a_refused_type_comes_with_a_cast(kind: pa.DataType, words: str | None) -> None:
-    found = cast_hint(kind)
+def test_a_refused_type_comes_with_an_expression_that_reads_it(
+    cells: pa.Array, read: list[object]
+) -> None:
+    found = str(cast_hint("odd one", cells.type))
+    sql = re.search(r'columns: \{"odd one": ("(?:[^"\\]|\\.)*")\}', found)
+    assert sql is not None
+    frame = as_polars({"odd one": cells}, len(cells))
+    assert frame.select(pl.sql_expr(json.loads(sql[1]))).to_series().to_list() == read
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (pa.list_(pa.binary()), "Cast its elements to text"),
+        (pa.uuid(), 'columns: {id: "CAST(id AS VARCHAR)"}'),
+        (pa.struct([("brand", pa.string())]), "name a field, such as 'id.brand'"),
+        (pa.float64(), None),
+        (pa.list_(pa.string()), None),
+    ],
+)
+def test_other_types_come_with_what_to_do(kind: pa.DataType, words: str | None) -> None:
+    found = cast_hint("id", kind)
     assert found is None if words is None else words in str(found)

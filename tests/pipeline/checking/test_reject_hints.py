@@ -1,6 +1,8 @@
 """Hints about rejected rows and cells."""
 
+import polars as pl
 import pytest
+import yaml
 from pieces import spec_of
 
 from heterrec_pipeline.checking.reject_hints import reject_hints
@@ -18,9 +20,17 @@ BEHAVIOUR = {"column": "event", "values": ["1", "2"]}
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,", "end in a comma"),
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,2", None),
         (Reason.NOT_A_NUMBER, "True", "kind: categorical"),
-        (Reason.NOT_A_NUMBER, "$1,299.00", "digits and a decimal point"),
+        (Reason.NOT_A_NUMBER, "NULL", "missing_values: ['NULL']"),
+        (Reason.NOT_A_NUMBER, "12,99", "decimal: ','"),
+        (Reason.NOT_A_NUMBER, "from 14.99", "digits and a decimal point"),
+        (Reason.MALFORMED_ROW, '5 fields, expected 3: u,"say \\"hi, you\\"",1', "escape: '\\'"),
+        (Reason.TIME_UNREADABLE, "2024-05-01 10:00:00", "unit: iso"),
+        (Reason.TIME_UNREADABLE, "31.12.2024 10:00", 'format: "%d.%m.%Y %H:%M"'),
+        (Reason.TIME_UNREADABLE, "03/04/2024", 'format: "%d/%m/%Y" or format: "%m/%d/%Y"'),
+        (Reason.TIME_UNREADABLE, "45000", "(Excel) it is 2023-03-15"),
+        (Reason.TIME_UNREADABLE, "soon", None),
         (Reason.TIME_OUT_OF_RANGE, "1600000000000", "unit: ms"),
-        (Reason.TIME_OUT_OF_RANGE, "1600000000000000.0", "unit: us"),
+        (Reason.TIME_OUT_OF_RANGE, "1600000000000000.0", "Write unit: us"),
         (Reason.TIME_OUT_OF_RANGE, "-1", None),
         (Reason.UNKNOWN_BEHAVIOUR, "1.0", "lists '1', '2'"),
         (Reason.MISSING_KEY, None, None),
@@ -30,3 +40,22 @@ def test_hints(reason: Reason, value: str | None, words: str | None) -> None:
     spec = spec_of(interactions={"behaviour": BEHAVIOUR})
     hints = reject_hints(spec, reason, value)
     assert [words in hint for hint in hints] == ([True] if words else [])
+
+
+@pytest.mark.parametrize(
+    ("reason", "cell", "value"),
+    [
+        (Reason.NOT_A_NUMBER, "$1,299.00", 1299.0),
+        (Reason.NOT_A_NUMBER, "12.5 €", 12.5),
+        (Reason.NOT_A_NUMBER, "{7}", 7.0),
+        (Reason.NOT_A_NUMBER, "False", 0),
+        (Reason.NOT_A_NUMBER, "Yes", 1),
+        (Reason.UNKNOWN_BEHAVIOUR, "1.0", 1),
+        (Reason.UNKNOWN_BEHAVIOUR, "View", "view"),
+    ],
+)
+def test_the_expression_of_a_hint_reads_the_cell(reason: Reason, cell: str, value: object) -> None:
+    behaviour = {"column": "event", "values": ["1", "view"]}
+    (hint,) = reject_hints(spec_of(interactions={"behaviour": behaviour}), reason, cell, "odd one")
+    sql = yaml.safe_load("{" + hint[hint.index("columns: ") :] + "}")["columns"]["odd one"]
+    assert pl.DataFrame({"odd one": [cell]}).select(pl.sql_expr(sql)).item() == value

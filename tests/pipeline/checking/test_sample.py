@@ -3,11 +3,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pieces import categorical, embedding, numeric, spec_of
 
 from heterrec_pipeline.checking import sample
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.sample import Sample, sample_tables
+from heterrec_pipeline.checking.validate import validate
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import FeatureSpec
 
@@ -101,3 +103,30 @@ def test_a_denormalised_log_is_sampled_for_its_items_too(tmp_path: Path) -> None
     assert found["items"].missing == {"kind": 0.5, "price": 0.5}
     assert reasons(found["items"]) == {"not_a_number": 1}
     assert found["interactions"].reasons == Counter()
+
+
+def test_rows_that_are_left_out_are_counted_and_not_read_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "items.csv").write_text("item\n1\n")
+    for k in range(4):
+        (tmp_path / f"log{k}.csv").write_text("user,item,time\n" + "u,1,5\n,1,5\n" * 10)
+    log = {"source": {"path": "log*.csv"}, "missing_user": "drop"}
+    monkeypatch.setattr(sample, "SAMPLE_ROWS", 15)
+    found, _ = samples_of(spec_of(interactions=log), tmp_path)
+    rows = found["interactions"]
+    assert (rows.rows, rows.filtered, rows.rejected, rows.whole) == (15, 15, 0, False)
+    monkeypatch.setattr(sample, "LEFT_OUT_ROWS", 9)
+    found, _ = samples_of(spec_of(interactions=log), tmp_path)
+    assert (found["interactions"].rows, found["interactions"].filtered) == (10, 10)
+
+
+def test_a_log_of_which_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item\n1\n")
+    (tmp_path / "log.csv").write_text("user,item,time\n,1,5\n,1,6\n")
+    spec = spec_of(interactions={"missing_user": "drop"})
+    found = validate(yaml.safe_dump(spec.model_dump(mode="json")), str(tmp_path))
+    assert found.mistakes == [
+        "interactions: no row is left: got 2 filtered rows, expected rows that the spec does not leave out. Check where of "
+        "the source, and the policies missing_user and unlisted_behaviours of interactions."
+    ]

@@ -118,7 +118,13 @@ MANIFEST = Manifest(
         items=ItemCounts(read=10, kept=4, rejected=4, repeated=2, erased=2),
         users=RowCounts(read=4, kept=4, rejected=0),
         interactions=InteractionCounts(
-            read=12345, kept=12000, unknown_item=300, duplicate=40, short_user=4, rejected=1
+            read=12355,
+            kept=12000,
+            unknown_item=300,
+            duplicate=40,
+            short_user=4,
+            rejected=1,
+            filtered=10,
         ),
         sequences={"train": 5, "validation": 0, "test": 6, "latest": 7},
     ),
@@ -140,7 +146,7 @@ def test_the_summary_says_what_was_built() -> None:
     for row in (
         "items 10 4 4 2 equal",
         "users 4 4 0",
-        "interactions 12,345 12,000 1 300 40 4",
+        "interactions 12,355 12,000 1 300 40 4",
         "train 5",
         "kinds item categorical 1,500 several 25.0% 0.0%",
         "look item embedding 1,500 128 25.0% 0.0%",
@@ -151,9 +157,15 @@ def test_the_summary_says_what_was_built() -> None:
     ):
         assert row.split() in cells(text), row
     assert "Rejected (rejects/): missing_key 1, wrong_width 2,000\n" in text
-    assert "Erased rows: items 2\n" in text
+    assert "Erased rows: items 2\nFiltered rows: interactions 10\n" in text
     assert "Deleted the leftovers of the dead build old\n" in text
-    assert text.endswith("1.2 s. The generation is /out/g\n")
+    assert text.endswith(
+        "1.2 s. The generation is /out/g\n"
+        "Interactions: 12,355 read > 10 filtered > 1 rejected > 300 with unknown items > 40 duplicate > 4 of short users > "
+        "12,000 kept\n"
+        "Next: heterrec-pipeline inspect /out/g\n"
+        "      heterrec-model train --data /out/g --config cpu --run runs/first\n"
+    )
     assert "spec.yaml" not in text
 
 
@@ -163,4 +175,16 @@ def test_a_plain_build_has_a_short_summary() -> None:
     to = console()
     build_display.print_summary(to, BuildResult("/out/g", plain, []), 0)
     text = said(to)
-    assert not any(word in text for word in ("Features", "Rejected", "Deleted", "users"))
+    assert not any(word in text for word in ("Features", "Rejected", "Deleted", "\nusers"))
+
+
+def test_the_rows_of_a_log_and_the_next_commands_of_a_refresh() -> None:
+    log = MANIFEST.counts.interactions.model_copy(update={"erased": 2})
+    counts = MANIFEST.counts.model_copy(update={"interactions": log})
+    manifest = MANIFEST.model_copy(update={"counts": counts, "parent": "p"})
+    found = BuildResult("/my out/g", manifest, []).as_json()
+    assert found["funnel"].startswith("12,355 read > 2 erased > 10 filtered > 1 rejected")
+    assert found["next"] == [
+        "heterrec-pipeline inspect '/my out/g'",
+        "heterrec-model train --data '/my out/g' --warm-start RUN --run runs/next",
+    ]

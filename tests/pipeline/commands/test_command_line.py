@@ -99,7 +99,10 @@ def test_a_build_ends_with_tables(shop: Shop) -> None:
     assert re.search(r"^ *interactions +200 +200 +0 +0 +0 +0 *$", done.out, re.M)
     assert re.search(r"^ *look +item +embedding +6,563 +1 +0\.0% +0\.0% *$", done.out, re.M)
     assert re.search(r"^ *sequences/train +2 +10 ", done.out, re.M)
-    assert done.out.endswith(f"The generation is {shop.output}/generations/{shop.latest()}\n")
+    path = f"{shop.output}/generations/{shop.latest()}"
+    assert f"The generation is {path}\n" in done.out
+    assert "\nInteractions: 200 read > 0 filtered > 0 rejected > 0 with unknown items >" in done.out
+    assert f"\nNext: heterrec-pipeline inspect '{path}'\n" in done.out
     warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert warnings == [
         "warning: items feature 'look': 6561 codes per group (above 4096); most will be rare. "

@@ -46,6 +46,8 @@ def test_the_columns_of_the_log_and_of_the_shuffle() -> None:
     assert log_columns(spec_with(order="item")) == ["user", "item", "time", "what"]
     assert shuffle_columns(spec_of()) == ["user", "item_index", "time", "tie"]
     assert shuffle_columns(spec_with("oov"))[4:] == ["behaviour", "order", "item_hash"]
+    assert log_columns(spec_of(interactions={"event_id": "id"})) == ["user", "item", "time", "id"]
+    assert shuffle_columns(spec_of(interactions={"event_id": "id"}))[4:] == ["event"]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ class Event(NamedTuple):
     time: int
     word: str
     order: int | None
+    id: str | None = None
 
 
 EVENTS = st.lists(
@@ -48,16 +49,18 @@ EVENTS = st.lists(
         st.sampled_from([0, 5, DAY, DAY + 1]),
         st.sampled_from(WORDS),
         st.none() | st.integers(-1, 2),
+        st.sampled_from([None, "x", "y", "z"]),
     ),
     max_size=20,
 )
 SPECS = st.builds(
-    lambda how, order, behaviour, oov, shortest: spec_of(
+    lambda how, order, behaviour, oov, shortest, ids: spec_of(
         items={"catalogue_vocabulary": {"oov_buckets": 3}},
         interactions={
             "order": "place" if order else None,
             "behaviour": {"column": "what", "values": WORDS} if behaviour else None,
             "unknown_items": "oov" if oov else "drop",
+            "event_id": "id" if ids else None,
         },
         sequences={"deduplicate": how, "min_length": shortest},
     ),
@@ -66,6 +69,7 @@ SPECS = st.builds(
     st.booleans(),
     st.booleans(),
     st.integers(1, 4),
+    st.booleans(),
 )
 
 
@@ -93,6 +97,9 @@ def frame_of(spec: FeatureSpec, events: list[Event]) -> pl.DataFrame:
         columns["behaviour"] = pl.Series(ids, dtype=pl.Int32)
     if spec.interactions.order:
         columns["order"] = pl.Series([e.order for e in events], dtype=pl.Int64)
+    if spec.interactions.event_id:
+        ids = [None if e.id is None else stable_hash(e.id) for e in events]
+        columns["event"] = pl.Series(ids, dtype=pl.UInt64)
     if spec.interactions.unknown_items == "oov":
         columns["item_hash"] = pl.Series([stable_hash(e.item) for e in events], dtype=pl.UInt64)
     return pl.DataFrame(columns)
@@ -106,6 +113,9 @@ def place(spec: FeatureSpec, event: Event) -> tuple[Any, ...]:
 def kept_of(spec: FeatureSpec, events: list[Event]) -> list[Event]:
     """One user's events, sorted and deduplicated one by one."""
     ordered = sorted(events, key=lambda e: place(spec, e))
+    if spec.interactions.event_id:
+        before = [{e.id for e in ordered[:k]} - {None} for k in range(len(ordered))]
+        ordered = [e for e, ids in zip(ordered, before, strict=True) if e.id not in ids]
     how = spec.sequences.deduplicate
     if how == "none":
         return ordered

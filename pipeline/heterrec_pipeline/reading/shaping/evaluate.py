@@ -166,11 +166,17 @@ def fitted(column: pa.Array, kind: pa.DataType, *, empty_is_null: bool) -> tuple
 
 
 def expression_type(kind: pa.DataType) -> pa.DataType:
-    """The type in which expressions see a column: plain text for dictionaries and UUIDs, and for one that is all null."""
+    """The type in which expressions see a column.
+
+    Plain text for dictionaries and UUIDs, and for a column that is all null; instants in UTC without a zone, since they could
+    not be compared with literals otherwise.
+    """
     if pa.types.is_dictionary(kind):
         return expression_type(kind.value_type)
     if is_uuid(kind) or pa.types.is_null(kind):
         return pa.large_string()
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp(kind.unit)
     if pa.types.is_string(kind) or pa.types.is_string_view(kind):
         return pa.large_string()
     return kind

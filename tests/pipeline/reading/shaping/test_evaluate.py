@@ -102,6 +102,14 @@ def test_a_cell_fits_exactly_or_not_at_all(
     assert np.flatnonzero(bad).tolist() == misfits
 
 
+def test_instants_are_in_utc() -> None:
+    times = pa.array([3_600_000, None], pa.timestamp("ms", "Europe/Paris"))
+    cells, _ = fitted(times, times.type, empty_is_null=False)
+    frame = as_polars({"ts": cells}, 2)
+    assert evaluate(frame, "EXTRACT(HOUR FROM ts)").values.to_list() == [1, None]
+    assert evaluate(frame, "ts >= TIMESTAMP '1970-01-01 01:00:00'").values.to_list() == [True, None]
+
+
 def test_columns_that_polars_lacks() -> None:
     uuid = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes(range(16))], pa.binary(16)))
     text, _ = fitted(uuid, uuid.type, empty_is_null=False)
