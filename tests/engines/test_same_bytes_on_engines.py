@@ -2,8 +2,10 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from building import build_folder
 from fixed import catalogue
 from services import JobService
@@ -30,7 +32,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SPEC = catalogue().spec_text
+def _with_expressions() -> str:
+    spec: dict[str, Any] = yaml.safe_load(catalogue().spec_text)
+    spec["interactions"]["source"] |= {
+        "columns": {"item": "CAST(item AS VARCHAR)", "time": "REPLACE(time, 'soon', 'later')"},
+        "where": "what <> 'cart ' OR \"order\" IS NULL",
+    }
+    return yaml.safe_dump(spec)
+
+
+SPEC = _with_expressions()
 
 
 def built(source: Path, output: Path, *arguments: str) -> dict[str, str]:

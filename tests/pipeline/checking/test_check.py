@@ -265,3 +265,30 @@ def test_a_refused_type_comes_with_an_expression_that_reads_it(
 def test_other_types_come_with_what_to_do(kind: pa.DataType, words: str | None) -> None:
     found = cast_hint("id", kind)
     assert found is None if words is None else words in str(found)
+
+
+def test_columns_that_decide_a_row_must_be_in_every_file(tmp_path: Path) -> None:
+    items = {"item": ["i"], "kind": ["x"]}
+    log = {"item": ["i"], "user": ["u"], "time": [1], "place": [0], "id": [0]}
+    for k, absent in enumerate(("", "kind", "place", "user", "id")):
+        for name, columns in (("items", items), ("log", log)):
+            left = {c: v for c, v in columns.items() if c != absent}
+            pq.write_table(pa.table(left), tmp_path / f"{name}-{k}.parquet")
+
+    def problems(**more: Any) -> list[str]:
+        spec = spec_of(
+            items={
+                "source": {"path": "items-*.parquet"},
+                "features": [categorical().model_dump()],
+            },
+            interactions={"source": {"path": "log-*.parquet"}, "order": "place"}
+            | {"event_id": "id"}
+            | more,
+        )
+        return problems_of(spec, tmp_path)
+
+    assert problems() == [
+        "interactions: log-3.parquet has no column 'user': expected this column in all files of the source. "
+        "Add it to the file, or exclude the file from source.path."
+    ]
+    assert problems(missing_user="drop") == [], "rows without a user are no rejects"

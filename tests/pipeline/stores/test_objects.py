@@ -13,8 +13,10 @@ import pytest
 from emulators import Emulator
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.reading.shaping.partitions import source_files
 from heterrec_schemas import stores
 from heterrec_schemas.errors import RunError
+from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.generation import open_folder
 from heterrec_schemas.stores import reader, writer
 
@@ -259,3 +261,36 @@ def test_an_object_that_grows_is_read_up_to_where_it_ended(store: Emulator, fold
             file.read()
     with pytest.raises(RunError, match="became shorter"):
         storage.open_read(path, MB)
+
+
+def test_folders_braces_and_partitions_as_on_disks(folder: str, tmp_path: Path) -> None:
+    names = [
+        "log/dt=1/a.csv",
+        "log/dt=2/b.csv",
+        "log/_SUCCESS",
+        "log/.c.csv",
+        "log2/d.csv",
+        "x/e[1]/f.csv",
+    ]
+    for base in (folder, str(tmp_path)):
+        for name in names:
+            storage.write_bytes(f"{base}/{name}", b"u\n1\n")
+    for path in (
+        "log",
+        "log/",
+        "lo*",
+        "log/dt=*",
+        "{log,none}",
+        "{log/dt=1,log2}",
+        "**/*.csv",
+        "x/e[1]",
+        "log/**",
+    ):
+        found = [
+            [f.name for f in source_files(Source(path=path), base, "log")]
+            for base in (folder, str(tmp_path))
+        ]
+        assert found[0] == found[1], path
+        assert found[0], path
+    (pruned,) = source_files(Source(path="log", where="dt = '2'"), folder, "log")
+    assert pruned.name == "log/dt=2/b.csv"

@@ -71,7 +71,7 @@ def read(
 ) -> tuple[list[dict[str, Any]], list[ReadBatch]]:
     problems: list[HeterrecError] = []
     described = Source(path=form, **source)
-    files, _ = find_source("log", described, str(base), wanted, problems)
+    files, _ = find_source("log", described, str(base), wanted, problems, {})
     assert not problems, problems[0].message
     batches = [b for f in files for s in split_file(f) for b in read_live(s, wanted, gate)]
     return [row for b in batches for row in b.table.to_pylist()], batches
@@ -144,7 +144,7 @@ def test_the_value_of_a_failure_is_not_shown_where_something_is_erased(
 ) -> None:
     (base / "gone.csv").write_text("id\n3\n")
     gone = Source(path="gone.csv")
-    files, _ = find_source("erase.users", gone, str(base), [], [])
+    files, _ = find_source("erase.users", gone, str(base), [], [], {})
     gate = Gate((("user.id", ErasedList("erase.users", "id", files)),))
     _, batches = read(
         base, form, ["n"], gate, unnest="items", columns={"n": 'CAST("items.price" AS DOUBLE)'}
@@ -157,7 +157,7 @@ def test_the_value_of_a_failure_is_not_shown_where_something_is_erased(
 def test_what_the_spec_names_and_the_files_lack(base: Path, form: str) -> None:
     def mistakes(**source: Any) -> list[str]:
         problems: list[HeterrecError] = []
-        find_source("log", Source(path=form, **source), str(base), [], problems)
+        find_source("log", Source(path=form, **source), str(base), [], problems, {})
         return [p.message for p in problems]
 
     assert "log.source.where: there is no column 'ordr'. Did you mean 'order'?" in mistakes(
@@ -179,7 +179,7 @@ def test_a_corrupt_file_of_a_pruned_partition_does_no_harm(base: Path, tmp_path:
     rows, _ = read(tmp_path, "log", ["dt", "v"], where="dt > '2026-01-01' AND v > '0'")
     assert rows == [{"dt": "2026-01-02", "v": "10"}]
     problems: list[HeterrecError] = []
-    find_source("log", Source(path="log", where="dt > '2027'"), str(tmp_path), [], problems)
+    find_source("log", Source(path="log", where="dt > '2027'"), str(tmp_path), [], problems, {})
     assert "no file is left of 4" in problems[0].message
 
 
@@ -200,7 +200,7 @@ def test_cells_that_no_other_line_of_the_sample_has_are_rejected(tmp_path: Path)
     (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
     problems: list[HeterrecError] = []
     source = Source(path="a.jsonl", columns={"m": "n + 1"})
-    (file,), _ = find_source("log", source, str(tmp_path), [], problems)
+    (file,), _ = find_source("log", source, str(tmp_path), [], problems, {})
     (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": 2.5}\n{"n": 3.0}\n{"n": " "}\n{"n": [1]}\n')
     (batch,) = read_split(Split(file), ["m"])
     assert batch.table.to_pylist() == [{"m": 2}, {"m": 4}, {"m": None}]
@@ -213,7 +213,7 @@ def test_cells_that_no_other_line_of_the_sample_has_are_rejected(tmp_path: Path)
 def test_short_rows_and_bad_text_stay_rejects(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("u,v,w\n1,2,3\n1\n1,9\n4,5,6,7\n5,,6\n")
     source = Source(path="a.csv", where="CAST(v AS INT) < 5")
-    (file,), _ = find_source("log", source, str(tmp_path), [], [])
+    (file,), _ = find_source("log", source, str(tmp_path), [], [], {})
     (batch,) = read_split(Split(file), ["u", "w"])
     assert batch.table.to_pylist() == [{"u": "1", "w": "3"}]
     assert sorted((b.row, b.reason) for b in batch.bad) == [
@@ -224,7 +224,7 @@ def test_short_rows_and_bad_text_stay_rejects(tmp_path: Path) -> None:
     spoiled = pa.array([b"ok", b"\xff", b"no"]).view(pa.string())
     pq.write_table(pa.table({"t": spoiled, "n": [1, 2, 3]}), tmp_path / "b.parquet")
     source = Source(path="b.parquet", where="t <> 'no'")
-    (file,), _ = find_source("log", source, str(tmp_path), [], [])
+    (file,), _ = find_source("log", source, str(tmp_path), [], [], {})
     (batch,) = read_split(Split(file), ["n"])
     assert batch.table.to_pylist() == [{"n": 1}]
     assert [(b.row, b.reason, b.column) for b in batch.bad] == [(1, Reason.NOT_UTF8, "t")]
@@ -233,10 +233,10 @@ def test_short_rows_and_bad_text_stay_rejects(tmp_path: Path) -> None:
 
 def test_a_member_of_what_is_no_object_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"u": {"id": 1}}\n{"u": "x"}\n{"u": {}}\n{}\n')
-    (file,), _ = find_source("log", Source(path="a.jsonl"), str(tmp_path), [], [])
+    (file,), _ = find_source("log", Source(path="a.jsonl"), str(tmp_path), [], [], {})
     (batch,) = read_split(Split(file), ["u.id"])
     assert [row["u.id"] for row in batch.table.to_pylist()] == [1, None, None, None]
-    (file,), _ = find_source("log", Source(path="a.jsonl", unnest="u"), str(tmp_path), [], [])
+    (file,), _ = find_source("log", Source(path="a.jsonl", unnest="u"), str(tmp_path), [], [], {})
     (batch,) = read_split(Split(file), ["u"])
     assert [(b.row // ELEMENTS, b.reason, b.text, b.column) for b in batch.bad] == [
         (0, Reason.WRONG_TYPE, '{"id": 1}', "u"),
@@ -248,7 +248,7 @@ def test_a_member_of_what_is_no_object_is_missing(tmp_path: Path) -> None:
 def test_every_reading_of_a_row_finds_its_failures(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("u,v\n1,2\n2,x\n")
     source = Source(path="a.csv", columns={"n": "CAST(v AS INT)"})
-    (file,), _ = find_source("log", source, str(tmp_path), [], [])
+    (file,), _ = find_source("log", source, str(tmp_path), [], [], {})
     for columns in (["u"], ["n"], ["v", "n"], []):
         (batch,) = read_split(Split(file), columns)
         assert batch.rows.tolist() == [0], columns
