@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 _TEXT = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 """Texts, quoted names and comments of SQL."""
@@ -38,12 +39,14 @@ _NEVER = {"ConcatVertical", "Sample", "ToStruct", "Implode"}
 
 
 @cache
-def parse_expression(text: str) -> pl.Expr:
+def parse_expression(text: str) -> "pl.Expr":
     """An SQL expression, as Polars evaluates it.
 
     Raises:
         ValueError: it is no SQL expression, or its result in a row depends on other rows or on the time of the run.
     """
+    import polars as pl  # services read specs without it
+
     bare = _TEXT.sub(lambda quoted: " " * len(quoted[0]), text)
     if (clock := _CLOCK.search(bare)) is not None:
         raise ValueError(
