@@ -14,7 +14,8 @@ import pytest
 from corner_shop import Shop
 from power_cuts import Disk, whole
 
-from heterrec_pipeline.building import BuildConfig, build, keeping
+from heterrec_pipeline import keeping
+from heterrec_pipeline.building import BuildConfig, build
 from heterrec_schemas import open_generation
 from heterrec_schemas.feature_spec import parse_spec
 
