@@ -1,6 +1,7 @@
 """Entry point of a flex template's launcher: turns its parameters, a flat list of flags, into a `--no-wait` command.
 
-The launcher gives the parameters `spec`, `input` and `output` of a build among Beam's own flags; with `base`, and perhaps
+The launcher gives the parameters `spec`, `input` and `output` of a build, and perhaps `param` (name=value, several separated by
+semicolons), among Beam's own flags; with `base`, and perhaps
 `refit`, `publish`, `allow_drift` and `reuse` (the last three true or false), the command is a refresh, which needs no
 `output`. With its
 `--template_location` Beam writes the job's description there, and the launcher creates the job and exits.
@@ -14,7 +15,7 @@ from typing import Any
 OWN = ("spec", "input")
 SWITCHES = ("publish", "allow_drift", "reuse")
 """Parameters that are true or false."""
-OPTIONAL = ("base", "output", "refit", *SWITCHES)
+OPTIONAL = ("base", "output", "param", "refit", *SWITCHES)
 RUNNER = "--runner=DataflowRunner"
 
 
@@ -39,6 +40,7 @@ def build_call(flags: Sequence[str]) -> list[str]:
             parser.error(f"--{name} is for a refresh, which needs --base")
     names = [n for n in (*OWN, "base", "output", "refit") if getattr(known, n) is not None]
     own = [f"--{name}={getattr(known, name)}" for name in names]
+    own += [f"--param={value}" for value in (known.param or "").split(";") if value]
     if known.publish is not None:
         own.append("--publish" if known.publish == "true" else "--no-publish")
     if known.allow_drift == "true":

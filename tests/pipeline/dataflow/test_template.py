@@ -39,6 +39,7 @@ VALUES = {
     ),
     "output": (["gs://bucket/out"], ["out", "gs://B/out", "gs://bucket/a\nb"]),
     "base": (["gs://bucket/out", "gs://b-1/out/generations/x"], ["out", "s3://b/out"]),
+    "param": (["from=2026-01-01", "from=a b;to="], ["from", "1=2", "a=b;c", ""]),
     "refit": (["price", "price,user_spend"], ["", "price,", "a b"]),
     "publish": (["true", "false"], ["yes", ""]),
     "allow_drift": (["true", "false"], ["yes", ""]),
@@ -136,6 +137,8 @@ def test_with_a_base_the_call_is_a_refresh(capsys: pytest.CaptureFixture[str]) -
         *("refresh", *own, "--refit=price", "--no-publish", "--no-wait", "--json", "--"),
         *("--runner=DataflowRunner", "--project=p"),
     ]
+    built = build_call([*own[:2], "--output=gs://b/out", "--param=from=1;to=2=3"])
+    assert built[4:6] == ["--param=from=1", "--param=to=2=3"]
     assert "--publish" in build_call([*own, "--publish=true"])
     assert "--allow-drift" in build_call([*own, "--allow_drift=true"])
     assert "--no-reuse" in build_call([*own, "--reuse=false"])
