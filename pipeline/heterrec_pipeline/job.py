@@ -229,7 +229,7 @@ class Job:
             *(t.files for t in self.tables),
             *(e.files for e in self.erasures.every),
         ]
-        return tuple(sorted({file for files in sources for file in files}))
+        return tuple(sorted({file for files in sources for f in files for file in f.every}))
 
     @property
     def log_gate(self) -> Gate:

@@ -706,7 +706,9 @@ def _log(
             number = lambda rng: str(rng.randint(-2, 12))  # noqa: E731
         cells["order"] = sometimes(0.1, one_of([None]), number)
         if format != "parquet":
-            cells["order"] = sometimes(0.02, one_of(["first", "1.5"]), cells["order"])
+            cells["order"] = sometimes(
+                0.02, one_of(["first", "1.5", "2.0", "-1.00"]), cells["order"]
+            )
     if draw(st.integers(0, 2)) == 0:
         spec["event_id"] = "event"
         types["event"] = pa.int64() if format == "parquet" and draw(st.booleans()) else pa.string()

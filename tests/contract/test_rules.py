@@ -620,7 +620,7 @@ def test_json_types_do_not_depend_on_the_files(files: int, tmp_path: Path) -> No
 @pytest.mark.parametrize("files", [1, 12])
 def test_json_cells_that_are_no_vectors(files: int, tmp_path: Path) -> None:
     """Rejected, even if a file has nothing else."""
-    cells = [[0.0, 1.0], "0.5", 3, [1.0, 0.0]]
+    cells = [[0.0, 1.0], "0.5", 3, "[1.0, 0]"]
     found = built(
         dataset(
             [{"id": k, "v": v} for k, v in enumerate(cells)],

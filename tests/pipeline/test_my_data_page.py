@@ -40,7 +40,7 @@ ROW: dict[str, Any] = {
     "user_id": "bot-7",
     "lines.quantity": 2,
     "dt": "2026-01-02",
-    "user.id": None,
+    "vector": [[0.5, 1.0]],
 }
 RESULTS = {
     "CAST(CAST(item_id AS DOUBLE) AS BIGINT)": 3,
@@ -54,6 +54,7 @@ RESULTS = {
     "CAST(rating AS DOUBLE) >= 4 AND user_id NOT LIKE 'bot-%'": False,
     "dt >= '2026-01-01'": True,
     '"lines.quantity" > 0': True,
+    "ARRAY_GET(vector, 1)": [0.5, 1.0],
 }
 
 
@@ -91,6 +92,7 @@ def test_the_expressions_give_what_is_promised() -> None:
     assert found == {*RESULTS, tier}
     for expression, result in RESULTS.items():
         row = pl.DataFrame({name: [ROW[name]] for name in columns_of(expression)})
-        assert row.select(parse_expression(expression)).item() == result, expression
+        cells = row.select(parse_expression(expression)).to_series().to_list()
+        assert cells == [result], expression
     prices = pl.DataFrame({"price": [5.0, 10.0]}).select(parse_expression(tier))
     assert prices.to_series().to_list() == ["low", "high"]

@@ -107,7 +107,7 @@ MISTAKES = [
     (
         "items.source",
         {"path": "a", "format": "xml"},
-        "'parquet', 'csv', 'jsonl', 'avro', 'orc', 'delta' or 'iceberg'",
+        "'parquet', 'csv', 'jsonl', 'avro', 'orc', 'npy', 'delta' or 'iceberg'",
     ),
     ("items.source.delimiter", "\n", r"items.source.delimiter: got '\n', expected characters"),
     (

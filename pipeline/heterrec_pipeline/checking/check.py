@@ -58,7 +58,7 @@ class Checked:
         """Every input file, once, sorted."""
         tables = [self.items, *self.joins, *([self.users] if self.users else [])]
         sources = [self.log, *(t.files for t in tables), *(e.files for e in self.erasures.every)]
-        return tuple(sorted({file for files in sources for file in files}))
+        return tuple(sorted({file for files in sources for f in files for file in f.every}))
 
 
 def raise_problems(problems: Sequence[HeterrecError]) -> None:

@@ -76,11 +76,18 @@ def missing_column(
     )
 
 
-def check_key(where: str, column: str, schema: TableSchema, problems: list[HeterrecError]) -> None:
+def check_key(
+    where: str,
+    column: str,
+    schema: TableSchema,
+    problems: list[HeterrecError],
+    *,
+    required: bool = True,
+) -> None:
     """Check that a column exists and that its type can be a key."""
     message = f"{where}: column {column!r} cannot be a key"
     expected = "text, integers, whole floats, booleans, dates or times"
-    _check_column(where, column, schema, is_scalar, message, expected, problems)
+    _check_column(where, column, schema, is_scalar, message, expected, problems, required=required)
 
 
 def _check_column(
@@ -224,11 +231,12 @@ def _embedding_mismatch(feature: EmbeddingFeature, kind: pa.DataType, mixed: boo
 def check_log(spec: FeatureSpec, schema: TableSchema, problems: list[HeterrecError]) -> None:
     """Check the columns of the log."""
     log = spec.interactions
-    check_key(INTERACTIONS, log.user, schema, problems)
+    anonymous = log.missing_user == "drop"
+    check_key(INTERACTIONS, log.user, schema, problems, required=not anonymous)
     if not spec.denormalised:  # else this column is the items' key, which is checked
         check_key(INTERACTIONS, log.item, schema, problems)
     if log.event_id is not None:
-        check_key(INTERACTIONS, log.event_id, schema, problems)
+        check_key(INTERACTIONS, log.event_id, schema, problems, required=False)
     check_times("interactions.timestamp", INTERACTIONS, log.timestamp, schema, problems)
     for role, column, fits in (
         ("behaviour", log.behaviour.column if log.behaviour else None, is_scalar),

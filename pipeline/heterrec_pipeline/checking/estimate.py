@@ -14,7 +14,7 @@ import pyarrow as pa
 from heterrec_pipeline.checking.check import Checked
 from heterrec_pipeline.features import categorical
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
-from heterrec_pipeline.reading import avro, orc
+from heterrec_pipeline.reading import avro, npy, orc
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata, split_file
 from heterrec_pipeline.reading.read import one_chunk, read_split
 from heterrec_pipeline.reading.shaping.shape import physical_rows
@@ -76,8 +76,8 @@ def _of_keys(basis: Basis) -> Basis:
 
 
 def row_estimate(files: tuple[InputFile, ...]) -> Estimate:
-    """Number of rows of some files: exact for Parquet and ORC, else estimated from beginnings and bytes."""
-    packed = [f for f in files if f.format in ("parquet", "orc")]
+    """Number of rows of some files: exact for Parquet, ORC and arrays, else estimated from beginnings and bytes."""
+    packed = [f for f in files if f.format in ("parquet", "orc", "npy")]
     texts = [f for f in files if f.format in ("csv", "jsonl")]
     records = [f for f in files if f.format == "avro"]
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -110,7 +110,9 @@ def _elements_per_row(files: tuple[InputFile, ...]) -> float:
 
 def _counted_rows(file: InputFile) -> int:
     """The number of rows in the footer of a file."""
-    return orc.row_count(file) if file.format == "orc" else int(parquet_metadata(file).num_rows)
+    if file.format == "parquet":
+        return int(parquet_metadata(file).num_rows)
+    return orc.row_count(file) if file.format == "orc" else npy.row_count(file)
 
 
 def _record_rows(files: list[InputFile]) -> int:

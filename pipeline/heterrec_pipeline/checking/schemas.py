@@ -10,7 +10,7 @@ from itertools import combinations, islice
 
 import pyarrow as pa
 
-from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
+from heterrec_pipeline.reading import jsonl, parquet
 from heterrec_pipeline.reading.column_types import (
     cast_todo,
     mixed_of,
@@ -19,6 +19,7 @@ from heterrec_pipeline.reading.column_types import (
     unified_of,
 )
 from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.read import column_types
 from heterrec_pipeline.reading.shaping.json_rows import flat_rows
 from heterrec_pipeline.reading.shaping.shape import source_types
 from heterrec_pipeline.reading.text import lines
@@ -209,11 +210,8 @@ def _file_schema(file: InputFile, mixed: dict[str, str]) -> _FileSchema:
     if file.format == "parquet":
         schema, count = parquet.schema_and_rows(Split(file))
         return _FileSchema(file, {f.name: f.type for f in schema}, has_rows=count > 0)
-    if file.format in ("avro", "orc"):
-        schema = avro.schema(file) if file.format == "avro" else orc.schema(file)
-        return _FileSchema(file, {f.name: f.type for f in schema})
-    if file.format == "csv":
-        return _FileSchema(file, {name: pa.string() for name in csv.header(file)})
+    if (types := column_types(file)) is not None:
+        return _FileSchema(file, types)
     sample = enumerate(islice(_json_lines(file), SAMPLE_LINES + 1))
     rows = {number: row for number, row in sample if isinstance(row, dict)}
     names = list(dict.fromkeys(k for row in rows.values() for k in row))

@@ -115,7 +115,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MIN_SECONDS, MAX_SECONDS = 0.001, 1e8
 """Range of `--time-limit` in seconds, up to three years."""
 BEAM = {"allow_extra_args": True}
-BEAM_FLAGS = "Flags after -- go to Apache Beam unchanged."
+BEAM_FLAGS = "Flags after -- go to Apache Beam unchanged. Exit codes: heterrec-pipeline --help."
 
 
 def _show_version(asked: bool) -> None:

@@ -53,8 +53,10 @@ def log_columns(spec: FeatureSpec) -> list[str]:
 
 
 def required_columns(spec: FeatureSpec) -> list[str]:
-    """The columns without which no row of the log counts."""
-    return [c for c in log_columns(spec) if c != spec.interactions.order]
+    """The columns without which every row of a file of the log would be rejected."""
+    log = spec.interactions
+    optional = [log.order, log.event_id, log.user if log.missing_user == "drop" else None]
+    return [c for c in log_columns(spec) if c not in optional]
 
 
 def orders(column: pa.Array, name: str) -> tuple[pl.Series, pl.Series]:

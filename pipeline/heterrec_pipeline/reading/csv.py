@@ -22,7 +22,7 @@ from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
 _STRADDLING = f"a row is longer than {BLOCK // 2**20} MB; is there a quote that is never closed?"
-_UNCLOSED = "a quote is never closed: everything after it is one cell"
+_UNCLOSED = "a quote is never closed: everything after it is one cell (quote: null in the source makes quotes plain text)"
 _ENDS_ESCAPED = "it ends with an escape character or inside a quoted cell"
 _BEGINNING = 2**20
 """Bytes of the beginning that the header is looked for in."""

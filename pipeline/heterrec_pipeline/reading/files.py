@@ -34,6 +34,7 @@ _KINDS = {
     "jsonl": "JSON lines",
     "avro": "Avro",
     "orc": "ORC",
+    "npy": "NumPy",
 }
 _NOT_IN_ROWS = {"path", "format", "version", "append_only", "empty_files"}
 """The keys of a source that do not change what is found in a file."""
@@ -55,6 +56,7 @@ class InputFile:
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
         types: of a source with expressions, the types in which they see its columns, the same in all of its files.
+        keys: of an array of vectors, the file with the keys of its rows.
         numbers: the columns that are read as numbers, if their texts have another decimal point than Python's.
         vectors: the columns that are read as vectors.
         required: the columns that it must have; any other column that it lacks is missing in all its rows. None for all.
@@ -69,6 +71,7 @@ class InputFile:
     version: str = ""
     append_only: bool = False
     source: Source | None = field(default=None, compare=False)
+    keys: "InputFile | None" = field(default=None, compare=False)
     types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
     numbers: tuple[str, ...] = field(default=(), compare=False)
     vectors: tuple[str, ...] = field(default=(), compare=False)
@@ -94,7 +97,14 @@ class InputFile:
         plain = self.source.model_dump(
             mode="json", exclude=_NOT_IN_ROWS, exclude_defaults=True, warnings=False
         )
+        if self.keys is not None:
+            plain["keys"] = [self.keys.path, self.keys.bytes, self.keys.version]
         return json.dumps(plain, sort_keys=True) if plain else ""
+
+    @property
+    def every(self) -> "tuple[InputFile, ...]":
+        """The file, and that of its keys if there is one."""
+        return (self,) if self.keys is None else (self, self.keys)
 
 
 @dataclass(frozen=True, order=True)
@@ -149,7 +159,7 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
         for match in matches:
             _check_name(match.path, where)
             try:
-                found[match.path] = _listed(source, match, _short(match.path, base), where)
+                found[match.path] = _listed(source, match, base, where)
             except SpecError as error:
                 raise _other_file(where, pattern, error) if below else error from None
     return tuple(sorted(found.values(), key=lambda f: f.name))
@@ -189,7 +199,32 @@ def _check_name(path: str, where: str) -> None:
         ) from None
 
 
-def _listed(source: Source, found: FileInfo, name: str, where: str) -> InputFile:
+def _file_of_keys(source: Source, file: InputFile, base: str, where: str) -> InputFile:
+    """The file with the keys of an array of vectors."""
+    if file.format != "npy" or source.keys is None or source.patterns != [source.path]:
+        raise SpecError(
+            f"{where}: keys belong to one .npy file, and each .npy file has keys",
+            got=f"path: {source.path}, keys: {source.keys}",
+            expected="a source such as {path: vectors.npy, keys: ids.csv}",
+            todo="Declare a source, a joined table say, for each array.",
+        )
+    path = storage.plain_path(storage.join(base, source.keys))
+    found = storage.info(path)
+    if found is None:
+        raise DataError(f"{where}: there is no file of keys {path}", todo="Check source.keys.")
+    keys = Source(path=source.keys)
+    kind = keys.format_of(path)
+    if kind == "jsonl":
+        raise SpecError(
+            f"{where}: {source.keys} cannot be a file of keys",
+            got=_KINDS[kind],
+            expected="Parquet, CSV, Avro, ORC, or an .npy file of one dimension",
+        )
+    return InputFile(path, _short(path, base), found.bytes, kind, found.version, source=keys)
+
+
+def _listed(source: Source, found: FileInfo, base: str, where: str) -> InputFile:
+    name = _short(found.path, base)
     kind = source.format_of(found.path)
     if kind != "csv" and source.csv_keys:
         raise SpecError(
@@ -198,6 +233,8 @@ def _listed(source: Source, found: FileInfo, name: str, where: str) -> InputFile
             todo="Remove the keys; or set format: csv, if it is CSV.",
         )
     file = InputFile(found.path, name, found.bytes, kind, found.version, source.append_only, source)
+    if kind == "npy" or source.keys is not None:
+        file = replace(file, keys=_file_of_keys(source, file, base, where))
     if not file.append_only:
         return file
     if "\n".encode(source.encoding) != b"\n":

@@ -18,7 +18,8 @@ _BEGINNINGS = {
     rb"(?s)ORC.{0,12}?[\x00-\x08\x0e-\x1f]": "ORC (set format: orc)",
     rb"ARROW1\x00|\xff\xff\xff\xff": "an Arrow (Feather) file (write it as Parquet)",
     rb"SQLite format 3\x00": "an SQLite database (export the table as CSV or Parquet)",
-    rb"\x89HDF|\x93NUMPY|\x80[\x02-\x05]": "a file of HDF5, NumPy or pickle (write it as Parquet)",
+    rb"\x93NUMPY": "an array of NumPy (set format: npy, and keys)",
+    rb"\x89HDF|\x80[\x02-\x05]": "a file of HDF5 or pickle (write it as Parquet)",
     rb"version https://git-lfs": "a pointer of Git LFS (fetch the file by git lfs pull)",
     rb"\s*<(!DOCTYPE|html|\?xml|Error)": "HTML or XML, perhaps an error page instead of the file (download it again)",
 }

@@ -1,4 +1,4 @@
-"""ORC: the requested columns of some stripes, in batches of bounded size."""
+"""ORC: the requested columns, in batches of bounded size."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pyarrow as pa
 import pyarrow.orc as paorc
+from pyarrow.dataset import OrcFileFormat
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import ReadBatch, columns_in
@@ -14,8 +15,10 @@ from heterrec_pipeline.reading.utf8 import without_bad_text
 
 BATCH_BYTES = 16 * 2**20
 """Approximate bytes per batch."""
-MIN_ROWS = 1024
-"""Minimum number of rows per batch."""
+PIECE_ROWS = 256
+"""Number of rows that are decoded at once."""
+MAX_ROWS = 65_536
+"""Number of rows after which a batch ends."""
 
 
 @contextmanager
@@ -45,23 +48,50 @@ def row_count(file: InputFile) -> int:
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    """The requested columns that an ORC file has (its first one, if it has none of them); one stripe is in memory at a time.
+    """The requested columns of an ORC file, in batches of about 16 MB.
 
     Raises:
-        SchemaMismatchError: the file lacks a required column, or has it twice.
+        SchemaMismatchError: the file lacks a column, or has it twice.
         DataError: the file cannot be read.
     """
+    names = schema(file).names
+    columns = columns_in(file, columns, names) or names[:1]
     row = 0
-    with opened(file) as found:
-        columns = columns_in(file, columns, found.schema.names) or found.schema.names[:1]
-        # A name with a dot would be read as a path into a struct.
-        chosen = None if any("." in c for c in columns) else list(columns)
-        for k in range(found.nstripes):
-            stripe = found.read_stripe(k, columns=chosen).select(list(columns))
-            each = max(MIN_ROWS, BATCH_BYTES * len(stripe) // max(1, stripe.nbytes))
-            for start in range(0, len(stripe), each):
-                record = stripe.slice(start, each)
-                rows = np.arange(row, row + len(record), dtype=np.int64)
-                row += len(record)
-                table, bad_text = without_bad_text(record, rows)
-                yield ReadBatch(table, rows, [], bad_text=bad_text)
+    for record in _joined(_pieces(file, columns)):
+        rows = np.arange(row, row + len(record), dtype=np.int64)
+        row += len(record)
+        table, bad_text = without_bad_text(record, rows)
+        yield ReadBatch(table, rows, [], bad_text=bad_text)
+
+
+def _pieces(file: InputFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Batches of few rows: a long text may stand once in a stripe for all of its rows."""
+    try:
+        with storage.open_arrow(file.path, mapped=False) as handle:
+            yield from (
+                OrcFileFormat()
+                .make_fragment(handle)
+                .to_batches(
+                    columns=columns,
+                    batch_size=PIECE_ROWS,
+                    batch_readahead=1,
+                    fragment_readahead=1,
+                    use_threads=False,
+                )
+            )
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise unreadable(file, error) from None
+
+
+def _joined(pieces: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Pieces joined to batches of about `BATCH_BYTES`."""
+    held: list[pa.RecordBatch] = []
+    size = rows = 0
+    for piece in pieces:
+        held.append(piece)
+        size, rows = size + piece.nbytes, rows + len(piece)
+        if size >= BATCH_BYTES or rows >= MAX_ROWS:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+            held, size, rows = [], 0, 0
+    if held:
+        yield from pa.Table.from_batches(held).combine_chunks().to_batches()

@@ -134,15 +134,19 @@ def _most_rows(
     """
     meta = file.metadata
     most = MAX_ROWS
-    for k in range(meta.num_row_groups) if split.row_groups is None else split.row_groups:
+    groups = range(meta.num_row_groups) if split.row_groups is None else split.row_groups
+    leaves = (meta.schema.column(c) for c in range(meta.num_columns))
+    texts = [
+        c
+        for c, leaf in enumerate(leaves)
+        if leaf.physical_type == "BYTE_ARRAY" and leaf.path.split(".")[0] in columns
+    ]
+    for k in groups if texts else ():
         group = meta.row_group(k)
-        for c in range(group.num_columns):
+        for c in texts:
             chunk = group.column(c)
-            name = chunk.path_in_schema
-            if name.split(".")[0] not in columns or chunk.physical_type != "BYTE_ARRAY":
-                continue
             if chunk.has_dictionary_page and not _has_bounds(chunk.statistics):
-                longest = _longest(handle, meta, name, k)
+                longest = _longest(handle, meta, chunk.path_in_schema, k)
                 most = min(most, max(1, MAX_BYTES // max(1, longest)))
     return most
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.reading import avro, csv, jsonl, orc, parquet
+from heterrec_pipeline.reading import avro, csv, jsonl, npy, orc, parquet
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.decimals import with_points
@@ -41,7 +41,7 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         found = file_columns(wanted, split.file.vectors) if split.file.vectors else wanted
         plain = is_plain(split.file, found)
         batches = (
-            _read(split, found) if plain else shaped(split, found, _columns(split.file), _read)
+            _read(split, found) if plain else shaped(split, found, column_types(split.file), _read)
         )
         for batch in batches:
             names = set(batch.table.schema.names)
@@ -68,16 +68,20 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
 def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     if split.file.format == "parquet":
         return parquet.read(split, columns)
+    if split.file.format == "npy":
+        return npy.read(split.file, columns, _read)
     reader = {"csv": csv.read, "jsonl": jsonl.read, "avro": avro.read, "orc": orc.read}
     return reader[split.file.format](split.file, columns)
 
 
-def _columns(file: InputFile) -> dict[str, pa.DataType] | None:
+def column_types(file: InputFile) -> dict[str, pa.DataType] | None:
     """The columns of a file; None for JSON lines, whose rows may each have others."""
     if file.format == "parquet":
         return {f.name: f.type for f in parquet.schema_and_rows(Split(file))[0]}
     if file.format == "csv":
         return {name: pa.string() for name in csv.header(file)}
+    if file.format == "npy":
+        return ((column_types(file.keys) or {}) if file.keys else {}) | npy.types(file)
     if file.format in ("avro", "orc"):
         schema = avro.schema(file) if file.format == "avro" else orc.schema(file)
         return {f.name: f.type for f in schema}

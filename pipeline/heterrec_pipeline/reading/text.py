@@ -188,7 +188,12 @@ def bad_utf8(file: InputFile) -> HeterrecError | None:
                     return unreadable(
                         file,
                         f"byte 0x{line[error.start]:02x} in line {number + offset + 1}",
-                        f"it is {other_encoding(start) or 'not UTF-8 text'}",
+                        f"it is {other_encoding(start) or _not_utf8(file)}",
                     )
         number += len(block)
     return None
+
+
+def _not_utf8(file: InputFile) -> str:
+    way_out = " (write its encoding into the source, such as encoding: cp1252)"
+    return "not UTF-8 text" + (way_out if file.format == "csv" else "")

@@ -30,7 +30,7 @@ from heterrec_schemas.feature_spec.expressions import check_expression
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.values import clean_text, value_text
 
-Format = Literal["parquet", "csv", "jsonl", "avro", "orc", "delta", "iceberg"]
+Format = Literal["parquet", "csv", "jsonl", "avro", "orc", "npy", "delta", "iceberg"]
 Column = Annotated[str, Field(min_length=1)]
 MAX_CODES = 2**20
 """Number of bins, or codes of a group, that a feature may have."""
@@ -73,6 +73,11 @@ class Source(SpecModel):
         default=None,
         ge=0,
         description="delta: the version of the table; iceberg: the snapshot id; by default the latest",
+    )
+    keys: str | None = Field(
+        default=None,
+        min_length=1,
+        description="npy: the file with the key of each row of the array, in the same order",
     )
     append_only: bool = Field(
         default=False,
@@ -220,6 +225,7 @@ _SUFFIXES: dict[str, Format] = {
     ".json": "jsonl",
     ".avro": "avro",
     ".orc": "orc",
+    ".npy": "npy",
 }
 
 

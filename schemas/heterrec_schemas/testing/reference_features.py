@@ -17,6 +17,7 @@ from heterrec_schemas.testing.reference_values import (
     shown,
     stable_hash,
     text_of,
+    vector_of,
 )
 
 FIT_SAMPLE = 262_144
@@ -133,6 +134,7 @@ def _present(values: list[Any], missing: list[Any]) -> list[str]:
 
 def read_vector(feature: Row, cell: Any) -> tuple[list[float] | None, str | None]:
     """A vector as float32, or None and the reason (no reason if it is only missing)."""
+    cell = vector_of(cell)
     if cell is None or cell == [] or (isinstance(cell, float) and math.isnan(cell)):
         return None, None
     if isinstance(cell, str) and text_of(cell) is None:

@@ -146,11 +146,24 @@ def float32(value: float) -> float:
         return math.inf
 
 
+def vector_of(cell: Any) -> Any:
+    """A cell of a vector: the list in a text with a JSON list, else the cell itself."""
+    if isinstance(cell, str):
+        try:
+            found = json.loads(cell)
+        except ValueError:
+            return cell
+        return found if isinstance(found, list) else cell
+    return cell
+
+
 def raw_text(value: Any, *, vector: bool) -> str:
     """A raw cell in the hash that distinguishes rows of one key."""
+    if vector:
+        value = vector_of(value)
     if value is None:
         return ""
-    if vector and isinstance(value, list):
+    if vector and isinstance(value, list) and not any(isinstance(x, str | list) for x in value):
         return b"".join(
             struct.pack("<f", float32(math.nan if x is None else x)) for x in value
         ).hex()

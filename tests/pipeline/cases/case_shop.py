@@ -22,6 +22,8 @@ EVENTS = [
     (f"u{u}", ITEMS[(u + k) % 6], START + 1000 * u + 10 * k) for u in range(4) for k in range(5)
 ]
 """The log: user, item, time in seconds; four users of five interactions each."""
+IDS = [-2, *(2**53 + k for k in range(1, 6))]
+"""Items of the text shop, beyond the integers that a double holds."""
 HEADER = ("user_id", "item_id", "ts")
 SPEC: dict[str, Any] = {
     "version": 1,

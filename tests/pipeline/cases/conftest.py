@@ -16,12 +16,10 @@ import zstandard
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from case_shop import START, Case, csv, jsonl, parquet  # noqa: E402
+from case_shop import IDS, START, Case, csv, jsonl, parquet  # noqa: E402
 
 from heterrec_schemas import Generation  # noqa: E402
 
-IDS = [-2, *(2**53 + k for k in range(1, 6))]
-"""Items of the text shop, beyond the integers that a double holds."""
 LOG_HEADER = ("user_id", "item_id", "ts", "pos")
 
 

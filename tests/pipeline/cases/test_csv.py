@@ -4,8 +4,7 @@ import re
 from collections import Counter
 
 import pytest
-from case_shop import BRANDS, EVENTS, HEADER, ITEMS, START, Case, csv, history, tokens, values
-from conftest import IDS
+from case_shop import BRANDS, EVENTS, HEADER, IDS, ITEMS, START, Case, csv, history, tokens, values
 
 from heterrec_schemas import Generation
 

@@ -2,8 +2,7 @@
 
 import json
 
-from case_shop import BRANDS, ITEMS, START, Case, history, tokens, values
-from conftest import IDS
+from case_shop import BRANDS, IDS, ITEMS, START, Case, history, tokens, values
 from corner_shop import heterrec
 
 from heterrec_schemas import Generation

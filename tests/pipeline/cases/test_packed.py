@@ -3,8 +3,7 @@
 import gzip
 
 import pytest
-from case_shop import EVENTS, START, Case, csv, history
-from conftest import IDS
+from case_shop import EVENTS, IDS, START, Case, csv, history
 
 from heterrec_schemas import Generation
 

@@ -20,6 +20,7 @@ from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.shaping.evaluate import as_polars
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec
+from heterrec_schemas.values import is_text
 
 COLUMNS: dict[str, pa.Array] = {
     "text": pa.array(["1"]),
@@ -97,8 +98,11 @@ def test_what_is_accepted_can_be_read_and_what_can_be_read_is_accepted(
     ]
     for feature, read in features:
         spec = spec_with({"features": [feature.model_dump()]})
-        if feature.kind == "embedding":  # JSON lines: odd cells are set aside one by one
-            readable = vectors.is_vector_like(column.type) or pa.types.is_null(column.type)
+        if (
+            feature.kind == "embedding"
+        ):  # odd cells, of JSON lines or texts, are rejected one by one
+            kind = column.type
+            readable = vectors.is_vector_like(kind) or pa.types.is_null(kind) or is_text(kind)
         else:
             readable = works(read, feature, column)
         assert accepts(spec, folder) == readable, feature.kind
@@ -261,3 +265,30 @@ def test_a_refused_type_comes_with_an_expression_that_reads_it(
 def test_other_types_come_with_what_to_do(kind: pa.DataType, words: str | None) -> None:
     found = cast_hint("id", kind)
     assert found is None if words is None else words in str(found)
+
+
+def test_columns_that_decide_a_row_must_be_in_every_file(tmp_path: Path) -> None:
+    items = {"item": ["i"], "kind": ["x"]}
+    log = {"item": ["i"], "user": ["u"], "time": [1], "place": [0], "id": [0]}
+    for k, absent in enumerate(("", "kind", "place", "user", "id")):
+        for name, columns in (("items", items), ("log", log)):
+            left = {c: v for c, v in columns.items() if c != absent}
+            pq.write_table(pa.table(left), tmp_path / f"{name}-{k}.parquet")
+
+    def problems(**more: Any) -> list[str]:
+        spec = spec_of(
+            items={
+                "source": {"path": "items-*.parquet"},
+                "features": [categorical().model_dump()],
+            },
+            interactions={"source": {"path": "log-*.parquet"}, "order": "place"}
+            | {"event_id": "id"}
+            | more,
+        )
+        return problems_of(spec, tmp_path)
+
+    assert problems() == [
+        "interactions: log-3.parquet has no column 'user': expected this column in all files of the source. "
+        "Add it to the file, or exclude the file from source.path."
+    ]
+    assert problems(missing_user="drop") == [], "rows without a user are no rejects"

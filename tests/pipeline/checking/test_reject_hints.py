@@ -20,6 +20,7 @@ BEHAVIOUR = {"column": "event", "values": ["1", "2"]}
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,", "end in a comma"),
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,2", None),
         (Reason.NOT_A_NUMBER, "True", "kind: categorical"),
+        (Reason.EXPRESSION_FAILED, "soon", "TRY_CAST"),
         (Reason.NOT_A_NUMBER, "NULL", "missing_values: ['NULL']"),
         (Reason.NOT_A_NUMBER, "12,99", "decimal: ','"),
         (Reason.NOT_A_NUMBER, "from 14.99", "digits and a decimal point"),

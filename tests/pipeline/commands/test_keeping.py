@@ -136,7 +136,7 @@ def test_purge_says_what_it_did(call: Call, output: Path) -> None:
         (["--keep", "1", "--grace", "90"], "--grace: got '90'"),
         (["--keep", "1", "--grace", "999999999d"], "--grace: got"),
         (["--keep", "1", "--sweep-after", "-1h"], "--sweep-after: got '-1h'"),
-        (["--keep", "1", "--pinned"], "--spec, --input and --pinned go with --erased"),
+        (["--keep", "1", "--pinned"], "--spec, --input, --param and --pinned go with --erased"),
         (["--erased", "--keep", "1"], "--erased: expected --spec and --input, and no --keep"),
         (["--erased", "--spec", "s.yaml"], "--erased: expected --spec and --input"),
     ],

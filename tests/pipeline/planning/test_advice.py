@@ -100,7 +100,7 @@ def test_a_sound_input_gives_no_warning(tmp_path: Path) -> None:
         (lambda _: None, {"MIN": 26}, "have a value outside the vocabulary"),
         (robot, {}, "one user has 66.7% of the interactions"),
         (robot, {"SHARDS": 8}, "sequence shards are unbalanced"),
-        (strangers, {}, "13.3% of the interactions have an item that is not in the catalogue"),
+        (strangers, {}, "sampled rows have an item that the item table lacks: 'item_id' has 'x', "),
         (strangers, {"UNKNOWN": "reject"}, "would be rejected"),
         (bad_times, {}, "interactions: about 3.3% of the rows would be rejected"),
     ],

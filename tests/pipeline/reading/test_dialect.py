@@ -227,6 +227,15 @@ def test_bytes_of_another_encoding_are_named(
         list(iter(lambda: stream.read(size), b""))
 
 
+def test_messages_name_the_keys_that_would_read_the_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not UTF-8 text .*encoding: cp1252"):
+        read(written_file(tmp_path / "a.csv", "a,b\n1,é\n".encode("cp1252")), "a")
+    with pytest.raises(DataError, match=r"never closed.*quote: null"):
+        read(written_file(tmp_path / "b.csv", b'a,b\n1,"x\n2,y\n'), "a")
+    with pytest.raises(DataError, match=r"escape: '\\'"):
+        read(written_file(tmp_path / "c.csv", b'a,b\n1,"x \\"y\\" z"\n'), "a")
+
+
 def test_a_unit_separator_cannot_stand_beside_a_long_delimiter(tmp_path: Path) -> None:
     file = with_source(written_file(tmp_path / "a.csv", b"a::b\n1::x\x1fy\n"), delimiter="::")
     with pytest.raises(DataError, match=r"U\+001F"):

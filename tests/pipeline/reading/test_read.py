@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import fastavro
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.orc as orc
 import pyarrow.parquet as pq
 import pytest
 from pieces import written_file
@@ -147,9 +149,14 @@ def test_whoever_stops_early_leaves_no_thread_behind() -> None:
 
 
 def test_a_column_that_a_file_lacks_is_missing_in_it(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"key": ["1"]}), tmp_path / "t.parquet")
+    table = pa.table({"key": ["1"]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    orc.write_table(table, tmp_path / "t.orc")
+    record = {"type": "record", "name": "row", "fields": [{"name": "key", "type": "string"}]}
+    with (tmp_path / "t.avro").open("wb") as out:
+        fastavro.writer(out, record, table.to_pylist())
     files = [
-        InputFile(str(tmp_path / "t.parquet"), "t.parquet", 1, "parquet"),
+        *(InputFile(str(tmp_path / f"t.{k}"), f"t.{k}", 1, k) for k in ("parquet", "orc", "avro")),
         written_file(tmp_path / "t.csv", b"key,other\n1,x\n"),
         written_file(tmp_path / "t.jsonl", b'{"key": "1"}\n'),
     ]
@@ -159,7 +166,7 @@ def test_a_column_that_a_file_lacks_is_missing_in_it(tmp_path: Path) -> None:
         assert batch.table.to_pydict() == {"late": [None], "key": ["1"]}
         (batch,) = read_split(split, ["late"])
         assert batch.table.to_pydict() == {"late": [None]}, "rows count although nothing is read"
-    for file in files[:2]:
+    for file in files[:4]:
         with pytest.raises(SchemaMismatchError, match="has no column 'late'"):
             list(read_split(Split(replace(file, required=("late",))), ["late", "key"]))
     with pytest.raises(SchemaMismatchError, match="has no column 'late'"):

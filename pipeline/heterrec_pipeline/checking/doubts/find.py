@@ -29,11 +29,13 @@ def doubts(
     Args:
         spec: the spec.
         tables: the tables.
-        samples: their samples, as `sample_tables` returns them.
+        samples: their samples, as `sample_tables` returns them; none to be silent.
         now: the present time.
         keys_of: reads the keys of a table whose sample is not the whole table; None to do without.
     """
     by_name = {s.table: s for s in samples}
+    if not by_name:
+        return []
     log = by_name[INTERACTIONS]
     found = list(time_doubts(spec, log.evidence, now))
     if log.whole:
@@ -50,7 +52,7 @@ def doubts(
 def key_examples(spec: FeatureSpec, tables: Tables, samples: Sequence[Sample]) -> str:
     """Keys of the log that the sampled items lack, and keys of these; empty without an item table."""
     by_name = {s.table: s for s in samples}
-    if not tables.items.files or ITEMS not in by_name:
+    if not tables.items.files or not {ITEMS, INTERACTIONS} <= by_name.keys():
         return ""
     wanted, known = by_name[INTERACTIONS].evidence.text("item"), by_name[ITEMS].evidence.text("key")
     lacking = wanted.filter(~wanted.is_in(known.implode()))
