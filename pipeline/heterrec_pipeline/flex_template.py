@@ -1,9 +1,9 @@
 """Entry point of a flex template's launcher: turns its parameters, a flat list of flags, into a `--no-wait` command.
 
 The launcher gives the parameters `spec`, `input` and `output` of a build, and perhaps `param` (name=value, several separated
-by semicolons), among Beam's own flags; with `base`, and perhaps `refit`, `publish`, `allow_drift` and `reuse` (the last three true or false), the command is a refresh, which needs no
-`output`. With its
-`--template_location` Beam writes the job's description there, and the launcher creates the job and exits.
+by semicolons), among Beam's own flags. With `base`, and perhaps `refit`, `publish`, `allow_drift` and `reuse` (the last three
+true or false), the command is a refresh, which needs no `output`. With its `--template_location` Beam writes the job's
+description there, and the launcher creates the job and exits.
 """
 
 import argparse
