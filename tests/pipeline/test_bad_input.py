@@ -156,7 +156,7 @@ def _typed_items(shop: Shop, **columns: pa.Array) -> None:
     "feature 'price': column 'price' in items",
     "got date32[day], expected numbers",
     "feature 'look': column 'vector' in items",
-    "got string, expected lists of 4 numbers",
+    "got binary, expected lists of 4 numbers",
     "feature 'wide'",
     "or set dim: 3",
     "feature 'shade'",
@@ -179,7 +179,7 @@ def wrong_types(shop: Shop) -> None:
         colour=pa.array([b"red"] * 20),
         tags=pa.array([["a"]] * 20),
         price=pa.array([0] * 20, pa.int32()).cast(pa.date32()),
-        vector=pa.array(["[1, 2, 3, 4]"] * 20),
+        vector=pa.array([bytes(16)] * 20),
         wide=pa.array([[1.0, 2.0, 3.0]] * 20, pa.list_(pa.float32(), 3)),
     )
 
