@@ -160,7 +160,7 @@ class LogBatch(NamedTuple):
         rows: a located table of raw columns, without erased rows.
         read: number of rows, those that are malformed, erased or filtered included.
         erased: number of erased rows.
-        filtered: number of rows that `where` leaves out.
+        filtered: number of rows that the spec leaves out.
         malformed: the rejects of malformed rows.
     """
 

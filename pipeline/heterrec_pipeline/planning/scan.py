@@ -57,7 +57,7 @@ class TableRead:
         valued: the features that have any value.
         malformed: share of the rows that are malformed or have too few fields.
         erased: share of the rows that are erased; the other figures are without them.
-        filtered: share of the rows that `where` leaves out, likewise.
+        filtered: share of the rows that the spec leaves out, likewise.
         not_utf8: share of the rows whose cell is not UTF-8, by column. In the sample these cells are null, and rows with
             such a key are absent.
         sample: raw rows with BLOCK and KEY; None if none are kept.
