@@ -25,10 +25,10 @@ from heterrec_pipeline.planning.estimates import (
     distinct,
 )
 from heterrec_pipeline.planning.histories import BLOCK, TIME, USER, whole_histories
-from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
 from heterrec_pipeline.reading.erased import Gate, live
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import ROW, located, one_chunk, short_rows
+from heterrec_pipeline.reading.read import ROW, located, short_rows
 from heterrec_schemas.feature_spec import CategoricalFeature, Timestamp
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
