@@ -48,7 +48,7 @@ def absent_hint(column: str, known: Iterable[str]) -> str:
     if (parts := dimension_columns(column)) is not None:
         lacking = [part for part in parts if part not in names]
         absent = f", of which {lacking[0]!r} is absent" if lacking else ""
-        return f"It stands for {parts[0]!r} to {parts[-1]!r}{absent}."
+        return f"It means {parts[0]!r} to {parts[-1]!r}{absent}."
     outer = column.partition(".")[0]
     if outer in names and not any(name.startswith(f"{outer}.") for name in names):
         return f"Column {outer!r} has no fields."

@@ -52,7 +52,7 @@ def unified_of(kinds: Iterable[pa.DataType]) -> pa.DataType | None:
 
 
 def mixed_of(kinds: Iterable[pa.DataType]) -> pa.DataType:
-    """The type of cells of different kinds: text holds scalars, binary (JSON) also lists, and struct stands for objects."""
+    """The type of cells of different kinds: text holds scalars, binary (JSON) also lists, and struct means objects."""
     every = list(kinds)
     if any(map(pa.types.is_struct, every)):
         return pa.struct([])
