@@ -171,7 +171,7 @@ class Job:
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
         reading: how digests of the log are made; None to make and use none.
         reuse: what is taken over from the parent; None in a build.
-        empty: the names of the empty files that are passed over, by source.
+        empty: the names of the empty files that are ignored, by source.
         doubts: what a sample of the input suggests is lost or misread, in words, for the summary.
         key_examples: keys of the log and of the items from that sample, in words.
     """

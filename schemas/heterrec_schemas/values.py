@@ -73,6 +73,17 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is bytes of any layout."""
+    t = pa.types
+    return bool(
+        t.is_binary(kind)
+        or t.is_large_binary(kind)
+        or t.is_binary_view(kind)
+        or t.is_fixed_size_binary(kind)
+    )
+
+
 def is_list(kind: pa.DataType) -> bool:
     """Whether an Arrow type is a list of any layout."""
     t = pa.types

@@ -130,7 +130,7 @@ def test_without_its_state_a_file_is_parsed(
 ) -> None:
     before = base.manifest()["content_sha256"]
     harm(next(p for p in state_of(base) if p.parent.name.startswith("items-")))
-    open_generation(base.output, verify="hashes")  # readers pass over state/
+    open_generation(base.output, verify="hashes")  # readers ignore state/
     result, parsed = files_parsed(base)
     assert result.manifest.content_sha256 == before
     assert len(parsed) == 1

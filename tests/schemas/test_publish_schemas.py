@@ -36,6 +36,17 @@ def test_schemas_name_their_dialect_and_subject() -> None:
     assert "content_sha256" in manifest["required"]
 
 
+def test_texts_may_be_written_as_numbers() -> None:
+    spec = json.loads(schema_files()["feature_spec.schema.json"])
+    parts = spec["$defs"]
+    owners = ("Items", "Users", "Join", "Interactions", "CategoricalFeature", "NumericFeature")
+    cells = [parts[owner]["properties"]["missing_values"]["items"] for owner in owners]
+    cells.append(parts["Source"]["properties"]["null_values"]["items"])
+    cells.append(parts["Behaviour"]["properties"]["values"]["items"])
+    cells.append(spec["properties"]["parameters"]["additionalProperties"])
+    assert all(cell == {"anyOf": [{"type": "string"}, {"type": "number"}]} for cell in cells)
+
+
 def test_every_table_is_described() -> None:
     tables = arrow_fields()["tables"]
     assert set(tables) == {

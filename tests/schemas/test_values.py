@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.value_columns import column_text
-from heterrec_schemas.values import BLANKS, Seen, clean_text, is_scalar, is_text, value_text
+from heterrec_schemas.values import (
+    BLANKS,
+    Seen,
+    clean_text,
+    is_binary,
+    is_scalar,
+    is_text,
+    value_text,
+)
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 # Decomposed and composed letters, blanks that strip() knows, and blanks that it does not.
@@ -171,3 +179,9 @@ def test_text_types() -> None:
     assert is_text(pa.string_view())
     assert not is_text(pa.binary())
     assert not is_text(pa.dictionary(pa.int8(), pa.int64()))
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(16)])
+def test_bytes_of_any_layout(kind: pa.DataType) -> None:
+    assert is_binary(kind)
+    assert not is_binary(pa.string())

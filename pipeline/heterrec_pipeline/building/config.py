@@ -77,7 +77,7 @@ class BuildResult:
         swept: ids of dead builds whose leftovers were deleted.
         metrics: the counters of the run by name; empty if the engine does not support them.
         stages: what each stage did, and when.
-        warnings: empty files that were passed over, what is probably lost or misread, and what a refresh changed that is
+        warnings: empty files that were ignored, what is probably lost or misread, and what a refresh changed that is
             probably not intended.
         skipped: whether it is the parent of a refresh that had nothing to do.
         reuse: of a refresh, the numbers of input files and bytes that were not parsed again, and why the rest was.

@@ -52,7 +52,7 @@ class Checked:
     problems: list[HeterrecError] = field(default_factory=list)
     erasures: Erasures = field(default_factory=Erasures)
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The names of the empty files that are passed over, by source."""
+    """The names of the empty files that are ignored, by source."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, once, sorted."""
@@ -199,7 +199,7 @@ def _check_erasures(
     schemas: dict[str, TableSchema],
     problems: list[HeterrecError],
 ) -> Erasures:
-    """Find the files of the lists of what is erased, and read them: a row that is passed over would not be erased."""
+    """Find the files of the lists of what is erased, and read them: a row that is ignored would not be erased."""
 
     def listed(name: str, keys: KeyList | None) -> ErasedList | None:
         if keys is None:

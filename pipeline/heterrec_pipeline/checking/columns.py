@@ -22,7 +22,7 @@ from heterrec_schemas.feature_spec import (
     Timestamp,
     dimension_columns,
 )
-from heterrec_schemas.values import is_list, is_scalar, is_text, is_whole_decimal
+from heterrec_schemas.values import is_binary, is_list, is_scalar, is_text, is_whole_decimal
 
 _NUMBERS = "numbers, booleans, or text that contains numbers"
 _ONE_VALUE = "one value per cell; set multivalued: true for lists"
@@ -48,7 +48,7 @@ def absent_hint(column: str, known: Iterable[str]) -> str:
     if (parts := dimension_columns(column)) is not None:
         lacking = [part for part in parts if part not in names]
         absent = f", of which {lacking[0]!r} is absent" if lacking else ""
-        return f"It stands for {parts[0]!r} to {parts[-1]!r}{absent}."
+        return f"It means {parts[0]!r} to {parts[-1]!r}{absent}."
     outer = column.partition(".")[0]
     if outer in names and not any(name.startswith(f"{outer}.") for name in names):
         return f"Column {outer!r} has no fields."
@@ -165,12 +165,12 @@ def cast_hint(column: str, kind: pa.DataType) -> str | None:
     if is_list(kind):
         while is_list(kind):
             kind = kind.value_type
-        odd = t.is_decimal(kind) or _is_bytes(kind) or isinstance(kind, pa.BaseExtensionType)
+        odd = t.is_decimal(kind) or is_binary(kind) or isinstance(kind, pa.BaseExtensionType)
         return "Cast its elements to text (VARCHAR) when you write the table." if odd else None
     if t.is_decimal(kind):
         whole, text = (derived(column, f"CAST({{}} AS {name})") for name in ("BIGINT", "VARCHAR"))
         return f"Write into the source {whole}, or with fractions {text}."
-    if _is_bytes(kind):
+    if is_binary(kind):
         line = derived(column, "CAST({} AS VARCHAR)")
         return f"It holds bytes: if they are text in UTF-8, write into the source {line}."
     if isinstance(kind, pa.BaseExtensionType):
@@ -182,19 +182,9 @@ def cast_hint(column: str, kind: pa.DataType) -> str | None:
     return None
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
-    t = pa.types
-    return bool(
-        t.is_binary(kind)
-        or t.is_large_binary(kind)
-        or t.is_binary_view(kind)
-        or t.is_fixed_size_binary(kind)
-    )
-
-
 def _vector_hint(column: str, kind: pa.DataType) -> str | None:
     """What to do about a column that holds vectors in another form."""
-    if _is_bytes(kind):
+    if is_binary(kind):
         return "It holds bytes: write lists of numbers, such as np.frombuffer(cell, np.float32).tolist()."
     if is_list(kind) and is_list(kind.value_type):
         return f"It holds lists of vectors: for the first one, write into the source {derived(column, 'ARRAY_GET({}, 1)')}."

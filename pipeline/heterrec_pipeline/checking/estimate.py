@@ -15,8 +15,9 @@ from heterrec_pipeline.checking.check import Checked
 from heterrec_pipeline.features import categorical
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
 from heterrec_pipeline.reading import avro, npy, orc
+from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata, split_file
-from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.reading.shaping.shape import physical_rows
 from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.sizing import Basis, Estimate, Sizes, distinct_bound

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.reading.batches import one_chunk
 
 NULL_WORDS = ("nan", "null", "none", "\\n", "n/a", "<na>", "nil")
 """Texts, in lower case, that other programs write for a missing value."""

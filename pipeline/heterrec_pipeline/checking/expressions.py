@@ -81,7 +81,7 @@ def find_source(
         base: the input folder.
         named: names that may be keys of maps.
         problems: takes the errors.
-        empty: takes the names of empty files that are passed over, by table.
+        empty: takes the names of empty files that are ignored, by table.
     """
     try:
         files, empty[table] = filled_files(source, source_files(source, base, table), table)

@@ -17,17 +17,10 @@ from heterrec_pipeline.interactions.read import log_columns, parse_rows
 from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
 from heterrec_pipeline.job import INTERACTIONS, ErasingFeature, Erasures, TableJob, log_gate
 from heterrec_pipeline.keys.read import key_text
-from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
 from heterrec_pipeline.reading.erased import Gate, Met, read_live
 from heterrec_pipeline.reading.files import InputFile, split_file
-from heterrec_pipeline.reading.read import (
-    ROW,
-    bad_text_cells,
-    file_of,
-    located,
-    one_chunk,
-    short_rows,
-)
+from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of, located, short_rows
 from heterrec_pipeline.wiring.reports import RejectedCell
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import (

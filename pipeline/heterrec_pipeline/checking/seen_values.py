@@ -11,9 +11,10 @@ from heterrec_pipeline.checking.sample import Sample, Tables, Undecided, enough,
 from heterrec_pipeline.features import categorical
 from heterrec_pipeline.job import ITEMS, TableJob, log_gate
 from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.reading.erased import Gate
 from heterrec_pipeline.reading.files import InputFile
-from heterrec_pipeline.reading.read import ROW, file_of, one_chunk, short_rows
+from heterrec_pipeline.reading.read import ROW, file_of, short_rows
 from heterrec_schemas.feature_spec import CategoricalFeature, FeatureSpec
 from heterrec_schemas.hashing import hash_texts
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.read import shuffle_columns
 from heterrec_pipeline.job import INTERACTIONS, ITEMS
-from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.text_lookup import Lookup
 from heterrec_pipeline.vocabularies.lookup import bucket_lookup, lookups
 from heterrec_pipeline.wiring.cut import BucketKey

@@ -12,19 +12,12 @@ from heterrec_pipeline.features.cells import cell_at
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.keys.read import SEEN, key_text, rejected, shortened
-from heterrec_pipeline.reading.batches import BadText
+from heterrec_pipeline.reading.batches import BadText, one_chunk
 from heterrec_pipeline.reading.digests import Digested, DigestWriter, digest_of, digested
 from heterrec_pipeline.reading.erased import Gate, read_live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
-from heterrec_pipeline.reading.read import (
-    ROW,
-    bad_text,
-    file_of,
-    located,
-    one_chunk,
-    short_rows,
-)
+from heterrec_pipeline.reading.read import ROW, bad_text, file_of, located, short_rows
 from heterrec_pipeline.wiring.reports import (
     RejectedCell,
     report_count,
@@ -160,7 +153,7 @@ class LogBatch(NamedTuple):
         rows: a located table of raw columns, without erased rows.
         read: number of rows, those that are malformed, erased or filtered included.
         erased: number of erased rows.
-        filtered: number of rows that `where` leaves out.
+        filtered: number of rows that the spec leaves out.
         malformed: the rejects of malformed rows.
     """
 

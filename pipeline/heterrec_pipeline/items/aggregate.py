@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from heterrec_pipeline.features import numeric
 from heterrec_pipeline.items.cell_texts import cell_texts, present_cells
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_schemas.feature_spec import Feature, NumericFeature
 from heterrec_schemas.hashing import hash_texts
 

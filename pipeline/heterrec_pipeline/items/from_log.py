@@ -28,9 +28,10 @@ from heterrec_pipeline.items.aggregate import (
 )
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
 from heterrec_pipeline.keys.read import SEEN, key_text, rejected, shortened
+from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.reading.digests import Digested, DigestWriter, digest_of, digested
 from heterrec_pipeline.reading.files import InputFile, Split
-from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of, one_chunk
+from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES, range_numbers
 from heterrec_pipeline.wiring.reports import RejectedCell, report_file, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec

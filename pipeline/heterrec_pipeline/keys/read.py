@@ -91,13 +91,13 @@ def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedC
 
 
 class KeyedBatch(NamedTuple):
-    """A batch of a feature table, and what its keys have told.
+    """A batch of a feature table, and what was found in its keys.
 
     Attributes:
         rows: the rows with a key: located, with the wanted raw columns and KEY (text).
         read: number of rows, those that are malformed, erased or filtered included.
         erased: number of rows that were removed because the spec erases their key.
-        filtered: number of rows that `where` leaves out.
+        filtered: number of rows that the spec leaves out.
         unusable: number of rows without a key, and of malformed ones.
         bad: the rejects of the latter, and of the rows that end early.
         seen: the kinds of the keys.

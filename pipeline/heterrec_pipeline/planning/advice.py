@@ -106,10 +106,10 @@ def _users(found: Figures) -> Iterator[str]:
         )
 
 
-def _log(found: Figures, unknown_told: bool) -> Iterator[str]:
+def _log(found: Figures, unknown_warned: bool) -> Iterator[str]:
     spec, read, log = found.job.spec, found.read.log, found.log
     share = read.unknown / max(1, read.seen)
-    if share > UNKNOWN and not unknown_told:
+    if share > UNKNOWN and not unknown_warned:
         yield (
             f"{share:.1%} of the interactions have an item that is not in the catalogue "
             f"(unknown_items: {spec.interactions.unknown_items})."

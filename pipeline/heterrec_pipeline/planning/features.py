@@ -10,7 +10,7 @@ from heterrec_pipeline.planning.estimates import BlockCounts, Fraction, Interval
 from heterrec_pipeline.planning.histories import BLOCK
 from heterrec_pipeline.planning.sample import InputSample
 from heterrec_pipeline.planning.scan import KEY, SLICES, TableRead
-from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Feature
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.hashing import hash_texts

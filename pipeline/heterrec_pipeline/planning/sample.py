@@ -25,8 +25,8 @@ from heterrec_pipeline.planning.scan import (
     read_log,
     read_table,
 )
+from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.reading.erased import erased
-from heterrec_pipeline.reading.read import one_chunk
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     Erase,

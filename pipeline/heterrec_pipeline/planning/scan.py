@@ -25,10 +25,10 @@ from heterrec_pipeline.planning.estimates import (
     distinct,
 )
 from heterrec_pipeline.planning.histories import BLOCK, TIME, USER, whole_histories
-from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
 from heterrec_pipeline.reading.erased import Gate, live
 from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.reading.read import ROW, located, one_chunk, short_rows
+from heterrec_pipeline.reading.read import ROW, located, short_rows
 from heterrec_schemas.feature_spec import CategoricalFeature, Timestamp
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
@@ -57,7 +57,7 @@ class TableRead:
         valued: the features that have any value.
         malformed: share of the rows that are malformed or have too few fields.
         erased: share of the rows that are erased; the other figures are without them.
-        filtered: share of the rows that `where` leaves out, likewise.
+        filtered: share of the rows that the spec leaves out, likewise.
         not_utf8: share of the rows whose cell is not UTF-8, by column. In the sample these cells are null, and rows with
             such a key are absent.
         sample: raw rows with BLOCK and KEY; None if none are kept.

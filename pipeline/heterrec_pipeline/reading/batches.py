@@ -63,6 +63,16 @@ class ReadBatch(NamedTuple):
         return len(self.rows) + len(self.bad) + self.erased + self.filtered
 
 
+def one_chunk(table: pa.RecordBatch | pa.Table, column: str) -> pa.Array:
+    """A column of a table as one array."""
+    cells = table[column]
+    if isinstance(cells, pa.ChunkedArray) and cells.num_chunks == 1:
+        return cells.chunk(0)  # `combine_chunks` would copy it
+    while isinstance(cells, pa.ChunkedArray):
+        cells = cells.combine_chunks()
+    return cells
+
+
 def columns_in(file: InputFile, columns: Sequence[str], names: Sequence[str]) -> list[str]:
     """The requested columns that a file has, of all of its columns.
 

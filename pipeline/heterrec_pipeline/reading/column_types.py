@@ -11,7 +11,7 @@ import pyarrow as pa
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.spec_lines import derived
 from heterrec_schemas.errors import SchemaMismatchError
-from heterrec_schemas.values import is_list, is_scalar, is_text
+from heterrec_schemas.values import is_binary, is_list, is_scalar, is_text
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
@@ -52,7 +52,7 @@ def unified_of(kinds: Iterable[pa.DataType]) -> pa.DataType | None:
 
 
 def mixed_of(kinds: Iterable[pa.DataType]) -> pa.DataType:
-    """The type of cells of different kinds: text holds scalars, binary (JSON) also lists, and struct stands for objects."""
+    """The type of cells of different kinds: text holds scalars, binary (JSON) also lists, and struct means objects."""
     every = list(kinds)
     if any(map(pa.types.is_struct, every)):
         return pa.struct([])
@@ -180,16 +180,6 @@ def _moment(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     return pa.timestamp(unit, zones.pop() if len(zones) == 1 else "UTC")
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    t = pa.types
-    return bool(
-        t.is_binary(kind)
-        or t.is_large_binary(kind)
-        or t.is_binary_view(kind)
-        or t.is_fixed_size_binary(kind)
-    )
-
-
 def _list(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     inner = unified(one.value_type, other.value_type)
     if inner is None:
@@ -221,7 +211,7 @@ _FAMILIES = (
     (_is_moment, _moment),
     (pa.types.is_time, lambda one, other: pa.time64("us")),
     (pa.types.is_duration, lambda one, other: pa.duration("us")),
-    (_is_binary, lambda one, other: pa.large_binary()),
+    (is_binary, lambda one, other: pa.large_binary()),
     (is_list, _list),
     (pa.types.is_struct, _struct),
     (pa.types.is_map, _map),

@@ -161,7 +161,7 @@ class _Separated(_Transformed):
             raise unreadable(
                 self._file,
                 "the character U+001F",
-                "it contains a character that stands for delimiters of several characters",
+                "it contains a character that replaces delimiters of several characters",
             )
         data, self._held = self._held + block, b""
         if self._first:

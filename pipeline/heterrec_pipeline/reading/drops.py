@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heterrec_pipeline.reading.batches import ReadBatch
-from heterrec_pipeline.reading.read import one_chunk
+from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
 from heterrec_schemas.value_columns import column_text, without_missing
 
 

@@ -1,4 +1,4 @@
-"""Files of no bytes, which a source may pass over."""
+"""Files of no bytes, which a source may ignore."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -17,7 +17,7 @@ _OPENED = 8
 
 
 class FilledFiles(NamedTuple):
-    """The files of a source to read, and the names of those that are passed over."""
+    """The files of a source to read, and the names of those that are ignored."""
 
     files: tuple[InputFile, ...]
     empty: tuple[str, ...]
@@ -61,7 +61,7 @@ def _is_empty(file: InputFile) -> bool:
         with TextStream(file) as stream:
             return not stream.read(1)
     except HeterrecError:
-        return False  # its reader tells what is wrong
+        return False  # reading it later reports the error
 
 
 def in_words(names: tuple[str, ...]) -> str:
@@ -72,9 +72,9 @@ def in_words(names: tuple[str, ...]) -> str:
 
 
 def skipped(empty: dict[str, tuple[str, ...]]) -> list[str]:
-    """A warning for each source with empty files that were passed over: by name of the source, the names of the files."""
+    """A warning for each source with empty files that were ignored: by name of the source, the names of the files."""
     return [
-        f"{source}: passed over {in_words(names)} (empty_files: skip)"
+        f"{source}: ignored {in_words(names)} (empty_files: skip)"
         for source, names in empty.items()
         if names
     ]

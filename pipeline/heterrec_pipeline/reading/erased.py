@@ -12,10 +12,10 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.files.parts import once_a_process
-from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
 from heterrec_pipeline.reading.drops import Drop, without_dropped
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
-from heterrec_pipeline.reading.read import one_chunk, read_split
+from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.text_lookup import Lookup
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import hash_texts

@@ -1,4 +1,4 @@
-"""The files that a path of a source stands for: a file, all files below a folder, or those of a glob, perhaps with braces."""
+"""The files of a path of a source: a file, all files below a folder, or those of a glob, perhaps with braces."""
 
 import glob
 import re
@@ -13,13 +13,13 @@ _BELOW = "**/*"
 
 
 def find_files(base: str, pattern: str) -> tuple[list[FileInfo], bool]:
-    """The files that a path stands for, sorted by path, and whether they are those below a folder.
+    """The files that match a path, sorted by path, and whether they are those below a folder.
 
     A file whose path equals the pattern comes first, then files that match it, then files below the folders that do.
 
     Args:
         base: the input folder.
-        pattern: a path or glob, relative to it; `{a,b}` stands for either.
+        pattern: a path or glob, relative to it; `{a,b}` matches either.
     """
     pattern = storage.plain_path(pattern)
     if found := storage.matched(base, pattern):
@@ -33,7 +33,7 @@ def find_files(base: str, pattern: str) -> tuple[list[FileInfo], bool]:
 
 
 def _folder(pattern: str) -> str:
-    """The pattern of all files below the folders that a pattern stands for."""
+    """The pattern of all files below the folders that match a pattern."""
     stem = re.sub(r"^(?:\./)+", "", pattern.rstrip("/"))
     if stem.endswith("**"):
         return f"{stem}/*"
@@ -46,7 +46,7 @@ def _union(base: str, patterns: list[str]) -> list[FileInfo]:
 
 
 def _alternatives(pattern: str) -> Iterator[str]:
-    """The patterns that a pattern with braces stands for."""
+    """The patterns without braces that a pattern with braces means."""
     braces = _BRACES.search(pattern)
     if braces is None:
         yield pattern

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.reading import avro, csv, jsonl, npy, orc, parquet
-from heterrec_pipeline.reading.batches import ReadBatch
+from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
 from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import InputFile, Split, unreadable
@@ -132,16 +132,6 @@ def bad_text_cells(
 def file_of(table: pa.RecordBatch | pa.Table) -> str:
     """The file name of a located batch."""
     return str(table.schema.metadata[FILE].decode())
-
-
-def one_chunk(table: pa.RecordBatch | pa.Table, column: str) -> pa.Array:
-    """A column of a table as one array."""
-    cells = table[column]
-    if isinstance(cells, pa.ChunkedArray) and cells.num_chunks == 1:
-        return cells.chunk(0)  # `combine_chunks` would copy it
-    while isinstance(cells, pa.ChunkedArray):
-        cells = cells.combine_chunks()
-    return cells
 
 
 def without_rows(table: pa.RecordBatch, rows: pl.Series) -> pa.RecordBatch:

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -55,7 +56,9 @@ def _cleaned(value: str) -> str:
 
 
 Expression = Annotated[str, Field(min_length=1), AfterValidator(check_expression)]
-CleanText = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_cleaned)]
+TEXT_OR_NUMBER = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
+"""The published schema of a text that may be written as a number in YAML."""
+CleanText = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_cleaned), TEXT_OR_NUMBER]
 
 
 class SpecModel(BaseModel):
@@ -109,7 +112,7 @@ class Source(SpecModel):
     encoding: Annotated[str, AfterValidator(checked_encoding)] = Field(
         default="utf-8", description="CSV: the encoding, by its name in Python"
     )
-    null_values: list[Annotated[str, BeforeValidator(_unquoted)]] = Field(
+    null_values: list[Annotated[str, BeforeValidator(_unquoted), TEXT_OR_NUMBER]] = Field(
         default=[], description="CSV: texts that mean a missing value"
     )
     decimal: Literal[".", ","] = Field(

@@ -26,7 +26,7 @@ _DIMENSIONS = re.compile(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", re.DOTALL)
 
 
 def dimension_columns(column: str) -> list[str] | None:
-    """The columns of the dimensions that `column` stands for, as in `emb_{0..63}`; None if it is one column.
+    """The columns of the dimensions that `column` means, as in `emb_{0..63}`; None if it is one column.
 
     Numbers have as many digits as the first one: `e{000..383}`.
     """

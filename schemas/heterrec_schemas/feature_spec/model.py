@@ -7,7 +7,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from heterrec_schemas.feature_spec.base import CleanText, Column, Source, SpecModel
+from heterrec_schemas.feature_spec.base import (
+    TEXT_OR_NUMBER,
+    CleanText,
+    Column,
+    Source,
+    SpecModel,
+)
 from heterrec_schemas.feature_spec.embedding import dimension_columns
 from heterrec_schemas.feature_spec.features import Feature
 from heterrec_schemas.feature_spec.limits import Limits
@@ -334,7 +340,7 @@ class FeatureSpec(SpecModel):
     limits: Limits = Limits()
     erase: Erase = Erase()
     drift: Drift = Drift()
-    parameters: dict[str, str] = Field(
+    parameters: dict[str, Annotated[str, TEXT_OR_NUMBER]] = Field(
         default={},
         description="values of {name} in the where and path of sources; --param name=value replaces them",
     )

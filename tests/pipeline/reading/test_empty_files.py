@@ -1,4 +1,4 @@
-"""Files of no bytes are passed over if their source says so."""
+"""Files of no bytes are ignored if their source says so."""
 
 import gzip
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_empty_files_are_passed_over_and_named(folder: Path) -> None:
     found = filled_files(source, input_files(source, str(folder), "items"), "items")
     assert [f.name for f in found.files] == ["f.csv", "g.csv.gz", "h.csv.gz"]
     assert skipped({"items": found.empty, "users": ()}) == [
-        "items: passed over 5 empty files: a.csv, b.csv.gz, c.csv.zst and 2 more (empty_files: skip)"
+        "items: ignored 5 empty files: a.csv, b.csv.gz, c.csv.zst and 2 more (empty_files: skip)"
     ]
 
 

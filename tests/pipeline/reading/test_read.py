@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import written_file
 
-from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns
+from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns, one_chunk
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import (
     ROW,
     file_of,
     located,
-    one_chunk,
     read_split,
     short_rows,
     without_rows,

@@ -1,6 +1,6 @@
 """The emulators of both stores as processes, each behind a proxy that records requests and injects faults.
 
-The proxy also does what an emulator lacks: Google's emulator passes over `ifGenerationMatch`, and neither of the two
+The proxy also does what an emulator lacks: Google's emulator ignores `ifGenerationMatch`, and neither of the two
 keeps its check and its write together. The proxy therefore checks generations itself, and lets one conditional
 write through at a time.
 """

@@ -29,7 +29,7 @@ def doubts(
     Args:
         spec: the spec.
         tables: the tables.
-        samples: their samples, as `sample_tables` returns them; none to be silent.
+        samples: their samples, as `sample_tables` returns them; empty for no warnings.
         now: the present time.
         keys_of: reads the keys of a table whose sample is not the whole table; None to do without.
     """

@@ -15,7 +15,7 @@ LACKING = "have an item that the item table lacks"
 
 
 def outcome_doubts(job: Job, manifest: Manifest) -> Iterator[str]:
-    """The warnings about a generation, of which the sample has not told."""
+    """The warnings about a generation that are not about its sample already."""
     log = manifest.counts.interactions
     if log.unknown_item > UNMET * log.read and not any(LACKING in text for text in job.doubts):
         examples = f": {job.key_examples}" if job.key_examples else ""
@@ -36,10 +36,10 @@ def sampled_training_doubts(evidence: Evidence) -> Iterator[str]:
         )
 
 
-def training_doubts(spec: FeatureSpec, counts: Counts, told: Sequence[str] = ()) -> Iterator[str]:
-    """The warnings about the sequences of a generation, unless a sample has `told`."""
+def training_doubts(spec: FeatureSpec, counts: Counts, warned: Sequence[str] = ()) -> Iterator[str]:
+    """The warnings about the sequences of a generation, unless `warned`, the warnings of a sample, has one."""
     rows = counts.sequences
-    if counts.interactions.kept == 0 or any(NOTHING in text for text in told):
+    if counts.interactions.kept == 0 or any(NOTHING in text for text in warned):
         return
     listed = ", ".join(f"{split} {rows[split]:,}" for split in SPLITS)
     empty = [split for split in ("validation", "test") if rows[split] == 0]

@@ -7,7 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heterrec_pipeline.reading.batches import BadRow, BadText, ReadBatch, check_columns, columns_in
+from heterrec_pipeline.reading.batches import (
+    BadRow,
+    BadText,
+    ReadBatch,
+    check_columns,
+    columns_in,
+    one_chunk,
+)
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.shaping.nested import (
     ELEMENTS,
@@ -131,21 +138,14 @@ def _inside(name: str, unnest: str | None, element: pa.DataType | None) -> tuple
     return path.fields if path else None
 
 
-def _one(table: pa.RecordBatch | pa.Table, column: str) -> pa.Array:
-    cells = table[column]
-    if isinstance(cells, pa.ChunkedArray) and cells.num_chunks == 1:
-        return cells.chunk(0)
-    while isinstance(cells, pa.ChunkedArray):
-        cells = cells.combine_chunks()
-    return cells
-
-
 def _constant(value: str | None, count: int) -> pa.Array:
     return pa.nulls(count, pa.string()) if value is None else pa.repeat(pa.scalar(value), count)
 
 
 def _flat(batch: ReadBatch, places: _Places) -> RawRows:
-    columns = {n: take_path(_one(batch.table, p.root), p.fields) for n, p in places.columns.items()}
+    columns = {
+        n: take_path(one_chunk(batch.table, p.root), p.fields) for n, p in places.columns.items()
+    }
     columns |= {n: _constant(value, len(batch.rows)) for n, value in places.folders.items()}
     columns |= {n: pa.nulls(len(batch.rows)) for n in places.absent}
     texts = {
@@ -170,7 +170,7 @@ def _by_element(batch: ReadBatch, places: _Places) -> RawRows:
     """A row for each element of the list."""
     assert places.unnested is not None
     root = places.unnested.root
-    lists = take_path(_one(batch.table, root), places.unnested.fields)
+    lists = take_path(one_chunk(batch.table, root), places.unnested.fields)
     bad = [b._replace(row=b.row * ELEMENTS) for b in batch.bad]
     bad += [
         BadRow(row * ELEMENTS, Reason.NOT_UTF8, text, root)
@@ -189,7 +189,7 @@ def _by_element(batch: ReadBatch, places: _Places) -> RawRows:
     where = pa.array(at)
     columns = {n: take_path(elements, fields) for n, fields in places.elements.items()}
     for name, path in places.columns.items():
-        columns[name] = take_path(_one(batch.table, path.root), path.fields).take(where)
+        columns[name] = take_path(one_chunk(batch.table, path.root), path.fields).take(where)
     columns |= {n: _constant(value, len(rows)) for n, value in places.folders.items()}
     columns |= {n: pa.nulls(len(rows)) for n in places.absent}
     texts: dict[str, Mapping[int, str | None]] = {

@@ -48,7 +48,7 @@ def inner_type(kind: pa.DataType, fields: Sequence[str]) -> pa.DataType | None:
         return kind
     if pa.types.is_map(kind):
         key = ".".join(fields)
-        return kind.item_type if key and _is_text(kind.key_type) else None
+        return kind.item_type if key and _has_lookup(kind.key_type) else None
     if not pa.types.is_struct(kind):
         return None
     for k in range(len(fields), 0, -1):
@@ -72,7 +72,8 @@ def _fields(kind: pa.DataType, fields: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def _has_lookup(kind: pa.DataType) -> bool:
+    """Whether `map_lookup` works on keys of a type; of the types of text, only these two."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
