@@ -243,9 +243,9 @@ def test_the_lists_are_read_as_a_build_reads_them(tmp_path: Path) -> None:
     for name, head in {"l.csv": "u,i,t", "i.csv": "item_id,brand"}.items():
         (tmp_path / name).write_text(f"{head}\n")
     spec = parse_spec(SPEC + "erase: {users: {source: {path: '*.parquet'}, key: key}}")
+    keys = read_erased_keys(spec, str(tmp_path))
     of_build = check_tables(spec, str(tmp_path)).erasures.users
     assert of_build is not None
-    keys = read_erased_keys(spec, str(tmp_path))
     assert keys.users == set(erased(of_build).texts)
     assert len(keys.users) == 2
     assert all(":" in text for text in keys.users), keys.users
