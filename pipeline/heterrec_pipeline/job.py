@@ -11,7 +11,7 @@ from heterrec_pipeline.parent import KnownVocabulary, Parent
 from heterrec_pipeline.reading.digests import Reading, Reuse
 from heterrec_pipeline.reading.drops import Drop
 from heterrec_pipeline.reading.erased import ErasedList, Gate
-from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.files import InputFile, physical_files
 from heterrec_pipeline.sizing import Sizes
 from heterrec_schemas.feature_spec import (
     BaseFeature,
@@ -223,13 +223,13 @@ class Job:
 
     @property
     def input_files(self) -> tuple[InputFile, ...]:
-        """Every input file, once, sorted."""
+        """Every input file, each once; see `physical_files`."""
         sources = [
             self.log,
             *(t.files for t in self.tables),
             *(e.files for e in self.erasures.every),
         ]
-        return tuple(sorted({file for files in sources for f in files for file in f.every}))
+        return physical_files(file for files in sources for file in files)
 
     @property
     def log_gate(self) -> Gate:

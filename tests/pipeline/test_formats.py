@@ -158,4 +158,4 @@ def test_another_dialect_is_another_reading_of_a_file(tmp_path: Path) -> None:
     sources = [Source(path="a.csv"), Source(path="*.csv", empty_files="skip")]
     sources += [Source(path="a.csv", delimiter=";"), Source(path="a.csv", quote=None)]
     found = [input_files(source, str(tmp_path), "log")[0].settings for source in sources]
-    assert found == ["", "", '{"delimiter": ";"}', '{"quote": null}']
+    assert found == [{}, {}, {"delimiter": ";"}, {"quote": None}]

@@ -19,7 +19,7 @@ from heterrec_schemas.manifest import STATE
 
 VERSION = 2
 """Version of the digests; another one is not read."""
-LIBRARIES = ("heterrec", "numpy", "polars", "polars-hash", "pyarrow")
+LIBRARIES = ("fastavro", "heterrec", "numpy", "orjson", "polars", "polars-hash", "pyarrow")
 """Packages that decide what is found in a file; digests of other versions are not used."""
 _LATER = (
     *("min_count", "max_size", "max_values", "oov_buckets", "shards"),
@@ -70,15 +70,12 @@ def _about(table: TableJob) -> dict[str, Any]:
 
 def _about_source(files: tuple[InputFile, ...]) -> dict[str, Any]:
     """What a source says about the rows of its files, and what the other files decide about what is found in one of them."""
-    if not files or files[0].source is None:
+    if not files:
         return {}
-    dates = files[0].dates_as_times
-    settings = files[0].source.model_dump(
-        mode="json", exclude={"path", "append_only", "empty_files"}, exclude_defaults=True
-    )
-    types = {name: str(kind) for name, kind in files[0].types}
-    found = {"source": settings | ({"types": types} if types else {})} if settings else {}
-    return found | ({"dates_as_times": dates} if dates else {})
+    one = files[0]
+    types = {name: str(kind) for name, kind in one.types}
+    found = {"source": one.settings, "types": types, "dates_as_times": one.dates_as_times}
+    return {name: value for name, value in found.items() if value}
 
 
 def _reading(

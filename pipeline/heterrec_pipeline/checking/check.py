@@ -28,7 +28,7 @@ from heterrec_pipeline.job import (
     TableJob,
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased
-from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.files import InputFile, physical_files
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -55,10 +55,10 @@ class Checked:
     """The names of the empty files that are ignored, by source."""
 
     def input_files(self) -> tuple[InputFile, ...]:
-        """Every input file, once, sorted."""
+        """Every input file, each once; see `physical_files`."""
         tables = [self.items, *self.joins, *([self.users] if self.users else [])]
         sources = [self.log, *(t.files for t in tables), *(e.files for e in self.erasures.every)]
-        return tuple(sorted({file for files in sources for f in files for file in f.every}))
+        return physical_files(file for files in sources for file in files)
 
 
 def raise_problems(problems: Sequence[HeterrecError]) -> None:
@@ -88,14 +88,7 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         return Checked(nothing, (), None, (), {}, problems)
     schemas: dict[str, TableSchema] = {}
     empty: dict[str, tuple[str, ...]] = {}
-    named = dotted_names(spec)
-
-    def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
-        files, found = find_source(name, source, base, named, problems, empty)
-        files = _with_forms(spec, name, files)
-        schemas[name] = _with_dimensions(found, files)
-        return files
-
+    files_of = _finder(spec, base, schemas, problems, empty)
     log = files_of(INTERACTIONS, spec.interactions.source)
     if isinstance(spec.items.source, Source):
         files = files_of(ITEMS, spec.items.source)
@@ -156,6 +149,43 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     tables = [_together(t, schemas[t.name]) for t in tables]
     users = None if users is None else _together(users, schemas[USERS])
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
+
+
+def find_erasures(spec: FeatureSpec, base: str) -> Erasures:
+    """The lists of what a spec erases, without the other tables.
+
+    Args:
+        spec: the spec.
+        base: the input folder.
+
+    Raises:
+        HeterrecError: a list is absent, lacks its key, or cannot be read in full.
+    """
+    schemas: dict[str, TableSchema] = {}
+    problems: list[HeterrecError] = []
+    files_of = _finder(spec, base, schemas, problems, {})
+    found = _check_erasures(spec, files_of, schemas, problems)
+    raise_problems(problems)
+    return found
+
+
+def _finder(
+    spec: FeatureSpec,
+    base: str,
+    schemas: dict[str, TableSchema],
+    problems: list[HeterrecError],
+    empty: dict[str, tuple[str, ...]],
+) -> Callable[[str, Source], tuple[InputFile, ...]]:
+    """A function from the name and the source of a table to its files; it adds to the other arguments what it finds."""
+    named = dotted_names(spec)
+
+    def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
+        files, found = find_source(name, source, base, named, problems, empty)
+        files = _with_forms(spec, name, files)
+        schemas[name] = _with_dimensions(found, files)
+        return files
+
+    return files_of
 
 
 def _with_forms(

@@ -97,6 +97,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     found: list[_FileSchema] = []
     mixed: dict[str, str] = {}
     chosen = _evenly(files)
+    compared = set(chosen)
     for file in chosen:
         try:
             one = _file_schema(file, mixed)
@@ -128,7 +129,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         mixed_cells=mixed,
         differing=differing,
         lacking=lacking,
-        rest=tuple(sorted(set(files) - set(chosen))),
+        rest=tuple(file for file in files if file not in compared),
     )
 
 

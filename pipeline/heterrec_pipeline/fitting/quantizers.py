@@ -151,7 +151,7 @@ def fit_blocks(
         BlockSample(b - a, population, feature.fit_sample, ordered=books) for _, a, b in together
     ]
     bad = 0
-    for split in sorted(splits):
+    for split in sorted(splits, key=lambda s: s.place):
         for rows in kept_rows(table, split, [feature.column], excluded):
             at, values, cells = embedding.vectors(feature, rows[feature.column])
             texts = pl.Series(rows[KEY]).gather(at)

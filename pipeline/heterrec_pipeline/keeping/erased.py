@@ -11,8 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.checking.check import raise_problems
-from heterrec_pipeline.checking.expressions import dotted_names, find_source
+from heterrec_pipeline.checking.check import find_erasures
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.items.aggregate import ITEM
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, LOG_ITEMS, USERS
@@ -28,8 +27,8 @@ from heterrec_pipeline.reading.digests import (
     reading_slug,
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased
-from heterrec_schemas.errors import CallError, GenerationError, HeterrecError
-from heterrec_schemas.feature_spec import FeatureSpec, KeyList
+from heterrec_schemas.errors import CallError, GenerationError
+from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.leases import SWEEP_AFTER
 from heterrec_schemas.manifest import GENERATIONS, STATE, FileEntry
@@ -76,19 +75,14 @@ def read_erased_keys(spec: FeatureSpec, base: str) -> ErasedKeys:
     if not (erase.users or erase.items or erase.values):
         raise CallError("the spec lists nothing under erase", todo="Declare erase in the spec.")
 
-    problems: list[HeterrecError] = []
+    def texts(listed: ErasedList | None) -> set[str]:
+        return set() if listed is None else set(erased(listed).texts)
 
-    def texts(keys: KeyList | None, name: str) -> set[str]:
-        if keys is None:
-            return set()
-        files, _ = find_source(name, keys.source, base, dotted_names(spec), problems, {})
-        raise_problems(problems)
-        return set(erased(ErasedList(name, keys.key, files)).texts)
-
+    found = find_erasures(spec, base)
     return ErasedKeys(
-        users=texts(erase.users, "erase.users"),
-        items=texts(erase.items, "erase.items"),
-        values={name: texts(keys, f"erase.values.{name}") for name, keys in erase.values.items()},
+        users=texts(found.users),
+        items=texts(found.items),
+        values={name: texts(listed) for name, listed in found.values.items()},
     )
 
 

@@ -115,9 +115,9 @@ def choose_blocks(
     if texts and fitting < MIN_BLOCKS:
         beginnings = _beginnings(order[:MAX_BEGINNINGS], rows.count / max(1, spent[-1]), budget)
         return BlockSample(
-            tuple(sorted(beginnings, key=lambda b: b.split)), len(every), rows, False
+            tuple(sorted(beginnings, key=lambda b: b.split.place)), len(every), rows, False
         )
-    chosen = sorted(order[: max(MIN_BLOCKS, fitting)], key=lambda b: b.split)
+    chosen = sorted(order[: max(MIN_BLOCKS, fitting)], key=lambda b: b.split.place)
     return BlockSample(tuple(chosen), len(every), rows)
 
 

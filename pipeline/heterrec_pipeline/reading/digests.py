@@ -60,8 +60,7 @@ class Reading:
     def path(self, name: str, split: Split) -> str:
         """The path of the digest of a split, relative to a generation's folder; `name` is that of the file."""
         file = split.file
-        about = [name, file.format, file.compression or "", str(split.first_row)]
-        number = stable_hash(*about, *filter(None, [file.settings]))
+        number = stable_hash(name, file.format, file.compression or "", str(split.first_row))
         return f"{self.folder}/{number:016x}.arrow"
 
 

@@ -26,7 +26,7 @@ SPARE_BITS = 3
 """Bits of a hash beyond those of the size of a set: of 8 texts that are not in the set, about one is looked up."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class ErasedList:
     """A list of keys or values to erase. Workers get its files, and read them when they first need them.
 

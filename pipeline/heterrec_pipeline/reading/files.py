@@ -1,11 +1,11 @@
 """The input files of a table, and their splits: the units that workers read."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,15 +36,18 @@ _KINDS = {
     "orc": "ORC",
     "npy": "NumPy",
 }
-_NOT_IN_ROWS = {"path", "format", "version", "append_only", "empty_files"}
-"""The keys of a source that do not change what is found in a file."""
+NOT_IN_ROWS = frozenset({"path", "format", "version", "append_only", "empty_files"})
+"""The keys of a source that do not change what is found in a file of one format."""
 _SHOWN = 3
 """Number of changed files that a message names."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class InputFile:
-    """An input file, as it was when the files were listed.
+    """An input file, as it was when the files were listed, and how its rows are read.
+
+    Two are equal if they are the same file and read in the same way, since what was found in one is kept for the other. The
+    hash leaves out what cannot be hashed.
 
     Attributes:
         path: its path or URI.
@@ -70,14 +73,14 @@ class InputFile:
     format: Format
     version: str = ""
     append_only: bool = False
-    source: Source | None = field(default=None, compare=False)
-    keys: "InputFile | None" = field(default=None, compare=False)
-    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
-    numbers: tuple[str, ...] = field(default=(), compare=False)
-    vectors: tuple[str, ...] = field(default=(), compare=False)
-    required: tuple[str, ...] | None = field(default=None, compare=False)
-    dates_as_times: tuple[str, ...] = field(default=(), compare=False)
-    known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), compare=False)
+    source: Source | None = field(default=None, hash=False)
+    keys: "InputFile | None" = None
+    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), hash=False)
+    numbers: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
+    required: tuple[str, ...] | None = None
+    dates_as_times: tuple[str, ...] = ()
+    known_types: tuple[tuple[str, pa.DataType], ...] = field(default=(), hash=False)
 
     @property
     def stop(self) -> int | None:
@@ -90,16 +93,16 @@ class InputFile:
         return _COMPRESSIONS.get(self.path.lower().rpartition(".")[2])
 
     @property
-    def settings(self) -> str:
-        """What decides what is found in the file besides its bytes, as text; empty for a source with a path alone."""
+    def settings(self) -> dict[str, Any]:
+        """What its source says about its rows, for JSON; empty for a source with a path alone."""
         if self.source is None:
-            return ""
+            return {}
         plain = self.source.model_dump(
-            mode="json", exclude=_NOT_IN_ROWS, exclude_defaults=True, warnings=False
+            mode="json", exclude=set(NOT_IN_ROWS), exclude_defaults=True, warnings=False
         )
         if self.keys is not None:
-            plain["keys"] = [self.keys.path, self.keys.bytes, self.keys.version]
-        return json.dumps(plain, sort_keys=True) if plain else ""
+            plain["keys"] = [self.keys.name, self.keys.bytes, self.keys.version]
+        return plain
 
     @property
     def every(self) -> "tuple[InputFile, ...]":
@@ -107,7 +110,7 @@ class InputFile:
         return (self,) if self.keys is None else (self, self.keys)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Split:
     """A part of one file: the whole file, or some row groups and the number of their first row.
 
@@ -119,6 +122,11 @@ class Split:
     row_groups: tuple[int, ...] | None = None
     first_row: int = 0
     digests: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What splits are sorted by: the path of the file, and the first row."""
+        return self.file.path, self.first_row
 
     @property
     def number(self) -> int:
@@ -265,6 +273,16 @@ def _whole_lines(found: FileInfo) -> int:
     return 0
 
 
+def physical_files(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
+    """The files, and those of their keys, each once however many tables read it; sorted by path.
+
+    Of a file to which only some of its sources let rows be appended, it is the one that must not change.
+    """
+    every = sorted((file for f in files for file in f.every), key=lambda f: not f.append_only)
+    found = {file.path: file for file in every}
+    return tuple(found[path] for path in sorted(found))
+
+
 def changed_input(
     files: Iterable[InputFile], hashes: Mapping[str, str | None] = MappingProxyType({})
 ) -> RunError | None:
@@ -276,7 +294,7 @@ def changed_input(
             it.
     """
     with ThreadPoolExecutor(_CHECKS) as pool:
-        changes = list(pool.map(lambda f: _change(f, hashes.get(f.name)), sorted(set(files))))
+        changes = list(pool.map(lambda f: _change(f, hashes.get(f.name)), physical_files(files)))
     found = [change for change in changes if change]
     return _changed(found) if found else None
 

@@ -17,6 +17,7 @@ from heterrec_pipeline.features import embedding as vectors
 from heterrec_pipeline.features import numeric as numbers
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.keys.read import key_text
+from heterrec_pipeline.reading.erased import erased
 from heterrec_pipeline.reading.shaping.evaluate import as_polars
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec
@@ -292,3 +293,22 @@ def test_columns_that_decide_a_row_must_be_in_every_file(tmp_path: Path) -> None
         "Add it to the file, or exclude the file from source.path."
     ]
     assert problems(missing_user="drop") == [], "rows without a user are no rejects"
+
+
+def test_what_a_list_erases_is_found_anew_when_it_is_read_in_another_way(tmp_path: Path) -> None:
+    """In one process, as when a service checks a spec, and then builds with a mended one."""
+    (tmp_path / "items.csv").write_text("item\ni\n")
+    (tmp_path / "log.csv").write_text("user,item,time\nu,i,1\nv,i,2\n")
+    (tmp_path / "gone.csv").write_text("user,s\nu,a\nv,b\n")
+
+    def gone(**source: Any) -> set[str]:
+        users = {"source": {"path": "gone.csv", **source}, "key": "user"}
+        checked = check_tables(spec_of(erase={"users": users}), str(tmp_path))
+        raise_problems(checked.problems)
+        assert [f.name for f in checked.input_files()] == ["gone.csv", "items.csv", "log.csv"]
+        assert checked.erasures.users is not None
+        return set(erased(checked.erasures.users).texts)
+
+    assert gone(where="s = 'a'") == {"u"}
+    assert gone() == {"u", "v"}
+    assert gone(null_values=["v"]) == {"u"}

@@ -2,6 +2,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from chains import add, generation_id, point, put_lease, standing
 
+from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.keeping import ErasedKeys, pin, purge_erased, read_erased_keys
 from heterrec_pipeline.keeping.erased import tables_with
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.reading.digests import ABOUT
-from heterrec_schemas.errors import CallError, DataError
+from heterrec_pipeline.reading.erased import erased
+from heterrec_schemas.errors import CallError, DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import parse_spec
 from heterrec_schemas.generation import open_generation
 from heterrec_schemas.manifest import FileEntry, Manifest, content_sha256
@@ -230,3 +233,22 @@ def test_the_lists_of_the_spec_are_read(tmp_path: Path) -> None:
         read_erased_keys(parse_spec(SPEC + ERASE), str(tmp_path))
     with pytest.raises(CallError, match="lists nothing under erase"):
         read_erased_keys(parse_spec(SPEC), str(tmp_path))
+
+
+def test_the_lists_are_read_as_a_build_reads_them(tmp_path: Path) -> None:
+    """A date among times is the text of its midnight; and a list without its key is refused."""
+    day = datetime(2026, 1, 2)
+    pq.write_table(pa.table({"key": [day.date()]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"key": [day + timedelta(hours=1)]}), tmp_path / "2.parquet")
+    for name, head in {"l.csv": "u,i,t", "i.csv": "item_id,brand"}.items():
+        (tmp_path / name).write_text(f"{head}\n")
+    spec = parse_spec(SPEC + "erase: {users: {source: {path: '*.parquet'}, key: key}}")
+    keys = read_erased_keys(spec, str(tmp_path))
+    of_build = check_tables(spec, str(tmp_path)).erasures.users
+    assert of_build is not None
+    assert keys.users == set(erased(of_build).texts)
+    assert len(keys.users) == 2
+    assert all(":" in text for text in keys.users), keys.users
+    pq.write_table(pa.table({"other": [1]}), tmp_path / "2.parquet")
+    with pytest.raises(SchemaMismatchError, match="key"):
+        read_erased_keys(spec, str(tmp_path))

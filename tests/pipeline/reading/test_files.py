@@ -1,7 +1,9 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from heterrec_pipeline.reading.files import (
@@ -10,6 +12,7 @@ from heterrec_pipeline.reading.files import (
     Split,
     changed_input,
     input_files,
+    physical_files,
     split_file,
     unreadable,
 )
@@ -75,14 +78,44 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_knows_its_size_format_and_compression(folder: Path) -> None:
-    (packed,) = input_files(Source(path="c.jsonl.gz"), str(folder), "items")
+    source = Source(path="c.jsonl.gz")
+    (packed,) = input_files(source, str(folder), "items")
     assert packed.version
     path = str(folder / "c.jsonl.gz")
-    assert packed == InputFile(path, "c.jsonl.gz", 10, "jsonl", packed.version)
+    assert packed == InputFile(path, "c.jsonl.gz", 10, "jsonl", packed.version, source=source)
     assert packed.compression == "gzip"
     (plain,) = input_files(Source(path="f.txt", format="csv"), str(folder), "items")
     assert (plain.format, plain.compression) == ("csv", None)
     assert InputFile("x/Y.CSV.ZST", "", 0, "csv").compression == "zstd"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": Source(path="a.csv", where="a = 1")},
+        {"keys": InputFile("/k.csv", "k.csv", 1, "csv")},
+        {"types": (("a", pa.int64()),)},
+        {"numbers": ("a",)},
+        {"vectors": ("a",)},
+        {"required": ("a",)},
+        {"dates_as_times": ("a",)},
+        {"known_types": (("a", pa.int64()),)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_file_that_is_read_in_another_way_is_not_the_same(change: dict[str, Any]) -> None:
+    file = InputFile("/a.csv", "a.csv", 1, "csv", source=Source(path="a.csv"))
+    other = replace(file, **change)
+    assert len({file, other, replace(other)}) == 2
+
+
+def test_a_file_of_several_tables_is_one_input(folder: Path) -> None:
+    growing = input_files(Source(path="?.csv", append_only=True), str(folder), "interactions")
+    fixed = input_files(Source(path="a.csv", where="a = 1"), str(folder), "items")
+    keys = InputFile(str(folder / "b.csv"), "b.csv", 5, "csv")
+    every = physical_files([*growing, replace(fixed[0], keys=keys)])
+    assert every == (replace(fixed[0], keys=keys), keys)
+    assert physical_files(growing) == growing
 
 
 def test_what_matches_nothing_is_refused_with_what_is_there(folder: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_version_of_a_delta_table(tmp_path: Path) -> None:
     assert items_in(first) == ["a", "b", "c"]
     folders = sorted(str(partition_values(f.name)["dt"]) for f in first)
     assert folders == ["None", "x y", "z"]
-    assert first[0].settings == ""
+    assert first[0].settings == {}
     uri = files_of(tmp_path, path=f"file://{folder}/", format="delta", version=1)
     assert items_in(uri) == ["a", "b", "c", "d"]
     Path(first[0].path).unlink()
