@@ -105,8 +105,7 @@ def _looked_up(
 ) -> list[list[Any]]:
     rows = [parsed] if unnest is None else elements(parsed, unnest)
     return [
-        [folders.get(n) if (cell := member(row, n)) is None else cell for n in names]
-        for row in rows
+        [folders[n] if n in folders else member(row, n) for n in names] for row in rows
     ]
 
 

@@ -183,6 +183,22 @@ def test_a_corrupt_file_of_a_pruned_partition_does_no_harm(base: Path, tmp_path:
     assert "no file is left of 4" in problems[0].message
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_folder_decides_for_files_and_rows_alike(tmp_path: Path, suffix: str) -> None:
+    for day in ("1", "2"):
+        path = tmp_path / f"log/dt={day}/a.{suffix}"
+        path.parent.mkdir(parents=True)
+        if suffix == "parquet":
+            pq.write_table(pa.table({"dt": [3, 2], "v": ["x", "y"]}), path)
+        elif suffix == "csv":
+            path.write_text("dt,v\n3,x\n2,y\n")
+        else:
+            path.write_text('{"dt": 3, "v": "x"}\n{"dt": 2, "v": "y"}\n')
+    expected = [{"dt": "2", "v": "x"}, {"dt": "2", "v": "y"}]
+    assert read(tmp_path, "log", ["dt", "v"], where="dt = '2'")[0] == expected
+    assert read(tmp_path, "log", ["dt", "v"], where="dt = '2' OR v IS NULL")[0] == expected
+
+
 def test_a_type_is_that_of_all_files_whatever_the_batch(tmp_path: Path) -> None:
     lines = [{"n": 1}, {"n": 2.5}, {"n": None}, {"n": "x"}, {"n": True}]
     (tmp_path / "log").mkdir()
