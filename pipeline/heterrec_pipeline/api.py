@@ -6,7 +6,8 @@
     result.manifest.counts.interactions.kept
 
 All arguments are given by name. `spec` is the path of a YAML file (local or of a store), or the spec as a dict. `input` and
-`output` are folders (also as `file://`) or stores. Errors are exceptions of `heterrec_schemas.errors`; their `exit_code` is that of the command.
+`output` are folders (also as `file://`) or stores. Errors are exceptions of `heterrec_schemas.errors`; their `exit_code` is
+that of the command.
 """
 
 import os

@@ -177,7 +177,7 @@ def _other_file(where: str, folder: str, error: SpecError) -> SpecError:
 
 
 def _hides(parts: Sequence[str]) -> bool:
-    """Whether a part of the path of a file is the name of a hidden file or folder; `_dt=2026` is a partition, no such folder."""
+    """Whether the path of a file has the name of a hidden file or folder; `_dt=2026` is a partition, no such folder."""
     *folders, last = parts
     return _begins_hidden(last) or any(_begins_hidden(f) and not _is_partition(f) for f in folders)
 

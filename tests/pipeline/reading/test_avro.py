@@ -173,5 +173,5 @@ def test_a_codec_whose_package_is_absent(tmp_path: Path, monkeypatch: pytest.Mon
     readers = fastavro._read.BLOCK_READERS  # type: ignore[attr-defined]
     lacking = fastavro._read.missing_codec_lib("snappy", "cramjam")  # type: ignore[attr-defined]
     monkeypatch.setitem(readers, "deflate", lacking)
-    with pytest.raises(CallError, match="a.avro is compressed by snappy.*pip install cramjam"):
+    with pytest.raises(CallError, match=r"a.avro is compressed by snappy.*pip install cramjam"):
         list(avro.read(file, ["a"]))
