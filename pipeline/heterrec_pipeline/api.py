@@ -6,7 +6,8 @@
     result.manifest.counts.interactions.kept
 
 All arguments are given by name. `spec` is the path of a YAML file (local or of a store), or the spec as a dict. `input` and
-`output` are folders or stores. Errors are exceptions of `heterrec_schemas.errors`; their `exit_code` is that of the command.
+`output` are folders (also as `file://`) or stores. Errors are exceptions of `heterrec_schemas.errors`; their `exit_code` is
+that of the command.
 """
 
 import os
@@ -20,6 +21,7 @@ from heterrec_pipeline.building import BuildConfig, BuildResult
 from heterrec_pipeline.checking.parent import output_of
 from heterrec_pipeline.checking.validate import Validation
 from heterrec_pipeline.checking.validate import validate as validate_text
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.planning import plan as planning
 from heterrec_pipeline.planning.plan import Plan, PlanConfig
@@ -66,7 +68,7 @@ def build(
         HeterrecError: an error in the call, the spec or the data (`exit_code` 2), or a failed run (`exit_code` 1). Nothing
             was published then, and earlier generations are unchanged.
     """
-    config = _config(spec, input, os.fspath(output), runner, workers, profile, beam_args, params)
+    config = _config(spec, input, _plain(output), runner, workers, profile, beam_args, params)
     return building.build(config, on_event=on_event)
 
 
@@ -114,13 +116,13 @@ def refresh(
     config = _config(
         spec,
         input,
-        output_of(os.fspath(base)) if output is None else os.fspath(output),
+        output_of(_plain(base)) if output is None else _plain(output),
         runner,
         workers,
         profile,
         beam_args,
         params,
-        base=os.fspath(base),
+        base=_plain(base),
         refit=tuple(refit),
         publish=publish,
         allow_drift=allow_drift,
@@ -158,8 +160,8 @@ def validate(
     """
     use_stores(beam_args)
     text, where = _text(spec, params)
-    parent = None if base is None else os.fspath(base)
-    return validate_text(text, os.fspath(input), where, parent=parent, refit=tuple(refit))
+    parent = None if base is None else _plain(base)
+    return validate_text(text, _plain(input), where, parent=parent, refit=tuple(refit))
 
 
 def plan(
@@ -192,12 +194,10 @@ def plan(
     flags = with_runner(runner, beam_args)
     use_stores(flags)
     text, where = _text(spec, params)
-    parent = None if base is None else os.fspath(base)
+    parent = None if base is None else _plain(base)
     parsed = parse_spec(text, where=where)
     return planning.plan(
-        PlanConfig(
-            parsed, text, os.fspath(input), flags, full_scan, base=parent, refit=tuple(refit)
-        )
+        PlanConfig(parsed, text, _plain(input), flags, full_scan, base=parent, refit=tuple(refit))
     )
 
 
@@ -217,13 +217,17 @@ def _config(
     return BuildConfig(
         parse_spec(text, where=where),
         text,
-        os.fspath(input),
+        _plain(input),
         output,
         options=options,
         workers=workers,
         profile=None if profile is None else os.fspath(profile),
         **of_refresh,
     )
+
+
+def _plain(path: AnyPath) -> str:
+    return storage.plain_path(os.fspath(path))
 
 
 def _text(spec: AnySpec, params: Mapping[str, str] | None) -> tuple[str, str]:
@@ -238,5 +242,5 @@ def _text(spec: AnySpec, params: Mapping[str, str] | None) -> tuple[str, str]:
                 expected="dicts, lists, texts, numbers and booleans",
             ) from None
         return with_parameters(text, params or {}), "spec"
-    path = os.fspath(spec)
+    path = _plain(spec)
     return spec_text(path, params), path

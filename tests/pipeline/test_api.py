@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from corner_shop import Shop
 
 import heterrec_pipeline
-from heterrec_pipeline import build, validate
+from heterrec_pipeline import api, build, validate
 from heterrec_schemas.errors import CallError, SpecError
 
 PAGE = Path(__file__).parents[2] / "docs" / "in_a_program.md"
@@ -81,3 +82,12 @@ def test_errors_are_exceptions(shop: Shop, tmp_path: Path) -> None:
     found = validate(spec=shop.spec | {"nmae": "corner"}, input=shop.input)
     assert found.mistakes == ["nmae: unknown key. Did you mean 'name'?"]
     assert list(tmp_path.iterdir()) == [shop.folder]
+
+
+def test_paths_may_have_the_scheme_of_files(shop: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "of shop.yaml"
+    path.write_text(yaml.safe_dump(shop.spec))
+    found = validate(spec=path.as_uri(), input=shop.input.as_uri())
+    assert found.mistakes == []
+    config = api._config(path.as_uri(), shop.input.as_uri(), "o", None, None, None, (), None)
+    assert (config.input, config.output) == (str(shop.input), "o")

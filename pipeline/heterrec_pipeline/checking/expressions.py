@@ -22,6 +22,7 @@ from heterrec_pipeline.reading.shaping.evaluate import (
 from heterrec_pipeline.reading.shaping.nested import with_map_keys
 from heterrec_pipeline.reading.shaping.partitions import source_files
 from heterrec_pipeline.reading.shaping.shape import WHERE
+from heterrec_pipeline.reading.spec_lines import derived, in_sql
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec, Source
 from heterrec_schemas.feature_spec.expressions import columns_of, parse_expression
@@ -120,12 +121,12 @@ def described(
     )
     if frame is None:
         return Described(schema, ())
-    derived = {}
+    results = {}
     for name, text in source.columns.items():
         found = checked.result(f"columns.{name}", text, frame)
-        derived[name] = found if found is not None else pl.Series([], dtype=pl.Null)
+        results[name] = found if found is not None else pl.Series([], dtype=pl.Null)
     if source.where is not None:
-        seen = frame.with_columns(s.alias(n) for n, s in derived.items())
+        seen = frame.with_columns(s.alias(n) for n, s in results.items())
         found = checked.result(WHERE, source.where, seen)
         if found is not None and found.dtype != pl.Boolean:
             problems.append(
@@ -135,7 +136,7 @@ def described(
                     expected="a condition, such as quantity > 0",
                 )
             )
-    made = {n: s.to_arrow(compat_level=pl.CompatLevel.oldest()).type for n, s in derived.items()}
+    made = {n: s.to_arrow(compat_level=pl.CompatLevel.oldest()).type for n, s in results.items()}
     left: dict[str, Any] = {
         name: {c: v for c, v in getattr(schema, name).items() if c not in made}
         for name in ("lacking", "mixed_cells", "differing", "variants")
@@ -226,21 +227,16 @@ class _Expressions:
         texts = _texts_in(frame, parse_expression(text))
         todo = None
         if texts:
-            name = texts[0] if re.fullmatch(r"[A-Za-z_]\w*", texts[0]) else f'"{texts[0]}"'
-            cast = f"CAST({name} AS DOUBLE)"
+            name = in_sql(texts[0])
+            as_number = "CAST({} AS DOUBLE)"
+            column, cast = f"Column {texts[0]!r} is text", as_number.format(name)
             if "from string to" in why:
                 todo = f"Give the format of the text: DATE({name}, '%Y-%m-%d') or STRPTIME({name}, '%Y-%m-%d %H:%M:%S')."
             elif _CONDITION.search(why):
-                todo = f"Column {texts[0]!r} is text: write a condition, such as {name} = 'yes'."
+                todo = f"{column}: write a condition, such as {name} = 'yes'."
             elif key.endswith(f".{WHERE}"):
-                quoted = texts[0] if texts[0] == name else f"'{texts[0]}'"
-                todo = f"Column {texts[0]!r} is text: write {cast} in its place, or derive it: "
-                todo += (
-                    f'columns: {{{quoted}: "{cast}"}}.'
-                    if name == texts[0]
-                    else f"columns: {{{quoted}: '{cast}'}}."
-                )
+                todo = f"{column}: write {cast} in its place, or derive it: {derived(texts[0], as_number)}."
             else:
-                todo = f"Column {texts[0]!r} is text: write {cast} in its place."
+                todo = f"{column}: write {cast} in its place."
         kinds = ", ".join(f"{c} {frame.schema[c]}" for c in columns_of(text) if c in frame.schema)
         return SchemaMismatchError(f"{key}: {why[:200]}", got=f"{text} over {kinds}", todo=todo)

@@ -170,7 +170,9 @@ def row_bounds(job: Job) -> dict[str, int]:
     log = job.spec.interactions
     behaviour = [log.behaviour.column] if log.behaviour else []
     needed = {t.name: (t.files, [t.key]) for t in job.tables if t.files}
-    needed[INTERACTIONS] = (job.log, [log.user, log.item, log.timestamp.column, *behaviour])
+    # With missing_user: drop, a file may lack the users.
+    user = [log.user] if log.missing_user == "reject" else []
+    needed[INTERACTIONS] = (job.log, [*user, log.item, log.timestamp.column, *behaviour])
     bounds = {}
     for name, (files, columns) in needed.items():
         estimate = job.sizes.rows.get(name)
@@ -196,5 +198,6 @@ def smallest_row(file: InputFile, columns: Sequence[str]) -> int:
     if file.format == "jsonl":  # {"user":1,"item":2} and the end of the line
         return 2 + sum(len(json.dumps(c, ensure_ascii=False).encode()) + 3 for c in columns)
     names = csv.header(file)
+    places = [names.index(c) for c in columns if c in names]
     # The separators before the last of them, a character of each, and the end of the line.
-    return max(map(names.index, columns), default=0) + len(columns) + 1
+    return max(places, default=0) + len(places) + 1

@@ -126,7 +126,9 @@ def _log(found: Figures, unknown_warned: bool) -> Iterator[str]:
 def _rejects(found: Figures) -> Iterator[str]:
     limits = found.job.spec.limits
     # The reasons of items are not counted by table. Above the sum of all limits, one of them is exceeded.
-    share = found.items["rejected"].value / max(1, found.items["read"].value)
+    items = found.items
+    rows = max(1, items["read"].value - items["erased"].value - items["filtered"].value)
+    share = items["rejected"].value / rows
     if share > sum(limits.reject_ratios.values()):
         yield _too_many("items", share, limits, DEFAULT, sum(limits.reject_ratios.values()))
     log = found.read.log

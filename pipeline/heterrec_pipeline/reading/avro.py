@@ -1,5 +1,6 @@
 """Avro container files: all fields of each record are decoded, block by block."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
@@ -14,7 +15,7 @@ from heterrec_pipeline.reading.batches import ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.reading.utf8 import without_bad_text
-from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.errors import CallError, DataError, SchemaMismatchError
 from heterrec_schemas.values import value_text
 
 BATCH_BYTES = 16 * 2**20
@@ -44,6 +45,8 @@ _LOGICAL = {
     "local-timestamp-micros": pa.timestamp("us"),
     "local-timestamp-nanos": pa.timestamp("ns"),
 }
+_NO_CODEC = re.compile(r"(\w+) codec is supported but you need to install .*?(\('.*)")
+"""What fastavro says about a codec whose packages are not installed."""
 _MIXED = pa.dense_union([pa.field("mixed", pa.null())])
 """The type of a field with types that no column can have together."""
 
@@ -105,9 +108,25 @@ def _blocks(file: InputFile) -> Iterator[Any]:
     try:
         with TextStream(file) as stream:
             yield fastavro.block_reader(cast(IO[bytes], stream))
-    except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+    except ValueError as error:
+        raise _without_codec(file, error) or unreadable(file, error) from None
+    except (EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
         what = "it is truncated" if isinstance(error, EOFError) else None
         raise unreadable(file, error, what) from None
+
+
+def _without_codec(file: InputFile, error: ValueError) -> CallError | None:
+    """The error for a codec whose package is not installed; None for another error."""
+    found = _NO_CODEC.search(str(error))
+    if found is None:
+        return None
+    codec, packages = found.groups()
+    package = packages.split("'")[1]
+    return CallError(
+        f"{file.name} is compressed by {codec}, which needs a package that is not installed",
+        expected="null, deflate, bzip2 or xz, which need none",
+        todo=f"Run pip install {package}, for the workers as well.",
+    )
 
 
 class _Schema:

@@ -78,7 +78,7 @@ def _check_quotes(dialect: Dialect, text: str) -> None:
     if (line := escaped_quote(text, dialect.separator)) is not None:
         raise DataError(
             f"{dialect.file.name} escapes quotes by backslashes",
-            got=dialect.original(text.splitlines()[line - 1])[:80],
+            got=f"a backslash before a quote in line {line}",
             expected='quotes inside a quoted cell doubled: "say ""hi"" now"',
             todo="Declare it in the source: escape: '\\'",
         )
@@ -90,7 +90,7 @@ def _check_width(dialect: Dialect, rows: list[list[str]]) -> None:
     if rows and all(len(row) != len(names) for row in rows):
         raise SchemaMismatchError(
             f"{dialect.file.name}: names does not fit the rows",
-            got=f"{len(rows[0])} cells in the first row, {dialect.delimiter.join(rows[0])[:80]!r}",
+            got=f"{len(rows[0])} cells in the first row",
             expected=f"a cell for each of the {len(names)} names",
             todo="Name every column in its order; check delimiter, too.",
         )

@@ -1,6 +1,6 @@
 """The input files of a table, and their splits: the units that workers read."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -138,7 +138,7 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     """The files of a source, sorted by name.
 
     Files and folders whose name begins with `_` or `.`, such as `_SUCCESS` and `_delta_log`, are no data unless the pattern
-    says so.
+    says so; but a folder such as `_dt=2026` is a partition.
 
     Args:
         source: a path, a folder with all files below it, a glob, or a list of them.
@@ -156,7 +156,8 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
             matches, below = data_files(source, base, pattern, where), False
         else:
             every, below = find_files(base, pattern)
-            matches = [m for m in every if not _is_hidden(_short(m.path, base), pattern)]
+            shown = _names_hidden(pattern, folder=below)
+            matches = [m for m in every if shown or not _hides(_short(m.path, base).split("/"))]
         if not matches:
             raise DataError(
                 f"{where}: no file matches {pattern!r} in {base}",
@@ -183,15 +184,23 @@ def _other_file(where: str, folder: str, error: SpecError) -> SpecError:
     )
 
 
-def _is_hidden(name: str, pattern: str) -> bool:
-    """Whether the name of a file, or of a folder on its path, begins with `_` or `.`, and no part of the pattern does."""
+def _hides(parts: Sequence[str]) -> bool:
+    """Whether the path of a file has the name of a hidden file or folder; `_dt=2026` is a partition, no such folder."""
+    *folders, last = parts
+    return _begins_hidden(last) or any(_begins_hidden(f) and not _is_partition(f) for f in folders)
 
-    def hides(path: str) -> bool:
-        return any(
-            part.startswith(("_", ".")) for part in path.split("/") if part not in (".", "..")
-        )
 
-    return hides(name) and not hides(pattern)
+def _names_hidden(pattern: str, *, folder: bool) -> bool:
+    """Whether a part of a pattern, of files or of a folder, names hidden files or folders."""
+    return _hides([*pattern.rstrip("/").split("/"), *([""] if folder else [])])
+
+
+def _begins_hidden(name: str) -> bool:
+    return name.startswith(("_", ".")) and name not in (".", "..")
+
+
+def _is_partition(folder: str) -> bool:
+    return folder.startswith("_") and "=" in folder
 
 
 def _check_name(path: str, where: str) -> None:

@@ -1,6 +1,7 @@
 """A sample refuses a build only if no other rows could save it."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,12 @@ def test_the_smallest_good_row(tmp_path: Path) -> None:
     assert smallest_row(file, ["user", "item", "time"]) == len(b"1,,2,3\n")
     line = b'{"user":1,"item":2}\n'
     assert smallest_row(written_file(tmp_path / "a.jsonl", line), ["user", "item"]) == len(line)
+
+
+def test_a_log_may_lack_the_users_that_are_dropped(tmp_path: Path) -> None:
+    log = written_file(tmp_path / "log.csv", b"item,time\n" + b"1,2\n" * 10)
+    made = job(tmp_path, log)
+    interactions = made.spec.interactions.model_copy(update={"missing_user": "drop"})
+    made = replace(made, spec=made.spec.model_copy(update={"interactions": interactions}))
+    assert row_bounds(made)[INTERACTIONS] >= 10
+    assert smallest_row(log, ["user", "item"]) == len(b"1\n")

@@ -112,3 +112,15 @@ def test_what_is_odd_is_said(
     spoil(found)
     lines = warnings_of(tmp_path, found, **words)
     assert any(said in line for line in lines), lines
+
+
+def test_the_share_of_rejected_items_is_that_of_the_rows_that_count(tmp_path: Path) -> None:
+    found = tables()
+    # 6 of 300 rows that `where` leaves are rejected, 6 of 500 in all.
+    found["items"]["keep"] = [k >= 200 for k in range(500)]
+    found["items"]["item_id"][200:206] = [None] * 6
+    found["log"]["item_id"] = found["items"]["item_id"][300:] * 15
+    lines = warnings_of(
+        tmp_path, found, **{"0.01": 0.015, "items.parquet}": "items.parquet, where: keep}"}
+    )
+    assert any("items: about 2.0% of the rows would be rejected" in line for line in lines), lines

@@ -12,7 +12,7 @@ from pieces import written_file
 
 from heterrec_pipeline.reading import avro
 from heterrec_pipeline.reading.files import InputFile
-from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.errors import CallError, DataError, SchemaMismatchError
 
 NESTED = {
     "type": "record",
@@ -160,3 +160,18 @@ def test_damaged_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     fastavro.writer(plain, "string", ["a"])
     with pytest.raises(DataError, match="has no columns"):
         avro.schema(written_file(tmp_path / "s.avro", plain.getvalue()))
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz"])
+def test_codecs_that_need_no_package(tmp_path: Path, codec: str) -> None:
+    file = avro_file(tmp_path / "a.avro", {"a": "int"}, [{"a": 1}], codec=codec)
+    assert [b.table.to_pylist() for b in avro.read(file, ["a"])] == [[{"a": 1}]]
+
+
+def test_a_codec_whose_package_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = avro_file(tmp_path / "a.avro", {"a": "int"}, [{"a": 1}], codec="deflate")
+    readers = fastavro._read.BLOCK_READERS  # type: ignore[attr-defined]
+    lacking = fastavro._read.missing_codec_lib("snappy", "cramjam")  # type: ignore[attr-defined]
+    monkeypatch.setitem(readers, "deflate", lacking)
+    with pytest.raises(CallError, match=r"a.avro is compressed by snappy.*pip install cramjam"):
+        list(avro.read(file, ["a"]))

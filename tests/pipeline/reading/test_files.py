@@ -244,3 +244,18 @@ def test_marker_files_are_no_data(tmp_path: Path) -> None:
     assert found("_old.csv") == ["_old.csv"]
     assert found("_*.csv") == ["_old.csv"]
     assert found("_temporary/*") == ["_temporary/b.csv"]
+
+
+def test_partitions_that_begin_with_an_underscore_are_data(tmp_path: Path) -> None:
+    names = ("_dt=1/a.csv", "_dt=1/_SUCCESS", "_dt=2/_tmp/b.csv", "_log/_h=1/c.csv", "_d=3.csv")
+    for name in (*names, "_delta_log/x=1/d.csv", ".dt=4/e.csv"):
+        path = tmp_path / "log" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x\n")
+
+    def found(pattern: str) -> list[str]:
+        return [f.name for f in input_files(Source(path=pattern), str(tmp_path), "log")]
+
+    assert found("log") == found("log/**") == found("log/_dt=*") == ["log/_dt=1/a.csv"]
+    assert found("log/_d=3.csv") == ["log/_d=3.csv"]
+    assert found("log/_log") == ["log/_log/_h=1/c.csv"]

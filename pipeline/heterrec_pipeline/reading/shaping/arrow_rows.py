@@ -117,12 +117,12 @@ def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType
     for name in dict.fromkeys(names):
         inside = _inside(name, unnest, element)
         found = find_path(name, schema) if inside is None else None
-        if inside is not None:
+        if name in folders:
+            places.folders[name] = folders[name]
+        elif inside is not None:
             places.elements[name] = inside
         elif found is not None:
             places.columns[name] = found
-        elif name in folders:
-            places.folders[name] = folders[name]
         elif not columns_in(file, [name], list(schema)):
             places.absent.append(name)
     return places

@@ -104,10 +104,7 @@ def _looked_up(
     folders: Mapping[str, str | None],
 ) -> list[list[Any]]:
     rows = [parsed] if unnest is None else elements(parsed, unnest)
-    return [
-        [folders.get(n) if (cell := member(row, n)) is None else cell for n in names]
-        for row in rows
-    ]
+    return [[folders[n] if n in folders else member(row, n) for n in names] for row in rows]
 
 
 def elements(parsed: dict[str, Any], unnest: str) -> list[dict[str, Any]]:

@@ -50,8 +50,8 @@ def source_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]
 def pruned(source: Source, files: Sequence[InputFile]) -> tuple[InputFile, ...]:
     """The files that may have rows for which `where` is true.
 
-    Only the conditions (joined by AND) on partition columns alone decide. A file that has a column of the same name itself is
-    judged by its folder, too.
+    Only the conditions (joined by AND) on partition columns alone decide. A column of the same name in the file counts
+    neither here nor in its rows.
     """
     if source.where is None:
         return tuple(files)

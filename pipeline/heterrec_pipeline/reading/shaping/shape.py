@@ -1,7 +1,7 @@
 """The rows of a source as its spec describes them.
 
-Over the rows of a file, in this order: the columns of its folders, fields of structs by dotted names, `unnest`, `columns`,
-`where`. Only what is needed is read.
+Over the rows of a file, in this order: the columns of its folders (before its own), fields of structs by dotted names,
+`unnest`, `columns`, `where`. Only what is needed is read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +66,7 @@ class Request:
 
 
 def source_types(file: InputFile, types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
-    """The columns of a file by the names that a spec uses: those of its folders, and fields by dotted names.
+    """The columns of a file by the names that a spec uses: fields by dotted names, and those of its folders before its own.
 
     Args:
         file: the file.
@@ -88,7 +88,7 @@ def source_types(file: InputFile, types: Mapping[str, pa.DataType]) -> dict[str,
             )
         found = with_elements
     folders = dict.fromkeys(partition_values(file.name), pa.string())
-    return folders | flattened(found)
+    return flattened(found) | folders
 
 
 def root_columns(source: Source | None, columns: Sequence[str]) -> set[str]:

@@ -1,12 +1,14 @@
 """The rows of a source: folders, fields, elements of lists, expressions, conditions; Parquet and JSON lines alike."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from heterrec_pipeline.checking.expressions import find_source
 from heterrec_pipeline.reading.batches import ReadBatch
@@ -164,6 +166,9 @@ def test_what_the_spec_names_and_the_files_lack(base: Path, form: str) -> None:
         where="ordr = 1"
     )
     assert "Column 'dt' is text: write CAST(dt AS DOUBLE)" in mistakes(where="dt > 5")[0]
+    reserved = mistakes(where='"user.dotted" > 5')[0]
+    assert 'write CAST("user.dotted" AS DOUBLE)' in reserved
+    assert 'columns: {"user.dotted": "CAST(\\"user.dotted\\" AS DOUBLE)"}' in reserved
     assert "is no condition" in mistakes(where='"order" + 1')[0]
     assert "tegs" in mistakes(unnest="tegs")[0]
     assert mistakes(columns={"n": '"order" + 1', "s": "n + 1"})[0].startswith(
@@ -181,6 +186,22 @@ def test_a_corrupt_file_of_a_pruned_partition_does_no_harm(base: Path, tmp_path:
     problems: list[HeterrecError] = []
     find_source("log", Source(path="log", where="dt > '2027'"), str(tmp_path), [], problems, {})
     assert "no file is left of 4" in problems[0].message
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_folder_decides_for_files_and_rows_alike(tmp_path: Path, suffix: str) -> None:
+    for day in ("1", "2"):
+        path = tmp_path / f"log/dt={day}/a.{suffix}"
+        path.parent.mkdir(parents=True)
+        if suffix == "parquet":
+            pq.write_table(pa.table({"dt": [3, 2], "v": ["x", "y"]}), path)
+        elif suffix == "csv":
+            path.write_text("dt,v\n3,x\n2,y\n")
+        else:
+            path.write_text('{"dt": 3, "v": "x"}\n{"dt": 2, "v": "y"}\n')
+    expected = [{"dt": "2", "v": "x"}, {"dt": "2", "v": "y"}]
+    assert read(tmp_path, "log", ["dt", "v"], where="dt = '2'")[0] == expected
+    assert read(tmp_path, "log", ["dt", "v"], where="dt = '2' OR v IS NULL")[0] == expected
 
 
 def test_a_type_is_that_of_all_files_whatever_the_batch(tmp_path: Path) -> None:
@@ -253,3 +274,16 @@ def test_every_reading_of_a_row_finds_its_failures(tmp_path: Path) -> None:
         (batch,) = read_split(Split(file), columns)
         assert batch.rows.tolist() == [0], columns
         assert [b.row for b in batch.bad] == [1]
+
+
+def test_a_suggestion_quotes_words_of_sql(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user\n1\n")
+    problems: list[HeterrecError] = []
+    find_source("log", Source(path="a.csv", where='"user" > 5'), str(tmp_path), [], problems, {})
+    (problem,) = problems
+    (line,) = re.findall(r"derive it: (columns: .*)\.$", problem.message, re.MULTILINE)
+    assert 'write CAST("user" AS DOUBLE) in its place' in problem.message
+    problems.clear()
+    source = Source(path="a.csv", where='"user" > 5', **yaml.safe_load(line))
+    find_source("log", source, str(tmp_path), [], problems, {})
+    assert not problems
