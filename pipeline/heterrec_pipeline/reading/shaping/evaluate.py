@@ -1,6 +1,6 @@
 """Evaluates SQL expressions over batches; a row for which one fails is found, and takes no other row with it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from heterrec_schemas.values import is_text, value_text
 
 _RESULT = "\x1fresult"
 """A column name that no input has."""
+_FEW_ROWS = 8
+"""Number of rows that are tried one by one, if they fail together."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -58,9 +60,7 @@ def evaluate(frame: pl.DataFrame, text: str) -> Evaluated:
     kind = result(frame.clear(), expression).dtype
     # The result depends on these cells alone, so each combination is tried once.
     distinct = frame.select(names).unique(maintain_order=True)
-    bad = np.zeros(len(distinct), np.bool_)
-    bad[list(_failing(distinct, expression, 0))] = True
-    numbered = distinct.with_columns(pl.Series(_RESULT, bad))
+    numbered = distinct.with_columns(pl.Series(_RESULT, _failures(distinct, expression)))
     failed = frame.join(numbered, on=names, how="left", nulls_equal=True, maintain_order="left")[
         _RESULT
     ].to_numpy()
@@ -78,20 +78,69 @@ def _is_failure(error: BaseException) -> bool:
     return isinstance(error, pl.exceptions.PolarsError) or is_panic(error)
 
 
-def _failing(frame: pl.DataFrame, expression: pl.Expr, start: int) -> Iterator[int]:
-    """The positions, counted from `start`, of the rows for which an expression fails."""
+def _fails(frame: pl.DataFrame, expression: pl.Expr) -> bool:
     try:
         result(frame, expression)
-        return
     except BaseException as error:
         if not _is_failure(error):
             raise
-    if len(frame) == 1:
-        yield start
-        return
-    half = len(frame) // 2
-    yield from _failing(frame[:half], expression, start)
-    yield from _failing(frame[half:], expression, start + half)
+        return True
+    return False
+
+
+def _failures(frame: pl.DataFrame, expression: pl.Expr) -> Mask:
+    """[n] Whether an expression fails in each of n rows: some part of it does, or itself for the results of its parts."""
+    bad = np.zeros(len(frame), np.bool_)
+    if not _fails(frame, expression):
+        return bad
+    # The branches of CASE are evaluated only for the rows that take them, so its parts tell nothing.
+    parts = () if ".when(" in str(expression) else expression.meta.pop()
+    for part in parts:
+        if _fails(frame.clear(), part):  # no column, such as the list after IN
+            continue
+        of_part = _failures(frame, part)
+        # A part that is never evaluated takes no row along.
+        if of_part.any() and _fails(frame[int(of_part.argmax())], expression):
+            bad |= of_part
+    good = np.flatnonzero(~bad)
+    rest = frame[good]
+    if len(parts) == 1 and _is_cast_to_number(rest, expression, parts[0]):
+        cells = result(rest, parts[0])
+        kind = result(frame.clear(), expression).dtype
+        bad[good] = (cells.is_not_null() & cells.cast(kind, strict=False).is_null()).to_numpy()
+        return bad
+    bad[good] = _misfits(len(good), lambda at, stop: _fails(rest[at:stop], expression))
+    return bad
+
+
+def _is_cast_to_number(frame: pl.DataFrame, expression: pl.Expr, part: pl.Expr) -> bool:
+    """Whether an expression is the cast of a part to numbers, which fails just where a loose cast makes a null."""
+    before, kind = (result(frame.clear(), e).dtype for e in (part, expression))
+    plain = kind.is_numeric() and not before.is_nested()
+    return plain and expression.meta.eq(part.cast(kind)) and not _fails(frame, part)
+
+
+def _misfits(count: int, fails: Callable[[int, int], bool]) -> Mask:
+    """[count] The rows for which something fails, found by halves.
+
+    Args:
+        count: number of rows.
+        fails: whether it fails for rows from one up to another.
+    """
+    found = np.zeros(count, np.bool_)
+    spans = [(0, count)] if count else []
+    while spans:
+        at, stop = spans.pop()
+        if not fails(at, stop):
+            continue
+        if stop - at == 1:
+            found[at] = True
+        elif stop - at <= _FEW_ROWS:
+            spans += [(k, k + 1) for k in range(at, stop)]
+        else:
+            half = (at + stop) // 2
+            spans += [(at, half), (half, stop)]
+    return found
 
 
 def cells_in_words(frame: pl.DataFrame, text: str, at: int) -> str:
@@ -155,14 +204,18 @@ def fitted(column: pa.Array, kind: pa.DataType, *, empty_is_null: bool) -> tuple
         return column.cast(kind), none
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
-    parts, misfits = list[pa.Array](), none.copy()
-    for at in range(len(column)):
-        try:
-            parts.append(column[at : at + 1].cast(kind))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            parts.append(pa.nulls(1, kind))
-            misfits[at] = True
-    return pa.concat_arrays(parts), misfits
+    misfits = _misfits(len(column), lambda at, stop: not _casts(column[at:stop], kind))
+    if misfits.all():
+        return pa.nulls(len(column), kind), misfits
+    return column.take(pa.array(np.arange(len(column)), mask=misfits)).cast(kind), misfits
+
+
+def _casts(column: pa.Array, kind: pa.DataType) -> bool:
+    try:
+        column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
 
 
 def expression_type(kind: pa.DataType) -> pa.DataType:

@@ -1,7 +1,7 @@
 """The rows of a source as its spec describes them.
 
-Over the rows of a file, in this order: the columns of its folders (before its own), fields of structs by dotted names, `unnest`,
-`columns`, `where`. Only what is needed is read.
+Over the rows of a file, in this order: the columns of its folders (before its own), fields of structs by dotted names,
+`unnest`, `columns`, `where`. Only what is needed is read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
