@@ -152,7 +152,7 @@ def _most_rows(
         ]
         if names:
             most = min(most, max(1, MAX_BYTES // max(1, _longest(handle, meta, names, k))))
-    return most
+    return int(most)
 
 
 def _has_bounds(statistics: pq.Statistics | None) -> bool:
