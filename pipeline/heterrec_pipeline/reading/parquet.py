@@ -51,9 +51,7 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
                 return
             columns = columns_in(split.file, columns, file.schema_arrow.names)
             batches = file.iter_batches(
-                batch_size=min(
-                    _batch_rows(file, columns), _most_rows(file, columns, handle, split)
-                ),
+                batch_size=_most_rows(file, columns, handle, split, _batch_rows(file, columns)),
                 columns=columns,
                 row_groups=None if split.row_groups is None else list(split.row_groups),
             )
@@ -125,16 +123,17 @@ def _batch_rows(file: pq.ParquetFile, columns: Sequence[str]) -> int:
 
 
 def _most_rows(
-    file: pq.ParquetFile, columns: Sequence[str], handle: pa.NativeFile, split: Split
+    file: pq.ParquetFile, columns: Sequence[str], handle: pa.NativeFile, split: Split, rows: int
 ) -> int:
-    """Number of rows whose values fit into `MAX_BYTES`, even if each is the longest one of its dictionary.
+    """Number of rows, at most `rows`, whose values fit into `MAX_BYTES`, even if each is the longest one of its dictionary.
 
     The footer has the size of a dictionary, but not of its values in all rows. Arrow writes no statistics for columns with
-    a first or last value of more than 4 KB: only dictionaries of columns without statistics are looked into.
+    a first or last value of more than 4 KB: only dictionaries of columns without statistics are looked into, and only if a
+    value as large as all of the column in its row group would be too long.
     """
     meta = file.metadata
-    most = MAX_ROWS
     groups = range(meta.num_row_groups) if split.row_groups is None else split.row_groups
+    most = min(rows, max(1, sum(meta.row_group(k).num_rows for k in groups)))
     leaves = (meta.schema.column(c) for c in range(meta.num_columns))
     texts = [
         c
@@ -143,27 +142,34 @@ def _most_rows(
     ]
     for k in groups if texts else ():
         group = meta.row_group(k)
-        for c in texts:
-            chunk = group.column(c)
-            if chunk.has_dictionary_page and not _has_bounds(chunk.statistics):
-                longest = _longest(handle, meta, chunk.path_in_schema, k)
-                most = min(most, max(1, MAX_BYTES // max(1, longest)))
-    return most
+        chunks = (group.column(c) for c in texts)
+        names = [
+            chunk.path_in_schema
+            for chunk in chunks
+            if chunk.has_dictionary_page
+            and chunk.total_uncompressed_size * most > MAX_BYTES
+            and not _has_bounds(chunk.statistics)
+        ]
+        if names:
+            most = min(most, max(1, MAX_BYTES // max(1, _longest(handle, meta, names, k))))
+    return int(most)
 
 
 def _has_bounds(statistics: pq.Statistics | None) -> bool:
     return statistics is not None and bool(statistics.has_min_max)
 
 
-def _longest(handle: pa.NativeFile, meta: pq.FileMetaData, name: str, group: int) -> int:
-    """The bytes of the longest value of the dictionary of a column; 0 if none is read."""
-    file = pq.ParquetFile(handle, metadata=meta, read_dictionary=[name])
-    top = name.split(".")[0]
-    for record in file.iter_batches(batch_size=1, row_groups=[group], columns=[top]):
-        column = record.column(0)
-        while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            column = column.flatten()
-        if pa.types.is_dictionary(column.type) and len(column.dictionary):
-            return int(pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
-        return 0
-    return 0
+def _longest(handle: pa.NativeFile, meta: pq.FileMetaData, names: list[str], group: int) -> int:
+    """The bytes of the longest value of the dictionaries of some columns; 0 if none is read."""
+    file = pq.ParquetFile(handle, metadata=meta, read_dictionary=names)
+    longest = 0
+    tops = list(dict.fromkeys(name.split(".")[0] for name in names))
+    for record in file.iter_batches(batch_size=1, row_groups=[group], columns=tops):
+        for column in record.columns:
+            while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+                column = column.flatten()
+            if pa.types.is_dictionary(column.type) and len(column.dictionary):
+                found = pc.max(pc.binary_length(column.dictionary)).as_py()
+                longest = max(longest, int(found or 0))
+        break
+    return longest

@@ -38,7 +38,7 @@ def test_a_second_header_is_a_reject(text_shop: Generation) -> None:
 
 def test_backslashes_before_quotes(case: Case) -> None:
     case.items("items.csv", 'item_id,brand\ni0,"say \\"hi\\" now"\ni1,acme\n')
-    case.refused("items.csv", "got a backslash before a quote in line 2", "escape: '\\'")
+    case.refused("items.csv", "a backslash before a quote in line 2", "escape: ")
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,19 @@ def test_long_values_that_stand_once_for_many_rows_are_bounded(
         cells = [cell for b in batches for cell in b.table["t"].to_pylist()]
         assert cells == column.to_pylist()[split.first_row :]
     assert max(len(b.rows) for b in parquet.read(Split(file), ["k"])) > 100
+
+
+def test_only_dictionaries_that_may_hold_long_values_are_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.table({"t": ["x" * 1000, "y"] * 100, "s": ["a", "b"] * 100, "u": ["c"] * 200})
+    file = written(tmp_path / "a.parquet", table, row_group_size=50, write_statistics=False)
+    looked: list[list[str]] = []
+    longest = parquet._longest
+    monkeypatch.setattr(parquet, "_longest", lambda *a: looked.append(a[2]) or longest(*a))
+    for columns in (["s", "u"], ["t", "s"]):
+        list(parquet.read(Split(file), columns))
+    assert looked == []
+    monkeypatch.setattr(parquet, "MAX_BYTES", 100_000)
+    assert max(len(b.rows) for b in parquet.read(Split(file), ["t", "s", "u"])) <= 100
+    assert looked == [["t"]] * 4

@@ -267,7 +267,7 @@ def test_folders_braces_and_partitions_as_on_disks(folder: str, tmp_path: Path) 
     names = [
         "log/dt=1/a.csv",
         "log/dt=2/b.csv",
-        "log/_h=3/g.csv",
+        "log/dt=1/_h=3/g.csv",
         "log/_SUCCESS",
         "log/.c.csv",
         "log2/d.csv",

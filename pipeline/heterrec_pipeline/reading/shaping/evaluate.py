@@ -1,7 +1,6 @@
 """Evaluates SQL expressions over batches; a row for which one fails is found, and takes no other row with it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,12 +50,9 @@ def evaluate(frame: pl.DataFrame, text: str) -> Evaluated:
         frame: n rows with the columns that the expression reads.
         text: the expression, whose types fit.
     """
-    expression, *branches = _tried(text)
+    expression = parse_expression(text)
     try:
-        values = result(frame, expression)
-        for branch in branches:
-            result(frame, branch)
-        return Evaluated(values, np.zeros(len(frame), np.bool_))
+        return Evaluated(result(frame, expression), np.zeros(len(frame), np.bool_))
     except BaseException as error:
         if not _is_failure(error):
             raise
@@ -78,32 +74,13 @@ def evaluate(frame: pl.DataFrame, text: str) -> Evaluated:
     return Evaluated(values, failed)
 
 
-@cache
-def _tried(text: str) -> tuple[pl.Expr, ...]:
-    """An expression and the branches of CASE in it, which Polars passes over where no row of a frame takes them."""
-    expression = parse_expression(text)
-    return expression, *_branches(expression)
-
-
-def _branches(expression: pl.Expr) -> Iterator[pl.Expr]:
-    parts = expression.meta.pop()
-    if len(parts) == 3:
-        condition, otherwise, then = parts
-        if pl.when(condition).then(then).otherwise(otherwise).meta.eq(expression):
-            yield from (branch for branch in (then, otherwise) if branch.meta.pop())
-    for part in parts:
-        yield from _branches(part)
-
-
 def _is_failure(error: BaseException) -> bool:
     return isinstance(error, pl.exceptions.PolarsError) or is_panic(error)
 
 
-def _fails(frame: pl.DataFrame, *expressions: pl.Expr) -> bool:
-    """Whether one of the expressions fails for some row."""
+def _fails(frame: pl.DataFrame, expression: pl.Expr) -> bool:
     try:
-        for expression in expressions:
-            result(frame, expression)
+        result(frame, expression)
     except BaseException as error:
         if not _is_failure(error):
             raise
@@ -114,33 +91,33 @@ def _fails(frame: pl.DataFrame, *expressions: pl.Expr) -> bool:
 def _failures(frame: pl.DataFrame, expression: pl.Expr) -> Mask:
     """[n] Whether an expression fails in each of n rows: some part of it does, or itself for the results of its parts."""
     bad = np.zeros(len(frame), np.bool_)
-    tried = (expression, *_branches(expression))
-    if not _fails(frame, *tried):
+    if not _fails(frame, expression):
         return bad
-    parts = expression.meta.pop()
+    # The branches of CASE are evaluated only for the rows that take them, so its parts tell nothing.
+    parts = () if ".when(" in str(expression) else expression.meta.pop()
     for part in parts:
         if _fails(frame.clear(), part):  # no column, such as the list after IN
             continue
         of_part = _failures(frame, part)
         # A part that is never evaluated takes no row along.
-        if of_part.any() and _fails(frame[int(of_part.argmax())], *tried):
+        if of_part.any() and _fails(frame[int(of_part.argmax())], expression):
             bad |= of_part
     good = np.flatnonzero(~bad)
     rest = frame[good]
-    if len(parts) == 1 and _is_cast_to_number(frame.clear(), expression, parts[0]):
+    if len(parts) == 1 and _is_cast_to_number(rest, expression, parts[0]):
         cells = result(rest, parts[0])
         kind = result(frame.clear(), expression).dtype
         bad[good] = (cells.is_not_null() & cells.cast(kind, strict=False).is_null()).to_numpy()
         return bad
-    bad[good] = _misfits(len(good), lambda at, stop: _fails(rest[at:stop], *tried))
+    bad[good] = _misfits(len(good), lambda at, stop: _fails(rest[at:stop], expression))
     return bad
 
 
-def _is_cast_to_number(nothing: pl.DataFrame, expression: pl.Expr, part: pl.Expr) -> bool:
-    """Whether an expression is the cast of a part to numbers, which fails where a loose cast makes a null."""
-    before, kind = (result(nothing, e).dtype for e in (part, expression))
+def _is_cast_to_number(frame: pl.DataFrame, expression: pl.Expr, part: pl.Expr) -> bool:
+    """Whether an expression is the cast of a part to numbers, which fails just where a loose cast makes a null."""
+    before, kind = (result(frame.clear(), e).dtype for e in (part, expression))
     plain = kind.is_numeric() and not before.is_nested()
-    return plain and expression.meta.eq(part.cast(kind))
+    return plain and expression.meta.eq(part.cast(kind)) and not _fails(frame, part)
 
 
 def _misfits(count: int, fails: Callable[[int, int], bool]) -> Mask:

@@ -36,6 +36,8 @@ EXPRESSIONS = [
     "UPPER(LEFT(t, 2))",
     "CASE WHEN n > 1 THEN CAST(t AS INT) ELSE n END",
     "n > 0 AND CAST(t AS INT) > 1 OR t = '$2'",
+    "CASE WHEN CAST(t AS INT) > n THEN 'x' ELSE 'y' END || t",
+    "IF(t IN ('1', ' 5'), CAST(t AS INT), n) + 1",
     "CAST(t AS DOUBLE) IN (1, 2, 2026)",
     "COALESCE(CAST(t AS INT), n) + CAST(REPLACE(t, '$', '') AS SMALLINT)",
     "CAST(CAST(t AS DOUBLE) * 300 AS TINYINT)",
