@@ -59,11 +59,11 @@ def evaluate(frame: pl.DataFrame, text: str) -> Evaluated:
     names = list(dict.fromkeys(expression.meta.root_names()))
     kind = result(frame.clear(), expression).dtype
     # The result depends on these cells alone, so each combination is tried once.
-    distinct = frame.select(names).unique(maintain_order=True)
-    numbered = distinct.with_columns(pl.Series(_RESULT, _failures(distinct, expression)))
-    failed = frame.join(numbered, on=names, how="left", nulls_equal=True, maintain_order="left")[
-        _RESULT
-    ].to_numpy()
+    rows = frame.select(names).with_row_index(_RESULT)
+    groups = rows.group_by(names, maintain_order=True).agg(_RESULT)
+    bad = _failures(groups.select(names), expression)
+    failed = np.zeros(len(frame), np.bool_)
+    failed[groups[_RESULT].filter(pl.Series(bad)).explode().drop_nulls().to_numpy()] = True
     good = np.flatnonzero(~failed)
     values = pl.Series(np.full(len(frame), None), dtype=kind)
     if len(good):
@@ -275,11 +275,17 @@ _PROBES = (
 )
 
 
+_LATEST_MS = 4e12
+"""A time in 2096, in milliseconds."""
+
+
 def _made(texts: pl.Series, kind: pa.DataType) -> pl.Series:
     target = as_polars({"x": pa.nulls(0, kind)}, 0)["x"].dtype
     if target == pl.String:
         return texts
     numbers = texts.cast(pl.Float64, strict=False)
+    if target.is_temporal():  # times of later years than Polars can write
+        numbers = numbers.clip(-_LATEST_MS, _LATEST_MS)
     if target.is_numeric() or target == pl.Boolean or target.is_temporal():
         return numbers.cast(pl.Int64, strict=False).cast(target, strict=False)
     if target == pl.Binary:
@@ -289,21 +295,28 @@ def _made(texts: pl.Series, kind: pa.DataType) -> pl.Series:
 
 def depends_on_other_rows(frame: pl.DataFrame, expression: pl.Expr) -> bool:
     """Whether some row of a probe has another result among others than alone."""
-    alone: list[pl.Series] = []
-    kept: list[int] = []
-    for at in range(len(frame)):
-        try:
-            alone.append(result(frame[at : at + 1], expression))
-            kept.append(at)
-        except pl.exceptions.PolarsError:
-            continue
+    alone = {at: _tried(frame[at : at + 1], expression) for at in range(len(frame))}
+    kept = [at for at, found in alone.items() if found is not None]
     if not kept:
         return False
-    expected = pl.concat(alone)
+    expected = pl.concat(found for found in alone.values() if found is not None)
     order = np.random.default_rng(0).permutation(len(kept))
-    try:
-        together = result(frame[kept], expression)
-        shuffled = result(frame[np.array(kept)[order]], expression)
-    except pl.exceptions.PolarsError:
+    together = _tried(frame[kept], expression)
+    shuffled = _tried(frame[np.array(kept)[order]], expression)
+    if together is None or shuffled is None:
         return True
-    return not (together.equals(expected) and shuffled.equals(expected.gather(order)))
+    if not (together.equals(expected) and shuffled.equals(expected.gather(order))):
+        return True
+    # Others may not make up for what fails alone.
+    failing = [at for at, found in alone.items() if found is None]
+    return any(_tried(frame[[*kept, at]], expression) is not None for at in failing)
+
+
+def _tried(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series | None:
+    """The results of an expression; None if it fails."""
+    try:
+        return result(frame, expression)
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
+        return None
