@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -85,7 +86,7 @@ class Dialect:
         return stream if self.separator == self.delimiter else _Separated(stream, self)
 
 
-class _Transformed:
+class _Transformed(ABC):
     """A stream whose blocks are transformed; a read may return more or less than its size, but nothing only at the end."""
 
     def __init__(self, stream: Readable) -> None:
@@ -102,9 +103,9 @@ class _Transformed:
         got, self._rest = self._rest[:size], self._rest[size:]
         return got
 
+    @abstractmethod
     def _changed(self, block: bytes) -> bytes:
         """The next block, transformed; an empty one is the end."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Close the stream below."""

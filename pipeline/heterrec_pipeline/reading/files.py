@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -373,9 +373,20 @@ def parquet_metadata(file: InputFile) -> pq.FileMetaData:
     Raises:
         DataError: the file is truncated or not Parquet.
     """
+    with opened(file) as handle:
+        return pq.read_metadata(handle)
+
+
+@contextmanager
+def opened(file: InputFile) -> Iterator[pa.NativeFile]:
+    """A file for a reader of Arrow.
+
+    Raises:
+        DataError: the reader cannot read it: it is truncated, or of another format.
+    """
     try:
         with storage.open_arrow(file.path, mapped=False) as handle:
-            return pq.read_metadata(handle)
+            yield handle
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(file, error) from None
 

@@ -1,16 +1,14 @@
 """ORC: the requested columns, in batches of bounded size."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.orc as paorc
 from pyarrow.dataset import OrcFileFormat
 
-from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import ReadBatch, columns_in
-from heterrec_pipeline.reading.files import InputFile, unreadable
+from heterrec_pipeline.reading.files import InputFile, opened
 from heterrec_pipeline.reading.utf8 import without_bad_text
 
 BATCH_BYTES = 16 * 2**20
@@ -21,30 +19,20 @@ MAX_ROWS = 65_536
 """Number of rows after which a batch ends."""
 
 
-@contextmanager
-def opened(file: InputFile) -> Iterator[paorc.ORCFile]:
-    """An ORC file.
+def schema(file: InputFile) -> pa.Schema:
+    """The Arrow schema of a file.
 
     Raises:
         DataError: the file is truncated or not ORC.
     """
-    try:
-        with storage.open_arrow(file.path, mapped=False) as handle:
-            yield paorc.ORCFile(handle)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise unreadable(file, error) from None
-
-
-def schema(file: InputFile) -> pa.Schema:
-    """The Arrow schema of a file; errors as in `opened`."""
-    with opened(file) as found:
-        return found.schema
+    with opened(file) as handle:
+        return paorc.ORCFile(handle).schema
 
 
 def row_count(file: InputFile) -> int:
-    """The number of rows of a file; errors as in `opened`."""
-    with opened(file) as found:
-        return int(found.nrows)
+    """The number of rows of a file; errors as in `schema`."""
+    with opened(file) as handle:
+        return int(paorc.ORCFile(handle).nrows)
 
 
 def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
@@ -66,21 +54,18 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
 
 def _pieces(file: InputFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Batches of few rows: a long text may stand once in a stripe for all of its rows."""
-    try:
-        with storage.open_arrow(file.path, mapped=False) as handle:
-            yield from (
-                OrcFileFormat()
-                .make_fragment(handle)
-                .to_batches(
-                    columns=columns,
-                    batch_size=PIECE_ROWS,
-                    batch_readahead=1,
-                    fragment_readahead=1,
-                    use_threads=False,
-                )
+    with opened(file) as handle:
+        yield from (
+            OrcFileFormat()
+            .make_fragment(handle)
+            .to_batches(
+                columns=columns,
+                batch_size=PIECE_ROWS,
+                batch_readahead=1,
+                fragment_readahead=1,
+                use_threads=False,
             )
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise unreadable(file, error) from None
+        )
 
 
 def _joined(pieces: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import ReadBatch, columns_in
-from heterrec_pipeline.reading.files import Split, unreadable
+from heterrec_pipeline.reading.files import Split, opened, unreadable
 from heterrec_pipeline.reading.utf8 import without_bad_text
 
 BATCH_BYTES = 16 * 2**20
@@ -28,12 +28,9 @@ def schema_and_rows(split: Split) -> tuple[pa.Schema, int]:
     Raises:
         DataError: the file is truncated or not Parquet.
     """
-    try:
-        with storage.open_arrow(split.file.path, mapped=False) as handle:
-            file = pq.ParquetFile(handle)
-            return without_tensors(file.schema_arrow), file.metadata.num_rows
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise unreadable(split.file, error) from None
+    with opened(split.file) as handle:
+        file = pq.ParquetFile(handle)
+        return without_tensors(file.schema_arrow), file.metadata.num_rows
 
 
 def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
