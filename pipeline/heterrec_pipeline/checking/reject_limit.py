@@ -47,6 +47,11 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if share == 0 or share >= 0.001 else f"{100 * share:.2g}%"
 
 
+def as_reason(limit: str) -> str:
+    """What rejects that count against a limit are, as the end of a phrase; nothing for the limit of most reasons."""
+    return f" as {limit}" if limit != DEFAULT else ""
+
+
 def dominance(reason: str, entries: int, lines: Sequence[str]) -> str:
     """The end of a message about too many rejects: the most frequent reason, its number of entries, samples and hints."""
     word = "entry" if entries == 1 else "entries"
@@ -67,9 +72,8 @@ def too_many(
         rows: number of all its rows.
         dominant: the most frequent reason among these rejects.
     """
-    as_what = f" as {limit}" if limit != DEFAULT else ""
     text = (
-        f"{source}: {rejected:,} of {rows:,} rows ({percent(rejected / rows)}) were rejected{as_what}, more than "
+        f"{source}: {rejected:,} of {rows:,} rows ({percent(rejected / rows)}) were rejected{as_reason(limit)}, more than "
         f"{limits.path_of(limit)} allows ({percent(limits.reject_ratios[limit])}); "
     )
     return Excess(text + dominance(*dominant), dominant[0], rejected / rows)
@@ -150,15 +154,13 @@ def _proven(limits: Limits, sample: Sample, bounds: dict[str, int]) -> list[str]
 
 def _excess(job: Job, sample: Sample, limit: str, bounds: dict[str, int]) -> Excess:
     limits, certain = job.spec.limits, sample.certain(limit)
-    counted = {r: n for r, n in sample.reasons.items() if limits.limit_of(r) == limit}
-    reason, entries = min(counted.items(), key=lambda found: (-found[1], found[0]))
+    reason, entries = sample.dominant(limit)
     hints = reject_hints(job.spec, reason, sample.values[reason], sample.columns[reason])
     dominant = (str(reason), entries, [*sample.examples[reason], *hints])
     if sample.whole:
         return too_many(limits, limit, sample.table, certain, sample.rows, dominant)
-    as_what = f" as {limit}" if limit != DEFAULT else ""
     text = (
-        f"{sample.table}: {certain:,} of the first {sample.rows:,} rows are rejected{as_what}, more than "
+        f"{sample.table}: {certain:,} of the first {sample.rows:,} rows are rejected{as_reason(limit)}, more than "
         f"{limits.path_of(limit)} allows ({percent(limits.reject_ratios[limit])} of at most "
         f"{_most_rows(sample, bounds):,} rows); "
     )

@@ -117,6 +117,11 @@ class Sample:
         """Minimum number of the table's rows with a reject that counts against a limit."""
         return self.unusable[limit] + len(self.bad_keys[limit])
 
+    def dominant(self, limit: str) -> tuple[Reason, int]:
+        """The most frequent reason among the rejects that count against a limit, and their number."""
+        counted = {r: n for r, n in self.reasons.items() if self.limits.limit_of(r) == limit}
+        return min(counted.items(), key=lambda found: (-found[1], found[0]))
+
     def rows_by_limit(self, bad: Iterable[RejectedCell]) -> Counter[str]:
         """Number of rows among some rejects by the limit that these count against."""
         return Counter(n for _, n in {(row, self.limits.limit_of(why)) for row, _, why, _ in bad})

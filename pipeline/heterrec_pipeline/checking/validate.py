@@ -11,7 +11,7 @@ from heterrec_pipeline.checking.doubts.find import doubts
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
-from heterrec_pipeline.checking.reject_limit import Excess, percent, raised
+from heterrec_pipeline.checking.reject_limit import Excess, as_reason, percent, raised
 from heterrec_pipeline.checking.sample import Sample, Tables, all_keys, sample_tables
 from heterrec_pipeline.checking.seen_values import seen_values
 from heterrec_pipeline.reading.empty_files import skipped
@@ -19,7 +19,6 @@ from heterrec_pipeline.reading.erased import erased
 from heterrec_pipeline.reading.spec_lines import in_yaml
 from heterrec_schemas.errors import DataError, HeterrecError, SpecError
 from heterrec_schemas.feature_spec import FeatureSpec, salvage_spec
-from heterrec_schemas.feature_spec.limits import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -160,13 +159,11 @@ def _too_many_rejects(sample: Sample) -> list[HeterrecError]:
         rejected = sample.counted[limit]
         if not sample.rows or rejected / sample.rows <= ratio:
             continue
-        as_what = f" as {limit}" if limit != DEFAULT else ""
-        counted = {r: n for r, n in sample.reasons.items() if limits.limit_of(r) == limit}
-        reason = min(counted, key=lambda r: (-counted[r], r))
+        reason, _ = sample.dominant(limit)
         higher = raised(limits, [Excess("", str(reason), rejected / sample.rows)])
         problems.append(
             DataError(
-                f"{sample.table}: {rejected:,} of {sample.rows:,} sampled rows would be rejected{as_what}, "
+                f"{sample.table}: {rejected:,} of {sample.rows:,} sampled rows would be rejected{as_reason(limit)}, "
                 f"more than {limits.path_of(limit)} allows ({percent(ratio)})",
                 todo=f"Fix the input or the spec, or raise the limit: {higher}.",
             )

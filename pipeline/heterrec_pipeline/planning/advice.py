@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from heterrec_pipeline.checking.doubts.outcome import LACKING
-from heterrec_pipeline.checking.reject_limit import percent
+from heterrec_pipeline.checking.reject_limit import as_reason, percent
 from heterrec_pipeline.planning.features import FeatureFigures
 from heterrec_pipeline.planning.figures import Figures
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, Limits
@@ -143,8 +143,7 @@ def _rejects(found: Figures) -> Iterator[str]:
 
 
 def _too_many(name: str, share: float, limits: Limits, limit: str, ratio: float) -> str:
-    as_what = f" as {limit}" if limit != DEFAULT else ""
     return (
-        f"{name}: about {share:.1%} of the rows would be rejected{as_what}, more than "
+        f"{name}: about {share:.1%} of the rows would be rejected{as_reason(limit)}, more than "
         f"{limits.path_of(limit)} allows ({percent(ratio)}): a build would fail."
     )
