@@ -6,6 +6,7 @@ from datetime import datetime
 import polars as pl
 
 from heterrec_pipeline.checking.doubts.keys import Side, listed, unmet_keys
+from heterrec_pipeline.checking.doubts.lakes import lake_doubts
 from heterrec_pipeline.checking.doubts.outcome import LACKING, sampled_training_doubts
 from heterrec_pipeline.checking.doubts.times import time_doubts
 from heterrec_pipeline.checking.doubts.values import value_doubts
@@ -46,6 +47,9 @@ def doubts(
             formats = {f.format for f in table.files or tables.log}
             found += value_doubts(table, by_name[table.name].evidence, formats)
     found += _key_doubts(spec, tables, by_name, keys_of)
+    sources = {t.name: t.files for t in every} | {e.name: e.files for e in tables.erasures.every}
+    for name, files in (sources | {INTERACTIONS: tables.log}).items():
+        found += lake_doubts(name, files)
     return list(dict.fromkeys(found))
 
 
