@@ -210,6 +210,75 @@ def test_a_file_that_moves_to_another_partition_is_read_again(base: Path, tmp_pa
     assert set(sequences["behaviour"].explode()) == {2 + 1}
 
 
+SHOPS: dict[str, Any] = {
+    "version": 1,
+    "name": "shops",
+    "items": {"source": {"path": "items.csv"}, "key": "item"},
+    "interactions": {
+        "source": {"path": "log"},
+        "user": "user",
+        "item": "item",
+        "timestamp": {"column": "time", "unit": "s"},
+    },
+    "sequences": {"max_length": 20},
+    "split": {"method": "leave_one_out"},
+}
+"""A log of which some files are in folders of shops, and one of each format is not."""
+
+
+@pytest.fixture
+def shops(tmp_path: Path) -> Path:
+    base = tmp_path / "shops"
+    for k, name in enumerate(["shop=x/a.csv", "shop=y/b.parquet", "c.csv", "d.parquet", "e.jsonl"]):
+        path = base / "log" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = pl.DataFrame(
+            [{"user": f"u{n % 3}", "item": f"i{n % 4}", "time": 100 * k + n} for n in range(12)]
+        )
+        if path.suffix == ".csv":
+            rows.write_csv(path)
+        elif path.suffix == ".parquet":
+            rows.write_parquet(path)
+        else:
+            rows.write_ndjson(path)
+    (base / "items.csv").write_text("item\n" + "".join(f"i{k}\n" for k in range(4)))
+    return base
+
+
+@pytest.mark.parametrize(
+    ("where", "read", "kept"),
+    [
+        ("shop IS NULL", 36, 36),
+        ("shop IS NULL AND time >= '300'", 36, 24),
+        ("COALESCE(shop, 'none') IN ('none', 'x')", 48, 48),
+        ("shop = 'x' OR shop IS NULL", 48, 48),
+        ("shop IS NOT NULL", 60, 24),
+    ],
+)
+def test_a_column_of_folders_is_null_in_files_outside_of_them(
+    shops: Path, tmp_path: Path, where: str, read: int, kept: int
+) -> None:
+    log = SHOPS["interactions"]
+    columns = {"time": "CAST(time AS VARCHAR)"}
+    source = {"path": "log", "where": where, "columns": columns}
+    spec = {**SHOPS, "interactions": {**log, "source": source}}
+    counts = built(shops, tmp_path / "out", spec, params={}).manifest.counts.interactions
+    assert (counts.read, counts.kept, counts.filtered) == (read, kept, read - kept)
+
+
+def test_a_column_of_folders_that_no_file_to_read_has_may_not_be_required(shops: Path) -> None:
+    def mistakes(where: str, **log: Any) -> list[str]:
+        source = {"path": ["log/c.csv", "log/shop=x/*"], "where": where}
+        spec = {**SHOPS, "interactions": {**SHOPS["interactions"], "source": source, **log}}
+        return validate(yaml.safe_dump(spec), str(shops)).mistakes
+
+    behaviour = {"column": "shop", "values": ["x"]}
+    (text,) = mistakes("shop IS NULL", behaviour=behaviour)
+    assert text.startswith("interactions: log/c.csv has no column 'shop'")
+    (text,) = mistakes("shpo IS NULL")
+    assert text.startswith("interactions.source.where: there is no column 'shpo'. Did you mean")
+
+
 def test_nothing_is_left_of_a_log(base: Path, tmp_path: Path) -> None:
     spec = {**SPEC, "interactions": {**SPEC["interactions"]}}
     source = {**SPEC["interactions"]["source"], "where": '"lines.quantity" > 100'}

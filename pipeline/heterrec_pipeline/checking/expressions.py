@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.checking.columns import missing_column
-from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.checking.schemas import TableSchema, table_schema, with_folders
 from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.shaping.evaluate import (
@@ -84,12 +84,15 @@ def find_source(
         problems: takes the errors.
         empty: takes the names of empty files that are ignored, by table.
     """
+    folders: tuple[str, ...] = ()
     try:
-        files, empty[table] = filled_files(source, source_files(source, base, table), table)
+        found, folders = source_files(source, base, table)
+        files, empty[table] = filled_files(source, found, table)
     except HeterrecError as error:
         problems.append(error)
         files = ()
-    schema, types = described(table, source, table_schema(files, problems), named, problems)
+    schema = with_folders(table_schema(files, problems), files, folders)
+    schema, types = described(table, source, schema, named, problems)
     return tuple(replace(f, types=types) for f in files) if types else files, schema
 
 

@@ -133,6 +133,24 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     )
 
 
+def with_folders(
+    schema: TableSchema, files: tuple[InputFile, ...], folders: Sequence[str]
+) -> TableSchema:
+    """The schema with the columns of folders that only files have which are not read: all files that are read lack them.
+
+    Args:
+        schema: the columns of the files.
+        files: the files.
+        folders: the columns of the folders of all files of the source.
+    """
+    new = [c for c in folders if c not in schema.types] if schema.types else []
+    return replace(
+        schema,
+        types=schema.types | dict.fromkeys(new, pa.string()),
+        lacking=schema.lacking | dict.fromkeys(new, files),
+    )
+
+
 def _evenly(files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
     """At most `MAX_FILES` files, evenly spread, with the first and the last one."""
     if len(files) <= MAX_FILES:

@@ -288,10 +288,10 @@ def test_folders_braces_and_partitions_as_on_disks(folder: str, tmp_path: Path) 
         "log/**",
     ):
         found = [
-            [f.name for f in source_files(Source(path=path), base, "log")]
+            [f.name for f in source_files(Source(path=path), base, "log").files]
             for base in (folder, str(tmp_path))
         ]
         assert found[0] == found[1], path
         assert found[0], path
-    (pruned,) = source_files(Source(path="log", where="dt = '2'"), folder, "log")
+    (pruned,) = source_files(Source(path="log", where="dt = '2'"), folder, "log").files
     assert pruned.name == "log/dt=2/b.csv"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import polars as pl
@@ -13,6 +14,13 @@ from heterrec_schemas.feature_spec.expressions import parse_expression
 
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
 """The value of a folder whose rows have none."""
+
+
+class SourceFiles(NamedTuple):
+    """The files of a source to read, and the columns of the folders of all of its files, read or not."""
+
+    files: tuple[InputFile, ...]
+    folders: tuple[str, ...]
 
 
 @cache
@@ -28,7 +36,7 @@ def partition_values(name: str) -> dict[str, str | None]:
     return found
 
 
-def source_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
+def source_files(source: Source, base: str, where: str) -> SourceFiles:
     """The files of a source whose partitions meet the conditions of its `where`; see `input_files`.
 
     Raises:
@@ -44,7 +52,7 @@ def source_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]
             expected=f"files with {source.where}",
             todo="Check source.where in the spec, and --param.",
         )
-    return kept
+    return SourceFiles(kept, tuple(sorted({c for f in files for c in partition_values(f.name)})))
 
 
 def pruned(source: Source, files: Sequence[InputFile]) -> tuple[InputFile, ...]:
