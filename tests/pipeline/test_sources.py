@@ -279,10 +279,35 @@ def test_a_column_of_folders_that_no_file_to_read_has_may_not_be_required(shops:
     assert text.startswith("interactions.source.where: there is no column 'shpo'. Did you mean")
 
 
-def test_nothing_is_left_of_a_log(base: Path, tmp_path: Path) -> None:
-    spec = {**SPEC, "interactions": {**SPEC["interactions"]}}
-    source = {**SPEC["interactions"]["source"], "where": '"lines.quantity" > 100'}
-    source["path"] = f"orders/dt={DAYS[1]}"
-    spec["interactions"]["source"] = source
-    with pytest.raises(HeterrecError, match="filtered"):
-        built(base, tmp_path / "out", spec, params={})
+NO_LOG = {"path": "log/*.csv", "where": "item = 'none'"}
+NO_ITEM = {"path": "items.csv", "where": "item = 'none'"}
+NOTHING = (
+    "{0}: the filter left nothing of {1} rows: got {1} filtered, expected rows that the spec does not leave out. Check "
+    "{0}.source.where: \"item = 'none'\"."
+)
+
+
+@pytest.mark.parametrize(
+    ("items", "log", "words"),
+    [
+        ({}, NO_LOG, NOTHING.format("interactions", 12)),
+        ({"source": NO_ITEM}, {"path": "log/*.csv"}, NOTHING.format("items", 4)),
+        (
+            {
+                "source": "interactions",
+                "features": [{"name": "user", "kind": "categorical", "column": "user"}],
+            },
+            NO_LOG,
+            NOTHING.format("interactions", 12),
+        ),
+    ],
+)
+def test_a_table_of_which_the_filter_leaves_nothing(
+    shops: Path, tmp_path: Path, items: dict[str, Any], log: dict[str, str], words: str
+) -> None:
+    spec = {**SHOPS, "items": SHOPS["items"] | items}
+    spec["interactions"] = {**SHOPS["interactions"], "source": log}
+    assert validate(yaml.safe_dump(spec), str(shops)).mistakes == [words]
+    with pytest.raises(HeterrecError) as raised:
+        built(shops, tmp_path / "out", spec, params={})
+    assert raised.value.message == words

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from heterrec_pipeline.checking.check import raise_problems
+from heterrec_pipeline.checking.left_out import all_left_out
 from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_pipeline.job import INTERACTIONS, Job
@@ -109,6 +110,7 @@ def check_sample(job: Job) -> list[Sample]:
 
     Raises:
         RejectRatioError: so many rows will be rejected that a limit cannot be kept.
+        DataError: the spec leaves out all rows of a table.
         HeterrecError: a table cannot be read.
     """
     problems: list[HeterrecError] = []
@@ -120,6 +122,12 @@ def check_sample(job: Job) -> list[Sample]:
         return above and sample.rows < SUSPECT_ROWS and not _proven(limits, sample, bounds)
 
     samples = sample_tables(job.spec, _decisive(job), problems, undecided)
+    owners = {INTERACTIONS, *(t.name for t in job.tables if t.files and not t.joined)}
+    problems += [
+        all_left_out(job.spec, s.table, s.erased + s.filtered, s.filtered)
+        for s in samples
+        if s.table in owners and s.whole and s.filtered and not s.rows
+    ]
     raise_problems(problems)
     found = [
         _excess(job, s, limit, bounds) for s in samples for limit in _proven(limits, s, bounds)

@@ -8,6 +8,7 @@ from typing import Any
 from heterrec_pipeline.checking.changes import ended_features, feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.doubts.find import doubts
+from heterrec_pipeline.checking.left_out import all_left_out
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
@@ -122,7 +123,7 @@ def validate(
     samples = [] if problems else sample_tables(spec, checked, problems)
     for sample in samples:
         if sample.rows == 0 and not problems and not sample.table.startswith("items.joins"):
-            problems.append(_no_rows(sample))
+            problems.append(_no_rows(spec, sample))
         problems += _too_many_rejects(sample)
         warnings += _sample_warnings(spec, sample)
     if samples and not problems:
@@ -141,15 +142,12 @@ def _met_keys(tables: Tables, samples: Sequence[Sample]) -> Iterator[MetKeys]:
         yield MetKeys(listed.name, len(erased(listed).texts), len(met))
 
 
-def _no_rows(sample: Sample) -> HeterrecError:
+def _no_rows(spec: FeatureSpec, sample: Sample) -> HeterrecError:
     if not sample.filtered:
-        return DataError(f"{sample.table}: the table has no rows")
-    return DataError(
-        f"{sample.table}: no row is left",
-        got=f"{sample.filtered:,} filtered rows{'' if sample.whole else ' at the beginning'}",
-        expected="rows that the spec does not leave out",
-        todo="Check where of the source, and the policies missing_user and unlisted_behaviours of interactions.",
-    )
+        erased = f"all {sample.erased:,} rows are erased"
+        return DataError(f"{sample.table}: {erased if sample.erased else 'the table has no rows'}")
+    read = sample.erased + sample.filtered
+    return all_left_out(spec, sample.table, read, sample.filtered, whole=sample.whole)
 
 
 def _too_many_rejects(sample: Sample) -> list[HeterrecError]:

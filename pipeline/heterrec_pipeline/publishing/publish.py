@@ -10,17 +10,16 @@ from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, write_text
 from heterrec_pipeline.job import ITEMS, USERS, Job
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.publishing import lease
+from heterrec_pipeline.publishing.kept import check_kept
 from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
 from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
-from heterrec_pipeline.reading.erased import read_live
-from heterrec_pipeline.reading.files import changed_input, split_file
+from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.wiring.reports import count_file
 from heterrec_pipeline.wiring.splits import NOT_REUSED, REUSED_BYTES, REUSED_FILES
-from heterrec_schemas.errors import DataError, NotPublishedError
+from heterrec_schemas.errors import NotPublishedError
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, spec_sha256
 from heterrec_schemas.leases import LEASE_NAME
 from heterrec_schemas.manifest import (
@@ -45,8 +44,6 @@ from heterrec_schemas.rejects import Reason
 LIBRARIES = ("heterrec", "apache-beam", "numpy", "polars", "polars-hash", "pyarrow", "xxhash")
 """Packages whose versions the manifest lists."""
 REUSE_NAME = f"{STATE}/reuse.json"
-EXAMPLES = 3
-"""Number of keys of a table that a message quotes."""
 
 
 def reuse_report(job: Job, counts: Mapping[str, int]) -> str:
@@ -108,7 +105,7 @@ def publish_generation(
         hashes = {entry.path: entry.sha256 for entry in found.inputs}
         if changed := changed_input(job.input_files, hashes):
             raise changed
-        check_kept(job, counts)
+        check_kept(job, interaction_counts(counts))
     entries = feature_entries(job, counts, item_fitted, user_fitted)
     texts = [
         write_text(job.root, "spec.yaml", job.spec_text),
@@ -168,43 +165,6 @@ def _is_complete(job: Job, manifest: Manifest) -> bool:
     """Whether every file of a manifest exists with its size."""
     sizes = storage.sizes(job.root, [f.path for f in manifest.files])
     return sizes == [f.bytes for f in manifest.files]
-
-
-def check_kept(job: Job, counts: dict[str, int]) -> None:
-    """Refuse to publish a build without interactions.
-
-    Raises:
-        DataError: no row of the log was kept.
-    """
-    if counts.get("interactions.kept", 0) == 0:
-        entry = interaction_counts(counts)
-        erased = f", {entry.erased:,} erased" if entry.erased else ""
-        erased += f", {entry.filtered:,} filtered" if entry.filtered else ""
-        keys = f" {_key_examples(job)}" if entry.unknown_item else ""
-        raise DataError(
-            f"interactions: none of the {entry.read:,} rows is left",
-            got=f"{entry.rejected:,} rejected, {entry.unknown_item:,} with unknown items, "
-            f"{entry.duplicate:,} duplicates, {entry.short_user:,} of short users{erased}",
-            expected="at least one user's history",
-            todo=f"Check that the item keys of both sources agree, and sequences.min_length.{keys}",
-        )
-
-
-def _key_examples(job: Job) -> str:
-    """Item keys of the catalogue and of the log that are not erased, to compare their spelling."""
-    words = []
-    log = job.spec.interactions
-    for files, key, gate, missing in (
-        (job.items.files, job.items.key, job.items.gate, job.items.missing_values),
-        (job.log, log.item, job.log_gate, log.missing_values),
-    ):
-        batches = (b for split in split_file(files[0]) for b in read_live(split, [key], gate))
-        batch = next(batches, None)
-        if batch is not None:
-            text, _ = key_text(batch.table[key], key, files[0].name, missing)
-            some = text.drop_nulls().unique(maintain_order=True).head(EXAMPLES).to_list()
-            words.append(f"{files[0].name} has keys such as {', '.join(map(repr, some))}")
-    return "; ".join(words) + "."
 
 
 def interaction_counts(counts: dict[str, int]) -> InteractionCounts:

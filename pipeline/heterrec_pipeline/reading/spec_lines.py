@@ -5,6 +5,8 @@ import re
 
 import polars as pl
 
+from heterrec_schemas.feature_spec import Source
+
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _YAML_WORDS = ("yes", "no", "on", "off", "true", "false", "null")
 
@@ -20,6 +22,11 @@ def derived(column: str, expression: str) -> str:
     plain = _PLAIN.fullmatch(column) and column.lower() not in _YAML_WORDS
     name = column if plain else json.dumps(column, ensure_ascii=False)
     return f"columns: {{{name}: {json.dumps(sql, ensure_ascii=False)}}}"
+
+
+def condition(table: str, source: Source) -> str:
+    """The condition of a source as it is in the spec, with its path there."""
+    return f"{table}.source.where: {json.dumps(source.where, ensure_ascii=False)}"
 
 
 def in_sql(column: str) -> str:

@@ -13,6 +13,7 @@ from heterrec_pipeline.features.fitted import Fitted, fit_details
 from heterrec_pipeline.files.parts import TableRef, store, write_parts
 from heterrec_pipeline.files.shards import Written, new_shard
 from heterrec_pipeline.job import ITEMS, ErasingFeature, Job, TableJob
+from heterrec_pipeline.reading.spec_lines import condition
 from heterrec_pipeline.vocabularies.count import all_figures, batches, is_integral
 from heterrec_pipeline.vocabularies.layout import NO_CUT, Cut, Layout, Rules, lay_out
 from heterrec_pipeline.vocabularies.merge import merged
@@ -242,10 +243,12 @@ def no_keys(table: TableJob, unusable: Iterable[str]) -> DataError:
     names = [f.name for f in table.files]
     where = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") or "the log"
     example = min(unusable, default="")
+    sources = [f.source for f in table.files[:1] if f.source and f.source.where is not None]
+    more = [condition(table.name, source) for source in sources]
+    more += [f"the keys in {table.erased.name}"] if table.erased else []
     return DataError(
         f"{table.name}: the table holds no row with a key",
         got=f"no usable row in {where}" + (f" ({example})" if example else ""),
         expected=f"rows with a value in column {table.key!r}",
-        todo="Check source.path and key in the spec"
-        + (f", and the keys in {table.erased.name}." if table.erased else "."),
+        todo=f"Check source.path and key in the spec{''.join(f', and {m}' for m in more)}.",
     )

@@ -127,6 +127,6 @@ def test_a_log_of_which_nothing_is_left(tmp_path: Path) -> None:
     spec = spec_of(interactions={"missing_user": "drop"})
     found = validate(yaml.safe_dump(spec.model_dump(mode="json")), str(tmp_path))
     assert found.mistakes == [
-        "interactions: no row is left: got 2 filtered rows, expected rows that the spec does not leave out. Check where of "
-        "the source, and the policies missing_user and unlisted_behaviours of interactions."
+        "interactions: the filter left nothing of 2 rows: got 2 filtered, expected rows that the spec does not leave out. "
+        "Check interactions.missing_user: drop."
     ]

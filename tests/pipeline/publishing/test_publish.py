@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from pieces import MANY, job_of, numeric, spec_of, table_job, written_file
 
 from heterrec_pipeline.files.shards import Written
+from heterrec_pipeline.publishing.kept import check_kept
 from heterrec_pipeline.publishing.publish import (
     BuildReports,
-    check_kept,
     interaction_counts,
     make_manifest,
     row_counts,
 )
 from heterrec_pipeline.publishing.rejects import RejectSummary, check_log_rows, table_rows
 from heterrec_schemas.errors import DataError
-from heterrec_schemas.manifest import content_sha256
+from heterrec_schemas.manifest import InteractionCounts, content_sha256
 
 SOME = st.integers(0, 9)
 NOTHING = RejectSummary({}, {}, {})
@@ -68,6 +68,10 @@ def found_of(**counts: int) -> BuildReports:
     return BuildReports(named | {"items.keys": 2, "items.rows": 2}, [], NOTHING, [], None)
 
 
+def kept_of(**counts: int) -> InteractionCounts:
+    return interaction_counts(found_of(**counts).counts)
+
+
 def test_an_empty_log_and_one_of_which_nothing_is_left_are_refused(tmp_path: Path) -> None:
     log = written_file(tmp_path / "log.csv", b"")
     job = job_of(spec_of(), tmp_path, log=(log,))
@@ -76,8 +80,34 @@ def test_an_empty_log_and_one_of_which_nothing_is_left_are_refused(tmp_path: Pat
     with pytest.raises(
         DataError, match="none of the 1,203 rows is left: got 1,203 rejected, 0 with unknown"
     ):
-        check_kept(job, found_of(read=1203, bad=1203).counts)
-    check_kept(job, found_of(read=1, kept=1).counts)
+        check_kept(job, kept_of(read=1203, bad=1203))
+    check_kept(job, kept_of(read=1, kept=1))
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        (
+            {"read": 60, "filtered": 60},
+            r"interactions: the filter left nothing of 60 rows: got 60 filtered, expected rows that the spec does not leave "
+            r"out\. Check interactions\.source\.where: \"item = 'x'\" and interactions\.missing_user: drop\.$",
+        ),
+        ({"read": 60, "filtered": 50, "erased": 10}, "of 60 rows: got 50 filtered, 10 erased"),
+        (
+            {"read": 60, "filtered": 59, "short_user": 1},
+            r"Check sequences\.min_length\. Check interactions\.source\.where: .* and interactions\.missing_user: drop\.$",
+        ),
+        ({"read": 60, "bad": 60}, r"history\. Check limits\.max_reject_ratio, which allows"),
+    ],
+)
+def test_what_took_all_rows_of_a_log_is_what_to_check(
+    tmp_path: Path, counts: dict[str, int], words: str
+) -> None:
+    source = {"path": "log.csv", "where": "item = 'x'"}
+    spec = spec_of(interactions={"source": source, "missing_user": "drop"})
+    with pytest.raises(DataError, match=words) as raised:
+        check_kept(job_of(spec, tmp_path), kept_of(**counts))
+    assert "item keys" not in str(raised.value)
 
 
 def test_keys_of_both_sides_are_quoted_when_none_agree(tmp_path: Path) -> None:
@@ -85,7 +115,7 @@ def test_keys_of_both_sides_are_quoted_when_none_agree(tmp_path: Path) -> None:
     items = written_file(tmp_path / "items.csv", b"item,price\n0108,1\n0109,2\n")
     job = job_of(spec_of(), tmp_path, log=(log,), items=table_job(numeric(), files=(items,)))
     with pytest.raises(DataError) as error:
-        check_kept(job, found_of(read=3, unknown_item=3).counts)
+        check_kept(job, kept_of(read=3, unknown_item=3))
     expected = "items.csv has keys such as '0108', '0109'; log.csv has keys such as '108', '109'."
     assert expected in str(error.value)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pieces import QUICK, categorical, job_of, sorted_out, spec_of, table_job
+from pieces import QUICK, categorical, job_of, sorted_out, spec_of, table_job, written_file
 
 import heterrec_schemas.tokens
 from heterrec_pipeline.files.parts import load
@@ -32,6 +33,7 @@ from heterrec_pipeline.vocabularies.number import (
     IN_MEMORY,
     lay_out_keys,
     lay_out_values,
+    no_keys,
     number_group,
     to_group,
     vocabulary_rows,
@@ -40,6 +42,7 @@ from heterrec_pipeline.vocabularies.numbering_graph import key_rules
 from heterrec_pipeline.wiring.cut import as_frame, cut_by_hash
 from heterrec_pipeline.wiring.reports import FILES
 from heterrec_schemas.errors import DataError
+from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.tables import METADATA_KEY, vocabulary_schema
 from heterrec_schemas.tokens import number_vocabulary
 
@@ -210,3 +213,14 @@ def test_a_shard_of_many_buckets_and_a_bucket_of_many_shards(tmp_path: Path) -> 
         assert found["bucket"].n_unique() == buckets
         tables = [pq.read_table(f.temporary) for f in files]
         assert [i for t in tables for i in t["id"].to_pylist()] == list(range(2, 502))
+
+
+def test_the_error_of_a_table_without_keys_names_its_condition(tmp_path: Path) -> None:
+    file = replace(
+        written_file(tmp_path / "a.csv", b""), source=Source(path="a.csv", where="item = 'x'")
+    )
+    todo = "Check source.path and key in the spec"
+    assert no_keys(table_job(files=(file,)), []).todo == (
+        f"{todo}, and items.source.where: \"item = 'x'\"."
+    )
+    assert no_keys(table_job(), []).todo == f"{todo}."
