@@ -1,5 +1,7 @@
 """SQL expressions of a source: row by row, or refused."""
 
+from contextlib import suppress
+
 import polars as pl
 import pytest
 
@@ -50,8 +52,14 @@ def test_row_by_row(text: str, columns: list[str]) -> None:
         ("day > now()", "now differs from run to run"),
         ("RANDOM() < 0.1", "RANDOM differs"),
         ("DATE(day)", "give the format"),
-        ("user.id = 3", 'double quotes: "user.id"|"user.id" in double quotes'),
+        ("day > CURRENT_DATE", 'a column of this name needs double quotes: "CURRENT_DATE"'),
+        ("a > current_timestamp", "^current_timestamp differs"),
+        ("day > now()", "--param name=value$"),
+        ("user.id = 3", 'dot needs double quotes: "user.id"'),
         ("a.b.c = 3", '"a.b.c" in double quotes'),
+        ("order.id = 3", 'dot needs double quotes: "order.id"'),
+        ("user-id = 3", 'hyphen needs double quotes: "user-id"'),
+        ("day = DATE '31.01.2026'", "not an SQL expression: invalid DATE"),
         ("a >", "not an SQL expression"),
         ("SELECT a FROM b", "not an SQL expression"),
         ("a IN (SELECT b FROM c)", "not an SQL expression"),
@@ -60,6 +68,33 @@ def test_row_by_row(text: str, columns: list[str]) -> None:
 def test_what_does_not_go_row_by_row_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_expression(text)
+
+
+@pytest.mark.parametrize(
+    "word",
+    "user order group limit offset values end all any from select where union with interval".split(),
+)
+@pytest.mark.parametrize(
+    "text", ["{} >= 'a'", "item = 'user order' AND {} = 5", "b = {}", "LOWER({}) LIKE 'a%'"]
+)
+def test_a_word_of_sql_as_a_name_comes_with_its_quotes(word: str, text: str) -> None:
+    quoted = f'"{word}"'
+    with suppress(ValueError):  # in some places it is a name without quotes
+        assert word in columns_of(text.format(word))
+        return
+    words = f"{word} is a word of SQL; a column of this name needs double quotes: {quoted}"
+    with pytest.raises(ValueError, match=words):
+        parse_expression(text.format(word))
+    assert word in columns_of(text.format(quoted))
+
+
+def test_several_words_of_sql_as_names() -> None:
+    with pytest.raises(
+        ValueError, match=r'user and Interval are words of SQL.*: "user" and "Interval"$'
+    ):
+        parse_expression("b > 'a' AND user IN ('user') AND LOWER(user) = Interval")
+    with pytest.raises(ValueError, match=r'^user is a word of SQL.*: "user"$'):
+        parse_expression("user = 1 AND order = 2")  # order is none in this place
 
 
 SPEC = """

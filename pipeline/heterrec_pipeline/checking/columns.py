@@ -62,10 +62,13 @@ def missing_column(
     if not schema.types:
         return None
     if not schema.has(column):
-        return SchemaMismatchError(
-            f"{where}: there is no column {column!r}",
-            todo=absent_hint(column, schema.types),
-        )
+        todo = absent_hint(column, schema.types)
+        hyphened = next((c for c in schema.types if c.startswith(f"{column}-")), None)
+        if (
+            hyphened is not None and ".source." in where
+        ):  # an expression, in which it is a difference
+            todo = f'A name with a hyphen needs double quotes: "{hyphened}".'
+        return SchemaMismatchError(f"{where}: there is no column {column!r}", todo=todo)
     name = schema.without(column) if required else None
     if name is None:
         return None

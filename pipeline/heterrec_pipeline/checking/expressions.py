@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.checking.columns import missing_column
 from heterrec_pipeline.checking.schemas import TableSchema, table_schema, with_folders
+from heterrec_pipeline.checking.time_comparisons import time_hint
 from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.shaping.evaluate import (
@@ -160,6 +162,15 @@ def _texts_in(frame: pl.DataFrame, expression: pl.Expr) -> list[str]:
     return [name for part in texts for name in part.meta.root_names()]
 
 
+def _fits(frame: pl.DataFrame, text: str) -> bool:
+    """Whether a text is an expression that the types of the columns fit."""
+    try:
+        result(frame, parse_expression(text))
+    except (ValueError, pl.exceptions.PolarsError):
+        return False
+    return True
+
+
 class _Expressions:
     """The expressions of one source."""
 
@@ -226,10 +237,11 @@ class _Expressions:
     def _of_types(
         self, key: str, text: str, frame: pl.DataFrame, error: Exception
     ) -> SchemaMismatchError:
-        why = " ".join(str(error).split("This error occurred")[0].split())
+        why = " ".join(re.split("This error occurred|[(]create native", str(error))[0].split())
         texts = _texts_in(frame, parse_expression(text))
-        todo = None
-        if texts:
+        types = {c: frame.schema[c] for c in columns_of(text) if c in frame.schema}
+        todo = time_hint(text, why, types, partial(_fits, frame))
+        if texts and todo is None:
             name = in_sql(texts[0])
             as_number = "CAST({} AS DOUBLE)"
             column, cast = f"Column {texts[0]!r} is text", as_number.format(name)
@@ -241,5 +253,5 @@ class _Expressions:
                 todo = f"{column}: write {cast} in its place, or derive it: {derived(texts[0], as_number)}."
             else:
                 todo = f"{column}: write {cast} in its place."
-        kinds = ", ".join(f"{c} {frame.schema[c]}" for c in columns_of(text) if c in frame.schema)
+        kinds = ", ".join(f"{column} {kind}" for column, kind in types.items())
         return SchemaMismatchError(f"{key}: {why[:200]}", got=f"{text} over {kinds}", todo=todo)

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,10 +13,20 @@ if TYPE_CHECKING:
 _TEXT = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 """Texts, quoted names and comments of SQL."""
 _CLOCK = re.compile(
-    r"\b(?:current_(?:date|time|timestamp)|localtime(?:stamp)?|(?:now|today|getdate|random|rand|uuid)\s*\()",
+    r"\b(?:current_(?:date|timestamp|time)|localtime(?:stamp)?|(?:now|today|getdate|random|rand|uuid)\s*\()",
     re.IGNORECASE,
 )
 _DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_NAME = re.compile(r"\b[A-Za-z_]\w*(?:[.-][A-Za-z_]\w*)*\b(?!\s*\()")
+"""A name, perhaps with dots or hyphens, that is not that of a function."""
+_TYPED = re.compile(r"\s*'")
+"""The text of a literal after its type, such as DATE '2026-01-31'."""
+_GRAMMAR = frozenset(
+    "and or not in is null true false like ilike between case when then else as".split()
+)
+"""Words that are part of an expression more often than names of columns."""
+_NAMES_TRIED, _NAMES_AT_ONCE = 12, 3
+"""Number of names of an expression that are tried in quotes, and of those that are tried together."""
 _ROW_WISE = {"Column", "Literal", "BinaryExpr", "Cast", "Function", "Ternary", "Alias", "Eval"}
 """Nodes of an expression whose result in a row depends on that row alone; functions are judged by their names."""
 _OTHER_NODES = {
@@ -49,14 +60,17 @@ def parse_expression(text: str) -> "pl.Expr":
 
     bare = _TEXT.sub(lambda quoted: " " * len(quoted[0]), text)
     if (clock := _CLOCK.search(bare)) is not None:
+        name = clock[0].rstrip("( ")
+        quoted = (
+            "" if clock[0] != name else f'; a column of this name needs double quotes: "{name}"'
+        )
         raise ValueError(
-            f"{clock[0].rstrip('( ')} differs from run to run; write a fixed value, or a parameter: '{{name}}' with "
-            "--param name=value"
+            f"{name} differs from run to run; write a fixed value, or a parameter: '{{name}}' with --param name=value{quoted}"
         )
     try:
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
-        raise ValueError(_not_sql(bare, error)) from None
+        raise ValueError(_not_sql(text, bare, error)) from None
     for found in _other_rows(json.loads(expression.meta.serialize(format="json"))):
         raise ValueError(_refusal(found, bare))
     return expression
@@ -73,12 +87,60 @@ def check_expression(text: str) -> str:
     return text
 
 
-def _not_sql(bare: str, error: Exception) -> str:
-    dotted = _DOTTED.search(bare)
-    if dotted is not None and "dot-notation" in str(error):
-        return f'a name with a dot needs double quotes: "{dotted[0]}"'
+def _not_sql(text: str, bare: str, error: Exception) -> str:
+    if names := _names_to_quote(text, bare):
+        quoted = " and ".join(f'"{name}"' for name in names)
+        odd = next((name for name in names if not name.isidentifier()), None)
+        if odd is not None:
+            return (
+                f"a name with a {'dot' if '.' in odd else 'hyphen'} needs double quotes: {quoted}"
+            )
+        are = "are words" if len(names) > 1 else "is a word"
+        return f"{' and '.join(names)} {are} of SQL; a column of this name needs double quotes: {quoted}"
     why = " ".join(str(error).split()).removeprefix("sql parser error: ")
     return f"not an SQL expression: {why[:200]}"
+
+
+def _names_to_quote(text: str, bare: str) -> list[str]:
+    """The fewest names in a text that have to be quoted for it to be an SQL expression; empty if that does not help.
+
+    Args:
+        text: the text.
+        bare: the same with blanks in place of texts, quoted names and comments.
+    """
+    names = list(dict.fromkeys(name[0] for name in _names(text, bare)))[:_NAMES_TRIED]
+    for count in range(1, _NAMES_AT_ONCE + 1):
+        for some in combinations(names, count):
+            if _reads(_quoted(text, bare, some), some):
+                return list(some)
+    return []
+
+
+def _names(text: str, bare: str) -> Iterator[re.Match[str]]:
+    """The words of a text that may be names of columns."""
+    for name in _NAME.finditer(bare):
+        if name[0].lower() not in _GRAMMAR and not _TYPED.match(text, name.end()):
+            yield name
+
+
+def _quoted(text: str, bare: str, names: Sequence[str]) -> str:
+    """A text with some of its names in double quotes."""
+    parts, end = [], 0
+    for name in _names(text, bare):
+        if name[0] in names:
+            parts += [text[end : name.start()], f'"{name[0]}"']
+            end = name.end()
+    return "".join([*parts, text[end:]])
+
+
+def _reads(text: str, columns: Sequence[str]) -> bool:
+    """Whether a text is an SQL expression that reads some columns, perhaps among others."""
+    import polars as pl
+
+    try:
+        return set(columns) <= set(pl.sql_expr(text).meta.root_names())
+    except pl.exceptions.PolarsError:
+        return False
 
 
 def _refusal(found: str, bare: str) -> str:
