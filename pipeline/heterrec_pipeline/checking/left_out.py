@@ -15,7 +15,7 @@ def lines_that_leave_out(spec: FeatureSpec, table: str) -> Iterator[str]:
         spec: the spec.
         table: its name: items, items.joins[k], users or interactions.
     """
-    source, log = _sources(spec)[table], spec.interactions
+    source, log = sources_of(spec)[table], spec.interactions
     if source.where is not None:
         yield condition(table, source)
     if table == INTERACTIONS and log.missing_user == "drop":
@@ -25,7 +25,7 @@ def lines_that_leave_out(spec: FeatureSpec, table: str) -> Iterator[str]:
         yield f"interactions.unlisted_behaviours: drop (listed are {values})"
 
 
-def _sources(spec: FeatureSpec) -> dict[str, Source]:
+def sources_of(spec: FeatureSpec) -> dict[str, Source]:
     """The sources of the tables by name."""
     found = {INTERACTIONS: spec.interactions.source}
     if isinstance(spec.items.source, Source):

@@ -4,14 +4,26 @@ import re
 from datetime import UTC, datetime
 
 from heterrec_pipeline.checking.evidence import NULL_WORDS
+from heterrec_pipeline.checking.left_out import sources_of
 from heterrec_pipeline.checking.time_forms import form_in_words
+from heterrec_pipeline.reading.shaping.shape import WHERE
 from heterrec_pipeline.reading.spec_lines import derived, in_yaml
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.rejects import Reason
 
 _BOOLEANS = {"true": "false", "false": "true", "yes": "no", "no": "yes"}
-_ODD_SIGNS = 3
-"""Number of signs besides digits that are replaced in a number, at most."""
+_SIGN = r"[^\d.,+()\s-]{0,3}"
+"""A currency or unit beside a number."""
+_BLANK = "[ \u00a0\u202f]"
+_AMOUNT = re.compile(
+    rf"(?P<before>{_SIGN}){_BLANK}?[+-]?(?:\d+|\d{{1,3}}(?:(?P<group>[,.'_ \u00a0\u202f])\d{{3}})"
+    rf"(?:(?P=group)\d{{3}})*)(?:(?P<point>[.,])(?P<decimals>\d+))?{_BLANK}?(?P<after>{_SIGN})"
+)
+"""A number with a sign before or after it, groups of three digits, and a decimal point or comma."""
+_MAGNITUDES = ("k", "m", "b", "mn", "bn", "mio", "mrd", "e")
+"""Signs after a number that change it, in lower case."""
+_STRICT_CAST = re.compile(r"\bCAST\s*\(", re.IGNORECASE)
+_FORMATTED = re.compile(r"\b(?:DATE|STRPTIME|TIMESTAMP)\s*\(", re.IGNORECASE)
 
 
 def reject_hints(
@@ -31,7 +43,7 @@ def reject_hints(
     if reason == Reason.MALFORMED_ROW:
         return _of_row(text)
     if reason == Reason.EXPRESSION_FAILED:
-        return ["if such a cell is a missing value, write TRY_CAST instead of CAST"]
+        return [_of_expression(spec, column)]
     if reason == Reason.NOT_A_NUMBER:
         return [_of_number(text, column)]
     if reason in (Reason.TIME_UNREADABLE, Reason.TIME_OUT_OF_RANGE):
@@ -79,14 +91,50 @@ def _of_number(text: str, column: str) -> str:
         case = f"CASE LOWER({{}}) WHEN '{yes}' THEN 1 WHEN '{_BOOLEANS[yes]}' THEN 0 END"
         line = derived(column, case)
         return f"for booleans that are written as text, use kind: categorical, or write into the source {line}"
-    if re.fullmatch(r"-?\d+,\d{1,2}|-?\d{1,3}(\.\d{3})+,\d+", text):
-        return "numbers with a decimal comma need decimal: ',' in a CSV source"
-    odd = list(dict.fromkeys(re.findall(r"[^\d.eE+-]", text)))
-    bare = re.sub(r"[^\d.eE+-]", "", text)
-    if len(odd) <= _ODD_SIGNS and re.fullmatch(r"[+-]?\d+(\.\d*)?|[+-]?\.\d+", bare):
-        strip = "{}"
-        for sign in dict.fromkeys([*odd, ","]):  # between the thousands of another row
-            escaped = sign.replace("'", "''").replace("{", "{{").replace("}", "}}")
-            strip = f"REPLACE({strip}, '{escaped}', '')"
-        return f"write into the source {derived(column, f'CAST({strip} AS DOUBLE)')}"
-    return "a number has digits and a decimal point only; for other texts use kind: categorical"
+    return _of_amount(text, column) or (
+        "a number has digits and a decimal point only; for other texts use kind: categorical"
+    )
+
+
+def _of_amount(text: str, column: str) -> str | None:
+    """The expression for a number with signs that do not change it; None for another text."""
+    found = _AMOUNT.fullmatch(text)
+    if found is None or found["after"].lower() in _MAGNITUDES:
+        return None
+    group, point = found["group"], found["point"]
+    if group is not None and group == point:
+        return None
+    signs = [found["before"], found["after"], *re.findall(_BLANK, text), group]
+    bare = "{}"
+    for sign in dict.fromkeys(filter(None, signs)):
+        bare = _replaced(bare, sign, "")
+    if point == "," and group is None and len(found["decimals"]) == 3:
+        group, point = ",", None
+        bare = _replaced(bare, ",", "")
+    if point == ",":
+        bare = _replaced(bare, ",", ".")
+    if bare == "{}":
+        return "with decimal: ',' in its source, a point is between groups of three digits only"
+    line = f"write into the source {derived(column, f'CAST({bare} AS DOUBLE)')}"
+    if point == "," and not (found["before"] or found["after"]):
+        return f"numbers with a decimal comma need decimal: ',' in a CSV source; for another format {line}"
+    if point is None and group == ",":
+        return f"if commas are between thousands, {line}; numbers with a decimal comma need decimal: ',' in a CSV source"
+    return line
+
+
+def _replaced(sql: str, sign: str, by: str) -> str:
+    escaped = sign.replace("'", "''").replace("{", "{{").replace("}", "}}")
+    return f"REPLACE({sql}, '{escaped}', '{by}')"
+
+
+def _of_expression(spec: FeatureSpec, column: str) -> str:
+    """The hint for a row for which an expression fails, by the functions in it."""
+    sources = sources_of(spec).values()
+    texts = [s.where if column == WHERE else s.columns.get(column) for s in sources]
+    found = " ".join(filter(None, texts))
+    if _STRICT_CAST.search(found):
+        return "if such a cell is a missing value, write TRY_CAST instead of CAST"
+    if _FORMATTED.search(found):
+        return "the format in the expression does not fit it"
+    return "it is of another type than the other cells of its column; write all of them as text, or in one type"

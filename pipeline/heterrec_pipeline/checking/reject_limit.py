@@ -81,21 +81,28 @@ def too_many(
 
 
 def refusal(limits: Limits, found: Sequence[Excess]) -> RejectRatioError:
-    """The error for the limits that are exceeded, with the limits that would accept the rejects."""
+    """The error for the limits that are exceeded, with what to do."""
     return RejectRatioError(
         "\n".join(excess.text for excess in found),
-        todo=f"Fix the input or the spec, or raise the limit: {raised(limits, found)}. Nothing was published.",
+        todo=f"{way_out(limits, found)} Nothing was published.",
     )
 
 
-def raised(limits: Limits, found: Sequence[Excess]) -> str:
-    """The line of a spec with limits that accept the shares of the most frequent reasons, rounded up to two digits."""
+def way_out(limits: Limits, found: Sequence[Excess]) -> str:
+    """What to do about limits that are exceeded: higher ones, unless all rows of a source are rejected."""
+    if any(excess.share >= 1 for excess in found):
+        return "Fix the input or the spec; a higher limit does not help, since none of these rows would be left."
+    return f"Fix the input or the spec, or raise the limit: {_raised(limits, found)}."
+
+
+def _raised(limits: Limits, found: Sequence[Excess]) -> str:
+    """The line of a spec with limits that accept the shares of the most frequent reasons, rounded up, but below 1."""
     written = dict(limits.reject_ratios)
     for excess in found:
-        digits = 1 - math.floor(math.log10(excess.share))
-        enough = min(1.0, math.ceil(excess.share * 10**digits) / 10**digits)
+        digits = 1 - math.floor(math.log10(min(excess.share, 1 - excess.share)))
+        enough = math.ceil(excess.share * 10**digits) / 10**digits
         written[excess.reason] = max(written.get(excess.reason, 0.0), enough)
-    listed = ", ".join(f"{name}: {ratio:g}" for name, ratio in written.items())
+    listed = ", ".join(f"{name}: {ratio:.12g}" for name, ratio in written.items())
     return f"limits: {{max_reject_ratio: {{{listed}}}}}"
 
 

@@ -12,7 +12,7 @@ from heterrec_pipeline.checking.left_out import all_left_out
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
-from heterrec_pipeline.checking.reject_limit import Excess, as_reason, percent, raised
+from heterrec_pipeline.checking.reject_limit import Excess, as_reason, percent, way_out
 from heterrec_pipeline.checking.sample import Sample, Tables, all_keys, sample_tables
 from heterrec_pipeline.checking.seen_values import seen_values
 from heterrec_pipeline.reading.empty_files import skipped
@@ -158,12 +158,12 @@ def _too_many_rejects(sample: Sample) -> list[HeterrecError]:
         if not sample.rows or rejected / sample.rows <= ratio:
             continue
         reason, _ = sample.dominant(limit)
-        higher = raised(limits, [Excess("", str(reason), rejected / sample.rows)])
+        excess = Excess("", str(reason), rejected / sample.rows)
         problems.append(
             DataError(
                 f"{sample.table}: {rejected:,} of {sample.rows:,} sampled rows would be rejected{as_reason(limit)}, "
                 f"more than {limits.path_of(limit)} allows ({percent(ratio)})",
-                todo=f"Fix the input or the spec, or raise the limit: {higher}.",
+                todo=way_out(limits, [excess]),
             )
         )
     return problems

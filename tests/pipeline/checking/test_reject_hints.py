@@ -11,6 +11,22 @@ from heterrec_schemas.rejects import Reason
 BEHAVIOUR = {"column": "event", "values": ["1", "2"]}
 
 
+NO_AMOUNTS = (
+    "1.5k",
+    "5 M",
+    "1:30",
+    "2/5",
+    "1;2",
+    "0x1F",
+    "a1b2",
+    "(12.50)",
+    "10-20",
+    "1,2,3",
+    "-$5",
+)
+"""Texts whose value a number without their signs would not be."""
+
+
 @pytest.mark.parametrize(
     ("reason", "value", "words"),
     [
@@ -20,7 +36,9 @@ BEHAVIOUR = {"column": "event", "values": ["1", "2"]}
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,", "end in a comma"),
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,2", None),
         (Reason.NOT_A_NUMBER, "True", "kind: categorical"),
-        (Reason.EXPRESSION_FAILED, "soon", "TRY_CAST"),
+        (Reason.NOT_A_NUMBER, "1.5", "with decimal: ',' in its source"),
+        (Reason.NOT_A_NUMBER, "1,234", "decimal comma need decimal: ','"),
+        *((Reason.NOT_A_NUMBER, odd, "digits and a decimal point") for odd in NO_AMOUNTS),
         (Reason.NOT_A_NUMBER, "NULL", "missing_values: ['NULL']"),
         (Reason.NOT_A_NUMBER, "12,99", "decimal: ','"),
         (Reason.NOT_A_NUMBER, "from 14.99", "digits and a decimal point"),
@@ -49,6 +67,12 @@ def test_hints(reason: Reason, value: str | None, words: str | None) -> None:
         (Reason.NOT_A_NUMBER, "$1,299.00", 1299.0),
         (Reason.NOT_A_NUMBER, "12.5 €", 12.5),
         (Reason.NOT_A_NUMBER, "{7}", 7.0),
+        (Reason.NOT_A_NUMBER, "EUR 5", 5.0),
+        (Reason.NOT_A_NUMBER, "12,5 €", 12.5),
+        (Reason.NOT_A_NUMBER, "1.234,56 €", 1234.56),
+        (Reason.NOT_A_NUMBER, "1 234,5", 1234.5),
+        (Reason.NOT_A_NUMBER, "12,99", 12.99),
+        (Reason.NOT_A_NUMBER, "1'234.5", 1234.5),
         (Reason.NOT_A_NUMBER, "False", 0),
         (Reason.NOT_A_NUMBER, "Yes", 1),
         (Reason.UNKNOWN_BEHAVIOUR, "1.0", 1),
@@ -60,3 +84,25 @@ def test_the_expression_of_a_hint_reads_the_cell(reason: Reason, cell: str, valu
     (hint,) = reject_hints(spec_of(interactions={"behaviour": behaviour}), reason, cell, "odd one")
     sql = yaml.safe_load("{" + hint[hint.index("columns: ") :] + "}")["columns"]["odd one"]
     assert pl.DataFrame({"odd one": [cell]}).select(pl.sql_expr(sql)).item() == value
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("price", "TRY_CAST"),
+        ("where", "TRY_CAST"),
+        ("day", "the format in the expression does not fit"),
+        ("rating", "of another type"),
+    ],
+)
+def test_the_hint_for_a_failed_expression_fits_its_functions(column: str, words: str) -> None:
+    columns = {
+        "price": "CAST(price AS DOUBLE)",
+        "day": "STRPTIME(day, '%Y')",
+        "loose": "TRY_CAST(a AS INT)",
+    }
+    source = {"path": "log.csv", "columns": columns, "where": "CAST(n AS INT) > 5"}
+    (hint,) = reject_hints(
+        spec_of(interactions={"source": source}), Reason.EXPRESSION_FAILED, "soon", column
+    )
+    assert words in hint

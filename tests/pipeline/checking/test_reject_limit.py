@@ -12,7 +12,13 @@ from pieces import job_of, numeric, spec_of, table_job, written_file
 
 from heterrec_pipeline.checking import reject_limit, sample
 from heterrec_pipeline.checking.estimate import row_estimate
-from heterrec_pipeline.checking.reject_limit import check_sample, row_bounds, smallest_row
+from heterrec_pipeline.checking.reject_limit import (
+    Excess,
+    check_sample,
+    row_bounds,
+    smallest_row,
+    way_out,
+)
 from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.reading import parquet
 from heterrec_pipeline.reading.files import InputFile
@@ -87,6 +93,20 @@ def test_a_table_that_is_read_whole_is_told_as_after_a_build(tmp_path: Path) -> 
         "limits: {max_reject_ratio: {default: 0.01, time_unreadable: 0.075}}. Nothing was published."
     )
     check_sample(job(tmp_path, log, limit=0.075))
+
+
+def test_no_limit_is_suggested_that_would_accept_a_source_without_rows(tmp_path: Path) -> None:
+    log = csv_log(tmp_path, ["soon"] * 5)
+    found = refusal(job(tmp_path, log))
+    assert "interactions: 5 of 5 rows (100.0%) were rejected" in found
+    assert found.endswith(
+        "Fix the input or the spec; a higher limit does not help, since none of these rows would be left. Nothing was "
+        "published."
+    )
+    nearly = [Excess("", "time_unreadable", 399 / 400)]
+    assert "limits: {max_reject_ratio: {default: 0.01, time_unreadable: 0.9975}}" in way_out(
+        spec_of().limits, nearly
+    )
 
 
 def test_a_limit_of_one_reason_is_checked_by_itself(tmp_path: Path) -> None:

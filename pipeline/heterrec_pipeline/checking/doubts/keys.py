@@ -46,12 +46,14 @@ def _replaced(pattern: str, by: str = "") -> Normalise:
 
 
 _NORMALISATIONS = (
+    _Normalisation("without '.0'", _replaced(r"\.0+$"), "REGEXP_REPLACE({}, '[.]0+$', '')"),
     _Normalisation(
-        "without '.0'", _replaced(r"^(-?\d+)\.0+$", "$1"), "CAST(CAST({} AS DOUBLE) AS BIGINT)"
+        "without leading zeros",
+        _replaced(r"^0+([0-9])", "$1"),
+        r"REGEXP_REPLACE({}, '^0+([0-9])', '\1')",
     ),
-    _Normalisation("without leading zeros", _replaced(r"^0+(\d)", "$1"), "LTRIM({}, '0')"),
     _Normalisation("in lower case", lambda texts: texts.str.to_lowercase(), "LOWER({})"),
-    _Normalisation("without blanks", _replaced(r"\s"), "REPLACE({}, ' ', '')"),
+    _Normalisation("without blanks", _replaced(r"\s"), r"REGEXP_REPLACE({}, '\s', '', 'g')"),
 )
 
 
