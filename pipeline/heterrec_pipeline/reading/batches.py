@@ -22,12 +22,14 @@ class BadRow(NamedTuple):
         reason: the reason.
         text: its text, or that of the cells that are the reason; None if it may contain what the spec erases.
         column: the column whose value is the reason; empty for a malformed row.
+        texts: of a row for which an expression fails, the cleaned texts of its other columns, which may be erased keys.
     """
 
     row: int
     reason: Reason
     text: str | None
     column: str = ""
+    texts: Mapping[str, str | None] = MappingProxyType({})
 
 
 BadText = Mapping[str, Mapping[int, str | None]]

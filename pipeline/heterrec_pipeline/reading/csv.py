@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 
 from heterrec_pipeline.reading.batches import BadRow, ReadBatch, columns_in
 from heterrec_pipeline.reading.dialect import Dialect, Readable
-from heterrec_pipeline.reading.files import InputFile, unreadable
+from heterrec_pipeline.reading.files import InputFile, unreadable, without_empty
 from heterrec_pipeline.reading.looks_like import escaped_quote
 from heterrec_pipeline.reading.text import BLOCK, BOM, bad_utf8, check_beginning
 from heterrec_schemas.errors import DataError, SchemaMismatchError
@@ -66,7 +66,7 @@ def header(file: InputFile) -> list[str]:
             f"{file.name} is empty",
             got="no header line",
             expected="a first line with the column names",
-            todo="Write the header, or set empty_files: skip on its source.",
+            todo=f"Write the header, or {without_empty(file)}",
         )
     return [str(name) for name in rows[0]]
 

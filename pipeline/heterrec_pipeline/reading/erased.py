@@ -169,15 +169,13 @@ def _without_erased(batch: ReadBatch, gate: Gate, met: Met | None) -> ReadBatch:
             for column, cells in batch.bad_text.items()
         },
     )
+    batch = _without_erased_failures(batch, gate, met)
     if not len(batch.rows):
         return batch
     dead = np.zeros(len(batch.rows), np.bool_)
     for column, listed in gate.keys:
         texts, _ = column_text(one_chunk(batch.table, column), column)
-        found = is_erased(listed, texts)
-        if met is not None:
-            met.setdefault(listed.name, set()).update(texts.filter(found))
-        dead |= found
+        dead |= _found(listed, texts, met)
     count = int(dead.sum())
     if not count:
         return batch
@@ -190,5 +188,25 @@ def _without_erased(batch: ReadBatch, gate: Gate, met: Met | None) -> ReadBatch:
             column: {row: text for row, text in cells.items() if row not in gone}
             for column, cells in batch.bad_text.items()
         },
-        erased=count,
+        erased=batch.erased + count,
     )
+
+
+def _without_erased_failures(batch: ReadBatch, gate: Gate, met: Met | None) -> ReadBatch:
+    """A batch without the rows for which an expression fails and whose key is erased: no check comes before erasure."""
+    if not any(b.texts for b in batch.bad):
+        return batch
+    dead = np.zeros(len(batch.bad), np.bool_)
+    for column, listed in gate.keys:
+        texts = pl.Series([b.texts.get(column) for b in batch.bad], dtype=pl.String)
+        dead |= _found(listed, texts, met)
+    bad = [b for b, gone in zip(batch.bad, dead.tolist(), strict=True) if not gone]
+    return batch._replace(bad=bad, erased=batch.erased + int(dead.sum()))
+
+
+def _found(listed: ErasedList, texts: pl.Series, met: Met | None) -> npt.NDArray[np.bool_]:
+    """Whether each of n texts is in a list; `met` takes those that are."""
+    found = is_erased(listed, texts)
+    if met is not None:
+        met.setdefault(listed.name, set()).update(texts.filter(found))
+    return found

@@ -20,7 +20,7 @@ from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.stores import FileInfo
 
 _AGAIN = "Download or write the file again, or "
-_FORMAT, _EMPTY = "set its format in the spec.", "set empty_files: skip on its source."
+_FORMAT = "set its format in the spec."
 SPLIT_BYTES = 128 * 2**20
 """Approximate bytes of a Parquet file per split; a text file is one split."""
 TAIL_BYTES = 2**16
@@ -406,6 +406,14 @@ def _other_content(file: InputFile) -> str | None:
     return None if found is None or f"format: {file.format}" in found else f"it is {found}"
 
 
+def without_empty(file: InputFile) -> str:
+    """What to do about a file with nothing in it, as the end of a sentence."""
+    skips = file.source is None or file.source.empty_files == "skip"
+    if skips or (file.bytes and file.compression is None):  # it is not empty for `empty_files`
+        return "exclude it from source.path."
+    return "set empty_files: skip on its source."
+
+
 def unreadable(file: InputFile, error: object, what: str | None = None) -> HeterrecError:
     """The error for a file that cannot be read in its format, or that has changed since it was listed."""
     with suppress(HeterrecError):  # of the store
@@ -420,5 +428,7 @@ def unreadable(file: InputFile, error: object, what: str | None = None) -> Heter
         got=f"{file.bytes:,} bytes" + (f" ({detail})" if what else ""),
         expected=f"a complete {kind} file{packed}",
         # What is in brackets is what to do.
-        todo=None if what and what.endswith(")") else _AGAIN + (_FORMAT if file.bytes else _EMPTY),
+        todo=None
+        if what and what.endswith(")")
+        else _AGAIN + (_FORMAT if file.bytes else without_empty(file)),
     )

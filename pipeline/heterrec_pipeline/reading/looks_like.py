@@ -51,19 +51,19 @@ def other_header(names: Sequence[str]) -> str | None:
     used = [sign for sign in _SEPARATORS if len(names) == 1 and sign in names[0]]
     cells = names[0].split(used[0]) if used else list(names)
     found, keys = [], []
+    # Cells of a row are not repeated: they may be what the spec erases.
+    shown = f"header {','.join(names)[:80]!r}"
     if used:
         found.append(f"is one column, which seems to be separated by {_SEPARATORS[used[0]]}")
         keys.append("delimiter: '" + used[0].replace("\t", "\\t") + "'")
     if any(_NUMBER.fullmatch(cell.strip()) for cell in cells):
         found.append("contains numbers, as if the header line were absent")
+        shown = f"first line, of {len(','.join(names)):,} characters,"
         count = f"the names of its {len(cells)} columns" if len(cells) > 1 else "the column's name"
         keys += ["header: false", f"names: [...] with {count}"]
     if not found:
         return None
-    line = ",".join(names)
-    return (
-        f"The header {line[:80]!r} {' and '.join(found)}: write {', '.join(keys)} into the source."
-    )
+    return f"The {shown} {' and '.join(found)}: write {', '.join(keys)} into the source."
 
 
 def same_letters(name: str, names: Iterable[str]) -> str | None:

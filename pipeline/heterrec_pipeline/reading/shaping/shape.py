@@ -15,7 +15,7 @@ import pyarrow as pa
 from heterrec_pipeline.reading.batches import BadRow, ReadBatch
 from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.files import InputFile, Split
-from heterrec_pipeline.reading.shaping.arrow_rows import RawRows, Read, arrow_rows
+from heterrec_pipeline.reading.shaping.arrow_rows import RawRows, Read, Rows, arrow_rows
 from heterrec_pipeline.reading.shaping.evaluate import (
     as_polars,
     cells_in_words,
@@ -29,6 +29,8 @@ from heterrec_schemas.errors import SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.feature_spec.expressions import columns_of
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.values import is_scalar
 
 WHERE = "where"
 """The name of the condition in `rejects/`."""
@@ -164,16 +166,34 @@ def _selected(file: InputFile, asked: Request, raw: RawRows) -> ReadBatch:
         derived[c].to_arrow(compat_level=_PLAIN) if c in derived else raw.columns[c]
         for c in asked.wanted
     ]
+    cells = dict(zip(asked.wanted, arrays, strict=True))
     batch = ReadBatch(
         pa.RecordBatch.from_arrays(arrays, names=list(asked.wanted)),
         raw.rows,
-        [*raw.bad, *failures.values()],
+        [*raw.bad, *_with_texts(failures, cells, raw.rows, failed, file)],
         raw.short,
         {c: texts for c, texts in raw.bad_text.items() if c in asked.passed},
         filtered=int((~keep & ~failed).sum()),
     )
     keep &= ~failed
     return batch if keep.all() else _kept(batch, keep)
+
+
+def _with_texts(
+    failures: Mapping[int, BadRow],
+    cells: Mapping[str, pa.Array],
+    rows: Rows,
+    failed: Mask,
+    file: InputFile,
+) -> Iterator[BadRow]:
+    """The rows for which an expression fails, with the texts of their cells."""
+    texts: dict[str, list[str | None]] = {}
+    for name, column in cells.items() if failures else ():
+        some = as_in_source(column.filter(pa.array(failed)), name, file)
+        if is_scalar(some.type):
+            texts[name] = column_text(some, name)[0].to_list()
+    for at, row in enumerate(rows[failed].tolist()):
+        yield failures[row]._replace(texts={name: found[at] for name, found in texts.items()})
 
 
 def _frame(

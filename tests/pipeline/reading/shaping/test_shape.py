@@ -152,7 +152,37 @@ def test_the_value_of_a_failure_is_not_shown_where_something_is_erased(
         base, form, ["n"], gate, unnest="items", columns={"n": 'CAST("items.price" AS DOUBLE)'}
     )
     assert {b.text for batch in batches for b in batch.bad} == {None}
-    assert sum(b.erased for b in batches) == 1, "the element without a price"
+    assert sum(b.erased for b in batches) == 2, "the element without a price, and the failure"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"columns": {"n": 'CAST("order" AS INT)', "price": "CAST(price AS DOUBLE)"}},
+        {"where": "CAST(price AS DOUBLE) > 0"},
+        {"where": "CAST(price AS DOUBLE) > 0", "columns": {"u": "LOWER(u)"}},
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_failure_of_an_erased_row_counts_as_erased(
+    tmp_path: Path, suffix: str, source: dict[str, Any]
+) -> None:
+    rows = [("A", "1", "N/A"), ("b", "2", "N/A"), ("a", "3", "4.5"), ("b", "4", "5")]
+    if suffix == "csv":
+        text = "u,order,price\n" + "".join(",".join(row) + "\n" for row in rows)
+    else:
+        text = "".join(
+            json.dumps(dict(zip(("u", "order", "price"), row, strict=True))) + "\n" for row in rows
+        )
+    (tmp_path / f"log.{suffix}").write_text(text)
+    (tmp_path / "gone.csv").write_text("id\na\nA\n")
+    files, _ = find_source("erase.users", Source(path="gone.csv"), str(tmp_path), [], [], {})
+    gate = Gate((("u", ErasedList("erase.users", "id", files)),))
+    found, batches = read(tmp_path, f"log.{suffix}", ["order"], gate, **source)
+    assert [row["order"] for row in found] == ["4"]
+    assert sum(b.erased for b in batches) == 2
+    assert [(b.row, b.text) for batch in batches for b in batch.bad] == [(1, None)]
+    assert sum(b.read for b in batches) == 4
 
 
 @both
