@@ -1,9 +1,12 @@
 """Checks a spec and a call against the schemas of the data; all errors are collected."""
 
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.checking.columns import (
@@ -27,7 +30,7 @@ from heterrec_pipeline.job import (
     Erasures,
     TableJob,
 )
-from heterrec_pipeline.reading.erased import ErasedList, erased
+from heterrec_pipeline.reading.erased import ErasedList, erased, is_erased
 from heterrec_pipeline.reading.files import InputFile, physical_files
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import (
@@ -38,6 +41,7 @@ from heterrec_schemas.feature_spec import (
     Source,
     dimension_columns,
 )
+from heterrec_schemas.values import clean_text
 
 
 @dataclass
@@ -148,6 +152,7 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     log = together(log, schemas[INTERACTIONS], required_columns(spec), own)
     tables = [_together(t, schemas[t.name]) for t in tables]
     users = None if users is None else _together(users, schemas[USERS])
+    problems = _without_erased(problems, schemas, erasures)
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
 
 
@@ -255,6 +260,26 @@ def _check_erasures(
         items=listed("items", erase.items),
         values={name: found for name, found in values.items() if found is not None},
     )
+
+
+def _without_erased(
+    problems: list[HeterrecError], schemas: dict[str, TableSchema], erasures: Erasures
+) -> list[HeterrecError]:
+    """The errors without erased texts, which may be the names of columns where a header line is absent."""
+    names = sorted({name for schema in schemas.values() for name in schema.types})
+    texts = pl.Series([clean_text(name) for name in names], dtype=pl.String)
+    gone: set[str] = set()
+    for listed in erasures.every:
+        with suppress(HeterrecError):  # it is among the errors
+            found = is_erased(listed, texts).tolist()
+            gone.update(name for name, is_gone in zip(names, found, strict=True) if is_gone)
+    if not gone:
+        return problems
+    erased_names = re.compile("|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in sorted(gone)))
+    return [
+        type(p)(erased_names.sub("...", p.message)) if erased_names.search(p.message) else p
+        for p in problems
+    ]
 
 
 def _erasing(table: TableJob, erasures: Erasures) -> TableJob:

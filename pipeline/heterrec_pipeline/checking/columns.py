@@ -63,6 +63,8 @@ def missing_column(
         return None
     if not schema.has(column):
         todo = absent_hint(column, schema.types)
+        if where.startswith("erase.") and "Known: " in todo:  # without a header, they are a key
+            todo = "Check key; for a list without a header line, write header: false and names into its source."
         hyphened = next((c for c in schema.types if c.startswith(f"{column}-")), None)
         if (
             hyphened is not None and ".source." in where

@@ -312,3 +312,28 @@ def test_what_a_list_erases_is_found_anew_when_it_is_read_in_another_way(tmp_pat
     assert gone(where="s = 'a'") == {"u"}
     assert gone() == {"u", "v"}
     assert gone(null_values=["v"]) == {"u"}
+
+
+def test_no_message_repeats_an_erased_key_that_an_absent_header_makes_a_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "items.csv").write_text("item\ni\n")
+    (tmp_path / "gone.csv").write_text("id\nalice\nbob\n")
+    erase = {"users": {"source": {"path": "gone.csv"}, "key": "id"}}
+
+    def messages(log: str, key: str = "id") -> str:
+        (tmp_path / "log.csv").write_text(log)
+        erase["users"]["key"] = key
+        problems = check_tables(spec_of(erase=erase), str(tmp_path)).problems
+        assert problems
+        return " ".join(p.message for p in problems)
+
+    texts = messages("alice,i,noon\nbob,i,noon\n")
+    assert "there is no column 'user'" in texts
+    assert "alice" not in texts
+    assert "noon" in texts, "what is not erased is a help"
+    assert "carol" not in messages("carol,i,17\n"), "other data of a row are not repeated either"
+    (tmp_path / "gone.csv").write_text("alice\nbob\n")
+    texts = messages("user,item,time\nalice,i,1\n")
+    assert "erase.users: there is no column 'id'. Check key; for a list without a header" in texts
+    assert "alice" not in texts
