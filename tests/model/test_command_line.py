@@ -220,6 +220,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["recommend", "--data", "{data}", "--run", "{run}", "--items", "B00000,nosuch"],
         "there is no item 'nosuch' in the catalogue. Known ones are such as 'B0",
     ),
+    "an id with a comma in a list": (
+        ["recommend", "--data", "{data}", "--run", "{run}", "--items", "a,1"],
+        "Give ids that have commas by --item, one each.",
+    ),
     "neither user nor items": (
         ["recommend", "--data", "{data}", "--run", "{run}"],
         "expected either users or items",

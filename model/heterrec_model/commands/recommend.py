@@ -153,16 +153,22 @@ def recommend(
             from heterrec_model.serving.recommend import recommend as run_recommend
             from heterrec_model.serving.recommendation_display import show_recommendation
 
-        found = run_recommend(
-            run or "",
-            data or "",
-            users=None if not user else [text_argument(name) for name in user],
-            items=item_ids(item, items),
-            k=k or 10,
-            checkpoint=checkpoint,
-            where=conditions(where),
-            filter_seen=filter_seen,
-        )
+        try:
+            found = run_recommend(
+                run or "",
+                data or "",
+                users=None if not user else [text_argument(name) for name in user],
+                items=item_ids(item, items),
+                k=k or 10,
+                checkpoint=checkpoint,
+                where=conditions(where),
+                filter_seen=filter_seen,
+            )
+        except CallError as error:
+            if "there is no item" not in error.what or "," not in (items or ""):
+                raise
+            todo = f"{error.todo or ''} Give ids that have commas by --item, one each.".strip()
+            raise CallError(error.what, got=error.got, expected=error.expected, todo=todo) from None
         if as_json:
             print_json({"recommendations": [one.to_json() for one in found]})
             return

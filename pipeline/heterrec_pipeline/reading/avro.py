@@ -15,7 +15,7 @@ from heterrec_pipeline.reading.batches import ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.reading.utf8 import without_bad_text
-from heterrec_schemas.errors import CallError, DataError, SchemaMismatchError
+from heterrec_schemas.errors import CallError, DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.values import value_text
 
 BATCH_BYTES = 16 * 2**20
@@ -107,15 +107,23 @@ def _blocks(file: InputFile) -> Iterator[Any]:
     """The blocks of a file, with its schema; errors of the library name the file."""
     try:
         with TextStream(file) as stream:
-            yield fastavro.block_reader(cast(IO[bytes], stream))
-    except ValueError as error:
+            yield _block_reader(file, cast(IO[bytes], stream))
+    except (HeterrecError, MemoryError):
+        raise
+    except EOFError as error:
+        raise unreadable(file, error, "it is truncated") from None
+    except Exception as error:  # damage may end in any error of the library
         raise _without_codec(file, error) or unreadable(file, error) from None
-    except (EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        what = "it is truncated" if isinstance(error, EOFError) else None
-        raise unreadable(file, error, what) from None
 
 
-def _without_codec(file: InputFile, error: ValueError) -> CallError | None:
+def _block_reader(file: InputFile, stream: IO[bytes]) -> Any:
+    try:
+        return fastavro.block_reader(stream)
+    except MemoryError as error:
+        raise unreadable(file, error, "its header has a length that no file has") from None
+
+
+def _without_codec(file: InputFile, error: Exception) -> CallError | None:
     """The error for a codec whose package is not installed; None for another error."""
     found = _NO_CODEC.search(str(error))
     if found is None:

@@ -40,6 +40,8 @@ NOT_IN_ROWS = frozenset({"path", "format", "version", "append_only", "empty_file
 """The keys of a source that do not change what is found in a file of one format."""
 _SHOWN = 3
 """Number of changed files that a message names."""
+_DETAIL_CHARACTERS = 300
+"""Number of characters of the error of a library that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -422,7 +424,7 @@ def unreadable(file: InputFile, error: object, what: str | None = None) -> Heter
     what = what or _other_content(file)
     kind = _KINDS[file.format]
     packed = f", {file.compression}" if file.compression else ""
-    detail = " ".join(str(error).split())
+    detail = " ".join(str(error).split())[:_DETAIL_CHARACTERS] or type(error).__name__
     return DataError(
         f"{file.name} cannot be read: {what or detail}",
         got=f"{file.bytes:,} bytes" + (f" ({detail})" if what else ""),

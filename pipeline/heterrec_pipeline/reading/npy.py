@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from tokenize import TokenError
 from typing import IO, Any, cast
 
 import numpy as np
@@ -144,7 +145,7 @@ def _opened(file: InputFile) -> Iterator[_Array]:
     try:
         with storage.open_arrow(file.path, mapped=False) as handle:
             yield _checked(file, _header(handle))
-    except (EOFError, ValueError, OSError, pa.ArrowException) as error:
+    except (EOFError, ValueError, OSError, TokenError, pa.ArrowException) as error:
         raise unreadable(file, error) from None
 
 
