@@ -96,7 +96,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
     """
     found: list[_FileSchema] = []
     mixed: dict[str, str] = {}
-    chosen = _evenly(files)
+    chosen = _compared(files)
     compared = set(chosen)
     for file in chosen:
         try:
@@ -151,7 +151,7 @@ def with_folders(
     )
 
 
-def _evenly(files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
+def _compared(files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
     """At most `MAX_FILES` files, evenly spread, with the first and the last one."""
     if len(files) <= MAX_FILES:
         return files

@@ -7,7 +7,7 @@ import pytest
 import zstandard
 
 from heterrec_pipeline.reading.empty_files import filled_files, skipped
-from heterrec_pipeline.reading.files import input_files
+from heterrec_pipeline.reading.files import input_files, without_empty
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import Source
 
@@ -53,3 +53,16 @@ def test_no_other_file_is_an_error(folder: Path) -> None:
         "log: all files are empty: got 2 empty files: a.csv, b.csv.gz, expected at least one file that is not. Check "
         "source.path in the spec, and whatever writes the files."
     )
+
+
+def test_skipping_is_suggested_only_where_it_helps(folder: Path) -> None:
+    (folder / "blank.csv").write_bytes(b"\n")
+
+    def advice(name: str, **source: str) -> str:
+        (file,) = input_files(Source(path=name, **source), str(folder), "log")
+        return without_empty(file)
+
+    skip = "set empty_files: skip on its source."
+    assert [advice(n) for n in ("a.csv", "b.csv.gz", "e.parquet")] == [skip] * 3
+    assert advice("blank.csv") == "exclude it from source.path."
+    assert advice("a.csv", empty_files="skip") == "exclude it from source.path."
