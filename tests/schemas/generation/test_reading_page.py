@@ -79,7 +79,7 @@ def test_pandas(generation: Generation) -> None:
 
 
 def test_duckdb(generation: Generation) -> None:
-    pytest.importorskip("duckdb", reason="DuckDB is no dependency of the project")
+    pytest.importorskip("duckdb", reason="needs duckdb of the extra dev")
     found = run("DuckDB")
     assert len(found["best"]) == 10
     assert len(found["interactions"]) == len(events(generation))
