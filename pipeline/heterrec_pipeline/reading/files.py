@@ -36,7 +36,7 @@ _KINDS = {
     "orc": "ORC",
     "npy": "NumPy",
 }
-NOT_IN_ROWS = frozenset({"path", "format", "version", "append_only", "empty_files"})
+NOT_IN_ROWS = frozenset({"path", "format", "version", "export_to", "append_only", "empty_files"})
 """The keys of a source that do not change what is found in a file of one format."""
 _SHOWN = 3
 """Number of changed files that a message names."""
@@ -249,7 +249,7 @@ def _listed(source: Source, found: FileInfo, base: str, where: str) -> InputFile
             got=f"{name}, which is {_KINDS[kind]}",
             todo="Remove the keys; or set format: csv, if it is CSV.",
         )
-    file = InputFile(found.path, name, found.bytes, kind, found.version, source.append_only, source)
+    file = InputFile(found.path, name, found.bytes, kind, found.version, source.grows, source)
     if kind == "npy" or source.keys is not None:
         file = replace(file, keys=_file_of_keys(source, file, base, where))
     if not file.append_only:
