@@ -131,7 +131,7 @@ def _client(name: str, pattern: str) -> Any:
             used = google_credentials(stores.current_settings(), CLOUD_SCOPE)
         try:
             return bigquery.Client(credentials=used)
-        except OSError:  # no project
+        except (OSError, gauth.DefaultCredentialsError):  # the environment names no project
             return bigquery.Client(pattern.rsplit(".", 2)[0], credentials=used)
 
 

@@ -1,6 +1,7 @@
 """Tables of BigQuery as sources: exported once per state, then read as Parquet; a fake of its REST API runs here."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -225,6 +226,20 @@ def test_rows_that_an_export_would_lack_are_refused(
     with pytest.raises(DataError, match=r"streaming buffer.*got about 12 rows.*append_only: true"):
         exported()
     assert len(items_in(exported(append_only=True))) == 8
+
+
+def test_without_a_project_of_their_own_jobs_run_in_that_of_the_table(
+    fake: FakeBigQuery,
+    exported: Callable[..., tuple[InputFile, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    emulator = os.environ["STORAGE_EMULATOR_HOST"]
+    without_credentials(monkeypatch, tmp_path)
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
+    assert len(items_in(exported())) == 8
+    assert "POST /bigquery/v2/projects/shop/jobs" in fake.asked
 
 
 @pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED_VIEW", "EXTERNAL", "SNAPSHOT"])
