@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations, islice
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,11 +21,14 @@ from heterrec_pipeline.reading.column_types import (
 )
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import column_types
-from heterrec_pipeline.reading.shaping.json_rows import flat_rows
-from heterrec_pipeline.reading.shaping.shape import source_types
+from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds, json_type
+from heterrec_pipeline.reading.shaping.json_rows import flat_rows, member
+from heterrec_pipeline.reading.shaping.nested import with_map_keys
+from heterrec_pipeline.reading.shaping.partitions import partition_values
+from heterrec_pipeline.reading.shaping.shape import Request, source_types
 from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
-from heterrec_schemas.values import is_scalar
+from heterrec_schemas.values import clean_text, is_scalar
 
 SAMPLE_LINES = 10_000
 """Maximum number of lines sampled of a JSON lines file."""
@@ -79,29 +83,44 @@ class TableSchema:
 
 
 @dataclass(frozen=True)
-class _FileSchema:
-    """The columns of one file; of JSON lines those of a sample, which may be the `whole` file."""
+class FileSchema:
+    """The columns of one file; of JSON lines those of a sample.
+
+    Attributes:
+        file: the file.
+        types: column to type.
+        has_rows: whether the file has rows, as far as that is known.
+        whole: whether the sample is the whole file.
+        mixed_cells: as in `TableSchema`.
+        seen: of JSON lines, the types in which expressions see the columns that they read, by row, each combination once.
+    """
 
     file: InputFile
     types: dict[str, pa.DataType]
     has_rows: bool = True
     whole: bool = True
+    mixed_cells: dict[str, str] = field(default_factory=dict)
+    seen: tuple[Kinds, ...] = ()
 
 
-def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) -> TableSchema:
-    """The columns of a table; files that cannot be read are added to `problems`.
+def file_schemas(
+    files: tuple[InputFile, ...], problems: list[HeterrecError], named: Iterable[str] = ()
+) -> list[FileSchema]:
+    """The columns of the files of a table, of at most `MAX_FILES` of them.
 
-    The result depends neither on the order of the files nor on how rows are distributed over them. Of a file without rows
-    only the names of columns count.
+    Of a file without rows only the names of columns count.
+
+    Args:
+        files: the files.
+        problems: takes the errors of files that cannot be read.
+        named: names that may be keys of maps.
     """
-    found: list[_FileSchema] = []
-    mixed: dict[str, str] = {}
-    chosen = _evenly(files)
-    compared = set(chosen)
-    for file in chosen:
+    found: list[FileSchema] = []
+    for file in _evenly(files):
         try:
-            one = _file_schema(file, mixed)
-            found.append(replace(one, types=source_types(file, one.types)))
+            one = _file_schema(file)
+            types = with_map_keys(source_types(file, one.types), named)
+            found.append(replace(one, types=types))
         except HeterrecError as error:
             problems.append(error)
     if any(f.has_rows for f in found):
@@ -109,6 +128,22 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         found = [
             f if f.has_rows else replace(f, types=dict.fromkeys(f.types, nothing)) for f in found
         ]
+    return found
+
+
+def combined(files: tuple[InputFile, ...], found: Sequence[FileSchema]) -> TableSchema:
+    """The columns of a table.
+
+    The result depends neither on the order of the files nor on how rows are distributed over them.
+
+    Args:
+        files: the files.
+        found: the columns of some of them.
+    """
+    compared = set(_evenly(files))
+    mixed: dict[str, str] = {}
+    for one in reversed(found):
+        mixed |= one.mixed_cells
     types: dict[str, pa.DataType] = {}
     variants: dict[str, tuple[pa.DataType, ...]] = {}
     differing: dict[str, SchemaMismatchError] = {}
@@ -166,7 +201,7 @@ def _combined(
         f"column {column!r} has different types: {both[0].name} and {both[1].name}",
         got=f"{one} and {other}",
         expected="one type in all files of a source",
-        todo=cast_todo(column, kinds),
+        todo=cast_todo(column, kinds, cells[0][0]),
     )
     return mixed_of(kinds)
 
@@ -193,31 +228,24 @@ def together(
         required: the columns that each file must have.
         used: all columns that are read.
     """
-    every = schema.types if files and _derives(files[0]) else used
-    dates = tuple(c for c in every if of_dates_and_times(schema.kinds(c)))
-    types = tuple((c, schema.types[c]) for c in every if schema.rest and c in schema.types)
+    dates = tuple(c for c in used if of_dates_and_times(schema.kinds(c)))
+    types = tuple((c, schema.types[c]) for c in used if schema.rest and c in schema.types)
     return tuple(
         replace(f, required=tuple(required), dates_as_times=dates, known_types=types) for f in files
     )
 
 
-def _derives(file: InputFile) -> bool:
-    """Whether rows are made of columns that only the source names."""
-    source = file.source
-    return source is not None and bool(source.columns or source.where or source.unnest)
-
-
-def _file_schema(file: InputFile, mixed: dict[str, str]) -> _FileSchema:
+def _file_schema(file: InputFile) -> FileSchema:
     if file.format == "parquet":
         schema, count = parquet.schema_and_rows(Split(file))
-        return _FileSchema(file, {f.name: f.type for f in schema}, has_rows=count > 0)
+        return FileSchema(file, {f.name: f.type for f in schema}, has_rows=count > 0)
     if (types := column_types(file)) is not None:
-        return _FileSchema(file, types)
-    sample = enumerate(islice(_json_lines(file), SAMPLE_LINES + 1))
-    rows = {number: row for number, row in sample if isinstance(row, dict)}
+        return FileSchema(file, types)
+    lines_read = enumerate(islice(_json_lines(file), SAMPLE_LINES + 1))
+    rows = {number: row for number, row in lines_read if isinstance(row, dict)}
     names = list(dict.fromkeys(k for row in rows.values() for k in row))
     whole = len(rows) <= SAMPLE_LINES
-    types = {}
+    types, mixed = {}, {}
     for name in names:
         cells = {number: row.get(name) for number, row in rows.items() if number < SAMPLE_LINES}
         try:
@@ -226,15 +254,32 @@ def _file_schema(file: InputFile, mixed: dict[str, str]) -> _FileSchema:
             # Objects, or lists of many levels: an error if the spec uses the column.
             types[name] = pa.struct([])
         if pa.types.is_binary(types[name]) or pa.types.is_struct(types[name]):
-            mixed.setdefault(name, f"{file.name} row {_rarest_cell(cells)}")
-    return _FileSchema(file, types, has_rows=bool(rows), whole=whole)
+            mixed[name] = f"{file.name} row {_rarest_cell(cells)}"
+    sample = [row for number, row in rows.items() if number < SAMPLE_LINES]
+    return FileSchema(file, types, bool(rows), whole, mixed, _seen(file, sample))
+
+
+def _seen(file: InputFile, rows: Sequence[Mapping[str, Any]]) -> tuple[Kinds, ...]:
+    """The combinations of types in which expressions see rows of JSON lines; blank texts may be null for them."""
+    columns = Request(file.source, ()).roots if file.source is not None else []
+    folders = partition_values(file.name)
+    found: dict[Kinds, None] = {}
+    for row in rows if columns else ():
+        values = [folders[name] if name in folders else member(row, name) for name in columns]
+        kinds = [NOTHING if _is_blank(value) else json_type(value) for value in values]
+        found[tuple(zip(columns, kinds, strict=True))] = None
+    return tuple(found)
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and clean_text(value) is None
 
 
 @cache
 def _names(file: InputFile) -> frozenset[str]:
     """The columns of a file; of JSON lines those of a sample. Nothing of a file that cannot be read."""
     with suppress(HeterrecError):
-        return frozenset(_file_schema(file, {}).types)
+        return frozenset(_file_schema(file).types)
     return frozenset()
 
 

@@ -58,7 +58,6 @@ class InputFile:
         append_only: whether rows may be appended to it while it is read.
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
-        types: of a source with expressions, the types in which they see its columns, the same in all of its files.
         keys: of an array of vectors, the file with the keys of its rows.
         numbers: the columns that are read as numbers, if their texts have another decimal point than Python's.
         vectors: the columns that are read as vectors.
@@ -75,7 +74,6 @@ class InputFile:
     append_only: bool = False
     source: Source | None = field(default=None, hash=False)
     keys: "InputFile | None" = None
-    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), hash=False)
     numbers: tuple[str, ...] = ()
     vectors: tuple[str, ...] = ()
     required: tuple[str, ...] | None = None

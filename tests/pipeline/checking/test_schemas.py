@@ -9,14 +9,14 @@ import pytest
 from pieces import written_file
 
 from heterrec_pipeline.checking import schemas
-from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.checking.schemas import TableSchema, combined, file_schemas
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_schemas.errors import HeterrecError
 
 
 def of_files(*files: InputFile) -> tuple[TableSchema, list[str]]:
     problems: list[HeterrecError] = []
-    return table_schema(files, problems), [p.message for p in problems]
+    return combined(files, file_schemas(files, problems)), [p.message for p in problems]
 
 
 def parquet(folder: Path, name: str, **columns: pa.Array) -> InputFile:
