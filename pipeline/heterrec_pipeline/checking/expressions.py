@@ -7,7 +7,8 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.checking.columns import missing_column
-from heterrec_pipeline.checking.schemas import FileSchema, TableSchema
+from heterrec_pipeline.checking.file_schemas import FileSchema
+from heterrec_pipeline.checking.schemas import TableSchema
 from heterrec_pipeline.reading.column_types import mixed_of, unified_of
 from heterrec_pipeline.reading.shaping.cells import (
     NOTHING,

@@ -31,7 +31,10 @@ def reject_hints(
     if reason == Reason.MALFORMED_ROW:
         return _of_row(text)
     if reason == Reason.EXPRESSION_FAILED:
-        return ["if such a cell is a missing value, write TRY_CAST instead of CAST"]
+        return [
+            "if such a cell is a missing value, write TRY_CAST instead of CAST; if JSON cells have several types, "
+            "CAST(column AS VARCHAR) makes texts of them"
+        ]
     if reason == Reason.NOT_A_NUMBER:
         return [_of_number(text, column)]
     if reason in (Reason.TIME_UNREADABLE, Reason.TIME_OUT_OF_RANGE):

@@ -5,7 +5,7 @@ from typing import Any
 
 from heterrec_pipeline.checking.columns import missing_column
 from heterrec_pipeline.checking.expressions import with_derived
-from heterrec_pipeline.checking.schemas import TableSchema, combined, file_schemas
+from heterrec_pipeline.checking.schemas import TableSchema, combined, schemas_of
 from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.shaping.partitions import source_files
@@ -60,7 +60,7 @@ def find_source(
     except HeterrecError as error:
         problems.append(error)
         files = ()
-    found = file_schemas(files, problems, named)
+    found = schemas_of(files, problems, named)
     schema = combined(files, found)
     if source.unnest is not None and schema.types:
         absent = missing_column(f"{table}.source.unnest", source.unnest, schema, required=False)
