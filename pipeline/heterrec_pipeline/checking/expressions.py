@@ -14,7 +14,6 @@ from heterrec_pipeline.reading.shaping.cells import (
     NOTHING,
     Kinds,
     type_in_file,
-    unreadable_type,
 )
 from heterrec_pipeline.reading.shaping.fit import Fit, Problem, fit
 from heterrec_pipeline.reading.shaping.shape import WHERE, Request
@@ -92,13 +91,9 @@ class _Expressions:
 
     def of_file(self, file: FileSchema) -> Derived:
         """The columns that are derived in a file whose columns have types."""
-        types = {c: file.types.get(c, pa.null()) for c in Request(self._source, ()).roots}
-        seen = {column: type_in_file(kind) for column, kind in types.items()}
-        unreadable = [column for column, kind in seen.items() if kind is None]
-        for column in unreadable:
-            self._problems.append(unreadable_type(file.file.name, column, types[column]))
-        fits = self._fits({c: kind for c, kind in seen.items() if kind is not None})
-        for part, found in fits.items() if not unreadable else ():
+        roots = Request(self._source, ()).roots
+        fits = self._fits({c: type_in_file(file.types.get(c, pa.null())) for c in roots})
+        for part, found in fits.items():
             if (problem := found.problem) is not None:
                 self._report(part, problem._replace(got=f"{problem.got} in {file.file.name}"))
         return {n: fits[f"columns.{n}"].column for n in self._source.columns}, {}
@@ -128,17 +123,13 @@ class _Expressions:
         return types, mixed
 
     def _fits(self, types: Types) -> dict[str, Fit]:
-        """How each expression takes columns of some types; `where` is left out if a column that it reads has an error."""
-        found: dict[str, Fit] = {}
-        derived = {}
-        for name, text in self._source.columns.items():
-            found[f"columns.{name}"] = one = fit(text, _of(text, types))
-            derived[name] = None if one.problem else one.result
+        """How each expression takes columns of some types; without `where` if it reads a column that has a problem."""
+        columns = {n: fit(text, _of(text, types)) for n, text in self._source.columns.items()}
+        found = {f"columns.{name}": one for name, one in columns.items()}
         where = self._source.where
-        if where is not None and all(
-            derived.get(c, NOTHING) is not None for c in columns_of(where)
-        ):
-            seen = dict(types) | {n: kind for n, kind in derived.items() if kind is not None}
+        read = columns_of(where) if where is not None else []
+        if where is not None and not any(columns[c].problem for c in read if c in columns):
+            seen = dict(types) | {name: one.result for name, one in columns.items()}
             found[WHERE] = fit(where, _of(where, seen), condition=True)
         return found
 
@@ -150,7 +141,8 @@ class _Expressions:
         if problem.column:
             inner = [c for c in self._schema.types if c.startswith(f"{problem.column}.")]
             todo = f'Name a field, such as "{min(inner)}".' if inner else None
-            got = self._schema.mixed_cells.get(problem.column, problem.got)
+            kind = self._schema.types.get(problem.column)
+            got = self._schema.mixed_cells.get(problem.column, str(kind or problem.got))
             problem = problem._replace(got=got, todo=todo)
         self._problems.append(problem.error(f"{self._key}.{part}"))
 

@@ -180,10 +180,8 @@ def test_a_mistake_is_what_fits_no_value_of_a_column(tmp_path: Path) -> None:
         "log.source.columns.t",
     ]
     assert "Column 'n' is text" in problems[0]
-    assert (
-        'got log/a.jsonl row 0: {"k": 1}, expected values of one kind. Name a field, such as "o.k".'
-        in problems[1]
-    )
+    assert 'got log/a.jsonl row 0: {"k": 1}, expected text,' in problems[1]
+    assert problems[1].endswith('Name a field, such as "o.k".')
     jsonl(tmp_path, "b.jsonl", {"n": 5, "o": 7})
     assert found(tmp_path, columns={"s": "n + 1", "t": "COALESCE(o, 1)"})[2] == []
     rows = texts(tmp_path, {"s": "n + 1", "t": "COALESCE(o, 1)"})

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heterrec_pipeline.reading import jsonl
-from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import VALUE_CHARACTERS
 from heterrec_schemas.values import is_text, value_text
 
@@ -22,8 +21,8 @@ Kinds = tuple[tuple[str, pl.DataType], ...]
 """Columns with their types."""
 NOTHING = pl.Null()
 """The type of null in JSON lines, and of a column that a file lacks."""
-OBJECTS = pl.Struct([])
-"""The type of JSON cells that no expression can read."""
+UNREADABLE = pl.Struct([])
+"""The type of what no expression can read, such as objects."""
 _LARGE = (pl.UInt64, pl.Int128, pl.UInt128)
 _HUGE = 2**127
 """Integers from -_HUGE up to below _HUGE fit into 128 bits."""
@@ -73,20 +72,18 @@ def from_file(column: pa.Array, *, empty_is_null: bool) -> pl.Series:
         column = column.cast(pa.float32())
     elif pa.types.is_fixed_size_binary(kind):
         column = column.cast(pa.large_binary())
-    found = pl.from_arrow(column)
-    assert isinstance(found, pl.Series)
-    return found
+    if pa.types.is_decimal256(kind):  # Polars panics
+        return pl.Series([None] * len(column), dtype=UNREADABLE)
+    try:
+        return pl.Series(pl.from_arrow(column))
+    except pl.exceptions.PolarsError:
+        return pl.Series([None] * len(column), dtype=UNREADABLE)
 
 
 @cache
-def type_in_file(kind: pa.DataType) -> pl.DataType | None:
-    """The type in which expressions see a column of a type; None if they cannot read such a column."""
-    if pa.types.is_decimal256(kind):
-        return None  # Polars panics
-    try:
-        return from_file(pa.nulls(0, kind), empty_is_null=False).dtype
-    except (pl.exceptions.PolarsError, pa.ArrowException):
-        return None
+def type_in_file(kind: pa.DataType) -> pl.DataType:
+    """The type in which expressions see a column of a type."""
+    return from_file(pa.nulls(0, kind), empty_is_null=False).dtype
 
 
 def arrow_type(kind: pl.DataType) -> pa.DataType | None:
@@ -95,15 +92,6 @@ def arrow_type(kind: pl.DataType) -> pa.DataType | None:
         return pl.Series([], dtype=kind).to_arrow(compat_level=pl.CompatLevel.oldest()).type
     except (pl.exceptions.PolarsError, pa.ArrowException):
         return None
-
-
-def unreadable_type(where: str, column: str, kind: pa.DataType) -> SchemaMismatchError:
-    """The error for a column that expressions cannot read."""
-    return SchemaMismatchError(
-        f"{where}: expressions cannot read column {column!r}",
-        got=kind,
-        expected="text, numbers, booleans, dates, times, bytes, or lists of them",
-    )
 
 
 def _uuid_texts(column: pa.Array) -> pa.Array:
@@ -122,7 +110,7 @@ def from_json(cells: Sequence[Any]) -> tuple[Cells, dict[int, str]]:
     numbers = {kind: k for k, kind in enumerate(dict.fromkeys(kinds))}
     of = np.array([numbers[kind] for kind in kinds], np.int64)
     parts = [_part(cells, kind, of == k) for kind, k in numbers.items()]
-    unseen = {at: json_words(cells[at]) for at, kind in enumerate(kinds) if kind == OBJECTS}
+    unseen = {at: json_words(cells[at]) for at, kind in enumerate(kinds) if kind == UNREADABLE}
     return Cells(tuple(parts), of if len(parts) > 1 else None), unseen
 
 
@@ -154,16 +142,16 @@ def json_type(cell: Any) -> pl.DataType:
     """The type in which expressions see a JSON value.
 
     Integers beyond 64 bits have 128. A list of them, or with elements of several types, is a list of texts. Objects, lists of
-    them or of values at several depths, and still larger integers have the type `OBJECTS`, which no expression can read.
+    them or of values at several depths, and still larger integers have the type `UNREADABLE`, which no expression can read.
     """
     if isinstance(cell, list):
         try:
             return _list_type([cell])
         except RecursionError:
-            return OBJECTS
-    kind = NOTHING if cell is None else _TYPES.get(type(cell), OBJECTS)
+            return UNREADABLE
+    kind = NOTHING if cell is None else _TYPES.get(type(cell), UNREADABLE)
     if kind == _WHOLE and not -jsonl.EDGE <= cell < jsonl.EDGE:
-        return _LONG if -_HUGE <= cell < _HUGE else OBJECTS
+        return _LONG if -_HUGE <= cell < _HUGE else UNREADABLE
     return kind
 
 
@@ -172,11 +160,11 @@ def _list_type(lists: Sequence[list[Any]]) -> pl.DataType:
     elements = [element for cells in lists for element in cells if element is not None]
     inner = [element for element in elements if isinstance(element, list)]
     if inner:
-        of_inner = _list_type(inner) if len(inner) == len(elements) else OBJECTS
-        return OBJECTS if of_inner == OBJECTS else pl.List(of_inner)
+        of_inner = _list_type(inner) if len(inner) == len(elements) else UNREADABLE
+        return UNREADABLE if of_inner == UNREADABLE else pl.List(of_inner)
     kinds = set(map(json_type, elements))
-    if OBJECTS in kinds:
-        return OBJECTS
+    if UNREADABLE in kinds:
+        return UNREADABLE
     if kinds == {_LONG}:
         return pl.List(_TEXT)  # results in Arrow have no lists of such integers
     if kinds == {_WHOLE, _FLOAT} and all(
@@ -188,7 +176,7 @@ def _list_type(lists: Sequence[list[Any]]) -> pl.DataType:
 
 def _part(cells: Sequence[Any], kind: pl.DataType, here: npt.NDArray[np.bool_]) -> pl.Series:
     """The cells of a type; null where they have another one."""
-    if kind in (NOTHING, OBJECTS):
+    if kind in (NOTHING, UNREADABLE):
         return _nothing(len(cells))
     own = [cell if mine else None for cell, mine in zip(cells, here.tolist(), strict=True)]
     return pl.Series([_as_texts(cell, kind) for cell in own], dtype=kind)

@@ -30,7 +30,7 @@ class Problem(NamedTuple):
     """Why an expression does not fit: the words after its name, and those of an error.
 
     Attributes:
-        column: a column of objects that is the reason.
+        column: a column that no expression can read, which is the reason.
         of_rows: whether it is a matter of the rows with these types.
     """
 
@@ -80,9 +80,9 @@ def fit(text: str, kinds: Kinds, *, condition: bool = False) -> Fit:
     """
     given = tuple(kind for _, kind in kinds)
     types = dict(kinds)
-    objects = [name for name, kind in kinds if isinstance(kind, pl.Struct)]
-    if objects:
-        return Fit(given, kinds, problem=_of_objects(objects[0], types[objects[0]]))
+    for name, kind in kinds:
+        if isinstance(kind, pl.Struct):
+            return Fit(given, kinds, problem=_unreadable(name, kind))
     expression = parse_expression(text)
     _give_types(expression, types, [name for name, kind in kinds if kind == NOTHING])
     taken = tuple(types.items())
@@ -106,9 +106,10 @@ def fit(text: str, kinds: Kinds, *, condition: bool = False) -> Fit:
     return Fit(given, taken, found)
 
 
-def _of_objects(column: str, kind: pl.DataType) -> Problem:
-    what = f": column {column!r} holds objects, or values of several shapes"
-    return Problem(what, str(kind), "values of one kind", column=column)
+def _unreadable(column: str, kind: pl.DataType) -> Problem:
+    what = f": column {column!r} holds objects, or other values that expressions cannot read"
+    expected = "text, numbers, booleans, dates, times, bytes, or lists of them"
+    return Problem(what, str(kind), expected, column=column)
 
 
 def _give_types(expression: pl.Expr, types: dict[str, pl.DataType], nulls: Sequence[str]) -> None:

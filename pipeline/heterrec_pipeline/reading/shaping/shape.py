@@ -21,8 +21,6 @@ from heterrec_pipeline.reading.shaping.cells import (
     as_arrow,
     from_file,
     in_words,
-    type_in_file,
-    unreadable_type,
 )
 from heterrec_pipeline.reading.shaping.evaluate import Mask
 from heterrec_pipeline.reading.shaping.json_rows import json_rows
@@ -194,8 +192,6 @@ def _seen(
             failures.setdefault(row, BadRow(row, Reason.EXPRESSION_FAILED, text, name))
         if name not in seen:
             column = raw.columns[name]
-            if type_in_file(column.type) is None:
-                raise unreadable_type(file.name, name, column.type)
             seen[name] = Cells((from_file(column, empty_is_null=file.format == "csv"),))
     return seen
 
