@@ -41,6 +41,7 @@ class TableSchema:
         mixed_cells: JSON lines columns with objects or cells of several shapes, each with a cell of the rarest shape.
         differing: columns whose types in two files cannot be combined, each with the error if the spec uses it.
         lacking: columns that some files with rows lack, as far as these were read, each with the files.
+        dates_as_times: columns with dates in some files, and timestamps in others.
         rest: the files that were not compared.
     """
 
@@ -50,6 +51,7 @@ class TableSchema:
     mixed_cells: dict[str, str] = field(default_factory=dict)
     differing: dict[str, SchemaMismatchError] = field(default_factory=dict)
     lacking: dict[str, tuple[InputFile, ...]] = field(default_factory=dict)
+    dates_as_times: frozenset[str] = frozenset()
     rest: tuple[InputFile, ...] = ()
 
     def has(self, column: str) -> bool:
@@ -120,9 +122,12 @@ def combined(files: tuple[InputFile, ...], found: Sequence[FileSchema]) -> Table
     variants: dict[str, tuple[pa.DataType, ...]] = {}
     differing: dict[str, SchemaMismatchError] = {}
     lacking: dict[str, tuple[InputFile, ...]] = {}
+    dates: set[str] = set()
     for column in dict.fromkeys(c for f in found for c in f.types):
         cells = [(f.file, f.types[column]) for f in found if column in f.types]
         types[column] = _combined(column, cells, mixed, differing)
+        if of_dates_and_times(kind for _, kind in cells):
+            dates.add(column)
         strict = dict.fromkeys(k for file, k in cells if file.format != "jsonl")
         kinds = tuple(k for k in strict if not pa.types.is_null(k))
         if len(kinds) > 1:
@@ -136,6 +141,7 @@ def combined(files: tuple[InputFile, ...], found: Sequence[FileSchema]) -> Table
         mixed_cells=mixed,
         differing=differing,
         lacking=lacking,
+        dates_as_times=frozenset(dates),
         rest=tuple(file for file in files if file not in compared),
     )
 
@@ -200,7 +206,7 @@ def together(
         required: the columns that each file must have.
         used: all columns that are read.
     """
-    dates = tuple(c for c in used if of_dates_and_times(schema.kinds(c)))
+    dates = tuple(c for c in used if c in schema.dates_as_times)
     types = tuple((c, schema.types[c]) for c in used if schema.rest and c in schema.types)
     return tuple(
         replace(f, required=tuple(required), dates_as_times=dates, known_types=types) for f in files

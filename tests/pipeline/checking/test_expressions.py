@@ -94,6 +94,12 @@ def test_results_of_different_kinds_are_an_error_that_names_both_files(tmp_path:
     assert schema.types["d"] == pa.timestamp("ms")
     made = texts(tmp_path, {"d": "d"})
     assert list(made.values()) == [[("1970-01-01T00:00:00Z",)]] * 2, "dates are midnights"
+    (tmp_path / "log/a.parquet").unlink()
+    jsonl(tmp_path, "c.jsonl", {"d": None})
+    assert list(texts(tmp_path, {"d": "COALESCE(d, DATE '1970-01-01')"}).values()) == list(
+        made.values()
+    )
+    parquet(tmp_path, "a.parquet", n=[1])
     _, _, problems = found(tmp_path, columns={"m": "n + 1"})
     assert "n + 1 over n String in log/b.parquet. Column 'n' is text" in problems[0]
     assert len(problems) == 1

@@ -24,7 +24,7 @@ class Results(NamedTuple):
     Attributes:
         values: the results; null where it fails.
         failed: [n] whether it fails.
-        problem: why it does not fit the types of some rows.
+        problem: why it does not fit the types of some rows; one that is no matter of these rows comes first.
     """
 
     values: Cells
@@ -64,11 +64,11 @@ def evaluate_by_type(
             one = evaluate(pl.DataFrame(made or [pl.Series([None] * len(at))]), text)
             pieces.append((at, one.values))
             failed[at[one.failed]] = True
-        elif loosely and (others := _without_blanks(cells)):
+        elif loosely and found.problem.of_rows and (others := _without_blanks(cells)):
             groups += [(at[inner], more, False) for inner, more in _groups(others, len(at))]
         else:
             failed[at] = True
-            problem = found.problem
+            problem = problem if problem and not problem.of_rows else found.problem
     return Results(joined(pieces, count), failed, problem)
 
 

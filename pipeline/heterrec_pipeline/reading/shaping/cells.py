@@ -216,7 +216,7 @@ def joined(pieces: Sequence[tuple[npt.NDArray[np.int64], pl.Series]], count: int
             cells = cells.extend(pl.Series([None], dtype=kind)).gather(where)
         parts.append(cells)
         of[at] = k
-    if (of < 0).any():
+    if (of < 0).any() or not parts:
         of[of < 0] = len(parts)
         parts.append(_nothing(count))
     return Cells(tuple(parts), of if len(parts) > 1 else None)

@@ -73,6 +73,13 @@ def test_a_blank_text_is_null_where_texts_are_not_taken() -> None:
     assert [texts.values.cell(k) for k in range(4)] == ["1", "", " ", "x"]
 
 
+def test_a_problem_of_the_expression_comes_before_those_of_rows() -> None:
+    for rows in ([("a", 0), (1, 0), (None, 0)], [(None, 0), (1, 0), ("", 0)]):
+        found = evaluated(rows, "REPLACE(a, '1', a)")
+        assert found.problem is not None
+        assert not found.problem.of_rows
+
+
 def test_a_condition_of_another_type_fails() -> None:
     found = evaluated([(True, 0), (1, 0), (None, 0), ("x", 0), (False, 0)], "a", condition=True)
     assert found.failed.tolist() == [False, True, False, True, False]

@@ -244,6 +244,15 @@ def test_a_json_cell_of_a_type_that_an_expression_does_not_take_is_rejected(tmp_
     ]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_file_without_rows(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("n\n" if name == "a.csv" else "\n")
+    (tmp_path / "b.csv").write_text("n\n1\n")
+    columns = {"m": "CAST(n AS INT) + 1", "c": "'x'"}
+    rows, _ = read(tmp_path, "*", ["m", "c", "n"], columns=columns, where="m > 0 OR c = 'y'")
+    assert rows == [{"m": 2, "c": "x", "n": "1"}]
+
+
 def test_short_rows_and_bad_text_stay_rejects(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("u,v,w\n1,2,3\n1\n1,9\n4,5,6,7\n5,,6\n")
     source = Source(path="a.csv", where="CAST(v AS INT) < 5")
