@@ -10,11 +10,7 @@ from heterrec_pipeline.checking.columns import missing_column
 from heterrec_pipeline.checking.file_schemas import FileSchema
 from heterrec_pipeline.checking.schemas import TableSchema
 from heterrec_pipeline.reading.column_types import mixed_of, unified_of
-from heterrec_pipeline.reading.shaping.cells import (
-    NOTHING,
-    Kinds,
-    type_in_file,
-)
+from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds, type_in_file
 from heterrec_pipeline.reading.shaping.fit import Fit, Problem, fit
 from heterrec_pipeline.reading.shaping.shape import WHERE, Request
 from heterrec_schemas.errors import HeterrecError
@@ -101,7 +97,7 @@ class _Expressions:
     def of_lines(self, files: Sequence[FileSchema]) -> Derived:
         """The columns that are derived in JSON lines, in which rows have types.
 
-        Rows that an expression does not fit are rejected. It is a mistake if it fits no row that has a value in some column.
+        Rows that an expression does not fit are rejected. It is a mistake if it fits none, or none with a value in a column.
         """
         rows = [dict(kinds) for kinds in dict.fromkeys(k for file in files for k in file.seen)]
         fits = [self._fits(kinds) for kinds in rows]
@@ -152,10 +148,11 @@ def _of(text: str, types: Types) -> Kinds:
 
 
 def _of_all_values(found: Sequence[Fit]) -> list[Problem]:
-    """A problem of an expression that has one for all values of some column; none if there is no such column."""
-    for at in range(len(found[0].given) if found else 0):
-        some = [one for one in found if one.given[at] != NOTHING] or found
+    """A problem of an expression that has one for all rows, or for all with a value in some column; else nothing."""
+    count = len(found[0].given) if found else 0
+    with_value = ([one for one in found if one.given[at] != NOTHING] for at in range(count))
+    for some in (found, *with_value):
         problems = [one.problem for one in some if one.problem is not None]
-        if len(problems) == len(some):
+        if problems and len(problems) == len(some):
             return problems[:1]
     return []

@@ -81,7 +81,7 @@ def _seen(file: InputFile, rows: Sequence[Mapping[str, Any]]) -> tuple[Kinds, ..
     columns = Request(file.source, ()).roots if file.source is not None else []
     folders = partition_values(file.name)
     found: dict[Kinds, None] = {}
-    for row in rows if columns else ():
+    for row in rows if columns else rows[:1]:
         values = [folders[name] if name in folders else member(row, name) for name in columns]
         kinds = [NOTHING if _is_blank(value) else json_type(value) for value in values]
         found[tuple(zip(columns, kinds, strict=True))] = None

@@ -195,4 +195,5 @@ def test_a_mistake_is_what_fits_no_value_of_a_column(tmp_path: Path) -> None:
         "log/a.jsonl": [(None, "1"), (None, "1"), ("o", '{"k": 1}')],
         "log/b.jsonl": [("6", "7")],
     }
+    assert "is no condition" in found(tmp_path, where="'constant'")[2][0]
     assert found(tmp_path, where="m + 1")[2][0].startswith("log.source.where is no condition")
