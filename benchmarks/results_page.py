@@ -6,6 +6,7 @@ A table is replaced between two comments:
 
     <!-- metrics STUDY DATA SPLIT PROTOCOL -->               means of the metrics of all models, cost and origin
     <!-- lift STUDY DATA SPLIT PROTOCOL MODEL ... -->         lift over the best baseline, with intervals
+    <!-- parts STUDY DATA SPLIT PROTOCOL METRIC MODEL ... -->  mean of a metric for each part of the targets
     <!-- csv FILE [COLUMN ...] -->                              rows of a file in results/
     <!-- end -->
 
@@ -18,7 +19,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from heterrec_model.evaluation.metrics import metric_names
+from heterrec_model.evaluation.metrics import PARTS, metric_names
 from heterrec_model.studies.reporting.results import ModelResult, Table, result_tables
 from heterrec_model.studies.reporting.tables import (
     count_text,
@@ -32,7 +33,7 @@ from heterrec_model.studies.study_file import Study, load_study
 
 ROOT = Path(__file__).parent.parent
 PAGE, STUDIES, RESULTS = ROOT / "docs/results.md", ROOT / "examples/studies", ROOT / "results"
-BLOCK = re.compile(r"(<!-- (metrics|lift|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (metrics|lift|parts|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
 METRICS = metric_names((10, 50, 100, 200))
 DEEP = METRICS[2:]
@@ -96,6 +97,21 @@ def lift_table(study: str, data: str, split: str, protocol: str, *models: str) -
     )
 
 
+def parts_table(
+    study: str, data: str, split: str, protocol: str, metric: str, *models: str
+) -> Iterable[str]:
+    """Means over the seeds of a metric, of all targets and of each part that has targets."""
+    chosen = [m for m in table_of(study, data, split, protocol).models if m.name in models]
+    first = chosen[0].rows[0]
+    parts = [part for part in PARTS[1:] if number(first, f"{part}_targets")]
+    heads = [f"{part} ({count_text(number(first, f'{part}_targets'))})" for part in parts]
+    columns = [metric, *(f"{part}_{metric}" for part in parts)]
+    yield from markdown_table(
+        [shown(metric), "all", *heads],
+        ([m.title, *(percent(m.mean(column)) for column in columns)] for m in chosen),
+    )
+
+
 def csv_table(file: str, *columns: str) -> Iterable[str]:
     """The rows of a file, shares in percent. A column `part_` is replaced by all its metrics, `part_recall@10` and so on."""
     with (RESULTS / file).open(newline="") as opened:
@@ -124,7 +140,7 @@ def _cost(m: ModelResult) -> list[str]:
     return [m.title, str(len(m.rows)), *map(count_text, numbers)]
 
 
-WRITERS = {"metrics": metrics_table, "lift": lift_table, "csv": csv_table}
+WRITERS = {"metrics": metrics_table, "lift": lift_table, "parts": parts_table, "csv": csv_table}
 
 
 def written(text: str) -> str:

@@ -311,3 +311,52 @@ def test_a_table_of_which_the_filter_leaves_nothing(
     with pytest.raises(HeterrecError) as raised:
         built(shops, tmp_path / "out", spec, params={})
     assert raised.value.message == words
+
+
+def test_a_new_file_of_other_types_changes_nothing_that_the_others_give(
+    base: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    (folder / "log").mkdir(parents=True)
+    keys = [17, 18, 2**53 + 1]
+    pl.DataFrame({"item": [f"i{k}" for k in (*keys, "19.0")]}).write_csv(folder / "items.csv")
+    rows = [{"user": k % 3, "item": keys[k % 3], "time": k} for k in range(20)]
+    pl.DataFrame(rows).write_parquet(folder / "log/a.parquet")
+    later = [row | {"time": row["time"] + 100} for row in rows]
+    (folder / "log/b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in later))
+    spec = {
+        "version": 1,
+        "name": "grown",
+        "items": {"source": {"path": "items.csv"}, "key": "item"},
+        "interactions": {
+            "source": {"path": "log", "columns": {"item": "'i' || CAST(item AS VARCHAR)"}},
+            "user": "user",
+            "item": "item",
+            "timestamp": {"column": "time", "unit": "s"},
+        },
+        "sequences": {"max_length": 99},
+        "split": {"method": "leave_one_out"},
+    }
+    first = built(folder, tmp_path / "out", spec, params={})
+    new = [{"user": 9, "item": 19.0, "time": k} for k in range(9)]
+    pl.DataFrame(new).write_parquet(folder / "log/c.parquet")
+    later = [row | {"time": row["time"] + 100} for row in new]
+    (folder / "log/d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in later))
+    grown = built(folder, tmp_path / "out", spec, params={}, base=first.path)
+    assert grown.reuse is not None
+    assert grown.reuse["files"] == 3, "the items, and the old files of the log"
+    assert grown.manifest.counts.interactions.kept == 2 * (20 + 9)
+    before, after = (
+        pl.read_parquet(Path(run.path) / "sequences/latest-*.parquet").sort("user_id")
+        for run in (first, grown)
+    )
+    assert after.filter(pl.col("user_id") != 9).equals(before)
+
+
+def test_nothing_is_left_of_a_log(base: Path, tmp_path: Path) -> None:
+    spec = {**SPEC, "interactions": {**SPEC["interactions"]}}
+    source = {**SPEC["interactions"]["source"], "where": '"lines.quantity" > 100'}
+    source["path"] = f"orders/dt={DAYS[1]}"
+    spec["interactions"]["source"] = source
+    with pytest.raises(HeterrecError, match="filtered"):
+        built(base, tmp_path / "out", spec, params={})

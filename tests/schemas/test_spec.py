@@ -107,7 +107,7 @@ MISTAKES = [
     (
         "items.source",
         {"path": "a", "format": "xml"},
-        "'parquet', 'csv', 'jsonl', 'avro', 'orc', 'npy', 'delta' or 'iceberg'",
+        "'parquet', 'csv', 'jsonl', 'avro', 'orc', 'npy', 'delta', 'iceberg' or 'bigquery'",
     ),
     ("items.source.delimiter", "\n", r"items.source.delimiter: got '\n', expected characters"),
     (
@@ -137,6 +137,18 @@ MISTAKES = [
         "column: e_{0..9} is 10 columns, but dim is",
     ),
     ("items.source", {"path": "a", "version": 3}, "items.source: version: for format: delta"),
+    ("items.source", {"path": "a", "export_to": "gs://b"}, "export_to: for format: bigquery only"),
+    ("items.source", {"path": "p.d.t", "format": "bigquery"}, "format: bigquery needs export_to"),
+    (
+        "items.source",
+        {"path": ["p.d.t*", "d.t"], "format": "bigquery", "export_to": "gs://b"},
+        "items.source: got path 'd.t', expected project.dataset.table",
+    ),
+    (
+        "items.source",
+        {"path": "p.d.t", "format": "bigquery", "export_to": "gs://b", "version": 2**60},
+        f"version: got {2**60}, expected milliseconds since 1970",
+    ),
     ("items.key", 5, "items.key: a valid string; got 5"),
     ("items.joins.0.source.pth", 1, "items.joins[0].source.pth: unknown key"),
     ("items.joins.0.kye", 1, "items.joins[0].kye: unknown key. Did you mean 'key'?"),

@@ -1,8 +1,10 @@
 """File operations that leave a file either complete or absent, even after a crash."""
 
 import errno
+import glob
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,10 +39,42 @@ def writing(path: Path) -> Iterator[None]:
         raise RunError(f"cannot write {path}: {error.strerror or error}", todo=todo) from error
 
 
+def draft_of(path: Path) -> Path:
+    """Where this process prepares a file or folder, beside it; machines may share a file system."""
+    return path.with_name(f"{_drafts(path)}{os.getpid()}")
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove the drafts of a file or folder that killed processes of this machine have left."""
+    for draft in path.parent.glob(f"{glob.escape(_drafts(path))}*"):
+        process = draft.name.removeprefix(_drafts(path))
+        if not process.isdecimal() or _lives(int(process)):
+            continue
+        if draft.is_dir() and not draft.is_symlink():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+
+
+def _drafts(path: Path) -> str:
+    return f".{path.name}.{socket.gethostname()}-"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace the content of a file atomically: readers get the old text or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = draft_of(path)
     with writing(path):
+        remove_drafts(path)
         try:
             draft.write_text(text, encoding="utf-8")
             sync(draft)
@@ -52,8 +86,9 @@ def write_text(path: Path, text: str) -> None:
 
 def point(link: Path, target: str) -> None:
     """Create or replace a relative link atomically."""
-    draft = link.with_name(f".{link.name}.{os.getpid()}")
+    draft = draft_of(link)
     with writing(link):
+        remove_drafts(link)
         draft.unlink(missing_ok=True)
         draft.symlink_to(target, target_is_directory=True)
         draft.replace(link)
@@ -62,8 +97,9 @@ def point(link: Path, target: str) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder; a partly removed folder never has its name."""
-    doomed = folder.with_name(f".old-{folder.name}-{os.getpid()}")
+    doomed = draft_of(folder)
     with writing(folder):
+        remove_drafts(folder)
         shutil.rmtree(doomed, ignore_errors=True)
         folder.replace(doomed)
         shutil.rmtree(doomed)

@@ -3,11 +3,8 @@
 Shapes: B users, N items of the catalogue, I ids of the item vocabulary, D width.
 """
 
-import glob
 import importlib.metadata
-import os
 import shutil
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +36,7 @@ from heterrec_model.evaluation.evaluate import evaluate_model, load_generation
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_model.layers.hct import SelfAttention
-from heterrec_model.runs.atomic_files import write_text, writing
+from heterrec_model.runs.atomic_files import draft_of, remove_drafts, write_text, writing
 from heterrec_model.runs.load_run import LoadedRun, load_run
 from heterrec_model.serving.latest_users import TOLERANCE, LatestUsers, OnProgress, type_name
 from heterrec_model.serving.model_card import model_card
@@ -137,7 +134,7 @@ def export(
     if existing is not None:
         _check_equal_parts(folder, existing, histories, segment_by)
         return Exported(folder, existing, new=False)
-    draft = folder.parent / f"{_drafts(folder)}{os.getpid()}"
+    draft = draft_of(folder)
     with writing(folder):
         remove_drafts(folder)
         make_folder(draft)
@@ -152,29 +149,6 @@ def export(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Exported(folder, read_info(folder), new=True)
-
-
-def remove_drafts(folder: Path) -> None:
-    """Remove what exports into the folder that were killed on this machine have left beside it."""
-    for draft in folder.parent.glob(f"{glob.escape(_drafts(folder))}*"):
-        process = draft.name.removeprefix(_drafts(folder))
-        if process.isdecimal() and not _lives(int(process)):
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # of another user
-    return True
-
-
-def _drafts(folder: Path) -> str:
-    """Beginning of the names of unfinished folders, before the id of the process; machines may share a file system."""
-    return f".writing-{folder.name}-{socket.gethostname()}-"
 
 
 def fingerprint_parts(generation: Generation, loaded: LoadedRun) -> dict[str, Any]:

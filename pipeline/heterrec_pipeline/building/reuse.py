@@ -73,8 +73,7 @@ def _about_source(files: tuple[InputFile, ...]) -> dict[str, Any]:
     if not files:
         return {}
     one = files[0]
-    types = {name: str(kind) for name, kind in one.types}
-    found = {"source": one.settings, "types": types, "dates_as_times": one.dates_as_times}
+    found = {"source": one.settings, "dates_as_times": one.dates_as_times}
     return {name: value for name, value in found.items() if value}
 
 

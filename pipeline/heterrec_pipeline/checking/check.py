@@ -17,8 +17,8 @@ from heterrec_pipeline.checking.columns import (
     check_log,
     check_times,
 )
-from heterrec_pipeline.checking.expressions import dotted_names, find_source
 from heterrec_pipeline.checking.schemas import TableSchema, together
+from heterrec_pipeline.checking.sources import dotted_names, find_source
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.interactions.read import log_columns, required_columns

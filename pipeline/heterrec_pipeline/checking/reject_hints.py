@@ -137,4 +137,7 @@ def _of_expression(spec: FeatureSpec, column: str) -> str:
         return "if such a cell is a missing value, write TRY_CAST instead of CAST"
     if _FORMATTED.search(found):
         return "the format in the expression does not fit it"
-    return "it is of another type than the other cells of its column; write all of them as text, or in one type"
+    return (
+        "the expression does not take values of its type; if JSON cells have several types, CAST(column AS VARCHAR) makes "
+        "texts of them"
+    )

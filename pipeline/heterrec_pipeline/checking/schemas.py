@@ -1,16 +1,17 @@
 """Finds the columns of a table's files without reading all of their rows."""
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from itertools import combinations, islice
+from itertools import combinations
 
 import pyarrow as pa
 
-from heterrec_pipeline.reading import jsonl, parquet
+from heterrec_pipeline.checking.file_schemas import (
+    FileSchema,
+    column_names,
+    file_schema,
+    mentions,
+)
 from heterrec_pipeline.reading.column_types import (
     cast_todo,
     mixed_of,
@@ -18,16 +19,12 @@ from heterrec_pipeline.reading.column_types import (
     unified,
     unified_of,
 )
-from heterrec_pipeline.reading.files import InputFile, Split
-from heterrec_pipeline.reading.read import column_types
-from heterrec_pipeline.reading.shaping.json_rows import flat_rows
+from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.shaping.nested import with_map_keys
 from heterrec_pipeline.reading.shaping.shape import source_types
-from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.values import is_scalar
 
-SAMPLE_LINES = 10_000
-"""Maximum number of lines sampled of a JSON lines file."""
 MAX_FILES = 64
 """Maximum number of files compared before the build, evenly spread; readers check the rest."""
 
@@ -44,6 +41,7 @@ class TableSchema:
         mixed_cells: JSON lines columns with objects or cells of several shapes, each with a cell of the rarest shape.
         differing: columns whose types in two files cannot be combined, each with the error if the spec uses it.
         lacking: columns that some files with rows lack, as far as these were read, each with the files.
+        dates_as_times: columns with dates in some files, and timestamps in others.
         rest: the files that were not compared.
     """
 
@@ -53,14 +51,15 @@ class TableSchema:
     mixed_cells: dict[str, str] = field(default_factory=dict)
     differing: dict[str, SchemaMismatchError] = field(default_factory=dict)
     lacking: dict[str, tuple[InputFile, ...]] = field(default_factory=dict)
+    dates_as_times: frozenset[str] = frozenset()
     rest: tuple[InputFile, ...] = ()
 
     def has(self, column: str) -> bool:
         """Whether any file has the column; searches unsampled rows and files that were not compared if necessary."""
         return (
             column in self.types
-            or any(_mentions(f, column) for f in self.sampled)
-            or any(column in _names(f) or _in_unsampled(f, column) for f in self.rest)
+            or any(mentions(f, column) for f in self.sampled)
+            or any(column in column_names(f) or mentions(f, column) for f in self.rest)
         )
 
     def without(self, column: str) -> str | None:
@@ -68,7 +67,7 @@ class TableSchema:
         absent = (
             file.name
             for file in self.lacking.get(column, ())
-            if not (file in self.sampled and _mentions(file, column))
+            if not (file in self.sampled and mentions(file, column))
         )
         return next(absent, None)
 
@@ -78,30 +77,24 @@ class TableSchema:
         return self.variants.get(column, one)
 
 
-@dataclass(frozen=True)
-class _FileSchema:
-    """The columns of one file; of JSON lines those of a sample, which may be the `whole` file."""
+def schemas_of(
+    files: tuple[InputFile, ...], problems: list[HeterrecError], named: Iterable[str] = ()
+) -> list[FileSchema]:
+    """The columns of the files of a table, of at most `MAX_FILES` of them.
 
-    file: InputFile
-    types: dict[str, pa.DataType]
-    has_rows: bool = True
-    whole: bool = True
+    Of a file without rows only the names of columns count.
 
-
-def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) -> TableSchema:
-    """The columns of a table; files that cannot be read are added to `problems`.
-
-    The result depends neither on the order of the files nor on how rows are distributed over them. Of a file without rows
-    only the names of columns count.
+    Args:
+        files: the files.
+        problems: takes the errors of files that cannot be read.
+        named: names that may be keys of maps.
     """
-    found: list[_FileSchema] = []
-    mixed: dict[str, str] = {}
-    chosen = _compared(files)
-    compared = set(chosen)
-    for file in chosen:
+    found: list[FileSchema] = []
+    for file in _compared(files):
         try:
-            one = _file_schema(file, mixed)
-            found.append(replace(one, types=source_types(file, one.types)))
+            one = file_schema(file)
+            types = with_map_keys(source_types(file, one.types), named)
+            found.append(replace(one, types=types))
         except HeterrecError as error:
             problems.append(error)
     if any(f.has_rows for f in found):
@@ -109,13 +102,32 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         found = [
             f if f.has_rows else replace(f, types=dict.fromkeys(f.types, nothing)) for f in found
         ]
+    return found
+
+
+def combined(files: tuple[InputFile, ...], found: Sequence[FileSchema]) -> TableSchema:
+    """The columns of a table.
+
+    The result depends neither on the order of the files nor on how rows are distributed over them.
+
+    Args:
+        files: the files.
+        found: the columns of some of them.
+    """
+    compared = set(_compared(files))
+    mixed: dict[str, str] = {}
+    for one in reversed(found):
+        mixed |= one.mixed_cells
     types: dict[str, pa.DataType] = {}
     variants: dict[str, tuple[pa.DataType, ...]] = {}
     differing: dict[str, SchemaMismatchError] = {}
     lacking: dict[str, tuple[InputFile, ...]] = {}
+    dates: set[str] = set()
     for column in dict.fromkeys(c for f in found for c in f.types):
         cells = [(f.file, f.types[column]) for f in found if column in f.types]
         types[column] = _combined(column, cells, mixed, differing)
+        if of_dates_and_times(kind for _, kind in cells):
+            dates.add(column)
         strict = dict.fromkeys(k for file, k in cells if file.format != "jsonl")
         kinds = tuple(k for k in strict if not pa.types.is_null(k))
         if len(kinds) > 1:
@@ -129,6 +141,7 @@ def table_schema(files: tuple[InputFile, ...], problems: list[HeterrecError]) ->
         mixed_cells=mixed,
         differing=differing,
         lacking=lacking,
+        dates_as_times=frozenset(dates),
         rest=tuple(file for file in files if file not in compared),
     )
 
@@ -184,7 +197,7 @@ def _combined(
         f"column {column!r} has different types: {both[0].name} and {both[1].name}",
         got=f"{one} and {other}",
         expected="one type in all files of a source",
-        todo=cast_todo(column, kinds),
+        todo=cast_todo(column, kinds, cells[0][0]),
     )
     return mixed_of(kinds)
 
@@ -211,88 +224,8 @@ def together(
         required: the columns that each file must have.
         used: all columns that are read.
     """
-    every = schema.types if files and _derives(files[0]) else used
-    dates = tuple(c for c in every if of_dates_and_times(schema.kinds(c)))
-    types = tuple((c, schema.types[c]) for c in every if schema.rest and c in schema.types)
+    dates = tuple(c for c in used if c in schema.dates_as_times)
+    types = tuple((c, schema.types[c]) for c in used if schema.rest and c in schema.types)
     return tuple(
         replace(f, required=tuple(required), dates_as_times=dates, known_types=types) for f in files
     )
-
-
-def _derives(file: InputFile) -> bool:
-    """Whether rows are made of columns that only the source names."""
-    source = file.source
-    return source is not None and bool(source.columns or source.where or source.unnest)
-
-
-def _file_schema(file: InputFile, mixed: dict[str, str]) -> _FileSchema:
-    if file.format == "parquet":
-        schema, count = parquet.schema_and_rows(Split(file))
-        return _FileSchema(file, {f.name: f.type for f in schema}, has_rows=count > 0)
-    if (types := column_types(file)) is not None:
-        return _FileSchema(file, types)
-    sample = enumerate(islice(_json_lines(file), SAMPLE_LINES + 1))
-    rows = {number: row for number, row in sample if isinstance(row, dict)}
-    names = list(dict.fromkeys(k for row in rows.values() for k in row))
-    whole = len(rows) <= SAMPLE_LINES
-    types = {}
-    for name in names:
-        cells = {number: row.get(name) for number, row in rows.items() if number < SAMPLE_LINES}
-        try:
-            types[name] = jsonl.typed(list(cells.values()), name, file.name).type
-        except (SchemaMismatchError, RecursionError):
-            # Objects, or lists of many levels: an error if the spec uses the column.
-            types[name] = pa.struct([])
-        if pa.types.is_binary(types[name]) or pa.types.is_struct(types[name]):
-            mixed.setdefault(name, f"{file.name} row {_rarest_cell(cells)}")
-    return _FileSchema(file, types, has_rows=bool(rows), whole=whole)
-
-
-@cache
-def _names(file: InputFile) -> frozenset[str]:
-    """The columns of a file; of JSON lines those of a sample. Nothing of a file that cannot be read."""
-    with suppress(HeterrecError):
-        return frozenset(_file_schema(file, {}).types)
-    return frozenset()
-
-
-def _in_unsampled(file: InputFile, column: str) -> bool:
-    return file.format == "jsonl" and _mentions(file, column)
-
-
-def _rarest_cell(cells: dict[int, object]) -> str:
-    """Row and text of the first cell of the rarest shape (object, list or value)."""
-    shapes = {
-        number: type(cell) if isinstance(cell, dict | list) else object
-        for number, cell in cells.items()
-        if cell is not None
-    }
-    counts = Counter(shapes.values())
-    number = min(shapes, key=lambda n: (counts[shapes[n]], n))
-    try:
-        return f"{number}: {json.dumps(cells[number], ensure_ascii=False)[:80]}"
-    except RecursionError:
-        return f"{number}: a value of too many levels"
-
-
-@cache
-def _mentions(file: InputFile, column: str) -> bool:
-    """Whether a JSON lines file contains the column's name; always True for names that JSON may escape."""
-    if not column.isascii():
-        return True
-    # A dotted name may be that of a member of inner objects.
-    names = {json.dumps(name).encode() for name in (column, column.rpartition(".")[2])}
-    return any(name in line for block in lines(file) for line in block for name in names)
-
-
-def _json_lines(file: InputFile) -> Iterator[object]:
-    unnest = file.source.unnest if file.source else None
-    names: set[str] = set()
-    for block in lines(file):
-        for line in block:
-            if line and not line.isspace():
-                parsed = jsonl.parse(line, file)
-                if isinstance(parsed, dict):
-                    yield from flat_rows(parsed, unnest, names)
-                else:
-                    yield parsed

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.reading.batches import ReadBatch, columns_in
+from heterrec_pipeline.reading.batches import Columns, ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, unreadable
 from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.reading.utf8 import without_bad_text
@@ -58,11 +58,10 @@ def schema(file: InputFile) -> pa.Schema:
         DataError: the file is truncated or not Avro, or its records are no records.
     """
     with _blocks(file) as blocks:
-        found = _Schema(file, blocks.writer_schema)
-        return pa.schema([(name, found.type_of(kind)) for name, kind in found.fields.items()])
+        return _Schema(file, blocks.writer_schema).columns
 
 
-def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
+def read(file: InputFile, columns: Columns) -> Iterator[ReadBatch]:
     """The requested columns of an Avro file, in batches of about 16 MB of the file.
 
     Raises:
@@ -72,7 +71,7 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
     row = 0
     with _blocks(file) as blocks:
         found = _Schema(file, blocks.writer_schema)
-        columns = columns_in(file, columns, list(found.fields)) or list(found.fields)[:1]
+        columns = columns_in(file, columns, found.columns) or list(found.fields)[:1]
         records: list[dict[str, Any]] = []
         size = 0
         for block in blocks:
@@ -156,6 +155,11 @@ class _Schema:
         self._named: dict[str, Any] = parsed["__named_schemas"]
         self.fields: Mapping[str, Any] = {f["name"]: f["type"] for f in parsed["fields"]}
         self.raw = fastavro.parse_schema(_raw(parsed))
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns by their Arrow types."""
+        return pa.schema([(name, self.type_of(kind)) for name, kind in self.fields.items()])
 
     def type_of(self, kind: Any, within: frozenset[str] = frozenset()) -> pa.DataType:
         """The Arrow type of a schema; `within` are the names of the records around it."""

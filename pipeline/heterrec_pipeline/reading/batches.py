@@ -1,6 +1,6 @@
 """The batches that every reader yields: raw columns, row numbers, and malformed rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -29,12 +29,16 @@ class BadRow(NamedTuple):
     reason: Reason
     text: str | None
     column: str = ""
-    texts: Mapping[str, str | None] = MappingProxyType({})
+    texts: Mapping[str, str] = MappingProxyType({})
 
 
 BadText = Mapping[str, Mapping[int, str | None]]
 """Cells that are not UTF-8, by column: number of the row to the cell's text, with its bad bytes escaped (`\\xe9`); None if it
 may contain what the spec erases."""
+
+
+Columns = Sequence[str] | Callable[[pa.Schema], Sequence[str]]
+"""The columns to read of a file, or a function that names them by the columns of the file."""
 
 
 class ReadBatch(NamedTuple):
@@ -75,14 +79,16 @@ def one_chunk(table: pa.RecordBatch | pa.Table, column: str) -> pa.Array:
     return cells
 
 
-def columns_in(file: InputFile, columns: Sequence[str], names: Sequence[str]) -> list[str]:
+def columns_in(file: InputFile, columns: Columns, schema: pa.Schema) -> list[str]:
     """The requested columns that a file has, of all of its columns.
 
     Raises:
         SchemaMismatchError: the file lacks a required column, or has a requested one twice.
     """
+    names = schema.names
+    wanted = columns(schema) if callable(columns) else columns
     optional = file.required is not None
-    found = [c for c in columns if not optional or c in names or c in (file.required or ())]
+    found = [c for c in wanted if not optional or c in names or c in (file.required or ())]
     check_columns(found, names, file.name)
     return found
 

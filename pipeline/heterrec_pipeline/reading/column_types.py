@@ -80,20 +80,27 @@ def _times(kind: pa.DataType) -> pa.DataType:
     return pa.large_list(_times(kind.value_type)) if is_list(kind) else pa.timestamp("s")
 
 
-def as_in_source(cells: pa.Array, column: str, file: InputFile) -> pa.Array:
+def as_in_source(
+    cells: pa.Array, column: str, file: InputFile, others: pa.DataType | None
+) -> pa.Array:
     """The cells of a column as the files of its source have it together.
+
+    Args:
+        cells: the cells.
+        column: the column.
+        file: the file.
+        others: its type in the files that were compared; None if it need not be that.
 
     Raises:
         SchemaMismatchError: it has another type than in the files that were compared.
     """
-    if file.known_types and file.format != "jsonl":
-        _check_type(column, cells.type, file)
+    if others is not None:
+        _check_type(column, cells.type, file, others)
     return dates_as_times(cells) if column in file.dates_as_times else cells
 
 
-def _check_type(column: str, kind: pa.DataType, file: InputFile) -> None:
+def _check_type(column: str, kind: pa.DataType, file: InputFile, others: pa.DataType) -> None:
     """Refuse a type that the files of the source which were compared before the build do not have."""
-    others = dict(file.known_types).get(column, kind)
     both = unified(others, kind)
     # Dates and times are different texts, unless all files are known to have both.
     mixed = column not in file.dates_as_times and of_dates_and_times([others, kind])
@@ -102,12 +109,14 @@ def _check_type(column: str, kind: pa.DataType, file: InputFile) -> None:
             f"column {column!r} has another type in {file.name} than in other files of its source",
             got=f"{kind} and {others}",
             expected="one type in all files of a source",
-            todo=cast_todo(column, [others, kind]),
+            todo=cast_todo(column, [others, kind], file),
         )
 
 
-def cast_todo(column: str, kinds: Iterable[pa.DataType]) -> str:
-    """What to write into the spec for a column of different kinds of values."""
+def cast_todo(column: str, kinds: Iterable[pa.DataType], file: InputFile) -> str:
+    """What to write into the spec for a column of different kinds of values in the files of a source."""
+    if file.source is not None and column in file.source.columns:
+        return "Write CAST(... AS VARCHAR) around its expression, or CAST(... AS DOUBLE) if it is a number."
     leaves = [k for k in kinds if not pa.types.is_null(k)]
     scalars = all(is_scalar(k) or pa.types.is_decimal(k) for k in leaves)
     if not scalars or any(_is_moment(_plain(k)) for k in leaves):

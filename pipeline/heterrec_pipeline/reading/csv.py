@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from heterrec_pipeline.reading.batches import BadRow, ReadBatch, columns_in
+from heterrec_pipeline.reading.batches import BadRow, Columns, ReadBatch, columns_in
 from heterrec_pipeline.reading.dialect import Dialect, Readable
 from heterrec_pipeline.reading.files import InputFile, unreadable, without_empty
 from heterrec_pipeline.reading.looks_like import escaped_quote
@@ -29,6 +29,11 @@ _BEGINNING = 2**20
 _FIRST_ROWS = 100
 """Rows of a file without a header of which one should have a cell for each name."""
 Rows = npt.NDArray[np.int64]
+
+
+def schema(file: InputFile) -> pa.Schema:
+    """The columns of a CSV file, which are text; errors as in `header`."""
+    return pa.schema([(name, pa.string()) for name in header(file)])
 
 
 def header(file: InputFile) -> list[str]:
@@ -96,7 +101,7 @@ def _check_width(dialect: Dialect, rows: list[list[str]]) -> None:
         )
 
 
-def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
+def read(file: InputFile, columns: Columns) -> Iterator[ReadBatch]:
     """The requested columns that a CSV file has as text, in batches; if it has none of them, its first column.
 
     Raises:
@@ -104,8 +109,9 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
         DataError: the file cannot be read.
     """
     dialect = Dialect.of(file)
-    names = header(file)
-    columns = columns_in(file, columns, names) or names[:1]
+    found = schema(file)
+    names = found.names
+    columns = columns_in(file, columns, found) or names[:1]
     ragged = _RaggedRows(dialect, names, columns)
     with closing(dialect.open()) as stream:
         marked = _WithMark(stream, dialect, names, columns)

@@ -36,7 +36,7 @@ _KINDS = {
     "orc": "ORC",
     "npy": "NumPy",
 }
-NOT_IN_ROWS = frozenset({"path", "format", "version", "append_only", "empty_files"})
+NOT_IN_ROWS = frozenset({"path", "format", "version", "export_to", "append_only", "empty_files"})
 """The keys of a source that do not change what is found in a file of one format."""
 _SHOWN = 3
 """Number of changed files that a message names."""
@@ -60,7 +60,6 @@ class InputFile:
         append_only: whether rows may be appended to it while it is read.
         source: the source that it was found for, which says how its rows are read; None for a file that the build has
             written.
-        types: of a source with expressions, the types in which they see its columns, the same in all of its files.
         keys: of an array of vectors, the file with the keys of its rows.
         numbers: the columns that are read as numbers, if their texts have another decimal point than Python's.
         vectors: the columns that are read as vectors.
@@ -77,7 +76,6 @@ class InputFile:
     append_only: bool = False
     source: Source | None = field(default=None, hash=False)
     keys: "InputFile | None" = None
-    types: tuple[tuple[str, pa.DataType], ...] = field(default=(), hash=False)
     numbers: tuple[str, ...] = ()
     vectors: tuple[str, ...] = ()
     required: tuple[str, ...] | None = None
@@ -251,7 +249,7 @@ def _listed(source: Source, found: FileInfo, base: str, where: str) -> InputFile
             got=f"{name}, which is {_KINDS[kind]}",
             todo="Remove the keys; or set format: csv, if it is CSV.",
         )
-    file = InputFile(found.path, name, found.bytes, kind, found.version, source.append_only, source)
+    file = InputFile(found.path, name, found.bytes, kind, found.version, source.grows, source)
     if kind == "npy" or source.keys is not None:
         file = replace(file, keys=_file_of_keys(source, file, base, where))
     if not file.append_only:

@@ -1,4 +1,4 @@
-"""Delta and Iceberg tables: the Parquet files of one version, as the tables' own libraries list them.
+"""Delta, Iceberg and BigQuery tables: the Parquet files of one version, as the tables' own libraries list them.
 
 The files are then read like any others. What would change their rows or columns beyond that is refused: deleted rows that are
 still in the files, and columns that have other names in them.
@@ -20,6 +20,8 @@ from heterrec_schemas.errors import CallError, DataError, HeterrecError
 from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.stores import FileInfo
 
+_BIGQUERY = "heterrec_pipeline.reading.bigquery"
+"""The module that needs the extra bigquery."""
 _WORKERS = 8
 """Number of data files that are looked up at once."""
 _NUMBER = re.compile(r"^v?(\d+)[.-]")
@@ -29,15 +31,21 @@ def data_files(source: Source, base: str, pattern: str, where: str) -> list[File
     """The data files of a table at the version of the source, or at its latest.
 
     Args:
-        source: of the format delta or iceberg.
+        source: of the format delta, iceberg or bigquery.
         base: the input folder.
-        pattern: the folder of the table, relative to it; of Iceberg also a metadata file.
+        pattern: the folder of the table, relative to it; of Iceberg also a metadata file; of BigQuery the table's name.
         where: name of the source in messages.
 
     Raises:
         CallError: the library is not installed.
         DataError: there is no such table or version, or it has rows or columns that its files alone do not show.
+        HeterrecError: of BigQuery, see `exported_files`.
     """
+    if source.format == "bigquery":
+        exported: list[FileInfo] = _library(_BIGQUERY, "bigquery").exported_files(
+            source, base, pattern, where
+        )
+        return exported
     path = storage.plain_path(storage.join(base, pattern))
     list_files = _delta_files if source.format == "delta" else _iceberg_files
     with ThreadPoolExecutor(_WORKERS) as pool:

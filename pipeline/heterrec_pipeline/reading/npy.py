@@ -1,6 +1,6 @@
 """NumPy files: row k of an array is the vector of row k of a file of keys; arrays of one dimension are keys."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.reading.batches import ReadBatch, columns_in
+from heterrec_pipeline.reading.batches import Columns, ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, Split, split_file, unreadable
 from heterrec_schemas.errors import DataError
 
@@ -19,7 +19,7 @@ VECTOR, KEY = "vector", "key"
 """The columns of an array of two dimensions, and of one."""
 BATCH_BYTES = 16 * 2**20
 """Approximate bytes per batch."""
-Read = Callable[[Split, Sequence[str]], Iterator[ReadBatch]]
+Read = Callable[[Split, Columns], Iterator[ReadBatch]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class _Array:
     def width(self) -> int:
         """Bytes per row."""
         return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def column(self) -> tuple[str, pa.DataType]:
+        """The name and the type of the column that the array is."""
+        kind = pa.string() if self.dtype.kind == "U" else pa.from_numpy_dtype(self.dtype)
+        return (KEY, kind) if len(self.shape) == 1 else (VECTOR, pa.list_(kind, self.shape[1]))
 
     def rows(self, first: int, count: int) -> Any:
         """Rows of the array."""
@@ -53,8 +59,7 @@ def types(file: InputFile) -> dict[str, pa.DataType]:
         DataError: the file is damaged, or has something else than numbers or texts of one or two dimensions.
     """
     with _opened(file) as array:
-        kind = pa.string() if array.dtype.kind == "U" else pa.from_numpy_dtype(array.dtype)
-        return {KEY: kind} if len(array.shape) == 1 else {VECTOR: pa.list_(kind, array.shape[1])}
+        return dict([array.column])
 
 
 def row_count(file: InputFile) -> int:
@@ -63,7 +68,7 @@ def row_count(file: InputFile) -> int:
         return array.shape[0]
 
 
-def read(file: InputFile, columns: Sequence[str], read_keys: Read) -> Iterator[ReadBatch]:
+def read(file: InputFile, columns: Columns, read_keys: Read) -> Iterator[ReadBatch]:
     """The rows of an array, with the columns of its file of keys.
 
     Args:
@@ -82,8 +87,8 @@ def read(file: InputFile, columns: Sequence[str], read_keys: Read) -> Iterator[R
             yield from _vectors(file, file.keys, array, columns, read_keys)
 
 
-def _keys(file: InputFile, array: _Array, columns: Sequence[str]) -> Iterator[ReadBatch]:
-    columns_in(file, columns, [KEY])
+def _keys(file: InputFile, array: _Array, columns: Columns) -> Iterator[ReadBatch]:
+    columns_in(file, columns, pa.schema([array.column]))
     each = max(1, BATCH_BYTES // max(1, array.width))
     for first in range(0, array.shape[0], each):
         cells = array.rows(first, min(each, array.shape[0] - first))
@@ -92,9 +97,15 @@ def _keys(file: InputFile, array: _Array, columns: Sequence[str]) -> Iterator[Re
 
 
 def _vectors(
-    file: InputFile, keys: InputFile, array: _Array, columns: Sequence[str], read_keys: Read
+    file: InputFile, keys: InputFile, array: _Array, columns: Columns, read_keys: Read
 ) -> Iterator[ReadBatch]:
-    of_keys = [c for c in columns if c != VECTOR]
+    chosen: list[str] = []
+
+    def of_keys(schema: pa.Schema) -> list[str]:
+        every = schema.append(pa.field(*array.column))
+        chosen[:] = columns(every) if callable(columns) else columns
+        return [c for c in chosen if c != VECTOR]
+
     count = 0
     for split in split_file(keys):
         for batch in read_keys(split, of_keys):
@@ -102,7 +113,7 @@ def _vectors(
             count = max([count, *(number + 1 for number in numbers)])
             if count > array.shape[0]:
                 raise _uneven(file, keys, array, f"at least {count:,}")
-            yield from _with_vectors(batch, array) if VECTOR in columns else [batch]
+            yield from _with_vectors(batch, array) if VECTOR in chosen else [batch]
     if count < array.shape[0]:
         raise _uneven(file, keys, array, f"{count:,}")
 

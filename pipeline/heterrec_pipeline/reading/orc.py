@@ -1,13 +1,13 @@
 """ORC: the requested columns, in batches of bounded size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.orc as paorc
 from pyarrow.dataset import OrcFileFormat
 
-from heterrec_pipeline.reading.batches import ReadBatch, columns_in
+from heterrec_pipeline.reading.batches import Columns, ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, opened
 from heterrec_pipeline.reading.utf8 import without_bad_text
 
@@ -35,15 +35,13 @@ def row_count(file: InputFile) -> int:
         return int(paorc.ORCFile(handle).nrows)
 
 
-def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
+def read(file: InputFile, columns: Columns) -> Iterator[ReadBatch]:
     """The requested columns of an ORC file, in batches of about 16 MB.
 
     Raises:
         SchemaMismatchError: the file lacks a column, or has it twice.
         DataError: the file cannot be read.
     """
-    names = schema(file).names
-    columns = columns_in(file, columns, names) or names[:1]
     row = 0
     for record in _joined(_pieces(file, columns)):
         rows = np.arange(row, row + len(record), dtype=np.int64)
@@ -52,19 +50,17 @@ def read(file: InputFile, columns: Sequence[str]) -> Iterator[ReadBatch]:
         yield ReadBatch(table, rows, [], bad_text=bad_text)
 
 
-def _pieces(file: InputFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _pieces(file: InputFile, columns: Columns) -> Iterator[pa.RecordBatch]:
     """Batches of few rows: a long text may stand once in a stripe for all of its rows."""
     with opened(file) as handle:
-        yield from (
-            OrcFileFormat()
-            .make_fragment(handle)
-            .to_batches(
-                columns=columns,
-                batch_size=PIECE_ROWS,
-                batch_readahead=1,
-                fragment_readahead=1,
-                use_threads=False,
-            )
+        fragment = OrcFileFormat().make_fragment(handle)
+        found = fragment.physical_schema
+        yield from fragment.to_batches(
+            columns=columns_in(file, columns, found) or found.names[:1],
+            batch_size=PIECE_ROWS,
+            batch_readahead=1,
+            fragment_readahead=1,
+            use_threads=False,
         )
 
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_pipeline.reading.batches import ReadBatch, columns_in
+from heterrec_pipeline.reading.batches import Columns, ReadBatch, columns_in
 from heterrec_pipeline.reading.files import Split, opened, unreadable
 from heterrec_pipeline.reading.utf8 import without_bad_text
 
@@ -33,7 +33,7 @@ def schema_and_rows(split: Split) -> tuple[pa.Schema, int]:
         return without_tensors(file.schema_arrow), file.metadata.num_rows
 
 
-def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
+def read(split: Split, columns: Columns) -> Iterator[ReadBatch]:
     """The requested columns of a split that it has, in batches of about 16 MB.
 
     Raises:
@@ -43,10 +43,11 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     row = split.first_row
     try:
         with storage.open_arrow(split.file.path, mapped=False) as handle:
-            file = _opened(handle, columns)
+            file = pq.ParquetFile(handle)
             if not file.metadata.num_rows:
                 return
-            columns = columns_in(split.file, columns, file.schema_arrow.names)
+            columns = columns_in(split.file, columns, without_tensors(file.schema_arrow))
+            file = _with_lists(file, handle, columns)
             batches = file.iter_batches(
                 batch_size=_most_rows(file, columns, handle, split, _batch_rows(file, columns)),
                 columns=columns,
@@ -62,13 +63,14 @@ def read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         raise unreadable(split.file, error) from None
 
 
-def _opened(handle: pa.NativeFile, columns: Sequence[str]) -> pq.ParquetFile:
+def _with_lists(
+    file: pq.ParquetFile, handle: pa.NativeFile, columns: Sequence[str]
+) -> pq.ParquetFile:
     """The file; with a fixed-size list among the columns, by the types of Parquet alone.
 
     Parquet has only lists of any length. Arrow makes fixed-size lists of them because its own types are stored in the footer,
     but fails where a list is null.
     """
-    file = pq.ParquetFile(handle)
     if not any(f.name in columns and _has_fixed_size_list(f.type) for f in file.schema_arrow):
         return file
     size = handle.size()

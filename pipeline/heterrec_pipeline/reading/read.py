@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.reading import avro, csv, jsonl, npy, orc, parquet
-from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
+from heterrec_pipeline.reading.batches import Columns, ReadBatch, one_chunk
 from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import InputFile, Split, unreadable
@@ -40,13 +40,11 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
     try:
         found = file_columns(wanted, split.file.vectors) if split.file.vectors else wanted
         plain = is_plain(split.file, found)
-        batches = (
-            _read(split, found) if plain else shaped(split, found, column_types(split.file), _read)
-        )
-        for batch in batches:
+        known = {} if split.file.format == "jsonl" else dict(split.file.known_types)
+        for batch in _read(split, found) if plain else shaped(split, found, _read):
             names = set(batch.table.schema.names)
             arrays = [
-                as_in_source(one_chunk(batch.table, name), name, split.file)
+                as_in_source(one_chunk(batch.table, name), name, split.file, known.get(name))
                 if name in names
                 else pa.nulls(len(batch.rows))
                 for name in found
@@ -65,12 +63,15 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
         raise unreadable(split.file, f"{type(error).__name__}: {error}") from error
 
 
-def _read(split: Split, columns: Sequence[str]) -> Iterator[ReadBatch]:
+def _read(split: Split, columns: Columns) -> Iterator[ReadBatch]:
     if split.file.format == "parquet":
         return parquet.read(split, columns)
     if split.file.format == "npy":
         return npy.read(split.file, columns, _read)
-    reader = {"csv": csv.read, "jsonl": jsonl.read, "avro": avro.read, "orc": orc.read}
+    if split.file.format == "jsonl":
+        assert not callable(columns), "rows may each have other columns"
+        return jsonl.read(split.file, columns)
+    reader = {"csv": csv.read, "avro": avro.read, "orc": orc.read}
     return reader[split.file.format](split.file, columns)
 
 
@@ -78,14 +79,10 @@ def column_types(file: InputFile) -> dict[str, pa.DataType] | None:
     """The columns of a file; None for JSON lines, whose rows may each have others."""
     if file.format == "parquet":
         return {f.name: f.type for f in parquet.schema_and_rows(Split(file))[0]}
-    if file.format == "csv":
-        return {name: pa.string() for name in csv.header(file)}
     if file.format == "npy":
         return ((column_types(file.keys) or {}) if file.keys else {}) | npy.types(file)
-    if file.format in ("avro", "orc"):
-        schema = avro.schema(file) if file.format == "avro" else orc.schema(file)
-        return {f.name: f.type for f in schema}
-    return None
+    schema = {"csv": csv.schema, "avro": avro.schema, "orc": orc.schema}.get(file.format)
+    return {f.name: f.type for f in schema(file)} if schema else None
 
 
 def located(batch: ReadBatch, split: Split) -> pa.RecordBatch:

@@ -31,12 +31,16 @@ from heterrec_schemas.feature_spec.expressions import check_expression
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.values import clean_text, value_text
 
-Format = Literal["parquet", "csv", "jsonl", "avro", "orc", "npy", "delta", "iceberg"]
+Format = Literal["parquet", "csv", "jsonl", "avro", "orc", "npy", "delta", "iceberg", "bigquery"]
 Column = Annotated[str, Field(min_length=1)]
 MAX_CODES = 2**20
 """Number of bins, or codes of a group, that a feature may have."""
 FIT_SAMPLE = 262_144
 """Number of values that boundaries and quantizers are fitted to, unless the spec says otherwise."""
+_BIGQUERY_TABLE = re.compile(r"([^/:`@$]+:)?[^./:`@$]+\.\w+\.[^./:`@$]+")
+"""`project.dataset.table`; old projects have the form `example.com:project`."""
+_YEAR_10000 = 253_402_300_800_000
+"""Milliseconds since 1970 that are no time."""
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 
 
@@ -75,7 +79,13 @@ class Source(SpecModel):
     version: int | None = Field(
         default=None,
         ge=0,
-        description="delta: the version of the table; iceberg: the snapshot id; by default the latest",
+        description="delta: the version of the table; iceberg: the snapshot id; bigquery: a time in milliseconds since 1970; "
+        "by default the latest",
+    )
+    export_to: str | None = Field(
+        default=None,
+        min_length=1,
+        description="bigquery: the folder in Cloud Storage that tables are exported to",
     )
     keys: str | None = Field(
         default=None,
@@ -153,13 +163,37 @@ class Source(SpecModel):
         if self.format not in (None, "csv") and (keys := self.csv_keys):
             raise ValueError(f"{', '.join(keys)}: for CSV only; the format is {self.format}")
         if self.version is not None and not self.is_lake:
-            raise ValueError("version: for format: delta and format: iceberg only")
+            raise ValueError("version: for format: delta, iceberg and bigquery only")
+        return self
+
+    @model_validator(mode="after")
+    def _bigquery(self) -> "Source":
+        if self.format != "bigquery":
+            if self.export_to is not None:
+                raise ValueError("export_to: for format: bigquery only")
+            return self
+        if self.export_to is None:
+            raise ValueError(
+                "format: bigquery needs export_to, a folder in Cloud Storage, such as gs://my-bucket/exports"
+            )
+        if self.version is not None and self.version >= _YEAR_10000:
+            raise ValueError(f"version: got {self.version}, expected milliseconds since 1970")
+        for path in self.patterns:
+            if not _BIGQUERY_TABLE.fullmatch(path):
+                raise ValueError(
+                    f"got path {path!r}, expected project.dataset.table; the table may have * and ?"
+                )
         return self
 
     @property
     def is_lake(self) -> bool:
-        """Whether the path is that of a table whose own metadata name its data files."""
-        return self.format in ("delta", "iceberg")
+        """Whether the path is that of a table, whose data files its own library names."""
+        return self.format in ("delta", "iceberg", "bigquery")
+
+    @property
+    def grows(self) -> bool:
+        """Whether rows may be appended to its files; those of an export do not change."""
+        return self.append_only and self.format != "bigquery"
 
     @property
     def csv_keys(self) -> list[str]:

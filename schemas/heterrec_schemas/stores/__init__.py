@@ -6,7 +6,7 @@ retried for a bounded time, and conditional writes.
 
 from heterrec_schemas.stores.object_store import ObjectStore
 from heterrec_schemas.stores.objects import ABSENT, ChangedError
-from heterrec_schemas.stores.registry import configure, forget, store_of
+from heterrec_schemas.stores.registry import configure, current_settings, forget, store_of
 from heterrec_schemas.stores.settings import StoreSettings
 from heterrec_schemas.stores.store import FileInfo, Kind, Sink, Store
 
@@ -20,6 +20,7 @@ __all__ = [
     "Store",
     "StoreSettings",
     "configure",
+    "current_settings",
     "forget",
     "store_of",
 ]

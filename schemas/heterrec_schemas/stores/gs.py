@@ -28,8 +28,9 @@ _INCOMPLETE = 308
 _QUANTUM = 2**18
 """Bytes: an unfinished upload holds a multiple of this."""
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _FIELDS = "items(name,size,generation),prefixes,nextPageToken"
-_CREDENTIALS_TODO = (
+CREDENTIALS_TODO = (
     "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS, "
     "or run where a service account is attached."
 )
@@ -49,7 +50,7 @@ class GsStore(ObjectStore):
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         self._times = (min(10.0, settings.silence), settings.silence)
         with self.translated("gs://"):
-            self._client: Any = storage.Client(credentials=_credentials(settings))
+            self._client: Any = storage.Client(credentials=google_credentials(settings, _SCOPE))
         # The client's own pools hold ten connections, and drop further ones with a warning.
         for scheme in ("https://", "http://"):
             adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS)
@@ -68,7 +69,7 @@ class GsStore(ObjectStore):
             if error.retryable or isinstance(error, gauth.TransportError):
                 raise TransientError(str(error)) from error
             raise CallError(
-                f"{path}: there are no credentials for it: {error}", todo=_CREDENTIALS_TODO
+                f"{path}: there are no credentials for it: {error}", todo=CREDENTIALS_TODO
             ) from error
         except (
             requests.exceptions.RequestException,
@@ -255,17 +256,21 @@ class GsUpload:
             self._store.send("DELETE", self._url, b"", {})
 
 
-def _credentials(settings: StoreSettings) -> Any:
-    """The credentials to use; None if the client finds them by itself."""
+def google_credentials(settings: StoreSettings, scope: str) -> Any:
+    """The credentials for a client of Google; None if it finds them by itself.
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError: there are none to impersonate an account with.
+    """
     if settings.gs_anonymous:
         anonymous: Any = credentials.AnonymousCredentials
         return anonymous()
     if settings.gs_impersonate is None:
         return None
-    own, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    own, _ = google.auth.default(scopes=[CLOUD_SCOPE])
     *delegates, target = settings.gs_impersonate.split(",")
     impersonated: Any = impersonated_credentials.Credentials
-    return impersonated(own, target_principal=target, target_scopes=[_SCOPE], delegates=delegates)
+    return impersonated(own, target_principal=target, target_scopes=[scope], delegates=delegates)
 
 
 def _error(path: str, status: int, text: str) -> Exception:

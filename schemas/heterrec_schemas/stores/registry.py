@@ -26,6 +26,12 @@ def configure(settings: StoreSettings) -> None:
             _SETTINGS.append(settings)
 
 
+def current_settings() -> StoreSettings:
+    """The settings of object stores in this process."""
+    with _LOCK:
+        return _SETTINGS[0] if _SETTINGS else StoreSettings()
+
+
 def forget() -> None:
     """Close the clients and drop the settings."""
     with _LOCK:
@@ -55,7 +61,7 @@ def store_of(path: str) -> Store:
         # A forked process must not share its parent's connections.
         key = (os.getpid(), scheme)
         if key not in _STORES:
-            _STORES[key] = _object_store(scheme, _SETTINGS[0] if _SETTINGS else StoreSettings())
+            _STORES[key] = _object_store(scheme, current_settings())
         return _STORES[key]
 
 

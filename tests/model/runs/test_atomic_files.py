@@ -1,11 +1,19 @@
 """Files that are whole or absent."""
 
 import errno
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from heterrec_model.runs.atomic_files import point, remove_folder, write_text, writing
+from heterrec_model.runs.atomic_files import (
+    point,
+    remove_drafts,
+    remove_folder,
+    write_text,
+    writing,
+)
 from heterrec_schemas.errors import RunError
 
 
@@ -29,6 +37,23 @@ def test_a_folder_goes_whole(tmp_path: Path) -> None:
     (tmp_path / "x/file").write_text("")
     remove_folder(tmp_path / "x")
     assert not list(tmp_path.iterdir())
+
+
+def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    mine = f".b.{socket.gethostname()}-"
+    dead, alive = tmp_path / f"{mine}999999999", tmp_path / f"{mine}{os.getpid()}"
+    elsewhere = tmp_path / ".b.another.machine-999999999"
+    for folder in (dead, alive, elsewhere):
+        folder.mkdir()
+        (folder / "user.onnx").touch()
+    remove_drafts(tmp_path / "b")
+    assert {*tmp_path.iterdir()} == {alive, elsewhere}
+
+
+def test_the_next_text_removes_the_draft_of_a_killed_process(tmp_path: Path) -> None:
+    (tmp_path / f".b.{socket.gethostname()}-999999999").write_text("half")
+    write_text(tmp_path / "b", "whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize(

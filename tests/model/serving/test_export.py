@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import zipfile
@@ -176,17 +175,6 @@ def test_a_tower_that_differs_is_no_bundle(
     with pytest.raises(RunError, match=r"user\.onnx differs from the model: got a difference of"):
         export(served_run, served_shop, tmp_path / "wrong", evaluate=False)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_killed_exports_left_is_removed(tmp_path: Path) -> None:
-    mine = f".writing-b-{socket.gethostname()}-"
-    dead, alive = tmp_path / f"{mine}999999999", tmp_path / f"{mine}{os.getpid()}"
-    elsewhere = tmp_path / ".writing-b-another.machine-999999999"
-    for folder in (dead, alive, elsewhere):
-        folder.mkdir()
-        (folder / "user.onnx").touch()
-    export_module.remove_drafts(tmp_path / "b")
-    assert {*tmp_path.iterdir()} == {alive, elsewhere}
 
 
 def test_mistakes_of_an_export(

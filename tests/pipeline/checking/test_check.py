@@ -18,7 +18,7 @@ from heterrec_pipeline.features import numeric as numbers
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.erased import erased
-from heterrec_pipeline.reading.shaping.evaluate import as_polars
+from heterrec_pipeline.reading.shaping.cells import from_file
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.values import is_text
@@ -249,7 +249,7 @@ def test_a_refused_type_comes_with_an_expression_that_reads_it(
     found = str(cast_hint("odd one", cells.type))
     sql = re.search(r'columns: \{"odd one": ("(?:[^"\\]|\\.)*")\}', found)
     assert sql is not None
-    frame = as_polars({"odd one": cells}, len(cells))
+    frame = pl.DataFrame({"odd one": from_file(cells, empty_is_null=False)})
     assert frame.select(pl.sql_expr(json.loads(sql[1]))).to_series().to_list() == read
 
 

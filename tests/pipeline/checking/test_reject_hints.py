@@ -92,7 +92,7 @@ def test_the_expression_of_a_hint_reads_the_cell(reason: Reason, cell: str, valu
         ("price", "TRY_CAST"),
         ("where", "TRY_CAST"),
         ("day", "the format in the expression does not fit"),
-        ("rating", "of another type"),
+        ("rating", "does not take values of its type"),
     ],
 )
 def test_the_hint_for_a_failed_expression_fits_its_functions(column: str, words: str) -> None:

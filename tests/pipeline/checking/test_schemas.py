@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import written_file
 
-from heterrec_pipeline.checking import schemas
-from heterrec_pipeline.checking.schemas import TableSchema, table_schema
+from heterrec_pipeline.checking import file_schemas, schemas
+from heterrec_pipeline.checking.schemas import TableSchema, combined, schemas_of
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_schemas.errors import HeterrecError
 
 
 def of_files(*files: InputFile) -> tuple[TableSchema, list[str]]:
     problems: list[HeterrecError] = []
-    return table_schema(files, problems), [p.message for p in problems]
+    return combined(files, schemas_of(files, problems)), [p.message for p in problems]
 
 
 def parquet(folder: Path, name: str, **columns: pa.Array) -> InputFile:
@@ -136,7 +136,7 @@ def test_odd_cells_of_json_lines_are_pointed_at(tmp_path: Path) -> None:
 def test_the_rest_of_a_long_file_is_searched_for_a_column(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schemas, "SAMPLE_LINES", 3)
+    monkeypatch.setattr(file_schemas, "SAMPLE_LINES", 3)
     rows: list[object] = [{"a": k} for k in range(9)]
     file = jsonl(tmp_path, "long.jsonl", *rows, {"late": 1})
     schema, _ = of_files(file)

@@ -14,23 +14,20 @@ import pytest
 import yaml
 from pieces import categorical, spec_of, table_job
 
-from heterrec_pipeline.checking import columns, expressions, reject_hints, time_forms
+from heterrec_pipeline.checking import columns, reject_hints, time_forms
 from heterrec_pipeline.checking.doubts import keys, values
 from heterrec_pipeline.checking.evidence import Evidence
-from heterrec_pipeline.checking.schemas import TableSchema
 from heterrec_pipeline.reading import column_types, spec_lines
-from heterrec_pipeline.reading.shaping.evaluate import (
-    as_polars,
-    evaluate,
-    expression_type,
-    fitted,
-)
-from heterrec_schemas.errors import HeterrecError
+from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.shaping import fit
+from heterrec_pipeline.reading.shaping.by_type import evaluate_by_type
+from heterrec_pipeline.reading.shaping.cells import Cells, from_file
 from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.rejects import Reason
 
 NAME = "the order"
-MODULES = (columns, expressions, reject_hints, time_forms, keys, values, column_types)
+MODULES = (columns, fit, reject_hints, time_forms, keys, values, column_types)
+FILE = InputFile("a.parquet", "a.parquet", 1, "parquet")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = spec_of(interactions={"behaviour": {"column": "event", "values": ["1", "view"]}})
 
@@ -52,10 +49,10 @@ def of_values(cell: str) -> str:
 
 
 def of_expression(text: str) -> str:
-    problems: list[HeterrecError] = []
-    schema = TableSchema({NAME: pa.string()})
-    expressions.described("log", Source(path="a.csv", where=text), schema, [], problems)
-    return problems[0].message
+    fit.fit.cache_clear()
+    found = fit.fit(text, ((NAME, pl.String()),), condition=True)
+    assert found.problem is not None
+    return found.problem.error("log.source.where").message
 
 
 UUID = pa.array([b"0123456789abcdef"], pa.binary(16)).cast(pa.uuid())
@@ -72,7 +69,7 @@ CASES: list[tuple[Callable[[], str | None], pa.Array, list[object]]] = [
     (lambda: of_keys("a b", "ab"), pa.array(["a b"]), ["ab"]),
     (lambda: of_keys("sku-7", "7"), pa.array(["sku-7"]), ["7"]),
     (lambda: of_values("['a', 'b']"), pa.array(["['a', 'b']"]), ["a, b"]),
-    (lambda: column_types.cast_todo(NAME, [pa.int64(), pa.string()]), pa.array([7]), ["7"]),
+    (lambda: column_types.cast_todo(NAME, [pa.int64(), pa.string()], FILE), pa.array([7]), ["7"]),
     (lambda: columns.cast_hint(NAME, pa.decimal128(9, 2)), pa.array([7.0]), [7]),
     (lambda: columns.cast_hint(NAME, pa.binary()), pa.array([b"a"]), ["a"]),
     (lambda: columns.cast_hint(NAME, pa.uuid()), UUID, ["30313233-3435-3637-3839-616263646566"]),
@@ -100,10 +97,10 @@ def test_a_suggestion_is_accepted_and_makes_values_of_the_cells(
     assert sql
     for text in sql:
         assert Source(path="a.csv", columns={NAME: text}).columns == {NAME: text}
-    cells, _ = fitted(cells, expression_type(cells.type), empty_is_null=False)
-    found = evaluate(as_polars({NAME: cells}, len(cells)), sql[0])
+    seen = {NAME: Cells((from_file(cells, empty_is_null=False),))}
+    found = evaluate_by_type(seen, len(cells), sql[0])
     assert not found.failed.any()
-    assert found.values.to_list() == expected
+    assert [found.values.cell(at) for at in range(len(cells))] == expected
 
 
 def test_every_place_that_suggests_a_column_has_a_case(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,6 @@ def test_a_file_knows_its_size_format_and_compression(folder: Path) -> None:
     [
         {"source": Source(path="a.csv", where="a = 1")},
         {"keys": InputFile("/k.csv", "k.csv", 1, "csv")},
-        {"types": (("a", pa.int64()),)},
         {"numbers": ("a",)},
         {"vectors": ("a",)},
         {"required": ("a",)},

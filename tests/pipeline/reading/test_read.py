@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import written_file
 
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns, one_chunk
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.prefetch import prefetched
@@ -26,6 +27,7 @@ from heterrec_pipeline.reading.read import (
     without_rows,
 )
 from heterrec_schemas.errors import DataError, SchemaMismatchError
+from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.rejects import Reason
 
 SPLIT = Split(InputFile("/in/ä.csv", "ä.csv", 1, "csv"))
@@ -188,3 +190,36 @@ def test_a_file_that_was_not_compared_must_have_the_types_of_the_others(tmp_path
         read(pa.string(), pa.date32())
     with pytest.raises(SchemaMismatchError, match=r"'d' has another type in t\.parquet"):
         read(pa.int64(), times)
+
+
+@pytest.mark.parametrize(
+    ("kind", "times"), [("parquet", 1), ("orc", 1), ("avro", 1), ("csv", 2), ("jsonl", 1)]
+)
+def test_a_source_with_expressions_opens_a_file_as_often_as_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Format, times: int
+) -> None:
+    """The header of a CSV file is read by itself."""
+    path = tmp_path / f"t.{kind}"
+    table = pa.table({"key": ["1", "x"]})
+    record = {"type": "record", "name": "row", "fields": [{"name": "key", "type": "string"}]}
+    if kind == "parquet":
+        pq.write_table(table, path)
+    elif kind == "orc":
+        orc.write_table(table, path)
+    elif kind == "avro":
+        with path.open("wb") as out:
+            fastavro.writer(out, record, table.to_pylist())
+    else:
+        path.write_text('{"key": "1"}\n{"key": "x"}\n' if kind == "jsonl" else "key\n1\nx\n")
+    opened: list[str] = []
+    for name in ("open_arrow", "open_read"):
+        plain = getattr(storage, name)
+        monkeypatch.setattr(
+            storage, name, lambda p, *a, f=plain, **kw: opened.append(p) or f(p, *a, **kw)
+        )
+    source = Source(path=path.name, where="key <> 'x'", columns={"more": "key || '!'"})
+    for declared in (Source(path=path.name), source):
+        file = InputFile(str(path), path.name, 1, kind, source=declared)
+        (batch,) = read_split(Split(file), ["key"])
+        assert batch.table["key"][0].as_py() == "1"
+    assert opened == [str(path)] * times * 2

@@ -1,6 +1,7 @@
 """The raw rows of a file with Arrow columns: constants of its folders, fields of structs, elements of lists."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,14 @@ import pyarrow as pa
 from heterrec_pipeline.reading.batches import (
     BadRow,
     BadText,
+    Columns,
     ReadBatch,
     check_columns,
     columns_in,
     one_chunk,
 )
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.shaping.cells import Cells
 from heterrec_pipeline.reading.shaping.nested import (
     ELEMENTS,
     Path,
@@ -32,9 +35,7 @@ from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 
 Rows = npt.NDArray[np.int64]
-Read = Callable[[Split, Sequence[str]], Iterator[ReadBatch]]
-Fixed = Mapping[str, tuple[pa.Array, Mapping[int, str]]]
-"""Columns in the types in which expressions see them, and by position the texts of the cells that do not fit."""
+Read = Callable[[Split, Columns], Iterator[ReadBatch]]
 
 
 class RawRows(NamedTuple):
@@ -44,7 +45,8 @@ class RawRows(NamedTuple):
         columns: the columns by name.
         rows: [n] the numbers of the rows.
         bad, short, bad_text: as in `ReadBatch`.
-        fixed: of JSON lines, the columns that expressions read.
+        seen: the columns that expressions read, as they see them.
+        unseen: by column and position, the texts of cells that no expression can read.
     """
 
     columns: dict[str, pa.Array]
@@ -52,7 +54,8 @@ class RawRows(NamedTuple):
     bad: Sequence[BadRow]
     short: Sequence[BadRow]
     bad_text: BadText
-    fixed: Fixed | None = None
+    seen: Mapping[str, Cells] = MappingProxyType({})
+    unseen: Mapping[str, Mapping[int, str]] = MappingProxyType({})
 
 
 class _Places(NamedTuple):
@@ -72,33 +75,36 @@ class _Places(NamedTuple):
     absent: list[str]
     unnested: Path | None
 
-    def roots(self, schema: Mapping[str, pa.DataType]) -> list[str]:
+    def roots(self, schema: pa.Schema) -> list[str]:
         """The columns of the file to read: at least one, which tells the number of rows."""
         paths = [*self.columns.values(), *([self.unnested] if self.unnested else [])]
-        return list(dict.fromkeys(p.root for p in paths)) or list(schema)[:1]
+        return list(dict.fromkeys(p.root for p in paths)) or schema.names[:1]
 
 
-def arrow_rows(
-    split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType], read: Read
-) -> Iterator[RawRows]:
+def arrow_rows(split: Split, names: Sequence[str], read: Read) -> Iterator[RawRows]:
     """The requested columns of a split.
 
     Args:
         split: the split.
         names: the columns, by the names that a spec uses.
-        schema: the columns of the file.
         read: reads columns of the file.
 
     Raises:
         SchemaMismatchError: the file lacks a column, or the list to unnest.
     """
-    places = _places(split, names, schema)
-    for batch in read(split, places.roots(schema)):
+    places = _Places({}, {}, {}, [], None)
+
+    def roots(schema: pa.Schema) -> list[str]:
+        nonlocal places
+        places = _places(split, names, schema)
+        return places.roots(schema)
+
+    for batch in read(split, roots):
         yield _flat(batch, places) if places.unnested is None else _by_element(batch, places)
 
 
-def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType]) -> _Places:
-    file = split.file
+def _places(split: Split, names: Sequence[str], columns: pa.Schema) -> _Places:
+    file, schema = split.file, dict(zip(columns.names, columns.types, strict=True))
     folders = partition_values(file.name)
     places = _Places({}, {}, {}, [], None)
     unnest = file.source.unnest if file.source else None
@@ -106,7 +112,7 @@ def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType
     if unnest is not None:
         path = find_path(unnest, schema)
         if path is None:
-            check_columns([unnest], list(schema), file.name)
+            check_columns([unnest], columns.names, file.name)
             raise AssertionError(unnest)
         kind = inner_type(schema[path.root], path.fields)
         if kind is None or not is_many(kind):
@@ -123,7 +129,7 @@ def _places(split: Split, names: Sequence[str], schema: Mapping[str, pa.DataType
             places.elements[name] = inside
         elif found is not None:
             places.columns[name] = found
-        elif not columns_in(file, [name], list(schema)):
+        elif not columns_in(file, [name], columns):
             places.absent.append(name)
     return places
 

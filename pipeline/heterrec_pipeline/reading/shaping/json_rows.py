@@ -1,22 +1,19 @@
 """The raw rows of JSON lines: members of objects by dotted names, elements of lists, and cells of a fixed type."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from heterrec_pipeline.reading import jsonl
 from heterrec_pipeline.reading.batches import BadRow
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.shaping.arrow_rows import RawRows
-from heterrec_pipeline.reading.shaping.evaluate import expression_type
+from heterrec_pipeline.reading.shaping.cells import from_json, json_words
 from heterrec_pipeline.reading.shaping.nested import ELEMENTS
 from heterrec_pipeline.reading.shaping.partitions import partition_values
 from heterrec_pipeline.reading.text import lines
-from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
-from heterrec_schemas.values import value_text
+from heterrec_schemas.rejects import Reason
 
 MAX_LEVELS = 16
 """Maximum number of objects inside each other whose members have dotted names."""
@@ -28,15 +25,13 @@ class _NoListError(Exception):
     """What is to be unnested is no list: the column and the value."""
 
 
-def json_rows(
-    file: InputFile, passed: Sequence[str], roots: Mapping[str, pa.DataType | None]
-) -> Iterator[RawRows]:
+def json_rows(file: InputFile, passed: Sequence[str], roots: Sequence[str]) -> Iterator[RawRows]:
     """The rows of a JSON lines file; an absent member is null.
 
     Args:
         file: the file.
         passed: the columns of the result, of the narrowest type of a batch.
-        roots: the columns that expressions read, with their types in all files.
+        roots: the columns that expressions read, each cell in its own type.
 
     Raises:
         DataError: the file cannot be read, or is not UTF-8.
@@ -70,13 +65,15 @@ def json_rows(
                 column, value = error.args
                 bad.append(BadRow(first, Reason.WRONG_TYPE, value, column))
             next_row += 1
+        seen = {name: from_json(cells[name]) for name in roots}
         yield RawRows(
             {name: jsonl.typed(cells[name], name, file.name) for name in passed},
             np.array(rows, dtype=np.int64),
             bad,
             (),
             {},
-            {name: fixed(cells[name], kind) for name, kind in roots.items()},
+            {name: found for name, (found, _) in seen.items()},
+            {name: unseen for name, (_, unseen) in seen.items()},
         )
 
 
@@ -117,7 +114,7 @@ def elements(parsed: dict[str, Any], unnest: str) -> list[dict[str, Any]]:
     if found is None:
         return []
     if not isinstance(found, list):
-        raise _NoListError(unnest, _words(found))
+        raise _NoListError(unnest, json_words(found))
     return [parsed | {unnest: element} for element in found]
 
 
@@ -133,13 +130,6 @@ def member(parsed: Mapping[str, Any], name: str) -> Any:
         inner = parsed[outer]
         return member(inner, ".".join(parts[k:])) if isinstance(inner, dict) else None
     return None
-
-
-def _words(value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)[:VALUE_CHARACTERS]
-    except RecursionError:
-        return "a value of too many levels"
 
 
 def flat_rows(
@@ -175,63 +165,3 @@ def _members(name: str, value: dict[str, Any], names: set[str]) -> Iterator[tupl
         yield dotted, inner
         if isinstance(inner, dict) and dotted.count(".") < MAX_LEVELS:
             yield from _members(dotted, inner, names)
-
-
-def fixed(cells: list[Any], kind: pa.DataType | None) -> tuple[pa.Array, dict[int, str]]:
-    """Cells in a type that is the same for all rows of a table, and the texts of those that do not fit it exactly.
-
-    Args:
-        cells: [n] JSON values.
-        kind: the type; None for text.
-    """
-    kind = pa.large_string() if kind is None else expression_type(kind)
-    fits = _fits(kind)
-    made: list[Any] = []
-    misfits: dict[int, str] = {}
-    for at, cell in enumerate(cells):
-        if cell is None:
-            made.append(None)
-            continue
-        value = fits(cell)
-        if value is None and not (isinstance(cell, str | float) and value_text(cell) is None):
-            misfits[at] = _words(cell)
-        made.append(value)
-    return pa.array(made, kind), misfits
-
-
-def _fits(kind: pa.DataType) -> Any:
-    t = pa.types
-
-    def text(cell: Any) -> Any:
-        if isinstance(cell, str):
-            return cell
-        return None if isinstance(cell, list | dict) else value_text(cell)
-
-    def integer(cell: Any) -> Any:
-        if isinstance(cell, bool) or not isinstance(cell, int | float):
-            return None
-        whole = -jsonl.EDGE <= cell < jsonl.EDGE and int(cell) == cell
-        return int(cell) if whole else None
-
-    def number(cell: Any) -> Any:
-        if isinstance(cell, bool) or not isinstance(cell, int | float):
-            return None
-        return float(cell) if isinstance(cell, float) or abs(cell) <= jsonl.EXACT else None
-
-    def boolean(cell: Any) -> Any:
-        return cell if isinstance(cell, bool) else None
-
-    def other(cell: Any) -> Any:
-        try:
-            pa.array([cell], kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            return None
-        return cell
-
-    if t.is_large_string(kind):
-        return text
-    if t.is_integer(kind):
-        return integer
-    if t.is_floating(kind):
-        return number
-    return boolean if t.is_boolean(kind) else other

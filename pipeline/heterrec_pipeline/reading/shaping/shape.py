@@ -16,12 +16,14 @@ from heterrec_pipeline.reading.batches import BadRow, ReadBatch
 from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.shaping.arrow_rows import RawRows, Read, Rows, arrow_rows
-from heterrec_pipeline.reading.shaping.evaluate import (
-    as_polars,
-    cells_in_words,
-    evaluate,
-    fitted,
+from heterrec_pipeline.reading.shaping.by_type import evaluate_by_type
+from heterrec_pipeline.reading.shaping.cells import (
+    Cells,
+    as_arrow,
+    from_file,
+    in_words,
 )
+from heterrec_pipeline.reading.shaping.evaluate import Mask
 from heterrec_pipeline.reading.shaping.json_rows import json_rows
 from heterrec_pipeline.reading.shaping.nested import ELEMENTS, flattened, unnested
 from heterrec_pipeline.reading.shaping.partitions import partition_values
@@ -34,9 +36,6 @@ from heterrec_schemas.values import is_scalar
 
 WHERE = "where"
 """The name of the condition in `rejects/`."""
-_PLAIN = pl.CompatLevel.oldest()
-"""Arrow types without views."""
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -119,27 +118,24 @@ def physical_rows(file: InputFile, rows: npt.NDArray[np.int64]) -> npt.NDArray[n
     return rows // ELEMENTS if unnested else rows
 
 
-def shaped(
-    split: Split, wanted: Sequence[str], schema: Mapping[str, pa.DataType] | None, read: Read
-) -> Iterator[ReadBatch]:
+def shaped(split: Split, wanted: Sequence[str], read: Read) -> Iterator[ReadBatch]:
     """The rows of a split with the wanted columns, each a single array.
 
     Args:
         split: the split.
         wanted: the columns.
-        schema: the columns of the file; None for JSON lines.
         read: reads columns of the file.
 
     Raises:
-        SchemaMismatchError: the file lacks a column.
+        SchemaMismatchError: the file lacks a column, or an expression does not fit its types.
     """
     file = split.file
     assert file.source is not None
     asked = Request(file.source, tuple(wanted))
-    if schema is None:
-        raw = json_rows(file, asked.passed, {c: dict(file.types).get(c) for c in asked.roots})
+    if file.format == "jsonl":
+        raw = json_rows(file, asked.passed, asked.roots)
     else:
-        raw = arrow_rows(split, [*asked.passed, *asked.roots], schema, read)
+        raw = arrow_rows(split, [*asked.passed, *asked.roots], read)
     for rows in raw:
         yield _selected(file, asked, rows)
 
@@ -147,24 +143,22 @@ def shaped(
 def _selected(file: InputFile, asked: Request, raw: RawRows) -> ReadBatch:
     """Derive the columns of n raw rows, and keep those for which `where` is true."""
     failures: dict[int, BadRow] = {}
-    derived: dict[str, pl.Series] = {}
+    derived: dict[str, Cells] = {}
     keep = np.ones(len(raw.rows), np.bool_)
     where = asked.source.where
     if asked.source.columns or where is not None:
-        frame = _frame(file, asked, raw, failures)
+        seen = _seen(file, asked, raw, failures)
         for name, text in asked.source.columns.items():
-            derived[name] = _evaluated(frame, text, name, raw, failures)
+            derived[name] = _evaluated(file, seen, (name, text), raw, failures)
         if where is not None:
-            seen = frame.with_columns(pl.Series(n, s) for n, s in derived.items())
-            mask = _evaluated(seen, where, WHERE, raw, failures)
-            keep = mask.fill_null(False).to_numpy()
+            found = _evaluated(file, seen | derived, (WHERE, where), raw, failures, condition=True)
+            keep, null = _true_and_null(found, len(raw.rows))
             # A row that ends early is malformed if a cell that it lacks leaves the condition open.
-            unknown = set(raw.rows[mask.is_null().to_numpy()].tolist())
+            unknown = set(raw.rows[null].tolist())
             failures = {b.row: b for b in raw.short if b.row in unknown} | failures
     failed = np.isin(raw.rows, np.fromiter(failures, np.int64, len(failures)))
     arrays = [
-        derived[c].to_arrow(compat_level=_PLAIN) if c in derived else raw.columns[c]
-        for c in asked.wanted
+        as_arrow(derived[c], c, file.name) if c in derived else raw.columns[c] for c in asked.wanted
     ]
     cells = dict(zip(asked.wanted, arrays, strict=True))
     batch = ReadBatch(
@@ -179,6 +173,16 @@ def _selected(file: InputFile, asked: Request, raw: RawRows) -> ReadBatch:
     return batch if keep.all() else _kept(batch, keep)
 
 
+def _true_and_null(cells: Cells, count: int) -> tuple[Mask, Mask]:
+    """[n] Whether a condition is true, and whether it is null."""
+    true, null = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+    for part in cells.parts:
+        if part.dtype == pl.Boolean:
+            true |= part.fill_null(False).to_numpy()
+            null &= part.is_null().to_numpy()
+    return true, null
+
+
 def _with_texts(
     failures: Mapping[int, BadRow],
     cells: Mapping[str, pa.Array],
@@ -189,44 +193,50 @@ def _with_texts(
     """The rows for which an expression fails, with the texts of their cells."""
     texts: dict[str, list[str | None]] = {}
     for name, column in cells.items() if failures else ():
-        some = as_in_source(column.filter(pa.array(failed)), name, file)
-        if is_scalar(some.type):
-            texts[name] = column_text(some, name)[0].to_list()
+        own = as_in_source(column.filter(pa.array(failed)), name, file, None)
+        if is_scalar(own.type):
+            texts[name] = column_text(own, name)[0].to_list()
     for at, row in enumerate(rows[failed].tolist()):
-        yield failures[row]._replace(texts={name: found[at] for name, found in texts.items()})
+        found = {name: text for name, some in texts.items() if (text := some[at]) is not None}
+        yield failures[row]._replace(texts=found)
 
 
-def _frame(
+def _seen(
     file: InputFile, asked: Request, raw: RawRows, failures: dict[int, BadRow]
-) -> pl.DataFrame:
-    """The columns that expressions read, of one type in all files; rows with cells of other types fail."""
-    types = dict(file.types)
-    cells = {}
+) -> dict[str, Cells]:
+    """The columns that expressions read; rows with cells that they cannot read fail."""
+    seen = dict(raw.seen)
     for name in asked.roots:
         for row, text in raw.bad_text.get(name, {}).items():
             failures.setdefault(row, BadRow(row, Reason.NOT_UTF8, text, name))
-        if raw.fixed is not None:
-            cells[name], misfits = raw.fixed[name]
-        else:
-            column = as_in_source(raw.columns[name], name, file)
-            csv = file.format == "csv"
-            found = fitted(column, types.get(name, column.type), empty_is_null=csv)
-            cells[name] = found[0]
-            misfits = {at: str(column[at].as_py()) for at in np.flatnonzero(found[1]).tolist()}
-        for at, text in misfits.items():
+        for at, text in raw.unseen.get(name, {}).items():
             row = int(raw.rows[at])
             failures.setdefault(row, BadRow(row, Reason.EXPRESSION_FAILED, text, name))
-    return as_polars(cells, len(raw.rows))
+        if name not in seen:
+            column = raw.columns[name]
+            seen[name] = Cells((from_file(column, empty_is_null=file.format == "csv"),))
+    return seen
 
 
 def _evaluated(
-    frame: pl.DataFrame, text: str, name: str, raw: RawRows, failures: dict[int, BadRow]
-) -> pl.Series:
-    """The results of an expression; rows for which it fails are added to `failures`."""
-    found = evaluate(frame, text)
+    file: InputFile,
+    columns: Mapping[str, Cells],
+    expression: tuple[str, str],
+    raw: RawRows,
+    failures: dict[int, BadRow],
+    *,
+    condition: bool = False,
+) -> Cells:
+    """The results of an expression, given with its name; rows for which it fails are added to `failures`."""
+    name, text = expression
+    each = file.format == "jsonl"
+    found = evaluate_by_type(columns, len(raw.rows), text, condition=condition, blank_is_null=each)
+    if found.problem is not None and not (each and found.problem.of_rows):
+        raise found.problem.error(f"{file.name}: {name}")
+    names = columns_of(text)
     for at in np.flatnonzero(found.failed).tolist():
         row = int(raw.rows[at])
-        words = cells_in_words(frame, text, at)
+        words = in_words({n: columns[n].cell(at) for n in names})
         failures.setdefault(row, BadRow(row, Reason.EXPRESSION_FAILED, words, name))
     return found.values
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from heterrec_pipeline.checking.expressions import find_source
+from heterrec_pipeline.checking.sources import find_source
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.erased import NOTHING, ErasedList, Gate, read_live
 from heterrec_pipeline.reading.files import Split, split_file
@@ -234,31 +234,53 @@ def test_a_folder_decides_for_files_and_rows_alike(tmp_path: Path, suffix: str) 
     assert read(tmp_path, "log", ["dt", "v"], where="dt = '2' OR v IS NULL")[0] == expected
 
 
-def test_a_type_is_that_of_all_files_whatever_the_batch(tmp_path: Path) -> None:
-    lines = [{"n": 1}, {"n": 2.5}, {"n": None}, {"n": "x"}, {"n": True}]
-    (tmp_path / "log").mkdir()
-    for k, line in enumerate(lines[:3]):
-        (tmp_path / f"log/{k}.jsonl").write_text(json.dumps(line) + "\n")
-    rows, _ = read(tmp_path, "log", ["half"], columns={"half": "n / 2"})
-    assert [row["half"] for row in rows] == [0.5, 1.25, None]
-    for k, line in enumerate(lines):
-        (tmp_path / f"log/{k}.jsonl").write_text(json.dumps(line) + "\n")
-    rows, _ = read(tmp_path, "log", ["text"], columns={"text": "n || '!'"})
-    assert [row["text"] for row in rows] == ["1!", "2.5!", None, "x!", "true!"]
+def test_the_type_of_a_json_cell_is_its_own(tmp_path: Path) -> None:
+    lines: list[Any] = [1, 2.5, None, "x", True, 2**70, [1, 2.5, "a"]]
+    expressions = {
+        "half": "n / 2",
+        "text": "n || '!'",
+        "cast": "CAST(n AS VARCHAR)",
+        "or": "COALESCE(n, 1)",
+        "first": "ARRAY_GET(n, 1)",
+    }
+    found: dict[str, list[Any]] = {}
+    for name, text in expressions.items():
+        log = tmp_path / name
+        log.mkdir()
+        for k, line in enumerate(lines):
+            (log / f"{k}.jsonl").write_text(json.dumps({"n": line}) + "\n")
+        _, batches = read(tmp_path, name, ["m"], columns={"m": text})
+        found[name] = [
+            b.table.to_pylist()[0]["m"] if len(b.rows) else b.bad[0].text for b in batches
+        ]
+    assert found == {
+        "half": [0.5, 1.25, None, "x", 0.5, 2.0**69, "['1', '2.5', 'a']"],
+        "text": ["1!", "2.5!", None, "x!", "true!", f"{2**70}!", "['1', '2.5', 'a']"],
+        "cast": ["1", "2.5", None, "x", "true", str(2**70), "['1', '2.5', 'a']"],
+        "or": [1, 2.5, 1, "x", True, 2**70, "['1', '2.5', 'a']"],
+        "first": ["1", "2.5", None, "x", "true", str(2**70), "1"],
+    }
 
 
-def test_cells_that_no_other_line_of_the_sample_has_are_rejected(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
-    problems: list[HeterrecError] = []
-    source = Source(path="a.jsonl", columns={"m": "n + 1"})
-    (file,), _ = find_source("log", source, str(tmp_path), [], problems, {})
-    (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": 2.5}\n{"n": 3.0}\n{"n": " "}\n{"n": [1]}\n')
-    (batch,) = read_split(Split(file), ["m"])
-    assert batch.table.to_pylist() == [{"m": 2}, {"m": 4}, {"m": None}]
+def test_a_json_cell_of_a_type_that_an_expression_does_not_take_is_rejected(tmp_path: Path) -> None:
+    cells = [1, 2.5, 3.0, " ", "x", {"k": 1}, 2**200, None]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"n": cell}) + "\n" for cell in cells))
+    rows, (batch,) = read(tmp_path, "a.jsonl", ["m"], columns={"m": "n + 1"})
+    assert [row["m"] for row in rows] == [2, 3.5, 4, None, None]
     assert [(b.row, b.reason, b.text, b.column) for b in batch.bad] == [
-        (1, Reason.EXPRESSION_FAILED, "2.5", "n"),
-        (4, Reason.EXPRESSION_FAILED, "[1]", "n"),
+        (4, Reason.EXPRESSION_FAILED, "x", "m"),
+        (5, Reason.EXPRESSION_FAILED, '{"k": 1}', "n"),
+        (6, Reason.EXPRESSION_FAILED, str(2**200), "n"),
     ]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_file_without_rows(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("n\n" if name == "a.csv" else "\n")
+    (tmp_path / "b.csv").write_text("n\n1\n")
+    columns = {"m": "CAST(n AS INT) + 1", "c": "'x'"}
+    rows, _ = read(tmp_path, "*", ["m", "c", "n"], columns=columns, where="m > 0 OR c = 'y'")
+    assert rows == [{"m": 2, "c": "x", "n": "1"}]
 
 
 def test_short_rows_and_bad_text_stay_rejects(tmp_path: Path) -> None:

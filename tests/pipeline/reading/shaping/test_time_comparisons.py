@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from heterrec_pipeline.checking.time_comparisons import time_hint
+from heterrec_pipeline.reading.shaping.time_comparisons import time_hint
 from heterrec_schemas.feature_spec.expressions import columns_of, parse_expression
 
 ROW: dict[str, Any] = {

@@ -1,0 +1,76 @@
+"""How an expression takes columns of some types, and what type nulls have for it."""
+
+import polars as pl
+import pytest
+
+from heterrec_pipeline.reading.shaping.cells import NOTHING
+from heterrec_pipeline.reading.shaping.fit import fit
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("x + 1", pl.Int32),
+        ("UPPER(x)", pl.String),
+        ("REPLACE(x, '$', '')", pl.String),
+        ("CAST(REPLACE(x, '$', '') AS DOUBLE)", pl.Float64),
+        ("x LIKE 'a%'", pl.Boolean),
+        ("DATE(x, '%Y-%m-%d')", pl.Date),
+        ("CASE WHEN x THEN 1 ELSE 2 END", pl.Int32),
+        ("EXTRACT(HOUR FROM x)", pl.Int8),
+        ("ROUND(x, 2)", pl.Int64),
+        ("x // 2", pl.Int64),
+        ("ARRAY_LENGTH(x)", pl.UInt32),
+        ("UPPER(ARRAY_GET(x, 1))", pl.String),
+        ("ARRAY_GET(x, 1) * 2 > ROUND(y)", pl.Boolean),
+        ("UPPER(x) || EXTRACT(YEAR FROM y)", pl.String),
+        ("UPPER(x) || CAST(EXTRACT(YEAR FROM y) + ABS(z) AS VARCHAR)", pl.String),
+        ("x > y AND STARTS_WITH(z, 'a')", pl.Boolean),
+    ],
+)
+def test_nulls_have_a_type_that_fits(text: str, result: pl.DataType) -> None:
+    columns = [name for name in "xyz" if f"{name}" in pl.sql_expr(text).meta.root_names()]
+    found = fit(text, tuple((name, NOTHING) for name in columns))
+    assert (found.problem, found.result) == (None, result)
+    # The null beside a value has a type of its own.
+    beside = fit(
+        f"COALESCE(CAST({text} AS VARCHAR), other)", (*found.kinds, ("other", pl.String()))
+    )
+    assert beside.problem is None
+
+
+def test_types_that_do_not_fit() -> None:
+    found = fit("x + 1", (("x", pl.String()),))
+    assert found.problem is not None
+    error = found.problem.error("log.source.columns.n")
+    assert "x + 1 over x String. Column 'x' is text: write CAST(x AS DOUBLE)" in error.message
+    objects = fit("x IS NULL", (("x", pl.Struct({"a": pl.Int64()})),))
+    assert objects.problem is not None
+    assert objects.problem.column == "x"
+    other = fit("x + 1", (("x", pl.Int64()),), condition=True)
+    assert other.problem is not None
+    assert "is no condition" in other.problem.what
+    depends = fit("REPLACE(x, '1', x)", (("x", pl.String()),))
+    assert depends.problem is not None
+    assert not depends.problem.of_rows
+    wide = fit("x * y", (("x", pl.List(pl.Int64())), ("y", pl.UInt64())))
+    assert wide.problem is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("ts > 1704153600", "ts >= TIMESTAMP '2026-01-31 10:00:00'"),
+        ("5 = day", "day >= DATE '2026-01-31'"),
+        ("NOT (n > 3 AND ts BETWEEN 1 AND n)", "EXTRACT(EPOCH FROM ts) > 3"),
+    ],
+)
+def test_a_time_beside_a_number_does_not_fit(text: str, written: str) -> None:
+    kinds = {"ts": pl.Datetime("us"), "day": pl.Date(), "n": pl.Int64()}
+    found = fit(text, tuple((c, k) for c, k in kinds.items() if c in text), condition=True)
+    assert found.problem is not None
+    message = found.problem.error("log.source.where").message
+    assert message.startswith("log.source.where: a time is compared with a number")
+    assert written.removesuffix(" > 3") in message
+    right = fit(written, tuple((c, k) for c, k in kinds.items() if c in written), condition=True)
+    assert right.problem is None
