@@ -32,6 +32,7 @@ from heterrec_pipeline.job import (
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased, is_erased
 from heterrec_pipeline.reading.files import InputFile, physical_files
+from heterrec_pipeline.reading.looks_like import header_cells
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -266,7 +267,8 @@ def _without_erased(
     problems: list[HeterrecError], schemas: dict[str, TableSchema], erasures: Erasures
 ) -> list[HeterrecError]:
     """The errors without erased texts, which may be the names of columns where a header line is absent."""
-    names = sorted({name for schema in schemas.values() for name in schema.types})
+    columns = {name for schema in schemas.values() for name in schema.types}
+    names = sorted(columns.union(*map(header_cells, columns)))
     texts = pl.Series([clean_text(name) for name in names], dtype=pl.String)
     gone: set[str] = set()
     for listed in erasures.every:

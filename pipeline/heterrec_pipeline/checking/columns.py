@@ -43,7 +43,7 @@ def absent_hint(column: str, known: Iterable[str]) -> str:
             "The file has a column with the same letters in another Unicode form (NFC or NFD): "
             f"write its name as {same} in the spec."
         )
-    if (header := other_header(names)) is not None:
+    if (header := other_header(names, show_data=True)) is not None:
         return header
     if (parts := dimension_columns(column)) is not None:
         lacking = [part for part in parts if part not in names]

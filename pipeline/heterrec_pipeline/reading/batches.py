@@ -103,7 +103,7 @@ def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> No
         if column not in names:
             raise SchemaMismatchError(
                 f"{file} has no column {column!r}",
-                todo=other_header(names) or suggest(column, names),
+                todo=other_header(names, show_data=False) or suggest(column, names),
             )
         if names.count(column) > 1:
             raise SchemaMismatchError(

@@ -46,19 +46,30 @@ def other_content(start: bytes) -> str | None:
     return f"text (set format: {kind})"
 
 
-def other_header(names: Sequence[str]) -> str | None:
-    """What is wrong with the header line of a CSV file, if it has one column or data in it; None otherwise."""
+def header_cells(name: str) -> list[str]:
+    """The cells of a header line that was taken as the name of a single column."""
+    used = next((sign for sign in _SEPARATORS if sign in name), None)
+    return [name] if used is None else name.split(used)
+
+
+def other_header(names: Sequence[str], *, show_data: bool) -> str | None:
+    """What is wrong with the header line of a CSV file, if it has one column or data in it; None otherwise.
+
+    Args:
+        names: the names of the columns.
+        show_data: whether to repeat a line with data, which may be what the spec erases.
+    """
     used = [sign for sign in _SEPARATORS if len(names) == 1 and sign in names[0]]
-    cells = names[0].split(used[0]) if used else list(names)
+    cells = header_cells(names[0]) if used else list(names)
     found, keys = [], []
-    # Cells of a row are not repeated: they may be what the spec erases.
     shown = f"header {','.join(names)[:80]!r}"
     if used:
         found.append(f"is one column, which seems to be separated by {_SEPARATORS[used[0]]}")
         keys.append("delimiter: '" + used[0].replace("\t", "\\t") + "'")
     if any(_NUMBER.fullmatch(cell.strip()) for cell in cells):
         found.append("contains numbers, as if the header line were absent")
-        shown = f"first line, of {len(','.join(names)):,} characters,"
+        if not show_data:
+            shown = f"first line, of {len(','.join(names)):,} characters,"
         count = f"the names of its {len(cells)} columns" if len(cells) > 1 else "the column's name"
         keys += ["header: false", f"names: [...] with {count}"]
     if not found:

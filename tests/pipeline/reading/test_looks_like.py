@@ -64,8 +64,17 @@ def test_text_under_the_name_of_another_format() -> None:
     ],
 )
 def test_headers(names: list[str], words: str | None) -> None:
-    found = other_header(names)
+    found = other_header(names, show_data=True)
     assert found is None if words is None else words in str(found)
+    if words is not None:
+        assert ",".join(names) in str(found).replace(r"\t", "\t")
+
+
+def test_a_first_line_with_data_may_be_hidden() -> None:
+    for names, hidden in ((["u1", "i5", "7"], True), (["u1::i5::7"], True), (["u;i;t"], False)):
+        found = other_header(names, show_data=False)
+        assert found is not None
+        assert (",".join(names) not in found) is hidden
 
 
 def test_a_name_in_another_unicode_form() -> None:
