@@ -14,12 +14,12 @@ import pyarrow as pa
 from heterrec_pipeline.checking.check import Checked
 from heterrec_pipeline.features import categorical
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
-from heterrec_pipeline.reading import avro, npy, orc
 from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.reading.files import InputFile, Split, parquet_metadata, split_file
+from heterrec_pipeline.reading.formats import avro, npy, orc
+from heterrec_pipeline.reading.formats.text import TextStream
 from heterrec_pipeline.reading.read import read_split
 from heterrec_pipeline.reading.shaping.shape import physical_rows
-from heterrec_pipeline.reading.text import TextStream
 from heterrec_pipeline.sizing import Basis, Estimate, Sizes, distinct_bound
 from heterrec_schemas.feature_spec import CategoricalFeature, FeatureSpec
 from heterrec_schemas.value_columns import column_text

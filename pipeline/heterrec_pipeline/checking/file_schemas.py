@@ -11,14 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from heterrec_pipeline.reading import jsonl, parquet
 from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.formats import jsonl, parquet
+from heterrec_pipeline.reading.formats.text import lines
 from heterrec_pipeline.reading.read import column_types
 from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds, json_type
 from heterrec_pipeline.reading.shaping.json_rows import flat_rows, member
 from heterrec_pipeline.reading.shaping.partitions import partition_values
 from heterrec_pipeline.reading.shaping.shape import Request
-from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError
 from heterrec_schemas.values import clean_text
 

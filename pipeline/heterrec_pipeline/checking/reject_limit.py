@@ -15,8 +15,8 @@ from heterrec_pipeline.checking.left_out import all_left_out
 from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.sample import Sample, sample_tables
 from heterrec_pipeline.job import INTERACTIONS, Job
-from heterrec_pipeline.reading import csv
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.formats import csv
 from heterrec_pipeline.reading.shaping.shape import is_plain
 from heterrec_schemas.errors import HeterrecError, RejectRatioError
 from heterrec_schemas.feature_spec import Limits

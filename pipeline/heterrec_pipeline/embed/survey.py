@@ -19,9 +19,9 @@ from heterrec_pipeline.job import ITEMS, TableJob
 from heterrec_pipeline.keys.duplicates import resolve_duplicates
 from heterrec_pipeline.keys.read import SEEN, unusable_rows
 from heterrec_pipeline.reading.files import InputFile, Split
-from heterrec_pipeline.reading.jsonl import parse
+from heterrec_pipeline.reading.formats.jsonl import parse
+from heterrec_pipeline.reading.formats.text import lines
 from heterrec_pipeline.reading.read import bad_text_cells, located
-from heterrec_pipeline.reading.text import lines
 from heterrec_pipeline.wiring.cut import BucketKey, as_frame
 from heterrec_pipeline.wiring.reports import report_count, report_rejects
 from heterrec_pipeline.wiring.step import tables_in

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from heterrec_pipeline.features.cells import EncodedColumn, ParsedColumn
 from heterrec_pipeline.job import ErasingFeature
 from heterrec_pipeline.reading.erased import NO_LIST, is_erased
-from heterrec_pipeline.reading.jsonl import typed
+from heterrec_pipeline.reading.formats.jsonl import typed
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import MISSING, oov_ids

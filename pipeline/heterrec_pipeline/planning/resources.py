@@ -14,7 +14,7 @@ from heterrec_pipeline.interactions.read import shuffle_columns
 from heterrec_pipeline.items.place import PART_BYTES
 from heterrec_pipeline.job import ITEMS, USERS, TableJob
 from heterrec_pipeline.planning.figures import ITEMS_STAGE, Figures
-from heterrec_pipeline.reading.parquet import BATCH_BYTES, MAX_ROWS
+from heterrec_pipeline.reading.formats.parquet import BATCH_BYTES, MAX_ROWS
 from heterrec_pipeline.sequences.split import ITEM_COUNTS, RANGE_ITEMS
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES
 from heterrec_pipeline.wiring.exchange import SPILL_BYTES

@@ -1,1 +1,1 @@
-"""Read input files as Arrow batches: files, their splits, and one reader per format."""
+"""Read input files as Arrow batches: files and their splits, readers of formats, and the rows that a source describes."""

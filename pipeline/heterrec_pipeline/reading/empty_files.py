@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from heterrec_pipeline.reading.files import InputFile
-from heterrec_pipeline.reading.text import TextStream
+from heterrec_pipeline.reading.formats.text import TextStream
 from heterrec_schemas.errors import DataError, HeterrecError
 from heterrec_schemas.feature_spec import Source
 

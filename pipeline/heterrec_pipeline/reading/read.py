@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from heterrec_pipeline.reading import avro, csv, jsonl, npy, orc, parquet
 from heterrec_pipeline.reading.batches import Columns, ReadBatch, one_chunk
 from heterrec_pipeline.reading.column_types import as_in_source
 from heterrec_pipeline.reading.decimals import with_points
 from heterrec_pipeline.reading.files import InputFile, Split, unreadable
+from heterrec_pipeline.reading.formats import avro, csv, jsonl, npy, orc, parquet
 from heterrec_pipeline.reading.shaping.shape import is_plain, shaped
 from heterrec_pipeline.reading.vectors import file_columns, with_vectors
 from heterrec_pipeline.worker_errors import is_panic

@@ -20,8 +20,8 @@ from heterrec_pipeline.checking.reject_limit import (
     way_out,
 )
 from heterrec_pipeline.job import INTERACTIONS, Job
-from heterrec_pipeline.reading import parquet
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.formats import parquet
 from heterrec_pipeline.sizing import Sizes
 from heterrec_schemas.errors import RejectRatioError, SchemaMismatchError
 
@@ -156,7 +156,7 @@ def test_a_compressed_text_bounds_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     whole = csv_log(tmp_path, ["x"] * 9000)
     packed = gzip.compress(Path(whole.path).read_bytes())
     log = written_file(tmp_path / "log.csv.gz", packed)
-    monkeypatch.setattr("heterrec_pipeline.reading.csv.BLOCK", 4096)
+    monkeypatch.setattr("heterrec_pipeline.reading.formats.csv.BLOCK", 4096)
     made = job(tmp_path, log)
     assert INTERACTIONS not in row_bounds(made)
     assert 5000 <= read_rows(made, monkeypatch)[INTERACTIONS] < 9000

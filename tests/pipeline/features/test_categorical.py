@@ -20,7 +20,7 @@ from heterrec_pipeline.features.categorical import (
 )
 from heterrec_pipeline.job import ErasingFeature
 from heterrec_pipeline.reading.erased import ErasedList
-from heterrec_pipeline.reading.jsonl import typed
+from heterrec_pipeline.reading.formats.jsonl import typed
 from heterrec_pipeline.text_lookup import Lookup
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature

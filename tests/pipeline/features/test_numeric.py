@@ -21,7 +21,7 @@ from heterrec_pipeline.features.numeric import (
     numbers,
     parse,
 )
-from heterrec_pipeline.reading.jsonl import typed
+from heterrec_pipeline.reading.formats.jsonl import typed
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.rejects import Reason

@@ -16,7 +16,7 @@ from pieces import QUICK, categorical, cut, embedding, numeric, table_job
 
 from heterrec_pipeline.items.aggregate import ITEM, ORDER, TIME, aggregate, item_rows, reduce_rows
 from heterrec_pipeline.items.from_log import concatenated
-from heterrec_pipeline.reading.jsonl import typed
+from heterrec_pipeline.reading.formats.jsonl import typed
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.values import value_text
 

@@ -92,7 +92,7 @@ def test_what_a_library_raises_names_the_file(
         raise error
         yield
 
-    monkeypatch.setattr("heterrec_pipeline.reading.csv.read", failing)
+    monkeypatch.setattr("heterrec_pipeline.reading.formats.csv.read", failing)
     split = Split(written_file(tmp_path / "t.csv", b"a\n1\n"))
     with pytest.raises(DataError, match=rf"t\.csv cannot be read: {type(error).__name__}: {error}"):
         list(prefetched(read_split(split, ["a"])))
@@ -106,7 +106,7 @@ def test_stops_pass_through(
         raise error
         yield
 
-    monkeypatch.setattr("heterrec_pipeline.reading.csv.read", failing)
+    monkeypatch.setattr("heterrec_pipeline.reading.formats.csv.read", failing)
     split = Split(written_file(tmp_path / "t.csv", b"a\n1\n"))
     with pytest.raises(type(error)):
         list(read_split(split, ["a"]))

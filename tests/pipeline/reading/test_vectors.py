@@ -10,8 +10,8 @@ import pytest
 from pieces import embedding, written_file
 
 from heterrec_pipeline.features.embedding import vectors
-from heterrec_pipeline.reading import parquet
 from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.formats import parquet
 from heterrec_pipeline.reading.read import read_split
 from heterrec_schemas.feature_spec import Source, dimension_columns
 from heterrec_schemas.rejects import Reason

@@ -10,7 +10,7 @@ from emulators import Emulator
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.reading.files import changed_input, input_files
-from heterrec_pipeline.reading.text import TextStream
+from heterrec_pipeline.reading.formats.text import TextStream
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.leases import lease as held

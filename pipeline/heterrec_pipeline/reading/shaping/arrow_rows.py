@@ -18,6 +18,7 @@ from heterrec_pipeline.reading.batches import (
     one_chunk,
 )
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.formats.utf8 import without_bad_text
 from heterrec_pipeline.reading.shaping.cells import Cells
 from heterrec_pipeline.reading.shaping.nested import (
     ELEMENTS,
@@ -30,7 +31,6 @@ from heterrec_pipeline.reading.shaping.nested import (
     unnest_rows,
 )
 from heterrec_pipeline.reading.shaping.partitions import partition_values
-from heterrec_pipeline.reading.utf8 import without_bad_text
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heterrec_pipeline.reading import jsonl
+from heterrec_pipeline.reading.formats import jsonl
 from heterrec_schemas.rejects import VALUE_CHARACTERS
 from heterrec_schemas.values import is_text, value_text
 

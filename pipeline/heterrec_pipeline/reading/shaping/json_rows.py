@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from heterrec_pipeline.reading import jsonl
 from heterrec_pipeline.reading.batches import BadRow
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.formats import jsonl
+from heterrec_pipeline.reading.formats.text import lines
 from heterrec_pipeline.reading.shaping.arrow_rows import RawRows
 from heterrec_pipeline.reading.shaping.cells import from_json, json_words
 from heterrec_pipeline.reading.shaping.nested import ELEMENTS
 from heterrec_pipeline.reading.shaping.partitions import partition_values
-from heterrec_pipeline.reading.text import lines
 from heterrec_schemas.rejects import Reason
 
 MAX_LEVELS = 16

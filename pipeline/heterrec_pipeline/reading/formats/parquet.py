@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import Columns, ReadBatch, columns_in
 from heterrec_pipeline.reading.files import Split, opened, unreadable
-from heterrec_pipeline.reading.utf8 import without_bad_text
+from heterrec_pipeline.reading.formats.utf8 import without_bad_text
 
 BATCH_BYTES = 16 * 2**20
 """Approximate uncompressed bytes per batch."""

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from pieces import written_file
 
-from heterrec_pipeline.reading import avro
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.formats import avro
 from heterrec_schemas.errors import CallError, DataError, SchemaMismatchError
 
 NESTED = {

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pieces import MANY, QUICK, categorical, written_file
 
 from heterrec_pipeline.features import categorical as features
-from heterrec_pipeline.reading import jsonl, text
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.formats import jsonl, text
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.value_columns import column_text

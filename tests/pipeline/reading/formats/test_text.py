@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, written_file
 
-from heterrec_pipeline.reading import text
+from heterrec_pipeline.reading.formats import text
 from heterrec_schemas.errors import DataError
 
 

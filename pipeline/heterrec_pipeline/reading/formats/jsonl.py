@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.reading.batches import BadRow, ReadBatch
 from heterrec_pipeline.reading.files import InputFile, unreadable
-from heterrec_pipeline.reading.text import bad_utf8, lines
+from heterrec_pipeline.reading.formats.text import bad_utf8, lines
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.values import value_text

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from heterrec_pipeline.reading.batches import Columns, ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, unreadable
-from heterrec_pipeline.reading.text import TextStream
-from heterrec_pipeline.reading.utf8 import without_bad_text
+from heterrec_pipeline.reading.formats.text import TextStream
+from heterrec_pipeline.reading.formats.utf8 import without_bad_text
 from heterrec_schemas.errors import CallError, DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.values import value_text
 

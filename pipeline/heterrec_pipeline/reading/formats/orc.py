@@ -9,7 +9,7 @@ from pyarrow.dataset import OrcFileFormat
 
 from heterrec_pipeline.reading.batches import Columns, ReadBatch, columns_in
 from heterrec_pipeline.reading.files import InputFile, opened
-from heterrec_pipeline.reading.utf8 import without_bad_text
+from heterrec_pipeline.reading.formats.utf8 import without_bad_text
 
 BATCH_BYTES = 16 * 2**20
 """Approximate bytes per batch."""

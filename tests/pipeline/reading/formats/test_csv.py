@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, written_file
 
-from heterrec_pipeline.reading import csv as reader
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.formats import csv as reader
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 

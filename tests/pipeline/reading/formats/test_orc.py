@@ -5,8 +5,8 @@ import pyarrow.compute as pc
 import pyarrow.orc as paorc
 import pytest
 
-from heterrec_pipeline.reading import orc
 from heterrec_pipeline.reading.files import InputFile
+from heterrec_pipeline.reading.formats import orc
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 
 NOT_UTF8 = pc.CastOptions(target_type=pa.string(), allow_invalid_utf8=True)

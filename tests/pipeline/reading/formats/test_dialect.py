@@ -11,8 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pieces import QUICK, written_file
 
-from heterrec_pipeline.reading import csv as reader
 from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.formats import csv as reader
 from heterrec_pipeline.reading.read import read_split
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import Source

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from heterrec_pipeline.reading import npy
 from heterrec_pipeline.reading.files import InputFile, Split, input_files
+from heterrec_pipeline.reading.formats import npy
 from heterrec_pipeline.reading.read import column_types, read_split
 from heterrec_schemas.errors import DataError, SchemaMismatchError, SpecError
 from heterrec_schemas.feature_spec import Source

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from heterrec_pipeline.reading.files import InputFile, unreadable
-from heterrec_pipeline.reading.text import BOM, TextStream
+from heterrec_pipeline.reading.formats.text import BOM, TextStream
 from heterrec_schemas.feature_spec import Source
 
 _STAND_IN = "\x1f"

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from heterrec_pipeline.reading.batches import BadRow, Columns, ReadBatch, columns_in
-from heterrec_pipeline.reading.dialect import Dialect, Readable
 from heterrec_pipeline.reading.files import InputFile, unreadable, without_empty
+from heterrec_pipeline.reading.formats.dialect import Dialect, Readable
+from heterrec_pipeline.reading.formats.text import BLOCK, BOM, bad_utf8, check_beginning
 from heterrec_pipeline.reading.looks_like import escaped_quote
-from heterrec_pipeline.reading.text import BLOCK, BOM, bad_utf8, check_beginning
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.rejects import Reason
 

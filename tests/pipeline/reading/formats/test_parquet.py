@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK
 
-from heterrec_pipeline.reading import files, parquet
+from heterrec_pipeline.reading import files
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
+from heterrec_pipeline.reading.formats import parquet
 from heterrec_schemas.errors import DataError, RunError, SchemaMismatchError
 from heterrec_schemas.feature_spec import Source
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import bad_text_array
 
-from heterrec_pipeline.reading import utf8
 from heterrec_pipeline.reading.files import InputFile, split_file
+from heterrec_pipeline.reading.formats import utf8
 from heterrec_pipeline.reading.read import bad_text, bad_text_cells, located, read_split
 from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
 
