@@ -15,7 +15,7 @@ from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.formats import jsonl, parquet
 from heterrec_pipeline.reading.formats.text import lines
 from heterrec_pipeline.reading.read import column_types
-from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds, json_type
+from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds, json_type, json_words
 from heterrec_pipeline.reading.shaping.json_rows import flat_rows, member
 from heterrec_pipeline.reading.shaping.partitions import partition_values
 from heterrec_pipeline.reading.shaping.shape import Request
@@ -67,8 +67,9 @@ def file_schema(file: InputFile) -> FileSchema:
         cells = {number: row.get(name) for number, row in rows.items() if number < SAMPLE_LINES}
         try:
             types[name] = jsonl.typed(list(cells.values()), name, file.name).type
-        except (SchemaMismatchError, RecursionError):
-            # Objects, or lists of many levels: an error if the spec uses the column.
+        except SchemaMismatchError:  # objects: an error if the spec uses the column
+            types[name] = pa.struct([])
+        if any(map(jsonl.too_deep, cells.values())):  # the same
             types[name] = pa.struct([])
         if pa.types.is_binary(types[name]) or pa.types.is_struct(types[name]):
             mixed[name] = f"{file.name} row {_rarest_cell(cells)}"
@@ -109,10 +110,7 @@ def _rarest_cell(cells: dict[int, object]) -> str:
     }
     counts = Counter(shapes.values())
     number = min(shapes, key=lambda n: (counts[shapes[n]], n))
-    try:
-        return f"{number}: {json.dumps(cells[number], ensure_ascii=False)[:80]}"
-    except RecursionError:
-        return f"{number}: a value of too many levels"
+    return f"{number}: {json_words(cells[number])[:80]}"
 
 
 @cache

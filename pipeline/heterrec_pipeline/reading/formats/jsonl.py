@@ -1,6 +1,7 @@
 """JSON lines: scalars keep their JSON type; a line that is not an object is rejected."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ from heterrec_schemas.values import value_text
 
 EXACT = 2**53
 """Largest absolute value below which float64 holds every integer."""
+MAX_LEVELS = 64
+"""Maximum number of objects and lists inside each other; in place of each that is deeper there is an empty object."""
+_MAX_SLOW_LEVELS = 200
+"""Number of levels that the standard library parses however deep the stack is."""
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]')
 EDGE = 2**63
 """Integers from -EDGE up to below EDGE fit into int64."""
 
@@ -59,7 +65,7 @@ def _cells(line: bytes, columns: Sequence[str], file: InputFile) -> list[Any] | 
     cells = [parsed.get(column) for column in columns]
     if any(map(beyond, cells)):
         exact = parse_slowly(line, file)
-        return [exact.get(column) for column in columns]
+        return None if exact is None else [exact.get(column) for column in columns]
     return cells
 
 
@@ -74,27 +80,69 @@ def beyond(cell: Any) -> bool:
 
 
 def parse(line: bytes, file: InputFile) -> Any:
-    """One line as Python values; None if it is not JSON.
+    """One line as Python values, of at most `MAX_LEVELS` levels; None if it is not JSON.
 
     Raises:
         DataError: the line is not UTF-8.
     """
     try:
-        return orjson.loads(line)
+        return _cut(orjson.loads(line), line)
     except orjson.JSONDecodeError:
         return parse_slowly(line, file)
 
 
 def parse_slowly(line: bytes, file: InputFile) -> Any:
-    """Parse by the standard library, which also reads NaN, Infinity and integers beyond 64 bits; None if it is not JSON."""
+    """Parse by the standard library, which also reads NaN, Infinity and integers beyond 64 bits; None if it is not JSON, or
+    has more than 200 levels."""
+    if _many_levels(line) and _levels(line) > _MAX_SLOW_LEVELS:
+        return None
     try:
         value = json.loads(line.decode("utf-8"))
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is not text
     except UnicodeDecodeError as error:
         raise bad_utf8(file) or unreadable(file, error) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
+    return _cut(value, line)
+
+
+def too_deep(value: Any, levels: int = 16) -> bool:
+    """Whether a value has more than some levels of objects and lists inside each other: no cell is used then."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(too_deep(one, levels - 1) for one in inner)
+
+
+def _many_levels(line: bytes) -> bool:
+    """Whether a line may have more than `MAX_LEVELS` levels."""
+    return line.count(b"[") + line.count(b"{") > MAX_LEVELS
+
+
+def _levels(line: bytes) -> int:
+    """The number of objects and lists inside each other in a line."""
+    level = most = 0
+    for token in _TOKENS.findall(line):
+        level += (token in (b"[", b"{")) - (token in (b"]", b"}"))
+        most = max(most, level)
+    return most
+
+
+def _cut(value: Any, line: bytes) -> Any:
+    """The value of a line, with an empty object in place of what is deeper than `MAX_LEVELS`."""
+    if _many_levels(line):
+        _cut_below(value, MAX_LEVELS)
     return value
+
+
+def _cut_below(value: Any, levels: int) -> None:
+    if not isinstance(value, dict | list):
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if levels > 1:
+            _cut_below(inner, levels - 1)
+        elif isinstance(inner, dict | list):
+            value[key] = {}
 
 
 def shown(line: bytes) -> str:

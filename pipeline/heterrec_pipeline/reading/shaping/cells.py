@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heterrec_pipeline.reading.formats import jsonl
+from heterrec_pipeline.reading.shaping.evaluate import is_failure
+from heterrec_pipeline.reading.shaping.nested import is_many
 from heterrec_schemas.rejects import VALUE_CHARACTERS
 from heterrec_schemas.values import is_text, value_text
 
@@ -52,32 +54,42 @@ def from_file(column: pa.Array, *, empty_is_null: bool) -> pl.Series:
     """A column of a file whose columns have types.
 
     Dictionaries and UUIDs are text, and instants are in UTC without a zone, since they could not be compared with literals
-    otherwise.
+    otherwise; so are those inside lists.
 
     Args:
         column: [n] the cells.
         empty_is_null: whether empty text means a missing value, as in CSV.
     """
-    kind = column.type
-    if isinstance(kind, pa.BaseExtensionType):
-        column = _uuid_texts(column) if "uuid" in kind.extension_name else column.storage
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if empty_is_null and is_text(column.type):
-        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp(kind.unit))
-    elif pa.types.is_float16(kind):
-        column = column.cast(pa.float32())
-    elif pa.types.is_fixed_size_binary(kind):
-        column = column.cast(pa.large_binary())
-    if pa.types.is_decimal256(kind):  # Polars panics
-        return pl.Series([None] * len(column), dtype=UNREADABLE)
     try:
+        column = _simple(column)
+        if empty_is_null and is_text(column.type):
+            column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
         return pl.Series(pl.from_arrow(column))
-    except pl.exceptions.PolarsError:
+    except BaseException as error:  # Polars panics for decimals of 256 bits, also inside lists
+        if not (is_failure(error) or isinstance(error, pa.ArrowNotImplementedError)):
+            raise
         return pl.Series([None] * len(column), dtype=UNREADABLE)
+
+
+def _simple(column: pa.Array) -> pa.Array:
+    """A column with the types that expressions take, also inside lists."""
+    kind, t = column.type, pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _uuid_texts(column) if "uuid" in kind.extension_name else _simple(column.storage)
+    if is_many(kind) and _simple(pa.nulls(0, kind.value_type)).type != kind.value_type:
+        lists = column.cast(pa.large_list(kind.value_type))
+        # The elements of nulls, and of what a slice leaves out, are no elements.
+        inner = _simple(pc.list_flatten(lists))
+        sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return pa.LargeListArray.from_arrays(pa.array(ends), inner, mask=lists.is_null())
+    if t.is_dictionary(kind):
+        return column.cast(kind.value_type)
+    if t.is_timestamp(kind):
+        return column.cast(pa.timestamp(kind.unit))
+    if t.is_float16(kind):
+        return column.cast(pa.float32())
+    return column.cast(pa.large_binary()) if t.is_fixed_size_binary(kind) else column
 
 
 @cache
@@ -142,13 +154,11 @@ def json_type(cell: Any) -> pl.DataType:
     """The type in which expressions see a JSON value.
 
     Integers beyond 64 bits have 128. A list of them, or with elements of several types, is a list of texts. Objects, lists of
-    them or of values at several depths, and still larger integers have the type `UNREADABLE`, which no expression can read.
+    them, of values at several depths or of too many levels, and still larger integers have the type
+    `UNREADABLE`, which no expression can read.
     """
     if isinstance(cell, list):
-        try:
-            return _list_type([cell])
-        except RecursionError:
-            return UNREADABLE
+        return UNREADABLE if jsonl.too_deep(cell) else _list_type([cell])
     kind = NOTHING if cell is None else _TYPES.get(type(cell), UNREADABLE)
     if kind == _WHOLE and not -jsonl.EDGE <= cell < jsonl.EDGE:
         return _LONG if -_HUGE <= cell < _HUGE else UNREADABLE
@@ -195,10 +205,9 @@ def _as_texts(cell: Any, kind: object) -> Any:
 
 def json_words(value: Any) -> str:
     """The text of a JSON value, for `rejects/`."""
-    try:
-        return json.dumps(value, ensure_ascii=False)[:VALUE_CHARACTERS]
-    except RecursionError:
+    if jsonl.too_deep(value):
         return "a value of too many levels"
+    return json.dumps(value, ensure_ascii=False)[:VALUE_CHARACTERS]
 
 
 def joined(pieces: Sequence[tuple[npt.NDArray[np.int64], pl.Series]], count: int) -> Cells:

@@ -181,6 +181,10 @@ def _type_of(expression: pl.Expr, types: Mapping[str, pl.DataType]) -> pl.DataTy
 
 
 def _of_times(text: str, column: str, kind: pl.DataType) -> Problem:
+    if kind == pl.Duration:
+        written = "a length of time, such as ts - started > INTERVAL '1 day'"
+        todo = "For seconds write EXTRACT(EPOCH FROM ts) - EXTRACT(EPOCH FROM started) in its place."
+        return Problem(": a length of time is compared with a number", text, written, todo)
     literal = "DATE '2026-01-31'" if kind == pl.Date else "TIMESTAMP '2026-01-31 10:00:00'"
     seconds = f"For seconds since 1970 write EXTRACT(EPOCH FROM {column}) in its place."
     return Problem(

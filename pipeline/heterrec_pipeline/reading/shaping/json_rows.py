@@ -90,7 +90,8 @@ def _cells(
         return None
     found = _looked_up(parsed, names, unnest, folders)
     if any(jsonl.beyond(cell) for row in found for cell in row):
-        return _looked_up(jsonl.parse_slowly(line, file), names, unnest, folders)
+        exact = jsonl.parse_slowly(line, file)
+        return None if exact is None else _looked_up(exact, names, unnest, folders)
     return found
 
 

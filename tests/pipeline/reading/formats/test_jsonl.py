@@ -245,3 +245,27 @@ def test_objects_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_column_of_one_batch_is_as_long_as_its_rows() -> None:
     assert pl.Series(jsonl.typed([None, 1.0, None], "c", "f")).to_list() == [None, 1.0, None]
+
+
+@pytest.mark.parametrize("levels", [40, 150, 500, 990])
+def test_how_many_levels_a_line_may_have_is_no_matter_of_the_stack(
+    levels: int, tmp_path: Path
+) -> None:
+    deep = "[" * levels + "1" + "]" * levels
+    brackets = json.dumps("[{" * 300)
+    lines = [
+        f'{{"a": {deep}, "b": 1}}',
+        f'{{"a": [{deep}, {deep}], "b": 1}}',
+        f'{{"a": {deep}, "b": {2**64}}}',
+        f'{{"a": {brackets}, "b": {2**64}}}',
+    ]
+    file = written_file(tmp_path / "a.jsonl", "\n".join(lines).encode())
+
+    def at(depth: int) -> Any:
+        return at(depth - 1) if depth else (read(file, "b"), read(file, "a", "b"))
+
+    (cells, bad), (every, same_bad) = at(0)
+    assert at(500) == ((cells, bad), (every, same_bad))
+    assert {row: int(b) for row, (b,) in cells.items() if row != 2} == {0: 1, 1: 1, 3: 2**64}
+    assert list(bad) == list(same_bad) == ([] if levels < 200 else [2])
+    assert all(isinstance(a, bytes) for row, (a, _) in every.items() if row < 3)

@@ -17,6 +17,7 @@ from heterrec_pipeline.reading.shaping.cells import (
     from_json,
     in_words,
     json_type,
+    json_words,
     type_in_file,
 )
 
@@ -144,3 +145,46 @@ def test_values_that_json_lacks_are_texts_among_others() -> None:
 def test_the_cells_of_a_reject() -> None:
     assert in_words({"t": "N/A"}) == "N/A"
     assert in_words({"t": "N/A", "n": 5, "l": ["x"]}) == "t: N/A, n: 5, l: ['x']"
+
+
+@pytest.mark.parametrize("deep", [17, 60])
+def test_more_than_16_levels_are_no_value(deep: int) -> None:
+    cell: Any = 1
+    for _ in range(deep):
+        cell = [cell]
+    assert json_type(cell) == UNREADABLE
+    assert json_words(cell) == "a value of too many levels"
+    inner: Any = 1
+    for _ in range(16):
+        inner = [inner]
+    assert json_type(inner) != UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.decimal256(76, 38)),
+        pa.struct([("a", pa.decimal256(76, 38))]),
+        pa.list_(pa.month_day_nano_interval()),
+        pa.map_(pa.string(), pa.decimal256(76, 38)),
+    ],
+)
+def test_a_panic_of_polars_is_a_type_that_no_expression_can_read(kind: pa.DataType) -> None:
+    assert type_in_file(kind) == UNREADABLE
+    assert from_file(pa.nulls(2, kind), empty_is_null=False).to_list() == [None, None]
+
+
+def test_elements_of_lists_have_the_types_of_other_cells() -> None:
+    zone = pa.array([[0], None, [None, 3_600_000], []], pa.list_(pa.timestamp("ms", "Asia/Tokyo")))
+    found = from_file(zone, empty_is_null=False)
+    assert found.dtype == pl.List(pl.Datetime("ms"))
+    hours = [[datetime(1970, 1, 1)], None, [None, datetime(1970, 1, 1, 1)], []]
+    assert found.to_list() == hours
+    assert from_file(zone[1:3], empty_is_null=False).to_list() == hours[1:3]
+    fixed = pa.array([[0], None], pa.list_(pa.timestamp("s", "UTC"), 1))
+    assert from_file(fixed, empty_is_null=False).to_list() == [[datetime(1970, 1, 1)], None]
+    uuids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes(16), None], pa.binary(16)))
+    of_uuids = pa.ListArray.from_arrays([0, 2], uuids)
+    text = "00000000-0000-0000-0000-000000000000"
+    assert from_file(of_uuids, empty_is_null=False).to_list() == [[text, None]]
+    assert type_in_file(pa.list_(pa.list_(pa.uuid()))) == pl.List(pl.List(pl.String))

@@ -3,8 +3,10 @@
 import polars as pl
 import pytest
 
-from heterrec_pipeline.reading.shaping.cells import NOTHING
+from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds
+from heterrec_pipeline.reading.shaping.evaluate import evaluate
 from heterrec_pipeline.reading.shaping.fit import fit
+from heterrec_schemas.feature_spec.expressions import columns_of
 
 
 @pytest.mark.parametrize(
@@ -62,15 +64,34 @@ def test_types_that_do_not_fit() -> None:
     [
         ("ts > 1704153600", "ts >= TIMESTAMP '2026-01-31 10:00:00'"),
         ("5 = day", "day >= DATE '2026-01-31'"),
+        ("ts - started > 86400", "ts - started > INTERVAL '1 day'"),
+        (
+            "ts - started > 3",
+            "EXTRACT(EPOCH FROM ts) - EXTRACT(EPOCH FROM started) > 3",
+        ),
         ("NOT (n > 3 AND ts BETWEEN 1 AND n)", "EXTRACT(EPOCH FROM ts) > 3"),
     ],
 )
 def test_a_time_beside_a_number_does_not_fit(text: str, written: str) -> None:
-    kinds = {"ts": pl.Datetime("us"), "day": pl.Date(), "n": pl.Int64()}
-    found = fit(text, tuple((c, k) for c, k in kinds.items() if c in text), condition=True)
+    ts = pl.Datetime("us")
+    kinds = {"ts": ts, "day": pl.Date(), "n": pl.Int64(), "started": ts}
+    found = fit(text, of_columns(kinds, text), condition=True)
     assert found.problem is not None
     message = found.problem.error("log.source.where").message
-    assert message.startswith("log.source.where: a time is compared with a number")
+    compared = "a length of time" if "started" in text else "a time"
+    assert message.startswith(f"log.source.where: {compared} is compared with a number")
     assert written.removesuffix(" > 3") in message
-    right = fit(written, tuple((c, k) for c, k in kinds.items() if c in written), condition=True)
-    assert right.problem is None
+    assert fit(written, of_columns(kinds, written), condition=True).problem is None
+
+
+def of_columns(kinds: dict[str, pl.DataType], text: str) -> Kinds:
+    return tuple((c, kinds[c]) for c in columns_of(text))
+
+
+def test_what_to_write_for_a_length_of_time_gives_the_same_rows() -> None:
+    days = pl.DataFrame({"ts": [1, 3]}).select(
+        ts=pl.datetime(2026, 1, "ts"), started=pl.datetime(2026, 1, 1)
+    )
+    seconds = "EXTRACT(EPOCH FROM ts) - EXTRACT(EPOCH FROM started) > 86400"
+    for text in ("ts - started > INTERVAL '1 day'", seconds):
+        assert evaluate(days, text).values.to_list() == [False, True]
