@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from heterrec_pipeline.reading.shaping.cells import NOTHING, Cells, joined
+from heterrec_pipeline.reading.shaping.cells import Cells, joined
 from heterrec_pipeline.reading.shaping.evaluate import Mask, evaluate
-from heterrec_pipeline.reading.shaping.fit import Problem, fit
+from heterrec_pipeline.reading.shaping.fit import Fit, Problem, fit, fit_with_blanks
 from heterrec_schemas.feature_spec.expressions import columns_of
 from heterrec_schemas.values import BLANKS
 
@@ -53,22 +53,19 @@ def evaluate_by_type(
     failed = np.zeros(count, np.bool_)
     pieces: list[tuple[Positions, pl.Series]] = []
     problem: Problem | None = None
-    groups = [(at, cells, blank_is_null) for at, cells in _groups(own, count)]
-    while groups:
-        at, cells, loosely = groups.pop()
+    for at, cells in _groups(own, count):
         kinds = tuple((name, part.dtype) for name, part in cells.items())
-        found = fit(text, kinds, condition=condition)
-        if found.problem is None:
-            taken = dict(found.kinds)
-            made = [part.cast(taken[name]).alias(name) for name, part in cells.items()]
-            one = evaluate(pl.DataFrame(made or [pl.Series([None] * len(at))]), text)
-            pieces.append((at, one.values))
-            failed[at[one.failed]] = True
-        elif loosely and found.problem.of_rows and (others := _without_blanks(cells)):
-            groups += [(at[inner], more, False) for inner, more in _groups(others, len(at))]
-        else:
-            failed[at] = True
-            problem = problem if problem and not problem.of_rows else found.problem
+        split = blank_is_null and fit(text, kinds, condition=condition).problem is not None
+        for inner, blank in _by_blanks(cells, len(at)) if split else [(None, [])]:
+            here = at if inner is None else at[inner]
+            found = fit_with_blanks(text, kinds, blank, condition=condition)
+            if found.problem is not None:
+                failed[here] = True
+                problem = problem if problem and not problem.of_rows else found.problem
+                continue
+            one = evaluate(_frame(cells, inner, found, len(here)), text)
+            pieces.append((here, one.values))
+            failed[here[one.failed]] = True
     return Results(joined(pieces, count), failed, problem)
 
 
@@ -92,19 +89,31 @@ def _groups(
         yield at, {name: part if whole else part.gather(at) for name, part in parts.items()}
 
 
-def _without_blanks(cells: Mapping[str, pl.Series]) -> dict[str, Cells]:
-    """The cells with null for blank texts; empty if there is none."""
-    blank = {
-        name: (part.str.strip_chars(BLANKS) == "").to_numpy()
-        for name, part in cells.items()
-        if part.dtype == pl.String
-    }
-    if not any(mask.any() for mask in blank.values()):
-        return {}
-    nothing = pl.Series([None] * max(map(len, cells.values())), dtype=NOTHING)
-    return {
-        name: Cells((part, nothing), blank[name].astype(np.int64))
-        if name in blank
-        else Cells((part,))
-        for name, part in cells.items()
-    }
+def _by_blanks(
+    cells: Mapping[str, pl.Series], count: int
+) -> Iterator[tuple[Positions, list[str]]]:
+    """The positions of n rows with blank texts in the same columns, and these columns."""
+    texts = [name for name, part in cells.items() if part.dtype == pl.String]
+    if not texts:
+        yield np.arange(count), []
+        return
+    blanks = [cells[name].str.strip_chars(BLANKS) == "" for name in texts]
+    masks = np.column_stack([blank.fill_null(False).to_numpy() for blank in blanks])
+    patterns, of = np.unique(masks, axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns.tolist()):
+        names = [name for name, blank in zip(texts, pattern, strict=True) if blank]
+        yield np.flatnonzero(of.ravel() == k), names
+
+
+def _frame(
+    cells: Mapping[str, pl.Series], at: Positions | None, found: Fit, count: int
+) -> pl.DataFrame:
+    """The cells of n rows in the types that an expression takes; null where it takes no blank texts."""
+    made = []
+    for (name, part), given, (_, taken) in zip(cells.items(), found.given, found.kinds, strict=True):
+        if given != part.dtype:
+            part = pl.Series([None] * count, dtype=given)
+        elif at is not None:
+            part = part.gather(at)
+        made.append(part.cast(taken).alias(name))
+    return pl.DataFrame(made or [pl.Series([None] * count)])

@@ -1,8 +1,8 @@
 """How an expression takes columns of some types: the type of its result, or why it has none."""
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import product
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ _ANY_TYPES = (
 """The types that a column of nulls may have for an expression: the first one that fits."""
 _FEW = 2
 """Number of columns of nulls of which every combination of types is tried."""
+_MAX_FITS = 4096
+"""Number of expressions with types of which the fit is kept."""
 _CONDITION = re.compile(r"bitand|bitor|to Boolean")
 _ABOUT_POLARS = re.compile("This error occurred|[(]create native")
 """What follows in an error is no matter of the spec."""
@@ -72,7 +74,34 @@ class Fit(NamedTuple):
         return arrow_type(self.result) or pa.null()
 
 
-@cache
+def fit_with_blanks(
+    text: str, kinds: Kinds, blank: Collection[str], *, condition: bool = False
+) -> Fit:
+    """How an expression takes columns of which some have blank texts: these are null only where it does not take texts.
+
+    Args:
+        text, kinds, condition: as in `fit`.
+        blank: the columns of blank texts.
+    """
+    found = fit(text, kinds, condition=condition)
+    if found.problem is None or not found.problem.of_rows or not blank:
+        return found
+
+    def without(nulls: Collection[str]) -> Fit:
+        some = tuple((name, NOTHING if name in nulls else kind) for name, kind in kinds)
+        return fit(text, some, condition=condition)
+
+    nulls = [name for name, _ in kinds if name in blank]
+    found = without(nulls)
+    # As few of them as possible: each stays a text, in turn, if the expression fits nevertheless.
+    for name in nulls if found.problem is None else ():
+        fewer = [other for other in nulls if other != name]
+        if (closer := without(fewer)).problem is None:
+            nulls, found = fewer, closer
+    return found
+
+
+@lru_cache(_MAX_FITS)
 def fit(text: str, kinds: Kinds, *, condition: bool = False) -> Fit:
     """How an expression takes columns of some types.
 

@@ -99,3 +99,28 @@ def test_many_optional_columns() -> None:
     found = evaluate_by_type(columns, 50, f"COALESCE({', '.join(columns)}, -1)")
     firsts = [next((cell for cell in row if cell is not None), -1) for row in rows]
     assert [found.values.cell(k) for k in range(50)] == firsts
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "expected"),
+    [
+        ("a > 1 OR b = ''", "", True),
+        ("a > 1 OR b = ''", None, True),
+        ("CASE WHEN b = '' THEN 1 ELSE 0 END + COALESCE(a, 0)", "", 1),
+        ("CASE WHEN b = '' THEN 1 ELSE 0 END + COALESCE(a, 0)", None, 1),
+        ("a * b", "", None),
+        ("a = b", "", True),
+    ],
+)
+def test_no_more_blank_texts_are_null_than_have_to_be(text: str, first: Any, expected: Any) -> None:
+    found = evaluated([(first, ""), (5, "x"), (5, "")], text)
+    assert not found.failed[0]
+    assert found.values.cell(0) == expected
+
+
+def test_blank_texts_of_many_columns_are_tried_one_by_one() -> None:
+    names = [f"c{k}" for k in range(12)]
+    columns = {name: from_json([""] * 3)[0] for name in names}
+    text = " + ".join(names[:6]) + " > 1 OR " + " OR ".join(f"{name} = ''" for name in names[6:])
+    found = evaluate_by_type(columns, 3, text, condition=True, blank_is_null=True)
+    assert [found.values.cell(k) for k in range(3)] == [True] * 3
