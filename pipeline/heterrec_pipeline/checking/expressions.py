@@ -1,5 +1,6 @@
 """Checks the expressions of a source against the columns of its files; errors are added to a list."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -7,17 +8,19 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.checking.columns import missing_column
-from heterrec_pipeline.checking.file_schemas import FileSchema
+from heterrec_pipeline.checking.file_schemas import FileSchema, RowTypes
 from heterrec_pipeline.checking.schemas import TableSchema
 from heterrec_pipeline.reading.column_types import mixed_of, unified_of
 from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds, type_in_file
-from heterrec_pipeline.reading.shaping.fit import Fit, Problem, fit
+from heterrec_pipeline.reading.shaping.fit import Fit, Problem, fit_with_blanks
 from heterrec_pipeline.reading.shaping.shape import WHERE, Request
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.feature_spec.expressions import columns_of
 from heterrec_schemas.values import is_scalar
 
+_MAX_COMBINATIONS = 256
+"""Number of combinations of types in the rows of JSON lines that the expressions of a source are checked with."""
 Types = Mapping[str, pl.DataType]
 Derived = tuple[dict[str, pa.DataType], dict[str, str]]
 """The types of derived columns; and of JSON lines those with cells of several shapes, each with their types."""
@@ -99,15 +102,19 @@ class _Expressions:
 
         Rows that an expression does not fit are rejected. It is a mistake if it fits none, or none with a value in a column.
         """
-        rows = [dict(kinds) for kinds in dict.fromkeys(k for file in files for k in file.seen)]
-        fits = [self._fits(kinds) for kinds in rows]
+        rows: Counter[RowTypes] = Counter()
+        for file in files:
+            rows.update(file.seen)
+        # The most frequent ones, whatever the order of the files.
+        tried = sorted(rows, key=lambda row: (-rows[row], str(row)))[:_MAX_COMBINATIONS]
+        fits = [(self._fits(dict(row.kinds), row.blank), rows[row]) for row in tried]
         for part in self._texts:
-            found = [one[part] for one in fits if part in one]
-            always = [f.problem for f in found if f.problem and not f.problem.of_rows]
-            for problem in always or _of_all_values(found):
+            found = [(one[part], count) for one, count in fits if part in one]
+            always = [f.problem for f, _ in found if f.problem and not f.problem.of_rows]
+            for problem in always or _of_all_values(found, every=len(tried) == len(rows)):
                 self._report(part, problem)
         kinds = {
-            n: [f.column for one in fits if not (f := one[f"columns.{n}"]).problem]
+            n: [f.column for one, _ in fits if not (f := one[f"columns.{n}"]).problem]
             for n in self._source.columns
         }
         types = {name: unified_of(every) or mixed_of(every) for name, every in kinds.items()}
@@ -118,15 +125,30 @@ class _Expressions:
         }
         return types, mixed
 
-    def _fits(self, types: Types) -> dict[str, Fit]:
-        """How each expression takes columns of some types; without `where` if it reads a column that has a problem."""
-        columns = {n: fit(text, _of(text, types)) for n, text in self._source.columns.items()}
+    def _fits(self, types: Types, blank: Sequence[str] = ()) -> dict[str, Fit]:
+        """How each expression takes columns of some types; without `where` if it reads a column that has a problem.
+
+        Args:
+            types: the types.
+            blank: the columns of blank texts.
+        """
+        columns = {
+            n: fit_with_blanks(text, _of(text, types), blank)
+            for n, text in self._source.columns.items()
+        }
         found = {f"columns.{name}": one for name, one in columns.items()}
         where = self._source.where
         read = columns_of(where) if where is not None else []
         if where is not None and not any(columns[c].problem for c in read if c in columns):
             seen = dict(types) | {name: one.result for name, one in columns.items()}
-            found[WHERE] = fit(where, _of(where, seen), condition=True)
+            # What derives from a blank text may be blank.
+            blank = [
+                c
+                for c in read
+                if c in blank and c not in columns
+                or c in columns and set(columns_of(self._source.columns[c])) & set(blank)
+            ]
+            found[WHERE] = fit_with_blanks(where, _of(where, seen), blank, condition=True)
         return found
 
     def _report(self, part: str, problem: Problem) -> None:
@@ -147,12 +169,25 @@ def _of(text: str, types: Types) -> Kinds:
     return tuple((column, types[column]) for column in columns_of(text))
 
 
-def _of_all_values(found: Sequence[Fit]) -> list[Problem]:
-    """A problem of an expression that has one for all rows, or for all with a value in some column; else nothing."""
-    count = len(found[0].given) if found else 0
-    with_value = ([one for one in found if one.given[at] != NOTHING] for at in range(count))
+def _of_all_values(found: Sequence[tuple[Fit, int]], *, every: bool) -> list[Problem]:
+    """A problem of an expression that has one for all rows, or for all with a value in some column; else nothing.
+
+    Args:
+        found: how the expression takes rows, with their number.
+        every: whether these are all of the rows.
+    """
+    columns = len(found[0][0].given) if found else 0
+    total = sum(count for _, count in found)
+    with_value = (
+        [(one, count) for one, count in found if one.given[at] != NOTHING]
+        for at in range(columns if every else 0)
+    )
     for some in (found, *with_value):
-        problems = [one.problem for one in some if one.problem is not None]
+        problems = [one.problem for one, _ in some if one.problem is not None]
         if problems and len(problems) == len(some):
-            return problems[:1]
+            problem, count = problems[0], sum(count for _, count in some)
+            if count == total:
+                return [problem]
+            where = f"in all sampled rows with such values, {count:,} of {total:,}"
+            return [problem._replace(got=f"{problem.got} {where}")]
     return []

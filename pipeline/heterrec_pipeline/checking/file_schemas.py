@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.formats import jsonl, parquet
 from heterrec_pipeline.reading.formats.text import lines
 from heterrec_pipeline.reading.read import column_types
-from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds, json_type, json_words
+from heterrec_pipeline.reading.shaping.cells import Kinds, json_type, json_words
 from heterrec_pipeline.reading.shaping.json_rows import flat_rows, member
 from heterrec_pipeline.reading.shaping.partitions import partition_values
 from heterrec_pipeline.reading.shaping.shape import Request
@@ -24,6 +24,13 @@ from heterrec_schemas.values import clean_text
 
 SAMPLE_LINES = 10_000
 """Maximum number of lines sampled of a JSON lines file."""
+
+
+class RowTypes(NamedTuple):
+    """The types in which expressions see the columns that they read in a row, and those of them with blank texts."""
+
+    kinds: Kinds
+    blank: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class FileSchema:
         has_rows: whether the file has rows, as far as that is known.
         whole: whether the sample is the whole file.
         mixed_cells: as in `TableSchema`.
-        seen: of JSON lines, the types in which expressions see the columns that they read, by row, each combination once.
+        seen: of JSON lines, the types in which expressions see the columns that they read, by row, with the number of rows.
     """
 
     file: InputFile
@@ -44,7 +51,7 @@ class FileSchema:
     has_rows: bool = True
     whole: bool = True
     mixed_cells: dict[str, str] = field(default_factory=dict)
-    seen: tuple[Kinds, ...] = ()
+    seen: Mapping[RowTypes, int] = field(default_factory=dict)
 
 
 def file_schema(file: InputFile) -> FileSchema:
@@ -77,16 +84,17 @@ def file_schema(file: InputFile) -> FileSchema:
     return FileSchema(file, types, bool(rows), whole, mixed, _seen(file, sample))
 
 
-def _seen(file: InputFile, rows: Sequence[Mapping[str, Any]]) -> tuple[Kinds, ...]:
-    """The combinations of types in which expressions see rows of JSON lines; blank texts may be null for them."""
+def _seen(file: InputFile, rows: Sequence[Mapping[str, Any]]) -> Mapping[RowTypes, int]:
+    """The combinations of types in which expressions see rows of JSON lines, with the number of rows."""
     columns = Request(file.source, ()).roots if file.source is not None else []
     folders = partition_values(file.name)
-    found: dict[Kinds, None] = {}
+    found: Counter[RowTypes] = Counter()
     for row in rows if columns else rows[:1]:
         values = [folders[name] if name in folders else member(row, name) for name in columns]
-        kinds = [NOTHING if _is_blank(value) else json_type(value) for value in values]
-        found[tuple(zip(columns, kinds, strict=True))] = None
-    return tuple(found)
+        kinds = tuple(zip(columns, map(json_type, values), strict=True))
+        blank = (name for name, value in zip(columns, values, strict=True) if _is_blank(value))
+        found[RowTypes(kinds, tuple(blank))] += 1
+    return found
 
 
 def _is_blank(value: object) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heterrec_pipeline.checking import file_schemas, schemas
+from heterrec_pipeline.checking import expressions, file_schemas, schemas
 from heterrec_pipeline.checking.columns import check_files_agree
 from heterrec_pipeline.checking.schemas import TableSchema, together
 from heterrec_pipeline.checking.sources import find_source
@@ -197,3 +197,29 @@ def test_a_mistake_is_what_fits_no_value_of_a_column(tmp_path: Path) -> None:
     }
     assert "is no condition" in found(tmp_path, where="'constant'")[2][0]
     assert found(tmp_path, where="m + 1")[2][0].startswith("log.source.where is no condition")
+
+
+def test_a_mistake_says_how_many_rows_it_concerns(tmp_path: Path) -> None:
+    jsonl(tmp_path, "a.jsonl", *[{"n": 1}] * 12, {"n": 1, "disc": "N/A"})
+    _, _, problems = found(tmp_path, where="disc IS NULL OR disc > 0")
+    assert "in all sampled rows with such values, 1 of 13" in problems[0]
+    jsonl(tmp_path, "a.jsonl", {"n": 1, "disc": "N/A"})
+    assert "sampled rows" not in found(tmp_path, where="disc IS NULL OR disc > 0")[2][0]
+
+
+def test_blank_texts_are_checked_as_they_are_read(tmp_path: Path) -> None:
+    """A column of blank texts alone is one of texts, unless the expression takes none."""
+    jsonl(tmp_path, "a.jsonl", {"n": "", "r": ""}, {"n": 5, "r": ""})
+    source = {"columns": {"m": "CASE WHEN r = '' THEN 1 ELSE 0 END + COALESCE(n, 0)", "t": "r"}}
+    assert texts(tmp_path, source["columns"]) == {"log/a.jsonl": [("1", None), ("6", None)]}
+    _, schema, problems = found(tmp_path, **source, where="t > 1")
+    assert (problems, schema.types["t"]) == ([], pa.large_string())
+
+
+def test_very_many_combinations_of_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most frequent ones are checked."""
+    monkeypatch.setattr(expressions, "_MAX_COMBINATIONS", 2)
+    rows = [{"n": 1}, {"n": 1}, {"n": 1.5}, {"n": 1.5}, {"n": 1.5}, {"n": True}]
+    jsonl(tmp_path, "a.jsonl", *rows, {"n": "x", "m": 1})
+    assert found(tmp_path, columns={"s": "n + COALESCE(m, 0)"})[2] == []
+    assert found(tmp_path, where="UPPER(n) = 'X'")[2][0].startswith("log.source.where: ")
