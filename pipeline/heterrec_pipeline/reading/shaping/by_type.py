@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from heterrec_pipeline.reading.shaping.cells import Cells, joined
+from heterrec_pipeline.reading.shaping.comparisons import as_floats, compares_numbers
 from heterrec_pipeline.reading.shaping.evaluate import Mask, evaluate
 from heterrec_pipeline.reading.shaping.fit import Fit, Problem, fit, fit_with_blanks
 from heterrec_schemas.feature_spec.expressions import columns_of
@@ -53,7 +54,7 @@ def evaluate_by_type(
     failed = np.zeros(count, np.bool_)
     pieces: list[tuple[Positions, pl.Series]] = []
     problem: Problem | None = None
-    for at, cells in _groups(own, count):
+    for at, cells in _groups(own, count, text):
         kinds = tuple((name, part.dtype) for name, part in cells.items())
         split = blank_is_null and fit(text, kinds, condition=condition).problem is not None
         for inner, blank in _by_blanks(cells, len(at)) if split else [(None, [])]:
@@ -70,9 +71,15 @@ def evaluate_by_type(
 
 
 def _groups(
-    columns: Mapping[str, Cells], count: int
+    columns: Mapping[str, Cells], count: int, text: str
 ) -> Iterator[tuple[Positions, dict[str, pl.Series]]]:
-    """The positions of n rows with cells of the same types, and these cells."""
+    """The positions of n rows with cells of the same types, and these cells; numbers that are only compared as floats."""
+    left = np.ones(count, np.bool_)
+    if any(cells.of is not None for cells in columns.values()) and compares_numbers(text):
+        exact, floats = as_floats(columns, count)
+        left = ~exact
+        if len(at := np.flatnonzero(exact)):
+            yield at, {name: part.gather(at) for name, part in floats.items()}
     code = np.zeros(count, np.int64)
     size = 1
     for cells in columns.values():
@@ -82,8 +89,8 @@ def _groups(
         if size > _MANY:
             code = np.unique(code, return_inverse=True)[1]
             size = int(code.max(initial=0)) + 1
-    for group in np.flatnonzero(np.bincount(code)).tolist():
-        at = np.flatnonzero(code == group)
+    for group in np.flatnonzero(np.bincount(code[left])).tolist():
+        at = np.flatnonzero((code == group) & left)
         parts = {n: c.parts[0 if c.of is None else c.of[at[0]]] for n, c in columns.items()}
         whole = len(at) == count
         yield at, {name: part if whole else part.gather(at) for name, part in parts.items()}

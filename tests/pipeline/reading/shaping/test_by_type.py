@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from heterrec_pipeline.reading.shaping.by_type import Results, evaluate_by_type
 from heterrec_pipeline.reading.shaping.cells import from_json
+from heterrec_pipeline.reading.shaping.fit import fit
 
 EXPRESSIONS = [
     "a",
@@ -124,3 +125,43 @@ def test_blank_texts_of_many_columns_are_tried_one_by_one() -> None:
     text = " + ".join(names[:6]) + " > 1 OR " + " OR ".join(f"{name} = ''" for name in names[6:])
     found = evaluate_by_type(columns, 3, text, condition=True, blank_is_null=True)
     assert [found.values.cell(k) for k in range(3)] == [True] * 3
+
+
+CONDITIONS = [
+    "a > 1",
+    "a <= b AND NOT b = 2.5 OR a IS NULL",
+    "a BETWEEN 1 AND 2.5 OR a <> b",
+    "a = b",
+    "b IS NOT NULL AND 3 >= a",
+    "a = 9007199254740993",
+    "a < 9007199254740990.9999",
+]
+NUMBERS = st.sampled_from(
+    [None, 0, 1, 2, 3, -1, 1.0, 1.5, 2.5, -0.0, float("nan"), 1e300]
+    + [2**53 - 1, 2**53, 2**53 + 1, -(2**63), 2.0**53, "x", "", True]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=12),
+    text=st.sampled_from(CONDITIONS),
+)
+def test_comparisons_of_numbers_give_what_each_row_gives(
+    rows: list[tuple[Any, Any]], text: str
+) -> None:
+    whole = shown(evaluated(rows, text, condition=True))
+    assert whole == [shown(evaluated([row], text, condition=True))[0] for row in rows]
+
+
+def test_comparisons_of_many_columns_of_several_types_are_few() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.choice([1, 1.5, 2, None], (2000, 10)).tolist()
+    rows = [[int(c) if c in (1, 2) else c for c in row] for row in rows]
+    columns = {f"c{k}": from_json([row[k] for row in rows])[0] for k in range(10)}
+    fit.cache_clear()
+    text = " AND ".join(f"({name} >= 1.5 OR {name} IS NULL)" for name in columns)
+    found = evaluate_by_type(columns, 2000, text, condition=True, blank_is_null=True)
+    assert fit.cache_info().misses == 1
+    expected = [all(cell is None or cell >= 1.5 for cell in row) for row in rows]
+    assert [found.values.cell(k) for k in range(2000)] == expected
