@@ -142,12 +142,8 @@ class _Expressions:
         if where is not None and not any(columns[c].problem for c in read if c in columns):
             seen = dict(types) | {name: one.result for name, one in columns.items()}
             # What derives from a blank text may be blank.
-            blank = [
-                c
-                for c in read
-                if c in blank and c not in columns
-                or c in columns and set(columns_of(self._source.columns[c])) & set(blank)
-            ]
+            derived = self._source.columns
+            blank = [c for c in read if {c, *columns_of(derived.get(c, "NULL"))} & set(blank)]
             found[WHERE] = fit_with_blanks(where, _of(where, seen), blank, condition=True)
         return found
 

@@ -92,8 +92,10 @@ def parse(line: bytes, file: InputFile) -> Any:
 
 
 def parse_slowly(line: bytes, file: InputFile) -> Any:
-    """Parse by the standard library, which also reads NaN, Infinity and integers beyond 64 bits; None if it is not JSON, or
-    has more than 200 levels."""
+    """Parse by the standard library, which also reads NaN, Infinity and integers beyond 64 bits.
+
+    None if the line is not JSON, or has more than 200 levels.
+    """
     if _many_levels(line) and _levels(line) > _MAX_SLOW_LEVELS:
         return None
     try:
@@ -111,7 +113,11 @@ def too_deep(value: Any, levels: int = 16) -> bool:
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(too_deep(one, levels - 1) for one in inner)
+    if levels == 0:
+        return True
+    if {dict, list}.isdisjoint(map(type, inner)):
+        return False
+    return any(too_deep(one, levels - 1) for one in inner)
 
 
 def _many_levels(line: bytes) -> bool:

@@ -96,9 +96,7 @@ def _groups(
         yield at, {name: part if whole else part.gather(at) for name, part in parts.items()}
 
 
-def _by_blanks(
-    cells: Mapping[str, pl.Series], count: int
-) -> Iterator[tuple[Positions, list[str]]]:
+def _by_blanks(cells: Mapping[str, pl.Series], count: int) -> Iterator[tuple[Positions, list[str]]]:
     """The positions of n rows with blank texts in the same columns, and these columns."""
     texts = [name for name, part in cells.items() if part.dtype == pl.String]
     if not texts:
@@ -117,7 +115,9 @@ def _frame(
 ) -> pl.DataFrame:
     """The cells of n rows in the types that an expression takes; null where it takes no blank texts."""
     made = []
-    for (name, part), given, (_, taken) in zip(cells.items(), found.given, found.kinds, strict=True):
+    for (name, part), given, (_, taken) in zip(
+        cells.items(), found.given, found.kinds, strict=True
+    ):
         if given != part.dtype:
             part = pl.Series([None] * count, dtype=given)
         elif at is not None:

@@ -20,7 +20,7 @@ _DIGITS = 15
 
 @cache
 def compares_numbers(text: str) -> bool:
-    """Whether an expression only compares columns and numbers, or asks whether columns are null, joined by AND, OR and NOT."""
+    """Whether an expression only compares columns and numbers, or asks whether columns are null."""
     return _is_condition(json.loads(parse_expression(text).meta.serialize(format="json")))
 
 

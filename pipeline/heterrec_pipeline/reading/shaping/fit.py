@@ -24,7 +24,7 @@ _ANY_TYPES = (
 """The types that a column of nulls may have for an expression: the first one that fits."""
 _FEW = 2
 """Number of columns of nulls of which every combination of types is tried."""
-_MAX_FITS = 4096
+_MAX_FITS = 2**14
 """Number of expressions with types of which the fit is kept."""
 _CONDITION = re.compile(r"bitand|bitor|to Boolean")
 _ABOUT_POLARS = re.compile("This error occurred|[(]create native")
@@ -80,8 +80,10 @@ def fit_with_blanks(
     """How an expression takes columns of which some have blank texts: these are null only where it does not take texts.
 
     Args:
-        text, kinds, condition: as in `fit`.
-        blank: the columns of blank texts.
+        text: the expression.
+        kinds: the columns that it reads, with their types.
+        blank: those of them with blank texts.
+        condition: whether its result must be true, false or null.
     """
     found = fit(text, kinds, condition=condition)
     if found.problem is None or not found.problem.of_rows or not blank:
@@ -212,7 +214,9 @@ def _type_of(expression: pl.Expr, types: Mapping[str, pl.DataType]) -> pl.DataTy
 def _of_times(text: str, column: str, kind: pl.DataType) -> Problem:
     if kind == pl.Duration:
         written = "a length of time, such as ts - started > INTERVAL '1 day'"
-        todo = "For seconds write EXTRACT(EPOCH FROM ts) - EXTRACT(EPOCH FROM started) in its place."
+        todo = (
+            "For seconds write EXTRACT(EPOCH FROM ts) - EXTRACT(EPOCH FROM started) in its place."
+        )
         return Problem(": a length of time is compared with a number", text, written, todo)
     literal = "DATE '2026-01-31'" if kind == pl.Date else "TIMESTAMP '2026-01-31 10:00:00'"
     seconds = f"For seconds since 1970 write EXTRACT(EPOCH FROM {column}) in its place."
