@@ -53,6 +53,10 @@ class CallError(HeterrecError):
     exit_code = 2
 
 
+class UnknownItemError(CallError):
+    """An id in a call is no item of the catalogue."""
+
+
 class SpecError(HeterrecError):
     """Mistakes in a feature spec; the message lists all of them."""
 

@@ -16,7 +16,7 @@ from heterrec_model.commands.shared import (
     progress,
 )
 from heterrec_schemas.command_line import importing, print_json, text_argument
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, UnknownItemError
 
 _OF_RUN = {"run": "--run", "data": "--data", "user": "--user", "item": "--item", "items": "--items"}
 _OF_BUNDLE = {
@@ -164,8 +164,8 @@ def recommend(
                 where=conditions(where),
                 filter_seen=filter_seen,
             )
-        except CallError as error:
-            if "there is no item" not in error.what or "," not in (items or ""):
+        except UnknownItemError as error:
+            if "," not in (items or ""):
                 raise
             todo = f"{error.todo or ''} Give ids that have commas by --item, one each.".strip()
             raise CallError(error.what, got=error.got, expected=error.expected, todo=todo) from None

@@ -5,11 +5,13 @@ import glob
 import os
 import shutil
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from heterrec_schemas.errors import RunError
+from heterrec_schemas.leases.process import lives, namespace
 from heterrec_schemas.stores.disk import sync
 
 _NOT_WRITABLE = "Choose a folder that this user may write."
@@ -40,15 +42,16 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def draft_of(path: Path) -> Path:
-    """Where this process prepares a file or folder, beside it; machines may share a file system."""
+    """Where this process prepares a file or folder, beside it; machines and containers may share a file system."""
     return path.with_name(f"{_drafts(path)}{os.getpid()}")
 
 
 def remove_drafts(path: Path) -> None:
-    """Remove the drafts of a file or folder that killed processes of this machine have left."""
+    """Remove the drafts of a file or folder that killed processes of this machine, or of this container, have left."""
     for draft in path.parent.glob(f"{glob.escape(_drafts(path))}*"):
         process = draft.name.removeprefix(_drafts(path))
-        if not process.isdecimal() or _lives(int(process)):
+        lease = {"namespace": namespace(), "pid": int(process) if process.isdecimal() else None}
+        if lives(lease) is not False:
             continue
         if draft.is_dir() and not draft.is_symlink():
             shutil.rmtree(draft, ignore_errors=True)
@@ -57,17 +60,8 @@ def remove_drafts(path: Path) -> None:
 
 
 def _drafts(path: Path) -> str:
-    return f".{path.name}.{socket.gethostname()}-"
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # of another user
-    return True
+    place = zlib.crc32((namespace() or socket.gethostname()).encode())
+    return f".{path.name}.{place:08x}-"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -97,9 +91,10 @@ def point(link: Path, target: str) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder; a partly removed folder never has its name."""
-    doomed = draft_of(folder)
+    old = folder.with_name(f"old.{folder.name}")
+    doomed = draft_of(old)
     with writing(folder):
-        remove_drafts(folder)
+        remove_drafts(old)
         shutil.rmtree(doomed, ignore_errors=True)
         folder.replace(doomed)
         shutil.rmtree(doomed)

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from heterrec_model.runs.atomic_files import point, remove_folder, writing
+from heterrec_model.runs.atomic_files import draft_of, point, remove_folder, writing
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CallError, CorruptCheckpointError, suggest
 from heterrec_schemas.hashing import file_sha256
@@ -34,7 +34,7 @@ LAST, BEST = "last", "best"
 KEPT = 2
 """Number of newest checkpoints that are kept besides the best."""
 _NAME = re.compile(r"step-(\d{8,})")
-_LEFTOVER = re.compile(r"\.(writing|old)-step-\d{8,}-\d+|\.(last|best)\.\d+")
+_LEFTOVER = re.compile(r"\.((old\.)?step-\d{8,}|last|best)\.[0-9a-f]{8}-\d+")
 """Names of what a dead process may have left in the folder."""
 _WANTED = re.compile(r"step-(\d+)")
 _TODO = "Choose another checkpoint or another run, or train again."
@@ -108,7 +108,7 @@ class CheckpointFolder:
         """
         step, best = int(state["step"]), state["progress"]["best_step"]
         final = self.path / step_name(step)
-        draft = self.path / f".writing-{final.name}-{os.getpid()}"
+        draft = draft_of(final)
         with writing(final):
             try:
                 _write(draft, {MODEL: weights, OPTIMIZER: optimizer}, state)

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from heterrec_schemas.errors import CallError, suggest
+from heterrec_schemas.errors import CallError, UnknownItemError, suggest
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.generation.decode import bucket_words, decode_cells
 from heterrec_schemas.generation.reader import Generation
@@ -63,14 +63,14 @@ def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
         item_id: the key as text, whatever its type in the tables.
 
     Raises:
-        CallError: the catalogue has no such item; similar keys are suggested.
+        UnknownItemError: the catalogue has no such item; similar keys are suggested.
     """
     shards = generation.vocabulary_shards(ITEM_VOCABULARY)
     key = _key(item_id, _type_of(generation, shards[0], "value"))
     known = generation.rows(shards, "value", [] if key is None else [key])
     if not len(known):
         known_ids = generation.read(shards, ["value"])["value"]
-        raise CallError(
+        raise UnknownItemError(
             f"there is no item {item_id!r} in the catalogue", todo=_near_key(item_id, known_ids)
         )
     entry = known.to_pylist()[0]

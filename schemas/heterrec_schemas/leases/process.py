@@ -15,7 +15,7 @@ def this_process() -> dict[str, Any]:
     pid = os.getpid()
     return {
         "host": socket.gethostname(),
-        "namespace": _namespace(),
+        "namespace": namespace(),
         "pid": pid,
         "ticks": _start(pid),
         "beats": 0,
@@ -25,7 +25,7 @@ def this_process() -> dict[str, Any]:
 def lives(lease: dict[str, Any]) -> bool | None:
     """Whether the process of a lease lives; None if it cannot be seen from here."""
     pid, ticks = lease.get("pid"), lease.get("ticks")
-    if not _namespace() or lease.get("namespace") != _namespace():
+    if not namespace() or lease.get("namespace") != namespace():
         return None
     if not isinstance(pid, int) or pid < 1:
         return None
@@ -40,7 +40,7 @@ def lives(lease: dict[str, Any]) -> bool | None:
     return started is None or (started >= 0 and ticks in (None, started))
 
 
-def _namespace() -> str:
+def namespace() -> str:
     """Identifies this boot of the machine and this container, outside of which a process id is meaningless.
 
     Empty on systems without /proc, such as macOS: there every process shows by its counter that it lives.

@@ -2,12 +2,12 @@
 
 import errno
 import os
-import socket
 from pathlib import Path
 
 import pytest
 
 from heterrec_model.runs.atomic_files import (
+    draft_of,
     point,
     remove_drafts,
     remove_folder,
@@ -40,9 +40,9 @@ def test_a_folder_goes_whole(tmp_path: Path) -> None:
 
 
 def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    mine = f".b.{socket.gethostname()}-"
-    dead, alive = tmp_path / f"{mine}999999999", tmp_path / f"{mine}{os.getpid()}"
-    elsewhere = tmp_path / ".b.another.machine-999999999"
+    alive = draft_of(tmp_path / "b")
+    dead = alive.with_name(alive.name.replace(str(os.getpid()), "999999999"))
+    elsewhere = tmp_path / ".b.00000000-999999999"
     for folder in (dead, alive, elsewhere):
         folder.mkdir()
         (folder / "user.onnx").touch()
@@ -51,7 +51,8 @@ def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_next_text_removes_the_draft_of_a_killed_process(tmp_path: Path) -> None:
-    (tmp_path / f".b.{socket.gethostname()}-999999999").write_text("half")
+    draft = draft_of(tmp_path / "b")
+    draft.with_name(draft.name.replace(str(os.getpid()), "999999999")).write_text("half")
     write_text(tmp_path / "b", "whole")
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 

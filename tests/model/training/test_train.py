@@ -249,7 +249,7 @@ def test_a_broken_checkpoint_is_named_and_the_one_before_used(
     assert checkpoints.steps()[-1] == 13
     file = checkpoints.path / "step-00000013/model.safetensors"
     file.write_bytes(file.read_bytes()[:100])
-    (checkpoints.path / ".writing-step-00000015-1").mkdir()
+    (checkpoints.path / ".step-00000015.0a1b2c3d-1").mkdir()
     capsys.readouterr()
     train(config, data=shop_data, run=tmp_path, resume=True, quiet=True)
     assert "step-00000013/model.safetensors is damaged" in capsys.readouterr().err

@@ -225,6 +225,10 @@ def test_rows_that_an_export_would_lack_are_refused(
     fake.tables[NAME] = Stored(ITEMS, buffer=12)
     with pytest.raises(DataError, match=r"streaming buffer.*got about 12 rows.*append_only: true"):
         exported()
+    fake.tables[NAME].hidden = 1
+    with pytest.raises(DataError, match="lacks rows: got 7 rows, expected 8"):
+        exported(append_only=True)
+    fake.tables[NAME].hidden = 0
     assert len(items_in(exported(append_only=True))) == 8
 
 
