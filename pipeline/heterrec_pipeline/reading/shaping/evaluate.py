@@ -32,13 +32,28 @@ class Evaluated(NamedTuple):
 def result(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
     """The results of an expression, one for each row, also where it reads no column.
 
+    Decimals with fractions, which Polars makes of integers beside a literal such as 0.5, are floats, like those of floats.
+
     Raises:
         PolarsError: it fails for some row, or for the types of the columns.
     """
     # A column of its own gives the frame its height, if the expression reads none.
-    found = frame.with_columns(expression.alias(_RESULT))[_RESULT]
+    found = _several(frame).with_columns(expression.alias(_RESULT))[_RESULT].head(len(frame))
+    if isinstance(found.dtype, pl.Decimal) and found.dtype.scale:
+        return found.cast(pl.Float64)
     # Arrow has no integers of 128 bits, which Polars makes of 64 bits with and without a sign.
     return found.cast(pl.Decimal(38, 0)) if found.dtype in (pl.Int128, pl.UInt128) else found
+
+
+def _several(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame whose columns Polars does not take as constants: x / 100 has another last bit for a constant x.
+
+    A single row is there twice.
+    """
+    columns = frame.get_columns()
+    if len(frame) == 1:
+        columns = [cells.clone().extend(cells) for cells in columns]
+    return pl.DataFrame(columns) if columns else frame
 
 
 def evaluate(frame: pl.DataFrame, text: str) -> Evaluated:
@@ -116,7 +131,8 @@ def _failures(frame: pl.DataFrame, expression: pl.Expr) -> Mask:
 def _is_cast_to_number(frame: pl.DataFrame, expression: pl.Expr, part: pl.Expr) -> bool:
     """Whether an expression is the cast of a part to numbers, which fails just where a loose cast makes a null."""
     before, kind = (result(frame.clear(), e).dtype for e in (part, expression))
-    plain = kind.is_numeric() and not before.is_nested()
+    scalar = before.is_numeric() or before in (pl.String, pl.Boolean)
+    plain = kind.is_numeric() and not kind.is_decimal() and scalar
     return plain and expression.meta.eq(part.cast(kind)) and not fails(frame, part)
 
 

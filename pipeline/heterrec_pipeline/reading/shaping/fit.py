@@ -27,6 +27,7 @@ _FEW = 2
 _MAX_FITS = 2**14
 """Number of expressions with types of which the fit is kept."""
 _CONDITION = re.compile(r"bitand|bitor|to Boolean")
+_NO_CAST = re.compile("casting from .* not supported|cannot cast List")
 _ABOUT_POLARS = re.compile("This error occurred|[(]create native")
 """What follows in an error is no matter of the spec."""
 
@@ -135,11 +136,25 @@ def fit(text: str, kinds: Kinds, *, condition: bool = False) -> Fit:
     if arrow_type(found) is None:
         expected = "text, numbers, booleans, dates, times, or lists of them"
         return Fit(given, taken, problem=Problem(f": its result is {found}", text, expected))
-    if depends_on_other_rows(probe_frame(types), expression):
+    rows = probe_frame(types)
+    if (no_cast := _cast_error(rows, expression)) is not None:
+        return Fit(given, taken, problem=_of_types(text, types, no_cast, condition=condition))
+    if depends_on_other_rows(rows, expression):
         what = ": the result in a row depends on other rows"
         expected = "an expression that goes row by row"
         return Fit(given, taken, problem=Problem(what, text, expected, of_rows=False))
     return Fit(given, taken, found)
+
+
+def _cast_error(frame: pl.DataFrame, expression: pl.Expr) -> BaseException | None:
+    """The error of a cast between types that have none, which only shows for values: neither CAST nor TRY_CAST succeeds."""
+    try:
+        result(frame, expression)
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        return error if _NO_CAST.match(str(error)) else None
+    return None
 
 
 def _unreadable(column: str, kind: pl.DataType) -> Problem:

@@ -49,6 +49,8 @@ def _made(texts: pl.Series, target: pl.DataType) -> pl.Series:
         return numbers.cast(pl.Int64, strict=False).cast(target, strict=False)
     if target == pl.Binary:
         return texts.cast(pl.Binary)
+    if isinstance(target, pl.List) and isinstance(target.inner, pl.DataType):
+        return pl.Series([[cell] for cell in _made(texts, target.inner)], dtype=target)
     return pl.Series([None] * len(texts), dtype=target)
 
 

@@ -87,3 +87,15 @@ def test_a_result_of_more_than_38_digits_fails() -> None:
     frame = pl.DataFrame({"n": pl.Series([10**37, 1], dtype=pl.Int128)})
     found = evaluate(frame, "n * 10")
     assert (found.values.to_list(), found.failed.tolist()) == ([None, 10], [True, False])
+
+
+@pytest.mark.parametrize(
+    "text", ["x / 100", "49 * x / 49", "CASE WHEN x > 9 THEN x / 7 END", "LN(x) / 3"]
+)
+def test_a_row_alone_gives_what_it_gives_among_others(text: str) -> None:
+    cells = pl.DataFrame({"x": [685.0, 57.0, 1.1, 9999.0, 12.34]})
+    whole = evaluate(cells, text).values
+    one_by_one = [evaluate(cells[at : at + 1], text).values for at in range(len(cells))]
+    assert pl.concat(one_by_one).equals(whole)
+    same = pl.DataFrame({"x": [685.0, 685.0]})
+    assert evaluate(same, text).values.to_list() == [whole[0]] * 2

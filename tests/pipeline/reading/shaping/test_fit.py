@@ -52,9 +52,6 @@ def test_types_that_do_not_fit() -> None:
     other = fit("x + 1", (("x", pl.Int64()),), condition=True)
     assert other.problem is not None
     assert "is no condition" in other.problem.what
-    depends = fit("REPLACE(x, '1', x)", (("x", pl.String()),))
-    assert depends.problem is not None
-    assert not depends.problem.of_rows
     wide = fit("x * y", (("x", pl.List(pl.Int64())), ("y", pl.UInt64())))
     assert wide.problem is not None
 
@@ -95,3 +92,37 @@ def test_what_to_write_for_a_length_of_time_gives_the_same_rows() -> None:
     seconds = "EXTRACT(EPOCH FROM ts) - EXTRACT(EPOCH FROM started) > 86400"
     for text in ("ts - started > INTERVAL '1 day'", seconds):
         assert evaluate(days, text).values.to_list() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("CAST(x AS DECIMAL(10, 2))", pl.Boolean()),
+        ("CAST(x AS DECIMAL(20, 0))", pl.Datetime("us")),
+        ("CAST(x AS DOUBLE)", pl.Binary()),
+        ("TRY_CAST(x AS BOOLEAN)", pl.Date()),
+        ("TRY_CAST(x AS VARCHAR)", pl.List(pl.Int64())),
+    ],
+)
+def test_a_cast_that_no_value_can_take_does_not_fit(text: str, kind: pl.DataType) -> None:
+    found = fit(text, (("x", kind),))
+    assert found.problem is not None
+    assert "cast" in found.problem.what
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("x / 3", pl.Float64()),
+        ("x / 1.19", pl.Int64()),
+        ("EXTRACT(EPOCH FROM x)", pl.Datetime("ns")),
+    ],
+)
+def test_a_division_by_a_constant_goes_row_by_row(text: str, kind: pl.DataType) -> None:
+    assert fit(text, (("x", kind),)).problem is None
+
+
+def test_decimals_with_fractions_are_floats() -> None:
+    for kind in (pl.Int64(), pl.Float64(), pl.Decimal(10, 2)):
+        assert fit("x * 0.5", (("x", kind),)).result == pl.Float64
+    assert fit("CAST(x AS DECIMAL(20, 0))", (("x", pl.Int64()),)).result == pl.Decimal(20, 0)
