@@ -1,12 +1,9 @@
 """Checks a spec and a call against the schemas of the data; all errors are collected."""
 
-import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.checking.columns import (
@@ -17,6 +14,7 @@ from heterrec_pipeline.checking.columns import (
     check_log,
     check_times,
 )
+from heterrec_pipeline.checking.hidden import Hidden
 from heterrec_pipeline.checking.schemas import TableSchema, together
 from heterrec_pipeline.checking.sources import dotted_names, find_source
 from heterrec_pipeline.features.numeric import is_number_like
@@ -30,9 +28,8 @@ from heterrec_pipeline.job import (
     Erasures,
     TableJob,
 )
-from heterrec_pipeline.reading.erased import ErasedList, erased, is_erased
+from heterrec_pipeline.reading.erased import ErasedList, erased
 from heterrec_pipeline.reading.files import InputFile, physical_files
-from heterrec_pipeline.reading.looks_like import header_cells
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -42,7 +39,6 @@ from heterrec_schemas.feature_spec import (
     Source,
     dimension_columns,
 )
-from heterrec_schemas.values import clean_text
 
 
 @dataclass
@@ -93,7 +89,9 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
         return Checked(nothing, (), None, (), {}, problems)
     schemas: dict[str, TableSchema] = {}
     empty: dict[str, tuple[str, ...]] = {}
-    files_of = _finder(spec, base, schemas, problems, empty)
+    of_lists: list[HeterrecError] = []
+    erasures = _check_erasures(spec, base, schemas, of_lists, empty)
+    files_of = _finder(spec, base, schemas, problems, empty, Hidden(erasures.every))
     log = files_of(INTERACTIONS, spec.interactions.source)
     if isinstance(spec.items.source, Source):
         files = files_of(ITEMS, spec.items.source)
@@ -144,7 +142,7 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     if listed is not None:
         setting = "items.available_from"
         check_times(setting, ITEMS, listed, schemas[ITEMS], problems, required=False)
-    erasures = _check_erasures(spec, files_of, schemas, problems)
+    problems += of_lists
     tables = [_erasing(t, erasures) for t in tables]
     users = None if users is None else _erasing(users, erasures)
     check_log(spec, schemas[INTERACTIONS], problems)
@@ -153,7 +151,6 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     log = together(log, schemas[INTERACTIONS], required_columns(spec), own)
     tables = [_together(t, schemas[t.name]) for t in tables]
     users = None if users is None else _together(users, schemas[USERS])
-    problems = _without_erased(problems, schemas, erasures)
     return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
 
 
@@ -169,8 +166,7 @@ def find_erasures(spec: FeatureSpec, base: str) -> Erasures:
     """
     schemas: dict[str, TableSchema] = {}
     problems: list[HeterrecError] = []
-    files_of = _finder(spec, base, schemas, problems, {})
-    found = _check_erasures(spec, files_of, schemas, problems)
+    found = _check_erasures(spec, base, schemas, problems, {})
     raise_problems(problems)
     return found
 
@@ -181,12 +177,13 @@ def _finder(
     schemas: dict[str, TableSchema],
     problems: list[HeterrecError],
     empty: dict[str, tuple[str, ...]],
+    hidden: Hidden,
 ) -> Callable[[str, Source], tuple[InputFile, ...]]:
     """A function from the name and the source of a table to its files; it adds to the other arguments what it finds."""
     named = dotted_names(spec)
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
-        files, found = find_source(name, source, base, named, problems, empty)
+        files, found = find_source(name, source, base, named, problems, empty, hidden)
         files = _with_forms(spec, name, files)
         schemas[name] = _with_dimensions(found, files)
         return files
@@ -231,11 +228,13 @@ def _together(table: TableJob, schema: TableSchema) -> TableJob:
 
 def _check_erasures(
     spec: FeatureSpec,
-    files_of: Callable[[str, Source], tuple[InputFile, ...]],
+    base: str,
     schemas: dict[str, TableSchema],
     problems: list[HeterrecError],
+    empty: dict[str, tuple[str, ...]],
 ) -> Erasures:
     """Find the files of the lists of what is erased, and read them: a row that is ignored would not be erased."""
+    files_of = _finder(spec, base, schemas, problems, empty, Hidden(everything=True))
 
     def listed(name: str, keys: KeyList | None) -> ErasedList | None:
         if keys is None:
@@ -261,27 +260,6 @@ def _check_erasures(
         items=listed("items", erase.items),
         values={name: found for name, found in values.items() if found is not None},
     )
-
-
-def _without_erased(
-    problems: list[HeterrecError], schemas: dict[str, TableSchema], erasures: Erasures
-) -> list[HeterrecError]:
-    """The errors without erased texts, which may be the names of columns where a header line is absent."""
-    columns = {name for schema in schemas.values() for name in schema.types}
-    names = sorted(columns.union(*map(header_cells, columns)))
-    texts = pl.Series([clean_text(name) for name in names], dtype=pl.String)
-    gone: set[str] = set()
-    for listed in erasures.every:
-        with suppress(HeterrecError):  # it is among the errors
-            found = is_erased(listed, texts).tolist()
-            gone.update(name for name, is_gone in zip(names, found, strict=True) if is_gone)
-    if not gone:
-        return problems
-    erased_names = re.compile("|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in sorted(gone)))
-    return [
-        type(p)(erased_names.sub("...", p.message)) if erased_names.search(p.message) else p
-        for p in problems
-    ]
 
 
 def _erasing(table: TableJob, erasures: Erasures) -> TableJob:
@@ -316,7 +294,7 @@ def _with_features(
             problems.append(
                 SchemaMismatchError(
                     f"feature {feature.name!r}: {where} has no column {feature.column!r}",
-                    todo=absent_hint(feature.column, known),
+                    todo=absent_hint(feature.column, known, schemas[tables[0].name].hidden),
                 )
             )
     return [replace(t, features=tuple(owned[t.name])) for t in tables]

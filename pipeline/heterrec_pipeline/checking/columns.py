@@ -5,12 +5,13 @@ from functools import partial
 
 import pyarrow as pa
 
+from heterrec_pipeline.checking.hidden import Hidden
 from heterrec_pipeline.checking.schemas import TableSchema
 from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.interactions.times import describe
 from heterrec_pipeline.job import INTERACTIONS
-from heterrec_pipeline.reading.looks_like import other_header, same_letters
+from heterrec_pipeline.reading.looks_like import of_same_words, other_header, same_letters
 from heterrec_pipeline.reading.spec_lines import derived
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import (
@@ -35,15 +36,21 @@ _LOG_TYPES = {
 }
 
 
-def absent_hint(column: str, known: Iterable[str]) -> str:
-    """What to do about a column that the files lack."""
+def absent_hint(column: str, known: Iterable[str], hidden: Hidden) -> str:
+    """What to do about a column that the files lack.
+
+    Args:
+        column: the column.
+        known: the columns of the files.
+        hidden: those of them that are not repeated.
+    """
     names = list(known)
     if (same := same_letters(column, names)) is not None:
         return (
             "The file has a column with the same letters in another Unicode form (NFC or NFD): "
             f"write its name as {same} in the spec."
         )
-    if (header := other_header(names, show_data=True)) is not None:
+    if (header := other_header(names, hidden)) is not None:
         return header
     if (parts := dimension_columns(column)) is not None:
         lacking = [part for part in parts if part not in names]
@@ -52,7 +59,9 @@ def absent_hint(column: str, known: Iterable[str]) -> str:
     outer = column.partition(".")[0]
     if outer in names and not any(name.startswith(f"{outer}.") for name in names):
         return f"Column {outer!r} has no fields."
-    return suggest(column, names)
+    if hidden.everything:
+        return suggest(column, of_same_words(column, names))
+    return suggest(column, (name for name in names if not hidden(name)))
 
 
 def missing_column(
@@ -62,13 +71,14 @@ def missing_column(
     if not schema.types:
         return None
     if not schema.has(column):
-        todo = absent_hint(column, schema.types)
-        if where.startswith("erase.") and "Known: " in todo:  # without a header, they are a key
-            todo = "Check key; for a list without a header line, write header: false and names into its source."
-        hyphened = next((c for c in schema.types if c.startswith(f"{column}-")), None)
-        if (
-            hyphened is not None and ".source." in where
-        ):  # an expression, in which it is a difference
+        todo = absent_hint(column, schema.types, schema.hidden)
+        if where.startswith("erase."):
+            todo = todo or (
+                "Check key; for a list without a header line, write header: false and names into its source."
+            )
+        longer = (c for c in schema.types if c.startswith(f"{column}-") and not schema.hidden(c))
+        hyphened = next(longer, None) if ".source." in where else None
+        if hyphened is not None:  # an expression, in which it is a difference
             todo = f'A name with a hyphen needs double quotes: "{hyphened}".'
         return SchemaMismatchError(f"{where}: there is no column {column!r}", todo=todo)
     name = schema.without(column) if required else None

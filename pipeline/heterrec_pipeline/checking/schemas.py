@@ -12,6 +12,7 @@ from heterrec_pipeline.checking.file_schemas import (
     file_schema,
     mentions,
 )
+from heterrec_pipeline.checking.hidden import NOTHING_HIDDEN, Hidden
 from heterrec_pipeline.reading.column_types import (
     cast_todo,
     mixed_of,
@@ -43,6 +44,7 @@ class TableSchema:
         lacking: columns that some files with rows lack, as far as these were read, each with the files.
         dates_as_times: columns with dates in some files, and timestamps in others.
         rest: the files that were not compared.
+        hidden: the names of columns that messages must not repeat.
     """
 
     types: dict[str, pa.DataType]
@@ -53,6 +55,7 @@ class TableSchema:
     lacking: dict[str, tuple[InputFile, ...]] = field(default_factory=dict)
     dates_as_times: frozenset[str] = frozenset()
     rest: tuple[InputFile, ...] = ()
+    hidden: Hidden = NOTHING_HIDDEN
 
     def has(self, column: str) -> bool:
         """Whether any file has the column; searches unsampled rows and files that were not compared if necessary."""
@@ -105,7 +108,9 @@ def schemas_of(
     return found
 
 
-def combined(files: tuple[InputFile, ...], found: Sequence[FileSchema]) -> TableSchema:
+def combined(
+    files: tuple[InputFile, ...], found: Sequence[FileSchema], hidden: Hidden = NOTHING_HIDDEN
+) -> TableSchema:
     """The columns of a table.
 
     The result depends neither on the order of the files nor on how rows are distributed over them.
@@ -113,6 +118,7 @@ def combined(files: tuple[InputFile, ...], found: Sequence[FileSchema]) -> Table
     Args:
         files: the files.
         found: the columns of some of them.
+        hidden: the names of columns that messages must not repeat.
     """
     compared = set(_compared(files))
     mixed: dict[str, str] = {}
@@ -143,6 +149,7 @@ def combined(files: tuple[InputFile, ...], found: Sequence[FileSchema]) -> Table
         lacking=lacking,
         dates_as_times=frozenset(dates),
         rest=tuple(file for file in files if file not in compared),
+        hidden=hidden,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from heterrec_pipeline.checking.columns import missing_column
 from heterrec_pipeline.checking.expressions import with_derived
+from heterrec_pipeline.checking.hidden import NOTHING_HIDDEN, Hidden, without_cells
 from heterrec_pipeline.checking.schemas import TableSchema, combined, schemas_of, with_folders
 from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import InputFile
@@ -44,6 +45,7 @@ def find_source(
     named: Iterable[str],
     problems: list[HeterrecError],
     empty: dict[str, tuple[str, ...]],
+    hidden: Hidden = NOTHING_HIDDEN,
 ) -> tuple[tuple[InputFile, ...], TableSchema]:
     """The files of a source and their columns, with those that its expressions derive.
 
@@ -54,6 +56,7 @@ def find_source(
         named: names that may be keys of maps.
         problems: takes the errors.
         empty: takes the names of empty files that are ignored, by table.
+        hidden: what the errors must not repeat.
     """
     folders: tuple[str, ...] = ()
     try:
@@ -63,11 +66,13 @@ def find_source(
         problems.append(error)
         files = ()
     found = schemas_of(files, problems, named)
-    schema = with_folders(combined(files, found), files, folders)
+    if hidden:
+        found = [without_cells(one) for one in found]
+    schema = with_folders(combined(files, found, hidden), files, folders)
     if source.unnest is not None and schema.types:
         absent = missing_column(f"{table}.source.unnest", source.unnest, schema, required=False)
         problems += [absent] if absent is not None else []
     if schema.types and (source.columns or source.where is not None):
         found = with_derived(table, source, found, schema, problems)
-        schema = with_folders(combined(files, found), files, folders)
+        schema = with_folders(combined(files, found, hidden), files, folders)
     return files, schema

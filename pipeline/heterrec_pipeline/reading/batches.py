@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from heterrec_pipeline.reading.files import InputFile
-from heterrec_pipeline.reading.looks_like import other_header
+from heterrec_pipeline.reading.looks_like import of_same_words, other_header
 from heterrec_schemas.errors import SchemaMismatchError, suggest
 from heterrec_schemas.rejects import Reason
 
@@ -89,21 +89,31 @@ def columns_in(file: InputFile, columns: Columns, schema: pa.Schema) -> list[str
     wanted = columns(schema) if callable(columns) else columns
     optional = file.required is not None
     found = [c for c in wanted if not optional or c in names or c in (file.required or ())]
-    check_columns(found, names, file.name)
+    # The first line of a CSV file without a header is data, perhaps keys that the spec erases.
+    check_columns(found, names, file.name, show_names=file.format != "csv")
     return found
 
 
-def check_columns(columns: Sequence[str], names: Sequence[str], file: str) -> None:
+def check_columns(
+    columns: Sequence[str], names: Sequence[str], file: str, *, show_names: bool = True
+) -> None:
     """Check that a file has each requested column once.
+
+    Args:
+        columns: the requested columns.
+        names: the columns of the file.
+        file: its name.
+        show_names: whether the error may repeat columns that are not requested.
 
     Raises:
         SchemaMismatchError: the file lacks a requested column, or has it twice.
     """
     for column in columns:
         if column not in names:
+            known = names if show_names else of_same_words(column, names)
             raise SchemaMismatchError(
                 f"{file} has no column {column!r}",
-                todo=other_header(names, show_data=False) or suggest(column, names),
+                todo=other_header(names, lambda _: not show_names) or suggest(column, known),
             )
         if names.count(column) > 1:
             raise SchemaMismatchError(

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 _BEGINNINGS = {
     rb"\x1f\x8b": "gzip-compressed (add .gz to its name)",
@@ -52,29 +52,41 @@ def header_cells(name: str) -> list[str]:
     return [name] if used is None else name.split(used)
 
 
-def other_header(names: Sequence[str], *, show_data: bool) -> str | None:
+def other_header(names: Sequence[str], hidden: Callable[[str], bool]) -> str | None:
     """What is wrong with the header line of a CSV file, if it has one column or data in it; None otherwise.
 
     Args:
         names: the names of the columns.
-        show_data: whether to repeat a line with data, which may be what the spec erases.
+        hidden: whether a cell of the line may be what the spec erases, and is not repeated.
     """
     used = [sign for sign in _SEPARATORS if len(names) == 1 and sign in names[0]]
     cells = header_cells(names[0]) if used else list(names)
     found, keys = [], []
-    shown = f"header {','.join(names)[:80]!r}"
+    # Cells are left out first: a part of a cell at the end would not be recognised.
+    left = ["..." if hidden(cell) else cell for cell in cells]
+    shown = f"header {(used[0] if used else ',').join(left)[:80]!r}"
+    if all(cell == "..." for cell in left):
+        shown = f"first line, of {len(','.join(names)):,} characters,"
     if used:
         found.append(f"is one column, which seems to be separated by {_SEPARATORS[used[0]]}")
         keys.append("delimiter: '" + used[0].replace("\t", "\\t") + "'")
     if any(_NUMBER.fullmatch(cell.strip()) for cell in cells):
         found.append("contains numbers, as if the header line were absent")
-        if not show_data:
-            shown = f"first line, of {len(','.join(names)):,} characters,"
         count = f"the names of its {len(cells)} columns" if len(cells) > 1 else "the column's name"
         keys += ["header: false", f"names: [...] with {count}"]
     if not found:
         return None
     return f"The {shown} {' and '.join(found)}: write {', '.join(keys)} into the source."
+
+
+def of_same_words(name: str, names: Iterable[str]) -> list[str]:
+    """The names that have no other words than a name, so that they tell nothing that is not in the spec."""
+    words = _words(name)
+    return [other for other in names if _words(other) and _words(other) <= words]
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", name.casefold()))
 
 
 def same_letters(name: str, names: Iterable[str]) -> str | None:

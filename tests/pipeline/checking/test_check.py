@@ -338,3 +338,46 @@ def test_no_message_repeats_an_erased_key_that_an_absent_header_makes_a_name(
     texts = messages("user,item,time\nalice,i,1\n")
     assert "erase.users: there is no column 'id'. Check key; for a list without a header" in texts
     assert "alice" not in texts
+    (tmp_path / "gone.csv").write_text("4711;x\n4712;y\n")
+    texts = messages("alice,i,noon\n")
+    assert "erase.users: there is no column 'id'. The first line, of 6 characters, is one" in texts
+    assert "4711" not in texts
+    assert "noon" not in texts, "what an unreadable list erases is unknown"
+
+
+@pytest.mark.parametrize(
+    ("log", "keys", "words", "never"),
+    [
+        ("alice smith,i,noon\n", "alice\nalice smith\n", "Known: i, noon.", "smith"),
+        ("a\\b,i,7\n", "a\\b\n", "header '...,i,7'", "a\\"),
+        ("Zo\u00eb\u200b,i,7\n", "Zo\u00eb\u200b\n", "header '...,i,7'", "Zo"),
+        (f"{'x' * 76},alice,7\n", "alice\n", f"{'x' * 76},...'", "ali"),
+        ("users,i,noon\n", "users\n", "Known: i, noon.", "users"),
+        ("user-alice,i,noon\n", "alice\n", "Known: i, noon.", "alice"),
+        ("alice;i;noon\n", "user\nalice\n", "interactions: there is no column 'user'", "alice"),
+    ],
+)
+def test_erased_keys_in_a_first_line_are_hidden_as_whole_cells(
+    tmp_path: Path, log: str, keys: str, words: str, never: str
+) -> None:
+    (tmp_path / "items.csv").write_text("item\ni\n")
+    (tmp_path / "gone.csv").write_text(f"id\n{keys}")
+    (tmp_path / "log.csv").write_text(log)
+    spec = spec_of(erase={"users": {"source": {"path": "gone.csv"}, "key": "id"}})
+    texts = " ".join(problems_of(spec, tmp_path))
+    assert words in texts
+    assert never not in texts
+
+
+@pytest.mark.parametrize("erases", [True, False])
+def test_no_cell_is_quoted_where_something_is_erased(tmp_path: Path, erases: bool) -> None:
+    (tmp_path / "items.csv").write_text("item\ni\n")
+    (tmp_path / "gone.csv").write_text("id\nalice\nuser\n")
+    lines = [{"user": "u", "item": "i", "time": 1}] * 3 + [{"user": {"id": "alice"}}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    erase = {"users": {"source": {"path": "gone.csv"}, "key": "id"}} if erases else {}
+    spec = spec_of(interactions={"source": {"path": "log.jsonl"}}, erase=erase)
+    texts = " ".join(problems_of(spec, tmp_path))
+    assert "column 'user' cannot be a key: got log.jsonl row 3" in texts
+    assert ("alice" in texts) is not erases
+    assert ("row 3, which is not shown since it may hold what the spec erases" in texts) is erases

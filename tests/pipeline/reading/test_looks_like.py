@@ -7,6 +7,7 @@ import pytest
 
 from heterrec_pipeline.reading.looks_like import (
     escaped_quote,
+    of_same_words,
     other_content,
     other_encoding,
     other_header,
@@ -64,17 +65,32 @@ def test_text_under_the_name_of_another_format() -> None:
     ],
 )
 def test_headers(names: list[str], words: str | None) -> None:
-    found = other_header(names, show_data=True)
+    found = other_header(names, lambda _: False)
     assert found is None if words is None else words in str(found)
     if words is not None:
         assert ",".join(names) in str(found).replace(r"\t", "\t")
 
 
-def test_a_first_line_with_data_may_be_hidden() -> None:
-    for names, hidden in ((["u1", "i5", "7"], True), (["u1::i5::7"], True), (["u;i;t"], False)):
-        found = other_header(names, show_data=False)
+def test_a_first_line_may_be_hidden() -> None:
+    for names in (["u1", "i5", "7"], ["u1::i5::7"], ["u;i;t"]):
+        found = other_header(names, lambda _: True)
         assert found is not None
-        assert (",".join(names) not in found) is hidden
+        assert f"The first line, of {len(','.join(names))} characters, " in found
+        assert not any(cell in found for cell in ("u1", "i5", "u;", "i;"))
+
+
+def test_a_cell_of_a_first_line_is_hidden_before_the_line_is_cut() -> None:
+    found = other_header(["x" * 70, "alice smith", "a\\b", "7"], lambda cell: cell != "7")
+    assert found is not None
+    assert "header '...,...,...,7' contains numbers" in found
+    found = other_header(["x" * 75, "alice smith", "7"], lambda cell: " " in cell)
+    assert found is not None
+    assert f"'{'x' * 75},...,'" in found
+
+
+def test_names_without_further_words() -> None:
+    names = ["alice", "User ID", "user_id", "user", "user_id_2", "user7", "-", ""]
+    assert of_same_words("user-id", names) == ["User ID", "user_id", "user"]
 
 
 def test_a_name_in_another_unicode_form() -> None:

@@ -16,7 +16,7 @@ from pieces import written_file
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import BadRow, ReadBatch, check_columns, one_chunk
-from heterrec_pipeline.reading.files import InputFile, Split
+from heterrec_pipeline.reading.files import InputFile, Split, split_file
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import (
     ROW,
@@ -78,6 +78,28 @@ def test_a_missing_column_suggests_near_ones() -> None:
     with pytest.raises(SchemaMismatchError) as error:
         check_columns(["brnad"], ["brand", "price"], "items.csv")
     assert error.value.message == "items.csv has no column 'brnad'. Did you mean 'brand'?"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("alice@x.org,shoe\n", ""),
+        ("usera,shoe\n", ""),
+        ("alice;shoe\n", " The first line, of 10 characters, is one column"),
+        ("USER,shoe\n", " Did you mean 'USER'?"),
+    ],
+)
+def test_a_reader_does_not_repeat_the_first_line_of_a_csv_file(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    """It may be data that the spec erases."""
+    file = written_file(tmp_path / "log.csv", text.encode())
+    with pytest.raises(SchemaMismatchError) as error:
+        list(read_split(next(iter(split_file(file))), ["user"]))
+    assert error.value.message.startswith(
+        f"log.csv has no column 'user'{'.' if words else ''}{words}"
+    )
+    assert not any(cell in error.value.message for cell in ("alice", "usera", "shoe"))
 
 
 class PanicException(BaseException):
