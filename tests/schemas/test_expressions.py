@@ -61,7 +61,16 @@ def test_row_by_row(text: str, columns: list[str]) -> None:
         ("user-id = 3", 'hyphen needs double quotes: "user-id"'),
         ("day = DATE '31.01.2026'", "not an SQL expression: invalid DATE"),
         ("a >", "not an SQL expression"),
-        ("SELECT a FROM b", "not an SQL expression"),
+        ("SELECT a FROM b", "not an SQL expression but a statement: .*, without SELECT$"),
+        (
+            "select * from t",
+            "write only the condition, or the value of the column, without select$",
+        ),
+        ("select n > 1", "but a statement"),
+        ("WHERE n > 1", "but a statement: .* without WHERE$"),
+        ("with t as (select a from b) select a from t", "but a statement"),
+        ("where IS NULL", "where is a word of SQL"),
+        ("select IN ('a') AND n > 1", "select is a word of SQL"),
         ("a IN (SELECT b FROM c)", "not an SQL expression"),
     ],
 )

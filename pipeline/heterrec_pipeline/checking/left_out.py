@@ -1,11 +1,12 @@
-"""Tables of which the spec leaves out every row: the lines of the spec that do, and the error."""
+"""Tables of which the spec leaves out every row: the lines of the spec that do, the lists that erase, and the error."""
 
 from collections.abc import Iterator
 
+from heterrec_pipeline.checking.sources import sources_of
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
 from heterrec_pipeline.reading.spec_lines import condition
 from heterrec_schemas.errors import DataError
-from heterrec_schemas.feature_spec import FeatureSpec, Source
+from heterrec_schemas.feature_spec import FeatureSpec
 
 
 def lines_that_leave_out(spec: FeatureSpec, table: str) -> Iterator[str]:
@@ -25,14 +26,16 @@ def lines_that_leave_out(spec: FeatureSpec, table: str) -> Iterator[str]:
         yield f"interactions.unlisted_behaviours: drop (listed are {values})"
 
 
-def sources_of(spec: FeatureSpec) -> dict[str, Source]:
-    """The sources of the tables by name."""
-    found = {INTERACTIONS: spec.interactions.source}
-    if isinstance(spec.items.source, Source):
-        found[ITEMS] = spec.items.source
-    if spec.users is not None:
-        found[USERS] = spec.users.source
-    return found | {f"{ITEMS}.joins[{k}]": j.source for k, j in enumerate(spec.items.joins)}
+def lists_that_erase(spec: FeatureSpec, table: str) -> list[str]:
+    """The keys of a spec whose lists erase rows of a table.
+
+    Args:
+        spec: the spec.
+        table: its name, as in `lines_that_leave_out`.
+    """
+    of_users = spec.erase.users is not None and table in (USERS, INTERACTIONS)
+    of_items = spec.erase.items is not None and table != USERS
+    return ["erase.users"] * of_users + ["erase.items"] * of_items
 
 
 def all_left_out(
@@ -49,7 +52,9 @@ def all_left_out(
     """
     if table == ITEMS and spec.denormalised:
         table = INTERACTIONS
-    lines = lines_that_leave_out(spec, table)
+    lines = list(lines_that_leave_out(spec, table))
+    if rows > filtered:
+        lines += lists_that_erase(spec, table)
     erased = f", {rows - filtered:,} erased" if rows > filtered else ""
     return DataError(
         f"{table}: the filter left nothing of {'' if whole else 'the first '}{rows:,} rows",

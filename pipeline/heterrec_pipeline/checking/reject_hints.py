@@ -4,35 +4,41 @@ import re
 from datetime import UTC, datetime
 
 from heterrec_pipeline.checking.evidence import NULL_WORDS
-from heterrec_pipeline.checking.left_out import sources_of
+from heterrec_pipeline.checking.sources import sources_of
 from heterrec_pipeline.checking.time_forms import form_in_words
+from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.reading.shaping.shape import WHERE
 from heterrec_pipeline.reading.spec_lines import derived, in_yaml
-from heterrec_schemas.feature_spec import FeatureSpec
+from heterrec_schemas.feature_spec import FeatureSpec, Source
 from heterrec_schemas.rejects import Reason
 
 _BOOLEANS = {"true": "false", "false": "true", "yes": "no", "no": "yes"}
-_SIGN = r"[^\d.,+()\s-]{0,3}"
-"""A currency or unit beside a number."""
+_CODES = (
+    "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EGP|EUR|GBP|HKD|HUF|IDR|ILS|INR|ISK|JPY|KES|KRW|KZT|MAD|MXN|MYR|NGN|NOK|"
+    "NZD|PEN|PHP|PKR|PLN|QAR|RON|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|UYU|VND|ZAR"
+)
+"""Codes of currencies (ISO 4217): other letters beside digits make them an identifier."""
+_SIGN = rf"(?:[A-Z]{{0,2}}[$\u00a3-\u00a5\u20a0-\u20c0]|%|{_CODES})?"
+"""A currency, perhaps with that of a country before it as in US$, or percent beside a number."""
 _BLANK = "[ \u00a0\u202f]"
 _AMOUNT = re.compile(
     rf"(?P<before>{_SIGN}){_BLANK}?[+-]?(?:\d+|\d{{1,3}}(?:(?P<group>[,.'_ \u00a0\u202f])\d{{3}})"
     rf"(?:(?P=group)\d{{3}})*)(?:(?P<point>[.,])(?P<decimals>\d+))?{_BLANK}?(?P<after>{_SIGN})"
 )
 """A number with a sign before or after it, groups of three digits, and a decimal point or comma."""
-_MAGNITUDES = ("k", "m", "b", "mn", "bn", "mio", "mrd", "e")
-"""Signs after a number that change it, in lower case."""
-_STRICT_CAST = re.compile(r"\bCAST\s*\(", re.IGNORECASE)
+_STRICT_CAST = re.compile(r"\bCAST\s*\(|::", re.IGNORECASE)
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 _FORMATTED = re.compile(r"\b(?:DATE|STRPTIME|TIMESTAMP)\s*\(", re.IGNORECASE)
 
 
 def reject_hints(
-    spec: FeatureSpec, reason: str, value: str | None, column: str | None = None
+    spec: FeatureSpec, table: str, reason: str, value: str | None, column: str | None = None
 ) -> list[str]:
     """At most one hint for rejects of a reason, by one of them.
 
     Args:
         spec: the spec.
+        table: the name of the table, such as `interactions`.
         reason: the reason.
         value: the text of the reject.
         column: its column, if it is a cell.
@@ -43,13 +49,17 @@ def reject_hints(
     if reason == Reason.MALFORMED_ROW:
         return _of_row(text)
     if reason == Reason.EXPRESSION_FAILED:
-        return [_of_expression(spec, column)]
+        return [_of_expression(_source_of(spec, table), column)]
     if reason == Reason.NOT_A_NUMBER:
-        return [_of_number(text, column)]
+        return [_of_number(text, column, _source_of(spec, table))]
     if reason in (Reason.TIME_UNREADABLE, Reason.TIME_OUT_OF_RANGE):
         hint = form_in_words(text, column, datetime.now(UTC))
         return [hint] if hint else []
     return []
+
+
+def _source_of(spec: FeatureSpec, table: str) -> Source:
+    return sources_of(spec)[INTERACTIONS if table == ITEMS and spec.denormalised else table]
 
 
 def _of_row(text: str) -> list[str]:
@@ -82,7 +92,7 @@ def _of_behaviour(text: str, column: str, values: list[str]) -> str:
     return f"{hint}; unlisted_behaviours: drop leaves out rows with others"
 
 
-def _of_number(text: str, column: str) -> str:
+def _of_number(text: str, column: str, source: Source) -> str:
     lower = text.lower()
     if lower in NULL_WORDS:
         return f"if it means that the number is missing, write missing_values: [{in_yaml(text)}]"
@@ -91,15 +101,15 @@ def _of_number(text: str, column: str) -> str:
         case = f"CASE LOWER({{}}) WHEN '{yes}' THEN 1 WHEN '{_BOOLEANS[yes]}' THEN 0 END"
         line = derived(column, case)
         return f"for booleans that are written as text, use kind: categorical, or write into the source {line}"
-    return _of_amount(text, column) or (
+    return _of_amount(text, column, source) or (
         "a number has digits and a decimal point only; for other texts use kind: categorical"
     )
 
 
-def _of_amount(text: str, column: str) -> str | None:
+def _of_amount(text: str, column: str, source: Source) -> str | None:
     """The expression for a number with signs that do not change it; None for another text."""
     found = _AMOUNT.fullmatch(text)
-    if found is None or found["after"].lower() in _MAGNITUDES:
+    if found is None:
         return None
     group, point = found["group"], found["point"]
     if group is not None and group == point:
@@ -114,6 +124,8 @@ def _of_amount(text: str, column: str) -> str | None:
     if point == ",":
         bare = _replaced(bare, ",", ".")
     if bare == "{}":
+        if "." not in text or source.decimal == ".":
+            return None
         return "with decimal: ',' in its source, a point is between groups of three digits only"
     line = f"write into the source {derived(column, f'CAST({bare} AS DOUBLE)')}"
     if point == "," and not (found["before"] or found["after"]):
@@ -124,17 +136,21 @@ def _of_amount(text: str, column: str) -> str | None:
 
 
 def _replaced(sql: str, sign: str, by: str) -> str:
-    escaped = sign.replace("'", "''").replace("{", "{{").replace("}", "}}")
+    escaped = sign.replace("'", "''")
     return f"REPLACE({sql}, '{escaped}', '{by}')"
 
 
-def _of_expression(spec: FeatureSpec, column: str) -> str:
+def _of_expression(source: Source, column: str) -> str:
     """The hint for a row for which an expression fails, by the functions in it."""
-    sources = sources_of(spec).values()
-    texts = [s.where if column == WHERE else s.columns.get(column) for s in sources]
-    found = " ".join(filter(None, texts))
-    if _STRICT_CAST.search(found):
-        return "if such a cell is a missing value, write TRY_CAST instead of CAST"
+    text = source.columns.get(column)
+    if column == WHERE:  # perhaps also the name of a column, whose failures look the same
+        text = f"{text or ''} {source.where or ''}"
+    found = _QUOTED.sub("''", text or "")
+    if (cast := _STRICT_CAST.search(found)) is not None:
+        written = (
+            "TRY_CAST(... AS type) instead of ::" if cast[0] == "::" else "TRY_CAST instead of CAST"
+        )
+        return f"if such a cell is a missing value, write {written}"
     if _FORMATTED.search(found):
         return "the format in the expression does not fit it"
     return (

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from heterrec_pipeline.checking.check import raise_problems
 from heterrec_pipeline.checking.left_out import all_left_out
 from heterrec_pipeline.checking.reject_hints import reject_hints
@@ -89,7 +91,7 @@ def refusal(limits: Limits, found: Sequence[Excess]) -> RejectRatioError:
 
 
 def way_out(limits: Limits, found: Sequence[Excess]) -> str:
-    """What to do about limits that are exceeded: higher ones, unless all rows of a source are rejected."""
+    """What to do about limits that are exceeded: higher ones, unless all rows of a source count against one of them."""
     if any(excess.share >= 1 for excess in found):
         return "Fix the input or the spec; a higher limit does not help, since none of these rows would be left."
     return f"Fix the input or the spec, or raise the limit: {_raised(limits, found)}."
@@ -102,7 +104,9 @@ def _raised(limits: Limits, found: Sequence[Excess]) -> str:
         digits = 1 - math.floor(math.log10(min(excess.share, 1 - excess.share)))
         enough = math.ceil(excess.share * 10**digits) / 10**digits
         written[excess.reason] = max(written.get(excess.reason, 0.0), enough)
-    listed = ", ".join(f"{name}: {ratio:.12g}" for name, ratio in written.items())
+    listed = ", ".join(
+        f"{name}: {np.format_float_positional(ratio, trim='-')}" for name, ratio in written.items()
+    )
     return f"limits: {{max_reject_ratio: {{{listed}}}}}"
 
 
@@ -170,7 +174,9 @@ def _proven(limits: Limits, sample: Sample, bounds: dict[str, int]) -> list[str]
 def _excess(job: Job, sample: Sample, limit: str, bounds: dict[str, int]) -> Excess:
     limits, certain = job.spec.limits, sample.certain(limit)
     reason, entries = sample.dominant(limit)
-    hints = reject_hints(job.spec, reason, sample.values[reason], sample.columns[reason])
+    hints = reject_hints(
+        job.spec, sample.table, reason, sample.values[reason], sample.columns[reason]
+    )
     dominant = (str(reason), entries, [*sample.examples[reason], *hints])
     if sample.whole:
         return too_many(limits, limit, sample.table, certain, sample.rows, dominant)

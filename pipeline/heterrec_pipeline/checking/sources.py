@@ -7,6 +7,7 @@ from heterrec_pipeline.checking.columns import missing_column
 from heterrec_pipeline.checking.expressions import with_derived
 from heterrec_pipeline.checking.hidden import NOTHING_HIDDEN, Hidden, without_cells
 from heterrec_pipeline.checking.schemas import TableSchema, combined, schemas_of, with_folders
+from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
 from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.shaping.partitions import source_files
@@ -14,6 +15,16 @@ from heterrec_pipeline.reading.shaping.shape import WHERE
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import FeatureSpec, Source
 from heterrec_schemas.feature_spec.expressions import columns_of
+
+
+def sources_of(spec: FeatureSpec) -> dict[str, Source]:
+    """The sources of the tables by name."""
+    found = {INTERACTIONS: spec.interactions.source}
+    if isinstance(spec.items.source, Source):
+        found[ITEMS] = spec.items.source
+    if spec.users is not None:
+        found[USERS] = spec.users.source
+    return found | {f"{ITEMS}.joins[{k}]": j.source for k, j in enumerate(spec.items.joins)}
 
 
 def dotted_names(spec: FeatureSpec) -> list[str]:

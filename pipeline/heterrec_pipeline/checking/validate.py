@@ -8,7 +8,7 @@ from typing import Any
 from heterrec_pipeline.checking.changes import ended_features, feature_of_call, refused_changes
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.doubts.find import doubts
-from heterrec_pipeline.checking.left_out import all_left_out
+from heterrec_pipeline.checking.left_out import all_left_out, lists_that_erase
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
@@ -144,8 +144,12 @@ def _met_keys(tables: Tables, samples: Sequence[Sample]) -> Iterator[MetKeys]:
 
 def _no_rows(spec: FeatureSpec, sample: Sample) -> HeterrecError:
     if not sample.filtered:
-        erased = f"all {sample.erased:,} rows are erased"
-        return DataError(f"{sample.table}: {erased if sample.erased else 'the table has no rows'}")
+        if not sample.erased:
+            return DataError(f"{sample.table}: the table has no rows")
+        return DataError(
+            f"{sample.table}: all {sample.erased:,} rows are erased",
+            todo=f"Check {' and '.join(lists_that_erase(spec, sample.table))}.",
+        )
     read = sample.erased + sample.filtered
     return all_left_out(spec, sample.table, read, sample.filtered, whole=sample.whole)
 
@@ -172,7 +176,9 @@ def _too_many_rejects(sample: Sample) -> list[HeterrecError]:
 def _sample_warnings(spec: FeatureSpec, sample: Sample) -> list[str]:
     warnings = []
     for reason, count in sample.reasons.most_common():
-        hints = reject_hints(spec, reason, sample.values[reason], sample.columns[reason])
+        hints = reject_hints(
+            spec, sample.table, reason, sample.values[reason], sample.columns[reason]
+        )
         found = "; ".join([sample.examples[reason][0], *hints])
         warnings.append(
             f"{sample.table}: {count:,} of {sample.rows:,} sampled rows: {reason}; {found}"

@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator
 
-from heterrec_pipeline.checking.left_out import all_left_out, lines_that_leave_out
+from heterrec_pipeline.checking.left_out import (
+    all_left_out,
+    lines_that_leave_out,
+    lists_that_erase,
+)
 from heterrec_pipeline.job import INTERACTIONS, Job
 from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.erased import read_live
@@ -47,7 +51,9 @@ def _ways_out(job: Job, log: InteractionCounts) -> Iterator[str]:
         yield "Check sequences.min_length."
     if log.filtered:
         yield f"Check {' and '.join(lines_that_leave_out(job.spec, INTERACTIONS))}."
-    if log.rejected:
+    if log.erased:
+        yield f"Check {' and '.join(lists_that_erase(job.spec, INTERACTIONS))}."
+    if log.rejected and not (log.unknown_item or log.duplicate or log.short_user):
         yield "Check limits.max_reject_ratio, which allows to reject all rows that are left."
 
 

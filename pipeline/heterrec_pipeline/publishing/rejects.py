@@ -52,7 +52,7 @@ def summarise(spec: FeatureSpec, rejects: pl.DataFrame) -> RejectSummary:
         samples = group.filter(pl.col("reason") == reason).head(SAMPLES)
         cells = samples.select("file", "row", "column", "value").rows()
         words = [reject_in_words(*cell) for cell in cells]
-        hints = reject_hints(spec, reason, cells[0][-1], cells[0][-2])
+        hints = reject_hints(spec, str(source), reason, cells[0][-1], cells[0][-2])
         dominant[str(source), str(limit)] = (reason, count, [*words, *hints])
     of_limit = {(source, limit): count for source, limit, count in rows.iter_rows()}
     return RejectSummary(by_reason, of_limit, dominant)

@@ -25,6 +25,11 @@ _GRAMMAR = frozenset(
     "and or not in is null true false like ilike between case when then else as".split()
 )
 """Words that are part of an expression more often than names of columns."""
+_STATEMENT = re.compile(
+    r"\s*(?:select|where|with)\s+(?:\*\s*(?:from\b|,)|(?!(?:is|in|like|ilike|between|not|and|or|as|then|else|end)\b)[\w(\"'])",
+    re.IGNORECASE,
+)
+"""The beginning of a statement or of its condition: no operator follows the word, as would one the name of a column."""
 _NAMES_TRIED, _NAMES_AT_ONCE = 12, 3
 """Number of names of an expression that are tried in quotes, and of those that are tried together."""
 _ROW_WISE = {"Column", "Literal", "BinaryExpr", "Cast", "Function", "Ternary", "Alias", "Eval"}
@@ -88,6 +93,9 @@ def check_expression(text: str) -> str:
 
 
 def _not_sql(text: str, bare: str, error: Exception) -> str:
+    if _STATEMENT.match(text):
+        word = text.split()[0]
+        return f"not an SQL expression but a statement: write only the condition, or the value of the column, without {word}"
     if names := _names_to_quote(text, bare):
         quoted = " and ".join(f'"{name}"' for name in names)
         odd = next((name for name in names if not name.isidentifier()), None)

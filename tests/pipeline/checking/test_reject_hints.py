@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 import yaml
-from pieces import spec_of
+from pieces import numeric, spec_of
 
 from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_schemas.rejects import Reason
@@ -23,6 +23,14 @@ NO_AMOUNTS = (
     "10-20",
     "1,2,3",
     "-$5",
+    "SKU12",
+    "N12",
+    "12abc",
+    "{7}",
+    "EURO 5",
+    "2026",
+    "+5",
+    "1.5",
 )
 """Texts whose value a number without their signs would not be."""
 
@@ -36,7 +44,6 @@ NO_AMOUNTS = (
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,", "end in a comma"),
         (Reason.MALFORMED_ROW, "4 fields, expected 3: u,i,1,2", None),
         (Reason.NOT_A_NUMBER, "True", "kind: categorical"),
-        (Reason.NOT_A_NUMBER, "1.5", "with decimal: ',' in its source"),
         (Reason.NOT_A_NUMBER, "1,234", "decimal comma need decimal: ','"),
         *((Reason.NOT_A_NUMBER, odd, "digits and a decimal point") for odd in NO_AMOUNTS),
         (Reason.NOT_A_NUMBER, "NULL", "missing_values: ['NULL']"),
@@ -57,7 +64,7 @@ NO_AMOUNTS = (
 )
 def test_hints(reason: Reason, value: str | None, words: str | None) -> None:
     spec = spec_of(interactions={"behaviour": BEHAVIOUR})
-    hints = reject_hints(spec, reason, value)
+    hints = reject_hints(spec, "interactions", reason, value)
     assert [words in hint for hint in hints] == ([True] if words else [])
 
 
@@ -66,7 +73,9 @@ def test_hints(reason: Reason, value: str | None, words: str | None) -> None:
     [
         (Reason.NOT_A_NUMBER, "$1,299.00", 1299.0),
         (Reason.NOT_A_NUMBER, "12.5 €", 12.5),
-        (Reason.NOT_A_NUMBER, "{7}", 7.0),
+        (Reason.NOT_A_NUMBER, "12%", 12.0),
+        (Reason.NOT_A_NUMBER, "R$ 5", 5.0),
+        (Reason.NOT_A_NUMBER, "5 USD", 5.0),
         (Reason.NOT_A_NUMBER, "EUR 5", 5.0),
         (Reason.NOT_A_NUMBER, "12,5 €", 12.5),
         (Reason.NOT_A_NUMBER, "1.234,56 €", 1234.56),
@@ -81,7 +90,8 @@ def test_hints(reason: Reason, value: str | None, words: str | None) -> None:
 )
 def test_the_expression_of_a_hint_reads_the_cell(reason: Reason, cell: str, value: object) -> None:
     behaviour = {"column": "event", "values": ["1", "view"]}
-    (hint,) = reject_hints(spec_of(interactions={"behaviour": behaviour}), reason, cell, "odd one")
+    spec = spec_of(interactions={"behaviour": behaviour})
+    (hint,) = reject_hints(spec, "interactions", reason, cell, "odd one")
     sql = yaml.safe_load("{" + hint[hint.index("columns: ") :] + "}")["columns"]["odd one"]
     assert pl.DataFrame({"odd one": [cell]}).select(pl.sql_expr(sql)).item() == value
 
@@ -93,6 +103,8 @@ def test_the_expression_of_a_hint_reads_the_cell(reason: Reason, cell: str, valu
         ("where", "TRY_CAST"),
         ("day", "the format in the expression does not fit"),
         ("rating", "does not take values of its type"),
+        ("short", "TRY_CAST(... AS type) instead of ::"),
+        ("text", "does not take values of its type"),
     ],
 )
 def test_the_hint_for_a_failed_expression_fits_its_functions(column: str, words: str) -> None:
@@ -100,9 +112,44 @@ def test_the_hint_for_a_failed_expression_fits_its_functions(column: str, words:
         "price": "CAST(price AS DOUBLE)",
         "day": "STRPTIME(day, '%Y')",
         "loose": "TRY_CAST(a AS INT)",
+        "short": "n::INT",
+        "text": "REPLACE(a, '::', 'CAST(')",
     }
     source = {"path": "log.csv", "columns": columns, "where": "CAST(n AS INT) > 5"}
     (hint,) = reject_hints(
-        spec_of(interactions={"source": source}), Reason.EXPRESSION_FAILED, "soon", column
+        spec_of(interactions={"source": source}),
+        "interactions",
+        Reason.EXPRESSION_FAILED,
+        "soon",
+        column,
     )
     assert words in hint
+
+
+def test_the_hint_for_a_failed_expression_is_that_of_its_own_table() -> None:
+    items = {"source": {"path": "items.csv", "where": "CAST(n AS INT) > 5"}}
+    source = {"path": "log.csv", "where": "n > 1", "columns": {"n": "CAST(n AS INT)"}}
+    spec = spec_of(items=items, interactions={"source": source})
+
+    def hint(table: str, column: str) -> str:
+        (found,) = reject_hints(spec, table, Reason.EXPRESSION_FAILED, "soon", column)
+        return found
+
+    assert "TRY_CAST" in hint("items", "where")
+    assert "does not take values" in hint("interactions", "where")
+    assert "TRY_CAST" in hint("interactions", "n")
+    named = {"path": "log.csv", "columns": {"where": "CAST(n AS INT)"}}
+    spec = spec_of(interactions={"source": named})
+    assert "TRY_CAST" in hint("interactions", "where"), "a column of this name"
+
+
+def test_a_point_is_explained_where_the_source_has_decimal_commas() -> None:
+    source = {"path": "items.csv", "decimal": ","}
+    spec = spec_of(items={"source": source, "features": [numeric().model_dump()]})
+
+    def hint(text: str) -> str:
+        (found,) = reject_hints(spec, "items", Reason.NOT_A_NUMBER, text)
+        return found
+
+    assert "with decimal: ',' in its source, a point is between groups" in hint("1.5")
+    assert "digits and a decimal point" in hint("2026")

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from pieces import job_of, numeric, spec_of, table_job, written_file
 
 from heterrec_pipeline.checking import reject_limit, sample
@@ -107,6 +108,15 @@ def test_no_limit_is_suggested_that_would_accept_a_source_without_rows(tmp_path:
     assert "limits: {max_reject_ratio: {default: 0.01, time_unreadable: 0.9975}}" in way_out(
         spec_of().limits, nearly
     )
+    for share, written in ((1 - 1e-13, "0.9999999999999"), (1e-5, "0.00001")):
+        line = way_out(spec_of().limits, [Excess("", "time_unreadable", share)])
+        assert f"time_unreadable: {written}" in line
+        assert (
+            yaml.safe_load(line.rpartition("limit: ")[2][:-1])["limits"]["max_reject_ratio"][
+                "time_unreadable"
+            ]
+            < 1
+        )
 
 
 def test_a_limit_of_one_reason_is_checked_by_itself(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ SPEC = spec_of(interactions={"behaviour": {"column": "event", "values": ["1", "v
 
 
 def of_reject(reason: Reason, cell: str) -> str:
-    return " ".join(reject_hints.reject_hints(SPEC, reason, cell, NAME))
+    return " ".join(reject_hints.reject_hints(SPEC, "interactions", reason, cell, NAME))
 
 
 def of_keys(asking: str, asked: str) -> str:

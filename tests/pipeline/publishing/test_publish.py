@@ -92,19 +92,32 @@ def test_an_empty_log_and_one_of_which_nothing_is_left_are_refused(tmp_path: Pat
             r"interactions: the filter left nothing of 60 rows: got 60 filtered, expected rows that the spec does not leave "
             r"out\. Check interactions\.source\.where: \"item = 'x'\" and interactions\.missing_user: drop\.$",
         ),
-        ({"read": 60, "filtered": 50, "erased": 10}, "of 60 rows: got 50 filtered, 10 erased"),
+        (
+            {"read": 60, "filtered": 50, "erased": 10},
+            "got 50 filtered, 10 erased, .* drop and erase\\.users and erase\\.items\\.$",
+        ),
         (
             {"read": 60, "filtered": 59, "short_user": 1},
             r"Check sequences\.min_length\. Check interactions\.source\.where: .* and interactions\.missing_user: drop\.$",
         ),
         ({"read": 60, "bad": 60}, r"history\. Check limits\.max_reject_ratio, which allows"),
+        ({"read": 60, "bad": 1, "short_user": 59}, r"history\. Check sequences\.min_length\.$"),
+        ({"read": 60, "erased": 60}, r"history\. Check erase\.users and erase\.items\.$"),
+        (
+            {"read": 60, "bad": 50, "erased": 10},
+            r"Check erase\.users and erase\.items\. Check limits\.max_reject_ratio, which allows",
+        ),
     ],
 )
 def test_what_took_all_rows_of_a_log_is_what_to_check(
     tmp_path: Path, counts: dict[str, int], words: str
 ) -> None:
     source = {"path": "log.csv", "where": "item = 'x'"}
-    spec = spec_of(interactions={"source": source, "missing_user": "drop"})
+    gone = {"source": {"path": "gone.csv"}, "key": "id"}
+    spec = spec_of(
+        interactions={"source": source, "missing_user": "drop"},
+        erase={"users": gone, "items": gone},
+    )
     with pytest.raises(DataError, match=words) as raised:
         check_kept(job_of(spec, tmp_path), kept_of(**counts))
     assert "item keys" not in str(raised.value)
