@@ -119,6 +119,14 @@ def test_a_list_that_is_not_whole_is_refused(shop: Shop, command: str) -> None:
     assert shop.generations() == before
 
 
+def test_validate_names_the_list_that_erases_every_row(shop: Shop) -> None:
+    shop.put("log.csv", [*shop.rows("log.csv")[:1], *(["u8", "i01", "5", "view", "1"],) * 4])
+    lists(shop, users=["u8"])
+    done = shop.validate()
+    assert done.code == 2
+    assert "interactions: all 4 rows are erased. Check erase.users." in done.message
+
+
 def test_validate_counts_the_listed_keys_that_occur(shop: Shop) -> None:
     """An item is gone from the catalogue, but not from the log; u99 and Pear are nowhere."""
     shop.put("items.csv", [row for row in shop.rows("items.csv") if row[0] != "i11"])

@@ -11,7 +11,7 @@ from heterrec_pipeline.features.embedding import is_vector_like
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.interactions.times import describe
 from heterrec_pipeline.job import INTERACTIONS
-from heterrec_pipeline.reading.looks_like import of_same_words, other_header, same_letters
+from heterrec_pipeline.reading.looks_like import other_header, same_letters, without_other_letters
 from heterrec_pipeline.reading.spec_lines import derived
 from heterrec_schemas.errors import HeterrecError, SchemaMismatchError, suggest
 from heterrec_schemas.feature_spec import (
@@ -60,7 +60,7 @@ def absent_hint(column: str, known: Iterable[str], hidden: Hidden) -> str:
     if outer in names and not any(name.startswith(f"{outer}.") for name in names):
         return f"Column {outer!r} has no fields."
     if hidden.everything:
-        return suggest(column, of_same_words(column, names))
+        return suggest(column, without_other_letters(column, names))
     return suggest(column, (name for name in names if not hidden(name)))
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from heterrec_pipeline.reading.files import InputFile
-from heterrec_pipeline.reading.looks_like import of_same_words, other_header
+from heterrec_pipeline.reading.looks_like import other_header, without_other_letters
 from heterrec_schemas.errors import SchemaMismatchError, suggest
 from heterrec_schemas.rejects import Reason
 
@@ -110,7 +110,7 @@ def check_columns(
     """
     for column in columns:
         if column not in names:
-            known = names if show_names else of_same_words(column, names)
+            known = names if show_names else without_other_letters(column, names)
             raise SchemaMismatchError(
                 f"{file} has no column {column!r}",
                 todo=other_header(names, lambda _: not show_names) or suggest(column, known),

@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 _BEGINNINGS = {
@@ -79,14 +80,19 @@ def other_header(names: Sequence[str], hidden: Callable[[str], bool]) -> str | N
     return f"The {shown} {' and '.join(found)}: write {', '.join(keys)} into the source."
 
 
-def of_same_words(name: str, names: Iterable[str]) -> list[str]:
-    """The names that have no other words than a name, so that they tell nothing that is not in the spec."""
-    words = _words(name)
-    return [other for other in names if _words(other) and _words(other) <= words]
+def without_other_letters(name: str, names: Iterable[str]) -> list[str]:
+    """The names made of at least half of the letters of a name, and no others: they tell nothing that is not in the spec."""
+    letters = _letters(name)
+    return [
+        other
+        for other in names
+        if _letters(other) <= letters and 2 * _letters(other).total() >= letters.total()
+    ]
 
 
-def _words(name: str) -> set[str]:
-    return set(re.findall(r"[^\W_]+", name.casefold()))
+def _letters(name: str) -> Counter[str]:
+    """The letters and digits of a name, without their case."""
+    return Counter(filter(str.isalnum, name.casefold()))
 
 
 def same_letters(name: str, names: Iterable[str]) -> str | None:

@@ -7,11 +7,11 @@ import pytest
 
 from heterrec_pipeline.reading.looks_like import (
     escaped_quote,
-    of_same_words,
     other_content,
     other_encoding,
     other_header,
     same_letters,
+    without_other_letters,
 )
 
 
@@ -88,9 +88,9 @@ def test_a_cell_of_a_first_line_is_hidden_before_the_line_is_cut() -> None:
     assert f"'{'x' * 75},...,'" in found
 
 
-def test_names_without_further_words() -> None:
-    names = ["alice", "User ID", "user_id", "user", "user_id_2", "user7", "-", ""]
-    assert of_same_words("user-id", names) == ["User ID", "user_id", "user"]
+def test_names_without_further_letters() -> None:
+    names = ["alice", "User ID", "usre_id", "user", "user_id_2", "user7", "di", "-", ""]
+    assert without_other_letters("user-id", names) == ["User ID", "usre_id", "user"]
 
 
 def test_a_name_in_another_unicode_form() -> None:
