@@ -93,6 +93,42 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     erasures = _check_erasures(spec, base, schemas, of_lists, empty)
     files_of = _finder(spec, base, schemas, problems, empty, Hidden(erasures.every))
     log = files_of(INTERACTIONS, spec.interactions.source)
+    tables = _item_tables(spec, files_of, schemas)
+    tables = _with_features(tables, spec.items.features, schemas, problems)
+    users = None
+    if spec.users is not None:
+        files = files_of(USERS, spec.users.source)
+        missing = tuple(spec.users.missing_values)
+        user_tables = [TableJob(USERS, "user", spec.users.key, (), files, missing_values=missing)]
+        users = _with_features(user_tables, spec.users.features, schemas, problems)[0]
+    for table in [*tables, *([users] if users else [])]:
+        check_key(table.name, table.key, schemas[table.name], problems)
+        for feature in table.features:
+            check_feature(table.name, feature, schemas[table.name], problems)
+        if table.files:
+            check_files_agree(table.columns, schemas[table.name], problems)
+    listed = spec.items.available_from
+    if listed is not None:
+        setting = "items.available_from"
+        check_times(setting, ITEMS, listed, schemas[ITEMS], problems, required=False)
+    problems += of_lists
+    tables = [_erasing(t, erasures) for t in tables]
+    users = None if users is None else _erasing(users, erasures)
+    check_log(spec, schemas[INTERACTIONS], problems)
+    own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
+    check_files_agree(own, schemas[INTERACTIONS], problems)
+    log = together(log, schemas[INTERACTIONS], required_columns(spec), own)
+    tables = [_together(t, schemas[t.name]) for t in tables]
+    users = None if users is None else _together(users, schemas[USERS])
+    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
+
+
+def _item_tables(
+    spec: FeatureSpec,
+    files_of: Callable[[str, Source], tuple[InputFile, ...]],
+    schemas: dict[str, TableSchema],
+) -> list[TableJob]:
+    """The table of the items and those that are joined to it, without features; the log is in `schemas`."""
     if isinstance(spec.items.source, Source):
         files = files_of(ITEMS, spec.items.source)
         listed = spec.items.available_from
@@ -125,33 +161,7 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
                 missing_values=tuple(join.missing_values),
             )
         )
-    tables = _with_features(tables, spec.items.features, schemas, problems)
-    users = None
-    if spec.users is not None:
-        files = files_of(USERS, spec.users.source)
-        missing = tuple(spec.users.missing_values)
-        user_tables = [TableJob(USERS, "user", spec.users.key, (), files, missing_values=missing)]
-        users = _with_features(user_tables, spec.users.features, schemas, problems)[0]
-    for table in [*tables, *([users] if users else [])]:
-        check_key(table.name, table.key, schemas[table.name], problems)
-        for feature in table.features:
-            check_feature(table.name, feature, schemas[table.name], problems)
-        if table.files:
-            check_files_agree(table.columns, schemas[table.name], problems)
-    listed = spec.items.available_from
-    if listed is not None:
-        setting = "items.available_from"
-        check_times(setting, ITEMS, listed, schemas[ITEMS], problems, required=False)
-    problems += of_lists
-    tables = [_erasing(t, erasures) for t in tables]
-    users = None if users is None else _erasing(users, erasures)
-    check_log(spec, schemas[INTERACTIONS], problems)
-    own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
-    check_files_agree(own, schemas[INTERACTIONS], problems)
-    log = together(log, schemas[INTERACTIONS], required_columns(spec), own)
-    tables = [_together(t, schemas[t.name]) for t in tables]
-    users = None if users is None else _together(users, schemas[USERS])
-    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
+    return tables
 
 
 def find_erasures(spec: FeatureSpec, base: str) -> Erasures:
