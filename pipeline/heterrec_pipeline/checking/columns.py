@@ -126,7 +126,7 @@ def _check_column(
         got = schema.mixed_cells.get(column, kind)
         hint = todo
         if column not in schema.mixed_cells and (todo is None or pa.types.is_duration(kind)):
-            hint = cast_hint(column, kind)
+            hint = cast_hint(column, kind, schema.derived.get(column))
         problems.append(SchemaMismatchError(message, got=got, expected=expected, todo=hint))
 
 
@@ -152,10 +152,9 @@ def _mismatch(
     where: str, feature: Feature, kind: pa.DataType, schema: TableSchema
 ) -> SchemaMismatchError | None:
     """The error for a feature whose column has a type that does not fit its kind."""
-    expected, todo = (
-        None,
-        None if feature.column in schema.mixed_cells else cast_hint(feature.column, kind),
-    )
+    expected, todo = None, None
+    if feature.column not in schema.mixed_cells:
+        todo = cast_hint(feature.column, kind, schema.derived.get(feature.column))
     mixed = feature.column in schema.mixed_cells and pa.types.is_binary(kind)
     if isinstance(feature, CategoricalFeature):
         expected = _categorical_mismatch(feature, kind, mixed)
@@ -174,8 +173,14 @@ def _mismatch(
     )
 
 
-def cast_hint(column: str, kind: pa.DataType) -> str | None:
-    """What to write into the spec for a column of a type that cannot be a key or a category; None for other types."""
+def cast_hint(column: str, kind: pa.DataType, text: str | None = None) -> str | None:
+    """What to write into the spec for a column of a type that cannot be a key or a category; None for other types.
+
+    Args:
+        column: the column.
+        kind: its type.
+        text: the expression that the source has for it; None if it is a column of the files.
+    """
     t = pa.types
     if is_list(kind):
         while is_list(kind):
@@ -183,15 +188,18 @@ def cast_hint(column: str, kind: pa.DataType) -> str | None:
         odd = t.is_decimal(kind) or is_binary(kind) or isinstance(kind, pa.BaseExtensionType)
         return "Cast its elements to text (VARCHAR) when you write the table." if odd else None
     if t.is_decimal(kind):
-        whole, text = (derived(column, f"CAST({{}} AS {name})") for name in ("BIGINT", "VARCHAR"))
+        whole, text = (
+            derived(column, f"CAST({{}} AS {name})", text) for name in ("BIGINT", "VARCHAR")
+        )
         return f"Write into the source {whole}, or with fractions {text}."
     if is_binary(kind):
-        line = derived(column, "CAST({} AS VARCHAR)")
+        line = derived(column, "CAST({} AS VARCHAR)", text)
         return f"It holds bytes: if they are text in UTF-8, write into the source {line}."
     if isinstance(kind, pa.BaseExtensionType):
-        return f"Write into the source {derived(column, 'CAST({} AS VARCHAR)')}."
+        return f"Write into the source {derived(column, 'CAST({} AS VARCHAR)', text)}."
     if t.is_duration(kind):
-        return f"Write into the source {derived(column, 'CAST({} AS BIGINT)')}: its unit is {_TICKS[kind.unit]}."
+        line = derived(column, "CAST({} AS BIGINT)", text)
+        return f"Write into the source {line}: its unit is {_TICKS[kind.unit]}."
     if t.is_struct(kind) and kind.num_fields:
         return f"It holds objects: name a field, such as '{column}.{kind.field(0).name}'."
     return None

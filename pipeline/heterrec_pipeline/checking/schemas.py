@@ -45,6 +45,7 @@ class TableSchema:
         dates_as_times: columns with dates in some files, and timestamps in others.
         rest: the files that were not compared.
         hidden: the names of columns that messages must not repeat.
+        derived: the expressions of the source by the columns that they derive.
     """
 
     types: dict[str, pa.DataType]
@@ -56,6 +57,7 @@ class TableSchema:
     dates_as_times: frozenset[str] = frozenset()
     rest: tuple[InputFile, ...] = ()
     hidden: Hidden = NOTHING_HIDDEN
+    derived: dict[str, str] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
         """Whether any file has the column; searches unsampled rows and files that were not compared if necessary."""
@@ -119,6 +121,7 @@ def combined(
         files: the files.
         found: the columns of some of them.
         hidden: the names of columns that messages must not repeat.
+        derived: the expressions of the source by the columns that they derive.
     """
     compared = set(_compared(files))
     mixed: dict[str, str] = {}

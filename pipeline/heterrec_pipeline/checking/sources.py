@@ -1,6 +1,7 @@
 """The files of a source, and their columns."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from heterrec_pipeline.checking.columns import missing_column
@@ -86,4 +87,5 @@ def find_source(
     if schema.types and (source.columns or source.where is not None):
         found = with_derived(table, source, found, schema, problems)
         schema = with_folders(combined(files, found, hidden), files, folders)
+        schema = replace(schema, derived=source.columns)
     return files, schema

@@ -115,10 +115,12 @@ def _check_type(column: str, kind: pa.DataType, file: InputFile, others: pa.Data
 
 def cast_todo(column: str, kinds: Iterable[pa.DataType], file: InputFile) -> str:
     """What to write into the spec for a column of different kinds of values in the files of a source."""
-    if file.source is not None and column in file.source.columns:
-        return "Write CAST(... AS VARCHAR) around its expression, or CAST(... AS DOUBLE) if it is a number."
     leaves = [k for k in kinds if not pa.types.is_null(k)]
     scalars = all(is_scalar(k) or pa.types.is_decimal(k) for k in leaves)
+    if file.source is not None and column in file.source.columns:
+        if any(map(is_list, leaves)):
+            return "Write an expression that gives single values of lists, too, such as ARRAY_TO_STRING or ARRAY_GET."
+        return "Write CAST(... AS VARCHAR) around its expression, or CAST(... AS DOUBLE) if it is a number."
     if not scalars or any(_is_moment(_plain(k)) for k in leaves):
         return "Write the column in one way in all files, or exclude some of the files from source.path."
     cast = derived(column, "CAST({} AS VARCHAR)")

@@ -11,14 +11,15 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _YAML_WORDS = ("yes", "no", "on", "off", "true", "false", "null")
 
 
-def derived(column: str, expression: str) -> str:
+def derived(column: str, expression: str, text: str | None = None) -> str:
     """The key `columns` with one column.
 
     Args:
         column: the name of the derived column.
         expression: SQL with `{}` for the column itself.
+        text: the expression that the source has for it; None if it is a column of the files.
     """
-    sql = expression.format(in_sql(column))
+    sql = expression.format(in_sql(column) if text is None else f"({text})")
     plain = _PLAIN.fullmatch(column) and column.lower() not in _YAML_WORDS
     name = column if plain else json.dumps(column, ensure_ascii=False)
     return f"columns: {{{name}: {json.dumps(sql, ensure_ascii=False)}}}"

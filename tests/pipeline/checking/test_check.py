@@ -268,6 +268,17 @@ def test_other_types_come_with_what_to_do(kind: pa.DataType, words: str | None) 
     assert found is None if words is None else words in str(found)
 
 
+def test_what_to_do_about_a_derived_column_has_its_expression(tmp_path: Path) -> None:
+    table = pa.table({"raw": pa.array([b"i"]), "kind": pa.array([[1]])})
+    pq.write_table(table, tmp_path / "items.parquet")
+    (tmp_path / "log.csv").write_text("item,user,time\ni,u,1\n")
+    source = {"path": "items.parquet", "columns": {"item": "raw"}}
+    (problem,) = check_tables(spec_of(items={"source": source}), str(tmp_path)).problems
+    assert 'columns: {item: "CAST((raw) AS VARCHAR)"}' in problem.message
+    source["columns"] = {"item": "CAST((raw) AS VARCHAR)"}
+    assert not check_tables(spec_of(items={"source": source}), str(tmp_path)).problems
+
+
 def test_columns_that_decide_a_row_must_be_in_every_file(tmp_path: Path) -> None:
     items = {"item": ["i"], "kind": ["x"]}
     log = {"item": ["i"], "user": ["u"], "time": [1], "place": [0], "id": [0]}

@@ -4,11 +4,14 @@ import pyarrow as pa
 import pytest
 
 from heterrec_pipeline.reading.column_types import (
+    cast_todo,
     dates_as_times,
     mixed_of,
     of_dates_and_times,
     unified,
 )
+from heterrec_pipeline.reading.files import InputFile
+from heterrec_schemas.feature_spec import Source
 
 UTC_MS, LOCAL_US = pa.timestamp("ms", "UTC"), pa.timestamp("us", "Europe/Berlin")
 WORDS = pa.dictionary(pa.int8(), pa.string())
@@ -87,3 +90,12 @@ def test_dates_among_times_are_midnights() -> None:
     assert lists.flatten().cast(pa.int64()).to_pylist() == [86_400]
     times = pa.array([5], UTC_MS)
     assert dates_as_times(times) is times
+
+
+def test_lists_of_a_derived_column_are_not_cast_to_text() -> None:
+    source = Source(path="a", columns={"c": "l"})
+    file = InputFile("a", "a", 1, "parquet", source=source)
+    todo = cast_todo("c", [pa.large_list(pa.int64()), pa.string()], file)
+    assert "ARRAY_TO_STRING" in todo
+    assert "CAST" not in todo
+    assert "CAST(... AS VARCHAR) around" in cast_todo("c", [pa.int64(), pa.string()], file)
