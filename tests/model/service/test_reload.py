@@ -84,7 +84,9 @@ def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(
             ],
             1,
         ):
-            pointer.write_text(text)
+            draft = pointer.with_name("draft")
+            draft.write_text(text)
+            draft.replace(pointer)  # the service must not find it empty
             wait(following, "refused", count)
             status, reply = following.post("/recommend", {"user": 1})
             assert (status, reply["checkpoint"]) == (200, "step-1")

@@ -26,6 +26,7 @@ OTHER: dict[str, Any] = {
     "quote": None,
     "escape": "\\",
     "encoding": "latin-1",
+    "export_to": "gs://bucket/exports",
     "null_values": ["NA"],
     "decimal": ",",
     "unnest": "items",

@@ -149,7 +149,7 @@ def test_elsewhere_a_builder_shows_that_it_lives(
 
     hour = timedelta(hours=1)
     with lease.keep(str(tmp_path / "generations" / name)):
-        monkeypatch.setattr(process, "_namespace", lambda: "that of the observer")
+        monkeypatch.setattr(process, "namespace", lambda: "that of the observer")
         now = held.store_now(str(tmp_path)) + 2 * hour
         with monkeypatch.context() as patch:
             patch.setattr(held, "store_now", lambda _: now)
@@ -166,7 +166,7 @@ def test_elsewhere_a_builder_shows_that_it_lives(
 def test_where_processes_cannot_be_seen_the_counter_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_namespace", lambda: "")
+    monkeypatch.setattr(process, "namespace", lambda: "")
     folder = begun(tmp_path, pid=dead())
     assert sweep(tmp_path) == []
     silent(folder, 3700)

@@ -92,7 +92,7 @@ def test_a_reader_elsewhere_is_dead_when_it_is_silent(
     store: Emulator, folder: str, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stock(folder, source, IDS[3])
-    monkeypatch.setattr(process, "_namespace", lambda: "")
+    monkeypatch.setattr(process, "namespace", lambda: "")
     monkeypatch.setattr(held, "BEAT_SECONDS", 0.2)
     monkeypatch.setattr(held, "WATCH_SECONDS", 1)
     after = timedelta(seconds=3)

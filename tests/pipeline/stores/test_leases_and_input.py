@@ -25,7 +25,7 @@ def test_a_builder_elsewhere_is_swept_only_when_it_is_silent(
     store: Emulator, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(process, "_namespace", lambda: "")
+    monkeypatch.setattr(process, "namespace", lambda: "")
     name, after = lease.new_generation_id(NOW), timedelta(seconds=2)
     root = f"{folder}/generations/{name}"
     lease.begin(folder, name, NOW)
