@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from heterrec_schemas.errors import SchemaMismatchError as SchemaMismatchError
     from heterrec_schemas.errors import SpecError as SpecError
     from heterrec_schemas.errors import UnfinishedGenerationError as UnfinishedGenerationError
+    from heterrec_schemas.errors import UnknownItemError as UnknownItemError
     from heterrec_schemas.feature_spec import SPEC_VERSION as SPEC_VERSION
     from heterrec_schemas.feature_spec import CategoricalFeature as CategoricalFeature
     from heterrec_schemas.feature_spec import EmbeddingFeature as EmbeddingFeature
@@ -44,7 +45,7 @@ _NAMES = {
         "BundleError CallError CorruptCheckpointError CorruptGenerationError DataError FormatVersionError "
         "GenerationError "
         "HeterrecError NotPublishedError RejectRatioError RunError SchemaMismatchError SpecError "
-        "UnfinishedGenerationError"
+        "UnfinishedGenerationError UnknownItemError"
     ),
     "feature_spec": (
         "SPEC_VERSION CategoricalFeature EmbeddingFeature Feature FeatureSpec NumericFeature load_spec parse_spec"

@@ -120,6 +120,7 @@ _FAMILY: dict[str, type[HeterrecError]] = {
     for cls in (
         HeterrecError,
         CallError,
+        UnknownItemError,
         SpecError,
         DataError,
         SchemaMismatchError,
