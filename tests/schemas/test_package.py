@@ -35,6 +35,7 @@ PUBLIC = [
     "SchemaMismatchError",
     "SpecError",
     "UnfinishedGenerationError",
+    "UnknownItemError",
     "load_spec",
     "open_generation",
     "parse_spec",
