@@ -49,6 +49,20 @@ SPEC: dict[str, Any] = {
     "split": {"method": "leave_one_out"},
     "limits": {"max_reject_ratio": 0.2},
 }
+PLAIN: dict[str, Any] = {
+    "version": 1,
+    "name": "plain",
+    "items": {"source": {"path": "items.csv"}, "key": "item"},
+    "interactions": {
+        "source": {"path": "log"},
+        "user": "user",
+        "item": "item",
+        "timestamp": {"column": "time", "unit": "s"},
+    },
+    "sequences": {"max_length": 20},
+    "split": {"method": "leave_one_out"},
+}
+"""A log and its items, without features."""
 PREPARED = {
     "items": {"source": {"path": "items.parquet"}},
     "interactions": {
@@ -187,20 +201,8 @@ def test_a_file_that_moves_to_another_partition_is_read_again(base: Path, tmp_pa
     rows = "".join(f"u{k % 3},i{k % 4},{k}\n" for k in range(20))
     (folder / f"log/dt={DAYS[0]}/a.csv").write_text("user,item,time\n" + rows)
     (folder / "items.csv").write_text("item\n" + "".join(f"i{k}\n" for k in range(4)))
-    spec = {
-        "version": 1,
-        "name": "moved",
-        "items": {"source": {"path": "items.csv"}, "key": "item"},
-        "interactions": {
-            "source": {"path": "log"},
-            "user": "user",
-            "item": "item",
-            "timestamp": {"column": "time", "unit": "s"},
-            "behaviour": {"column": "dt", "values": list(DAYS)},
-        },
-        "sequences": {"max_length": 20},
-        "split": {"method": "leave_one_out"},
-    }
+    behaviour = {"column": "dt", "values": list(DAYS)}
+    spec = {**PLAIN, "interactions": {**PLAIN["interactions"], "behaviour": behaviour}}
     first = built(folder, tmp_path / "out", spec, params={})
     (folder / f"log/dt={DAYS[0]}/a.csv").rename(folder / f"log/dt={DAYS[1]}/a.csv")
     moved = built(folder, tmp_path / "out", spec, params={}, base=first.path)
@@ -208,22 +210,6 @@ def test_a_file_that_moves_to_another_partition_is_read_again(base: Path, tmp_pa
     assert moved.reuse["why"] == {"interactions: in another partition": 1}
     sequences = pl.read_parquet(Path(moved.path) / "sequences/latest-*.parquet")
     assert set(sequences["behaviour"].explode()) == {2 + 1}
-
-
-SHOPS: dict[str, Any] = {
-    "version": 1,
-    "name": "shops",
-    "items": {"source": {"path": "items.csv"}, "key": "item"},
-    "interactions": {
-        "source": {"path": "log"},
-        "user": "user",
-        "item": "item",
-        "timestamp": {"column": "time", "unit": "s"},
-    },
-    "sequences": {"max_length": 20},
-    "split": {"method": "leave_one_out"},
-}
-"""A log of which some files are in folders of shops, and one of each format is not."""
 
 
 @pytest.fixture
@@ -258,10 +244,10 @@ def shops(tmp_path: Path) -> Path:
 def test_a_column_of_folders_is_null_in_files_outside_of_them(
     shops: Path, tmp_path: Path, where: str, read: int, kept: int
 ) -> None:
-    log = SHOPS["interactions"]
+    log = PLAIN["interactions"]
     columns = {"time": "CAST(time AS VARCHAR)"}
     source = {"path": "log", "where": where, "columns": columns}
-    spec = {**SHOPS, "interactions": {**log, "source": source}}
+    spec = {**PLAIN, "interactions": {**log, "source": source}}
     counts = built(shops, tmp_path / "out", spec, params={}).manifest.counts.interactions
     assert (counts.read, counts.kept, counts.filtered) == (read, kept, read - kept)
 
@@ -269,7 +255,7 @@ def test_a_column_of_folders_is_null_in_files_outside_of_them(
 def test_a_column_of_folders_that_no_file_to_read_has_may_not_be_required(shops: Path) -> None:
     def mistakes(where: str, **log: Any) -> list[str]:
         source = {"path": ["log/c.csv", "log/shop=x/*"], "where": where}
-        spec = {**SHOPS, "interactions": {**SHOPS["interactions"], "source": source, **log}}
+        spec = {**PLAIN, "interactions": {**PLAIN["interactions"], "source": source, **log}}
         return validate(yaml.safe_dump(spec), str(shops)).mistakes
 
     behaviour = {"column": "shop", "values": ["x"]}
@@ -305,8 +291,8 @@ NOTHING = (
 def test_a_table_of_which_the_filter_leaves_nothing(
     shops: Path, tmp_path: Path, items: dict[str, Any], log: dict[str, str], words: str
 ) -> None:
-    spec = {**SHOPS, "items": SHOPS["items"] | items}
-    spec["interactions"] = {**SHOPS["interactions"], "source": log}
+    spec = {**PLAIN, "items": PLAIN["items"] | items}
+    spec["interactions"] = {**PLAIN["interactions"], "source": log}
     assert validate(yaml.safe_dump(spec), str(shops)).mistakes == [words]
     with pytest.raises(HeterrecError) as raised:
         built(shops, tmp_path / "out", spec, params={})
@@ -324,19 +310,9 @@ def test_a_new_file_of_other_types_changes_nothing_that_the_others_give(
     pl.DataFrame(rows).write_parquet(folder / "log/a.parquet")
     later = [row | {"time": row["time"] + 100} for row in rows]
     (folder / "log/b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in later))
-    spec = {
-        "version": 1,
-        "name": "grown",
-        "items": {"source": {"path": "items.csv"}, "key": "item"},
-        "interactions": {
-            "source": {"path": "log", "columns": {"item": "'i' || CAST(item AS VARCHAR)"}},
-            "user": "user",
-            "item": "item",
-            "timestamp": {"column": "time", "unit": "s"},
-        },
-        "sequences": {"max_length": 99},
-        "split": {"method": "leave_one_out"},
-    }
+    source = {"path": "log", "columns": {"item": "'i' || CAST(item AS VARCHAR)"}}
+    log = {**PLAIN["interactions"], "source": source}
+    spec = {**PLAIN, "interactions": log, "sequences": {"max_length": 99}}
     first = built(folder, tmp_path / "out", spec, params={})
     new = [{"user": 9, "item": 19.0, "time": k} for k in range(9)]
     pl.DataFrame(new).write_parquet(folder / "log/c.parquet")

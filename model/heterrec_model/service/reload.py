@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heterrec_model.bundle.files import INDEX, INDEX_INFO, INFO
+from heterrec_model.runs.atomic_files import draft_of, remove_drafts
 from heterrec_model.service.live import Current, Live, Opener, open_live
 from heterrec_model.service.metrics import Metrics
 from heterrec_schemas.errors import BundleError, HeterrecError
@@ -48,7 +49,8 @@ def write_pointer(folder: Path, pointer: Path) -> None:
         raise BundleError(f"the pointer {pointer}", got="a folder", expected="a file")
     pointer.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({_KEY: os.path.relpath(folder.resolve(), pointer.parent.resolve())})
-    temporary = pointer.with_name(f".{pointer.name}.{os.getpid()}")
+    remove_drafts(pointer)
+    temporary = draft_of(pointer)
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text + "\n")

@@ -188,10 +188,10 @@ def cast_hint(column: str, kind: pa.DataType, text: str | None = None) -> str | 
         odd = t.is_decimal(kind) or is_binary(kind) or isinstance(kind, pa.BaseExtensionType)
         return "Cast its elements to text (VARCHAR) when you write the table." if odd else None
     if t.is_decimal(kind):
-        whole, text = (
+        whole, exact = (
             derived(column, f"CAST({{}} AS {name})", text) for name in ("BIGINT", "VARCHAR")
         )
-        return f"Write into the source {whole}, or with fractions {text}."
+        return f"Write into the source {whole}, or with fractions {exact}."
     if is_binary(kind):
         line = derived(column, "CAST({} AS VARCHAR)", text)
         return f"It holds bytes: if they are text in UTF-8, write into the source {line}."

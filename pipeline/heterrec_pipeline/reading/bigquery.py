@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,7 +20,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import requests
 from google.api_core import exceptions
-from google.auth import credentials
 from google.auth import exceptions as gauth
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
@@ -124,11 +123,10 @@ def _client(name: str, pattern: str) -> Any:
     """A client whose jobs run in the environment's project, or in that of the table if it has none."""
     follow_flags()
     with _translated(name):
+        settings = stores.current_settings()
         if _EMULATOR in os.environ:
-            anonymous: Any = credentials.AnonymousCredentials
-            used = anonymous()
-        else:
-            used = google_credentials(stores.current_settings(), CLOUD_SCOPE)
+            settings = replace(settings, gs_anonymous=True)
+        used = google_credentials(settings, CLOUD_SCOPE)
         try:
             return bigquery.Client(credentials=used)
         except (OSError, gauth.DefaultCredentialsError):  # the environment names no project
