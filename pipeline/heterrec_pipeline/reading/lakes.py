@@ -21,7 +21,9 @@ from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.stores import FileInfo
 
 _BIGQUERY = "heterrec_pipeline.reading.bigquery"
-"""The module that needs the extra bigquery."""
+_ICEBERG = "heterrec_pipeline.reading.iceberg_files"
+"""The modules that need an extra."""
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _WORKERS = 8
 """Number of data files that are looked up at once."""
 _NUMBER = re.compile(r"^v?(\d+)[.-]")
@@ -65,7 +67,8 @@ def data_files(source: Source, base: str, pattern: str, where: str) -> list[File
 def _delta_files(table: str, path: str, version: int | None) -> list[str]:
     deltalake = _library("deltalake", "delta")
     with _named(table, "Delta"):
-        found = deltalake.DeltaTable(path, version=version)
+        # an endpoint may be in the same network, without encryption, as for the data files
+        found = deltalake.DeltaTable(path, version=version, storage_options={"allow_http": "true"})
         settings = found.metadata().configuration
         partitions = found.metadata().partition_columns
         actions = pa.table(found.get_add_actions())
@@ -95,11 +98,11 @@ def _delta_files(table: str, path: str, version: int | None) -> list[str]:
 
 
 def _iceberg_files(table: str, path: str, version: int | None) -> list[str]:
-    tables = _library("pyiceberg.table", "iceberg")
+    tables = _library(_ICEBERG, "iceberg")
     if not path.endswith(".json"):
         path = _latest_metadata(table, path)
     with _named(table, "Iceberg"):
-        found = tables.StaticTable.from_metadata(path)
+        found = tables.open_table(path)
         if version is not None and found.snapshot_by_id(version) is None:
             raise DataError(
                 f"{table} has no snapshot {version}",
@@ -119,7 +122,7 @@ def _iceberg_files(table: str, path: str, version: int | None) -> list[str]:
         )
     if others := {str(task.file.file_format.value) for task in tasks} - {"PARQUET"}:
         raise _refused(table, f"data files of {others.pop()}", "Write them as Parquet.")
-    paths = [storage.plain_path(task.file.file_path) for task in tasks]
+    paths = [tables.own_path(task.file.file_path) for task in tasks]
     ids = {name: number for number, name in fields.items()}
     if any(fields.get(n, name) != name or ids.get(name, n) != n for n, name in before):
         _check_names(table, paths, fields)
@@ -179,7 +182,7 @@ def _named(table: str, kind: str) -> Iterator[None]:
     except Exception as error:
         raise DataError(
             f"{table} cannot be read as {kind} table",
-            got=" ".join(str(error).split())[:300],
+            got=" ".join(_COLOURS.sub("", str(error)).split())[:300],
             todo="Check source.path, version and the access to it.",
         ) from None
 
