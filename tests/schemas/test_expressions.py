@@ -61,6 +61,7 @@ def test_row_by_row(text: str, columns: list[str]) -> None:
         ("user-id = 3", 'hyphen needs double quotes: "user-id"'),
         ("day = DATE '31.01.2026'", "not an SQL expression: invalid DATE"),
         ("a >", "not an SQL expression"),
+        ("a = 'x && y' && b = 1", "write AND in place of &&, and OR in place of ||"),
         ("SELECT a FROM b", "not an SQL expression but a statement: .*, without SELECT$"),
         (
             "select * from t",

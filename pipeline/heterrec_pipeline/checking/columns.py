@@ -65,9 +65,17 @@ def absent_hint(column: str, known: Iterable[str], hidden: Hidden) -> str:
 
 
 def missing_column(
-    where: str, column: str, schema: TableSchema, *, required: bool = True
+    where: str, column: str, schema: TableSchema, *, required: bool = True, expression: str = ""
 ) -> SchemaMismatchError | None:
-    """The error for a column that a table lacks or, if it is required, one of its files; None if all may have it."""
+    """The error for a column that a table lacks or, if it is required, one of its files; None if all may have it.
+
+    Args:
+        where: what reads it.
+        column: its name.
+        schema: the table.
+        required: whether each file must have it.
+        expression: the expression that reads it, if one does.
+    """
     if not schema.types:
         return None
     if not schema.has(column):
@@ -77,9 +85,11 @@ def missing_column(
                 "Check key; for a list without a header line, write header: false and names into its source."
             )
         longer = (c for c in schema.types if c.startswith(f"{column}-") and not schema.hidden(c))
-        hyphened = next(longer, None) if ".source." in where else None
-        if hyphened is not None:  # an expression, in which it is a difference
+        hyphened = next(longer, None) if expression else None
+        if hyphened is not None:  # in an expression it is a difference
             todo = f'A name with a hyphen needs double quotes: "{hyphened}".'
+        elif f'"{column}"' in expression:
+            todo = f"{todo} Double quotes are for names; a text has single quotes: '{column}'.".lstrip()
         return SchemaMismatchError(f"{where}: there is no column {column!r}", todo=todo)
     name = schema.without(column) if required else None
     if name is None:

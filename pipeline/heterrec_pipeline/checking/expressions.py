@@ -83,7 +83,9 @@ class _Expressions:
                     continue
                 known.add(column)
                 key = f"{self._key}.{part}"
-                absent.append(missing_column(key, column, self._schema, required=False))
+                absent.append(
+                    missing_column(key, column, self._schema, required=False, expression=text)
+                )
         found = [error for error in absent if error is not None]
         self._problems += found
         return not found

@@ -96,6 +96,8 @@ def _not_sql(text: str, bare: str, error: Exception) -> str:
     if _STATEMENT.match(text):
         word = text.split()[0]
         return f"not an SQL expression but a statement: write only the condition, or the value of the column, without {word}"
+    if "&&" in bare:
+        return "not an SQL expression: write AND in place of &&, and OR in place of || between conditions"
     if names := _names_to_quote(text, bare):
         quoted = " and ".join(f'"{name}"' for name in names)
         odd = next((name for name in names if not name.isidentifier()), None)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from heterrec_pipeline.reading.shaping.cells import NOTHING, Kinds, arrow_type
 from heterrec_pipeline.reading.shaping.evaluate import fails, is_failure, result
 from heterrec_pipeline.reading.shaping.probe import depends_on_other_rows, probe_frame
+from heterrec_pipeline.reading.shaping.quotes import quotes_hint
 from heterrec_pipeline.reading.shaping.time_comparisons import time_hint
 from heterrec_pipeline.reading.spec_lines import derived, in_sql
 from heterrec_schemas.errors import SchemaMismatchError
@@ -27,6 +28,8 @@ _FEW = 2
 _MAX_FITS = 2**14
 """Number of expressions with types of which the fit is kept."""
 _CONDITION = re.compile(r"bitand|bitor|to Boolean")
+_OF_A_TIME = ".dt."
+"""How Polars shows the parts of a time that an expression takes."""
 _NO_CAST = re.compile("casting from .* not supported|cannot cast List")
 _ABOUT_POLARS = re.compile("This error occurred|[(]create native")
 """What follows in an error is no matter of the spec."""
@@ -190,13 +193,16 @@ def _of_types(
 ) -> Problem:
     why = " ".join(_ABOUT_POLARS.split(str(error))[0].split())
     texts = _texts_in(types, parse_expression(text))
-    todo = time_hint(text, why, types, partial(_reads, types))
+    reads = partial(_reads, types)
+    todo = time_hint(text, why, types, reads) or quotes_hint(text, why, reads)
     if texts and todo is None:
         name = in_sql(texts[0])
         as_number = "CAST({} AS DOUBLE)"
         column, cast = f"Column {texts[0]!r} is text", as_number.format(name)
         if "from string to" in why:
             todo = f"Give the format of the text: DATE({name}, '%Y-%m-%d') or STRPTIME({name}, '%Y-%m-%d %H:%M:%S')."
+        elif _OF_A_TIME in str(error):
+            todo = f"{column}: write STRPTIME({name}, '%Y-%m-%d %H:%M:%S') with its format in its place."
         elif _CONDITION.search(why):
             todo = f"{column}: write a condition, such as {name} = 'yes'."
         elif condition:

@@ -85,6 +85,31 @@ def of_columns(kinds: dict[str, pl.DataType], text: str) -> Kinds:
     return tuple((c, kinds[c]) for c in columns_of(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("EXTRACT(YEAR FROM ts) = '2024' OR s = '5'", None),
+        ("n > '5' AND s <> '6'", None),
+        ("LENGTH(s) BETWEEN '1' AND '2.5'", "LENGTH(s) BETWEEN 1 AND 2.5"),
+        ("EXTRACT(YEAR FROM ts) = '2024'", "EXTRACT(YEAR FROM ts) = 2024"),
+        ("s IN (1, 20)", "s IN ('1', '20')"),
+        ("s NOT IN (1) AND \"5\" = 'a 5'", "s NOT IN ('1') AND \"5\" = 'a 5'"),
+        ("EXTRACT(YEAR FROM s) = 2024", "STRPTIME(s, '%Y-%m-%d %H:%M:%S')"),
+        ("s > 5", "CAST(s AS DOUBLE)"),
+    ],
+)
+def test_what_to_write_about_quotes(text: str, written: str | None) -> None:
+    kinds = {"s": pl.String(), "5": pl.String(), "n": pl.Int64(), "ts": pl.Datetime("us")}
+    found = fit(text, of_columns(kinds, text), condition=True)
+    assert found.problem is not None
+    if written is None:  # more than the quotes of numbers is wrong
+        assert "quotes" not in (found.problem.todo or "")
+        return
+    assert f"write {written}" in (found.problem.todo or "")
+    if "%" not in written and "CAST" not in written:
+        assert fit(written, of_columns(kinds, written), condition=True).problem is None
+
+
 def test_what_to_write_for_a_length_of_time_gives_the_same_rows() -> None:
     days = pl.DataFrame({"ts": [1, 3]}).select(
         ts=pl.datetime(2026, 1, "ts"), started=pl.datetime(2026, 1, 1)

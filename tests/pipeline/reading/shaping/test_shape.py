@@ -195,6 +195,8 @@ def test_what_the_spec_names_and_the_files_lack(base: Path, form: str) -> None:
     assert "log.source.where: there is no column 'ordr'. Did you mean 'order'?" in mistakes(
         where="ordr = 1"
     )
+    quoted = mistakes(where="dt = \"ordr\" AND dt <> 'ordr'")[0]
+    assert "Did you mean 'order'? Double quotes are for names; a text has single quotes" in quoted
     assert "Column 'dt' is text: write CAST(dt AS DOUBLE)" in mistakes(where="dt > 5")[0]
     reserved = mistakes(where='"user.dotted" > 5')[0]
     assert 'write CAST("user.dotted" AS DOUBLE)' in reserved
