@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from heterrec_model.config.settings import Config
 from heterrec_model.model_settings import DEFAULT_MODEL, flat_settings, is_read, only_read
-from heterrec_schemas.documents import parse_yaml
+from heterrec_schemas.documents import parse_settings
 from heterrec_schemas.errors import CallError, suggest
 
 
@@ -104,10 +104,7 @@ def _read(path: str | Path) -> dict[str, Any]:
             f"there is no configuration {path}",
             expected=f"a YAML file, or one of {', '.join(shipped_configs())}",
         )
-    try:
-        settings = parse_yaml(data)
-    except ValueError as error:
-        raise CallError(f"{path} is not valid YAML: {error}") from None
+    settings = parse_settings(data, str(path))
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -121,10 +118,7 @@ def _parsed(override: str) -> tuple[str, Any]:
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
         raise CallError("--set", got=repr(override), expected="key=value, such as train.seed=1")
-    try:
-        return name.strip(), parse_yaml(text)
-    except ValueError as error:
-        raise CallError(f"--set {override}: the value is not valid YAML: {error}") from None
+    return name.strip(), parse_settings(text, f"the value of --set {override}")
 
 
 def _apply(settings: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> None:

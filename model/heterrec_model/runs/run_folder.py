@@ -16,7 +16,7 @@ from heterrec_model.data.chosen_features import configured_entries
 from heterrec_model.model_settings import flat_settings
 from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_model.runs.checkpoints import CheckpointFolder
-from heterrec_schemas.documents import parse_json, parse_yaml
+from heterrec_schemas.documents import parse_json, parse_settings
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.lineage import place_of_content
@@ -107,10 +107,7 @@ class RunFolder:
                 f"{self.path} contains no run: it has no {CONFIG}",
                 todo="Use a folder that `heterrec-model train --run` wrote.",
             )
-        try:
-            settings = parse_yaml(file.read_bytes())
-        except ValueError as error:
-            raise CallError(f"{file} is not valid YAML: {error}") from None
+        settings = parse_settings(file.read_bytes(), str(file))
         return parse_config({} if settings is None else settings, where=str(file))
 
     def generation(self) -> RunGeneration:

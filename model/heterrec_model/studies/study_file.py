@@ -17,7 +17,7 @@ from pydantic import (
 
 from heterrec_model.config import MOST, describe_error
 from heterrec_model.evaluation.metrics import metric_names
-from heterrec_schemas.documents import parse_yaml
+from heterrec_schemas.documents import parse_settings
 from heterrec_schemas.errors import CallError, suggest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -256,13 +256,11 @@ def load_study(path: str | Path) -> Study:
     """
     file = Path(path)
     try:
-        body = parse_yaml(file.read_bytes())
+        body = parse_settings(file.read_bytes(), str(path))
     except OSError as error:
         raise CallError(
             f"cannot read the study file {path}: {error.strerror}", todo="Name a YAML file."
         ) from None
-    except ValueError as error:
-        raise CallError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(body, dict):
         raise CallError(str(path), got=type(body).__name__, expected="the settings of a study")
     try:

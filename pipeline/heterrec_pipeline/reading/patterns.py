@@ -3,11 +3,15 @@
 import glob
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from heterrec_pipeline.files import storage
+from heterrec_schemas.errors import DataError
 from heterrec_schemas.stores import FileInfo
 
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_MAX_PATTERNS = 10_000
+"""Number of paths that the braces of one may mean."""
 _BELOW = "**/*"
 """All files below a folder."""
 
@@ -20,11 +24,19 @@ def find_files(base: str, pattern: str) -> tuple[list[FileInfo], bool]:
     Args:
         base: the input folder.
         pattern: a path or glob, relative to it; `{a,b}` matches either.
+
+    Raises:
+        DataError: its braces mean too many paths.
     """
     pattern = storage.plain_path(pattern)
     if found := storage.matched(base, pattern):
         return found, False
-    patterns = list(dict.fromkeys(_alternatives(pattern)))
+    patterns = list(dict.fromkeys(islice(_alternatives(pattern), _MAX_PATTERNS + 1)))
+    if len(patterns) > _MAX_PATTERNS:
+        raise DataError(
+            f"the braces of {pattern} mean more than {_MAX_PATTERNS:,} paths",
+            todo="Write *, or a list of paths.",
+        )
     found = [] if patterns == [pattern] else _union(base, patterns)
     if found:
         return found, False

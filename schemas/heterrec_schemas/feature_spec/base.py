@@ -35,6 +35,12 @@ Format = Literal["parquet", "csv", "jsonl", "avro", "orc", "npy", "delta", "iceb
 Column = Annotated[str, Field(min_length=1)]
 MAX_CODES = 2**20
 """Number of bins, or codes of a group, that a feature may have."""
+MAX_BUCKETS = 2**24
+"""Number of ids for values outside a vocabulary: each is a row of the model's tables."""
+MAX_SHARDS = 99_999
+"""Number of files of a table: names have five digits."""
+MAX_NAME = 100
+"""Length of a feature's name, which is part of file names."""
 FIT_SAMPLE = 262_144
 """Number of values that boundaries and quantizers are fitted to, unless the spec says otherwise."""
 _BIGQUERY_TABLE = re.compile(r"([^/:`@$]+:)?[^./:`@$]+\.\w+\.[^./:`@$]+")
@@ -269,7 +275,7 @@ _SUFFIXES: dict[str, Format] = {
 class BaseFeature(SpecModel):
     """A feature of any kind. A subclass states everything that depends on the kind."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str = Field(pattern=NAME_PATTERN, max_length=MAX_NAME)
     column: Column
     aggregate: Literal["latest", "mean", "median"] | None = Field(
         default=None, description="denormalised logs only: how an item's many values become one"

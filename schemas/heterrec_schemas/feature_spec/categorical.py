@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from heterrec_schemas.feature_spec.base import BaseFeature, CleanText
+from heterrec_schemas.feature_spec.base import MAX_BUCKETS, MAX_SHARDS, BaseFeature, CleanText
 from heterrec_schemas.tokens import FIRST_FREE, MISSING
 
 
@@ -16,12 +16,12 @@ class CategoricalFeature(BaseFeature):
     missing_values: list[CleanText] = Field(default=[])
     min_count: int = Field(default=1, ge=1)
     max_size: int | None = Field(default=None, ge=1)
-    oov_buckets: int = Field(default=0, ge=0)
+    oov_buckets: int = Field(default=0, ge=0, le=MAX_BUCKETS)
     multivalued: bool = False
     nested: Literal["leaf", "nodes", "prefixes"] | None = None
     separator: str | None = Field(default=None, min_length=1)
     max_values: int | None = Field(default=None, ge=1)
-    shards: int | None = Field(default=None, ge=1)
+    shards: int | None = Field(default=None, ge=1, le=MAX_SHARDS)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

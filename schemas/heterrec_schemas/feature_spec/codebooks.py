@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from heterrec_schemas.feature_spec.embedding import WARN_CODES, EmbeddingFeature
+from heterrec_schemas.feature_spec.embedding import MAX_DIM, WARN_CODES, EmbeddingFeature
 
 BOOK_SAMPLE = 65_536
 """Number of vectors that codebooks are fitted to, unless the spec says otherwise: 256 per code of the default."""
@@ -48,7 +48,7 @@ class ProductEmbedding(CodebookEmbedding):
     """Product quantization: one codebook for each of Z groups of consecutive dimensions. One group is plain k-means."""
 
     quantizer: Literal["pq"]
-    groups: int = Field(ge=1)
+    groups: int = Field(ge=1, le=MAX_DIM)
 
     @model_validator(mode="after")
     def _workable(self) -> Self:

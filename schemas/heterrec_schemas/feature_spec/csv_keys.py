@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 CSV_KEYS = (
@@ -47,7 +48,7 @@ def checked_encoding(value: str) -> str:
 
 def checked_names(names: list[str] | None) -> list[str] | None:
     """Refuse names that occur twice."""
-    twice = sorted({n for n in names or () if (names or []).count(n) > 1})
+    twice = sorted(name for name, count in Counter(names or ()).items() if count > 1)
     if twice:
         raise ValueError(f"{twice[0]!r} occurs twice; a name for each column is expected")
     return names

@@ -15,6 +15,8 @@ from pydantic import Field, model_validator
 from heterrec_schemas.feature_spec.base import FIT_SAMPLE, MAX_CODES, BaseFeature
 from heterrec_schemas.tokens import FIRST_FREE, MISSING
 
+MAX_DIM = 2**16
+"""Number of dimensions that a vector may have."""
 WARN_CODES = 4096
 """Number of codes of a group above which most codes are rare."""
 LATER = "comes with a later release"
@@ -22,20 +24,23 @@ _SIZES = ("groups", "levels", "quantiles", "codes")
 """The settings that differ between quantizers."""
 
 
-_DIMENSIONS = re.compile(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", re.DOTALL)
+_DIMENSIONS = re.compile(r"(.*)\{(\d{1,9})\.\.(\d{1,9})\}(.*)", re.DOTALL)
 
 
 def dimension_columns(column: str) -> list[str] | None:
     """The columns of the dimensions that `column` means, as in `emb_{0..63}`; None if it is one column.
 
-    Numbers have as many digits as the first one: `e{000..383}`.
+    Numbers have as many digits as the first one: `e{000..383}`. More than `MAX_DIM` are one column.
     """
     found = _DIMENSIONS.fullmatch(column)
-    if found is None:
+    if found is None or len(numbers := _numbers(found)) > MAX_DIM:
         return None
-    before, first, last, after = found.groups()
-    numbers = range(int(first), int(last) + 1)
+    before, first, _, after = found.groups()
     return [f"{before}{number:0{len(first)}d}{after}" for number in numbers]
+
+
+def _numbers(dimensions: re.Match[str]) -> range:
+    return range(int(dimensions[2]), int(dimensions[3]) + 1)
 
 
 class EmbeddingFeature(BaseFeature):
@@ -47,7 +52,7 @@ class EmbeddingFeature(BaseFeature):
     """The changes of the spec that give fewer codes per token, as a phrase."""
     kind: Literal["embedding"]
     quantizer: str
-    dim: int = Field(ge=1)
+    dim: int = Field(ge=1, le=MAX_DIM)
     fit_sample: int = Field(default=FIT_SAMPLE, ge=1)
 
     @model_validator(mode="before")
@@ -67,11 +72,9 @@ class EmbeddingFeature(BaseFeature):
 
     @model_validator(mode="after")
     def _as_wide_as_its_columns(self) -> Self:
-        parts = dimension_columns(self.column)
-        if parts is not None and len(parts) != self.dim:
-            raise ValueError(
-                f"column: {self.column} is {len(parts)} columns, but dim is {self.dim}"
-            )
+        found = _DIMENSIONS.fullmatch(self.column)
+        if found is not None and (count := len(_numbers(found))) != self.dim:
+            raise ValueError(f"column: {self.column} is {count} columns, but dim is {self.dim}")
         return self
 
     @property
@@ -109,8 +112,8 @@ class QuantileEmbedding(EmbeddingFeature):
 
     denser_codes: ClassVar[str] = "Fewer quantiles or more groups"
     quantizer: Literal["quantile"] = "quantile"
-    groups: int = Field(ge=1)
-    quantiles: int = Field(ge=2)
+    groups: int = Field(ge=1, le=MAX_DIM)
+    quantiles: int = Field(ge=2, le=MAX_CODES)
 
     @model_validator(mode="after")
     def _workable(self) -> Self:
@@ -119,10 +122,10 @@ class QuantileEmbedding(EmbeddingFeature):
                 f"groups: {self.groups} does not divide dim: {self.dim}; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
-        if self.code_count > MAX_CODES:
+        if not _few_codes(self.quantiles, self.group_width):
             raise ValueError(
                 f"quantiles: {self.quantiles} to the power dim / groups = {self.group_width} gives "
-                f"{self.code_count:.3g} codes per group, more than {MAX_CODES}; "
+                f"more than {MAX_CODES} codes per group; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
         self._refuse_averages()
@@ -149,7 +152,7 @@ class QuantileEmbedding(EmbeddingFeature):
             for g in range(1, self.dim + 1)
             if self.dim % g == 0
             for q in {self.quantiles, 2, 3, 4}
-            if q >= 2 and q ** (self.dim // g) <= MAX_CODES
+            if q >= 2 and _few_codes(q, self.dim // g)
         ]
         return ", ".join(f"groups: {g} with quantiles: {q}" for _, _, g, q in sorted(pairs)[:3])
 
@@ -164,3 +167,8 @@ class QuantileEmbedding(EmbeddingFeature):
                 f"{self.code_count} codes per group (above {WARN_CODES}); "
                 "most will be rare. More groups or fewer quantiles give denser codes."
             )
+
+
+def _few_codes(quantiles: int, width: int) -> bool:
+    """Whether a group has at most `MAX_CODES` codes; powers of thousands of digits are not computed."""
+    return width <= math.log2(MAX_CODES) and quantiles**width <= MAX_CODES

@@ -30,6 +30,21 @@ _STATEMENT = re.compile(
     re.IGNORECASE,
 )
 """The beginning of a statement or of its condition: no operator follows the word, as would one the name of a column."""
+MAX_OPERATORS = 1_000
+"""Number of operators, brackets and words such as AND in an expression: Polars needs stack and time for each."""
+_MAX_DEPTH = 400
+"""Depth of the tree of an expression: of 200 operators within each other, for which Polars needs a second."""
+_TOO_LARGE = (
+    f"more than {MAX_OPERATORS:,} operators, or 200 within each other; write value IN ('a', 'b', ...) for many comparisons, "
+    "or derive parts of it as columns"
+)
+_OPERATOR = re.compile(
+    r"[-+*/%|&=<>!~(\[]|\b(?:AND|OR|NOT|CASE|WHEN|BETWEEN|LIKE)\b", re.IGNORECASE
+)
+_BRACKET = re.compile(r'"(?:[^"\\\\]|\\\\.)*"|[][{}]')
+"""A text of a JSON document, or a bracket."""
+_LONG = 1_000
+"""Length of an expression that is not tried again with names in quotes."""
 _NAMES_TRIED, _NAMES_AT_ONCE = 12, 3
 """Number of names of an expression that are tried in quotes, and of those that are tried together."""
 _ROW_WISE = {"Column", "Literal", "BinaryExpr", "Cast", "Function", "Ternary", "Alias", "Eval"}
@@ -51,6 +66,8 @@ _OF_FAMILIES = {
     | {"IsBetween", "AllHorizontal", "AnyHorizontal"},
 }
 """Functions of families of which others look at several rows."""
+_MAX_PAD = 1_000
+"""Length up to which LPAD and RPAD fill a text; Polars ends the process if it has no memory for the texts."""
 _NEVER = {"ConcatVertical", "Sample", "ToStruct", "Implode"}
 
 
@@ -64,6 +81,8 @@ def parse_expression(text: str) -> "pl.Expr":
     import polars as pl  # only specs with expressions need it
 
     bare = _TEXT.sub(lambda quoted: " " * len(quoted[0]), text)
+    if len(_OPERATOR.findall(bare)) > MAX_OPERATORS:
+        raise ValueError(_TOO_LARGE)
     if (clock := _CLOCK.search(bare)) is not None:
         name = clock[0].rstrip("( ")
         quoted = (
@@ -76,9 +95,24 @@ def parse_expression(text: str) -> "pl.Expr":
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
         raise ValueError(_not_sql(text, bare, error)) from None
-    for found in _other_rows(json.loads(expression.meta.serialize(format="json"))):
+    tree = expression.meta.serialize(format="json")
+    if _depth(tree) > _MAX_DEPTH:
+        raise ValueError(_TOO_LARGE)
+    for found in _other_rows(json.loads(tree)):
         raise ValueError(_refusal(found, bare))
     return expression
+
+
+def _depth(tree: str) -> int:
+    """How deep a JSON document is nested; not parsed, since that may take more stack than there is."""
+    depth = deepest = 0
+    for found in _BRACKET.finditer(tree):
+        if found[0] in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found[0] in "}]":
+            depth -= 1
+    return deepest
 
 
 def columns_of(text: str) -> list[str]:
@@ -118,6 +152,8 @@ def _names_to_quote(text: str, bare: str) -> list[str]:
         text: the text.
         bare: the same with blanks in place of texts, quoted names and comments.
     """
+    if len(text) > _LONG:
+        return []
     names = list(dict.fromkeys(name[0] for name in _names(text, bare)))[:_NAMES_TRIED]
     for count in range(1, _NAMES_AT_ONCE + 1):
         for some in combinations(names, count):
@@ -162,6 +198,8 @@ def _refusal(found: str, bare: str) -> str:
         return "a time without a format is read as the other rows are; give the format: DATE(column, '%Y-%m-%d')"
     if found == "Explode":
         return "UNNEST makes several rows of one; use the key `unnest` of the source"
+    if found == "Pad":
+        return f"the length of LPAD and RPAD must be a number up to {_MAX_PAD:,}"
     what = _OTHER_NODES.get(found, found)
     return f"{what} looks at other rows; an expression must be row by row"
 
@@ -186,8 +224,23 @@ def _other_rows(node: Any) -> Iterator[str]:
         yield from _other_rows(body[0])
     elif kind == "Function":
         yield from _function(body["function"])
-        for argument in body["input"]:
+        arguments = body["input"]
+        if _pads(body["function"]) and not _is_short(arguments[1]):
+            yield "Pad"
+        for argument in arguments:
             yield from _other_rows(argument)
+
+
+def _pads(function: Any) -> bool:
+    """Whether a function fills texts up to a length."""
+    kind = function.get("StringExpr") if isinstance(function, dict) else None
+    return isinstance(kind, dict) and not kind.keys().isdisjoint(("PadStart", "PadEnd"))
+
+
+def _is_short(length: Any) -> bool:
+    """Whether an argument is a number up to `_MAX_PAD`."""
+    number = length.get("Literal", {}).get("Dyn", {}).get("Int")
+    return isinstance(number, int) and number <= _MAX_PAD
 
 
 def _function(function: Any) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The whole spec: items, interactions, users, sequences, split, output, limits."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from fractions import Fraction
@@ -8,6 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from heterrec_schemas.feature_spec.base import (
+    MAX_BUCKETS,
+    MAX_SHARDS,
     TEXT_OR_NUMBER,
     CleanText,
     Column,
@@ -24,6 +27,8 @@ MissingKeys = Annotated[
     Field(description="further texts that mean a missing key; numbers compare as numbers"),
 ]
 RESERVED_NAMES = ("item", "item_id", "item_index")
+MAX_LENGTH = 2**31 - 1
+"""Number of interactions that a sequence may have."""
 
 
 def _unique_names(features: list[Feature], reserved: tuple[str, ...]) -> None:
@@ -47,8 +52,8 @@ class Join(SpecModel):
 class CatalogueVocabulary(SpecModel):
     """The layout of item ids."""
 
-    oov_buckets: int = Field(default=0, ge=0)
-    shards: int | None = Field(default=None, ge=1)
+    oov_buckets: int = Field(default=0, ge=0, le=MAX_BUCKETS)
+    shards: int | None = Field(default=None, ge=1, le=MAX_SHARDS)
 
 
 class Timestamp(SpecModel):
@@ -131,7 +136,7 @@ class Behaviour(SpecModel):
     @field_validator("values")
     @classmethod
     def _unique(cls, values: list[str]) -> list[str]:
-        twice = sorted({v for v in values if values.count(v) > 1})
+        twice = sorted(v for v, count in Counter(values).items() if count > 1)
         if twice:
             raise ValueError(f"behaviour values given twice: {', '.join(map(repr, twice))}")
         return values
@@ -190,8 +195,8 @@ class Users(SpecModel):
 class Sequences(SpecModel):
     """Rules by which a user's interactions become sequences."""
 
-    min_length: int = Field(default=1, ge=1)
-    max_length: int = Field(ge=1)
+    min_length: int = Field(default=1, ge=1, le=MAX_LENGTH)
+    max_length: int = Field(ge=1, le=MAX_LENGTH)
     deduplicate: Literal["exact", "consecutive", "none"] = "exact"
     train_windows: Literal["last", "all"] = "last"
 
@@ -222,8 +227,15 @@ Cut = Annotated[float | str, BeforeValidator(_cut)]
 
 
 def iso_utc(moment: datetime) -> str:
-    """A time as ISO 8601 text in UTC (`Z`); a time without a zone is in UTC."""
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    """A time as ISO 8601 text in UTC (`Z`); a time without a zone is in UTC.
+
+    Raises:
+        ValueError: its year in UTC is not one of 1 to 9999.
+    """
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{moment} in UTC is not in the years 1 to 9999") from None
     return moment.isoformat().replace("+00:00", "Z")
 
 
@@ -258,8 +270,8 @@ class Temporal(SpecModel):
 class Output(SpecModel):
     """Number of shards, and whether sequences repeat the items' tokens."""
 
-    item_shards: int = Field(default=1, ge=1, le=99_999)
-    sequence_shards: int = Field(default=1, ge=1, le=99_999)
+    item_shards: int = Field(default=1, ge=1, le=MAX_SHARDS)
+    sequence_shards: int = Field(default=1, ge=1, le=MAX_SHARDS)
     layout: Literal["referenced", "flattened"] = "referenced"
 
 

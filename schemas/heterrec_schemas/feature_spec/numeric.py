@@ -28,7 +28,7 @@ class NumericFeature(BaseFeature):
             raise ValueError("a numeric feature needs bins (a number) or boundaries (a list)")
         edges = self.boundaries or []
         if not all(map(math.isfinite, edges)) or any(a >= b for a, b in itertools.pairwise(edges)):
-            raise ValueError(f"boundaries must be finite and strictly ascending; got {edges}")
+            raise ValueError(f"boundaries must be finite and strictly ascending; got {edges[:20]}")
         return self
 
     @property

@@ -19,6 +19,8 @@ from heterrec_schemas.feature_spec.model import FeatureSpec, LeaveOneOut, Tempor
 from heterrec_schemas.feature_spec.parameters import filled
 
 SPEC_VERSION = 1
+_MAX_LINES, _MAX_LINE = 50, 1_000
+"""Number of mistakes that are listed, and length of one in characters."""
 
 
 class _UniqueKeyLoader(PlainLoader):
@@ -146,6 +148,11 @@ def read_spec_text(path: str | Path) -> str:
     Raises:
         SpecError: there is no such file, or it is not UTF-8 text.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise SpecError(
+            f"the spec {path} cannot be read: it is a folder, device or pipe",
+            todo="Write the spec to a file.",
+        )
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -171,10 +178,18 @@ def describe_mistakes(error: ValidationError, where: str) -> str:
         # Tags of unions are not keys of the spec.
         parts = [p for p in found["loc"] if p not in _UNION_TAGS]
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
-        lines.append(f"  {path or 'spec'}: {_mistake(found, parts)}")
+        lines.append(_shortened(f"  {path or 'spec'}: {_mistake(found, parts)}"))
     lines = list(dict.fromkeys(lines))
     head = f"{where} has {len(lines)} mistake{'s' if len(lines) != 1 else ''}:"
+    if len(lines) > _MAX_LINES:
+        lines[_MAX_LINES:] = [f"  and {len(lines) - _MAX_LINES:,} more"]
     return "\n".join([head, *lines])
+
+
+def _shortened(line: str) -> str:
+    """A line without the middle of a long value."""
+    half = _MAX_LINE // 2
+    return line if len(line) <= _MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def _unwrapped(part: Any) -> Any:

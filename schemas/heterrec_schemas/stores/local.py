@@ -71,6 +71,8 @@ class LocalStore(Store):
         folder, name = os.path.split(pattern)
         if os.path.isdir(pattern):
             return f"a folder {name} without files that hold data"
+        if os.path.exists(pattern) and not os.path.isfile(pattern):
+            return f"{name}, which is a device, pipe or socket"
         if not os.path.isdir(folder):
             return f"no folder {folder}"
         names = sorted(os.listdir(folder))

@@ -122,6 +122,9 @@ def test_what_matches_nothing_is_refused_with_what_is_there(folder: Path) -> Non
         input_files(Source(path="u*.csv"), str(folder), "users")
     with pytest.raises(DataError, match=r"got no folder .*/nowhere"):
         names(folder, "nowhere/a.csv")
+    os.mkfifo(folder / "pipe.csv")
+    with pytest.raises(DataError, match=r"got pipe\.csv, which is a device, pipe or socket"):
+        names(folder, "pipe.csv")
     with pytest.raises(SpecError, match=r"f\.txt is not clear"):
         names(folder, "f.txt")
 
@@ -157,6 +160,8 @@ def test_braces_stand_for_either_and_a_file_of_that_name_comes_first(folder: Pat
     assert names(folder, "{a,sub/{d,deep/e}}.{csv,parquet}") == [
         *("a.csv", "sub/d.csv", "sub/deep/e.csv")
     ]
+    with pytest.raises(DataError, match=r"braces of .* mean more than 10,000 paths"):
+        names(folder, "{a,b}" * 40)
     (folder / "{a,b}.csv").write_text("x")
     assert names(folder, "{a,b}.csv") == ["{a,b}.csv"]
 
