@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +23,10 @@ from heterrec_schemas.values import (
     value_text,
 )
 
+MAX_TEXT_BYTES = 2**16
+"""Length of a key or category: longer ones are none, and tables and shuffles hold each of them."""
 _INT64 = range(-(2**63), 2**63)
+_DAY_MS = 86_400_000
 _WHOLE_NUMBERS = ((r"^-?0(?:\.0*)?$", "0"), (r"^(-?[1-9][0-9]*)\.0*$", r"\1"))
 """Spellings of whole numbers, each with the plain one."""
 
@@ -60,6 +65,8 @@ def column_text(column: pa.Array, name: str = "column") -> tuple[pl.Series, Seen
         return _float_text(column, name)
     if pa.types.is_timestamp(kind):
         return _timestamp_text(column, name)
+    if pa.types.is_date(kind):
+        return _date_text(column, name)
     if pa.types.is_time64(kind) and kind.unit == "ns":
         column = column.cast(pa.time64("us"), safe=False)
     return _by_distinct(column, name, value_text), (
@@ -90,7 +97,16 @@ def _plain_number(text: str) -> str:
 
 def _clean_series(text: pl.Series) -> pl.Series:
     """`clean_text` of a text series; pure ASCII needs no Unicode normalisation."""
-    if len(text) and (text.str.len_bytes() != text.str.len_chars()).any():
+    sizes = text.str.len_bytes()
+    longest = sizes.max()
+    if isinstance(longest, int) and longest > MAX_TEXT_BYTES:
+        raise SchemaMismatchError(
+            f"column {text.name!r} has a value of {longest:,} bytes",
+            expected=f"keys and categories of at most {MAX_TEXT_BYTES:,} bytes",
+            todo=f'Name another column, shorten the values with columns: {{{text.name}: "LEFT({text.name}, 1000)"}}, or '
+            f"leave the rows out with where: OCTET_LENGTH({text.name}) <= {MAX_TEXT_BYTES}.",
+        )
+    if len(text) and (sizes != text.str.len_chars()).any():
         text = text.str.normalize("NFC")
     text = text.str.strip_chars(BLANKS)
     return text.set(text == "", None) if (text == "").any() else text
@@ -134,24 +150,36 @@ def _float_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
 def _timestamp_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
     """ISO 8601 in UTC, floored to microseconds; also for years beyond 9999, which datetime cannot hold."""
     # As integers: polars has neither seconds nor zones such as +05:30, and the instant is in UTC anyway.
-    times, each = {"s": (10**6, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[
-        column.type.unit
-    ]
-    moments = pl.Series(name, column.cast(pa.int64())) * times // each
-    text = _by_distinct(moments.to_arrow(), name, _moment_text)
+    text = _by_distinct(column.cast(pa.int64()), name, partial(_moment_text, column.type.unit))
     return text, Seen.TEXT if text.null_count() < len(text) else Seen.NOTHING
 
 
-def _moment_text(microseconds: object) -> str | None:
-    if not isinstance(microseconds, int):
+def _moment_text(unit: str, moment: int | None) -> str | None:
+    if moment is None:
         return None
+    times, each = {"s": (10**6, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}[unit]
+    microseconds = moment * times // each
     try:
         return value_text(EPOCH + timedelta(microseconds=microseconds))
     except OverflowError:
+        if not -(2**63) < microseconds < 2**63:
+            return f"{np.array(moment, f'datetime64[{unit}]')}Z"
         return f"{np.datetime64(microseconds, 'us')}Z"
 
 
-def _by_distinct(column: pa.Array, name: str, text: Callable[[object], str | None]) -> pl.Series:
+def _date_text(column: pa.Array, name: str) -> tuple[pl.Series, Seen]:
+    """ISO 8601; also for years beyond 9999, which date cannot hold."""
+    per_day = 1 if pa.types.is_date32(column.type) else _DAY_MS
+    days = column.view(pa.int32() if per_day == 1 else pa.int64())
+    text = _by_distinct(days, name, partial(_day_text, per_day))
+    return text, Seen.TEXT if text.null_count() < len(text) else Seen.NOTHING
+
+
+def _day_text(per_day: int, ticks: int | None) -> str | None:
+    return None if ticks is None else str(np.datetime64(ticks // per_day, "D"))
+
+
+def _by_distinct(column: pa.Array, name: str, text: Callable[[Any], str | None]) -> pl.Series:
     """Apply a scalar rule to each distinct value of a column once."""
     coded = pc.dictionary_encode(column)
     words = pa.array([text(v) for v in coded.dictionary.to_pylist()], pa.string())

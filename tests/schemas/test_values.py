@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heterrec_schemas.errors import SchemaMismatchError
-from heterrec_schemas.value_columns import column_text
+from heterrec_schemas.value_columns import MAX_TEXT_BYTES, column_text
 from heterrec_schemas.values import (
     BLANKS,
     Seen,
@@ -185,3 +185,34 @@ def test_text_types() -> None:
 def test_bytes_of_any_layout(kind: pa.DataType) -> None:
     assert is_binary(kind)
     assert not is_binary(pa.string())
+
+
+@pytest.mark.parametrize(
+    ("kind", "moments", "texts"),
+    [
+        (pa.date32(), [2**31 - 1, None, -719_163], ["5881580-07-11", None, "0000-12-31"]),
+        (pa.date64(), [10**17, 86_400_000], ["3170843-11-07", "1970-01-02"]),
+        (
+            pa.timestamp("s"),
+            [2**62, 2**43, 0],
+            [
+                "146138514283-06-19T07:45:04Z",
+                "280707-02-04T04:50:08.000000Z",
+                "1970-01-01T00:00:00Z",
+            ],
+        ),
+        (pa.timestamp("us"), [2**63 - 1], ["294247-01-10T04:00:54.775807Z"]),
+    ],
+)
+def test_times_that_python_has_not(
+    kind: pa.DataType, moments: list[int | None], texts: list[str | None]
+) -> None:
+    found, seen = column_text(pa.array(moments, kind))
+    assert (found.to_list(), seen) == (texts, Seen.TEXT)
+
+
+def test_a_text_that_is_no_key() -> None:
+    longest = pa.array(["x", "é" * (MAX_TEXT_BYTES // 2)])
+    assert column_text(longest)[0].to_list() == longest.to_pylist()
+    with pytest.raises(SchemaMismatchError, match=r"'c' has a value of 65,537 bytes.*LEFT"):
+        column_text(pa.array(["x" * (MAX_TEXT_BYTES + 1)]), "c")

@@ -60,10 +60,9 @@ def cell_text(value: object) -> str | None:
 
 
 def cell_at(column: pa.Array | pa.ChunkedArray, position: int) -> str | None:
-    """`cell_text` of one cell of a column; also of timestamps beyond the range of Python's datetime."""
-    if pa.types.is_timestamp(column.type):
-        cell = column[position]
-        text, _ = column_text(pa.array([cell.value], column.type))
+    """`cell_text` of one cell of a column; also of dates and times that Python has not."""
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        text, _ = column_text(pa.array([column[position].value], column.type))
         return None if text[0] is None else str(text[0])
     return cell_text(column[position].as_py())
 

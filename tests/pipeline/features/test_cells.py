@@ -32,6 +32,7 @@ def test_a_cell_as_text(value: object, text: str | None) -> None:
         (pa.array([0, 10**15], pa.timestamp("ms")), "33658-09-27T01:46:40.000000Z"),
         (pa.array([0, -1], pa.timestamp("ns", "+05:30")), "1969-12-31T23:59:59.999999Z"),
         (pa.array([0, None], pa.timestamp("us")), None),
+        (pa.array([0, 2**31 - 1], pa.date32()), "5881580-07-11"),
         (pa.array([[1], [2, 3]]), "[2, 3]"),
         (pa.array(["a", "b"]).dictionary_encode(), "b"),
     ],
