@@ -65,7 +65,10 @@ def test_version() -> None:
             ["build", "--spec", "nothing.yaml", "--input", ".", "--output", "x"],
             "no spec file nothing",
         ),
-        (["validate", "--spec", ".", "--input", "."], "cannot be read: Is a directory"),
+        (
+            ["validate", "--spec", ".", "--input", "."],
+            "cannot be read: it is a folder, device or pipe",
+        ),
     ],
 )
 def test_a_mistake_in_the_call_ends_with_2(

@@ -115,7 +115,7 @@ def read(file: InputFile, columns: Columns) -> Iterator[ReadBatch]:
     ragged = _RaggedRows(dialect, names, columns)
     with closing(dialect.open()) as stream:
         marked = _WithMark(stream, dialect, names, columns)
-        yield from _batches(dialect, marked, columns, ragged)
+        yield from _held_back(_batches(dialect, marked, columns, ragged))
 
 
 class _WithMark(io.RawIOBase):
@@ -246,6 +246,17 @@ def _batches(
         raise unreadable(file, _UNCLOSED if source.escape is None else _ENDS_ESCAPED)
     if ragged.bad or ragged.short:
         yield ragged.take(empty(columns), np.empty(0, np.int64))
+
+
+def _held_back(batches: Iterator[ReadBatch]) -> Iterator[ReadBatch]:
+    """Each batch after the next one is there, so that a quote that is never closed is found before its cell is used."""
+    held = None
+    for batch in batches:
+        if held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held
 
 
 def empty(columns: Sequence[str]) -> pa.Table:
