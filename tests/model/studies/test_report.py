@@ -176,7 +176,7 @@ def test_missing_files_are_notes(results: Path) -> None:
     text = write_report(STUDY, results).tables.read_text()
     assert "- new: no interval, since files in users/ are missing." in text
     study = STUDY.model_copy(update={"seeds": (0, 1, 2, 3)})
-    assert "- new has no row of the seed(s) 3." in write_report(study, results).tables.read_text()
+    assert "- Without rows of seed 3: " in write_report(study, results).tables.read_text()
 
 
 def test_the_command_needs_only_rows(results: Path, tmp_path: Path) -> None:

@@ -110,23 +110,21 @@ def _table(
     protocol: Protocol,
 ) -> Table:
     notes: list[str] = []
-    absent: list[str] = []
+    absent: dict[str, list[str]] = {}
     found: dict[str, list[tuple[RowKey, Row]]] = {}
     for name in (*study.counting, *study.models_of(data)):
         seeds: Sequence[int | None] = (None,) if name in study.counting else study.seeds_of(name)
         keys = [RowKey(data, name, seed, split, protocol) for seed in seeds]
         found[name] = [(key, known[key.texts]) for key in keys if key.texts in known]
         missing = [str(key.seed) for key in keys if key.texts not in known]
-        if missing and found[name]:
-            notes.append(f"{study.title(name)} has no row of the seed(s) {', '.join(missing)}.")
-        elif missing:
-            absent.append(study.title(name))
+        if missing:
+            of = f" of seed {', '.join(missing)}" if found[name] else ""
+            absent.setdefault(of, []).append(study.title(name))
         if len({row["settings_sha256"] for _, row in found[name]}) > 1:
             notes.append(f"{study.title(name)}: its seeds have different settings.")
         if not found[name]:
             del found[name]
-    if absent:
-        notes.append(f"Without rows: {'; '.join(absent)}.")
+    notes += (f"Without rows{of}: {'; '.join(titles)}." for of, titles in absent.items())
     contents = {row["content_sha256"][:8] for pairs in found.values() for _, row in pairs}
     if len(contents) > 1:
         notes.append(f"Rows are of different content: {', '.join(sorted(contents))}.")
