@@ -122,10 +122,10 @@ def of_files(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_validate_plan_build_and_refresh(fake: FakeBigQuery, folder: str, tmp_path: Path) -> None:
+    output = tmp_path / "published"
+
     def refresh(**more: Any) -> BuildResult:
-        return api.refresh(
-            spec=SPEC, input=folder, output=f"{folder}/output", base=f"{folder}/output", **more
-        )
+        return api.refresh(spec=SPEC, input=folder, output=output, base=output, **more)
 
     found = api.validate(spec=SPEC, input=folder)
     assert not found.problems
@@ -133,7 +133,7 @@ def test_validate_plan_build_and_refresh(fake: FakeBigQuery, folder: str, tmp_pa
     assert len(fake.extracts) == 3
     assert all("/projects/billed/jobs" in a for a in fake.asked if a.startswith("POST"))
     api.plan(spec=SPEC, input=folder)
-    made = api.build(spec=SPEC, input=folder, output=f"{folder}/output")
+    made = api.build(spec=SPEC, input=folder, output=output)
     assert made.manifest.content_sha256 == of_files(tmp_path)
     assert made.manifest.counts.interactions.read == 40
     assert len(fake.extracts) == 3
