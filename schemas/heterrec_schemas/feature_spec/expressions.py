@@ -41,7 +41,7 @@ _TOO_LARGE = (
 _OPERATOR = re.compile(
     r"[-+*/%|&=<>!~(\[]|\b(?:AND|OR|NOT|CASE|WHEN|BETWEEN|LIKE)\b", re.IGNORECASE
 )
-_BRACKET = re.compile(r'"(?:[^"\\\\]|\\\\.)*"|[][{}]')
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 """A text of a JSON document, or a bracket."""
 _LONG = 1_000
 """Length of an expression that is not tried again with names in quotes."""
