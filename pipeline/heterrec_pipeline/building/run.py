@@ -16,7 +16,7 @@ from heterrec_pipeline.building.outcome import failure, published
 from heterrec_pipeline.building.prepare import checked_job, with_base
 from heterrec_pipeline.building.readings import expected_readings
 from heterrec_pipeline.building.unchanged import unchanged
-from heterrec_pipeline.files import parts
+from heterrec_pipeline.files import parts, storage
 from heterrec_pipeline.flow import BuildGeneration
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.publishing import lease
@@ -50,6 +50,7 @@ def build(
             Nothing was published then, and earlier generations are unchanged.
     """
     FileSystems.set_options(config.options)
+    storage.check(config.output)  # before it is logged
     config = with_base(config)
     if (same := unchanged(config)) is not None:
         return same

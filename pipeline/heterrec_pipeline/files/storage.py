@@ -29,6 +29,15 @@ def _store(path: str) -> stores.Store:
     return stores.store_of(path)
 
 
+def check(path: str) -> None:
+    """Refuse a path that cannot be opened, whatever it names.
+
+    Raises:
+        CallError: see `store_of`.
+    """
+    _store(path)
+
+
 def join(base: str, *parts: str) -> str:
     """Join path parts; an absolute path or a URI replaces the parts before it."""
     for part in parts:

@@ -1,6 +1,7 @@
 """The stores of this process: one per scheme, made on first use and kept."""
 
 import os
+import re
 import threading
 from importlib import import_module
 from typing import cast
@@ -12,6 +13,7 @@ from heterrec_schemas.stores.store import Store
 
 _OBJECT_STORES = {"gs": "GsStore", "s3": "S3Store"}
 """Scheme to class; the module and the package's extra are named after the scheme."""
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
 _LOCAL = LocalStore()
 _LOCK = threading.RLock()
 _STORES: dict[tuple[int, str], Store] = {}
@@ -46,16 +48,22 @@ def store_of(path: str) -> Store:
     """The store of a URI or a local path.
 
     Raises:
-        CallError: there is no store of that scheme, its extra is not installed, or there are no
-            credentials for it.
+        CallError: there is no store of that scheme, its extra is not installed, there are no credentials for it, or the
+            URI has some.
     """
     scheme, separator, _ = path.partition("://")
     if not separator:
         return _LOCAL
     if scheme not in _OBJECT_STORES:
+        address = _shown(path).partition("?")[0]  # what follows may be a signature
         raise CallError(
-            f"{path} cannot be opened: there is no store {scheme}://",
+            f"{address} cannot be opened: there is no store {scheme}://",
             todo="Give a local path, or a URI that begins with gs:// or s3://.",
+        )
+    if (shown := _shown(path)) != path:
+        raise CallError(
+            f"{shown} cannot be opened: it has credentials in it",
+            todo="Remove them; they are taken from the environment, see docs/object_stores.md.",
         )
     with _LOCK:
         # A forked process must not share its parent's connections.
@@ -63,6 +71,11 @@ def store_of(path: str) -> Store:
         if key not in _STORES:
             _STORES[key] = _object_store(scheme, current_settings())
         return _STORES[key]
+
+
+def _shown(uri: str) -> str:
+    """A URI without user and password."""
+    return _CREDENTIALS.sub("...@", uri)
 
 
 def _object_store(scheme: str, settings: StoreSettings) -> Store:
