@@ -130,7 +130,7 @@ def csv_table(file: str, *columns: str) -> Iterable[str]:
 def _cell(head: str, text: str) -> str:
     if head.endswith("seconds"):
         return count_text(float(text))
-    return percent(float(text)) if head.rpartition("_")[2] in METRICS else text
+    return percent(float(text)) if text and head.rpartition("_")[2] in METRICS else text
 
 
 def _cost(m: ModelResult) -> list[str]:
