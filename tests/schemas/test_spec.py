@@ -181,7 +181,7 @@ MISTAKES = [
     (f"{PRICE}.boundaries", [0, float("nan")], "boundaries must be finite"),
     (f"{PRICE}.boundaries", [], "boundaries"),
     (f"{TITLE}.groups", 100, "groups: 100 does not divide dim: 384; workable pairs near it: "),
-    (f"{TITLE}.groups", 4, "gives more than 1048576 codes per group; workable pairs near it: "),
+    (f"{TITLE}.groups", 4, "6.28e+57 codes per group, more than 1048576; workable pairs near it: "),
     (TITLE, {**VECTOR, "quantizer": "opq"}, "unknown quantizer 'opq'. Did you mean 'pq'?"),
     (TITLE, {**VECTOR, **PQ, "quantiles": 4}, "pq has no quantiles; it has groups and codes"),
     (TITLE, {**VECTOR, **RQ, "groups": 4}, "rq has no groups; it has levels and codes"),

@@ -118,7 +118,7 @@ def _parsed(override: str) -> tuple[str, Any]:
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
         raise CallError("--set", got=repr(override), expected="key=value, such as train.seed=1")
-    return name.strip(), parse_settings(text, f"the value of --set {override}")
+    return name.strip(), parse_settings(text, f"--set {override}: the value")
 
 
 def _apply(settings: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ MAX_DIM = 2**16
 WARN_CODES = 4096
 """Number of codes of a group above which most codes are rare."""
 LATER = "comes with a later release"
+_LARGEST_FLOAT = Decimal("1e308")
 _SIZES = ("groups", "levels", "quantiles", "codes")
 """The settings that differ between quantizers."""
 
@@ -122,10 +124,12 @@ class QuantileEmbedding(EmbeddingFeature):
                 f"groups: {self.groups} does not divide dim: {self.dim}; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
-        if not _few_codes(self.quantiles, self.group_width):
+        codes = _codes(self.quantiles, self.group_width)
+        if codes > MAX_CODES:
+            shown = float(codes) if codes < _LARGEST_FLOAT else codes
             raise ValueError(
                 f"quantiles: {self.quantiles} to the power dim / groups = {self.group_width} gives "
-                f"more than {MAX_CODES} codes per group; "
+                f"{shown:.3g} codes per group, more than {MAX_CODES}; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
         self._refuse_averages()
@@ -152,7 +156,7 @@ class QuantileEmbedding(EmbeddingFeature):
             for g in range(1, self.dim + 1)
             if self.dim % g == 0
             for q in {self.quantiles, 2, 3, 4}
-            if q >= 2 and _few_codes(q, self.dim // g)
+            if q >= 2 and _codes(q, self.dim // g) <= MAX_CODES
         ]
         return ", ".join(f"groups: {g} with quantiles: {q}" for _, _, g, q in sorted(pairs)[:3])
 
@@ -169,6 +173,6 @@ class QuantileEmbedding(EmbeddingFeature):
             )
 
 
-def _few_codes(quantiles: int, width: int) -> bool:
-    """Whether a group has at most `MAX_CODES` codes; powers of thousands of digits are not computed."""
-    return width <= math.log2(MAX_CODES) and quantiles**width <= MAX_CODES
+def _codes(quantiles: int, width: int) -> Decimal:
+    """Number of codes of a group, of which the first 28 digits are exact: it may have thousands."""
+    return Decimal(quantiles) ** width

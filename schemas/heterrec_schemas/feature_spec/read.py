@@ -148,13 +148,14 @@ def read_spec_text(path: str | Path) -> str:
     Raises:
         SpecError: there is no such file, or it is not UTF-8 text.
     """
-    if Path(path).exists() and not Path(path).is_file():
+    file = Path(path)
+    if file.exists() and not (file.is_file() or file.is_dir()):
         raise SpecError(
-            f"the spec {path} cannot be read: it is a folder, device or pipe",
+            f"the spec file {path} cannot be read: it is a device, pipe or socket",
             todo="Write the spec to a file.",
         )
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError(f"there is no spec file {path}", todo="Check --spec.") from None
     except UnicodeDecodeError as error:

@@ -67,7 +67,7 @@ def test_version() -> None:
         ),
         (
             ["validate", "--spec", ".", "--input", "."],
-            "cannot be read: it is a folder, device or pipe",
+            "cannot be read: Is a directory",
         ),
     ],
 )
