@@ -60,7 +60,8 @@ class FeatureEntry(_Entry):
     """One fitted feature.
 
     `quantizer` (None in an embedding of an earlier release: `quantile`) and `groups`, the number of tokens of a vector, are
-    those of embeddings. `quantiles` belongs to the quantizer `quantile`, `codes` (per codebook) to `pq` and `rq`.
+    those of embeddings. `quantiles` belongs to the quantizer `quantile`, `codes` (per codebook) to `pq` and `rq`;
+    `reduced_dim`, the number of dimensions that are quantized, to features with `reduce`.
     `missing` counts the items (or users) whose token is 1 (missing); `oov` those with at least one value outside the
     vocabulary. `begun` is the generation in which its ids began, `fitted` the one whose edges it has (categorical: `begun`);
     None, as releases without refreshes wrote it, stands for the generation itself.
@@ -75,6 +76,7 @@ class FeatureEntry(_Entry):
     groups: Size | None = None
     quantiles: Size | None = None
     codes: Size | None = None
+    reduced_dim: Size | None = None
     bins: Size | None = None
     boundary_version: int | None = None
     missing: Size

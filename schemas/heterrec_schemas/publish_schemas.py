@@ -17,6 +17,7 @@ from heterrec_schemas.codebooks import codebooks_schema
 from heterrec_schemas.drift import DriftReport
 from heterrec_schemas.feature_spec import FeatureSpec, parse_spec
 from heterrec_schemas.manifest import FORMAT_VERSION, SPLITS, Manifest
+from heterrec_schemas.reductions import reduction_schema
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     AVAILABLE_FROM_SCHEMA,
@@ -95,6 +96,7 @@ def arrow_fields() -> dict[str, Any]:
         "boundaries": BOUNDARIES_SCHEMA,
         "quantizers": QUANTIZERS_SCHEMA,
         "quantizers (pq, rq)": codebooks_schema(2),
+        "quantizers (reduce)": reduction_schema(2),
         "items": items_schema(spec, integral=False),
         **{f"sequences/{s}": sequences_schema(spec, s, integral=False) for s in SPLITS},
         "item_counts": ITEM_COUNTS_SCHEMA,

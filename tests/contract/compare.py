@@ -137,6 +137,14 @@ def fits(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
         table = {(r["dim"], r["edge_index"]): r["edge"] for r in got}
         yield from unlike(f"quantizers/{name}, rows", len(got), len(edge_of))
         yield from unlike(f"quantizers/{name}", sorted(table.items()), sorted(edge_of.items()))
+    types = {"dim": pa.int32(), "mean": pa.float32(), "reach": pa.float32()}
+    for name, (mean, reach, weights) in found.reductions.items():
+        path = folder / "quantizers" / f"{name}.reduce.parquet"
+        bad, got = split_up(read(path, types | {"weights": pa.list_(pa.float32(), len(weights))}))
+        yield from bad
+        by_dim = [list(of_dim) for of_dim in zip(*weights, strict=True)]
+        want = list(zip(range(len(mean)), mean, reach, by_dim, strict=True))
+        yield from unlike(f"quantizers/{name}.reduce", [tuple(r.values()) for r in got], want)
     types = {"codebook": pa.int32(), "code": pa.int32()}
     for name, books in found.codebooks.items():
         centroid = pa.list_(pa.float32(), len(books[0][0]))

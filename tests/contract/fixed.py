@@ -69,6 +69,7 @@ def catalogue() -> Dataset:
 
 
 PQ = {"quantizer": "pq", "groups": 3, "codes": 5}
+TURNED = {"pca": 4, "rotate": True}
 RQ = {"quantizer": "rq", "levels": 2, "codes": 4}
 
 
@@ -92,6 +93,8 @@ def _catalogue_spec() -> dict[str, Any]:
                 vector | {"dim": 6, "groups": 2, "quantiles": 3, "fit_sample": 40},
                 vector | {"name": "parts", "dim": 6, "fit_sample": 40, **PQ},
                 vector | {"name": "rests", "dim": 6, **RQ},
+                vector
+                | {"name": "turned", "dim": 6, "reduce": TURNED, "groups": 2, "quantiles": 3},
                 price | {"fit_sample": 50},
                 paths | {"nested": "prefixes", "max_values": 4},
                 {"name": "stock", "kind": "numeric", "column": "stock", "boundaries": [1, 3]},

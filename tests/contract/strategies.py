@@ -379,6 +379,12 @@ def embedding(draw: Any, rng: random.Random, format: str, *, log: bool = False) 
         # pyarrow 25 writes null lists of this type but cannot read them (apache/arrow#35692).
         bad = [b for b in bad if b is not None and len(b) == dim]
     feature: dict[str, Any] = {"kind": "embedding", "dim": dim, **sizes}
+    if draw(st.integers(0, 3)) == 0:
+        keep = dim if "groups" not in sizes or sizes["groups"] in (1, dim) else dim // 2
+        keep = dim if sizes.get("groups") and keep % sizes["groups"] else keep
+        feature["reduce"] = draw(
+            st.sampled_from([{"pca": keep}, {"pca": keep, "rotate": True}, {"rotate": True}])
+        )
     if draw(st.booleans()):
         feature["fit_sample"] = draw(st.integers(1, 12))
     return Column(feature, draw(st.sampled_from(kinds)), sometimes(0.12, one_of(bad), good))

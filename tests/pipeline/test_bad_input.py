@@ -101,10 +101,10 @@ def too_many_codes(shop: Shop) -> None:
 @refused(
     "items.features[2]: quantizer: pq has no quantiles; it has groups and codes",
     "items.features[3]: quantizer: rq has no groups and no quantiles; it has levels and codes",
-    "items.features[4]: reduce comes with a later release; leave it out",
+    "items.features[4].reduce.method: unknown key",
     "items.features[5]: unknown quantizer 'opq'. Did you mean 'pq'?",
 )
-def options_of_other_quantizers_and_of_later_releases(shop: Shop) -> None:
+def options_of_other_quantizers(shop: Shop) -> None:
     look = shop.feature("look")
     features = shop.spec["items"]["features"]
     features.append(look | {"name": "more", "quantizer": "rq"})

@@ -1,4 +1,4 @@
-"""Codebooks of a whole build: the same bytes for any threads and files, tokens recomputed with NumPy, frozen by a refresh."""
+"""Codebooks and a reduction in a whole build: the same bytes for any threads and files, the tokens, frozen by a refresh."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,17 @@ from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import parse_spec
 from heterrec_schemas.generation.decode import decode_cells
+from heterrec_schemas.testing.reference_reductions import reduced
 
 VECTOR = {"kind": "embedding", "column": "vector", "dim": 4}
 FEATURES: list[dict[str, Any]] = [
     {"name": "parts", **VECTOR, "quantizer": "pq", "groups": 2, "codes": 5},
     {"name": "rests", **VECTOR, "quantizer": "rq", "levels": 3, "codes": 4, "fit_sample": 12},
     {"name": "whole", **VECTOR, "quantizer": "pq", "groups": 1, "codes": 256},
+    {
+        **{"name": "turned", **VECTOR, "groups": 2, "quantiles": 3},
+        "reduce": {"pca": 2, "rotate": True},
+    },
 ]
 WITHOUT = "i04"
 """An item without a vector."""
@@ -56,7 +61,18 @@ def nearest(vectors_ND: np.ndarray, book_CD: np.ndarray) -> np.ndarray:
     return np.asarray(distances.argmin(1))
 
 
+def by_edges(generation: Generation, name: str, vectors_ND: np.ndarray) -> list[list[int]]:
+    """Tokens of reduced vectors with one dimension per group."""
+    mean_D, reach_D, weights_DP = generation.reduction(name)
+    by_hand = (mean_D.tolist(), reach_D.tolist(), weights_DP.T.tolist())
+    edges_QP = generation.quantizers(name)
+    rows = [np.array(reduced(vector, by_hand)) for vector in vectors_ND.tolist()]
+    return [(2 + (row_P >= edges_QP).sum(axis=0)).tolist() for row_P in rows]
+
+
 def recomputed(generation: Generation, name: str, vectors_ND: np.ndarray) -> list[list[int]]:
+    if name == "turned":
+        return by_edges(generation, name, vectors_ND)
     books = generation.codebooks(name)
     if name == "rests":
         tokens = []
@@ -94,7 +110,9 @@ def test_tokens_are_those_of_the_stored_centroids(shop: Shop, first: Generation)
         "parts": (2, 5, 7, 1),
         "rests": (3, 4, 6, 1),
         "whole": (1, 256, 258, 1),
+        "turned": (2, None, 5, 1),
     }
+    assert entries["turned"].reduced_dim == 2
     cells = first.items(["rests"])["rests"].to_pylist()
     shown = decode_cells(first, "rests", cells)[0]
     assert shown["codes"] is None or [c + 2 for c in shown["codes"]] == cells[0]
@@ -123,18 +141,47 @@ def test_a_refresh_encodes_new_items_with_the_frozen_centroids_unless_refitted(
     today.put_vectors([*ids, "new0", "new1", "new2"], [*vectors, *np.eye(4)[:3].tolist()])
     output = str(today.output)
     made = open_generation(build(config_of(today, output, base=output, refit=["rests"])).path)
-    for feature in FEATURES:
-        path = f"quantizers/{feature['name']}.parquet"
+    for name in (*(f["name"] for f in FEATURES), "turned.reduce"):
+        path = f"quantizers/{name}.parquet"
         same = made.folder.read_bytes(path) == first.folder.read_bytes(path)
-        assert same == (feature["name"] != "rests")
+        assert same == (name != "rests")
     assert_tokens(today, made)
     report = made.drift()
     assert report is not None
     bins = {f.name: f.present for f in report.features}
     assert [len(b) for b in bins["parts"][1]] == [5, 5]
     assert [len(b) for b in bins["whole"][1]] == [16]
+    assert [len(b) for b in bins["turned"][1]] == [3, 3]
 
-    text = today.spec_path.read_text().replace("levels: 3", "levels: 2")
-    today.spec_path.write_text(text)
-    with pytest.raises(HeterrecError, match="levels is not the parent's: got 2, expected 3"):
+
+def test_a_refresh_refits_a_reduction_with_its_edges(
+    shop: Shop, first: Generation, tmp_path: Path
+) -> None:
+    today = shop.copy(tmp_path / "today")
+    ids, vectors = today.vectors()
+    today.put_vectors(ids, [v and [x * 2 + 1 for x in v] for v in vectors])
+    output = str(today.output)
+    made = open_generation(build(config_of(today, output, base=output, refit=["turned"])).path)
+    for name in ("turned", "turned.reduce"):
+        path = f"quantizers/{name}.parquet"
+        assert made.folder.read_bytes(path) != first.folder.read_bytes(path)
+    assert_tokens(today, made)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("levels: 3", "levels: 2", "levels is not the parent's: got 2, expected 3"),
+        ("rotate: true", "rotate: false", "reduce is not the parent's"),
+    ],
+)
+def test_a_refresh_of_other_settings_is_refused(
+    shop: Shop, first: Generation, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    today = shop.copy(tmp_path / "today")
+    text = today.spec_path.read_text()
+    assert old in text
+    today.spec_path.write_text(text.replace(old, new))
+    output = str(today.output)
+    with pytest.raises(HeterrecError, match=words):
         build(config_of(today, output, base=output))

@@ -54,6 +54,7 @@ def test_every_table_is_described() -> None:
         "boundaries",
         "quantizers",
         "quantizers (pq, rq)",
+        "quantizers (reduce)",
         "items",
         "item_counts",
         "item_times/first_interaction",

@@ -24,7 +24,8 @@ class FeatureInfo:
             multivalued feature, whose cells are padded with 0 on the right.
         multivalued: whether a cell is a list.
         quantizer: of an embedding feature, empty otherwise.
-        dim: width of the vectors that an embedding feature was quantised from, 0 otherwise.
+        dim: width of the vectors of an embedding feature, 0 otherwise.
+        width: number of dimensions that were quantised: `dim`, or those that `reduce` leaves.
     """
 
     name: str
@@ -35,6 +36,7 @@ class FeatureInfo:
     multivalued: bool = False
     quantizer: str = ""
     dim: int = 0
+    width: int = 0
 
     @property
     def groups(self) -> int:
@@ -112,6 +114,7 @@ def describe_features(
                 multivalued=entry.multivalued,
                 quantizer=feature.quantizer if isinstance(feature, EmbeddingFeature) else "",
                 dim=feature.dim if isinstance(feature, EmbeddingFeature) else 0,
+                width=feature.width if isinstance(feature, EmbeddingFeature) else 0,
             )
         )
         start += columns if entry.side == "item" else 0

@@ -144,7 +144,7 @@ class GroupTable(nn.Module):
     def __init__(self, feature: FeatureInfo, config: ModelConfig, codes: Tensor | None) -> None:
         super().__init__()
         groups, shared = feature.groups, config.group_tables == "shared"
-        check_group_width(feature.name, groups, feature.quantizer, feature.dim, config)
+        check_group_width(feature.name, groups, feature.quantizer, feature.width, config)
         least = config.width if config.embedding_width == "width" else config.embedding_width
         group_width = math.ceil(max(least, groups) / groups)
         composed = group_width * groups
@@ -233,7 +233,7 @@ def check_group_width(
         name: of the feature.
         groups: Z, or the number of levels.
         quantizer: of the feature.
-        dim: width of the vectors, which other numbers of groups, but not of levels, have to divide too.
+        dim: number of dimensions that were quantised, which other numbers of groups, but not of levels, have to divide too.
         config: of the model.
 
     Raises:

@@ -49,7 +49,7 @@ def check_for_generation(config: Config, generation: Generation, *, resume: bool
         feature = generation.feature(shard_column(entry))
         if isinstance(feature, EmbeddingFeature):
             tokens, quantizer = feature.token_count, feature.quantizer
-            check_group_width(entry.name, tokens, quantizer, feature.dim, model)
+            check_group_width(entry.name, tokens, quantizer, feature.width, model)
     names = [entry.name for entry in items]
     for name, frozen in model.frozen.items():
         if name not in names:

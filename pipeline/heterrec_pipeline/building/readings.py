@@ -16,6 +16,8 @@ def expected_readings(job: Job) -> dict[str, tuple[int, int]]:
 
 
 def _readings(table: TableJob, rows: int) -> int:
-    """Readings for the keys, to fit the values of a table, to fit each pass of dimensions, and to encode."""
-    fits = bool(table.value_features) + sum(len(list(passes(f, rows))) for f in table.embeddings)
+    """Readings for the keys, to fit the values of a table, reductions, and each pass of dimensions, and to encode."""
+    fits = bool(table.value_features) + sum(
+        len(list(passes(f, rows))) + (f.reduce is not None) for f in table.embeddings
+    )
     return 2 + fits

@@ -106,7 +106,7 @@ def _rows_with(lists: pa.ListArray, chosen: npt.NDArray[np.bool_]) -> int:
 def count_shape(feature: EmbeddingFeature) -> tuple[int, int]:
     """The shape of an embedding's counts: dimensions and their bins [D, q], or without bins tokens and their codes [Z, C]."""
     if isinstance(feature, QuantileEmbedding):
-        return feature.dim, feature.quantiles
+        return feature.width, feature.quantiles
     return feature.token_count, feature.code_count
 
 

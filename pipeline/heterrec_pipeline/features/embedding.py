@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from heterrec_pipeline.features.cells import BadCell, EncodedColumn, ParsedColumn, cell_text
 from heterrec_schemas.codebooks import books_of, product_tokens, residual_tokens
 from heterrec_schemas.feature_spec import EmbeddingFeature, ProductEmbedding, QuantileEmbedding
+from heterrec_schemas.reductions import Reduction, reduce_vectors
 from heterrec_schemas.rejects import Reason
 from heterrec_schemas.tables import QUANTIZERS_SCHEMA
 from heterrec_schemas.tokens import MISSING, embedding_tokens
@@ -19,6 +21,13 @@ from heterrec_schemas.values import Seen, clean_text
 
 FOLDER = "quantizers"
 Vectors = npt.NDArray[np.float32]
+
+
+class Quantizer(NamedTuple):
+    """What encodes vectors: the table of edges or codebooks, and what reduces vectors before."""
+
+    fitted: pa.Table
+    reduction: Reduction | None = None
 
 
 def is_vector_like(kind: pa.DataType) -> bool:
@@ -165,10 +174,12 @@ def parse(feature: EmbeddingFeature, column: pa.Array) -> ParsedColumn:
     return ParsedColumn(cells, Seen.NOTHING, bad)
 
 
-def encode(feature: EmbeddingFeature, values: pa.Array, fitted: pa.Table) -> EncodedColumn:
+def encode(feature: EmbeddingFeature, values: pa.Array, fitted: Quantizer) -> EncodedColumn:
     """The Z tokens of n parsed cells: fixed_size_list<int32>[Z], all 1 where missing."""
     vectors_ND = float32_values(values.flatten()).reshape(-1, feature.dim)
-    tokens = _tokens(feature, vectors_ND, fitted)
+    if fitted.reduction is not None:
+        vectors_ND = reduce_vectors(vectors_ND, fitted.reduction)
+    tokens = _tokens(feature, vectors_ND, fitted.fitted)
     if len(vectors_ND) < len(values):
         whole = np.full((len(values), feature.token_count), MISSING, dtype=np.int32)
         whole[values.is_valid().to_numpy(zero_copy_only=False)] = tokens
@@ -182,7 +193,7 @@ def _tokens(
 ) -> npt.NDArray[np.int32]:
     """The tokens of vectors: [N, Z]."""
     if isinstance(feature, QuantileEmbedding):
-        edges_QD = fitted["edge"].to_numpy().reshape(feature.quantiles - 1, feature.dim)
+        edges_QD = fitted["edge"].to_numpy().reshape(feature.quantiles - 1, feature.width)
         return embedding_tokens(vectors_ND, edges_QD, feature.groups)
     encode_by = product_tokens if isinstance(feature, ProductEmbedding) else residual_tokens
     return encode_by(vectors_ND, books_of(fitted))

@@ -20,7 +20,7 @@ class FeatureKind(Protocol):
         """The values of n raw cells."""
 
     def encode(self, feature: Any, values: pa.Array, fitted: Any) -> EncodedColumn:
-        """The tokens of n parsed cells. `fitted` is the fitted table, or `Lookup.find` of a vocabulary."""
+        """The tokens of n parsed cells. `fitted` is the fitted table, a `Quantizer`, or `Lookup.find` of a vocabulary."""
 
 
 @runtime_checkable

@@ -7,12 +7,18 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsIter, AsSingleton, PCollection
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.features.kinds import SampledKind, value_kind
 from heterrec_pipeline.fitting.collect import COUNTS, CollectValues, fit_sample
-from heterrec_pipeline.fitting.quantizers import Pass, fit_blocks, join_blocks, plan_passes
+from heterrec_pipeline.fitting.quantizers import (
+    Pass,
+    fit_blocks,
+    join_blocks,
+    plan_passes,
+    reduce_embedding,
+)
 from heterrec_pipeline.fitting.write import copy_fit, write_fit
 from heterrec_pipeline.job import Job, TableJob
 from heterrec_pipeline.keys.key_graph import RowFilter
@@ -201,9 +207,10 @@ class FitQuantizers(Composite):
     rows: RowFilter
 
     def expand(self, splits: PCollection) -> PCollection:
-        """Plan, fit, join."""
+        """Reduce, plan, fit, join."""
         table = self.table
-        return (
+        reductions = self._reductions(splits)
+        fitted = (
             splits.pipeline
             | "embeddings" >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
             | "plan blocks"
@@ -215,10 +222,28 @@ class FitQuantizers(Composite):
             | "fit blocks"
             >> Step(
                 fn=partial(fit_blocks, table),
-                side_inputs=(AsIter(splits), *self.rows.side_inputs),
+                side_inputs=(AsIter(splits), AsDict(reductions), *self.rows.side_inputs),
                 kind=FIT,
                 spread=True,
             )
             | "by embedding" >> beam.GroupByKey()
             | "join blocks" >> Step(fn=partial(join_blocks, table), kind=FIT)
+        )
+        return of_type((fitted, reductions) | "fits" >> beam.Flatten(), FIT)
+
+    def _reductions(self, splits: PCollection) -> PCollection:
+        """(feature and suffix, its reduction) of the embeddings that have one."""
+        reduced = [f.name for f in self.table.embeddings if f.reduce is not None]
+        if not reduced:
+            return nothing(splits.pipeline, "no reductions", FIT)
+        return (
+            splits.pipeline
+            | "reduced embeddings" >> beam.Create(reduced, reshuffle=False)
+            | "reduce"
+            >> Step(
+                fn=partial(reduce_embedding, self.table),
+                side_inputs=(AsIter(splits), *self.rows.side_inputs),
+                kind=FIT,
+                spread=True,
+            )
         )

@@ -3,7 +3,7 @@
 Edges of a dimension depend on no other one, nor do centroids of a group (pq); those of levels (rq) need whole vectors.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,15 @@ from heterrec_schemas.feature_spec import (
     ResidualEmbedding,
 )
 from heterrec_schemas.hashing import hash_texts
+from heterrec_schemas.reductions import (
+    SUFFIX,
+    Reduction,
+    fit_reduction,
+    reduce_vectors,
+    reduction_of,
+    reduction_table,
+    sample_limit,
+)
 from heterrec_schemas.tokens import quantizer_edges
 
 BLOCK_BYTES = 256 * 2**20
@@ -47,7 +56,7 @@ def blocks(feature: EmbeddingFeature, population: int) -> Iterator[Block]:
     """
     rows = population if population <= feature.fit_sample else int(feature.fit_sample * SLACK)
     unit = feature.book_width if isinstance(feature, CodebookEmbedding) else 1
-    units = feature.dim // unit
+    units = feature.width // unit
     widest = max(1, BLOCK_BYTES // (4 * unit * max(rows, 1)))
     count = -(-units // widest)
     if isinstance(feature, ProductEmbedding):
@@ -66,8 +75,7 @@ def passes(feature: EmbeddingFeature, population: int) -> Iterator[Pass]:
 
 def plan_passes(table: TableJob, name: str, population: int) -> Iterator[Pass]:
     """A feature to readings: the blocks of dimensions of each."""
-    feature = next(f for f in table.embeddings if f.name == name)
-    yield from passes(feature, population)
+    yield from passes(_embedding(table, name), population)
 
 
 class BlockSample:
@@ -118,6 +126,12 @@ class BlockSample:
         self.keys = [keys.gather(best)]
         self.count = len(at)
 
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """The vectors in no particular order: [N, W]."""
+        self.cut()
+        values_NW: npt.NDArray[np.float32] = self.values_WN[:, : self.count].T
+        return values_NW
+
     def ordered(self) -> npt.NDArray[np.float32]:
         """The vectors in the order of (hash, key), without -0.0: [N, W]."""
         self.cut()
@@ -136,36 +150,81 @@ class BlockSample:
         return quantizer_edges(values, quantiles)
 
 
+def reduce_embedding(
+    table: TableJob,
+    name: str,
+    splits: Iterable[Split],
+    population: int,
+    excluded: ExcludedRows,
+) -> Iterator[tuple[str, pa.Table]]:
+    """Fit the reduction of a feature that has one: (feature and `SUFFIX`, its table)."""
+    feature = _embedding(table, name)
+    assert feature.reduce is not None
+    limit = min(feature.fit_sample, sample_limit(feature.dim))
+    sample = BlockSample(feature.dim, population, limit)
+    _fill(table, feature, splits, excluded, [(0, feature.dim, sample)], None)
+    fitted = fit_reduction(sample.vectors(), feature.reduce.pca, rotate=feature.reduce.rotate)
+    yield name + SUFFIX, reduction_table(fitted)
+
+
 def fit_blocks(
     table: TableJob,
     together: Pass,
     splits: Iterable[Split],
+    reductions: Mapping[str, pa.Table],
     population: int,
     excluded: ExcludedRows,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Fit the blocks of one reading: (feature, table of the first dimension and the edges or centroids) per block."""
     name = together[0][0]
-    feature = next(f for f in table.embeddings if f.name == name)
+    feature = _embedding(table, name)
     books = isinstance(feature, CodebookEmbedding)
     samples = [
         BlockSample(b - a, population, feature.fit_sample, ordered=books) for _, a, b in together
     ]
+    placed = [(a, b, sample) for (_, a, b), sample in zip(together, samples, strict=True)]
+    reduction = None if feature.reduce is None else reduction_of(reductions[name + SUFFIX])
+    _fill(table, feature, splits, excluded, placed, reduction)
+    for a, _, sample in placed:
+        fitted = _fit(feature, sample)
+        yield name, fitted.add_column(0, "first", pa.array([a] * len(fitted), pa.int32()))
+
+
+def _embedding(table: TableJob, name: str) -> EmbeddingFeature:
+    return next(f for f in table.embeddings if f.name == name)
+
+
+def _fill(
+    table: TableJob,
+    feature: EmbeddingFeature,
+    splits: Iterable[Split],
+    excluded: ExcludedRows,
+    samples: Sequence[tuple[int, int, BlockSample]],
+    reduction: Reduction | None,
+) -> None:
+    """Read the vectors of a feature once, and add their dimensions `a` to `b - 1` to the sample of each (a, b, sample)."""
     bad = 0
     for split in sorted(splits, key=lambda s: s.place):
         for rows in kept_rows(table, split, [feature.column], excluded):
             at, values, cells = embedding.vectors(feature, rows[feature.column])
             texts = pl.Series(rows[KEY]).gather(at)
-            for (_, a, b), sample in zip(together, samples, strict=True):
-                sample.add(values[:, a:b], texts)
+            for a, b, sample in samples:
+                sample.add(_dimensions(values, a, b, reduction), texts)
             bad += len(cells)
-    if samples[0].count == 0:
+    if samples[0][2].count == 0:
         detail = (
             f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
         )
-        raise all_missing(name, feature.column, table.name, detail)
-    for (_, a, _), sample in zip(together, samples, strict=True):
-        fitted = _fit(feature, sample)
-        yield name, fitted.add_column(0, "first", pa.array([a] * len(fitted), pa.int32()))
+        raise all_missing(feature.name, feature.column, table.name, detail)
+
+
+def _dimensions(
+    values_ND: npt.NDArray[np.float32], a: int, b: int, reduction: Reduction | None
+) -> npt.NDArray[np.float32]:
+    """Some dimensions of vectors, of the reduced ones if there is a reduction."""
+    if reduction is None:
+        return values_ND[:, a:b]
+    return reduce_vectors(values_ND, reduction._replace(weights_DP=reduction.weights_DP[:, a:b]))
 
 
 def _fit(feature: EmbeddingFeature, sample: BlockSample) -> pa.Table:
@@ -186,7 +245,7 @@ def join_blocks(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Join the edges or codebooks of a feature's blocks to its quantizer."""
     name, parts = element
-    feature = next(f for f in table.embeddings if f.name == name)
+    feature = _embedding(table, name)
     ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))
     if isinstance(feature, QuantileEmbedding):
         edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]

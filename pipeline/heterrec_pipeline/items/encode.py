@@ -8,6 +8,7 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import missing_rows
+from heterrec_pipeline.features.embedding import Quantizer
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files.parts import TableRef, load
@@ -33,6 +34,7 @@ from heterrec_pipeline.vocabularies.lookup import lookups
 from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import report_count, report_file, report_rejects
 from heterrec_schemas.feature_spec import EmbeddingFeature
+from heterrec_schemas.reductions import SUFFIX, reduction_of
 
 ID = "__id"
 AVAILABLE = "__available_from"
@@ -43,15 +45,24 @@ StoredIds = Iterable[tuple[BucketKey, TableRef]]
 
 
 def encoders(table: TableJob, fitted: dict[str, Fitted], ids: dict[str, Lookup]) -> dict[str, Any]:
-    """The argument `fitted` of each feature's `encode`: a fitted table, or the lookup of a vocabulary."""
+    """The argument `fitted` of each feature's `encode`: a fitted table, a quantizer, or the lookup of a vocabulary."""
     arguments: dict[str, Any] = {}
     for feature in table.features:
         stored, index = fitted[feature.name].table, ids.get(f"{table.side}/{feature.name}")
-        if stored is not None:
+        if isinstance(feature, EmbeddingFeature):
+            arguments[feature.name] = _quantizer(feature, fitted)
+        elif stored is not None:
             arguments[feature.name] = load(stored)
         else:
             arguments[feature.name] = (index or Lookup.empty()).find
     return arguments
+
+
+def _quantizer(feature: EmbeddingFeature, fitted: dict[str, Fitted]) -> Quantizer:
+    table, reduction = load(fitted[feature.name].table), None
+    if feature.reduce is not None:
+        reduction = reduction_of(load(fitted[feature.name + SUFFIX].table))
+    return Quantizer(table, reduction)
 
 
 def encode_rows(
@@ -81,7 +92,7 @@ def encode_rows(
 
 
 def table_rows(
-    table: TableJob, split: Split, quantizers: Mapping[str, pa.Table], writer: DigestWriter
+    table: TableJob, split: Split, quantizers: Mapping[str, Quantizer], writer: DigestWriter
 ) -> Iterator[ParsedRows]:
     """All rows of a split that have a key, parsed or from its digest.
 
@@ -121,7 +132,7 @@ def kept_of_table(
     table: TableJob,
     split: Split,
     excluded: ExcludedRows,
-    quantizers: Mapping[str, pa.Table],
+    quantizers: Mapping[str, Quantizer],
     writer: DigestWriter,
 ) -> Iterator[tuple[ParsedRows, pa.RecordBatch]]:
     """The batches of `table_rows` that have rows to keep, each with these rows."""

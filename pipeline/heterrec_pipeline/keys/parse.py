@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from heterrec_pipeline.features.embedding import Quantizer
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import KEY
@@ -38,7 +39,7 @@ class ParsedRows(NamedTuple):
 
 
 def parse_rows(
-    table: TableJob, rows: pa.RecordBatch, quantizers: Mapping[str, pa.Table]
+    table: TableJob, rows: pa.RecordBatch, quantizers: Mapping[str, Quantizer]
 ) -> ParsedRows:
     """Parse located rows with a key; `quantizers` are those of the table's embeddings."""
     numbers = rows[ROW].to_numpy()

@@ -25,6 +25,7 @@ from heterrec_schemas.feature_spec import (
     Feature,
     LeaveOneOut,
 )
+from heterrec_schemas.reductions import sample_limit
 
 PIECE = 1024
 """Bytes that each piece of a table adds to an Arrow file: message, padding and footer entry."""
@@ -178,6 +179,9 @@ def _fit(found: Figures, table: TableJob) -> float:
         blocks = rows * 4 * wide
         factor = BOOKS if isinstance(f, CodebookEmbedding) else FIT
         most = max(most, blocks * factor + BATCHES * min(BATCH_BYTES, blocks))
+        if f.reduce is not None:
+            whole = min(rows, sample_limit(f.dim) * SLACK) * 4 * f.dim
+            most = max(most, whole + BATCHES * min(BATCH_BYTES, whole))
     return most
 
 

@@ -28,7 +28,7 @@ class CodebookEmbedding(EmbeddingFeature):
     @property
     def book_width(self) -> int:
         """Number of dimensions of a centroid."""
-        return self.dim
+        return self.width
 
     def fitted_fields(self, size: int) -> dict[str, Any]:
         """With the number of codes."""
@@ -52,11 +52,11 @@ class ProductEmbedding(CodebookEmbedding):
 
     @model_validator(mode="after")
     def _workable(self) -> Self:
-        if self.dim % self.groups:
-            divisors = [g for g in range(1, self.dim + 1) if self.dim % g == 0]
+        if self.width % self.groups:
+            divisors = [g for g in range(1, self.width + 1) if self.width % g == 0]
             near = sorted(divisors, key=lambda g: (abs(g - self.groups), g))[:3]
             raise ValueError(
-                f"groups: {self.groups} does not divide dim: {self.dim}; "
+                f"groups: {self.groups} does not divide {self.width_name}: {self.width}; "
                 f"the nearest that do: {', '.join(map(str, near))}"
             )
         self._check()
@@ -70,7 +70,7 @@ class ProductEmbedding(CodebookEmbedding):
     @property
     def book_width(self) -> int:
         """m: number of dimensions of one group."""
-        return self.dim // self.groups
+        return self.width // self.groups
 
 
 class ResidualEmbedding(CodebookEmbedding):

@@ -13,14 +13,14 @@ from typing import Any, ClassVar, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from heterrec_schemas.feature_spec.base import FIT_SAMPLE, MAX_CODES, BaseFeature
+from heterrec_schemas.feature_spec.base import FIT_SAMPLE, MAX_CODES, BaseFeature, SpecModel
+from heterrec_schemas.reductions import MAX_REDUCED_DIM
 from heterrec_schemas.tokens import FIRST_FREE, MISSING
 
 MAX_DIM = 2**16
 """Number of dimensions that a vector may have."""
 WARN_CODES = 4096
 """Number of codes of a group above which most codes are rare."""
-LATER = "comes with a later release"
 _LARGEST_FLOAT = Decimal("1e308")
 _SIZES = ("groups", "levels", "quantiles", "codes")
 """The settings that differ between quantizers."""
@@ -45,6 +45,21 @@ def _numbers(dimensions: re.Match[str]) -> range:
     return range(int(dimensions[2]), int(dimensions[3]) + 1)
 
 
+class Reduce(SpecModel):
+    """What is done to vectors before they are quantized: principal components, then a random rotation."""
+
+    pca: int | None = Field(default=None, ge=1, le=MAX_REDUCED_DIM)
+    rotate: bool = False
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.pca is None and not self.rotate:
+            raise ValueError(
+                "reduce: found neither pca nor rotate; use {pca: WIDTH}, {rotate: true} or both"
+            )
+        return self
+
+
 class EmbeddingFeature(BaseFeature):
     """Several tokens of a pre-trained vector; a subclass per quantizer."""
 
@@ -56,14 +71,13 @@ class EmbeddingFeature(BaseFeature):
     quantizer: str
     dim: int = Field(ge=1, le=MAX_DIM)
     fit_sample: int = Field(default=FIT_SAMPLE, ge=1)
+    reduce: Reduce | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_others(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        if "reduce" in data:
-            raise ValueError(f"reduce {LATER}; leave it out")
         own = [name for name in _SIZES if name in cls.model_fields]
         if others := [name for name in _SIZES if name in data and name not in own]:
             raise ValueError(
@@ -78,6 +92,31 @@ class EmbeddingFeature(BaseFeature):
         if found is not None and (count := len(_numbers(found))) != self.dim:
             raise ValueError(f"column: {self.column} is {count} columns, but dim is {self.dim}")
         return self
+
+    @model_validator(mode="after")
+    def _reducible(self) -> Self:
+        if self.reduce is None:
+            return self
+        if self.dim > MAX_REDUCED_DIM:
+            raise ValueError(
+                f"reduce: vectors of dim: {self.dim} are too wide; at most {MAX_REDUCED_DIM}"
+            )
+        if self.width > self.dim:
+            raise ValueError(
+                f"reduce: pca: {self.width} is more than dim: {self.dim}; use {self.dim} or less"
+            )
+        return self
+
+    @property
+    def width(self) -> int:
+        """Number of dimensions that are quantized: `dim`, or those that `reduce` leaves."""
+        pca = None if self.reduce is None else self.reduce.pca
+        return self.dim if pca is None else pca
+
+    @property
+    def width_name(self) -> str:
+        """The key of the spec that gives `width`."""
+        return "dim" if self.reduce is None or self.reduce.pca is None else "pca"
 
     @property
     @abstractmethod
@@ -105,6 +144,7 @@ class EmbeddingFeature(BaseFeature):
             "vocabulary_size": FIRST_FREE + self.code_count,
             "quantizer": self.quantizer,
             "groups": self.token_count,
+            "reduced_dim": None if self.reduce is None else self.width,
             "boundary_version": 1,
         }
 
@@ -119,16 +159,16 @@ class QuantileEmbedding(EmbeddingFeature):
 
     @model_validator(mode="after")
     def _workable(self) -> Self:
-        if self.dim % self.groups:
+        if self.width % self.groups:
             raise ValueError(
-                f"groups: {self.groups} does not divide dim: {self.dim}; "
+                f"groups: {self.groups} does not divide {self.width_name}: {self.width}; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
         codes = _codes(self.quantiles, self.group_width)
         if codes > MAX_CODES:
             shown = float(codes) if codes < _LARGEST_FLOAT else codes
             raise ValueError(
-                f"quantiles: {self.quantiles} to the power dim / groups = {self.group_width} gives "
+                f"quantiles: {self.quantiles} to the power {self.width_name} / groups = {self.group_width} gives "
                 f"{shown:.3g} codes per group, more than {MAX_CODES}; "
                 f"workable pairs near it: {self._near_pairs()}"
             )
@@ -138,7 +178,7 @@ class QuantileEmbedding(EmbeddingFeature):
     @property
     def group_width(self) -> int:
         """m: number of dimensions of one group."""
-        return self.dim // self.groups
+        return self.width // self.groups
 
     @property
     def token_count(self) -> int:
@@ -153,10 +193,10 @@ class QuantileEmbedding(EmbeddingFeature):
     def _near_pairs(self) -> str:
         pairs = [
             (abs(math.log(g / self.groups)), abs(q - self.quantiles), g, q)
-            for g in range(1, self.dim + 1)
-            if self.dim % g == 0
+            for g in range(1, self.width + 1)
+            if self.width % g == 0
             for q in {self.quantiles, 2, 3, 4}
-            if q >= 2 and _codes(q, self.dim // g) <= MAX_CODES
+            if q >= 2 and _codes(q, self.width // g) <= MAX_CODES
         ]
         return ", ".join(f"groups: {g} with quantiles: {q}" for _, _, g, q in sorted(pairs)[:3])
 

@@ -271,10 +271,11 @@ def _near_literal(got: object, found: dict[str, Any]) -> str:
 
 def _keys_at(parts: list[Any], loc: tuple[Any, ...]) -> list[str]:
     """The keys that a spec may have at a path."""
-    for tag in reversed(loc[:-1]):
-        if tag in _TAGGED:
-            return list(_TAGGED[tag].model_fields)
     model: type[BaseModel] | None = FeatureSpec
+    for at, tag in reversed(list(enumerate(loc[:-1]))):
+        if tag in _TAGGED:
+            model, parts = _TAGGED[tag], list(loc[at + 1 : -1])
+            break
     for name in parts:
         if model is not None and isinstance(name, str):
             field = model.model_fields.get(name)

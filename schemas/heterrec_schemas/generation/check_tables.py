@@ -14,9 +14,15 @@ import pyarrow.compute as pc
 
 from heterrec_schemas.codebooks import codebooks_schema
 from heterrec_schemas.errors import CorruptGenerationError
-from heterrec_schemas.feature_spec import CodebookEmbedding, Feature, FeatureSpec
+from heterrec_schemas.feature_spec import (
+    CodebookEmbedding,
+    EmbeddingFeature,
+    Feature,
+    FeatureSpec,
+)
 from heterrec_schemas.generation.verify import AGAIN
 from heterrec_schemas.manifest import Manifest
+from heterrec_schemas.reductions import SUFFIX, reduction_schema
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     AVAILABLE_FROM_SCHEMA,
@@ -111,9 +117,12 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
     elif folder == "boundaries":
         schema, bounds = BOUNDARIES_SCHEMA, {"edge": {"ascending": True}}
     elif folder == "quantizers":
-        feature = spec.named_features.get(stem)
+        feature = spec.named_features.get(stem.removesuffix(SUFFIX))
         schema, bounds = QUANTIZERS_SCHEMA, {}
-        if isinstance(feature, CodebookEmbedding):
+        if stem.endswith(SUFFIX) and isinstance(feature, EmbeddingFeature):
+            schema = reduction_schema(feature.width)
+            bounds = {"dim": _between(0, feature.dim, ascending=True)}
+        elif isinstance(feature, CodebookEmbedding):
             schema = codebooks_schema(feature.book_width)
             bounds = {
                 "codebook": _between(0, feature.token_count),

@@ -148,7 +148,7 @@ def decode_embedding(tokens: Sequence[int], feature: EmbeddingFeature) -> dict[s
     shown = " ".join(map(str, codes[:8])) + (" ..." if len(codes) > 8 else "")
     if not isinstance(feature, QuantileEmbedding):
         return {**cell, "codes": codes, "words": f"{len(codes)} codes ({shown})"}
-    bins = decode_embedding_tokens(np.asarray(tokens, np.int32), feature.dim, feature.quantiles)
+    bins = decode_embedding_tokens(np.asarray(tokens, np.int32), feature.width, feature.quantiles)
     counts = np.bincount(bins, minlength=feature.quantiles).tolist()
     return {
         **cell,

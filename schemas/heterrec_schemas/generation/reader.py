@@ -14,7 +14,12 @@ from heterrec_schemas.codebooks import Book, books_of
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.drift import DRIFT_NAME, DriftReport
 from heterrec_schemas.errors import CallError, CorruptGenerationError, suggest
-from heterrec_schemas.feature_spec import CodebookEmbedding, Feature, QuantileEmbedding
+from heterrec_schemas.feature_spec import (
+    CodebookEmbedding,
+    EmbeddingFeature,
+    Feature,
+    QuantileEmbedding,
+)
 from heterrec_schemas.generation.find_generation import find_generation, unfinished
 from heterrec_schemas.generation.shard_reader import SHARD, ShardReader
 from heterrec_schemas.generation.verify import (
@@ -25,6 +30,7 @@ from heterrec_schemas.generation.verify import (
     read_spec,
 )
 from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, FileEntry
+from heterrec_schemas.reductions import SUFFIX, Reduction, reduction_of
 from heterrec_schemas.tables import ERASED, ITEM_TIMES
 
 
@@ -113,7 +119,7 @@ class Generation(ShardReader):
         return np.asarray(edges.to_numpy(), np.float64)
 
     def quantizers(self, name: str) -> npt.NDArray[np.float32]:
-        """The quantile edges of an embedding feature: [q - 1, D] float32.
+        """The quantile edges of an embedding feature: [q - 1, D] float32, with `reduce` of the D dimensions that it leaves.
 
         Raises:
             CallError: there is no such embedding feature, or it has another quantizer.
@@ -124,7 +130,7 @@ class Generation(ShardReader):
         if not isinstance(feature, QuantileEmbedding):
             raise CallError(f"{name!r} has codebooks, not quantile edges", todo="Read `codebooks`.")
         table = self.read([path]).sort_by([("edge_index", "ascending"), ("dim", "ascending")])
-        shape = (feature.quantiles - 1, feature.dim)
+        shape = (feature.quantiles - 1, feature.width)
         grid = np.indices(shape).reshape(2, -1)
         got = [table[column].to_numpy() for column in ("edge_index", "dim")]
         if not np.array_equal(got, grid):
@@ -134,6 +140,26 @@ class Generation(ShardReader):
                 expected=f"one for each of {shape[0]} edges of {shape[1]} dimensions",
             )
         return np.asarray(table["edge"].to_numpy(), np.float32).reshape(shape)
+
+    def reduction(self, name: str) -> Reduction:
+        """What is done to the vectors of an embedding feature with `reduce` before they are quantized.
+
+        Raises:
+            CallError: there is no such embedding feature, or its vectors are not reduced.
+            CorruptGenerationError: the table does not list all dimensions in order.
+        """
+        feature = self.feature(name)
+        if not isinstance(feature, EmbeddingFeature) or feature.reduce is None:
+            raise CallError(f"the vectors of {name!r} are not reduced", todo="Read `quantizers`.")
+        path = self._named("quantizers", name + SUFFIX, "reduction")[0]
+        table = self.read([path])
+        if not np.array_equal(table["dim"].to_numpy(), np.arange(feature.dim)):
+            raise CorruptGenerationError(
+                f"{self.locate(path)} does not list all dimensions in order",
+                got=f"{len(table)} rows",
+                expected=f"one for each of {feature.dim} dimensions, from 0",
+            )
+        return reduction_of(table)
 
     def codebooks(self, name: str) -> list[Book]:
         """The codebooks of an embedding feature with quantizer pq or rq: [at most `codes`, W] float32 each.

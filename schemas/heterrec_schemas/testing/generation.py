@@ -21,6 +21,7 @@ from heterrec_schemas.manifest import (
     content_sha256,
 )
 from heterrec_schemas.publish_schemas import published_files
+from heterrec_schemas.reductions import SUFFIX, reduction_schema
 from heterrec_schemas.rejects import REJECTS_SCHEMA
 from heterrec_schemas.tables import (
     AVAILABLE_FROM_SCHEMA,
@@ -216,6 +217,17 @@ def _fitted_tables(spec: FeatureSpec, found: Reference, entries: list[FeatureEnt
         rows = sorted(edge_of, key=lambda place: place[::-1])
         tables[f"quantizers/{name}"] = pa.Table.from_pylist(
             [{"dim": d, "edge_index": k, "edge": edge_of[d, k]} for d, k in rows], schema=schema
+        )
+    for name, (mean, reach, weights) in found.reductions.items():
+        schema = with_metadata(
+            reduction_schema(len(weights)), "quantizers", feature=name, **details[name]
+        )
+        tables[f"quantizers/{name}{SUFFIX}"] = pa.Table.from_pylist(
+            [
+                {"dim": d, "mean": mean[d], "reach": reach[d], "weights": list(of_d)}
+                for d, of_d in enumerate(zip(*weights, strict=True))
+            ],
+            schema=schema,
         )
     for name, books in found.codebooks.items():
         plain = codebooks_schema(len(books[0][0]))

@@ -33,6 +33,7 @@ from heterrec_schemas.testing.reference_log import (
     read_time,
     without_dropped,
 )
+from heterrec_schemas.testing.reference_reductions import Reduction
 from heterrec_schemas.testing.reference_rows import (
     KeptRows,
     Reject,
@@ -76,6 +77,7 @@ class Reference:
     """Name -> (dim, edge_index) -> edge."""
     codebooks: dict[str, list[list[list[float]]]] = field(default_factory=dict)
     """Name -> the centroids of each codebook."""
+    reductions: dict[str, Reduction] = field(default_factory=dict)
     items: list[Row] = field(default_factory=list)
     """In the order of item_index, of all shards."""
     retired: list[Row] = field(default_factory=list)
@@ -185,6 +187,8 @@ def reference(
                 out.quantizers[prefix + feature] = encoded.quantizer
             if encoded.books is not None:
                 out.codebooks[prefix + feature] = encoded.books
+            if encoded.reduction is not None:
+                out.reductions[prefix + feature] = encoded.reduction
     out.integral |= {"item": items.integral, "user_id": log.integral_user}
     out.rejects, out.reject_places = rejects.entries, rejects.places
     rejects.check(spec.get("limits", {}).get("max_reject_ratio", 0.01))

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from heterrec_schemas.testing import reference_reductions
 from heterrec_schemas.testing.reference_codebooks import BOOK_SAMPLE, CODES, book_tokens, fit_books
 from heterrec_schemas.testing.reference_values import (
     RefusedError,
@@ -42,6 +43,7 @@ class ReferenceFeature:
     """(dim, edge_index) to edge."""
     books: list[list[list[float]]] | None = None
     """Centroids of each codebook."""
+    reduction: reference_reductions.Reduction | None = None
     size: int = 0
     """Largest id + 1."""
     missing: int = 0
@@ -252,6 +254,8 @@ def encode(
     if feature["kind"] == "numeric":
         return _encode_numbers(feature, values, parent)
     if feature["kind"] == "embedding":
+        if "reduce" in feature:
+            return _encode_reduced(feature, values, raw_column, parent)
         if feature.get("quantizer", "quantile") != "quantile":
             return _encode_by_books(feature, values, parent)
         return _encode_vectors(feature, values, parent)
@@ -372,6 +376,31 @@ def _sample_of_vectors(
         raise RefusedError(f"every value of {feature['name']} is missing")
     sample = fit_keys(present, feature.get("fit_sample", most))
     return [vector for key in sample if (vector := values[key])]
+
+
+def _encode_reduced(
+    feature: Row,
+    values: dict[str, list[float] | None],
+    raw_column: list[Any],
+    parent: ReferenceFeature | None,
+) -> ReferenceFeature:
+    """As of a feature of the reduced vectors."""
+    if parent is not None and parent.reduction is not None:
+        reduction = parent.reduction
+    else:
+        most = reference_reductions.sample_size(
+            feature["dim"], feature.get("fit_sample", FIT_SAMPLE)
+        )
+        sample = _sample_of_vectors(feature | {"fit_sample": most}, values, most)
+        reduction = reference_reductions.fit(feature, sample)
+    plain = {k: v for k, v in feature.items() if k != "reduce"} | {"dim": len(reduction[2])}
+    lower = {
+        key: None if vector is None else reference_reductions.reduced(vector, reduction)
+        for key, vector in values.items()
+    }
+    out = encode(plain, lower, raw_column, parent)
+    out.reduction = reduction
+    return out
 
 
 def _encode_by_books(

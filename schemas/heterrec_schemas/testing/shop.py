@@ -62,7 +62,7 @@ class Settings:
     unknown_items: Literal["drop", "oov"] = "drop"
     layout: Literal["referenced", "flattened"] = "referenced"
     codebooks: bool = False
-    """Whether the vector has features with codebooks too: `parts` (pq) and `rests` (rq)."""
+    """Whether the vector has further features: `parts` (pq), `rests` (rq) and `turned` (reduced)."""
     min_length: int = 3
     max_length: int = 12
     item_shards: int = 2
@@ -139,7 +139,8 @@ def spec_text(goods: Shop, settings: Settings | None = None) -> str:
         vector = f"kind: embedding, column: vector, dim: {goods.dim}"
         books = f"""
     - {{name: parts, {vector}, quantizer: pq, groups: 2, codes: 8}}
-    - {{name: rests, {vector}, quantizer: rq, levels: 3, codes: 4}}"""
+    - {{name: rests, {vector}, quantizer: rq, levels: 3, codes: 4}}
+    - {{name: turned, {vector}, reduce: {{pca: 4, rotate: true}}, groups: 2, quantiles: 3}}"""
     joins = ""
     if goods.details is not None:
         joins = (

@@ -128,6 +128,7 @@ def look(groups: int, dims: int, quantiles: int) -> FeatureInfo:
         columns=groups,
         quantizer="quantile",
         dim=groups * dims,
+        width=groups * dims,
     )
 
 
@@ -154,7 +155,7 @@ def test_the_papers_tables_have_width_d_and_are_shared() -> None:
 
 
 def test_levels_that_do_not_divide_the_width_are_refused_with_the_nearest() -> None:
-    levels = FeatureInfo("look", "embedding", 10, 0, 6, quantizer="rq", dim=7)
+    levels = FeatureInfo("look", "embedding", 10, 0, 6, quantizer="rq", dim=7, width=7)
     with pytest.raises(CallError) as caught:
         GroupTable(levels, model_config(width=64, embedding_width="width"), None)
     message = caught.value.message

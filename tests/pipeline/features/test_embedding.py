@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pieces import QUICK, embedding
 
 from heterrec_pipeline.features.embedding import (
+    Quantizer,
     encode,
     is_vector_like,
     parse,
@@ -172,7 +173,7 @@ def test_tokens_by_codebooks(
     feature = embedding(**sizes)
     books = [np.array([[0] * width, [4] * width], np.float32) for _ in range(2)]
     parsed = parse(feature, pa.array([[0, 1, 3, 5], None, [1], [4, 4, 3, 5]], pa.list_(pa.int64())))
-    encoded = encode(feature, parsed.values, codebook_table(books))
+    encoded = encode(feature, parsed.values, Quantizer(codebook_table(books)))
     assert encoded.tokens.type == pa.list_(pa.int32(), 2)
     assert encoded.tokens.to_pylist() == [first, [1, 1], [1, 1], last]
 
@@ -194,7 +195,7 @@ def test_tokens_are_the_contracts_sums(data: st.DataObject, sizes: tuple[int, in
     fitted = quantizer_table(np.array(edges, np.float32).T)
     parsed = parse(feature, pa.array(cells, pa.list_(pa.float64())))
     assert len(parsed.bad) == sum(cell is not None and len(cell) != dim for cell in cells)
-    encoded = encode(feature, parsed.values, fitted)
+    encoded = encode(feature, parsed.values, Quantizer(fitted))
     width = dim // groups
     want = []
     for cell in cells:

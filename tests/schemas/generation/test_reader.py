@@ -262,6 +262,22 @@ def test_codebooks_are_read(with_codebooks: Path) -> None:
         generation.codebooks("look")
 
 
+def test_reductions_are_read(with_codebooks: Path) -> None:
+    generation = open_generation(with_codebooks)
+    found = generation.reduction("turned")
+    assert [part.shape for part in found] == [(16,), (16,), (16, 4)]
+    assert generation.quantizers("turned").shape == (2, 4)
+    with pytest.raises(CallError, match="the vectors of 'look' are not reduced"):
+        generation.reduction("look")
+    path = Path(generation.locate("quantizers/turned.reduce.parquet"))
+    table, whole = pq.read_table(path), path.read_bytes()
+    dims = pa.array([*range(1, 16), 15], pa.int32())
+    pq.write_table(table.set_column(0, table.schema.field("dim"), dims), path)
+    with pytest.raises(CorruptGenerationError, match="column 'dim': row 15"):
+        generation.reduction("turned")
+    path.write_bytes(whole)
+
+
 def test_broken_codebooks_are_refused(with_codebooks: Path) -> None:
     generation = open_generation(with_codebooks)
     path = Path(generation.locate("quantizers/rests.parquet"))
