@@ -171,6 +171,7 @@ def plan(
     base: AnyPath | None = None,
     refit: Sequence[str] = (),
     full_scan: bool = False,
+    tune_tokens: bool = False,
     runner: str | None = None,
     beam_args: Sequence[str] = (),
     params: Mapping[str, str] | None = None,
@@ -183,6 +184,7 @@ def plan(
         base: the generation that a refresh would continue; None to plan a build.
         refit: as in `refresh`.
         full_scan: read and build everything in a temporary folder, so that all numbers are exact.
+        tune_tokens: compare settings of the tokens of embedding features (`Plan.tokens`).
         runner: as in `build`.
         beam_args: Beam's flags.
         params: as in `build`.
@@ -197,7 +199,16 @@ def plan(
     parent = None if base is None else _plain(base)
     parsed = parse_spec(text, where=where)
     return planning.plan(
-        PlanConfig(parsed, text, _plain(input), flags, full_scan, base=parent, refit=tuple(refit))
+        PlanConfig(
+            parsed,
+            text,
+            _plain(input),
+            flags,
+            full_scan,
+            base=parent,
+            refit=tuple(refit),
+            tune_tokens=tune_tokens,
+        )
     )
 
 

@@ -43,6 +43,13 @@ def plan(
             help="Read and build everything in a temporary folder: all numbers are then exact.",
         ),
     ] = False,
+    tune_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--tune-tokens",
+            help="Compare settings of the tokens of embedding features by the nearest neighbours that they keep.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -60,7 +67,16 @@ def plan(
         text = spec_text(spec, parameters_in(param))
         parsed = parse_spec(text, where=spec)
         found = make_plan(
-            PlanConfig(parsed, text, input, flags, full_scan, base=base, refit=names_in(refit))
+            PlanConfig(
+                parsed,
+                text,
+                input,
+                flags,
+                full_scan,
+                base=base,
+                refit=names_in(refit),
+                tune_tokens=tune_tokens,
+            )
         )
         if as_json:
             print_json(plan_json(found))

@@ -179,7 +179,7 @@ def encode(feature: EmbeddingFeature, values: pa.Array, fitted: Quantizer) -> En
     vectors_ND = float32_values(values.flatten()).reshape(-1, feature.dim)
     if fitted.reduction is not None:
         vectors_ND = reduce_vectors(vectors_ND, fitted.reduction)
-    tokens = _tokens(feature, vectors_ND, fitted.fitted)
+    tokens = vector_tokens(feature, vectors_ND, fitted.fitted)
     if len(vectors_ND) < len(values):
         whole = np.full((len(values), feature.token_count), MISSING, dtype=np.int32)
         whole[values.is_valid().to_numpy(zero_copy_only=False)] = tokens
@@ -188,7 +188,7 @@ def encode(feature: EmbeddingFeature, values: pa.Array, fitted: Quantizer) -> En
     return EncodedColumn(array, 0)
 
 
-def _tokens(
+def vector_tokens(
     feature: EmbeddingFeature, vectors_ND: Vectors, fitted: pa.Table
 ) -> npt.NDArray[np.int32]:
     """The tokens of vectors: [N, Z]."""

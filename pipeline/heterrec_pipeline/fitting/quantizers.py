@@ -186,7 +186,7 @@ def fit_blocks(
     reduction = None if feature.reduce is None else reduction_of(reductions[name + SUFFIX])
     _fill(table, feature, splits, excluded, placed, reduction)
     for a, _, sample in placed:
-        fitted = _fit(feature, sample)
+        fitted = fit_block(feature, sample)
         yield name, fitted.add_column(0, "first", pa.array([a] * len(fitted), pa.int32()))
 
 
@@ -227,7 +227,7 @@ def _dimensions(
     return reduce_vectors(values_ND, reduction._replace(weights_DP=reduction.weights_DP[:, a:b]))
 
 
-def _fit(feature: EmbeddingFeature, sample: BlockSample) -> pa.Table:
+def fit_block(feature: EmbeddingFeature, sample: BlockSample) -> pa.Table:
     """The edges of a block of dimensions, or its codebooks, numbered from 0."""
     if isinstance(feature, QuantileEmbedding):
         return pa.table({"edge": sample.edges(feature.quantiles).ravel()})

@@ -22,6 +22,7 @@ from heterrec_pipeline.planning.figures import Figures, scaled
 from heterrec_pipeline.planning.files import Files, expected_files
 from heterrec_pipeline.planning.resources import Memory, Shuffle, disk_for_parts, memory, shuffle
 from heterrec_pipeline.planning.sample import SAMPLE_ROWS, take_sample
+from heterrec_pipeline.planning.token_choices import TokenChoices, token_choices
 from heterrec_pipeline.planning.trial import trial
 from heterrec_pipeline.reading.empty_files import skipped
 from heterrec_schemas.errors import HeterrecError
@@ -42,6 +43,7 @@ class PlanConfig:
         sample_rows: approximate number of interactions to build otherwise.
         base: the parent of a refresh, as in `BuildConfig`; None to plan a build.
         refit: as in `BuildConfig`.
+        tune_tokens: whether settings of the tokens of embedding features are compared.
     """
 
     spec: FeatureSpec
@@ -53,6 +55,7 @@ class PlanConfig:
     sample_rows: int = SAMPLE_ROWS
     base: str | None = None
     refit: Sequence[str] = ()
+    tune_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Plan:
         memory: memory of a worker.
         warnings: texts for a person.
         base: what a refresh would find in its parent; None for a build.
+        tokens: the settings of tokens that were compared, by embedding feature.
     """
 
     figures: Figures
@@ -78,6 +82,7 @@ class Plan:
     memory: Memory
     warnings: list[str]
     base: BaseOutlook | None = None
+    tokens: list[TokenChoices] = field(default_factory=list)
 
     @property
     def bytes_out(self) -> int:
@@ -110,6 +115,7 @@ def plan(config: PlanConfig) -> Plan:
         figures = scaled(read, built.result, generation)
         counts = built.result.manifest.counts if read.whole else None
         files, texts = expected_files(figures, generation)
+        tokens = token_choices(built.config) if config.tune_tokens else []
         base = None
         if parent is not None:
             seen = _values_of(built.config, whole=read.whole)
@@ -132,6 +138,7 @@ def plan(config: PlanConfig) -> Plan:
             *doubted,
         ],
         base=base,
+        tokens=tokens,
     )
 
 

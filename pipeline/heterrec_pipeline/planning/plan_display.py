@@ -13,6 +13,7 @@ from heterrec_pipeline.planning.features import FeatureFigures
 from heterrec_pipeline.planning.files import Files
 from heterrec_pipeline.planning.plan import Plan
 from heterrec_pipeline.planning.resources import paths
+from heterrec_pipeline.planning.token_choices import TokenChoices, shown
 from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, NumericFeature
 
 PLAN_VERSION = 1
@@ -55,6 +56,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         },
         "warnings": plan.warnings,
         **({"base": plan.base.as_json()} if plan.base else {}),
+        **({"tokens": [t.as_json() for t in plan.tokens]} if plan.tokens else {}),
     }
 
 
@@ -102,6 +104,9 @@ def print_plan(console: Console, plan: Plan) -> None:
     if plan.figures.features:
         console.print(_features(plan))
     console.print(_files(plan))
+    for tokens in plan.tokens:
+        console.print(_choices(tokens))
+        console.print(_proposal(tokens), highlight=False, soft_wrap=True)
     _resources(console, plan)
     if plan.base is not None:
         print_outlook(console, plan.base)
@@ -182,6 +187,31 @@ def _files(plan: Plan) -> Table:
     texts = plan.texts
     table.add_row("texts", f"{len(texts):,}", "", "", size(sum(texts.values())))
     return table
+
+
+def _choices(found: TokenChoices) -> Table:
+    columns = ("setting", "tokens", "codes a token", "codes used", "neighbours kept")
+    title = f"Tokens of {found.name}: {found.distinct:,} distinct vectors of {found.vectors:,} read"
+    table = _table(title, columns)
+    best = sorted(found.choices[1:], key=lambda c: (-c.kept, c.feature.token_count))
+    for choice in (found.choices[0], *best):
+        text = shown(choice)
+        text = f"{text} (the spec's)" if choice is found.choices[0] else text
+        tokens, codes = choice.feature.token_count, choice.feature.code_count
+        shares = (f"{choice.used:.0%}", f"{choice.kept:.1%}")
+        table.add_row(text, f"{tokens:,}", f"{codes:,}", *shares)
+    return table
+
+
+def _proposal(found: TokenChoices) -> str:
+    own, proposed = found.choices[0], found.proposed
+    chance = f"By chance {found.chance:.1%} were kept."
+    if proposed is own:
+        return f"With at most {own.feature.token_count} tokens, none keeps more neighbours than the spec's. {chance}"
+    return (
+        f"With at most {own.feature.token_count} tokens, most neighbours are kept by {{{shown(proposed)}}}: "
+        f"{proposed.kept:.1%}, by the spec's {own.kept:.1%}. {chance}"
+    )
 
 
 def _resources(console: Console, plan: Plan) -> None:

@@ -17,6 +17,7 @@ from heterrec_schemas.feature_spec.embedding import (
     WARN_CODES,
     EmbeddingFeature,
     QuantileEmbedding,
+    Reduce,
     dimension_columns,
 )
 from heterrec_schemas.feature_spec.features import Feature
@@ -75,6 +76,7 @@ __all__ = [
     "Output",
     "ProductEmbedding",
     "QuantileEmbedding",
+    "Reduce",
     "ResidualEmbedding",
     "Sequences",
     "Source",
