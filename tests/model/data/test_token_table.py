@@ -71,7 +71,14 @@ def test_the_columns_are_described(generation: Generation) -> None:
         FeatureInfo("path", "categorical", sizes["path"], 2, longest, multivalued=True),
         FeatureInfo("price", "numeric", sizes["price"], 2 + longest, 1),
         FeatureInfo(
-            "look", "embedding", sizes["look"], 3 + longest, 4, quantizer="quantile", dim=16
+            "look",
+            "embedding",
+            sizes["look"],
+            3 + longest,
+            4,
+            quantizer="quantile",
+            dim=16,
+            width=16,
         ),
     )
     assert table.tokens_IC.shape[1] == 3 + longest + 4
