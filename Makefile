@@ -6,8 +6,14 @@ PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo $$p; break; fi; done)
 endif
-# Additional arguments of every pip install, for example another index with smaller builds of PyTorch.
+# Additional arguments of every install by pip and uv, for example --index-url of a mirror, whose files have the same hashes.
 PIP_ARGS ?=
+# An index with other builds of PyTorch, such as smaller ones without CUDA: torch alone comes from there, and its hash is not verified.
+TORCH_INDEX ?=
+# make lock: for example --upgrade, or --upgrade-package NAME; without either no version changes that need not.
+LOCK_ARGS ?=
+# make audit: for example --service osv
+AUDIT_ARGS ?=
 PYTEST_ARGS ?=
 DEMO ?= .demo
 # make images: the registry in the image names, and additional arguments, for example --build-arg BASE=...
@@ -18,23 +24,28 @@ IMAGES ?= worker launcher serving trainer
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
+# uv trusts the certificates that the system trusts. It does not read pip's settings, so it gets pip's index.
+export UV_SYSTEM_CERTS ?= 1
+UV := UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}" $(BIN)/uv
 VERSION = $(shell sed -n 's/^version = //p' setup.cfg)
 MANIFESTS := setup.cfg pyproject.toml $(LOCK)
 ENGINES := .engines
 # Beam's Go programs, in the pinned version of Beam.
-BEAM := $(shell sed -n 's/^apache-beam==//p' $(LOCK))
+BEAM := $(shell sed -n 's/^apache-beam==\([^ ;]*\).*/\1/p' $(LOCK))
 EXTRAS_env := pipeline,model,export,serve,study,dev
 EXTRAS_demo := pipeline,model,export,serve,embed,demo
 EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,dev
 
+comma := ,
+
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas races browser attack bench images engines lock clean
+.PHONY: help env demo test check format schemas races browser attack bench images digests engines lock audit clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) \
 		| awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
-	@echo "Variables: PYTHON=$(PYTHON)  PIP_ARGS=$(PIP_ARGS)  PYTEST_ARGS=$(PYTEST_ARGS)  DEMO=$(DEMO)"
+	@echo "Variables: PYTHON=$(PYTHON)  PIP_ARGS=$(PIP_ARGS)  TORCH_INDEX=$(TORCH_INDEX)  PYTEST_ARGS=$(PYTEST_ARGS)  DEMO=$(DEMO)"
 
 env: $(VENV)/.installed-env ## create the development environment in .venv
 	@echo "The environment is ready: $(BIN)/python"
@@ -109,11 +120,15 @@ images: ## build the images of Dataflow's workers and launcher, of the service a
 	@if docker info >/dev/null 2>&1; then builder="docker build"; \
 	elif command -v buildah >/dev/null; then builder="buildah build --layers --format docker"; \
 	else echo "Found neither a running docker nor buildah. On Debian: apt install buildah"; exit 1; fi; \
+	$(PYTHON) docker/digests.py --check; \
 	for target in $(IMAGES); do \
 		image=$(REGISTRY)/heterrec-$$target:$(VERSION); \
 		echo "== building $$image with $${builder%% *}"; \
 		$$builder --target $$target --tag $$image --file docker/Dockerfile $(IMAGE_ARGS) . || exit 1; \
 	done
+
+digests: ## pin the base images in docker/Dockerfile by digest (needs docker, skopeo or crane, and the registries)
+	$(PYTHON) docker/digests.py
 
 engines: $(ENGINES)/beam-$(BEAM) $(ENGINES)/boot.sh ## build Prism and the worker's boot program for the tests marked engine (needs Go)
 
@@ -129,15 +144,17 @@ $(ENGINES)/boot.sh: engines/boot.sh
 	mkdir -p $(ENGINES)
 	install -m 755 $< $@
 
-lock: ## update requirements.lock from a fresh environment with all extras
-	rm -rf build/lockenv
-	$(PYTHON) -m venv build/lockenv
-	build/lockenv/bin/python -m pip install $(PIP_ARGS) --quiet -e '.[$(EXTRAS_all)]'
-	sed -n '/^#/p' $(LOCK) > build/requirements.lock
-	build/lockenv/bin/python -m pip freeze --exclude-editable \
-		| grep -vE '^(nvidia-|cuda-|triton)' >> build/requirements.lock
-	mv build/requirements.lock $(LOCK)
-	rm -rf build/lockenv
+lock: $(BIN)/uv ## write requirements.lock anew, with hashes: make lock LOCK_ARGS="--upgrade-package NAME"
+	@mkdir -p build
+	cp $(LOCK) build/$(LOCK)
+	env -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS $(UV) pip compile --no-config --quiet --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --no-header --build-constraints $(LOCK) $(LOCK_ARGS) \
+		$(foreach extra,$(subst $(comma), ,$(EXTRAS_all)),--extra $(extra)) --output-file build/$(LOCK) setup.cfg
+	@{ sed -n '/^#/p' $(LOCK); sed '/^#/d' build/$(LOCK); } > build/$(LOCK).new
+	mv build/$(LOCK).new $(LOCK)
+
+audit: $(VENV)/.installed-env ## look up known vulnerabilities of the versions in requirements.lock
+	$(BIN)/python dependencies/audit.py $(AUDIT_ARGS)
 
 clean: ## remove the environment, engines, demo output and caches
 	rm -rf $(VENV) $(ENGINES) $(DEMO) build dist *.egg-info
@@ -150,10 +167,19 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot create virtual environments. On Debian: apt install python3-venv"; exit 1; }
 
+# Verifies the hashes in the lock, which pip cannot do for an editable package.
+$(BIN)/uv: dependencies/uv.txt | $(BIN)/python
+	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 # One stamp file per set of extras; the full set also satisfies the smaller ones.
-$(VENV)/.installed-%: $(MANIFESTS) | $(BIN)/python
+$(VENV)/.installed-%: $(MANIFESTS) $(BIN)/uv
 	@echo "== installing heterrec[$(EXTRAS_$*)] with the versions of $(LOCK)"
-	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --disable-pip-version-check \
-		-c $(LOCK) -e '.[$(EXTRAS_$*)]'
+	@if [ -n "$(TORCH_INDEX)" ]; then \
+		echo "== torch from $(TORCH_INDEX), without verifying its hash"; \
+		$(UV) pip install --quiet --python $(BIN)/python -c $(LOCK) --no-deps --no-verify-hashes \
+			--default-index $(TORCH_INDEX) torch; fi
+	@$(UV) pip install $(PIP_ARGS) --quiet --python $(BIN)/python \
+		-c $(LOCK) --build-constraints $(LOCK) -e '.[$(EXTRAS_$*)]'
 	@touch $@
 	@if [ $* = all ]; then touch $(VENV)/.installed-env $(VENV)/.installed-demo; fi

@@ -1,5 +1,7 @@
 #!/bin/sh
 # Builds Prism and the worker's boot program from Beam's Go modules: build.sh VERSION FOLDER
+# Versions of modules are those that Beam's go.mod requires; Go compares their checksums with its checksum database, unless its
+# settings (GOSUMDB, GONOSUMDB) say otherwise.
 # Beam's Prism listens on all interfaces. This one listens on the loopback interface only.
 set -eu
 version=$1

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import hashlib
 import importlib.metadata
 import re
 import shutil
@@ -18,7 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("schemas", "pipeline", "model")
 SETUPTOOLS = Version("77")
-UNPINNED = re.compile(r"^(nvidia-|cuda-|triton)")
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 MACHINE_PATH = re.compile(r"(?<![\w.:/*>-])/(?:home|root|Users|work|mnt)/[\w.]|\b[A-Z]:\\Users\\")
 
 
@@ -29,13 +30,26 @@ def setup() -> configparser.ConfigParser:
     return parser
 
 
+def pins(path: Path) -> list[tuple[Requirement, list[str]]]:
+    """The requirements of a file with their hashes."""
+    text = re.sub(r"(?m)^#.*\n", "", path.read_text(encoding="utf-8")).replace("\\\n", " ")
+    lines = [line.split(" --hash=") for line in text.splitlines()]
+    return [(Requirement(line[0]), [f"--hash={h.strip()}" for h in line[1:]]) for line in lines]
+
+
 @pytest.fixture(scope="module")
 def lock() -> dict[str, Version]:
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lines if line and not line.startswith("#")]
-    assert [line for line in pins if line.count("==") != 1] == []
-    pairs = [line.split("==") for line in pins]
-    return {canonicalize_name(name): Version(version) for name, version in pairs}
+    """The versions of the lock for Python 3.11 on Linux."""
+    here = {"python_full_version": "3.11.13", "sys_platform": "linux", "platform_machine": "x86_64"}
+    chosen = [
+        requirement
+        for requirement, _ in pins(ROOT / "requirements.lock")
+        if requirement.marker is None or requirement.marker.evaluate(here)
+    ]
+    names = [canonicalize_name(requirement.name) for requirement in chosen]
+    assert len(names) == len(set(names))
+    versions = [str(requirement.specifier).removeprefix("==") for requirement in chosen]
+    return {name: Version(version) for name, version in zip(names, versions, strict=True)}
 
 
 def listed(setup: configparser.ConfigParser, section: str, option: str) -> list[str]:
@@ -135,10 +149,25 @@ def test_the_lock_satisfies_the_lower_bounds(
         assert requirement.specifier.contains(pinned, prereleases=True), f"{requirement}: {pinned}"
 
 
-def test_the_lock_leaves_the_platform_open(lock: dict[str, Version]) -> None:
-    assert "torch" in lock
-    assert [name for name in lock if UNPINNED.match(name) or name == "heterrec"] == []
+@pytest.mark.parametrize("name", ["requirements.lock", "dependencies/uv.txt"])
+def test_every_file_of_a_pinned_version_has_its_hash(name: str) -> None:
+    found = pins(ROOT / name)
+    assert found
+    for requirement, hashes in found:
+        assert re.fullmatch(r"==[^,*]+", str(requirement.specifier)), requirement
+        assert hashes, requirement
+        assert [one for one in hashes if not HASH.fullmatch(one)] == []
+    assert "://" not in (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_lock_is_for_all_platforms(lock: dict[str, Version]) -> None:
+    assert "heterrec" not in lock
     assert [str(version) for version in lock.values() if version.local] == []
+    of_cuda = [r for r, _ in pins(ROOT / "requirements.lock") if r.name.startswith("nvidia-")]
+    assert of_cuda
+    assert [
+        str(r) for r in of_cuda if "sys_platform == 'linux'" not in str(r.marker).replace('"', "'")
+    ] == []
 
 
 def test_no_file_names_a_path_of_a_machine() -> None:
@@ -220,3 +249,35 @@ def test_each_half_installs_without_the_other(setup: configparser.ConfigParser) 
     assert names("model") & {"apache-beam", "sentence-transformers"} == set()
     assert names("pipeline") & {"torch", "sentence-transformers"} == set()
     assert "torch" in names("model")
+
+
+def test_a_file_with_another_hash_is_not_installed(tmp_path: Path) -> None:
+    """As `make env` installs: the lock as constraints of an install by uv."""
+    uv = Path(sys.executable).parent / "uv"
+    if not uv.exists():
+        pytest.skip("needs uv in the environment: make env")
+    wheel = tmp_path / "plum-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("plum.py", "")
+        about = "plum-1.0.dist-info"
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: plum\nVersion: 1.0\n")
+        tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr(f"{about}/WHEEL", tags)
+        archive.writestr(f"{about}/RECORD", "")
+    right = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    for digest in (right, "0" * 64):
+        lock = tmp_path / "lock"
+        lock.write_text(f"plum==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
+        words = [
+            "pip",
+            "install",
+            "--offline",
+            "--no-index",
+            "--find-links",
+            tmp_path,
+            "--no-cache",
+        ]
+        words += ["--python", sys.executable, "--target", tmp_path / digest[:8], "-c", lock, "plum"]
+        ran = subprocess.run([uv, *words], capture_output=True, text=True)
+        assert (ran.returncode == 0) == (digest == right), ran.stderr
+    assert "Hash mismatch for `plum==1.0`" in ran.stderr

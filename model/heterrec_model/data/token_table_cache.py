@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -74,7 +74,8 @@ def _build(
     items: Sequence[FeatureEntry],
     users: Sequence[FeatureEntry],
 ) -> None:
-    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
+    unfinished = folder.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
+    unfinished.mkdir()
     arrays: list[np.memmap[Any, Any]] = []
 
     def allocate(name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
@@ -88,7 +89,6 @@ def _build(
     body = {side: [asdict(feature) for feature in described[side]] for side in described}
     text = json.dumps({**about, "described": body}, indent=1)
     (unfinished / _ABOUT).write_text(text, encoding="utf-8")
-    unfinished.chmod(0o755)
     # An existing folder is unreadable, or it would have been used.
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)

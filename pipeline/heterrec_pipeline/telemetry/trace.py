@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -74,7 +75,7 @@ def write_trace(
 @contextmanager
 def _replacing(path: str) -> Iterator[IO[str]]:
     """Write a temporary file that replaces `path` when the block succeeds."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
         packed = path.endswith(".gz")
         with (

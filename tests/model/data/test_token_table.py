@@ -95,7 +95,9 @@ def test_user_features_are_described(generation: Generation, rich: Generation) -
         FeatureInfo("age", "categorical", sizes["age"], 0, 1),
         FeatureInfo("age_bin", "numeric", sizes["age_bin"], 0, 1),
         FeatureInfo("likes", "categorical", sizes["likes"], 0, max(map(len, likes)), True),
-        FeatureInfo("taste", "embedding", sizes["taste"], 0, 3, quantizer="quantile", dim=6),
+        FeatureInfo(
+            "taste", "embedding", sizes["taste"], 0, 3, quantizer="quantile", dim=6, width=6
+        ),
     )
     chosen = open_token_table(rich, user_features=["age_bin"]).user_features
     assert [feature.name for feature in chosen] == ["age_bin"]

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,19 @@ def test_it_is_mapped_and_not_written_to(generation: Generation, tmp_path: Path)
     assert all(isinstance(array, np.memmap) for array in loaded[1].values())
     table.tokens_IC[3] = 7
     assert not (open_token_table(generation, cache=tmp_path).tokens_IC[3] == 7).all()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o700), (0o022, 0o755)])
+def test_it_is_readable_by_those_whom_the_umask_permits(
+    generation: Generation, tmp_path: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        open_token_table(generation, cache=tmp_path)
+    finally:
+        os.umask(before)
+    [folder] = folders(tmp_path)
+    assert folder.stat().st_mode & 0o777 == mode
 
 
 def test_each_choice_of_features_has_a_folder(generation: Generation, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -163,15 +164,69 @@ def test_images_are_pinned_to_what_is_tested() -> None:
     bases = dict(re.findall(r"^ARG (\w+)=(\S+/\S+)$", text, flags=re.M))
     assert set(bases) == {"BASE", "BEAM", "LAUNCHER", "TORCH_INDEX"}
     lock = (DOCKER.parent / "requirements.lock").read_text(encoding="utf-8")
-    (beam,) = re.findall(r"^apache-beam==(\S+)$", lock, flags=re.M)
-    assert bases["BEAM"].endswith(f"beam_python3.11_sdk:{beam}")
+    (beam,) = re.findall(r"^apache-beam==(\S+)", lock, flags=re.M)
+    assert bases["BEAM"].partition("@")[0].endswith(f"beam_python3.11_sdk:{beam}")
     assert "python:3.11." in bases["BASE"]
     assert "python311-" in bases["LAUNCHER"]
     stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", text, flags=re.M)
     known = {f"${{{name}}}" for name in bases} | {name for _, name in stages}
     assert [base for base, _ in stages if base not in known] == []
-    installs = [line for line in text.splitlines() if "pip install" in line]
-    assert [i for i in installs if "--constraint" not in i and "--no-deps" not in i] == []
+
+
+def test_base_images_have_a_digest_or_a_reason() -> None:
+    text = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
+    images = re.findall(r"^(.*)\nARG \w+=([\w./-]+):([\w.-]+)(@\S+)?$", text, flags=re.M)
+    assert len(images) == 3
+    for above, name, tag, digest in images:
+        assert tag != "latest", name
+        if digest:
+            assert re.fullmatch(r"@sha256:[0-9a-f]{64}", digest), name
+        assert bool(digest) != above.startswith("# No digest: "), name
+
+
+def test_what_images_install_is_verified() -> None:
+    text = (DOCKER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    for option in ("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"):
+        assert re.search(rf"\b{option}=/src/requirements.lock\b", text)
+    installs = re.findall(r"(uv pip|pip) install ([^&;\n]*)", text)
+    assert len(installs) > 5
+    for program, words in installs:
+        if program == "uv pip":
+            assert ("--no-verify-hashes" in words) == words.rstrip().endswith(" torch"), words
+        else:
+            assert "--require-hashes" in words, words
+
+
+def test_digests_are_looked_up_and_written(tmp_path: Path) -> None:
+    """With a stand-in of skopeo, and without a client."""
+    for name in ("Dockerfile", "digests.py"):
+        shutil.copy(DOCKER / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    before = (tmp_path / "Dockerfile").read_text(encoding="utf-8")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, tmp_path / "digests.py", *arguments]
+        path = {"PATH": f"{tmp_path / 'bin'}"}
+        return subprocess.run(command, env=path, capture_output=True, text=True)
+
+    failed = run()
+    assert failed.returncode == 1
+    assert (
+        "cannot be looked up, docker/Dockerfile is unchanged.\nfound none of docker"
+        in failed.stderr
+    )
+    assert (tmp_path / "Dockerfile").read_text(encoding="utf-8") == before
+    unpinned = len(re.findall("^# No digest: ", before, flags=re.M))
+    assert run("--check").stdout.count("is not pinned by digest") == unpinned
+    client = tmp_path / "bin" / "skopeo"
+    client.write_text("#!/bin/sh\necho sha256:" + "a" * 64 + "\n", encoding="utf-8")
+    client.chmod(0o755)
+    assert run().returncode == 0
+    after = (tmp_path / "Dockerfile").read_text(encoding="utf-8")
+    assert after.count("@sha256:" + "a" * 64) == 3
+    assert "# No digest:" not in after
+    assert len(after.splitlines()) == len(before.splitlines()) - unpinned
+    assert run("--check").stdout == ""
 
 
 def test_the_image_installs_what_the_pipeline_needs() -> None:
