@@ -3,12 +3,14 @@
 import os
 import random
 import re
+import resource
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 Case = Callable[[random.Random], str]
@@ -17,6 +19,8 @@ Case = Callable[[random.Random], str]
 SECONDS = float(os.environ.get("HETERREC_ATTACK") or 0)
 """Seconds of all attacks together, with a new seed each time; 0: the stated numbers of cases, with the same seed."""
 SEED = os.environ.get("HETERREC_ATTACK_SEED") or "1"
+TRAIL = os.environ.get("HETERREC_ATTACK_TRAIL")
+"""A file for the numbers of the cases that were begun, for a case that ends the process."""
 ONLY = os.environ.get("HETERREC_ATTACK_CASE")
 """The number of the only case to run."""
 MAX_FINDINGS = 8
@@ -35,14 +39,18 @@ class Attack:
     """Seconds that a case may take."""
     seconds: float
     """This test's part of the time."""
+    memory: int | None = None
+    """Bytes that a case may take in this process, beside what the process has; None for any."""
     outcomes: Counter[str] = field(default_factory=Counter)
     findings: dict[str, str] = field(default_factory=dict)
     """The first failure of each kind: those of one place that differ in numbers only are of one kind."""
 
     def __call__(self, case: Case) -> None:
         for number in self._numbers():
+            if TRAIL:
+                Path(TRAIL).write_text(f"{self.name} {number}\n")
             try:
-                with time_limit(self.limit):
+                with time_limit(self.limit), memory_limit(self.memory):
                     outcome = case(random.Random(f"{self.name}/{SEED}/{number}"))
             except (KeyboardInterrupt, SystemExit):
                 raise
@@ -91,6 +99,21 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def memory_limit(size: int | None) -> Iterator[None]:
+    """Let the process have so many bytes more in a block; a library of Rust ends the process that cannot have them."""
+    if size is None:
+        yield
+        return
+    own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (own + size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))
 
 
 def _place(error: BaseException) -> str:

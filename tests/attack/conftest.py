@@ -24,10 +24,12 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
 
 @pytest.fixture
 def attack(request: pytest.FixtureRequest) -> Iterator[Attack]:
-    """The cases of a test with the mark `attack(cases=..., share=1, limit=20)`, and what they came to."""
+    """The cases of a test with the mark `attack(cases=..., share=1, limit=20, memory=None)`, and what they came to."""
     mark = request.node.get_closest_marker("attack").kwargs
     seconds = request.config.stash[_SECONDS_PER_SHARE] * mark.get("share", 1)
-    found = Attack(request.node.nodeid, mark["cases"], mark.get("limit", 20), seconds)
+    found = Attack(
+        request.node.nodeid, mark["cases"], mark.get("limit", 20), seconds, mark.get("memory")
+    )
     yield found
     request.node.user_properties.append((_SUMMARY, found.summary()))
 
