@@ -45,10 +45,10 @@ def _of_function(body: Any) -> float:
     if name in ("ConcatHorizontal", "Join"):
         return sum(parts)
     if name in ("PadStart", "PadEnd"):
-        length = inputs[1].get("Literal", {}).get("Dyn", {}).get("Int", 1)
+        length = float(inputs[1].get("Literal", {}).get("Dyn", {}).get("Int", 1))
         return max(parts[0], length / _CELL)
-    if name == "Replace":
-        return parts[0] * max(1, _replacement(inputs, own["Replace"]))
+    if isinstance(own, dict) and name == "Replace":
+        return parts[0] * max(1, _replacement(inputs, own[name]))
     return max(parts, default=1)
 
 
