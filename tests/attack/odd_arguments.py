@@ -3,8 +3,8 @@
 import random
 from typing import Any
 
-import click
 import odd_values
+import typer
 
 _NUMBERS = (
     "0",
@@ -115,19 +115,16 @@ _PLACES = (
 )
 NOT_HERE = frozenset({"serve", "embed", "tune", "study"})
 """Commands with tests of their own: they listen, load models, or start many processes."""
-_SWITCHES = frozenset({"--help", "--version", "--runner", "--host"})
+_SWITCHES = frozenset({"--help", "--version", "--debug", "--runner", "--host"})
 
 
-def commands(app: Any) -> dict[str, click.Command]:
+def commands(app: Any) -> dict[str, Any]:
     """The commands of a Typer app by name."""
-    import typer
-
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+    group: Any = typer.main.get_command(app)
     return {name: one for name, one in group.commands.items() if name not in NOT_HERE}
 
 
-def arguments(rng: random.Random, command: click.Command, sound: dict[str, list[str]]) -> list[str]:
+def arguments(rng: random.Random, command: Any, sound: dict[str, list[str]]) -> list[str]:
     """Arguments of a command.
 
     Args:
@@ -136,10 +133,9 @@ def arguments(rng: random.Random, command: click.Command, sound: dict[str, list[
     """
     found: list[str] = []
     for parameter in command.params:
-        if isinstance(parameter, click.Argument):
+        if parameter.param_type_name == "argument":
             found.append(_value(rng, parameter, sound, 0.4))
             continue
-        assert isinstance(parameter, click.Option)
         name = rng.choice([o for o in parameter.opts if o.startswith("-")] or [""])
         chance = 0.95 if parameter.required or name in sound else 0.12
         for _ in range(rng.choice((1, 1, 1, 1, 2))):
@@ -154,9 +150,7 @@ def arguments(rng: random.Random, command: click.Command, sound: dict[str, list[
     return found
 
 
-def _value(
-    rng: random.Random, parameter: click.Parameter, sound: dict[str, list[str]], odd: float
-) -> str:
+def _value(rng: random.Random, parameter: Any, sound: dict[str, list[str]], odd: float) -> str:
     name = parameter.opts[0]
     if name in sound and rng.random() > odd:
         return rng.choice(sound[name])

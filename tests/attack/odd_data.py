@@ -377,7 +377,7 @@ _OF_BYTES = (
     _replaced,
 )
 _OF_TEXTS = (*_OF_BYTES, _line_ends, _encoded)
-BOMB = 48 * 2**20
+BOMB = 80 * 2**20
 """Bytes of the largest file when it is unpacked."""
 
 

@@ -46,9 +46,11 @@ def tried(
     return f"{name} {check_command(done, 1, 2)}"
 
 
-@pytest.mark.attack(cases=20, share=3, limit=120)
-def test_pipeline(attack: Attack, built_shop: Shop, folder: Path) -> None:
-    shop = built_shop.copy(folder / "data")
+@pytest.mark.attack(cases=10, share=3, limit=120)
+def test_pipeline(attack: Attack, folder: Path) -> None:
+    shop = Shop(folder / "data")
+    shop.write()
+    assert shop.build().code == 0
 
     def case(rng: random.Random) -> str:
         sound = {
@@ -65,7 +67,7 @@ def test_pipeline(attack: Attack, built_shop: Shop, folder: Path) -> None:
     attack(case)
 
 
-@pytest.mark.attack(cases=10, share=3, limit=120)
+@pytest.mark.attack(cases=4, share=3, limit=120)
 def test_model(attack: Attack, run: Path, data: Path, bundle: Path, folder: Path) -> None:
     def case(rng: random.Random) -> str:
         sound = {

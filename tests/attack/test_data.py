@@ -53,7 +53,7 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.attack(cases=400, share=3, memory=GIGABYTES)
+@pytest.mark.attack(cases=200, share=3, memory=GIGABYTES)
 def test_reading(attack: Attack, tmp_path: Path) -> None:
     """Whatever columns are asked for, a file has the same rows."""
 
@@ -116,7 +116,7 @@ def odd_input(rng: random.Random, folder: Path) -> dict[str, Any]:
     return spec
 
 
-@pytest.mark.attack(cases=25, share=3, limit=90)
+@pytest.mark.attack(cases=8, share=3, limit=90)
 def test_validate(attack: Attack, tmp_path: Path) -> None:
     def case(rng: random.Random) -> str:
         folder = _emptied(tmp_path / "in")
@@ -129,7 +129,7 @@ def test_validate(attack: Attack, tmp_path: Path) -> None:
     attack(case)
 
 
-@pytest.mark.attack(cases=3, limit=90)
+@pytest.mark.attack(cases=2, limit=90)
 def test_damage_that_ends_the_process(attack: Attack, tmp_path: Path) -> None:
     """Arrow ends the process for some wrong bytes of ORC and of the end of Parquet files; a command has no more to say."""
 
@@ -153,7 +153,7 @@ def test_damage_that_ends_the_process(attack: Attack, tmp_path: Path) -> None:
     attack(case)
 
 
-@pytest.mark.attack(cases=12, share=6, limit=200)
+@pytest.mark.attack(cases=4, share=6, limit=200)
 def test_build(attack: Attack, tmp_path: Path) -> None:
     """A build publishes a sound generation that accounts for every row, or leaves nothing but its message."""
 

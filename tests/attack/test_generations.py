@@ -76,7 +76,7 @@ def read_all(generation: Generation) -> None:
             generation.codebooks(stem)
 
 
-@pytest.mark.attack(cases=150, share=3, memory=GIGABYTES)
+@pytest.mark.attack(cases=60, share=3, memory=GIGABYTES)
 def test_readers(attack: Attack, generations: list[Path], tmp_path: Path) -> None:
     def case(rng: random.Random) -> str:
         folder = tmp_path / "data"
@@ -90,7 +90,7 @@ def test_readers(attack: Attack, generations: list[Path], tmp_path: Path) -> Non
     attack(case)
 
 
-@pytest.mark.attack(cases=25, share=5, memory=GIGABYTES)
+@pytest.mark.attack(cases=8, share=5, memory=GIGABYTES)
 def test_training(attack: Attack, generations: list[Path], tmp_path: Path) -> None:
     """Training and its evaluation end in finite numbers, or in a message."""
 
@@ -110,7 +110,7 @@ def test_training(attack: Attack, generations: list[Path], tmp_path: Path) -> No
     attack(case)
 
 
-@pytest.mark.attack(cases=10, share=1, limit=60)
+@pytest.mark.attack(cases=4, share=1, limit=60)
 def test_inspect(attack: Attack, generations: list[Path], tmp_path: Path) -> None:
     def case(rng: random.Random) -> str:
         folder = tmp_path / "data"

@@ -44,7 +44,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, run: Path, data: Path) -> P
     return export(run, data, tmp_path_factory.mktemp("bundles") / "bundle").path
 
 
-@pytest.mark.attack(cases=40, share=3, memory=GIGABYTES)
+@pytest.mark.filterwarnings("ignore:.*the previous one is used")
+@pytest.mark.attack(cases=12, share=3, memory=GIGABYTES)
 def test_runs(attack: Attack, run: Path, data: Path, tmp_path: Path) -> None:
     item = open_generation(data).items(["item_id"])["item_id"][0].as_py()
     longer = TINY.model_copy(update={"train": TINY.train.model_copy(update={"max_steps": 3})})
@@ -74,7 +75,7 @@ def test_runs(attack: Attack, run: Path, data: Path, tmp_path: Path) -> None:
     attack(case)
 
 
-@pytest.mark.attack(cases=80, share=3, memory=GIGABYTES)
+@pytest.mark.attack(cases=10, share=3, memory=GIGABYTES)
 def test_bundles(attack: Attack, bundle: Path, data: Path, tmp_path: Path) -> None:
     generation = open_generation(data)
     item = generation.items(["item_id"])["item_id"][0].as_py()

@@ -35,7 +35,7 @@ FULL: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.attack(cases=400, share=2, memory=GIGABYTES)
+@pytest.mark.attack(cases=300, share=2, memory=GIGABYTES)
 def test_specs(attack: Attack) -> None:
     def case(rng: random.Random) -> str:
         text = odd_spec(rng, rng.choice(FULL))
@@ -74,7 +74,7 @@ def strange_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     locked.chmod(0o700)
 
 
-@pytest.mark.attack(cases=20, share=2, limit=60)
+@pytest.mark.attack(cases=8, share=2, limit=60)
 def test_specs_on_data(attack: Attack, strange_shop: Shop, tmp_path: Path) -> None:
     def case(rng: random.Random) -> str:
         path = tmp_path / "spec.yaml"
@@ -128,7 +128,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.attack(cases=250, share=2, memory=GIGABYTES)
+@pytest.mark.attack(cases=200, share=2, memory=GIGABYTES)
 def test_expressions(attack: Attack, cells: Path) -> None:
     """Every row is read, filtered or rejected, whatever an expression makes of it."""
 
