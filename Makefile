@@ -20,6 +20,11 @@ DEMO ?= .demo
 REGISTRY ?= localhost
 IMAGE_ARGS ?=
 IMAGES ?= worker launcher serving trainer
+# make attack: how long, and where its random cases begin.
+SECONDS ?= 3600
+ifndef SEED
+SEED := $(shell date +%s)
+endif
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,12 +44,12 @@ EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,dev
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas races browser attack bench images digests engines lock audit clean
+.PHONY: help env demo test check format schemas races browser attack attack-service bench images digests engines lock audit clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) \
-		| awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
+		| awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 	@echo "Variables: PYTHON=$(PYTHON)  PIP_ARGS=$(PIP_ARGS)  TORCH_INDEX=$(TORCH_INDEX)  PYTEST_ARGS=$(PYTEST_ARGS)  DEMO=$(DEMO)"
 
 env: $(VENV)/.installed-env ## create the development environment in .venv
@@ -107,7 +112,12 @@ browser: $(VENV)/.installed-env ## test the service's page in Chromium (on Debia
 		echo "Chromium was not found. On Debian: apt install chromium"; exit 1; }
 	$(BIN)/python -m pytest -q tests/model/service/test_page.py $(PYTEST_ARGS)
 
-attack: $(VENV)/.installed-env ## attack a service: make attack BUNDLE=A OTHER=B, bundles of two checkpoints of one generation
+attack: $(VENV)/.installed-all ## attack everything for an hour: make attack SECONDS=3600 SEED=17 (a new seed without it)
+	@echo "The seed of this attack: $(SEED)"
+	HETERREC_ATTACK=$(SECONDS) HETERREC_ATTACK_SEED=$(SEED) $(BIN)/python -m pytest -q -n 2 --dist worksteal \
+		tests/attack $(PYTEST_ARGS)
+
+attack-service: $(VENV)/.installed-env ## attack a service: make attack-service BUNDLE=A OTHER=B, bundles of two checkpoints of one generation
 	$(BIN)/python benchmarks/serving_attack.py --bundle $(BUNDLE) --other $(OTHER)
 
 bench: $(VENV)/.installed-env ## benchmark the pipeline: against a Polars script and tensorflow-transform, and scaling

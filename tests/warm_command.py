@@ -38,7 +38,7 @@ from torch.distributed.run import main
 _VARIABLES = {name: {"OMP_NUM_THREADS": "1"} for name in ("heterrec_model", "torchrun")}
 """Variables of the processes of a package."""
 _SERVER = """
-import json, os, signal, sys
+import json, os, resource, signal, sys
 
 for line in sys.stdin:
     call = json.loads(line)
@@ -52,6 +52,10 @@ for line in sys.stdin:
             os.close(handle)
         os.environ.clear()
         os.environ.update(call["environment"])
+        if call["cwd"]:
+            os.chdir(call["cwd"])
+        if call["memory"]:
+            resource.setrlimit(resource.RLIMIT_AS, (call["memory"], call["memory"]))
         sys.argv = [call["name"], *call["arguments"]]
         main()
         sys.exit()
@@ -91,6 +95,8 @@ class Running:
         package: str,
         arguments: Sequence[object],
         leave: Callable[["subprocess.Popen[bytes]"], None],
+        memory: int = 0,
+        cwd: Path | None = None,
     ) -> None:
         self._server, self._leave = server, leave
         self._folder = Path(tempfile.mkdtemp())
@@ -99,6 +105,8 @@ class Running:
         call: dict[str, object] = {
             "name": package.replace("_", "-"),
             "arguments": list(map(str, arguments)),
+            "memory": memory,
+            "cwd": cwd and str(cwd),
         }
         call["environment"] = environment(**_VARIABLES.get(package, {}))
         for name in ("out", "err"):
@@ -159,19 +167,27 @@ class WarmCommands:
         self._running: list[Running] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
 
-    def start(self, *arguments: object) -> Running:
-        """Start the command line; threads may call at the same time."""
+    def start(self, *arguments: object, memory: int = 0, cwd: Path | None = None) -> Running:
+        """Start the command line; threads may call at the same time.
+
+        Args:
+            *arguments: of the command line.
+            memory: bytes that it may have; 0 for any.
+            cwd: the folder that it begins in; None for that of the tests.
+        """
         try:
             server = self._idle.get_nowait()
         except Empty:
             server = self._started()
-        running = Running(server, self._package, arguments, self._idle.put)
+        running = Running(server, self._package, arguments, self._idle.put, memory, cwd)
         self._running = [*(r for r in self._running if r.returncode is None), running]
         return running
 
-    def __call__(self, *arguments: object, timeout: float = 300) -> Finished:
-        """Run the command line to its end."""
-        running = self.start(*arguments)
+    def __call__(
+        self, *arguments: object, timeout: float = 300, memory: int = 0, cwd: Path | None = None
+    ) -> Finished:
+        """Run the command line to its end; see `start`."""
+        running = self.start(*arguments, memory=memory, cwd=cwd)
         try:
             out, err = running.communicate(timeout)
         except subprocess.TimeoutExpired:

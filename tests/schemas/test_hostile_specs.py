@@ -9,6 +9,7 @@ import pytest
 from heterrec_schemas.errors import SpecError
 from heterrec_schemas.feature_spec import load_spec, parse_spec
 from heterrec_schemas.feature_spec.embedding import dimension_columns
+from heterrec_schemas.feature_spec.read import salvage_spec
 
 SPEC = """version: 1
 name: shop
@@ -29,6 +30,7 @@ split: {method: temporal, validation_at: 0.8, test_at: 0.9}
 """
 EMBEDDING = "dim: 4, groups: 2, quantiles: 2"
 WHERE = "u = 'a'"
+TOO_LONG = "where: it may make texts 1,000 times as long as a cell"
 TOO_LARGE = "where: more than 1,000 operators, or 200 within each other"
 
 
@@ -57,6 +59,12 @@ TOO_LARGE = "where: more than 1,000 operators, or 200 within each other"
         (WHERE, "CASE WHEN u = 'a' THEN " * 140 + "TRUE" + " END" * 140, "not an SQL expression"),
         (WHERE, "LPAD(u, 999999999999) = 'a'", "the length of LPAD and RPAD must be a number"),
         (WHERE, "RPAD(u, n, 'x') = 'a'", "the length of LPAD and RPAD must be a number"),
+        (WHERE, f"REPLACE(REPLACE(u, 'a', 'bbbbb'), 'b', '{'c' * 201}') = 'a'", TOO_LONG),
+        (WHERE, f"REPLACE(u, '', '{'a' * 1000}') = 'a'", TOO_LONG),
+        (WHERE, "REPLACE(REPLACE(u, 'a', u), 'a', u) = 'a'", TOO_LONG),
+        (WHERE, f"REGEXP_REPLACE(u, '.*', '{'$0' * 900}') = 'a'", TOO_LONG),
+        (WHERE, f"CONCAT({', '.join(['LPAD(u, 1000)'] * 101)}) = 'a'", TOO_LONG),
+        (WHERE, "u < LEAST()", "not an SQL expression: "),
         ("version: 1", "version: 1\nx: &x [*x]", "an alias stands for a value that contains it"),
         ("items.csv", '"a\\0b.csv"', "line 4: a text has the character U[+]0000"),
     ],
@@ -74,6 +82,9 @@ def test_a_value_beyond_its_bounds(old: str, new: str, words: str) -> None:
         " OR ".join([WHERE] * 150),
         f"u IN ({','.join(map(repr, map(str, range(5000))))})",
         "LPAD(u, 1000, 'x') = 'a'",
+        f"REPLACE(REPLACE(u, 'a', 'bbbbb'), 'b', '{'c' * 200}') = 'a'",
+        "REPLACE(REPLACE(u, ',', '.'), 'EUR', i) = 'a'",
+        " || ".join(["u"] * 60) + " = 'a'",
         "u <> '\"" + "[" * 500 + "\"'",
     ],
 )
@@ -103,6 +114,20 @@ def test_a_column_of_too_many_dimensions_is_one() -> None:
     assert dimension_columns("e{0..65536}") is None
     assert dimension_columns(f"e{{0..{'9' * 5000}}}") is None
     assert dimension_columns("e{8..9}") == ["e8", "e9"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (SPEC[SPEC.index("\n    - {name: a") : SPEC.index("interactions:")], " brand\n"),
+        ("items:\n", "items: []\nitem:\n"),
+        ("split: {method", "split: [5]\nx: {method"),
+    ],
+)
+def test_nothing_is_salvaged_of_a_part_of_another_form(old: str, new: str) -> None:
+    spec, mistakes = salvage_spec(SPEC.replace(old, new, 1))
+    assert spec is None
+    assert mistakes is not None
 
 
 def test_a_spec_that_is_no_file(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heterrec_model.bundle.files import UserFeature, graph_name
-from heterrec_model.bundle.reader import Bundle
+from heterrec_model.bundle.files import INFO, ITEM_TOKENS, UserFeature, graph_name
+from heterrec_model.bundle.reader import AGAIN, Bundle
 from heterrec_schemas.errors import BundleError
 
 Floats = npt.NDArray[np.float32]
@@ -35,7 +35,7 @@ class BundleEncoder:
         threads: of onnxruntime.
 
     Raises:
-        BundleError: onnxruntime cannot load a graph.
+        BundleError: onnxruntime cannot load a graph, or it does not fit the bundle's description.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -44,9 +44,28 @@ class BundleEncoder:
         self._buckets, self._width = info.buckets, info.width
         self._with_behaviours, self._features = info.reads_behaviours, info.user_features
         self._graphs = {
-            length: _session(bundle, graph_name(length, info.max_length), threads)
+            length: self._session(bundle, graph_name(length, info.max_length), length, threads)
             for length in info.buckets
         }
+
+    def _session(self, bundle: Bundle, name: str, length: int, threads: int) -> Any:
+        """A graph, with the inputs and the output that are described."""
+        session = _session(bundle, name, threads)
+        columns = self._tokens_IC.shape[1]
+        expected: dict[str, list[Any]] = {TOKENS: [length, columns], TIMES: [length], LENGTH: []}
+        expected |= {BEHAVIOURS: [length]} if self._with_behaviours else {}
+        got = {one.name: list(one.shape[1:]) for one in session.get_inputs()}
+        users = {USER + feature.name for feature in self._features}
+        width = next((one.shape[-1] for one in session.get_outputs() if one.name == OUTPUT), None)
+        inputs = {key: shape for key, shape in got.items() if key not in users}
+        if inputs != expected or not users <= got.keys() or width != self._width:
+            raise BundleError(
+                f"{bundle.folder / name} does not fit {INFO} and {ITEM_TOKENS}",
+                got=f"{got} and vectors of width {width}",
+                expected=f"{expected}, {sorted(users)} and vectors of width {self._width}",
+                todo=AGAIN,
+            )
+        return session
 
     @property
     def buckets(self) -> list[int]:

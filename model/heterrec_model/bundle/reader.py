@@ -84,7 +84,9 @@ class Bundle:
             BundleError: it cannot be read.
         """
         try:
-            return pq.read_table(self.folder / name)
+            found = pq.read_table(self.folder / name)
+            found.validate(full=True)  # texts may be no UTF-8
+            return found
         except (OSError, pa.ArrowException) as error:
             raise BundleError(f"{self.folder / name} cannot be read: {error}") from None
 
@@ -110,19 +112,19 @@ def open_bundle(path: str | Path, *, verify: Literal["hashes", "sizes"] = "hashe
                 f"{found} differs from {INFO}",
                 got=got,
                 expected=f"{file.bytes:,} bytes",
-                todo=_AGAIN,
+                todo=AGAIN,
             )
         if verify == "hashes" and (got := file_sha256(found)) != file.sha256:
             raise BundleError(
                 f"{found} differs from {INFO}",
                 got=f"SHA-256 {got}",
                 expected=file.sha256,
-                todo=_AGAIN,
+                todo=AGAIN,
             )
     return Bundle(folder, info)
 
 
-_AGAIN = "Copy or export the bundle again."
+AGAIN = "Copy or export the bundle again."
 
 
 def read_info(folder: Path) -> BundleInfo:
@@ -143,7 +145,7 @@ def read_info(folder: Path) -> BundleInfo:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{file} cannot be read: {where}: {first['msg']}", todo=_AGAIN) from None
+        raise BundleError(f"{file} cannot be read: {where}: {first['msg']}", todo=AGAIN) from None
     if info.export_version != EXPORT_VERSION:
         raise BundleError(
             f"{file} has an unknown layout",

@@ -387,7 +387,10 @@ def opened(file: InputFile) -> Iterator[pa.NativeFile]:
     try:
         with storage.open_arrow(file.path, mapped=False) as handle:
             yield handle
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        name = error.object.decode("utf-8", "backslashreplace")[:_DETAIL_CHARACTERS]
+        raise unreadable(file, f"the name of a column is not UTF-8: {name!r}") from None
+    except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from None
 
 

@@ -7,6 +7,8 @@ from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from heterrec_schemas.feature_spec.text_growth import MAX_GROWTH, growth
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -93,13 +95,19 @@ def parse_expression(text: str) -> "pl.Expr":
         )
     try:
         expression = pl.sql_expr(text)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(_not_sql(text, bare, error)) from None
     tree = expression.meta.serialize(format="json")
     if _depth(tree) > _MAX_DEPTH:
         raise ValueError(_TOO_LARGE)
-    for found in _other_rows(json.loads(tree)):
+    nodes = json.loads(tree)
+    for found in _other_rows(nodes):
         raise ValueError(_refusal(found, bare))
+    if growth(nodes) > MAX_GROWTH:
+        raise ValueError(
+            f"it may make texts {MAX_GROWTH:,} times as long as a cell; write REPLACE with a shorter text, and fewer within "
+            "each other"
+        )
     return expression
 
 
@@ -185,7 +193,7 @@ def _reads(text: str, columns: Sequence[str]) -> bool:
 
     try:
         return set(columns) <= set(pl.sql_expr(text).meta.root_names())
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return False
 
 

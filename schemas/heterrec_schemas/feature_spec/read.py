@@ -86,7 +86,7 @@ def salvage_spec(text: str, *, where: str = "spec") -> tuple[FeatureSpec | None,
         return None, mistakes
     try:
         return FeatureSpec.model_validate(_without(data, found)), mistakes
-    except (ValidationError, KeyError, TypeError, IndexError):
+    except (ValueError, LookupError, TypeError, AttributeError):  # a part has another form
         return None, mistakes
 
 

@@ -20,6 +20,7 @@ from heterrec_schemas.generation.check_tables import (
     table_rules,
 )
 from heterrec_schemas.generation.folder import Folder
+from heterrec_schemas.generation.verify import AGAIN
 from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest
 from heterrec_schemas.tables import METADATA_KEY
 
@@ -61,7 +62,7 @@ class ShardReader:
             CallError: there is no such column.
             CorruptGenerationError: the content of a shard is wrong.
         """
-        return pa.concat_tables([self._read_shard(path, columns) for path in paths])
+        return self._joined([self._read_shard(path, columns) for path in paths], paths)
 
     def rows(
         self,
@@ -88,7 +89,20 @@ class ShardReader:
                 table = pa.concat_tables([empty, *self._checked(path, shard, groups, wanted)])
             chosen = pa.array(list(values), table.schema.field(column).type)
             parts.append(table.filter(pc.is_in(table[column], value_set=chosen)))
-        return pa.concat_tables(parts).select(columns) if columns else pa.concat_tables(parts)
+        found = self._joined(parts, paths)
+        return found.select(columns) if columns else found
+
+    def _joined(self, parts: Sequence[pa.Table], paths: Sequence[str]) -> pa.Table:
+        """The rows of shards, which have the same columns."""
+        for part, path in zip(parts, paths, strict=True):
+            if not part.schema.equals(parts[0].schema):
+                raise CorruptGenerationError(
+                    f"{self.locate(path)} has other columns or types than {paths[0]}",
+                    got=_described(part.schema),
+                    expected=_described(parts[0].schema),
+                    todo=AGAIN,
+                )
+        return pa.concat_tables(parts)
 
     def row_groups(
         self, path: str, columns: Sequence[str], groups: Sequence[int] | None = None
@@ -187,6 +201,12 @@ def _check_version(name: str, metadata: Mapping[bytes, bytes] | None) -> None:
             expected=FORMAT_VERSION,
             todo=f"Its generation's {MANIFEST_NAME} should say the same; build it again.",
         )
+
+
+def _described(schema: pa.Schema) -> str:
+    return ", ".join(
+        f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema
+    )
 
 
 def _check_columns(path: str, schema: pa.Schema, columns: Sequence[str] | None) -> None:

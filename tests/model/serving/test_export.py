@@ -6,17 +6,21 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from made_up import made_up_batch, made_up_config, made_up_table, padded, scrambled
 
 from heterrec_model.bundle.files import GRAPH, BundleInfo, fingerprint
-from heterrec_model.bundle.reader import open_bundle, read_info
+from heterrec_model.bundle.reader import Bundle, open_bundle, read_info
 from heterrec_model.config import Config
 from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables
 from heterrec_model.loss.lmp import for_similarity
+from heterrec_model.recommending.bundle_recommender import BundleRecommender
 from heterrec_model.registry import TRAINED
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.serving import export as export_module
@@ -265,3 +269,44 @@ def test_the_graph_of_a_baseline_computes_its_vectors(name: str, tmp_path: Path)
         with torch.no_grad():
             wanted = model.user_vectors(batch)
         assert torch.allclose(torch.from_numpy(found), wanted, atol=1e-5)
+
+
+def _described(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    """Change the description of a bundle."""
+
+    def write(folder: Path) -> None:
+        info = json.loads((folder / "bundle.json").read_text())
+        change(info)
+        (folder / "bundle.json").write_text(json.dumps(info))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _described(lambda info: info.update(reads_behaviours=not info["reads_behaviours"])),
+        _described(lambda info: info["user_features"].clear()),
+        _described(lambda info: info["user_features"][0].update(name="x")),
+        lambda b: shutil.copy(b / "user.onnx", b / "user-10.onnx"),
+        lambda b: np.save(b / "item_tokens.npy", np.load(b / "item_tokens.npy")[:, 1:]),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_description_is_named(
+    bundle: Path, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    change(copy)
+    opened = Bundle(copy, read_info(copy))  # as if all hashes were those of the files
+    with pytest.raises(BundleError, match=r"user.*\.onnx does not fit bundle\.json"):
+        BundleRecommender(opened)
+
+
+def test_a_text_that_is_no_utf8_is_named(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    table = pq.read_table(copy / "popular.parquet")
+    texts = pa.array([b"\xff\xfe"] * len(table)).view(pa.string())
+    pq.write_table(table.set_column(0, "segment", texts), copy / "popular.parquet")
+    opened = Bundle(copy, read_info(copy))
+    with pytest.raises(BundleError, match=r"popular\.parquet cannot be read: .*Invalid UTF8"):
+        opened.popular()

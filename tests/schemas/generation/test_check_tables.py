@@ -157,6 +157,19 @@ def test_another_type_is_named(copied: Copy, column: str, kind: pa.DataType) -> 
         generation.items()
 
 
+def test_shards_of_other_types_are_named(copied: Copy) -> None:
+    """A column may be one of keys of either type, or nullable, but not in one shard only."""
+    root = copied()
+    table = pq.read_table(root / ITEMS)
+    field = table.schema.field("item_id").with_nullable(True)
+    generation = forged(root, ITEMS, table.set_column(1, field, table["item_id"]))
+    for read in (generation.items, lambda: generation.rows(generation.item_shards(), "brand", [1])):
+        with pytest.raises(
+            CorruptGenerationError, match=f"-00001-.* columns or types than {ITEMS}"
+        ):
+            read()
+
+
 def test_an_absent_column_is_named(copied: Copy) -> None:
     root = copied()
     generation = forged(root, ITEMS, pq.read_table(root / ITEMS).drop_columns(["brand"]))

@@ -44,7 +44,8 @@ def read(split: Split, columns: Columns) -> Iterator[ReadBatch]:
     try:
         with storage.open_arrow(split.file.path, mapped=False) as handle:
             file = pq.ParquetFile(handle)
-            if not file.metadata.num_rows:
+            expected = _rows_of(file.metadata, split)
+            if not expected:
                 return
             columns = columns_in(split.file, columns, without_tensors(file.schema_arrow))
             file = _with_lists(file, handle, columns)
@@ -59,8 +60,20 @@ def read(split: Split, columns: Columns) -> Iterator[ReadBatch]:
                 cells = _stored(record.select(columns))
                 table, bad_text = without_bad_text(cells, rows)
                 yield ReadBatch(table, rows, [], bad_text=bad_text)
+            if row - split.first_row != expected:
+                found = f"{row - split.first_row:,} rows were read, its end counts {expected:,}"
+                raise unreadable(split.file, found)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(split.file, error) from None
+
+
+def _rows_of(meta: pq.FileMetaData, split: Split) -> int:
+    """The number of rows of a split by the footer of its file, which has that of all rows and those of row groups."""
+    of_groups = [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
+    if sum(of_groups) != meta.num_rows:
+        found = f"its end counts {meta.num_rows:,} rows, and {sum(of_groups):,} in its row groups"
+        raise unreadable(split.file, found)
+    return sum(of_groups if split.row_groups is None else (of_groups[k] for k in split.row_groups))
 
 
 def _with_lists(

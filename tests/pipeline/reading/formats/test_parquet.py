@@ -132,8 +132,30 @@ def test_a_file_with_a_column_name_that_is_no_text_is_named(tmp_path: Path) -> N
     data = Path(file.path).read_bytes()
     Path(file.path).write_bytes(data.replace(b"cafe", b"caf\xe9"))
     for read in (lambda: list(split_file(file)), lambda: parquet.schema_and_rows(Split(file))):
-        with pytest.raises(DataError, match=r"a\.parquet cannot be read: 'utf-8' codec"):
+        with pytest.raises(DataError, match=r"a\.parquet cannot be read: the name of a column is"):
             read()
+
+
+def test_a_column_without_an_entry_in_the_footer_loses_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    file = written(path, pa.table({"a": list(range(20)), "b": [0.5] * 20}), store_schema=False)
+    before, entry, after = path.read_bytes().rpartition(b"&\x00\x1c")  # of b, in the footer
+    assert entry
+    path.write_bytes(before + b"&\x00\x0c" + after)  # Arrow finds no rows in it, and no mistake
+    with pytest.raises(
+        DataError, match=r"a\.parquet cannot be read: 0 rows were read, its end coun"
+    ):
+        rows_of(Split(file), "b")
+
+
+def test_a_footer_whose_counts_differ_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    file = written(path, pa.table({"a": list(range(20))}), store_schema=False)
+    data = path.read_bytes()
+    at = data.rindex(b"\x16\x28\x19\x1c\x19")  # 20 rows, then the list of row groups
+    path.write_bytes(data[:at] + b"\x16\x00" + data[at + 2 :])
+    with pytest.raises(DataError, match=r"its end counts 0 rows, and 20 in its row groups"):
+        rows_of(Split(file), "a")
 
 
 def test_damage_inside_is_found_when_it_is_read(tmp_path: Path) -> None:
