@@ -49,7 +49,7 @@ class Asked:
 @dataclass
 class Fault:
     """What happens to requests: a status, `drop` (no answer, not done), `lost` (done, no answer), `cut` (half an
-    answer), or a number of seconds to wait before it is done.
+    answer), `short` (half an answer that says that it is whole), or a number of seconds to wait before it is done.
 
     Attributes:
         kind: one of these.
@@ -149,6 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "lost":
             self._hang_up()
             return
+        if kind == "short":
+            data = data[: len(data) // 2]
+            sent = {k: v for k, v in sent.items() if k.lower() != "content-length"}
         self._answer(status, sent, data, half=kind == "cut")
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _serve
@@ -243,8 +246,8 @@ class Emulator:
 
     def stop(self) -> None:
         self.proxy.stop()
-        self.process.terminate()
-        self.process.wait(10)
+        self.process.kill()  # it has nothing but memory
+        self.process.wait()
 
 
 def start(scheme: str) -> Emulator:
