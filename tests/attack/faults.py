@@ -74,6 +74,9 @@ class Fault:
         return " ".join(words)
 
 
+NO_FAULT = Fault()
+
+
 @dataclass
 class Ended:
     """A command that ran under a plan.
@@ -152,7 +155,7 @@ def started(
 
 
 def run(
-    package: str, arguments: list[str], folder: Path, fault: Fault = Fault(), *, log: bool = False
+    package: str, arguments: list[str], folder: Path, fault: Fault = NO_FAULT, *, log: bool = False
 ) -> Ended:
     """Run a command to its end under a plan; arguments as in `started`."""
     with started(package, arguments, folder, fault, log=log) as (running, plan):

@@ -45,10 +45,9 @@ TIMES = ("seconds", "second", "rss", "memory", "time", "created", "cpu", "starte
 
 
 def bundle_scenes(folder: Path) -> Iterator[Scene]:
-    """Index and promote, of a made-up bundle."""
+    """Index, of a made-up bundle."""
     made_bundle(folder / "made" / "bundle", clustered(300, 8, 1), clustered(40, 8, 2))
     yield _scene("index", folder / "made", _index, _bundle_is_whole, _indexed)
-    yield _scene("promote", folder / "made", _promote, _pointer_is_whole, _pointer)
 
 
 def training_scenes(folder: Path) -> Iterator[Scene]:
@@ -81,11 +80,12 @@ def training_scenes(folder: Path) -> Iterator[Scene]:
 
 
 def export_scenes(folder: Path) -> Iterator[Scene]:
-    """Export, and recommend to all users: slow, as every export compiles the user tower."""
+    """Export, promote, and recommend to all users: slow, as every export compiles the user tower."""
     start = next(iter(training_scenes(folder))).start
     start = _after(start, folder / "trained", _train)
     yield _scene("export", start, _export, _bundle_is_whole, _bundle)
     start = _after(start, folder / "exported", _export)
+    yield _scene("promote", start, _promote, _pointer_is_whole, _pointer)
     yield _scene("recommend to all", start, _recommend, _answers_are_whole, _answers)
 
 

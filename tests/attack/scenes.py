@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from faults import KILLS, Ended, Fault, Kind, run
+from faults import KILLS, NO_FAULT, Ended, Fault, Kind, run
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 HARMLESS = (Kind.SHORT, Kind.SLOW)
@@ -53,7 +53,7 @@ class Scene:
             shutil.copytree(self.start, folder, symlinks=True)
             yield folder
 
-    def run(self, folder: Path, fault: Fault = Fault(), *, log: bool = False) -> Ended:
+    def run(self, folder: Path, fault: Fault = NO_FAULT, *, log: bool = False) -> Ended:
         """Run the command, one of whose calls is spoilt."""
         watched = folder / self.prefix if self.prefix != "." else folder
         return run(self.package, self.call(folder), watched, fault, log=log)
@@ -63,8 +63,13 @@ class Scene:
         ended = self.run(folder)
         assert ended.done.code == 0, f"{self.name}, again: {ended.done.err}"
         self.check(folder)
-        assert self.result(folder) == self.whole[1], f"{self.name}: another result"
+        self.same(folder)
         self.clean(folder)
+
+    def same(self, folder: Path) -> None:
+        """Fail unless the result is that of an undisturbed run."""
+        got, wanted = self.result(folder), self.whole[1]
+        assert got == wanted, f"another result: got {got}, expected {wanted}"
 
     @cached_property
     def whole(self) -> tuple[int, Any]:
@@ -101,7 +106,7 @@ def spoil(scene: Scene, dice: Random) -> str:
         ended = scene.run(folder, fault)
         scene.check(folder)
         if ended.done.code == 0:
-            assert scene.result(folder) == scene.whole[1], "another result"
+            scene.same(folder)
         else:
             assert ended.happened, ended.done.err
             assert fault.kind not in HARMLESS, ended.done.err

@@ -15,7 +15,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
-    """Index and promote; where there is time, also export and recommendations to all users."""
+    """Index; where there is time, also export, promote and recommendations to all users."""
     from model_scenes import bundle_scenes, export_scenes
 
     found = list(bundle_scenes(tmp_path_factory.mktemp("bundles")))
