@@ -40,7 +40,18 @@ TINY = {
     "train.log_every": 1,
     "train.tensorboard": False,
 }
-TIMES = ("seconds", "second", "rss", "memory", "time", "created", "cpu", "started", "date")
+TIMES = (
+    "commit",
+    "seconds",
+    "second",
+    "rss",
+    "memory",
+    "time",
+    "created",
+    "cpu",
+    "started",
+    "date",
+)
 """Words in the names of what differs between two equal runs."""
 
 

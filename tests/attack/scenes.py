@@ -12,6 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+from budget import ONLY, SECONDS
 from faults import KILLS, NO_FAULT, Ended, Fault, Kind, run
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
@@ -19,6 +21,9 @@ HARMLESS = (Kind.SHORT, Kind.SLOW)
 """What a system may do to any call without an error."""
 MOST_KILLS = 4
 """Number of times that one command is killed before it may end."""
+
+
+LONG = pytest.mark.skipif(not (SECONDS or ONLY), reason="takes long: only in make attack")
 
 
 @dataclass(frozen=True)

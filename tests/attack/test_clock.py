@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from budget import Attack
 from faults import Fault, Kind
-from scenes import Scene, telling
+from scenes import LONG, Scene, telling
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "pipeline" / "keeping"))
@@ -87,6 +87,7 @@ def test_clocks_of_publish_pin_and_purge(attack: Attack, chains: list[Scene]) ->
     attack(case)
 
 
+@LONG
 @pytest.mark.attack(cases=1, share=2, limit=300)
 def test_clocks_of_builds_and_refreshes(attack: Attack, shops: list[Scene]) -> None:
     attack(lambda dice: set_clock(dice.choice(shops), dice))

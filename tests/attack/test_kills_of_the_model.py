@@ -2,7 +2,7 @@
 
 import pytest
 from budget import SECONDS, Attack
-from scenes import Scene, kill, spoil
+from scenes import LONG, Scene, kill, spoil
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,13 @@ def test_a_killed_training(attack: Attack, training: list[Scene]) -> None:
     attack(lambda dice: kill(dice.choice(training), dice))
 
 
+@LONG
 @pytest.mark.attack(cases=1, share=4, limit=600)
 def test_a_training_whose_storage_fails(attack: Attack, training: list[Scene]) -> None:
     attack(lambda dice: spoil(dice.choice(training), dice))
 
 
+@LONG
 @pytest.mark.attack(cases=3, share=3, limit=600)
 def test_a_killed_index_or_export(attack: Attack, bundles: list[Scene]) -> None:
     attack(lambda dice: kill(dice.choice(bundles), dice))

@@ -38,11 +38,11 @@ def test_a_build_or_refresh_whose_storage_fails(attack: Attack, shops: list[Scen
     attack(lambda dice: spoil(dice.choice(shops), dice))
 
 
-@pytest.mark.attack(cases=6, share=4, limit=120)
+@pytest.mark.attack(cases=4, share=4, limit=120)
 def test_a_killed_publish_pin_or_purge(attack: Attack, chains: list[Scene]) -> None:
     attack(lambda dice: kill(dice.choice(chains), dice))
 
 
-@pytest.mark.attack(cases=6, share=4, limit=120)
+@pytest.mark.attack(cases=4, share=4, limit=120)
 def test_a_publish_pin_or_purge_whose_storage_fails(attack: Attack, chains: list[Scene]) -> None:
     attack(lambda dice: spoil(dice.choice(chains), dice))

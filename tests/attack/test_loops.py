@@ -26,7 +26,7 @@ from heterrec_schemas.generation import open_generation  # noqa: E402
 from heterrec_schemas.leases import reader_lease  # noqa: E402
 from heterrec_schemas.testing.generation import small_generation  # noqa: E402
 
-READS = 12
+READS = 8
 """Number of times that a generation is opened in a case."""
 GONE = ("purged", "is being deleted", "has no manifest", "has no generation", "is absent")
 """Words of the errors that a reader may get."""

@@ -12,7 +12,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from budget import ONLY, SECONDS, Attack
+from budget import Attack
+from scenes import LONG
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "pipeline" / "stores"))
@@ -236,7 +237,7 @@ def shortened(work: Work, store: Emulator, dice: Random) -> str:
     return "succeeded" if fault.times < 1 else "undisturbed"
 
 
-@pytest.mark.attack(cases=5, share=4, limit=120)
+@pytest.mark.attack(cases=3, share=4, limit=120)
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
 def test_stores_that_fail(
     attack: Attack,
@@ -256,7 +257,7 @@ def test_stores_that_fail(
     attack(case)
 
 
-@pytest.mark.skipif(not (SECONDS or ONLY), reason="only in make attack")
+@LONG
 @pytest.mark.attack(cases=1, share=3, limit=300)
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
 def test_builds_in_stores_that_fail(
