@@ -80,8 +80,11 @@ static void die(struct plan *p) {
     for (;;) pause();
 }
 
+/* What a call may fail by, besides EIO and EROFS: lack of space; also a signal. */
+enum { NEVER_FULL, FULL, INTERRUPTED };
+
 /* Begin a call: what happens to it. NOTHING for calls elsewhere. Of FAIL_*, errno is set. */
-static int begin(const char *name, int folder, const char *path, int makes) {
+static int begin(const char *name, int folder, const char *path, int fails) {
     struct plan *p;
     char full[PATH_MAX];
     int saved = errno;
@@ -98,7 +101,8 @@ static int begin(const char *name, int folder, const char *path, int makes) {
     }
     errno = saved;
     int kind = (int)p->kind;
-    if (kind == FAIL_ON ? call < p->at || !makes : call != p->at) return NOTHING;
+    if (kind == FAIL_ON ? call < p->at || fails == NEVER_FULL : call != p->at) return NOTHING;
+    if (kind == FAIL_ONCE && p->error == EINTR && fails != INTERRUPTED) return NOTHING;
     p->happened = 1;
     if (kind == KILL_BEFORE) die(p);
     if (kind == SLOW) usleep(300000);
@@ -113,10 +117,10 @@ static void end(int kind) {
 
 #define FAILS(kind) ((kind) == FAIL_ONCE || (kind) == FAIL_ON)
 
-/* A call that does not write bytes: `makes` is whether it needs space. */
-#define SIMPLE(type, name, folder, path, makes, parameters, ...)                    \
+/* A call that does not write bytes. */
+#define SIMPLE(type, name, folder, path, fails, parameters, ...)                    \
     type name parameters {                                                           \
-        int kind = begin(#name, folder, path, makes);                                \
+        int kind = begin(#name, folder, path, fails);                                \
         if (FAILS(kind)) return -1;                                                  \
         type result = REAL(name)(__VA_ARGS__);                                       \
         end(kind);                                                                   \
@@ -126,7 +130,7 @@ static void end(int kind) {
 /* A call that writes `size` bytes, of which half are written where it is cut short. */
 #define WRITES(name, handle, size, parameters, whole, half)                         \
     ssize_t name parameters {                                                        \
-        int kind = begin(#name, handle, NULL, 1);                                    \
+        int kind = begin(#name, handle, NULL, INTERRUPTED);                                    \
         if (FAILS(kind)) return -1;                                                  \
         if ((kind == SHORT || kind == KILL_HALF) && (size) > 1) {                    \
             ssize_t done = half;                                                     \
@@ -147,28 +151,28 @@ WRITES(copy_file_range, out, n, (int in, off64_t *i, int out, off64_t *o, size_t
 WRITES(sendfile, out, n, (int out, int in, off_t *i, size_t n), REAL(sendfile)(out, in, i, n), REAL(sendfile)(out, in, i, n / 2))
 WRITES(sendfile64, out, n, (int out, int in, off64_t *i, size_t n), REAL(sendfile64)(out, in, i, n), REAL(sendfile64)(out, in, i, n / 2))
 
-SIMPLE(int, ftruncate, h, NULL, 1, (int h, off_t n), h, n)
-SIMPLE(int, ftruncate64, h, NULL, 1, (int h, off64_t n), h, n)
-SIMPLE(int, truncate, AT_FDCWD, p, 1, (const char *p, off_t n), p, n)
-SIMPLE(int, fallocate, h, NULL, 1, (int h, int m, off_t o, off_t n), h, m, o, n)
-SIMPLE(int, fsync, h, NULL, 1, (int h), h)
-SIMPLE(int, fdatasync, h, NULL, 1, (int h), h)
-SIMPLE(int, flock, h, NULL, 0, (int h, int o), h, o)
-SIMPLE(int, rename, AT_FDCWD, new, 1, (const char *old, const char *new), old, new)
-SIMPLE(int, renameat, b, new, 1, (int a, const char *old, int b, const char *new), a, old, b, new)
-SIMPLE(int, renameat2, b, new, 1, (int a, const char *old, int b, const char *new, unsigned f), a, old, b, new, f)
-SIMPLE(int, link, AT_FDCWD, new, 1, (const char *old, const char *new), old, new)
-SIMPLE(int, linkat, b, new, 1, (int a, const char *old, int b, const char *new, int f), a, old, b, new, f)
-SIMPLE(int, symlink, AT_FDCWD, new, 1, (const char *old, const char *new), old, new)
-SIMPLE(int, symlinkat, b, new, 1, (const char *old, int b, const char *new), old, b, new)
-SIMPLE(int, unlink, AT_FDCWD, p, 0, (const char *p), p)
-SIMPLE(int, unlinkat, h, p, 0, (int h, const char *p, int f), h, p, f)
-SIMPLE(int, remove, AT_FDCWD, p, 0, (const char *p), p)
-SIMPLE(int, rmdir, AT_FDCWD, p, 0, (const char *p), p)
-SIMPLE(int, mkdir, AT_FDCWD, p, 1, (const char *p, mode_t m), p, m)
-SIMPLE(int, mkdirat, h, p, 1, (int h, const char *p, mode_t m), h, p, m)
-SIMPLE(int, utimensat, h, p, 0, (int h, const char *p, const struct timespec t[2], int f), h, p, t, f)
-SIMPLE(int, futimens, h, NULL, 0, (int h, const struct timespec t[2]), h, t)
+SIMPLE(int, ftruncate, h, NULL, FULL, (int h, off_t n), h, n)
+SIMPLE(int, ftruncate64, h, NULL, FULL, (int h, off64_t n), h, n)
+SIMPLE(int, truncate, AT_FDCWD, p, FULL, (const char *p, off_t n), p, n)
+SIMPLE(int, fallocate, h, NULL, FULL, (int h, int m, off_t o, off_t n), h, m, o, n)
+SIMPLE(int, fsync, h, NULL, INTERRUPTED, (int h), h)
+SIMPLE(int, fdatasync, h, NULL, INTERRUPTED, (int h), h)
+SIMPLE(int, flock, h, NULL, NEVER_FULL, (int h, int o), h, o)
+SIMPLE(int, rename, AT_FDCWD, new, FULL, (const char *old, const char *new), old, new)
+SIMPLE(int, renameat, b, new, FULL, (int a, const char *old, int b, const char *new), a, old, b, new)
+SIMPLE(int, renameat2, b, new, FULL, (int a, const char *old, int b, const char *new, unsigned f), a, old, b, new, f)
+SIMPLE(int, link, AT_FDCWD, new, FULL, (const char *old, const char *new), old, new)
+SIMPLE(int, linkat, b, new, FULL, (int a, const char *old, int b, const char *new, int f), a, old, b, new, f)
+SIMPLE(int, symlink, AT_FDCWD, new, FULL, (const char *old, const char *new), old, new)
+SIMPLE(int, symlinkat, b, new, FULL, (const char *old, int b, const char *new), old, b, new)
+SIMPLE(int, unlink, AT_FDCWD, p, NEVER_FULL, (const char *p), p)
+SIMPLE(int, unlinkat, h, p, NEVER_FULL, (int h, const char *p, int f), h, p, f)
+SIMPLE(int, remove, AT_FDCWD, p, NEVER_FULL, (const char *p), p)
+SIMPLE(int, rmdir, AT_FDCWD, p, NEVER_FULL, (const char *p), p)
+SIMPLE(int, mkdir, AT_FDCWD, p, FULL, (const char *p, mode_t m), p, m)
+SIMPLE(int, mkdirat, h, p, FULL, (int h, const char *p, mode_t m), h, p, m)
+SIMPLE(int, utimensat, h, p, NEVER_FULL, (int h, const char *p, const struct timespec t[2], int f), h, p, t, f)
+SIMPLE(int, futimens, h, NULL, NEVER_FULL, (int h, const struct timespec t[2]), h, t)
 
 /* Files are opened by many names. Only opening for writing changes anything. */
 
@@ -182,7 +186,7 @@ SIMPLE(int, futimens, h, NULL, 0, (int h, const struct timespec t[2]), h, t)
             va_end(more);                                                            \
         }                                                                            \
         int changes = flags & (O_CREAT | O_TRUNC | O_WRONLY | O_RDWR);               \
-        int kind = changes ? begin(#name, folder, path, 1) : NOTHING;                \
+        int kind = changes ? begin(#name, folder, path, INTERRUPTED) : NOTHING;                \
         if (FAILS(kind)) return -1;                                                  \
         int result = REAL(name)(__VA_ARGS__, flags, mode);                           \
         end(kind);                                                                   \
@@ -193,14 +197,14 @@ OPENS(open, AT_FDCWD, (const char *path, int flags, ...), path)
 OPENS(open64, AT_FDCWD, (const char *path, int flags, ...), path)
 OPENS(openat, folder, (int folder, const char *path, int flags, ...), folder, path)
 OPENS(openat64, folder, (int folder, const char *path, int flags, ...), folder, path)
-SIMPLE(int, creat, AT_FDCWD, p, 1, (const char *p, mode_t m), p, m)
-SIMPLE(int, creat64, AT_FDCWD, p, 1, (const char *p, mode_t m), p, m)
+SIMPLE(int, creat, AT_FDCWD, p, FULL, (const char *p, mode_t m), p, m)
+SIMPLE(int, creat64, AT_FDCWD, p, FULL, (const char *p, mode_t m), p, m)
 
 /* Streams of C write inside of libc, which no library sees: their calls count themselves. */
 
 #define STREAMS(name)                                                               \
     FILE *name(const char *path, const char *mode) {                                 \
-        int kind = strpbrk(mode, "wa+") ? begin(#name, AT_FDCWD, path, 1) : NOTHING; \
+        int kind = strpbrk(mode, "wa+") ? begin(#name, AT_FDCWD, path, FULL) : NOTHING; \
         if (FAILS(kind)) return NULL;                                                \
         FILE *result = REAL(name)(path, mode);                                       \
         end(kind);                                                                   \
@@ -211,7 +215,7 @@ STREAMS(fopen)
 STREAMS(fopen64)
 
 size_t fwrite(const void *data, size_t size, size_t count, FILE *stream) {
-    int kind = begin("fwrite", fileno(stream), NULL, 1);
+    int kind = begin("fwrite", fileno(stream), NULL, FULL);
     if (FAILS(kind)) return 0;
     if (kind == KILL_HALF) REAL(fwrite)(data, size, count / 2, stream);
     else count = REAL(fwrite)(data, size, count, stream);
@@ -221,7 +225,7 @@ size_t fwrite(const void *data, size_t size, size_t count, FILE *stream) {
 }
 
 int fclose(FILE *stream) {
-    int kind = begin("fclose", fileno(stream), NULL, 1), failed = FAILS(kind) ? errno : 0;
+    int kind = begin("fclose", fileno(stream), NULL, FULL), failed = FAILS(kind) ? errno : 0;
     int result = REAL(fclose)(stream);
     end(kind);
     return failed ? (errno = failed, EOF) : result;
@@ -234,7 +238,7 @@ int close(int handle) {
     struct plan *p = plan();
     int flags = p ? fcntl(handle, F_GETFL) : -1, kind = NOTHING, failed = 0;
     if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY) {
-        kind = begin("close", handle, NULL, 1);
+        kind = begin("close", handle, NULL, FULL);
         failed = FAILS(kind) ? errno : 0;
         size_t length = strlen(p->folder);
         if (p->shift && resolve(handle, NULL, path) && !strncmp(path, p->folder, length)) {
