@@ -42,6 +42,7 @@ TINY = {
 }
 TIMES = (
     "commit",
+    "wait",
     "seconds",
     "second",
     "rss",

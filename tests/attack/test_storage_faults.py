@@ -213,11 +213,13 @@ def lasting(work: Work, store: Emulator, dice: Random) -> str:
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
     """Give requests only so many seconds during the block."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HETERREC_STORE_SECONDS", str(seconds))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HETERREC_STORE_SECONDS", str(seconds))
+            forget()
+            yield
+    finally:
         forget()
-        yield
-    forget()
 
 
 def shortened(work: Work, store: Emulator, dice: Random) -> str:
