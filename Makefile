@@ -102,9 +102,9 @@ format: $(VENV)/.installed-env ## format the code and apply ruff's fixes
 schemas: $(VENV)/.installed-env ## regenerate the published JSON Schemas
 	$(BIN)/python -m heterrec_schemas.publish_schemas
 
-races: $(VENV)/.installed-all ## run, kill and cut off refresh, publish, purge and others in many orders; 20 refreshes in a row
+races: $(VENV)/.installed-all ## run and cut off refresh, publish, purge and others in many orders; 20 refreshes in a row
 	HETERREC_RACES=100 HETERREC_REFRESHES=20 $(BIN)/python -m pytest -q tests/pipeline/keeping/test_races.py \
-		tests/pipeline/keeping/test_kills.py tests/pipeline/stores/test_keeping_in_stores.py \
+		tests/pipeline/stores/test_keeping_in_stores.py \
 		tests/pipeline/test_power_cut.py tests/pipeline/test_long_chain.py $(PYTEST_ARGS)
 
 browser: $(VENV)/.installed-env ## test the service's page in Chromium (on Debian: apt install chromium)

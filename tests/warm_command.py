@@ -30,12 +30,20 @@ rest_collector()
 import heterrec_model.commands, heterrec_model.training.train
 from heterrec_model.__main__ import main
 """,
+    "study": """
+import heterrec_model.commands, heterrec_model.training.train
+from forked_worker import ForkedWorker
+from heterrec_model.__main__ import main
+from heterrec_model.studies import pool
+
+pool._spawn = ForkedWorker
+""",
     "torchrun": """
 from torch.distributed.run import main
 """,
 }
 """What a process does once, by package: it imports what commands import when they run."""
-_VARIABLES = {name: {"OMP_NUM_THREADS": "1"} for name in ("heterrec_model", "torchrun")}
+_VARIABLES = {name: {"OMP_NUM_THREADS": "1"} for name in ("heterrec_model", "study", "torchrun")}
 """Variables of the processes of a package."""
 _SERVER = """
 import json, os, resource, signal, sys
@@ -95,6 +103,7 @@ class Running:
         package: str,
         arguments: Sequence[object],
         leave: Callable[["subprocess.Popen[bytes]"], None],
+        variables: dict[str, str],
         memory: int = 0,
         cwd: Path | None = None,
     ) -> None:
@@ -108,7 +117,7 @@ class Running:
             "memory": memory,
             "cwd": cwd and str(cwd),
         }
-        call["environment"] = environment(**_VARIABLES.get(package, {}))
+        call["environment"] = environment(**_VARIABLES.get(package, {}), **variables)
         for name in ("out", "err"):
             (self._folder / name).touch()
             call[name] = str(self._folder / name)
@@ -161,33 +170,42 @@ class Running:
 class WarmCommands:
     """Processes that have imported a package's command line and fork for every call: each call has a process of its own."""
 
-    def __init__(self, package: str) -> None:
-        self._package = package
+    def __init__(self, package: str, **variables: str) -> None:
+        self._package, self._variables = package, variables
         self._servers: list[subprocess.Popen[bytes]] = []
         self._running: list[Running] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
 
-    def start(self, *arguments: object, memory: int = 0, cwd: Path | None = None) -> Running:
+    def start(
+        self, *arguments: object, memory: int = 0, cwd: Path | None = None, **variables: str
+    ) -> Running:
         """Start the command line; threads may call at the same time.
 
         Args:
             *arguments: of the command line.
             memory: bytes that it may have; 0 for any.
             cwd: the folder that it begins in; None for that of the tests.
+            **variables: added to its environment.
         """
         try:
             server = self._idle.get_nowait()
         except Empty:
             server = self._started()
-        running = Running(server, self._package, arguments, self._idle.put, memory, cwd)
+        more = self._variables | variables
+        running = Running(server, self._package, arguments, self._idle.put, more, memory, cwd)
         self._running = [*(r for r in self._running if r.returncode is None), running]
         return running
 
     def __call__(
-        self, *arguments: object, timeout: float = 300, memory: int = 0, cwd: Path | None = None
+        self,
+        *arguments: object,
+        timeout: float = 300,
+        memory: int = 0,
+        cwd: Path | None = None,
+        **variables: str,
     ) -> Finished:
-        """Run the command line to its end; see `start`."""
-        running = self.start(*arguments, memory=memory, cwd=cwd)
+        """Run the command line to its end; arguments as in `start`."""
+        running = self.start(*arguments, memory=memory, cwd=cwd, **variables)
         try:
             out, err = running.communicate(timeout)
         except subprocess.TimeoutExpired:
@@ -203,7 +221,9 @@ class WarmCommands:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(
-                PYTHONPATH=os.pathsep.join(sys.path), **_VARIABLES.get(self._package, {})
+                PYTHONPATH=os.pathsep.join(sys.path),
+                **_VARIABLES.get(self._package, {}),
+                **self._variables,
             ),
             start_new_session=True,
         )
@@ -220,8 +240,8 @@ class WarmCommands:
 
 
 @cache
-def warm_commands(package: str = "heterrec_pipeline") -> WarmCommands:
-    """The processes of this run of the tests."""
-    commands = WarmCommands(package)
+def warm_commands(package: str = "heterrec_pipeline", **variables: str) -> WarmCommands:
+    """The processes of this run of the tests, with further variables."""
+    commands = WarmCommands(package, **variables)
     atexit.register(commands.close)
     return commands

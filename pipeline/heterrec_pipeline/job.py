@@ -167,7 +167,7 @@ class Job:
         parent: the generation that a refresh continues; None in a build.
         refit: features whose boundaries or quantizers a refresh fits anew, as `item/<feature>` or `user/<feature>`.
         allow_drift: whether a refresh is published even if it drifted too far from its parent.
-        latest: the content of `latest.json` when a refresh began; None if there was none.
+        latest: the content of `latest.json` when the run began; None if there was none.
         publish: whether `latest.json` names the result of a refresh: True, False, or None for only if it names the parent.
         reading: how digests of the log are made; None to make and use none.
         reuse: what is taken over from the parent; None in a build.

@@ -24,6 +24,7 @@ from heterrec_model.bulk.job import JOB, MANIFEST, BulkManifest, Job, ShardInfo,
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.generation.folder import Folder, open_folder
 from heterrec_schemas.stores import Store, store_of
+from heterrec_schemas.stores.store import writing
 
 _OTHER = "Use the same call to continue it, or another --output."
 _CHUNK = 2**23
@@ -88,13 +89,16 @@ class BulkOutput:
 
         Raises:
             CallError: another process holds it.
+            RunError: the folder cannot be written.
         """
         if not self.local:
             yield
             return
-        os.makedirs(self._folder.path, exist_ok=True)
         name = "_lock" if part == (1, 1) else f"_lock-{part[0]}-of-{part[1]}"
-        with open(self._locate(name), "ab") as file:
+        with writing(self.name):
+            os.makedirs(self._folder.path, exist_ok=True)
+            file = open(self._locate(name), "ab")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -118,11 +122,16 @@ class BulkOutput:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A local path to write; the file appears under its name after the block."""
+        """A local path to write; the file appears under its name after the block.
+
+        Raises:
+            RunError: the block, or the store, cannot write it.
+        """
         if self.local:
             draft = self._locate(f".{name}.{uuid.uuid4().hex}")
             try:
-                yield Path(draft)
+                with writing(self._locate(name)):
+                    yield Path(draft)
                 self._store.rename([(draft, self._locate(name))])
             finally:
                 self._store.delete([draft])

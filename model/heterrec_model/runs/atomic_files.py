@@ -14,11 +14,12 @@ from heterrec_schemas.errors import RunError
 from heterrec_schemas.leases.process import lives, namespace
 from heterrec_schemas.stores.disk import sync
 
+_AGAIN = "run the same command again (train: with --resume)."
 _NOT_WRITABLE = "Choose a folder that this user may write."
 _NOT_A_FOLDER = "Choose another folder: a file exists where a folder is needed."
 _TODO = {
-    errno.ENOSPC: "Free some space, then continue with --resume.",
-    errno.EDQUOT: "Free some of the quota, then continue with --resume.",
+    errno.ENOSPC: f"Free some space, then {_AGAIN}",
+    errno.EDQUOT: f"Free some of the quota, then {_AGAIN}",
     errno.EACCES: _NOT_WRITABLE,
     errno.EPERM: _NOT_WRITABLE,
     errno.EROFS: "Choose a folder on a file system that is not read-only.",
@@ -37,7 +38,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        todo = _TODO.get(error.errno or 0, "Fix it, then continue with --resume.")
+        todo = _TODO.get(error.errno or 0, f"Fix it, then {_AGAIN}")
         raise RunError(f"cannot write {path}: {error.strerror or error}", todo=todo) from error
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from heterrec_model.bundle.files import INDEX, INDEX_INFO, INFO
-from heterrec_model.runs.atomic_files import draft_of, remove_drafts
+from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_model.service.live import Current, Live, Opener, open_live
 from heterrec_model.service.metrics import Metrics
 from heterrec_schemas.errors import BundleError, HeterrecError
+from heterrec_schemas.stores.disk import make_folder
 
 POLL_SECONDS = 1.0
 _KEY = "bundle"
@@ -43,22 +44,14 @@ def write_pointer(folder: Path, pointer: Path) -> None:
 
     Raises:
         BundleError: the pointer is a folder.
-        OSError: it cannot be written.
+        RunError: it cannot be written.
     """
     if pointer.is_dir():
         raise BundleError(f"the pointer {pointer}", got="a folder", expected="a file")
-    pointer.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({_KEY: os.path.relpath(folder.resolve(), pointer.parent.resolve())})
-    remove_drafts(pointer)
-    temporary = draft_of(pointer)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(pointer)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(pointer):
+        make_folder(pointer.parent)
+    named = os.path.relpath(folder.resolve(), pointer.parent.resolve())
+    write_text(pointer, json.dumps({_KEY: named}) + "\n")
 
 
 class Reloader:

@@ -17,7 +17,7 @@ from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.runs.atomic_files import writing
 from heterrec_model.studies.rows import DIGEST
 from heterrec_schemas.errors import CallError
-from heterrec_schemas.stores.disk import make_folder
+from heterrec_schemas.stores.disk import make_folder, sync
 
 _USERS_SHA256 = "users_sha256"
 
@@ -54,7 +54,9 @@ def write_user_metrics(path: Path, evaluation: Evaluation) -> str:
         ) as writer:
             writer.write_table(table)
             writer.add_key_value_metadata({_USERS_SHA256: users})
+        sync(draft)
         draft.replace(path)
+        sync(path.parent)
     return users
 
 

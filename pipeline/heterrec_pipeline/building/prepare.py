@@ -57,7 +57,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     Raises:
         HeterrecError: reports all errors that can be found before the data are read.
     """
-    latest = read_latest(config.output).held if config.base is not None else None
+    latest = read_latest(config.output)
     parent = open_parent(config.base) if config.base is not None else None
     refit = frozenset(feature_of_call(name) for name in config.refit)
     checked = check_tables(config.spec, config.input)
@@ -70,7 +70,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     job = Job(
         spec=config.spec,
         spec_text=config.spec_text,
-        generation=lease.new_generation_id(_later(now, parent)),
+        generation=lease.new_generation_id(_later(now, parent, latest.names)),
         output=config.output.rstrip("/") or "/",
         attempt=secrets.token_hex(8),
         created=utc_text(now),
@@ -84,7 +84,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         erasures=checked.erasures,
         parent=parent,
         refit=refit,
-        latest=latest,
+        latest=latest.held,
         publish=config.publish,
         allow_drift=config.allow_drift,
         empty=checked.empty,
@@ -93,9 +93,17 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     return replace(job, reuse=reusable(job, wanted=config.reuse))
 
 
-def _later(now: datetime, parent: Parent | None) -> datetime:
-    """The present time, but after the parent's: ids sort by time, whichever clocks they come from."""
-    if parent is None or not GENERATION_ID.fullmatch(parent.generation):
+def _later(now: datetime, parent: Parent | None, latest: str | None) -> datetime:
+    """The present time, but after the parent's and the published one's: ids sort by time, whichever clocks they come from.
+
+    Otherwise a build by a clock that is behind would be taken for one that began before the published one.
+    """
+    known = [latest or "", parent.generation if parent is not None else ""]
+    newest = max(filter(GENERATION_ID.fullmatch, known), default=None)
+    if newest is None:
         return now
-    begun = datetime.strptime(parent.generation.split("-")[0], "%Y%m%dT%H%M%S%fZ")
-    return max(now, begun.replace(tzinfo=UTC) + timedelta(milliseconds=1))
+    try:
+        begun = datetime.strptime(newest.split("-")[0], "%Y%m%dT%H%M%S%fZ")
+        return max(now, begun.replace(tzinfo=UTC) + timedelta(milliseconds=1))
+    except (ValueError, OverflowError):  # a name that is no time
+        return now

@@ -18,7 +18,7 @@ from stub_bundle import StubRecommender, write_bundle
 
 from heterrec_model.service import reload
 from heterrec_model.service.reload import bundle_folder, write_pointer
-from heterrec_schemas.errors import BundleError
+from heterrec_schemas.errors import BundleError, RunError
 
 
 @pytest.fixture
@@ -106,6 +106,11 @@ def test_a_pointer_names_a_folder_relative_to_itself(pointer: Path, tmp_path: Pa
     with pytest.raises(BundleError, match="a folder"):
         write_pointer(tmp_path / "bundles" / "1", tmp_path / "bundles")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bundles", "current.json"]
+
+
+def test_a_pointer_that_cannot_be_written(pointer: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot write .*current.json/next.json: File exists"):
+        write_pointer(tmp_path / "bundles" / "1", pointer / "next.json")
 
 
 def test_sighup_opens_again_and_sigterm_ends_without_a_word_about_users(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from heterrec_model.commands import app
 from heterrec_model.commands.study import shown_command
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.metrics import TargetRanks
+from heterrec_model.studies import user_metrics
 from heterrec_model.studies.reporting.intervals import estimate, resampled_means
 from heterrec_model.studies.reporting.report import write_report
 from heterrec_model.studies.reporting.results import result_tables
@@ -235,3 +236,18 @@ def test_lifts_are_paired_by_user() -> None:
     assert drawn["b"] == pytest.approx(drawn["a"] * 1.1, rel=1e-4)
     assert drawn["c"] == pytest.approx(drawn["a"], rel=1e-4)
     assert estimate(float("nan"), drawn["a"]).interval is None
+
+
+def test_metrics_of_users_are_on_the_disk_before_their_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that survives a power cut has its file."""
+    flushed = list[tuple[str, bool]]()
+    path = tmp_path / "users" / "made.parquet"
+
+    def flush(found: Path) -> None:
+        flushed.append((found.name, path.exists()))
+
+    monkeypatch.setattr(user_metrics, "sync", flush)
+    write_user_metrics(path, evaluation("old", 0))
+    assert flushed == [(".made.parquet", False), ("users", True)]

@@ -83,7 +83,7 @@ def check_only_generations(output: Path) -> None:
     moment = time.time() - 7200
     for path in output.rglob("*"):
         os.utime(path, (moment, moment))
-    purge(str(output), 100)
+    purge(str(output), 100, wait=lambda seconds: None)  # nobody lives
     expected = {"latest.json"}
     for name in standing(output):
         files = open_generation(output / "generations" / name, verify="hashes").manifest.files

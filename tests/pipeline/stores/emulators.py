@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -49,7 +50,7 @@ class Asked:
 @dataclass
 class Fault:
     """What happens to requests: a status, `drop` (no answer, not done), `lost` (done, no answer), `cut` (half an
-    answer), or a number of seconds to wait before it is done.
+    answer), `short` (half an answer that says that it is whole), or a number of seconds to wait before it is done.
 
     Attributes:
         kind: one of these.
@@ -149,6 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "lost":
             self._hang_up()
             return
+        if kind == "short":
+            data = data[: len(data) // 2]
+            sent = {k: v for k, v in sent.items() if k.lower() != "content-length"}
         self._answer(status, sent, data, half=kind == "cut")
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _serve
@@ -216,7 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data[: len(data) // 2] if half else data)
+            with suppress(ConnectionError):  # the client has given up
+                self.wfile.write(data[: len(data) // 2] if half else data)
         if half:
             self._hang_up()
 
@@ -243,8 +248,8 @@ class Emulator:
 
     def stop(self) -> None:
         self.proxy.stop()
-        self.process.terminate()
-        self.process.wait(10)
+        self.process.kill()  # it has nothing but memory
+        self.process.wait()
 
 
 def start(scheme: str) -> Emulator:
