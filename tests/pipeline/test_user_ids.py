@@ -227,7 +227,8 @@ def test_no_key_is_refused_before_anything_is_written(
 ) -> None:
     words = spoil(hashed, monkeypatch)
     output = ("--output", hashed.output) if command == "build" else ()
-    done = clean(heterrec(command, "--spec", hashed.spec_path, *hashed.reading(), *output))
+    options = ("--spec", hashed.spec_path, *hashed.reading(), "--debug")
+    done = clean(heterrec(command, *options, *output))
     assert done.code == 2
     assert words in done.err
     assert "openssl rand" in done.err
