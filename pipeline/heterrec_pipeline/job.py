@@ -4,14 +4,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import polars as pl
+import pyarrow as pa
 from pydantic import InstanceOf
 
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.rejects import FULL, RejectValues
 from heterrec_pipeline.parent import KnownVocabulary, Parent
 from heterrec_pipeline.reading.digests import Reading, Reuse
 from heterrec_pipeline.reading.drops import Drop
 from heterrec_pipeline.reading.erased import ErasedList, Gate
 from heterrec_pipeline.reading.files import InputFile, physical_files
+from heterrec_pipeline.reading.key_text import key_text
+from heterrec_pipeline.reading.user_ids import HashedIds
 from heterrec_pipeline.sizing import Sizes
 from heterrec_schemas.feature_spec import (
     BaseFeature,
@@ -22,6 +27,8 @@ from heterrec_schemas.feature_spec import (
     Timestamp,
 )
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.user_ids import UserKey
+from heterrec_schemas.values import Seen
 
 ITEMS = "items"
 RETIRED = "retired"
@@ -77,6 +84,8 @@ class TableJob:
         erased: the list of keys whose rows are erased, if there is one.
         reading: how digests of its splits are made; None to make and use none. If the rows come from the log, that of the
             log for its items.
+        user_key: the key of the hashes of its keys, if they are user ids that are hashed.
+        rejects: what is told of rejected cells.
     """
 
     name: str
@@ -89,12 +98,23 @@ class TableJob:
     available_from: Timestamp | None = None
     erased: ErasedList | None = None
     reading: Reading | None = None
+    user_key: UserKey | None = None
+    rejects: RejectValues = FULL
 
     @property
     def gate(self) -> Gate:
-        """What is erased of the table."""
+        """What is erased of the table, and hashed."""
         keys = () if self.erased is None else ((self.key, self.erased),)
-        return Gate(keys, tuple(f.column for f in self.features if isinstance(f, ErasingFeature)))
+        values = tuple(f.column for f in self.features if isinstance(f, ErasingFeature))
+        if self.user_key is None:
+            return Gate(keys, values)
+        ids = HashedIds(self.name, self.key, self.missing_values, self.user_key)
+        return Gate(keys, values, user_ids=ids)
+
+    def key_text(self, cells: pa.Array, file: str) -> tuple[pl.Series, Seen]:
+        """The texts of cells of the key column, and the kinds of their values; see `key_text`."""
+        missing, quoted = self.missing_values, self.rejects.quoted
+        return key_text(cells, self.key, file, missing, quoted=quoted)
 
     @property
     def duplicate(self) -> Reason:
@@ -130,14 +150,18 @@ class TableJob:
         return tuple(f for f in self.features if not isinstance(f, EmbeddingFeature))
 
 
-def log_gate(spec: FeatureSpec, erasures: Erasures, items: TableJob) -> Gate:
-    """What is erased of the log, and which rows are dropped; `items` may be made from it."""
+def log_gate(
+    spec: FeatureSpec, erasures: Erasures, items: TableJob, user_key: UserKey | None
+) -> Gate:
+    """What is erased of the log, which rows are dropped, and what is hashed; `items` may be made from it."""
     log = spec.interactions
+    missing = tuple(log.missing_values)
     keys = ((log.user, erasures.users), (log.item, erasures.items))
     return Gate(
         tuple((column, listed) for column, listed in keys if listed is not None),
         items.gate.values if spec.denormalised else (),
         tuple(_drops(spec)),
+        None if user_key is None else HashedIds(INTERACTIONS, log.user, missing, user_key),
     )
 
 
@@ -174,6 +198,7 @@ class Job:
         empty: the names of the empty files that are ignored, by source.
         doubts: what a sample of the input suggests is lost or misread, in words, for the summary.
         key_examples: keys of the log and of the items from that sample, in words.
+        user_key: the key of the hashes of user ids; None if they are not hashed.
     """
 
     spec: FeatureSpec
@@ -200,6 +225,7 @@ class Job:
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     key_examples: str = ""
+    user_key: UserKey | None = None
 
     @property
     def root(self) -> str:
@@ -233,8 +259,13 @@ class Job:
 
     @property
     def log_gate(self) -> Gate:
-        """What is erased of the log."""
-        return log_gate(self.spec, self.erasures, self.items)
+        """What is erased of the log, and hashed."""
+        return log_gate(self.spec, self.erasures, self.items, self.user_key)
+
+    @property
+    def rejects(self) -> RejectValues:
+        """What is told of rejected cells."""
+        return RejectValues(self.spec.rejects.values, self.user_key)
 
     def erased_values(self, vocabulary: str) -> ErasedList | None:
         """The list of values of a vocabulary that are erased: `items`, `item/<feature>` or `user/<feature>`."""

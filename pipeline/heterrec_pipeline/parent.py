@@ -8,6 +8,7 @@ from heterrec_pipeline.files import storage
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import Ancestor, DriftStatus, FeatureEntry
 from heterrec_schemas.tables import shard_name
+from heterrec_schemas.user_ids import UserKey
 
 
 class KnownVocabulary(NamedTuple):
@@ -57,6 +58,7 @@ class Parent:
         latest: the files of sequences/latest, relative to its folder.
         rows: number of rows of items/, of users in sequences/latest, and of kept interactions.
         drift: the status in its drift.json; None if it has none, as a build.
+        user_key: the key of the hashes of its user ids; None if they are not hashed.
     """
 
     root: str
@@ -70,6 +72,7 @@ class Parent:
     latest: tuple[str, ...]
     rows: ParentRows
     drift: DriftStatus | None
+    user_key: UserKey | None = None
 
     def path(self, relative: str) -> str:
         """The full path of one of its files."""

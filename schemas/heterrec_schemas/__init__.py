@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from heterrec_schemas.tokens import FIRST_FREE as FIRST_FREE
     from heterrec_schemas.tokens import MISSING as MISSING
     from heterrec_schemas.tokens import PADDING as PADDING
+    from heterrec_schemas.user_ids import hash_user as hash_user
 
 _NAMES = {
     "errors": (
@@ -55,6 +56,7 @@ _NAMES = {
     "manifest": "FORMAT_VERSION SPLITS FeatureEntry FileEntry Manifest",
     "rejects": "Reason",
     "tokens": "FIRST_FREE MISSING PADDING",
+    "user_ids": "hash_user",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_MODULES)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.user_ids import UserKey
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -144,6 +145,13 @@ class Ancestor(_Entry):
     content_sha256: str
 
 
+class UserIds(_Entry):
+    """How user ids are hashed: the environment variable of the key, and its fingerprint."""
+
+    hash_key: str
+    fingerprint: str
+
+
 STATE = "state"
 """The folder that only the pipeline reads: what a refresh takes over instead of parsing unchanged input again."""
 
@@ -160,6 +168,8 @@ class Manifest(_Entry):
     """The status in `drift.json`; None after a build."""
     created: str
     name: str
+    user_ids: UserIds | None = None
+    """How user ids are hashed; None if they are not."""
     spec_sha256: str
     content_sha256: str
     files: list[FileEntry]
@@ -174,6 +184,11 @@ class Manifest(_Entry):
     manifest_sha256: str | None = None
     """SHA-256 of the other keys (see `manifest_sha256`); None in a manifest that has not been written yet, or was written
     by a release without it."""
+
+    @property
+    def user_key(self) -> UserKey | None:
+        """The key of the hashes of user ids; None if they are not hashed."""
+        return UserKey(self.user_ids.hash_key, self.user_ids.fingerprint) if self.user_ids else None
 
     def to_json(self) -> str:
         """The manifest as indented JSON text with its own hash."""

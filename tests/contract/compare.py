@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -219,6 +220,7 @@ def rejects(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
     path = folder / "rejects" / "rejects-00000-of-00001.parquet"
     bad, got = split_up(read(path, REJECTS))
     yield from bad
+    yield from untold(spec, got)
     have = Counter(
         (r["source"], r["column"], r["reason"], clean(r["reason"], r["value"])) for r in got
     )
@@ -233,6 +235,24 @@ def rejects(found: Reference, spec: Row, folder: Path) -> Iterator[str]:
     )
     yield from (f"rejects: {p} is no position of a reject" for p in places - found.reject_places)
     yield from (f"rejects: nothing is recorded at {p}" for p in found.reject_places - places)
+
+
+def untold(spec: Row, rejects: list[Row]) -> Iterator[str]:
+    """The texts that no reject may have, also where their form is free: those with user ids, and those of cells."""
+    values = spec.get("rejects", {}).get("values", "full")
+    hashed = "hash_key" in spec.get("users", {})
+    for row in rejects:
+        value = row["value"]
+        if (
+            hashed
+            and row["reason"] == "malformed_row"
+            and row["source"] in ("users", "interactions")
+        ):
+            yield from unlike(f"rejects: the text of {row}", value, None)
+        if values == "none":
+            yield from unlike(f"rejects: the value of {row}", value, None)
+        elif values == "hashed" and not re.fullmatch("[0-9a-f]{32}", value or "0" * 32):
+            yield f"rejects: {value} is no hash"
 
 
 def clean(reason: str, value: str | None) -> str | None:

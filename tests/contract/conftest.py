@@ -1,5 +1,6 @@
 """Makes the modules beside the tests importable (importlib mode) and finds the real data."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+os.environ["CONTRACT_KEY"] = "a key of the tests of the contract"  # of specs with hash_key
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,10 @@ def chains(draw: Any, most_interactions: int = 80) -> list[Step]:
 
 
 def _owners(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [("item", spec["items"]), *([("user", spec["users"])] if "users" in spec else [])]
+    return [
+        ("item", spec["items"]),
+        *([("user", spec["users"])] if "source" in spec.get("users", {}) else []),
+    ]
 
 
 def _change_options(rng: random.Random, feature: dict[str, Any]) -> None:

@@ -519,7 +519,18 @@ def datasets(
     spec["interactions"]["source"] = source(log_table)
     for owner, name in _owners(spec):
         owner["source"] = source(next(t for t in tables if t.name == name))
+    _privacy(draw, spec)
     return Dataset(spec, tables)
+
+
+def _privacy(draw: Any, spec: dict[str, Any]) -> None:
+    """Whether user ids are hashed, and what rejects tell."""
+    ways = ["full", "none"]
+    if draw(st.integers(0, 2)) == 0:
+        spec["users"] = spec.get("users", {}) | {"hash_key": "CONTRACT_KEY"}
+        ways.append("hashed")
+    if draw(st.booleans()):
+        spec["rejects"] = {"values": draw(st.sampled_from(ways))}
 
 
 def _policies(draw: Any, spec: dict[str, Any]) -> None:

@@ -95,9 +95,13 @@ def is_modelled(dataset: Dataset) -> bool:
 
 
 def tamed(dataset: Dataset) -> Dataset:
-    """One row per key, readable times, no null paths, clean missing_values and none of lists, nothing erased or dropped."""
+    """One row per key, readable times, no null paths, clean missing_values and none of lists, nothing erased or hashed."""
     spec = dataset.spec
-    spec.pop("erase", None)
+    for name in ("erase", "rejects"):
+        spec.pop(name, None)
+    spec.get("users", {}).pop("hash_key", None)
+    if not spec.get("users"):
+        spec.pop("users", None)
     log = spec["interactions"]
     for owner in (log, spec["items"], spec.get("users", {}), *spec["items"].get("joins", [])):
         owner.pop("missing_values", None)

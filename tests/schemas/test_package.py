@@ -36,6 +36,7 @@ PUBLIC = [
     "SpecError",
     "UnfinishedGenerationError",
     "UnknownItemError",
+    "hash_user",
     "load_spec",
     "open_generation",
     "parse_spec",

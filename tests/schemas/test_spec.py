@@ -21,6 +21,7 @@ from heterrec_schemas.feature_spec import (
     Temporal,
     load_spec,
     parse_spec,
+    salvage_spec,
     spec_sha256,
 )
 
@@ -234,6 +235,20 @@ MISTAKES = [
     ("users.source", "u.parquet", "users.source: a valid dictionary"),
     ("users.features.0.name", "id", "the feature name 'id' is reserved"),
     ("users.features.0.aggregate", "latest", "aggregate is for items, not users"),
+    (
+        "users.hash_key",
+        "bXkga2V5IG15IGtleQ==",
+        "users.hash_key: expected the name of the environment",
+    ),
+    ("users.hash_key", 123, "users.hash_key: expected the name of the environment variable"),
+    ("users", {"hash_kye": "A"}, "users.hash_kye: unknown key. Did you mean 'hash_key'?"),
+    ("users", {"hash_key": "A", "key": "u"}, "users.source: missing; it is required"),
+    (
+        "rejects",
+        {"values": "nne"},
+        "rejects.values: got 'nne', expected 'full', 'hashed' or 'none'",
+    ),
+    ("rejects", {"values": "hashed"}, "rejects.values: hashed needs users.hash_key"),
     ("sequences.max_length", GONE, "sequences.max_length: missing; it is required"),
     ("sequences.max_length", 0, "max_length: greater than or equal to 1"),
     ("sequences.deduplicate", "consecutve", "Did you mean 'consecutive'?"),
@@ -524,3 +539,47 @@ def test_the_hash_is_of_the_text() -> None:
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert spec_sha256("") == empty
     assert spec_sha256("ä") != spec_sha256("a")
+
+
+@pytest.mark.parametrize("value", ["my secret", "c2VjcmV0", "abcdef0123", 4711])
+def test_a_key_in_the_place_of_its_variable_is_not_repeated(value: object) -> None:
+    assert str(value) not in message_of(edited(("users.hash_key", value)))
+
+
+def test_a_key_needs_no_table_of_users() -> None:
+    spec = parsed(("users", {"hash_key": "USER_KEY"}))
+    assert (spec.hash_key, spec.user_table, spec.user_features) == ("USER_KEY", None, [])
+    assert parsed(("users.hash_key", "USER_KEY")).user_table is not None
+    assert parsed(("users", GONE)).hash_key is None
+
+
+@pytest.mark.parametrize("role", ["item", "timestamp.column", "event_id", "order"])
+def test_a_hashed_column_has_one_use(role: str) -> None:
+    user = str(parsed().interactions.user)
+    found = message_of(edited((f"interactions.{role}", user), ("users.hash_key", "USER_KEY")))
+    assert f"interactions.{role.partition('.')[0]} are both column {user!r}" in found
+
+
+def test_features_of_user_ids_are_refused_or_warned_about() -> None:
+    spec = parsed(("users.hash_key", "USER_KEY"))
+    table = spec.user_table
+    assert table is not None
+    assert not list(spec.warnings())
+    same = edited(("users.features.0.column", table.key), ("users.hash_key", "USER_KEY"))
+    assert f"reads column {table.key!r}, which has hashes of user ids" in message_of(same)
+    derived = parsed(
+        ("users.source.columns", {"begin": f"LEFT({table.key}, 3)"}),
+        ("users.features.0.column", "begin"),
+        ("users.hash_key", "USER_KEY"),
+    )
+    assert f"reads {table.key!r}, of which user ids are made" in next(derived.warnings())
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [("users.hash_kye", "USER_KEY"), ("users.hash_key", "no name"), ("rejets", {"values": "none"})],
+)
+def test_a_spec_with_a_mistake_in_what_it_hides_quotes_nothing(mistake: tuple[str, object]) -> None:
+    spec, mistakes = salvage_spec(edited(mistake))
+    assert mistakes is not None
+    assert spec is None or not spec.quotes_cells

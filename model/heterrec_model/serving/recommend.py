@@ -16,6 +16,7 @@ from heterrec_schemas.generation.decode import bucket_words, decode_cells
 from heterrec_schemas.generation.describe import utc_text
 from heterrec_schemas.manifest import SPLITS
 from heterrec_schemas.tokens import FIRST_FREE
+from heterrec_schemas.user_ids import id_in_generation
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def recommend(
     Args:
         run: folder of the run, or a loaded run.
         data: an output folder (its latest generation), the folder of a generation, or an open generation.
-        users: ids of users of the split.
+        users: ids of users of the split. Of a generation with hashed user ids, the ids of the input if the environment has
+            the key, else the hashed ids.
         items: ids of items, oldest first; without times, so all gaps are 0.
         k: number of items; fewer are returned if fewer are allowed.
         split: source of the histories: latest (complete), or another split.
@@ -99,16 +101,19 @@ def recommend(
     generation = recommender.generation
     filters = Filters(allow, deny, where, filter_seen)
     histories: list[EncodedHistory | None]
+    written: list[Key | None] = [None]
     if users is not None:
-        histories = recommender.find(users, split)
-        for user, history in zip(users, histories, strict=True):
+        key = generation.manifest.user_key
+        found = [id_in_generation(user, key) for user in users]
+        histories, written = recommender.find(found, split), list(found)
+        for user, own, history in zip(users, found, histories, strict=True):
             if history is None:
-                _refuse(generation, user, split)
+                _refuse(generation, user, own, split)
     else:
         for item in items or ():
             item_in_words(generation, str(item))  # raises an error that suggests similar ids
         histories = [recommender.translate(History(items=items or ()))]
-    answers = recommender.answer(users or [None], histories, k, filters)
+    answers = recommender.answer(written, histories, k, filters)
     return [
         _described(recommender, answer, history, filter_seen)
         for answer, history in zip(answers, histories, strict=True)
@@ -116,11 +121,11 @@ def recommend(
     ]
 
 
-def _refuse(generation: Generation, user: Key, split: str) -> None:
+def _refuse(generation: Generation, user: Key, written: Key, split: str) -> None:
     # Raises an error that suggests similar ids if the user is in no split.
     splits = user_in_words(generation, str(user))["splits"]
     raise CallError(
-        f"user {user!r} has no row in the split {split!r}",
+        f"user {written!r} has no row in the split {split!r}",
         expected=f"one of {', '.join(s for s in SPLITS if s in splits)}",
     )
 

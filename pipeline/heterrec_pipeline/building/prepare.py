@@ -12,6 +12,7 @@ from heterrec_pipeline.checking.doubts.find import doubts, key_examples
 from heterrec_pipeline.checking.estimate import estimate_sizes
 from heterrec_pipeline.checking.parent import find_parent, open_parent
 from heterrec_pipeline.checking.reject_limit import check_sample
+from heterrec_pipeline.checking.user_keys import refused_key
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease
@@ -20,6 +21,7 @@ from heterrec_pipeline.sizing import check_layout, with_known
 from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.telemetry.recorder import phase
 from heterrec_pipeline.wiring.exchange import spills
+from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.manifest import GENERATION_ID
 
 
@@ -61,7 +63,10 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     parent = open_parent(config.base) if config.base is not None else None
     refit = frozenset(feature_of_call(name) for name in config.refit)
     checked = check_tables(config.spec, config.input)
-    changes = refused_changes(parent, config.spec, refit) if parent is not None else ()
+    changes = list[HeterrecError]()
+    if parent is not None:
+        changes += refused_key(parent, config.spec, checked.user_key)
+        changes += refused_changes(parent, config.spec, refit)
     raise_problems([*changes, *checked.problems])
     sizes = estimate_sizes(config.spec, checked)
     if parent is not None:
@@ -88,6 +93,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         publish=config.publish,
         allow_drift=config.allow_drift,
         empty=checked.empty,
+        user_key=checked.user_key,
     )
     job = with_readings(job)
     return replace(job, reuse=reusable(job, wanted=config.reuse))

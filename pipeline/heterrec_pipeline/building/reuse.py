@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+from heterrec_pipeline.files.rejects import RejectValues
 from heterrec_pipeline.items.aggregate import ITEM
 from heterrec_pipeline.job import INTERACTIONS, LOG_ITEMS, ErasingFeature, Job, TableJob
 from heterrec_pipeline.keys.read import KEY
@@ -16,6 +17,7 @@ from heterrec_pipeline.reading.fingerprints import unchanged_files
 from heterrec_schemas.generation.find_generation import find_generation
 from heterrec_schemas.generation.verify import read_manifest
 from heterrec_schemas.manifest import STATE
+from heterrec_schemas.user_ids import UserKey
 
 VERSION = 2
 """Version of the digests; another one is not read."""
@@ -33,7 +35,8 @@ def with_readings(job: Job) -> Job:
     spec = job.spec
     log = spec.interactions
     about_log = log.model_dump(mode="json", exclude={"source"}) | _about_source(job.log)
-    own = [("user", job.erasures.users), ("item", job.erasures.items)]
+    about_log |= _about_texts(job.user_key, job.rejects)
+    own = [("user", _as_written(job.erasures.users, job.user_key)), ("item", job.erasures.items)]
     job = replace(
         job,
         reading=_reading(INTERACTIONS, {"log": about_log}, own),
@@ -51,7 +54,7 @@ def with_readings(job: Job) -> Job:
 
 
 def _of_table(table: TableJob) -> Reading:
-    erased = [(KEY, table.erased)]
+    erased = [(KEY, _as_written(table.erased, table.user_key))]
     erased += [(f.name, f.erased) for f in table.features if isinstance(f, ErasingFeature)]
     return _reading(table.name, _about(table), erased)
 
@@ -65,7 +68,23 @@ def _about(table: TableJob) -> dict[str, Any]:
         "features": [f.model_dump(mode="json", exclude=set(_LATER)) for f in table.features],
         "available_from": listed.model_dump(mode="json") if listed else None,
         **_about_source(table.files),
+        **_about_texts(table.user_key, table.rejects),
     }
+
+
+def _about_texts(key: UserKey | None, rejects: RejectValues) -> dict[str, Any]:
+    """How user ids and the texts of rejects are written; nothing if they are written as they are."""
+    found = {"user_ids": key.fingerprint} if key is not None else {}
+    if rejects.values == "none":
+        return found | {"rejects": "none"}
+    if rejects.key is not None and rejects.values == "hashed":
+        return found | {"rejects": rejects.key.fingerprint}
+    return found
+
+
+def _as_written(listed: ErasedList | None, key: UserKey | None) -> ErasedList | None:
+    """The list of erased user ids as digests have them."""
+    return listed if listed is None or key is None else replace(listed, key=key)
 
 
 def _about_source(files: tuple[InputFile, ...]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ def unchanged(config: BuildConfig) -> BuildResult | None:
     if read_spec(folder, manifest) != config.spec:
         return None
     checked = check_tables(config.spec, config.input)
+    if checked.user_key != manifest.user_key:
+        return None
     files = checked.input_files()
     if checked.problems or {(f.name, f.bytes) for f in files} != {
         (entry.path, entry.bytes) for entry in manifest.inputs

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import pyarrow as pa
@@ -14,11 +15,13 @@ from heterrec_pipeline.checking.columns import (
     check_log,
     check_times,
 )
-from heterrec_pipeline.checking.hidden import Hidden
+from heterrec_pipeline.checking.hidden import Hidden, hidden_in
 from heterrec_pipeline.checking.schemas import TableSchema, together
 from heterrec_pipeline.checking.sources import dotted_names, find_source
+from heterrec_pipeline.checking.user_keys import user_key_of
 from heterrec_pipeline.features.numeric import is_number_like
 from heterrec_pipeline.files import storage
+from heterrec_pipeline.files.rejects import RejectValues
 from heterrec_pipeline.interactions.read import log_columns, required_columns
 from heterrec_pipeline.job import (
     INTERACTIONS,
@@ -30,6 +33,7 @@ from heterrec_pipeline.job import (
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased
 from heterrec_pipeline.reading.files import InputFile, physical_files
+from heterrec_pipeline.reading.shaping.partitions import partition_values
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -39,6 +43,7 @@ from heterrec_schemas.feature_spec import (
     Source,
     dimension_columns,
 )
+from heterrec_schemas.user_ids import UserKey
 
 
 @dataclass
@@ -54,6 +59,8 @@ class Checked:
     erasures: Erasures = field(default_factory=Erasures)
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The names of the empty files that are ignored, by source."""
+    user_key: UserKey | None = None
+    """The key of the hashes of user ids, if they are hashed."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, each once; see `physical_files`."""
@@ -91,16 +98,24 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     empty: dict[str, tuple[str, ...]] = {}
     of_lists: list[HeterrecError] = []
     erasures = _check_erasures(spec, base, schemas, of_lists, empty)
-    files_of = _finder(spec, base, schemas, problems, empty, Hidden(erasures.every))
+    user_key = user_key_of(spec, problems)
+    hidden = partial(hidden_in, spec, erasures.every)
+    files_of = _finder(spec, base, schemas, problems, empty, hidden)
     log = files_of(INTERACTIONS, spec.interactions.source)
     tables = _item_tables(spec, files_of, schemas)
     tables = _with_features(tables, spec.items.features, schemas, problems)
     users = None
-    if spec.users is not None:
-        files = files_of(USERS, spec.users.source)
-        missing = tuple(spec.users.missing_values)
-        user_tables = [TableJob(USERS, "user", spec.users.key, (), files, missing_values=missing)]
-        users = _with_features(user_tables, spec.users.features, schemas, problems)[0]
+    if (listed_users := spec.user_table) is not None:
+        files = files_of(USERS, listed_users.source)
+        missing = tuple(listed_users.missing_values)
+        user_table = TableJob(
+            USERS, "user", listed_users.key, (), files, missing_values=missing, user_key=user_key
+        )
+        users = _with_features([user_table], listed_users.features, schemas, problems)[0]
+        if user_key is not None:
+            _check_folders(USERS, users.key, files, problems)
+    if user_key is not None:
+        _check_folders(INTERACTIONS, spec.interactions.user, log, problems)
     for table in [*tables, *([users] if users else [])]:
         check_key(table.name, table.key, schemas[table.name], problems)
         for feature in table.features:
@@ -118,9 +133,27 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     own = [*log_columns(spec), *(tables[0].columns if spec.denormalised else [])]
     check_files_agree(own, schemas[INTERACTIONS], problems)
     log = together(log, schemas[INTERACTIONS], required_columns(spec), own)
-    tables = [_together(t, schemas[t.name]) for t in tables]
-    users = None if users is None else _together(users, schemas[USERS])
-    return Checked(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty)
+    told = RejectValues(spec.rejects.values, user_key)
+    tables = [replace(_together(t, schemas[t.name]), rejects=told) for t in tables]
+    if users is not None:
+        users = replace(_together(users, schemas[USERS]), rejects=told)
+    return Checked(
+        tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty, user_key
+    )
+
+
+def _check_folders(
+    table: str, column: str, files: tuple[InputFile, ...], problems: list[HeterrecError]
+) -> None:
+    """Refuse user ids in the paths of files, which manifests and messages repeat."""
+    if any(column in partition_values(file.name) for file in files):
+        problems.append(
+            DataError(
+                f"{table}: the user ids are in the names of folders, so users.hash_key cannot keep them out of paths",
+                expected=f"column {column!r} in the files",
+                todo="Write the ids as a column of the files, in folders with other names.",
+            )
+        )
 
 
 def _item_tables(
@@ -187,13 +220,16 @@ def _finder(
     schemas: dict[str, TableSchema],
     problems: list[HeterrecError],
     empty: dict[str, tuple[str, ...]],
-    hidden: Hidden,
+    hidden: Callable[[str], Hidden],
 ) -> Callable[[str, Source], tuple[InputFile, ...]]:
-    """A function from the name and the source of a table to its files; it adds to the other arguments what it finds."""
+    """A function from the name and the source of a table to its files; it adds to the other arguments what it finds.
+
+    `hidden` says by table what messages must not repeat.
+    """
     named = dotted_names(spec)
 
     def files_of(name: str, source: Source) -> tuple[InputFile, ...]:
-        files, found = find_source(name, source, base, named, problems, empty, hidden)
+        files, found = find_source(name, source, base, named, problems, empty, hidden(name))
         files = _with_forms(spec, name, files)
         schemas[name] = _with_dimensions(found, files)
         return files
@@ -244,7 +280,8 @@ def _check_erasures(
     empty: dict[str, tuple[str, ...]],
 ) -> Erasures:
     """Find the files of the lists of what is erased, and read them: a row that is ignored would not be erased."""
-    files_of = _finder(spec, base, schemas, problems, empty, Hidden(everything=True))
+    everything = Hidden(everything=True)
+    files_of = _finder(spec, base, schemas, problems, empty, lambda _: everything)
 
     def listed(name: str, keys: KeyList | None) -> ErasedList | None:
         if keys is None:

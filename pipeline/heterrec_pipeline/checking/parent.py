@@ -107,6 +107,7 @@ def open_parent(base: str) -> Parent:
         latest=tuple(generation.sequence_shards("latest")),
         rows=ParentRows(counts.items.kept, counts.sequences["latest"], counts.interactions.kept),
         drift=drift.status if drift else None,
+        user_key=manifest.user_key,
     )
 
 

@@ -40,10 +40,10 @@ def reject_hints(
         spec: the spec.
         table: the name of the table, such as `interactions`.
         reason: the reason.
-        value: the text of the reject.
+        value: the text of the reject; not used if the spec keeps texts out of messages.
         column: its column, if it is a cell.
     """
-    text, column = (value or "").strip(), column or "column"
+    text, column = (value or "").strip() if spec.quotes_cells else "", column or "column"
     if reason == Reason.UNKNOWN_BEHAVIOUR and spec.interactions.behaviour:
         return [_of_behaviour(text, column, spec.interactions.behaviour.values)]
     if reason == Reason.MALFORMED_ROW:

@@ -12,16 +12,20 @@ import pyarrow as pa
 from heterrec_pipeline.checking.evidence import NULL_WORDS, Evidence
 from heterrec_pipeline.features import categorical, embedding, numeric
 from heterrec_pipeline.features.cells import BadCell, cell_text
-from heterrec_pipeline.files.rejects import SAMPLES, reject_in_words
+from heterrec_pipeline.files.rejects import (
+    FULL,
+    SAMPLES,
+    RejectedCell,
+    RejectValues,
+    reject_in_words,
+)
 from heterrec_pipeline.interactions.read import log_columns, parse_rows
 from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
 from heterrec_pipeline.job import INTERACTIONS, ErasingFeature, Erasures, TableJob, log_gate
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
 from heterrec_pipeline.reading.erased import Gate, Met, read_live
 from heterrec_pipeline.reading.files import InputFile, split_file
 from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of, located, short_rows
-from heterrec_pipeline.wiring.reports import RejectedCell
 from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
@@ -31,6 +35,7 @@ from heterrec_schemas.feature_spec import (
     NumericFeature,
 )
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.user_ids import UserKey
 
 SAMPLE_ROWS = 20_000
 """Number of rows sampled per table, at least and usually at most."""
@@ -63,6 +68,10 @@ class Tables(Protocol):
     def erasures(self) -> Erasures:
         """The lists of what is erased."""
 
+    @property
+    def user_key(self) -> UserKey | None:
+        """The key of the hashes of user ids, if they are hashed."""
+
 
 @dataclass
 class Sample:
@@ -76,6 +85,7 @@ class Sample:
         filtered: number of rows that the spec leaves out, likewise.
         whole: whether these are all rows of the table.
         limits: the limits of rejects.
+        told: what is told of rejected cells.
         rejected: number of them that a build would reject, wholly or in a cell.
         counted: the same by the limit that the rejects count against; a row may count against several.
         unusable: number of them that a build rejects whatever the other rows are: malformed ones, those without a key, and
@@ -96,6 +106,7 @@ class Sample:
     files: int
     bytes: int
     limits: Limits = field(default_factory=Limits)
+    told: RejectValues = FULL
     rows: int = 0
     erased: int = 0
     filtered: int = 0
@@ -136,13 +147,14 @@ class Sample:
         self.rows += rows
         self.rejected += len({b[0] for b in bad})
         self.counted += self.rows_by_limit(bad)
-        for row, column, reason, value in bad:
+        for row, column, reason, value in self.told.told(bad):
             self.reasons[reason] += 1
             self.values.setdefault(reason, value)
             self.columns.setdefault(reason, column)
             examples = self.examples.setdefault(reason, [])
             if len(examples) < SAMPLES:
-                examples.append(reject_in_words(file, row, column, value))
+                words = reject_in_words(file, row, column, value, told=self.told.values != "none")
+                examples.append(words)
 
     def add_keys(self, keys: pl.Series) -> None:
         """Count the keys of a batch that look like missing values."""
@@ -173,19 +185,21 @@ def sample_tables(
         undecided: called with a sample of at least `SAMPLE_ROWS` rows.
     """
     samples = []
-    gate = log_gate(spec, tables.erasures, tables.items)
+    gate = log_gate(spec, tables.erasures, tables.items, tables.user_key)
+    told = RejectValues(spec.rejects.values, tables.user_key)
     for table in (tables.items, *tables.joins, tables.users):
         if table is None or not (table.files or table.features):
             continue
         # Items of a denormalised log are sampled from the log.
         files = table.files or tables.log
-        sample = Sample(table.name, len(files), sum(f.bytes for f in files), spec.limits)
+        sample = Sample(table.name, len(files), sum(f.bytes for f in files), spec.limits, told)
         try:
             _sample_features(table, files, table.gate if table.files else gate, sample, undecided)
         except HeterrecError as error:
             problems.append(error)
         samples.append(sample)
-    log = Sample(INTERACTIONS, len(tables.log), sum(f.bytes for f in tables.log), spec.limits)
+    size = sum(f.bytes for f in tables.log)
+    log = Sample(INTERACTIONS, len(tables.log), size, spec.limits, told)
     try:
         for rows, malformed in sampled_batches(tables.log, log_columns(spec), gate, log, undecided):
             frame, odd, _ = parse_rows(spec, rows)
@@ -209,8 +223,7 @@ def all_keys(table: TableJob) -> tuple[pl.Series, bool]:
         table.files, [table.key], table.gate, sample, lambda s: s.rows < KEY_ROWS
     ):
         sample.rows += len(rows)
-        key = one_chunk(rows, table.key)
-        found.append(key_text(key, table.key, file_of(rows), table.missing_values)[0])
+        found.append(table.key_text(one_chunk(rows, table.key), file_of(rows))[0])
     return pl.concat(found), sample.whole
 
 
@@ -302,7 +315,7 @@ def _sample_features(
     for rows, malformed in sampled_batches(files, table.columns, gate, sample, undecided):
         name = file_of(rows)
         keyless: list[RejectedCell] = []
-        text, _ = key_text(one_chunk(rows, table.key), table.key, name, table.missing_values)
+        text, _ = table.key_text(one_chunk(rows, table.key), name)
         if table.files:
             sample.add_keys(text)
         categories = [f.column for f in table.features if isinstance(f, CategoricalFeature)]

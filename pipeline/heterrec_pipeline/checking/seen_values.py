@@ -10,7 +10,6 @@ import pyarrow as pa
 from heterrec_pipeline.checking.sample import Sample, Tables, Undecided, enough, sampled_batches
 from heterrec_pipeline.features import categorical
 from heterrec_pipeline.job import ITEMS, TableJob, log_gate
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.reading.erased import Gate
 from heterrec_pipeline.reading.files import InputFile
@@ -71,7 +70,7 @@ def seen_values(
     Raises:
         HeterrecError: a table cannot be read.
     """
-    gate = log_gate(spec, tables.erasures, tables.items)
+    gate = log_gate(spec, tables.erasures, tables.items, tables.user_key)
     found = dict[str, SeenValues]()
     for table in (tables.items, *tables.joins, tables.users):
         if table is None:
@@ -113,8 +112,7 @@ def _seen_in(
 
 def _keys(rows: pa.Table, table: TableJob) -> pl.Series:
     """The texts of the keys; null in rows that are rejected because of too few fields."""
-    cells = one_chunk(rows, table.key)
-    keys, _ = key_text(cells, table.key, file_of(rows), table.missing_values)
+    keys, _ = table.key_text(one_chunk(rows, table.key), file_of(rows))
     if short := list(short_rows(rows)):
         keys = keys.set(pl.Series(np.isin(rows[ROW].to_numpy(), short)), None)
     return keys

@@ -23,8 +23,8 @@ def sources_of(spec: FeatureSpec) -> dict[str, Source]:
     found = {INTERACTIONS: spec.interactions.source}
     if isinstance(spec.items.source, Source):
         found[ITEMS] = spec.items.source
-    if spec.users is not None:
-        found[USERS] = spec.users.source
+    if spec.user_table is not None:
+        found[USERS] = spec.user_table.source
     return found | {f"{ITEMS}.joins[{k}]": j.source for k, j in enumerate(spec.items.joins)}
 
 
@@ -79,7 +79,7 @@ def find_source(
         files = ()
     found = schemas_of(files, problems, named)
     if hidden:
-        found = [without_cells(one) for one in found]
+        found = [without_cells(one, hidden) for one in found]
     schema = with_folders(combined(files, found, hidden), files, folders)
     if source.unnest is not None and schema.types:
         absent = missing_column(f"{table}.source.unnest", source.unnest, schema, required=False)

@@ -15,6 +15,7 @@ from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.reject_limit import Excess, as_reason, percent, way_out
 from heterrec_pipeline.checking.sample import Sample, Tables, all_keys, sample_tables
 from heterrec_pipeline.checking.seen_values import seen_values
+from heterrec_pipeline.checking.user_keys import refused_key
 from heterrec_pipeline.reading.empty_files import skipped
 from heterrec_pipeline.reading.erased import erased
 from heterrec_pipeline.reading.spec_lines import in_yaml
@@ -118,6 +119,7 @@ def validate(
     warnings = [*spec.warnings(), *skipped(checked.empty)]
     known = open_parent(parent) if parent is not None else None
     if known is not None:
+        problems += refused_key(known, spec, checked.user_key)
         problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
         warnings += [f"the feature {name!r} ends" for name in ended_features(known, spec)]
     samples = [] if problems else sample_tables(spec, checked, problems)

@@ -75,6 +75,7 @@ def _overview(part: dict[str, Any]) -> Iterator[RenderableType]:
             **({"drift": part["drift"]} if part["drift"] else {}),
             "folder": part["root"],
             "content": part["content_sha256"],
+            **_about_ids(part["user_ids"]),
         }
     )
     yield _feature_table(part["features"])
@@ -90,6 +91,13 @@ def _overview(part: dict[str, Any]) -> Iterator[RenderableType]:
         yield table
     else:
         yield Text("nothing was rejected")
+
+
+def _about_ids(user_ids: dict[str, str] | None) -> dict[str, object]:
+    if user_ids is None:
+        return {}
+    key, fingerprint = user_ids["hash_key"], user_ids["fingerprint"]
+    return {"user ids": f"hashed by the key in {key} (fingerprint {fingerprint})"}
 
 
 def _feature_table(features: list[dict[str, Any]]) -> Table:

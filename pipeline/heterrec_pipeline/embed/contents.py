@@ -10,9 +10,9 @@ import xxhash
 
 from heterrec_pipeline.embed.config import EmbeddedColumn
 from heterrec_pipeline.embed.job import EmbedJob
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.key_text import key_text
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import read_split
 from heterrec_schemas.errors import SchemaMismatchError

@@ -10,13 +10,14 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.files.parts import TableRef, load
+from heterrec_pipeline.files.rejects import FULL, RejectedCell, RejectValues
 from heterrec_pipeline.interactions.read import shuffle_columns
 from heterrec_pipeline.job import INTERACTIONS, ITEMS
 from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.text_lookup import Lookup
 from heterrec_pipeline.vocabularies.lookup import bucket_lookup, lookups
 from heterrec_pipeline.wiring.cut import BucketKey
-from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
+from heterrec_pipeline.wiring.reports import report_count, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
@@ -71,28 +72,38 @@ def unknown_items(spec: FeatureSpec, rows: pl.DataFrame) -> list[RejectedCell]:
     return [(r, column, Reason.UNKNOWN_ITEM, i) for r, i in rows.select("row", "item").iter_rows()]
 
 
-def _indexed(spec: FeatureSpec, rows: pa.Table, index: Lookup) -> Iterator[Any]:
+def _indexed(spec: FeatureSpec, rows: pa.Table, index: Lookup, told: RejectValues) -> Iterator[Any]:
     joined = join_index(spec, rows, index)
     yield report_count("interactions.unknown_item", joined.dropped)
     if len(joined.rejected):
         yield report_count("interactions.bad", len(joined.rejected))
         # `read_log` has listed truncated rows already.
         for (file,), rejects in joined.rejected.filter(~pl.col("short")).group_by("file"):
-            yield from report_rejects(INTERACTIONS, str(file), unknown_items(spec, rejects))
+            bad = told.told(unknown_items(spec, rejects))
+            yield from report_rejects(INTERACTIONS, str(file), bad)
     if len(joined.kept):
         yield joined.kept.select(shuffle_columns(spec)).to_arrow()
 
 
 def index_rows(
-    spec: FeatureSpec, rows: pa.Table, index: Iterable[tuple[BucketKey, TableRef]]
+    spec: FeatureSpec,
+    rows: pa.Table,
+    index: Iterable[tuple[BucketKey, TableRef]],
+    *,
+    told: RejectValues = FULL,
 ) -> Iterator[Any]:
-    """Readable rows of the log to the columns of the shuffle."""
-    yield from _indexed(spec, rows, lookups(index)[ITEMS])
+    """Readable rows of the log to the columns of the shuffle; `told` is what is told of rejected cells."""
+    yield from _indexed(spec, rows, lookups(index)[ITEMS], told)
 
 
-def join_items(spec: FeatureSpec, element: tuple[Any, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+def join_items(
+    spec: FeatureSpec,
+    element: tuple[Any, dict[str, Iterable[Any]]],
+    *,
+    told: RejectValues = FULL,
+) -> Iterator[Any]:
     """A bucket's item ids, and the rows of the log with its items, to the columns of the shuffle."""
     _, pieces = element
     index = bucket_lookup(pieces["ids"])
     for piece in pieces["log"]:
-        yield from _indexed(spec, load(piece), index)
+        yield from _indexed(spec, load(piece), index, told)

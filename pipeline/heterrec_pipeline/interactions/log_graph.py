@@ -44,7 +44,7 @@ class IndexedLog(Composite):
             joined = self._by_bucket(rows)
         else:
             joined = rows | "index" >> Step(
-                fn=partial(index_rows, job.spec),
+                fn=partial(index_rows, job.spec, told=job.rejects),
                 ledger=self.ledger,
                 side_inputs=(AsIter(self.index),),
             )
@@ -57,5 +57,8 @@ class IndexedLog(Composite):
         return (
             {"log": cut, "ids": self.index}
             | "by item" >> Exchange(job=self.job, key=BucketKey, references=("ids",))
-            | "index" >> Step(fn=partial(join_items, self.job.spec), ledger=self.ledger)
+            | "index"
+            >> Step(
+                fn=partial(join_items, self.job.spec, told=self.job.rejects), ledger=self.ledger
+            )
         )

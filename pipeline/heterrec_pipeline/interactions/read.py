@@ -1,6 +1,7 @@
 """Read the log and parse its rows."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,17 +10,18 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import cell_at
+from heterrec_pipeline.files.rejects import RejectedCell
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.job import INTERACTIONS, Job
-from heterrec_pipeline.keys.read import SEEN, key_text, rejected, shortened
+from heterrec_pipeline.keys.read import SEEN, rejected, shortened
 from heterrec_pipeline.reading.batches import BadText, one_chunk
 from heterrec_pipeline.reading.digests import Digested, DigestWriter, digest_of, digested
 from heterrec_pipeline.reading.erased import Gate, read_live
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.key_text import key_text
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import ROW, bad_text, file_of, located, short_rows
 from heterrec_pipeline.wiring.reports import (
-    RejectedCell,
     report_count,
     report_file,
     report_rejects,
@@ -87,8 +89,9 @@ def parse_rows(
     """
     log = spec.interactions
     name, missing = file_of(rows), log.missing_values
-    user, user_seen = key_text(one_chunk(rows, log.user), log.user, name, missing)
-    item, item_seen = key_text(one_chunk(rows, log.item), log.item, name, missing)
+    keys = partial(key_text, file=name, missing_values=missing, quoted=spec.quotes_cells)
+    user, user_seen = keys(one_chunk(rows, log.user), log.user)
+    item, item_seen = keys(one_chunk(rows, log.item), log.item)
     time = milliseconds(one_chunk(rows, log.timestamp.column), log.timestamp)
     columns = {"row": pl.Series(rows[ROW]), "user": user, "item": item, "time": time}
     if log.order is not None:
@@ -99,8 +102,7 @@ def parse_rows(
         columns["behaviour_text"] = text
         columns["behaviour"] = text.replace_strict(ids, default=None, return_dtype=pl.Int32)
     if log.event_id is not None:
-        cells = one_chunk(rows, log.event_id)
-        columns["event"], _ = key_text(cells, log.event_id, name, missing)
+        columns["event"], _ = keys(one_chunk(rows, log.event_id), log.event_id)
     frame = pl.DataFrame(columns).with_columns(reason=_first_reason(spec, bad_text(rows)))
     is_bad = frame["reason"].is_not_null()
     seen = {LOG_SEEN: int(user_seen), LOG_ITEM_SEEN: int(item_seen)}
@@ -200,7 +202,7 @@ def read_log(job: Job, split: Split, *, coded: bool) -> Iterator[Any]:
             "filtered": batch.filtered,
             "malformed": len(batch.malformed),
             "rejected": len(bad),
-            "bad": shortened([*batch.malformed, *listed]),
+            "bad": shortened(job.rejects.told([*batch.malformed, *listed])),
             "seen": seen,
         }
         rows = log_rows(job.spec, frame, short)

@@ -119,6 +119,7 @@ def table_rows(
                 parsed.bad.extend(bad_text_cells(batch.rows, [listed.column]))
             rows = parsed.rows.append_column(AVAILABLE, times.to_arrow())
             parsed = parsed._replace(rows=rows)
+        parsed = parsed._replace(bad=table.rejects.told(parsed.bad))
         about = about_keys(batch) | {KINDS: parsed.kinds, "cells": shortened(parsed.bad)}
         # Of rejects, what may name an erased text was left out; without the list it would be there.
         masked = bool(table.gate) and bool(batch.bad or parsed.bad)

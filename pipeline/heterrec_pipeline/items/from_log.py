@@ -16,6 +16,7 @@ from apache_beam.pvalue import TaggedOutput
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.parts import TableRef, load
+from heterrec_pipeline.files.rejects import RejectedCell
 from heterrec_pipeline.interactions.read import log_batches, log_columns, orders
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.items.aggregate import (
@@ -27,13 +28,13 @@ from heterrec_pipeline.items.aggregate import (
     reduce_rows,
 )
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, Job, TableJob
-from heterrec_pipeline.keys.read import SEEN, key_text, rejected, shortened
+from heterrec_pipeline.keys.read import SEEN, rejected, shortened
 from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.reading.digests import Digested, DigestWriter, digest_of, digested
 from heterrec_pipeline.reading.files import InputFile, Split
 from heterrec_pipeline.reading.read import ROW, bad_text_cells, file_of
 from heterrec_pipeline.wiring.cut import FLUSH_BYTES, range_numbers
-from heterrec_pipeline.wiring.reports import RejectedCell, report_file, report_rejects
+from heterrec_pipeline.wiring.reports import report_file, report_rejects
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.value_columns import column_text
 
@@ -54,7 +55,7 @@ def readable_rows(spec: FeatureSpec, table: TableJob, rows: pa.Table) -> tuple[p
     """
     log = spec.interactions
     cells = one_chunk(rows, log.item)
-    item, seen = key_text(cells, log.item, file_of(rows), log.missing_values)
+    item, seen = table.key_text(cells, file_of(rows))
     time = milliseconds(one_chunk(rows, log.timestamp.column), log.timestamp)
     good = item.is_not_null() & (time >= 0).fill_null(False)
     if log.order is None:
@@ -165,7 +166,7 @@ def read_items(job: Job, split: Split) -> Iterator[Any]:
             kinds[name] = kinds.get(name, 0) | seen
         bad += made.bad
         erased |= made.erased or bool(batch.erased)
-    about = {"seen": kinds, "cells": shortened(bad)}
+    about = {"seen": kinds, "cells": shortened(job.rejects.told(bad))}
     yield from _reported(split, about)
     reduced = reduce_rows(table, concatenated(found).combine_chunks()) if found else pa.table({})
     pieces = reduced.combine_chunks().to_batches() or [pa.RecordBatch.from_arrays([], names=[])]

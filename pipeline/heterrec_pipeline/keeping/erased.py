@@ -4,7 +4,7 @@ import csv
 import re
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import polars as pl
@@ -156,7 +156,9 @@ def tables_with(generation: Generation, keys: ErasedKeys) -> Iterator[str]:
 
     Raises:
         CorruptGenerationError: a table cannot be read.
+        GenerationError: its user ids are hashed by a key that the environment lacks.
     """
+    keys = _as_written(generation, keys)
     for name, texts in {"item": keys.items, **keys.values}.items():
         shards = [f for f in generation.files("vocabularies") if _table(f) == name]
         if _in_column(generation, shards, "value", texts):
@@ -172,6 +174,18 @@ def tables_with(generation: Generation, keys: ErasedKeys) -> Iterator[str]:
         yield "rejects"
     if _in_state(generation, keys):
         yield STATE
+
+
+def _as_written(generation: Generation, keys: ErasedKeys) -> ErasedKeys:
+    """The keys as a generation has them: of users, their hashes if it has these."""
+    key = generation.manifest.user_key
+    if key is None or not keys.users:
+        return keys
+    try:
+        hashes = key.hashes
+    except CallError as error:
+        raise GenerationError(f"its user ids are hashed: {error.message}") from None
+    return replace(keys, users={hashes.user(text) for text in keys.users})
 
 
 def _table(file: FileEntry) -> str:
@@ -237,8 +251,8 @@ def _columns(spec: FeatureSpec, keys: ErasedKeys) -> dict[tuple[str, str], set[s
             add(source, column, keys.items)
         for feature in spec.items.features:
             add(source, feature.column, keys.values.get(feature.name, set()))
-    if spec.users is not None:
-        add("users", spec.users.key, keys.users)
+    if spec.user_table is not None:
+        add("users", spec.user_table.key, keys.users)
         for feature in spec.user_features:
             add("users", feature.column, keys.values.get(f"user_{feature.name}", set()))
     return found

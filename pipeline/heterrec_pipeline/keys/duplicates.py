@@ -13,7 +13,6 @@ from apache_beam.pvalue import TaggedOutput
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.files.parts import TableRef, load, store
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.erased import read_live
 from heterrec_pipeline.reading.files import Split
@@ -158,7 +157,7 @@ def hashed_rows(table: TableJob, split: Split, batch: ReadBatch, at: pl.Series) 
         at: the positions of the rows in the batch.
     """
     taken = batch.table.take(at.to_arrow())
-    keys, _ = key_text(taken[table.key], table.key, split.file.name, table.missing_values)
+    keys, _ = table.key_text(taken[table.key], split.file.name)
     rows = _with_times_as_text(taken).to_pylist()
     columns: list[tuple[Feature | None, str]] = [(f, f.column) for f in table.features]
     if table.available_from is not None:
@@ -201,7 +200,7 @@ def _duplicate_reports(table: TableJob, excluded: pl.DataFrame) -> Iterator[Any]
     different = excluded.filter((pl.col("hash") != pl.col("best")) & ~pl.col("copy"))
     for (file,), group in different.group_by("file"):
         listed = group.select("row", "key").iter_rows()
-        bad = [(r, table.key, table.duplicate, k) for r, k in listed]
+        bad = table.rejects.told((r, table.key, table.duplicate, k) for r, k in listed)
         yield from report_rejects(table.name, str(file), bad)
     yield report_count(f"{table.name}.repeated", len(excluded) - len(different))
     yield report_count(f"{table.name}.duplicate", len(different))

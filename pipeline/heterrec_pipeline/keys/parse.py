@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from heterrec_pipeline.features.embedding import Quantizer
 from heterrec_pipeline.features.kinds import kind_of
+from heterrec_pipeline.files.rejects import RejectedCell
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.keys.row_filter import ExcludedRows, excluded_rows, kept_rows
 from heterrec_pipeline.reading.digests import digest_of, digested
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.read import ROW, bad_text_cells, without_rows
-from heterrec_pipeline.wiring.reports import RejectedCell
 from heterrec_schemas.feature_spec import EmbeddingFeature
 
 KINDS = "kinds"

@@ -1,16 +1,15 @@
 """Read the keys of a feature table."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import cell_text
+from heterrec_pipeline.files.rejects import RejectedCell
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.reading.batches import ReadBatch
 from heterrec_pipeline.reading.digests import digest_of, digested
@@ -18,54 +17,15 @@ from heterrec_pipeline.reading.erased import read_live
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.reading.prefetch import prefetched
 from heterrec_pipeline.reading.read import ROW, located
-from heterrec_pipeline.wiring.reports import RejectedCell, report_count, report_rejects
-from heterrec_schemas.errors import SchemaMismatchError
+from heterrec_pipeline.wiring.reports import report_count, report_rejects
 from heterrec_schemas.rejects import VALUE_CHARACTERS, Reason
-from heterrec_schemas.value_columns import column_text, without_missing
-from heterrec_schemas.values import EXACT_FLOAT, Seen
+from heterrec_schemas.values import Seen
 
 SEEN = "seen"
 UNUSABLE = "unusable"
 KEY = "__key"
 """Column of the keys as text."""
 _KEYS = pa.schema([("key", pa.large_string()), ("split", pa.int64()), ("row", pa.int64())])
-
-
-def key_text(
-    column: pa.Array, name: str, file: str, missing_values: Sequence[str] = ()
-) -> tuple[pl.Series, Seen]:
-    """The texts of a key column, null where they are missing or listed as missing, and the kinds of its values.
-
-    Raises:
-        SchemaMismatchError: the type cannot be a key, or floats have fractions or are too large to be exact.
-    """
-    text, seen = column_text(column, name)
-    if (large := _inexact(column)) is not None:
-        raise SchemaMismatchError(
-            f"{file}: key column {name!r} holds floats that are too large to be exact",
-            got=f"{large:.0f}",
-            expected="integers or text, or floats below 2^53",
-            todo="Ids that were read as floats have lost their last digits. Write the keys as integers or text.",
-        )
-    if seen & Seen.FRACTION:
-        odd = next(t for t in text.drop_nulls() if "." in t or "e" in t or "n" in t)
-        raise SchemaMismatchError(
-            f"{file}: key column {name!r} holds floats with fractions",
-            got=odd,
-            expected="whole numbers or text",
-            todo="Write the keys as integers or text.",
-        )
-    return without_missing(text, missing_values), seen
-
-
-def _inexact(column: pa.Array) -> float | None:
-    """The largest whole float beyond the range in which every integer is a float; None if there is none."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary
-    if not pa.types.is_floating(column.type):
-        return None
-    largest = pc.max(pc.abs(column.cast(pa.float64()))).as_py()
-    return largest if largest is not None and EXACT_FLOAT <= largest < math.inf else None
 
 
 def unusable_rows(batch: ReadBatch, key: str, text: pl.Series) -> list[RejectedCell]:
@@ -122,8 +82,8 @@ def keyed_batches(table: TableJob, split: Split, columns: Sequence[str]) -> Iter
     """
     for batch in prefetched(read_live(split, [table.key, *columns], table.gate)):
         rows = located(batch, split)
-        text, seen = key_text(rows[table.key], table.key, split.file.name, table.missing_values)
-        bad = unusable_rows(batch, table.key, text)
+        text, seen = table.key_text(rows[table.key], split.file.name)
+        bad = table.rejects.told(unusable_rows(batch, table.key, text))
         rows = rows.append_column(KEY, text.to_arrow().cast(pa.large_string()))
         without = text.null_count()
         if without:
@@ -202,5 +162,5 @@ def _keys(table: TableJob, split: Split, batch: KeyedBatch, *, from_log: bool) -
         )
     elif bad:
         row, _, reason, value = bad[0]
-        example = f"{split.file.name} row {row}: {reason}, {cell_text(value)!r}"
-        yield TaggedOutput(UNUSABLE, example)
+        told = f", {cell_text(value)!r}" if table.rejects.values != "none" else ""
+        yield TaggedOutput(UNUSABLE, f"{split.file.name} row {row}: {reason}{told}")

@@ -14,6 +14,7 @@ from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.sample import sample_tables
 from heterrec_pipeline.checking.seen_values import SeenValues, seen_values
+from heterrec_pipeline.checking.user_keys import refused_key, user_key_of
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.planning.advice import warnings
@@ -158,7 +159,9 @@ def open_base(config: PlanConfig) -> Parent:
     assert config.base is not None
     parent = open_parent(config.base)
     refit = frozenset(feature_of_call(name) for name in config.refit)
-    raise_problems(list(refused_changes(parent, config.spec, refit)))
+    problems = list[HeterrecError]()
+    problems += refused_key(parent, config.spec, user_key_of(config.spec, problems))
+    raise_problems([*problems, *refused_changes(parent, config.spec, refit)])
     return parent
 
 

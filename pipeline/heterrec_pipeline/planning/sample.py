@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,7 +14,6 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.interactions.read import log_columns
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS, Job
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.planning.blocks import BlockSample, choose_blocks
 from heterrec_pipeline.planning.histories import BLOCK
 from heterrec_pipeline.planning.scan import (
@@ -27,12 +27,14 @@ from heterrec_pipeline.planning.scan import (
 )
 from heterrec_pipeline.reading.batches import one_chunk
 from heterrec_pipeline.reading.erased import erased
+from heterrec_pipeline.reading.key_text import key_text
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     Erase,
     Feature,
     FeatureSpec,
     KeyList,
+    Rejects,
     Source,
     Timestamp,
 )
@@ -200,15 +202,20 @@ def write(folder: Path, found: InputSample) -> FeatureSpec:
         "source": source[INTERACTIONS],
         "timestamp": Timestamp(column=log.timestamp.column, unit="ms"),
     }
-    parts = {
+    parts: dict[str, Any] = {
         "items": spec.items.model_copy(update=items | _loose(spec.items.features)),
         "interactions": log.model_copy(update=log_parts),
         "output": spec.output.model_copy(update=output),
         "erase": Erase(values=_erased_values(folder, found.job)),
     }
-    if spec.users is not None:
-        users = {"source": source[USERS]} | _loose(spec.users.features)
-        parts["users"] = spec.users.model_copy(update=users)
+    if spec.hash_key is not None:  # the rows of the sample have the hashes
+        parts["users"] = None
+    if spec.user_table is not None:
+        users = {"source": source[USERS]} | _loose(spec.user_features)
+        table = spec.user_table.model_copy(update=users)
+        parts["users"] = table.model_copy(update={"hash_key": None}) if spec.hash_key else table
+    if spec.rejects.values == "hashed":
+        parts["rejects"] = Rejects(values="none")
     return spec.model_copy(update=parts)
 
 

@@ -14,7 +14,6 @@ from heterrec_pipeline.interactions.read import LOG_SEEN, log_columns, parse_row
 from heterrec_pipeline.interactions.times import milliseconds
 from heterrec_pipeline.items.from_log import concatenated
 from heterrec_pipeline.job import Job, TableJob
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.planning.blocks import BlockSample, batches
 from heterrec_pipeline.planning.estimates import (
     BlockCounts,
@@ -122,7 +121,7 @@ def read_table(
         if timestamp is not None:
             usable = _with_time(usable, timestamp)
         cells = one_chunk(usable, table.key)
-        key, _ = key_text(cells, table.key, split.file.name, table.missing_values)
+        key, _ = table.key_text(cells, split.file.name)
         tally.add(number, hash_texts(key.drop_nulls()))
         size, texts = size + int(key.str.len_bytes().sum()), texts + len(key) - key.null_count()
         part = usable

@@ -66,7 +66,7 @@ def trial(config: BuildConfig, found: InputSample) -> Iterator[Trial]:
 def _with_values(spec: FeatureSpec, found: InputSample) -> FeatureSpec:
     """The spec without the features that have no values."""
     valued = {(t.table.side, name) for t in found.tables.values() for name in t.valued}
-    sides = {"items": ("item", spec.items), "users": ("user", spec.users)}
+    sides = {"items": ("item", spec.items), "users": ("user", spec.user_table)}
     parts = {
         name: side.model_copy(
             update={"features": [f for f in side.features if (word, f.name) in valued]}

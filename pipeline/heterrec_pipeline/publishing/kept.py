@@ -8,9 +8,9 @@ from heterrec_pipeline.checking.left_out import (
     lists_that_erase,
 )
 from heterrec_pipeline.job import INTERACTIONS, Job
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.erased import read_live
 from heterrec_pipeline.reading.files import split_file
+from heterrec_pipeline.reading.key_text import key_text
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.manifest import InteractionCounts
 
@@ -46,7 +46,7 @@ def check_kept(job: Job, log: InteractionCounts) -> None:
 def _ways_out(job: Job, log: InteractionCounts) -> Iterator[str]:
     """What to check, by what took the rows."""
     if log.unknown_item:
-        yield f"Check that the item keys of both sources agree. {_key_examples(job)}"
+        yield f"Check that the item keys of both sources agree. {_key_examples(job)}".rstrip()
     if log.short_user:
         yield "Check sequences.min_length."
     if log.filtered:
@@ -58,7 +58,9 @@ def _ways_out(job: Job, log: InteractionCounts) -> Iterator[str]:
 
 
 def _key_examples(job: Job) -> str:
-    """Item keys of the catalogue and of the log that are not erased, to compare their spelling."""
+    """Item keys of the catalogue and of the log that are not erased, to compare their spelling; if they may be quoted."""
+    if not job.spec.quotes_cells:
+        return ""
     words = []
     log = job.spec.interactions
     for files, key, gate, missing in (

@@ -36,6 +36,7 @@ from heterrec_schemas.manifest import (
     ItemCounts,
     Manifest,
     RowCounts,
+    UserIds,
     content_sha256,
 )
 from heterrec_schemas.publish_schemas import published_files
@@ -276,6 +277,9 @@ def make_manifest(
         lineage=lineage(job),
         created=job.created,
         name=job.spec.name,
+        user_ids=None
+        if job.user_key is None
+        else UserIds(hash_key=job.user_key.variable, fingerprint=job.user_key.fingerprint),
         spec_sha256=spec_sha256(job.spec_text),
         content_sha256=content_sha256(entries),
         files=entries,

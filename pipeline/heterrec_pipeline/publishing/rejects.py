@@ -51,7 +51,8 @@ def summarise(spec: FeatureSpec, rejects: pl.DataFrame) -> RejectSummary:
         reason, count = top.row(0)
         samples = group.filter(pl.col("reason") == reason).head(SAMPLES)
         cells = samples.select("file", "row", "column", "value").rows()
-        words = [reject_in_words(*cell) for cell in cells]
+        told = spec.rejects.values != "none"
+        words = [reject_in_words(*cell, told=told) for cell in cells]
         hints = reject_hints(spec, str(source), reason, cells[0][-1], cells[0][-2])
         dominant[str(source), str(limit)] = (reason, count, [*words, *hints])
     of_limit = {(source, limit): count for source, limit, count in rows.iter_rows()}

@@ -1,6 +1,6 @@
 """The batches that every reader yields: raw columns, row numbers, and malformed rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class BadRow(NamedTuple):
     Attributes:
         row: its number in the file.
         reason: the reason.
-        text: its text, or that of the cells that are the reason; None if it may contain what the spec erases.
+        text: its text, or that of the cells that are the reason; None if it may contain what the spec erases or hashes.
         column: the column whose value is the reason; empty for a malformed row.
         texts: of a row for which an expression fails, the cleaned texts of its other columns, which may be erased keys.
     """
@@ -34,7 +34,7 @@ class BadRow(NamedTuple):
 
 BadText = Mapping[str, Mapping[int, str | None]]
 """Cells that are not UTF-8, by column: number of the row to the cell's text, with its bad bytes escaped (`\\xe9`); None if it
-may contain what the spec erases."""
+may contain what the spec erases or hashes."""
 
 
 Columns = Sequence[str] | Callable[[pa.Schema], Sequence[str]]
@@ -67,6 +67,18 @@ class ReadBatch(NamedTuple):
     def read(self) -> int:
         """Number of rows that were read, those that are not in the table included."""
         return len(self.rows) + len(self.bad) + self.erased + self.filtered
+
+
+def without_texts(batch: ReadBatch, columns: Collection[str]) -> ReadBatch:
+    """A batch without the texts of malformed rows, and of cells of some columns that are not UTF-8."""
+    return batch._replace(
+        bad=[b._replace(text=None) for b in batch.bad],
+        short=[b._replace(text=None) for b in batch.short],
+        bad_text={
+            column: dict.fromkeys(cells) if column in columns else cells
+            for column, cells in batch.bad_text.items()
+        },
+    )
 
 
 def one_chunk(table: pa.RecordBatch | pa.Table, column: str) -> pa.Array:

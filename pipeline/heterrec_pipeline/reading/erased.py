@@ -1,6 +1,6 @@
 """What a spec erases: lists of keys and values, read once per process, and batches without the rows of listed keys.
 
-Batches without the rows that the spec drops, too: `read_live` yields the rows that the other steps see.
+Batches without the rows that the spec drops, too, and with hashed user ids: `read_live` yields the rows that other steps see.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,16 @@ import polars as pl
 import pyarrow as pa
 
 from heterrec_pipeline.files.parts import once_a_process
-from heterrec_pipeline.reading.batches import ReadBatch, one_chunk
+from heterrec_pipeline.reading.batches import ReadBatch, one_chunk, without_texts
 from heterrec_pipeline.reading.drops import Drop, without_dropped
 from heterrec_pipeline.reading.files import InputFile, Split, split_file
 from heterrec_pipeline.reading.read import read_split
+from heterrec_pipeline.reading.user_ids import HashedIds, hashed_user_texts, with_hashed_ids
 from heterrec_pipeline.text_lookup import Lookup
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.user_ids import UserKey
 from heterrec_schemas.value_columns import column_text
 
 SPARE_BITS = 3
@@ -34,11 +36,13 @@ class ErasedList:
         name: erase.users, erase.items or erase.values.<vocabulary>.
         column: the column of the keys or values.
         files: its files.
+        key: of user ids that are compared with hashed ones: the key of the hashes.
     """
 
     name: str
     column: str
     files: tuple[InputFile, ...]
+    key: UserKey | None = None
 
 
 NO_LIST = ErasedList("", "", ())
@@ -47,17 +51,19 @@ NO_LIST = ErasedList("", "", ())
 
 @dataclass(frozen=True)
 class Gate:
-    """What is erased of a table, and which other rows are dropped, before anything else sees its rows.
+    """What is erased of a table, which other rows are dropped, and what is hashed, before anything else sees its rows.
 
     Attributes:
         keys: columns of keys, each with the list of those whose rows are erased.
         values: columns with erased values; the rows stay, but no reject may repeat their text.
         drops: the rules by which further rows are dropped.
+        user_ids: the ids that are hashed in the rows that are left; None if they are not.
     """
 
     keys: tuple[tuple[str, ErasedList], ...] = ()
     values: tuple[str, ...] = ()
     drops: tuple[Drop, ...] = ()
+    user_ids: HashedIds | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -103,7 +109,7 @@ class TextSet:
 
 @once_a_process
 def erased(listed: ErasedList) -> TextSet:
-    """The distinct cleaned texts of a list; nulls and empty texts are ignored.
+    """The distinct cleaned texts of a list, or their hashes; nulls and empty texts are ignored.
 
     Raises:
         DataError: a row of the list cannot be read, so that what it names would not be erased.
@@ -114,7 +120,8 @@ def erased(listed: ErasedList) -> TextSet:
             for batch in read_split(split, [listed.column]):
                 _check_whole(listed, file, batch)
                 found.append(column_text(batch.table[listed.column], listed.column)[0])
-    return TextSet(pl.concat(found).drop_nulls().unique())
+    texts = pl.concat(found).drop_nulls().unique()
+    return TextSet(texts if listed.key is None else hashed_user_texts(texts, listed.key))
 
 
 def _check_whole(listed: ErasedList, file: InputFile, batch: ReadBatch) -> None:
@@ -139,8 +146,11 @@ def is_erased(listed: ErasedList, texts: pl.Series) -> npt.NDArray[np.bool_]:
 def read_live(
     split: Split, columns: Sequence[str], gate: Gate, met: Met | None = None
 ) -> Iterator[ReadBatch]:
-    """`read_split` without the erased and the dropped rows, whose numbers the batches have; `met` takes the erased keys."""
-    if not (gate or gate.drops):
+    """`read_split` without the erased and the dropped rows, whose numbers the batches have, and with hashed user ids.
+
+    `met` takes the erased keys.
+    """
+    if not (gate or gate.drops or gate.user_ids):
         return read_split(split, columns)
     wanted = list(dict.fromkeys(columns))
     every = (live(batch, gate, met) for batch in read_split(split, [*wanted, *gate.columns]))
@@ -148,7 +158,7 @@ def read_live(
 
 
 def live(batch: ReadBatch, gate: Gate, met: Met | None = None) -> ReadBatch:
-    """A batch without its erased and dropped rows, and without the texts that may contain what is erased.
+    """A batch without its erased and dropped rows and with hashed user ids, without the texts that may contain either.
 
     The text of a malformed row may name an erased key or value, since the row has no cells that could be compared.
 
@@ -157,19 +167,12 @@ def live(batch: ReadBatch, gate: Gate, met: Met | None = None) -> ReadBatch:
         gate: what is erased and dropped.
         met: takes the erased keys.
     """
-    return without_dropped(_without_erased(batch, gate, met) if gate else batch, gate.drops)
+    batch = without_dropped(_without_erased(batch, gate, met) if gate else batch, gate.drops)
+    return batch if gate.user_ids is None else with_hashed_ids(batch, gate.user_ids)
 
 
 def _without_erased(batch: ReadBatch, gate: Gate, met: Met | None) -> ReadBatch:
-    batch = batch._replace(
-        bad=[b._replace(text=None) for b in batch.bad],
-        short=[b._replace(text=None) for b in batch.short],
-        bad_text={
-            column: dict.fromkeys(cells) if column in gate.values else cells
-            for column, cells in batch.bad_text.items()
-        },
-    )
-    batch = _without_erased_failures(batch, gate, met)
+    batch = _without_erased_failures(without_texts(batch, gate.values), gate, met)
     if not len(batch.rows):
         return batch
     dead = np.zeros(len(batch.rows), np.bool_)

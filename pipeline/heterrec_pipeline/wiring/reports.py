@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 import pyarrow as pa
 
+from heterrec_pipeline.files.rejects import RejectedCell
 from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.telemetry.recorder import RECORDER
-from heterrec_schemas.rejects import REJECTS_SCHEMA, VALUE_CHARACTERS, Reason
+from heterrec_schemas.rejects import REJECTS_SCHEMA, VALUE_CHARACTERS
 
-RejectedCell = tuple[int, str, Reason, str | None]
-"""Row number, column, reason, and the cell as text."""
 COUNTS = "counts"
 REJECTS = "rejects"
 FILES = "files"

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from heterrec_schemas.feature_spec.base import (
     MAX_BUCKETS,
@@ -18,9 +18,11 @@ from heterrec_schemas.feature_spec.base import (
     SpecModel,
 )
 from heterrec_schemas.feature_spec.embedding import dimension_columns
+from heterrec_schemas.feature_spec.expressions import columns_of
 from heterrec_schemas.feature_spec.features import Feature
 from heterrec_schemas.feature_spec.limits import Limits
 from heterrec_schemas.feature_spec.time_patterns import strptime_format
+from heterrec_schemas.user_ids import VARIABLE
 
 MissingKeys = Annotated[
     list[CleanText],
@@ -174,6 +176,32 @@ class Interactions(SpecModel):
         return self
 
 
+def _variable(value: object) -> object:
+    """The name of an environment variable; the message does not repeat another text, which may be the key itself."""
+    if not isinstance(value, str) or not VARIABLE.fullmatch(value):
+        raise ValueError(
+            "expected the name of the environment variable that holds the key (capital letters, digits and _), such as "
+            "USER_ID_KEY; never the key itself"
+        )
+    return value
+
+
+HashKey = Annotated[
+    str,
+    BeforeValidator(_variable),
+    Field(
+        description="the environment variable with the key by which user ids are hashed",
+        json_schema_extra={"pattern": f"^{VARIABLE.pattern}$"},
+    ),
+]
+
+
+class UserIds(SpecModel):
+    """How the user ids of the log are hashed, without a table of users."""
+
+    hash_key: HashKey
+
+
 class Users(SpecModel):
     """A table of users, one row per user."""
 
@@ -181,6 +209,7 @@ class Users(SpecModel):
     key: Column
     missing_values: MissingKeys = Field(default=[])
     features: list[Feature] = Field(default=[])
+    hash_key: HashKey | None = None
 
     @field_validator("features")
     @classmethod
@@ -190,6 +219,16 @@ class Users(SpecModel):
             if feature.aggregate is not None:
                 raise ValueError(f"feature {feature.name!r}: aggregate is for items, not users")
         return features
+
+
+WITH_TABLE, IDS_ONLY = "with a table", "ids only"
+"""The forms of `users`, as pydantic names them in locations."""
+
+
+def _form_of_users(value: object) -> str:
+    """The form of `users`: `hash_key` may stand alone."""
+    alone = isinstance(value, UserIds) or (isinstance(value, dict) and value.keys() == {"hash_key"})
+    return IDS_ONLY if alone else WITH_TABLE
 
 
 class Sequences(SpecModel):
@@ -292,6 +331,15 @@ class KeyList(SpecModel):
         return source
 
 
+class Rejects(SpecModel):
+    """What `rejects/` and messages tell of rejected rows and cells, besides their place and the reason."""
+
+    values: Literal["full", "hashed", "none"] = Field(
+        default="full",
+        description="the text of a cell, its hash by the key of users.hash_key, or nothing",
+    )
+
+
 class Erase(SpecModel):
     """What must not be in a generation: users and items by key, and values by the name of their vocabulary."""
 
@@ -345,11 +393,18 @@ class FeatureSpec(SpecModel):
     name: str = Field(min_length=1)
     items: Items
     interactions: Interactions
-    users: Users | None = None
+    users: (
+        Annotated[
+            Annotated[Users, Tag(WITH_TABLE)] | Annotated[UserIds, Tag(IDS_ONLY)],
+            Discriminator(_form_of_users),
+        ]
+        | None
+    ) = None
     sequences: Sequences
     split: Annotated[LeaveOneOut | Temporal, Field(discriminator="method")]
     output: Output = Output()
     limits: Limits = Limits()
+    rejects: Rejects = Rejects()
     erase: Erase = Erase()
     drift: Drift = Drift()
     parameters: dict[str, Annotated[str, TEXT_OR_NUMBER]] = Field(
@@ -378,12 +433,60 @@ class FeatureSpec(SpecModel):
             )
         if self.output.layout == "flattened" and any(f.name == "index" for f in items.features):
             raise ValueError("the feature name 'index' is reserved under layout: flattened")
+        self._check_hashes()
         return self
+
+    def _check_hashes(self) -> None:
+        log = self.interactions
+        if self.hash_key is None:
+            if self.rejects.values == "hashed":
+                raise ValueError(
+                    "rejects.values: hashed needs users.hash_key: without a key, whoever tries all short texts finds the one "
+                    "with a hash; write users: {hash_key: NAME}, or values: none"
+                )
+            return
+        others = {
+            "item": log.item,
+            "timestamp": log.timestamp.column,
+            "order": log.order,
+            "event_id": log.event_id,
+            "behaviour": log.behaviour.column if log.behaviour else None,
+        }
+        for name, column in others.items():
+            if column == log.user:
+                raise ValueError(
+                    f"users.hash_key: interactions.user and interactions.{name} are both column {column!r}, which has hashes "
+                    "of user ids only"
+                )
+        features = [("items", f, log.user) for f in self.items.features if self.denormalised]
+        if self.user_table is not None:
+            features += [("users", f, self.user_table.key) for f in self.user_features]
+        for side, feature, column in features:
+            if feature.column == column:
+                raise ValueError(
+                    f"users.hash_key: the {side} feature {feature.name!r} reads column {column!r}, which has hashes of user "
+                    "ids; leave the feature out"
+                )
+
+    @property
+    def user_table(self) -> Users | None:
+        """The table of users, if declared."""
+        return self.users if isinstance(self.users, Users) else None
+
+    @property
+    def hash_key(self) -> str | None:
+        """The environment variable with the key by which user ids are hashed; None if they are not."""
+        return self.users.hash_key if self.users else None
+
+    @property
+    def quotes_cells(self) -> bool:
+        """Whether messages may quote cells of the input."""
+        return self.rejects.values == "full"
 
     @property
     def user_features(self) -> list[Feature]:
         """The features of the users' side; empty when no table of users is declared."""
-        return self.users.features if self.users else []
+        return self.user_table.features if self.user_table else []
 
     @property
     def named_features(self) -> dict[str, Feature]:
@@ -438,3 +541,26 @@ class FeatureSpec(SpecModel):
         for side, features in (("items", self.items.features), ("users", self.user_features)):
             for f in features:
                 yield from (f"{side} feature {f.name!r}: {warning}" for warning in f.warnings())
+        yield from self._raw_ids()
+
+    def _raw_ids(self) -> Iterator[str]:
+        """Features that read the columns of which hashed user ids are made."""
+        log, users = self.interactions, self.user_table
+        if self.hash_key is None:
+            return
+        tables = [("users", users.source, users.key, users.features)] if users else []
+        if self.denormalised:
+            tables.append(("items", log.source, log.user, self.items.features))
+        for side, source, key, features in tables:
+            for f in features:
+                if raw := _read_for(source, key) & _read_for(source, f.column):
+                    yield (
+                        f"{side} feature {f.name!r} reads {', '.join(map(repr, sorted(raw)))}, of which user ids are made: "
+                        f"its values are not hashed; only those of column {key!r} are"
+                    )
+
+
+def _read_for(source: Source, column: str) -> set[str]:
+    """The columns that a column is made of: itself, and those that its expression reads."""
+    text = source.columns.get(column)
+    return {column, *(columns_of(text) if text is not None else ())}

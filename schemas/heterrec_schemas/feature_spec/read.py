@@ -15,7 +15,15 @@ from heterrec_schemas.documents import PlainLoader, parse_yaml
 from heterrec_schemas.errors import HeterrecError, SpecError, suggest
 from heterrec_schemas.feature_spec.features import TAGGED
 from heterrec_schemas.feature_spec.limits import LIMITS_BY_REASON, ONE_LIMIT
-from heterrec_schemas.feature_spec.model import FeatureSpec, LeaveOneOut, Temporal
+from heterrec_schemas.feature_spec.model import (
+    IDS_ONLY,
+    WITH_TABLE,
+    FeatureSpec,
+    LeaveOneOut,
+    Temporal,
+    UserIds,
+    Users,
+)
 from heterrec_schemas.feature_spec.parameters import filled
 
 SPEC_VERSION = 1
@@ -105,7 +113,14 @@ def _without(data: dict[str, Any], found: list[ErrorDetails]) -> dict[str, Any]:
     # From the last to the first: positions refer to the original list.
     for side, features, position in sorted(faulty, reverse=True):
         del data[side][features][position]
+    if any(_may_hide(finding["loc"]) for finding in found):
+        data["rejects"] = {"values": "none"}
     return data
+
+
+def _may_hide(path: tuple[Any, ...]) -> bool:
+    """Whether a mistake may be in what keeps texts out of messages, perhaps under a misspelt name."""
+    return len(path) < 2 or path[0] == "rejects" or (path[0] == "users" and "features" not in path)
 
 
 def _plain_data(text: str, where: str) -> dict[str, Any]:
@@ -213,6 +228,8 @@ _TAGGED: dict[Any, type[BaseModel]] = {
     **TAGGED,
     "leave_one_out": LeaveOneOut,
     "temporal": Temporal,
+    WITH_TABLE: Users,
+    IDS_ONLY: UserIds,
 }
 _UNION_TAGS = {
     *_TAGGED,

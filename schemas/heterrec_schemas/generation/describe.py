@@ -15,6 +15,7 @@ from heterrec_schemas.generation.reader import Generation
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.manifest import SPLITS, FeatureEntry
 from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY
+from heterrec_schemas.user_ids import id_in_generation, which_id
 from heterrec_schemas.values import clean_text
 
 _SHARD = re.compile(r"(-\d{5}-of-\d{5})?\.parquet$")
@@ -40,6 +41,7 @@ def overview(generation: Generation) -> dict[str, Any]:
                 "drift",
                 "created",
                 "name",
+                "user_ids",
                 "spec_sha256",
                 "content_sha256",
                 "item_vocabulary_size",
@@ -103,19 +105,22 @@ def user_in_words(generation: Generation, user_id: str) -> dict[str, Any]:
 
     Args:
         generation: an open generation.
-        user_id: the key as text, whatever its type in the tables.
+        user_id: the key as text, whatever its type in the tables. Of a generation with hashed user ids, the id in the input
+            if the environment has the key, else the hashed id.
 
     Raises:
-        CallError: there is no such user; similar keys are suggested.
+        CallError: there is no such user; similar keys are suggested. The key in the environment is not the generation's.
     """
+    key = generation.manifest.user_key
+    user_id = id_in_generation(user_id, key)
     rows = {split: _rows_of_user(generation, split, user_id) for split in SPLITS}
     if not any(map(len, rows.values())):
         least = generation.spec.sequences.min_length
         known = generation.sequences("latest", ["user_id"])["user_id"]
-        hint = f"Users with fewer than {least} interactions are left out."
+        short = f"Users with fewer than {least} interactions are left out." if least > 1 else ""
+        of_hashes = which_id(key) if key else _near_key(user_id, known)
         raise CallError(
-            f"there is no user {user_id!r}",
-            todo=" ".join(filter(None, [_near_key(user_id, known), hint if least > 1 else ""])),
+            f"there is no user {user_id!r}", todo=" ".join(filter(None, [of_hashes, short]))
         )
     first = next(table for table in rows.values() if len(table))
     items = _items_of(generation, rows.values())

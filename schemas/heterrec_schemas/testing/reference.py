@@ -1,9 +1,9 @@
 """A brute-force reference of the contract: the content of the generation of a spec and an input.
 
 Plain dicts, lists and loops, without code of the pipeline or of this package: an independent oracle.
-`reference` is the entry and reads from top to bottom: erasure (reference_erase.py), items, users
-(reference_rows.py), interactions (reference_log.py, reference_sequences.py). Cells become tokens in reference_features.py;
-reference_values.py reads raw tables.
+`reference` is the entry and reads from top to bottom: erasure (reference_erase.py), hashes (reference_hashes.py), items,
+users (reference_rows.py), interactions (reference_log.py, reference_sequences.py). Cells become tokens in
+reference_features.py; reference_values.py reads raw tables.
 """
 
 import math
@@ -26,6 +26,7 @@ from heterrec_schemas.testing.reference_features import (
     present_text,
     read_cell,
 )
+from heterrec_schemas.testing.reference_hashes import read_hashes
 from heterrec_schemas.testing.reference_log import (
     Event,
     Log,
@@ -115,7 +116,8 @@ def reference(
         RefusedError: the contract allows no generation of this input.
     """
     out = Reference()
-    rejects = Rejects()
+    hashes = read_hashes(spec)
+    rejects = Rejects(hashes)
     table = read_table(spec["interactions"]["source"], input_dir)
     require_columns(table, _log_columns(spec))
     erased = read_erased(spec, input_dir)
@@ -123,6 +125,8 @@ def reference(
     dead = {spec["interactions"]["user"]: erased.users, spec["interactions"]["item"]: erased.items}
     table, erased_rows = without_erased(table, dead)
     table, dropped_rows = without_dropped(spec["interactions"], table)
+    missing_keys = spec["interactions"].get("missing_values", [])
+    table = hashes.without_ids(table, spec["interactions"]["user"], missing_keys)
     catalogue = spec["items"].get("catalogue_vocabulary", {})
     buckets = catalogue.get("oov_buckets", 0)
 
@@ -155,7 +159,7 @@ def reference(
         out.retired = _retired_rows(parent, vocabulary, items, refit)
 
     users = None
-    if "users" in spec:
+    if "source" in spec.get("users", {}):
         users = table_side(
             spec["users"], "users", "duplicate_user", input_dir, rejects, erased.users, frozen
         )
@@ -241,6 +245,9 @@ def table_side(
     homes = _find_homes(spec, [table for _, _, table in tables])
     cut = [without_erased(table, {key: erased}) for _, key, table in tables]
     tables = [(name, key, left) for (name, key, _), (left, _) in zip(tables, cut, strict=True)]
+    if source == "users":
+        left = rejects.hashes.without_ids(tables[0][2], spec["key"], missing_keys[0])
+        tables[0] = (source, spec["key"], left)
     side = ReferenceSide(integral=key_is_integral(tables[0][2], tables[0][1]))
 
     kept_of: list[KeptRows] = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from heterrec_schemas.testing.reference_hashes import Hashes
 from heterrec_schemas.testing.reference_values import (
     RawTable,
     RefusedError,
@@ -35,7 +36,8 @@ PLACED = {
 class Rejects:
     """Rejected rows and cells, and the rows of each source that they touch."""
 
-    def __init__(self) -> None:
+    def __init__(self, hashes: Hashes) -> None:
+        self.hashes = hashes
         self.entries: Counter[Reject] = Counter()
         self.places: Counter[tuple[str, str, int, str]] = Counter()
         self.tables: dict[str, RawTable] = {}
@@ -50,7 +52,7 @@ class Rejects:
 
     def add(self, source: str, row: int, column: str, reason: str, value: str | None) -> None:
         """Count one reject of a row."""
-        self.entries[source, column, reason, value] += 1
+        self.entries[source, column, reason, self.hashes.told(value)] += 1
         self.touched[source].setdefault(reason, set()).add(row)
         if reason in PLACED:
             self.places[source, *self.tables[source].places[row], reason] += 1

@@ -19,7 +19,9 @@ from heterrec_model.training.train import train
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.generation import item_in_words, user_in_words
+from heterrec_schemas.manifest import UserIds
 from heterrec_schemas.testing import Settings, shop, small_generation
+from heterrec_schemas.user_ids import KeyedHash
 
 SEEN = 3
 """Items of a history that the model sees."""
@@ -196,3 +198,19 @@ def test_a_person_can_read_it(generation: Generation, run: Path, user: str, widt
         assert all(event["time"] in text for event in found.history[-4:])
     table = [line for line in text.splitlines() if not line.startswith(("User", "Hist", "Recom"))]
     assert max(map(len, table)) <= width
+
+
+def test_users_of_hashed_ids_are_named_by_the_ids_of_the_input(
+    generation: Generation, run: Path, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "k" * 16
+    user_ids = UserIds(hash_key="SHOP_KEY", fingerprint=KeyedHash(key).fingerprint)
+    manifest = generation.manifest.model_copy(update={"user_ids": user_ids})
+    hashed = Generation(generation.folder, manifest, generation.spec)
+    plain = one(run, generation, users=[user])
+    assert one(run, hashed, users=[user]) == plain, "without the key, ids are hashes"
+    monkeypatch.setenv("SHOP_KEY", key)
+    with pytest.raises(CallError, match="This is the hash of the given id by the key in SHOP_KEY"):
+        recommend(run, hashed, users=[user])
+    monkeypatch.setattr(KeyedHash, "user", lambda _, text: {"4711": user}[text])
+    assert one(run, hashed, users=[4711]) == plain

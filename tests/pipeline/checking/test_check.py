@@ -16,8 +16,8 @@ from heterrec_pipeline.features import categorical as texts
 from heterrec_pipeline.features import embedding as vectors
 from heterrec_pipeline.features import numeric as numbers
 from heterrec_pipeline.interactions.times import milliseconds
-from heterrec_pipeline.keys.read import key_text
 from heterrec_pipeline.reading.erased import erased
+from heterrec_pipeline.reading.key_text import key_text
 from heterrec_pipeline.reading.shaping.cells import from_file
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import FeatureSpec

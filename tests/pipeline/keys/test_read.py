@@ -4,8 +4,9 @@ import pyarrow as pa
 import pytest
 from pieces import sorted_out, table_job, written_file
 
-from heterrec_pipeline.keys.read import SEEN, UNUSABLE, key_text, read_keys
+from heterrec_pipeline.keys.read import SEEN, UNUSABLE, read_keys
 from heterrec_pipeline.reading.files import Split
+from heterrec_pipeline.reading.key_text import key_text
 from heterrec_pipeline.wiring.reports import COUNTS, REJECTS
 from heterrec_schemas.errors import SchemaMismatchError
 from heterrec_schemas.values import Seen

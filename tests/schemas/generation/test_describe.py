@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heterrec_schemas import Generation
+from heterrec_schemas import Generation, hash_user
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.generation import item_in_words, overview, user_in_words
 from heterrec_schemas.generation.describe import utc_text
 from heterrec_schemas.generation.reader import Generation as Reader
-from heterrec_schemas.manifest import SPLITS
+from heterrec_schemas.manifest import SPLITS, Manifest, UserIds
 from heterrec_schemas.testing import BEHAVIOURS
+from heterrec_schemas.user_ids import KeyedHash
 
 
 def test_an_overview_is_plain_data(rich_generation: Generation) -> None:
@@ -255,3 +256,34 @@ def test_a_time_in_words(ms: int, text: str) -> None:
 def test_a_time_in_words_is_the_time(ms: int) -> None:
     moment = datetime.fromisoformat(utc_text(ms))
     assert (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1) == ms
+
+
+def test_a_user_of_hashed_ids_is_found_by_the_id_of_the_input(
+    generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "k" * 16
+    user_ids = UserIds(hash_key="SHOP_KEY", fingerprint=KeyedHash(key).fingerprint)
+    manifest = generation.manifest.model_copy(update={"user_ids": user_ids})
+    hashed = Reader(generation.folder, manifest, generation.spec)
+    user = generation.sequences("latest", ["user_id"])["user_id"][0].as_py()
+    monkeypatch.delenv("SHOP_KEY", raising=False)
+    assert user_in_words(hashed, user)["user_id"] == user
+    with pytest.raises(CallError, match=r"no user 'x'\. User ids are hashed here: give"):
+        user_in_words(hashed, "x")
+    monkeypatch.setenv("SHOP_KEY", key)
+    with pytest.raises(
+        CallError, match=f"no user '{hash_user('x', key)}'. This is the hash of the"
+    ):
+        user_in_words(hashed, "x")
+    monkeypatch.setattr(KeyedHash, "user", lambda _, text: {"id of the input": user}[text])
+    assert user_in_words(hashed, " id of the input ")["user_id"] == user
+    other = Reader(generation.folder, _with_variable(manifest, "SHOP_KEY_2"), generation.spec)
+    monkeypatch.setenv("SHOP_KEY_2", key + "!")
+    with pytest.raises(CallError, match="SHOP_KEY_2 of this process holds another key"):
+        user_in_words(other, user)
+
+
+def _with_variable(manifest: Manifest, name: str) -> Manifest:
+    assert manifest.user_ids is not None
+    user_ids = manifest.user_ids.model_copy(update={"hash_key": name})
+    return manifest.model_copy(update={"user_ids": user_ids})

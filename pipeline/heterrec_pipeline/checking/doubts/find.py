@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 
@@ -45,7 +46,8 @@ def doubts(
     for table in every:
         if table.name in by_name:
             formats = {f.format for f in table.files or tables.log}
-            found += value_doubts(table, by_name[table.name].evidence, formats)
+            evidence = by_name[table.name].evidence
+            found += value_doubts(table, evidence, formats, quoted=spec.quotes_cells)
     found += _key_doubts(spec, tables, by_name, keys_of)
     sources = {t.name: t.files for t in every} | {e.name: e.files for e in tables.erasures.every}
     for name, files in (sources | {INTERACTIONS: tables.log}).items():
@@ -54,9 +56,11 @@ def doubts(
 
 
 def key_examples(spec: FeatureSpec, tables: Tables, samples: Sequence[Sample]) -> str:
-    """Keys of the log that the sampled items lack, and keys of these; empty without an item table."""
+    """Keys of the log that the sampled items lack, and keys of these; empty without an item table, or if none is quoted."""
     by_name = {s.table: s for s in samples}
     if not tables.items.files or not {ITEMS, INTERACTIONS} <= by_name.keys():
+        return ""
+    if not spec.quotes_cells:
         return ""
     wanted, known = by_name[INTERACTIONS].evidence.text("item"), by_name[ITEMS].evidence.text("key")
     lacking = wanted.filter(~wanted.is_in(known.implode()))
@@ -70,6 +74,7 @@ def _key_doubts(
     spec: FeatureSpec, tables: Tables, samples: dict[str, Sample], keys_of: KeysOf | None
 ) -> Iterator[str]:
     log = spec.interactions
+    unmet = partial(unmet_keys, quoted=spec.quotes_cells)
 
     def side(table: TableJob) -> Side:
         sample = samples[table.name]
@@ -84,20 +89,19 @@ def _key_doubts(
 
     users = tables.users
     if users is not None and users.name in samples:
-        text = unmet_keys(
-            "have a user that the user table lacks", of_log("user", log.user), side(users)
-        )
+        asking = of_log("user", log.user)
+        text = unmet("have a user that the user table lacks", asking, side(users))
         yield from _about(INTERACTIONS, text)
     if not tables.items.files or ITEMS not in samples:
         return
     items = side(tables.items)
-    text = unmet_keys(LACKING, of_log("item", log.item), items)
+    text = unmet(LACKING, of_log("item", log.item), items)
     yield from _about(INTERACTIONS, text)
     for join in (j for j in tables.joins if j.name in samples):
         joined = side(join)
         # A table for more items than the catalogue has, or for some of them, loses nothing.
-        text = unmet_keys(LACKING, joined, items)
-        if text is not None and unmet_keys("", items, joined) is not None:
+        text = unmet(LACKING, joined, items)
+        if text is not None and unmet("", items, joined) is not None:
             yield from _about(join.name, text)
 
 

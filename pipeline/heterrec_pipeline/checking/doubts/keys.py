@@ -57,7 +57,7 @@ _NORMALISATIONS = (
 )
 
 
-def unmet_keys(what: str, asking: Side, asked: Side) -> str | None:
+def unmet_keys(what: str, asking: Side, asked: Side, *, quoted: bool = True) -> str | None:
     """The warning for rows whose key the other table lacks; None if they are few.
 
     If not all keys of the other table are known, only keys that meet after a normalisation are a reason to warn.
@@ -66,6 +66,7 @@ def unmet_keys(what: str, asking: Side, asked: Side) -> str | None:
         what: what the rows lack, in words.
         asking: one key per row.
         asked: the keys of the other table.
+        quoted: whether the warning may quote keys.
     """
     wanted = asking.keys.drop_nulls().value_counts(name="rows")
     wanted.columns = ["key", "rows"]
@@ -78,13 +79,15 @@ def unmet_keys(what: str, asking: Side, asked: Side) -> str | None:
     if lost <= UNMET * total:
         return None
     lacking = wanted.filter(~found).sort("rows", "key", descending=[True, False])
-    cure = _cure(lacking, known)
+    cure = _cure(lacking, known, quoted=quoted)
     if cure is None and not asked.whole:
         return None
-    text = (
-        f"{lost / total:.1%} of the {total:,} sampled rows {what}: {asking.column!r} has "
-        f"{listed(lacking['key'])}, {asked.column!r} of {asked.source.removesuffix('.source')} has {listed(known.sort())}"
-    )
+    text = f"{lost / total:.1%} of the {total:,} sampled rows {what}"
+    if quoted:
+        text += (
+            f": {asking.column!r} has {listed(lacking['key'])}, {asked.column!r} of "
+            f"{asked.source.removesuffix('.source')} has {listed(known.sort())}"
+        )
     return f"{text}. {_advice(cure, asking, asked)}" if cure is not None else text
 
 
@@ -93,10 +96,17 @@ def listed(keys: pl.Series) -> str:
     return ", ".join(map(repr, keys.head(SHOWN).to_list()))
 
 
-def _cure(lacking: pl.DataFrame, known: pl.Series) -> _Normalisation | None:
-    """The normalisation after which most of the lacking keys are known; None if there is none."""
+def _cure(lacking: pl.DataFrame, known: pl.Series, *, quoted: bool) -> _Normalisation | None:
+    """The normalisation after which most of the lacking keys are known; None if there is none.
+
+    One that names a prefix of the keys quotes them.
+    """
     total = int(lacking["rows"].sum())
-    for one in (*_NORMALISATIONS, *_prefixes(lacking["key"], known)):
+    every: list[_Normalisation] = [
+        *_NORMALISATIONS,
+        *(_prefixes(lacking["key"], known) if quoted else ()),
+    ]
+    for one in every:
         met = one.change(lacking["key"]).is_in(one.change(known).unique().implode())
         if int(lacking.filter(met)["rows"].sum()) > total / 2:
             return one

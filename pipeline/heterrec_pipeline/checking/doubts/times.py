@@ -38,12 +38,14 @@ def time_doubts(spec: FeatureSpec, evidence: Evidence, now: datetime) -> Iterato
     tomorrow = int((now + timedelta(days=1)).timestamp() * 1000)
     if last < LONG_AGO_MS or first > tomorrow:
         where = "before 1990" if last < LONG_AGO_MS else "after tomorrow"
-        hint = "" if _is_typed(cells) else units_in_words(_first_text(cells), column, now)
+        hint = ""
+        if spec.quotes_cells:
+            where += f", from {iso(first)} to {iso(last)}"
+            hint = "" if _is_typed(cells) else units_in_words(_first_text(cells), column, now)
         yield (
-            f"interactions.timestamp: all {len(times):,} sampled times are {where}, from {iso(first)} to {iso(last)}, "
-            f"read from {read_as}{hint}"
+            f"interactions.timestamp: all {len(times):,} sampled times are {where}, read from {read_as}{hint}"
         )
-    yield from _narrow(cells, column)
+    yield from _narrow(cells, column, quoted=spec.quotes_cells)
     yield from _tied(spec, evidence, times)
 
 
@@ -57,16 +59,17 @@ def _first_text(cells: list[pa.Array]) -> str:
     return str(next(values, ""))
 
 
-def _narrow(cells: list[pa.Array], column: str) -> Iterator[str]:
+def _narrow(cells: list[pa.Array], column: str, *, quoted: bool) -> Iterator[str]:
     """Times in float32 (or float16), whose last digits are lost."""
     narrow = [c for c in cells if pa.types.is_float32(c.type) or pa.types.is_float16(c.type)]
     values = pl.concat([pl.Series(c.cast(pa.float64())) for c in narrow]) if narrow else None
     largest = None if values is None else values.abs().max()
     if isinstance(largest, float) and largest >= _FLOAT32_EXACT:
         step = 2 ** (len(f"{int(largest):b}") - 24)
+        times = f"times such as {largest:.0f}" if quoted else "its times"
         yield (
-            f"interactions.timestamp: column {column!r} is {narrow[0].type}, which has 24 binary digits: times such as "
-            f"{largest:.0f} are multiples of {step}. Write it as int64, float64 or a timestamp."
+            f"interactions.timestamp: column {column!r} is {narrow[0].type}, which has 24 binary digits: {times} are "
+            f"multiples of {step}. Write it as int64, float64 or a timestamp."
         )
 
 
@@ -83,9 +86,10 @@ def _tied(spec: FeatureSpec, evidence: Evidence, times: pl.Series) -> Iterator[s
         return
     top = sizes.sort("rows", "user", "time", descending=[True, False, False]).row(0, named=True)
     when = iso(int(top["time"]))
+    example = f", such as {top['rows']:,} of user {top['user']!r} at {when}"
     yield (
         f"interactions: {tied / len(frame):.1%} of the {len(frame):,} sampled interactions have the same time as another one "
-        f"of their user, such as {top['rows']:,} of user {top['user']!r} at {when}: their order is arbitrary. If a "
+        f"of their user{example if spec.quotes_cells else ''}: their order is arbitrary. If a "
         "column has their order, name it as interactions.order."
     )
 

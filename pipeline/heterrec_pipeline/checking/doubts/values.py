@@ -21,13 +21,16 @@ _LIST = r"""^\s*(\[\s*(['"{\[].*|-?\d[^\]]*)?\]|\{\s*['"].*\})\s*$"""
 _ESCAPED = '\\"'
 
 
-def value_doubts(table: TableJob, evidence: Evidence, formats: Collection[str]) -> Iterator[str]:
+def value_doubts(
+    table: TableJob, evidence: Evidence, formats: Collection[str], *, quoted: bool = True
+) -> Iterator[str]:
     """The warnings about the values of a table's categorical features; those with erased values are left out.
 
     Args:
         table: the table.
         evidence: its cells.
         formats: the formats of its files.
+        quoted: whether they may quote cells.
     """
     for feature in table.features:
         if not isinstance(feature, CategoricalFeature) or isinstance(feature, ErasingFeature):
@@ -36,8 +39,8 @@ def value_doubts(table: TableJob, evidence: Evidence, formats: Collection[str]) 
         cells = evidence.cells.get(feature.column, [])
         yield from _null_words(where, feature, cells)
         text = _texts(cells)
-        yield from _lists(where, feature, text)
-        yield from _backslashes(where, text, formats)
+        yield from _lists(where, feature, text, quoted=quoted)
+        yield from _backslashes(where, text, formats, quoted=quoted)
 
 
 def _texts(cells: Sequence[pa.Array]) -> pl.Series:
@@ -63,7 +66,14 @@ def _null_words(
     )
 
 
-def _lists(where: str, feature: CategoricalFeature, text: pl.Series) -> Iterator[str]:
+def _such_as(found: pl.Series, *, quoted: bool) -> str:
+    """The first of some cells as an example."""
+    return f", such as {found[0][:80]!r}" if quoted else ""
+
+
+def _lists(
+    where: str, feature: CategoricalFeature, text: pl.Series, *, quoted: bool
+) -> Iterator[str]:
     looks = text.str.contains(_LIST)
     found = text.filter(looks)
     if not len(text) or len(found) <= LISTS * len(text):
@@ -75,15 +85,17 @@ def _lists(where: str, feature: CategoricalFeature, text: pl.Series) -> Iterator
         else "an array in Parquet or JSON lines instead of its text, or a column for each member"
     )
     yield (
-        f"{where}: {len(found):,} of {len(text):,} sampled cells look like lists or objects in text, such as "
-        f"{found[0][:80]!r}, of which each is one value; write {way}"
+        f"{where}: {len(found):,} of {len(text):,} sampled cells look like lists or objects in text"
+        f"{_such_as(found, quoted=quoted)}, of which each is one value; write {way}"
     )
 
 
-def _backslashes(where: str, text: pl.Series, formats: Collection[str]) -> Iterator[str]:
+def _backslashes(
+    where: str, text: pl.Series, formats: Collection[str], *, quoted: bool
+) -> Iterator[str]:
     found = text.filter(text.str.contains(_ESCAPED, literal=True))
     if "csv" in formats and len(found):
         yield (
-            f"{where}: {len(found):,} of {len(text):,} sampled cells have a backslash before a quote, such as "
-            f"{found[0][:80]!r}; if it escapes the quote, write escape: '\\' into the source"
+            f"{where}: {len(found):,} of {len(text):,} sampled cells have a backslash before a quote"
+            f"{_such_as(found, quoted=quoted)}; if it escapes the quote, write escape: '\\' into the source"
         )

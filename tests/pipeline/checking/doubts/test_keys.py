@@ -48,6 +48,19 @@ def test_keys_that_meet_after_a_normalisation_come_with_the_expression(
     assert meet["interactions.source"] == meet["items.source"]
 
 
+def test_keys_are_not_quoted_where_no_cell_may_be() -> None:
+    known = side("items.source", "id", "item_12", "item_7")
+    asking = side("interactions.source", "item", "12", "7")
+    assert unmet_keys("have an unknown item", asking, known, quoted=False) == (
+        "100.0% of the 2 sampled rows have an unknown item"
+    )
+    asking = side("interactions.source", "item", "ITEM_12", "ITEM_7")
+    text = unmet_keys("have an unknown item", asking, known, quoted=False)
+    assert text is not None
+    assert "They meet in lower case" in text
+    assert "12" not in text
+
+
 def test_few_rows_without_a_counterpart_are_no_reason_to_warn() -> None:
     log = ["a"] * 95 + ["b"] * 5
     assert warning(log, ["a"]) is None

@@ -9,6 +9,7 @@ from pieces import spec_of
 from heterrec_pipeline.checking.doubts.times import time_doubts
 from heterrec_pipeline.checking.evidence import Evidence
 from heterrec_pipeline.interactions.times import milliseconds
+from heterrec_schemas.feature_spec import Rejects
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -94,3 +95,23 @@ def test_times_that_order_nothing_are_named() -> None:
     assert doubts(same, users, unit="s", order="place") == []
     assert doubts(same[:10], users[:10], unit="s") == [], "too few to tell"
     assert doubts(same, unit="s") == [], "of different users"
+
+
+def test_times_and_users_are_not_quoted_where_no_cell_may_be() -> None:
+    cells = pa.array([4711.0 + 2**30] * 40, pa.float32())
+    spec = spec_of(interactions={"timestamp": {"column": "time", "unit": "ms"}})
+    spec = spec.model_copy(update={"rejects": Rejects(values="none")})
+    evidence = Evidence(1000)
+    evidence.add(
+        pa.table({"time": cells}),
+        ["time"],
+        user=pl.Series([f"secret{k % 2}" for k in range(40)]),
+        item=pl.Series([f"i{k}" for k in range(40)]),
+        time=milliseconds(cells, spec.interactions.timestamp),
+    )
+    found = list(time_doubts(spec, evidence, NOW))
+    assert len(found) == 3
+    said = " ".join(found)
+    assert "secret" not in said
+    assert "1970" not in said
+    assert f"{2**30 + 4711}"[:4] not in said

@@ -43,3 +43,11 @@ def test_a_backslash_before_a_quote_may_escape_it() -> None:
     assert "1 of 2 sampled cells have a backslash before a quote" in text
     assert "write escape: '\\' into the source" in text
     assert doubts('say \\"hi\\"', kind="parquet") == []
+
+
+def test_cells_are_not_quoted_where_none_may_be() -> None:
+    evidence = Evidence(1000)
+    evidence.add(pa.table({"kind": ["['Secret']", 'Secret \\"x\\"']}), ["kind"])
+    found = list(value_doubts(table_job(categorical()), evidence, {"csv"}, quoted=False))
+    assert len(found) == 2
+    assert not [text for text in found if "Secret" in text]

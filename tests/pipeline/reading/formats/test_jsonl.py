@@ -237,7 +237,8 @@ def test_a_column_gets_the_narrowest_type(cells: list[Any], kind: pa.DataType) -
 def test_objects_are_refused_by_name(tmp_path: Path) -> None:
     file = written_file(tmp_path / "a.jsonl", b'{"a": {"x": 1}, "b": 1}\n')
     with pytest.raises(
-        SchemaMismatchError, match=r"a\.jsonl: column 'a' holds objects: got \{'x': 1\}"
+        SchemaMismatchError,
+        match=r"a\.jsonl: column 'a' holds objects: got an object, expected text",
     ):
         read(file, "a")
     assert read(file, "b")[0] == {0: (1,)}, "only where a column is wanted"
