@@ -49,5 +49,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with a small generation."""
+    from heterrec_schemas.testing import Settings, shop, small_generation
+
+    folder = tmp_path_factory.mktemp("data")
+    goods = shop(0, items=30, users=30, interactions=500, dim=8)
+    small_generation(folder, 0, settings=Settings(), goods=goods)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A run of two steps."""
+    from tiny_run import TINY
+
+    from heterrec_model.training.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(TINY, data=data, run=folder, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, run: Path, data: Path) -> Path:
+    """The bundle of the run."""
+    from heterrec_model.serving.export import export
+
+    return export(run, data, tmp_path_factory.mktemp("bundles") / "bundle").path
+
+
 _SECONDS_PER_SHARE = pytest.StashKey[float]()
 _SUMMARY = "attack"

@@ -10,9 +10,6 @@ import pytest
 from budget import Attack
 from checks import check_command
 from corner_shop import Shop
-from test_runs import bundle as bundle  # fixtures
-from test_runs import data as data
-from test_runs import run as run
 from warm_command import WarmCommands, warm_commands
 
 from heterrec_model.commands import app as model_app

@@ -10,30 +10,15 @@ import odd_generations
 import pytest
 from budget import Attack
 from checks import check_command, refusal
+from tiny_run import TINY
 from warm_command import warm_commands
 
-from heterrec_model.config import Config
 from heterrec_model.evaluation.evaluate import evaluate
 from heterrec_model.training.train import train
 from heterrec_schemas import Generation, open_generation
 from heterrec_schemas.testing import Settings, shop, small_generation
 
 GIGABYTES = 4 * 2**30
-TINY = Config.model_validate(
-    {
-        "model": {"width": 8, "token_blocks": 1, "item_blocks": 1, "embedding_width": 8},
-        "negatives": {"in_batch": 32, "uniform": 16, "token": 16},
-        "data": {"batch_items": 64, "shuffle_rows": 40},
-        "train": {
-            "max_steps": 2,
-            "threads": 1,
-            "warmup_steps": 1,
-            "log_every": 1,
-            "tensorboard": False,
-            "device": "cpu",
-        },
-    }
-)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +75,7 @@ def test_readers(attack: Attack, generations: list[Path], tmp_path: Path) -> Non
     attack(case)
 
 
-@pytest.mark.attack(cases=8, share=5, memory=GIGABYTES)
+@pytest.mark.attack(cases=5, share=5, memory=GIGABYTES)
 def test_training(attack: Attack, generations: list[Path], tmp_path: Path) -> None:
     """Training and its evaluation end in finite numbers, or in a message."""
 

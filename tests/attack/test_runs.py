@@ -10,38 +10,16 @@ import odd_runs
 import pytest
 from budget import Attack
 from checks import refusal
-from test_generations import TINY
+from tiny_run import TINY
 
 from heterrec_model.evaluation.evaluate import evaluate
 from heterrec_model.recommending.bundle_recommender import BundleRecommender
 from heterrec_model.recommending.history import History
-from heterrec_model.serving.export import export
 from heterrec_model.serving.recommend import recommend
 from heterrec_model.training.train import train
 from heterrec_schemas import open_generation
-from heterrec_schemas.testing import Settings, shop, small_generation
 
 GIGABYTES = 4 * 2**30
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    goods = shop(0, items=30, users=30, interactions=500, dim=8)
-    small_generation(folder, 0, settings=Settings(), goods=goods)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    train(TINY, data=data, run=folder, quiet=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, run: Path, data: Path) -> Path:
-    return export(run, data, tmp_path_factory.mktemp("bundles") / "bundle").path
 
 
 @pytest.mark.filterwarnings("ignore:.*the previous one is used")
@@ -75,7 +53,7 @@ def test_runs(attack: Attack, run: Path, data: Path, tmp_path: Path) -> None:
     attack(case)
 
 
-@pytest.mark.attack(cases=10, share=3, memory=GIGABYTES)
+@pytest.mark.attack(cases=6, share=3, memory=GIGABYTES)
 def test_bundles(attack: Attack, bundle: Path, data: Path, tmp_path: Path) -> None:
     generation = open_generation(data)
     item = generation.items(["item_id"])["item_id"][0].as_py()
