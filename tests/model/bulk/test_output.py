@@ -20,8 +20,12 @@ def test_an_output_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
     output = BulkOutput(tmp_path)
-    with pytest.raises(RunError, match=r"/shard\.parquet cannot be written: No space left"):
+
+    def fill() -> None:
         with output.writing("shard.parquet") as path:
             path.write_bytes(b"half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(RunError, match=r"/shard\.parquet cannot be written: No space left"):
+        fill()
     assert [*tmp_path.iterdir()] == []

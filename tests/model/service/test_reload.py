@@ -109,7 +109,7 @@ def test_a_pointer_names_a_folder_relative_to_itself(pointer: Path, tmp_path: Pa
 
 
 def test_a_pointer_that_cannot_be_written(pointer: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="cannot write .*current.json/next.json: File exists"):
+    with pytest.raises(RunError, match=r"cannot write .*current\.json/next\.json: File exists"):
         write_pointer(tmp_path / "bundles" / "1", pointer / "next.json")
 
 
