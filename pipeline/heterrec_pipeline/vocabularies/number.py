@@ -208,6 +208,8 @@ class IdBuffer:
             rows = rows.with_columns(
                 pl.when(retired).then(-pl.col("id")).otherwise("id").alias("id")
             )
+        if rows.is_empty():  # all of them have left the input
+            return
         self.tables.append(rows.select("value", "id", "hash"))
         self.bytes += self.tables[-1].estimated_size()
         if self.bytes >= FLUSH_BYTES:

@@ -18,6 +18,7 @@ import heterrec_schemas.tokens
 from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.files.shards import write_shard
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.parent import KnownVocabulary
 from heterrec_pipeline.sizing import bucket_count
 from heterrec_pipeline.vocabularies import count
 from heterrec_pipeline.vocabularies.count import (
@@ -31,6 +32,7 @@ from heterrec_pipeline.vocabularies.count import (
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.vocabularies.number import (
     IN_MEMORY,
+    IdBuffer,
     lay_out_keys,
     lay_out_values,
     no_keys,
@@ -43,7 +45,7 @@ from heterrec_pipeline.wiring.cut import as_frame, cut_by_hash
 from heterrec_pipeline.wiring.reports import FILES
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import Source
-from heterrec_schemas.tables import METADATA_KEY, vocabulary_schema
+from heterrec_schemas.tables import METADATA_KEY, RETIRED, vocabulary_schema
 from heterrec_schemas.tokens import number_vocabulary
 
 NAME = "item/kind"
@@ -224,3 +226,13 @@ def test_the_error_of_a_table_without_keys_names_its_condition(tmp_path: Path) -
         f"{todo}, and items.source.where: \"item = 'x'\"."
     )
     assert no_keys(table_job(), []).todo == f"{todo}."
+
+
+def test_a_known_vocabulary_of_which_no_value_is_left_has_no_ids(tmp_path: Path) -> None:
+    """A refresh of an input without any value of a feature that its parent knows."""
+    known = KnownVocabulary("kind", 1, 2, 4, integral=False)
+    rules = Rules(NAME, table_job(categorical()), categorical(), 1, 0, 1, known=known)
+    buffer = IdBuffer(job_of(spec_of(), tmp_path), rules)
+    rows = {"value": ["a", "b"], "id": [2, 3], "hash": [1, 2], "status": [RETIRED] * 2}
+    assert list(buffer.add(pl.DataFrame(rows))) == []
+    assert list(buffer.flush()) == []
