@@ -5,6 +5,7 @@
 A table is replaced between two comments:
 
     <!-- metrics STUDY DATA SPLIT PROTOCOL -->               means of the metrics of all models, cost and origin
+    <!-- data STUDY SPLIT PROTOCOL -->                       the same with a row for each model of each data set
     <!-- lift STUDY DATA SPLIT PROTOCOL MODEL ... -->         lift over the best baseline, with intervals
     <!-- parts STUDY DATA SPLIT PROTOCOL METRIC MODEL ... -->  mean of a metric for each part of the targets
     <!-- csv FILE [COLUMN ...] -->                              rows of a file in results/
@@ -33,7 +34,9 @@ from heterrec_model.studies.study_file import Study, load_study
 
 ROOT = Path(__file__).parent.parent
 PAGE, STUDIES, RESULTS = ROOT / "docs/results.md", ROOT / "examples/studies", ROOT / "results"
-BLOCK = re.compile(r"(<!-- (metrics|lift|parts|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- (metrics|data|lift|parts|csv) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
 METRICS = metric_names((10, 50, 100, 200))
 DEEP = METRICS[2:]
@@ -68,16 +71,38 @@ def metrics_table(study: str, data: str, split: str, protocol: str) -> Iterable[
         ["model", "seeds", "parameters", "CPU s", *map(shown, metrics)],
         ([*_cost(m), *(percent(m.metrics[n].value) for n in metrics)] for m in table.models),
     )
-    rows = [row for m in table.models for row in m.rows]
-    first = rows[0]
-    targets, ranked, cold = (
-        count_text(number(first, name)) for name in ("targets", "ranked_items", "cold_items")
+    yield from _origin(study, [table])
+
+
+def data_table(study: str, split: str, protocol: str) -> Iterable[str]:
+    """The means of all models on each data set, with the origin of the rows."""
+    found = [t for t in tables(study) if (t.split, t.protocol.name) == (split, protocol)]
+    metrics = list(found[0].models[0].metrics)
+    yield from markdown_table(
+        ["data", "model", "seeds", "parameters", "CPU s", *map(shown, metrics)],
+        (
+            [t.data, *_cost(m), *(percent(m.metrics[n].value) for n in metrics)]
+            for t in found
+            for m in t.models
+        ),
     )
-    commits = ", ".join(sorted({f"`{row['commit'][:8]}`" for row in rows}))
+    yield from _origin(study, found)
+
+
+def _origin(study: str, of: list[Table]) -> Iterable[str]:
+    rows = [row for table in of for m in table.models for row in m.rows]
+    targets, ranked, cold = (
+        count_text(number(rows[0], name)) for name in ("targets", "ranked_items", "cold_items")
+    )
+    contents, commits = (
+        ", ".join(sorted({f"`{row[name][:8]}`" for row in rows}))
+        for name in ("content_sha256", "commit")
+    )
     folder = f"[results/{study}](../results/{study}/tables.md)"
+    notes = " ".join(note for table in of for note in table.notes)
     yield ""
-    yield f"{targets} targets; {ranked} ranked items, {cold} of them cold. Content `{first['content_sha256'][:8]}`, commits"
-    yield f"{commits}; intervals and settings: {folder}. {' '.join(table.notes)}".rstrip()
+    yield f"{targets} targets; {ranked} ranked items, {cold} of them cold. Content {contents}, commits"
+    yield f"{commits}; intervals and settings: {folder}. {notes}".rstrip()
 
 
 def lift_table(study: str, data: str, split: str, protocol: str, *models: str) -> Iterable[str]:
@@ -140,7 +165,13 @@ def _cost(m: ModelResult) -> list[str]:
     return [m.title, str(len(m.rows)), *map(count_text, numbers)]
 
 
-WRITERS = {"metrics": metrics_table, "lift": lift_table, "parts": parts_table, "csv": csv_table}
+WRITERS = {
+    "metrics": metrics_table,
+    "data": data_table,
+    "lift": lift_table,
+    "parts": parts_table,
+    "csv": csv_table,
+}
 
 
 def written(text: str) -> str:

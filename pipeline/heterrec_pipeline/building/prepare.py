@@ -16,12 +16,12 @@ from heterrec_pipeline.checking.user_keys import refused_key
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.publishing import lease
-from heterrec_pipeline.publishing.latest import read_latest
+from heterrec_pipeline.publishing.latest import Latest, read_latest
 from heterrec_pipeline.sizing import check_layout, with_known
 from heterrec_pipeline.telemetry.clock import utc_text
 from heterrec_pipeline.telemetry.recorder import phase
 from heterrec_pipeline.wiring.exchange import spills
-from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.manifest import GENERATION_ID
 
 
@@ -59,7 +59,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     Raises:
         HeterrecError: reports all errors that can be found before the data are read.
     """
-    latest = read_latest(config.output)
+    latest = _latest(config)
     parent = open_parent(config.base) if config.base is not None else None
     refit = frozenset(feature_of_call(name) for name in config.refit)
     checked = check_tables(config.spec, config.input)
@@ -97,6 +97,16 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     )
     job = with_readings(job)
     return replace(job, reuse=reusable(job, wanted=config.reuse))
+
+
+def _latest(config: BuildConfig) -> Latest:
+    """What `latest.json` names; a build that cannot read it says so when it publishes."""
+    try:
+        return read_latest(config.output)
+    except (OSError, RunError):
+        if config.base is not None:
+            raise
+        return Latest(None)
 
 
 def _later(now: datetime, parent: Parent | None, latest: str | None) -> datetime:

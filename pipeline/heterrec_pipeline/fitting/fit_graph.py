@@ -69,8 +69,15 @@ class Fit(Composite):
         to_fit = tuple(self.job.to_fit(t) for t in self.tables)
         samples, counts, kinds = self._collect(splits, to_fit)
         fits = [samples | "samples" >> FitSamples(tables=to_fit)]
+        reductions = {
+            t.name: self._reduce(t, splits[t.name])
+            for t in to_fit
+            if any(f.reduce is not None for f in t.embeddings)
+        }
         fits += [
-            splits[t.name] | f"quantizers of {t.name}" >> FitQuantizers(table=t, rows=self.rows)
+            splits[t.name]
+            | f"quantizers of {t.name}"
+            >> FitQuantizers(table=t, rows=self.rows, reductions=reductions.get(t.name))
             for t in to_fit
             if t.embeddings
         ]
@@ -82,9 +89,34 @@ class Fit(Composite):
         vocabularies = counts | "vocabularies" >> FitVocabularies(
             job=self.job, tables=self.tables, kinds=kinds, ledger=self.ledger
         )
-        every = (tables, vocabularies.fitted, *self._frozen(counts.pipeline))
+        every = (
+            *(tables, vocabularies.fitted),
+            *reductions.values(),
+            *self._frozen(counts.pipeline),
+        )
         fitted = every | "fitted" >> beam.Flatten()
         return Fits(of_type(fitted, tuple[str, Fitted]), vocabularies.ids)
+
+    def _reduce(self, table: TableJob, splits: PCollection) -> PCollection:
+        """(feature and suffix, `Fitted`) of the embeddings of a table that have a reduction."""
+        names = [f.name for f in table.embeddings if f.reduce is not None]
+        return (
+            splits.pipeline
+            | f"reduced in {table.name}" >> beam.Create(names, reshuffle=False)
+            | f"reduce in {table.name}"
+            >> Step(
+                fn=partial(reduce_embedding, table),
+                side_inputs=(AsIter(splits), *self.rows.side_inputs),
+                kind=FIT,
+                spread=True,
+            )
+            | f"write reductions of {table.name}"
+            >> Step(
+                fn=partial(write_fit, self.job, self.tables),
+                ledger=self.ledger,
+                kind=tuple[str, Fitted],
+            )
+        )
 
     def _frozen(self, root: beam.Pipeline) -> list[PCollection]:
         """(feature, `Fitted`) of the features that keep the parent's table."""
@@ -201,16 +233,23 @@ class FitVocabularies(Composite):
 
 @dataclass(eq=False, kw_only=True)
 class FitQuantizers(Composite):
-    """Splits of a table to the quantizers of its embeddings, fitted in blocks of dimensions."""
+    """Splits of a table to the quantizers of its embeddings, fitted in blocks of dimensions.
+
+    Attributes:
+        table: the table.
+        rows: its kept rows.
+        reductions: (feature and suffix, `Fitted`) of the embeddings with `reduce`, if there are any.
+    """
 
     table: TableJob
     rows: RowFilter
+    reductions: PCollection | None
 
     def expand(self, splits: PCollection) -> PCollection:
-        """Reduce, plan, fit, join."""
+        """Plan, fit, join."""
         table = self.table
-        reductions = self._reductions(splits)
-        fitted = (
+        reductions = () if self.reductions is None else (AsDict(self.reductions),)
+        return (
             splits.pipeline
             | "embeddings" >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
             | "plan blocks"
@@ -222,28 +261,10 @@ class FitQuantizers(Composite):
             | "fit blocks"
             >> Step(
                 fn=partial(fit_blocks, table),
-                side_inputs=(AsIter(splits), AsDict(reductions), *self.rows.side_inputs),
+                side_inputs=(AsIter(splits), *self.rows.side_inputs, *reductions),
                 kind=FIT,
                 spread=True,
             )
             | "by embedding" >> beam.GroupByKey()
             | "join blocks" >> Step(fn=partial(join_blocks, table), kind=FIT)
-        )
-        return of_type((fitted, reductions) | "fits" >> beam.Flatten(), FIT)
-
-    def _reductions(self, splits: PCollection) -> PCollection:
-        """(feature and suffix, its reduction) of the embeddings that have one."""
-        reduced = [f.name for f in self.table.embeddings if f.reduce is not None]
-        if not reduced:
-            return nothing(splits.pipeline, "no reductions", FIT)
-        return (
-            splits.pipeline
-            | "reduced embeddings" >> beam.Create(reduced, reshuffle=False)
-            | "reduce"
-            >> Step(
-                fn=partial(reduce_embedding, self.table),
-                side_inputs=(AsIter(splits), *self.rows.side_inputs),
-                kind=FIT,
-                spread=True,
-            )
         )

@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.cells import all_missing
+from heterrec_pipeline.features.fitted import Fitted
+from heterrec_pipeline.files.parts import load
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.keys.row_filter import ExcludedRows, kept_rows
@@ -171,9 +173,9 @@ def fit_blocks(
     table: TableJob,
     together: Pass,
     splits: Iterable[Split],
-    reductions: Mapping[str, pa.Table],
     population: int,
     excluded: ExcludedRows,
+    reductions: Mapping[str, Fitted] | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Fit the blocks of one reading: (feature, table of the first dimension and the edges or centroids) per block."""
     name = together[0][0]
@@ -183,7 +185,10 @@ def fit_blocks(
         BlockSample(b - a, population, feature.fit_sample, ordered=books) for _, a, b in together
     ]
     placed = [(a, b, sample) for (_, a, b), sample in zip(together, samples, strict=True)]
-    reduction = None if feature.reduce is None else reduction_of(reductions[name + SUFFIX])
+    reduction = None
+    if feature.reduce is not None:
+        assert reductions is not None
+        reduction = reduction_of(load(reductions[name + SUFFIX].table))
     _fill(table, feature, splits, excluded, placed, reduction)
     for a, _, sample in placed:
         fitted = fit_block(feature, sample)

@@ -44,7 +44,7 @@ GROUPED = {
 """Every GroupByKey except Reshuffles, with its purpose."""
 
 SPREAD = {
-    r"(read|read [^/]*|collect [^/]*|fit blocks|encode[^/]*)/spread": "splits over all workers",
+    r"(read|read [^/]*|collect [^/]*|reduce in [^/]*|fit blocks|encode[^/]*)/spread": "splits over all workers",
     r"Splits/split/spread": "parts of histories over all workers",
 }
 """Every Reshuffle."""
@@ -70,6 +70,7 @@ SIDES = [
         "3 bytes a shard, 2^16 at most",
     ),
     Side(r"fit/fitted", "paths of fitted features", "400 bytes a feature"),
+    Side(r"fit/write reductions of [^/]*", "paths of reductions", "400 bytes a feature"),
     Side(r"vocabularies/no ids/Map\(decode\)", "no ids: no feature has a vocabulary", "nothing"),
     Side(
         r"(ids in memory|vocabularies/number/number|number keys/number)",
@@ -191,8 +192,11 @@ def translated(shop: Shop, text: str, **more: Any) -> Graph:
 
 @pytest.fixture(scope="module")
 def graph(built_shop: Shop) -> Graph:
-    """Of a catalogue with a joined table, a log and users."""
-    return translated(built_shop, built_shop.spec_path.read_text(encoding="utf-8"))
+    """Of a catalogue with a joined table, a log and users, and vectors that are reduced."""
+    spec = copy.deepcopy(built_shop.spec)
+    look = next(f for f in spec["items"]["features"] if f["name"] == "look")
+    spec["items"]["features"].append(look | {"name": "turned", "reduce": {"rotate": True}})
+    return translated(built_shop, yaml.safe_dump(spec))
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def fitted(
     out = {}
     if excluded:
         out = excluded_rows(folder, table, splits[1], list(excluded))
-    every = [fit_blocks(table, b, reversed(splits), {}, population, out) for b in plan]
+    every = [fit_blocks(table, b, reversed(splits), population, out) for b in plan]
     parts = [p for found in every for _, p in found]
     ((name, quantizer),) = join_blocks(table, (feature.name, reversed(parts)))
     assert name == feature.name
