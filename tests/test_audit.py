@@ -40,13 +40,13 @@ reason = "{reason}"
 review = {review}
 """
 REDIRECT = """\
-import os, requests
+import os, re, requests
 
 request = requests.Session.request
 
 
 def redirected(self, method, url, **rest):
-    return request(self, method, url.replace("https://pypi.org", os.environ["SERVICE"]), **rest)
+    return request(self, method, re.sub("^https://[^/]+", os.environ["SERVICE"], url), **rest)
 
 
 requests.Session.request = redirected
