@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-# The other folders have the small shops, runs and bundles that attacks begin with.
-sys.path[:0] = [str(HERE), str(HERE.parent / "pipeline"), str(HERE.parent / "model")]
+# The other folders have the small shops, stores, runs and bundles that attacks begin with.
+OTHERS = ("pipeline", "pipeline/keeping", "pipeline/stores", "model")
+sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in OTHERS)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
 from budget import SECONDS, SEED, Attack  # noqa: E402

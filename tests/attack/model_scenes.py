@@ -161,12 +161,15 @@ def _study(at: Path) -> list[str]:
 
 def _runs_are_whole(at: Path) -> None:
     """All that has the name of a checkpoint can be read; the lines of the log are whole but for the last one."""
-    for run_folder in [at / "run", *at.glob("runs/*/*")]:
+    runs = [at / "run", *at.glob("runs/*/*")]
+    for run_folder in (
+        r for r in runs if not r.name.startswith(".")
+    ):  # one that is removed is hidden first
         for path in run_folder.glob("checkpoints/step-*"):
             assert read_checkpoint(path).weights()
         for name in ("last", "best"):
             link = run_folder / "checkpoints" / name
-            assert not link.is_symlink() or link.exists(), f"{name} points nowhere"
+            assert not link.is_symlink() or link.exists(), f"{link} points nowhere"
         log = run_folder / "metrics.jsonl"
         for line in log.read_text().split("\n")[:-1] if log.exists() else ():
             json.loads(line)

@@ -113,6 +113,7 @@ class CheckpointFolder:
             try:
                 _write(draft, {MODEL: weights, OPTIMIZER: optimizer}, state)
                 if final.exists():
+                    self._point_elsewhere(final)
                     remove_folder(final)
                 draft.replace(final)
                 sync(self.path)
@@ -126,6 +127,17 @@ class CheckpointFolder:
             if old != best:
                 remove_folder(self.path / step_name(old))
         return Checkpoint(final, step, dict(state))
+
+    def _point_elsewhere(self, doomed: Path) -> None:
+        """Let no link name a checkpoint that is removed, so that a killed process leaves none that points nowhere."""
+        others = [step for step in self.steps() if step_name(step) != doomed.name]
+        for name in (LAST, BEST):
+            link = self.path / name
+            if link.is_symlink() and link.readlink().name == doomed.name:
+                if name == LAST and others:
+                    point(link, step_name(others[-1]))
+                else:
+                    link.unlink()
 
     def point_best(self, step: int | None) -> None:
         """Point `best` to the checkpoint of a step, or remove the link if that does not exist."""
@@ -170,12 +182,15 @@ class CheckpointFolder:
                     shutil.rmtree(leftover)
                 else:
                     leftover.unlink()
-        for step in self.steps():
-            if checkpoint is None or step > checkpoint.step:
-                remove_folder(self.path / step_name(step))
         if checkpoint is not None:
             point(self.path / LAST, checkpoint.name)
             self.point_best(checkpoint.state["progress"]["best_step"])
+        else:
+            for name in (LAST, BEST):
+                (self.path / name).unlink(missing_ok=True)
+        for step in self.steps():
+            if checkpoint is None or step > checkpoint.step:
+                remove_folder(self.path / step_name(step))
 
     def steps(self) -> list[int]:
         """Steps of all checkpoints, damaged ones included, ascending."""

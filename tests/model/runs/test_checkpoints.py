@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from heterrec_model.runs import checkpoints
+from heterrec_model.runs.atomic_files import remove_folder
 from heterrec_model.runs.checkpoints import Checkpoint, CheckpointFolder, read_checkpoint
 from heterrec_schemas.errors import CallError, CorruptCheckpointError, RunError
 
@@ -186,6 +188,29 @@ def test_rewinding_drops_the_broken_and_the_leftovers(folder: CheckpointFolder) 
     folder.rewind(folder.newest(lambda _: None))
     assert names(folder) == {"step-00000010", "last", "best", ".snapshots", ".notes"}
     assert {(folder.path / n).readlink().name for n in ("last", "best")} == {"step-00000010"}
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_no_link_points_nowhere_while_a_checkpoint_is_removed(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """A process may be killed after any removal: before a damaged checkpoint is written again, and while newer ones go."""
+    save(folder, 10, best=10)
+    save(folder, 20, best=20)
+    seen = []
+
+    def remove(doomed: Path) -> None:
+        remove_folder(doomed)
+        links = [folder.path / name for name in ("last", "best")]
+        seen.append([link.is_symlink() and not link.exists() for link in links])
+
+    monkeypatch.setattr(checkpoints, "remove_folder", remove)
+    if again:
+        save(folder, 20, best=20)
+    else:
+        folder.rewind(read_checkpoint(folder.path / "step-00000010"))
+        folder.rewind(None)
+    assert seen == [[False, False]] * (1 if again else 2)
 
 
 def test_a_best_that_is_gone_is_linked_no_more(folder: CheckpointFolder) -> None:
