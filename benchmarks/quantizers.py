@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import yaml
 
+from heterrec_pipeline.planning.token_choices import AMONG, NEAREST, share_among
 from heterrec_schemas.codebooks import (
     Book,
     fit_product,
@@ -45,7 +46,6 @@ SETTINGS: list[dict[str, str | int]] = [
 ]
 QUERIES = 2000
 """Number of items whose neighbours are compared."""
-NEAREST, AMONG = 10, 50
 
 
 def measured(vectors_ND: Vectors, setting: dict[str, str | int]) -> dict[str, object]:
@@ -104,11 +104,7 @@ def kept(vectors_ND: Vectors, similarity: Callable[[int], Vectors]) -> float:
         true, other = cosine(item), similarity(item)
         true[item] = other[item] = -np.inf
         nearest = np.argpartition(-true, NEAREST)[:NEAREST]
-        limit = np.partition(other, -AMONG)[-AMONG]
-        above, equal = int((other > limit).sum()), int((other == limit).sum())
-        mine = other[nearest]
-        expected = (mine > limit).sum() + (mine == limit).sum() * (AMONG - above) / equal
-        shares.append(expected / NEAREST)
+        shares.append(share_among(other, nearest, AMONG))
     return float(np.mean(shares))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 # The other folders have the small shops, stores, runs and bundles that attacks begin with.
-OTHERS = ("pipeline", "pipeline/keeping", "pipeline/stores", "model")
+OTHERS = ("pipeline", "pipeline/keeping", "pipeline/stores", "model", "model/studies")
 sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in OTHERS)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 

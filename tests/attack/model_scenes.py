@@ -5,7 +5,6 @@ import io
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,6 @@ def training_scenes(folder: Path) -> Iterator[Scene]:
         "baselines": ["popular"],
     }
     (study / "study.yaml").write_text(yaml.safe_dump(body))
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "model" / "studies"))
     yield _scene("study", study, _study, _rows_are_whole, _rows, package="study")
 
 

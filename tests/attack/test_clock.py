@@ -1,24 +1,18 @@
 """Clocks that are wrong, or are set while commands run: nothing in use is deleted, and nothing fails."""
 
 import re
-import sys
-from pathlib import Path
 from random import Random
 
 import pytest
 from budget import Attack
+from chains import named, standing
 from faults import Fault, Kind
+from pipeline_scenes import FIRST, SECOND, THIRD, keeping_scenes, shop_scenes
 from scenes import LONG, Scene, telling
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "pipeline" / "keeping"))
-
-from chains import named, standing  # noqa: E402
-from pipeline_scenes import FIRST, SECOND, THIRD, keeping_scenes, shop_scenes  # noqa: E402
-
-from heterrec_pipeline.keeping import pin  # noqa: E402
-from heterrec_schemas.leases import reader_lease  # noqa: E402
-from heterrec_schemas.testing.generation import small_generation  # noqa: E402
+from heterrec_pipeline.keeping import pin
+from heterrec_schemas.leases import reader_lease
+from heterrec_schemas.testing.generation import small_generation
 
 HOUR, YEAR = 3600, 365 * 86_400
 SHIFTS = (0, -20 * YEAR, -YEAR, -2 * HOUR, 2 * HOUR, YEAR, 50 * YEAR)

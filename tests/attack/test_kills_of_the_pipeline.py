@@ -1,18 +1,11 @@
 """Commands of the pipeline, killed at any call that changes a file, and with storage that fails there."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from budget import Attack
+from pipeline_scenes import keeping_scenes, shop_scenes
 from scenes import Scene, kill, spoil
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "pipeline" / "keeping"))
-
-from pipeline_scenes import keeping_scenes, shop_scenes  # noqa: E402
-
-from heterrec_schemas.testing.generation import small_generation  # noqa: E402
+from heterrec_schemas.testing.generation import small_generation
 
 
 @pytest.fixture(scope="module")

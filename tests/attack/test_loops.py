@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,17 +13,13 @@ from typing import Any
 
 import pytest
 from budget import Attack
+from chains import add, check_only_generations, generation_id, named, point, standing
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "pipeline" / "keeping"))
-
-from chains import add, check_only_generations, generation_id, named, point, standing  # noqa: E402
-
-from heterrec_pipeline.keeping import pin, publish, purge, unpin  # noqa: E402
-from heterrec_schemas.errors import HeterrecError  # noqa: E402
-from heterrec_schemas.generation import open_generation  # noqa: E402
-from heterrec_schemas.leases import reader_lease  # noqa: E402
-from heterrec_schemas.testing.generation import small_generation  # noqa: E402
+from heterrec_pipeline.keeping import pin, publish, purge, unpin
+from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.generation import open_generation
+from heterrec_schemas.leases import reader_lease
+from heterrec_schemas.testing.generation import small_generation
 
 READS = 8
 """Number of times that a generation is opened in a case."""

@@ -1,6 +1,5 @@
 """Object stores that fail at some requests, or from one on: the same bytes, or an error in words and nothing torn."""
 
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,28 +12,24 @@ from typing import Any
 
 import pytest
 from budget import Attack
+from corner_shop import Shop
+from emulators import Asked, Emulator, Fault, Proxy
 from scenes import LONG
+from shops import build_there
+from shops import stock as stock_shop
+from store_fixtures import forget
+from store_fixtures import started as started
+from store_fixtures import store_named as store_named
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "pipeline" / "stores"))
-
-from corner_shop import Shop  # noqa: E402
-from emulators import Asked, Emulator, Fault, Proxy  # noqa: E402
-from shops import build_there  # noqa: E402
-from shops import stock as stock_shop  # noqa: E402
-from store_fixtures import forget  # noqa: E402
-from store_fixtures import started as started  # noqa: E402
-from store_fixtures import store_named as store_named  # noqa: E402
-
-from heterrec_pipeline.files import storage  # noqa: E402
-from heterrec_pipeline.keeping import pin, publish, purge, survey, unpin  # noqa: E402
-from heterrec_pipeline.publishing.latest import read_latest  # noqa: E402
-from heterrec_schemas.errors import HeterrecError  # noqa: E402
-from heterrec_schemas.generation import open_generation  # noqa: E402
-from heterrec_schemas.leases import reader  # noqa: E402
-from heterrec_schemas.manifest import Ancestor, Manifest  # noqa: E402
-from heterrec_schemas.testing.generation import small_generation  # noqa: E402
-from heterrec_schemas.testing.shop import Settings  # noqa: E402
+from heterrec_pipeline.files import storage
+from heterrec_pipeline.keeping import pin, publish, purge, survey, unpin
+from heterrec_pipeline.publishing.latest import read_latest
+from heterrec_schemas.errors import HeterrecError
+from heterrec_schemas.generation import open_generation
+from heterrec_schemas.leases import reader
+from heterrec_schemas.manifest import Ancestor, Manifest
+from heterrec_schemas.testing.generation import small_generation
+from heterrec_schemas.testing.shop import Settings
 
 IDS = [f"20260101T00000000{k}Z-0000000{k}" for k in (1, 2, 3)]
 TRANSIENT: list[int | float | str] = [429, 500, 503, "drop", "lost", "cut", 0.3]
@@ -239,19 +234,21 @@ def shortened(work: Work, store: Emulator, dice: Random) -> str:
     return "succeeded" if fault.times < 1 else "undisturbed"
 
 
-@pytest.mark.attack(cases=3, share=4, limit=120)
-@pytest.mark.parametrize("scheme", ["gs", "s3"])
-def test_stores_that_fail(
-    attack: Attack,
-    works: list[Work],
+@pytest.fixture(params=["gs", "s3"])
+def store(
+    request: pytest.FixtureRequest,
     store_named: Callable[[str], Emulator],
     monkeypatch: pytest.MonkeyPatch,
-    scheme: str,
-) -> None:
-    store = store_named(scheme)
+) -> Emulator:
+    """A store whose clients try for a minute."""
+    found = store_named(request.param)
     monkeypatch.setenv("HETERREC_STORE_SECONDS", "60")
     forget()
+    return found
 
+
+@pytest.mark.attack(cases=3, share=4, limit=120)
+def test_stores_that_fail(attack: Attack, works: list[Work], store: Emulator) -> None:
     def case(dice: Random) -> str:
         work = dice.choice(works)
         return dice.choice([scattered, lasting, shortened])(work, store, dice)
@@ -261,15 +258,5 @@ def test_stores_that_fail(
 
 @LONG
 @pytest.mark.attack(cases=1, share=3, limit=300)
-@pytest.mark.parametrize("scheme", ["gs", "s3"])
-def test_builds_in_stores_that_fail(
-    attack: Attack,
-    build: Work,
-    store_named: Callable[[str], Emulator],
-    monkeypatch: pytest.MonkeyPatch,
-    scheme: str,
-) -> None:
-    store = store_named(scheme)
-    monkeypatch.setenv("HETERREC_STORE_SECONDS", "60")
-    forget()
+def test_builds_in_stores_that_fail(attack: Attack, build: Work, store: Emulator) -> None:
     attack(lambda dice: dice.choice([scattered, lasting, shortened])(build, store, dice))

@@ -1,12 +1,14 @@
 """Fitted features: reference to the fitted table, number of ids, metadata of its files."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from heterrec_pipeline.files.parts import TableRef
+from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.job import TableJob
-from heterrec_schemas.feature_spec import Feature
+from heterrec_schemas.feature_spec import EmbeddingFeature, Feature
+from heterrec_schemas.reductions import SUFFIX, Reduction, reduction_of
 from heterrec_schemas.tokens import ITEM_VOCABULARY
 
 
@@ -20,6 +22,13 @@ class Fitted(NamedTuple):
 
     table: pa.Table | TableRef | None
     size: int
+
+
+def load_reduction(feature: EmbeddingFeature, fitted: Mapping[str, Fitted]) -> Reduction | None:
+    """The reduction of a feature among the fitted ones; None if it has none."""
+    if feature.reduce is None:
+        return None
+    return reduction_of(load(fitted[feature.name + SUFFIX].table))
 
 
 def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[str, dict[str, Any]]:

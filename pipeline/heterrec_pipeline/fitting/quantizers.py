@@ -4,6 +4,7 @@ Edges of a dimension depend on no other one, nor do centroids of a group (pq); t
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,7 @@ import pyarrow as pa
 
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.cells import all_missing
-from heterrec_pipeline.features.fitted import Fitted
-from heterrec_pipeline.files.parts import load
+from heterrec_pipeline.features.fitted import Fitted, load_reduction
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.keys.row_filter import ExcludedRows, kept_rows
@@ -32,7 +32,6 @@ from heterrec_schemas.reductions import (
     Reduction,
     fit_reduction,
     reduce_vectors,
-    reduction_of,
     reduction_table,
     sample_limit,
 )
@@ -175,7 +174,7 @@ def fit_blocks(
     splits: Iterable[Split],
     population: int,
     excluded: ExcludedRows,
-    reductions: Mapping[str, Fitted] | None = None,
+    reductions: Mapping[str, Fitted] = MappingProxyType({}),
 ) -> Iterator[tuple[str, pa.Table]]:
     """Fit the blocks of one reading: (feature, table of the first dimension and the edges or centroids) per block."""
     name = together[0][0]
@@ -185,11 +184,7 @@ def fit_blocks(
         BlockSample(b - a, population, feature.fit_sample, ordered=books) for _, a, b in together
     ]
     placed = [(a, b, sample) for (_, a, b), sample in zip(together, samples, strict=True)]
-    reduction = None
-    if feature.reduce is not None:
-        assert reductions is not None
-        reduction = reduction_of(load(reductions[name + SUFFIX].table))
-    _fill(table, feature, splits, excluded, placed, reduction)
+    _fill(table, feature, splits, excluded, placed, load_reduction(feature, reductions))
     for a, _, sample in placed:
         fitted = fit_block(feature, sample)
         yield name, fitted.add_column(0, "first", pa.array([a] * len(fitted), pa.int32()))

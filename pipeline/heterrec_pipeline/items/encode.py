@@ -9,7 +9,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features.cells import missing_rows
 from heterrec_pipeline.features.embedding import Quantizer
-from heterrec_pipeline.features.fitted import Fitted
+from heterrec_pipeline.features.fitted import Fitted, load_reduction
 from heterrec_pipeline.features.kinds import kind_of
 from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.interactions.times import AVAILABLE_FROM, optional_times
@@ -34,7 +34,6 @@ from heterrec_pipeline.vocabularies.lookup import lookups
 from heterrec_pipeline.wiring.cut import BucketKey
 from heterrec_pipeline.wiring.reports import report_count, report_file, report_rejects
 from heterrec_schemas.feature_spec import EmbeddingFeature
-from heterrec_schemas.reductions import SUFFIX, reduction_of
 
 ID = "__id"
 AVAILABLE = "__available_from"
@@ -59,10 +58,7 @@ def encoders(table: TableJob, fitted: dict[str, Fitted], ids: dict[str, Lookup])
 
 
 def _quantizer(feature: EmbeddingFeature, fitted: dict[str, Fitted]) -> Quantizer:
-    table, reduction = load(fitted[feature.name].table), None
-    if feature.reduce is not None:
-        reduction = reduction_of(load(fitted[feature.name + SUFFIX].table))
-    return Quantizer(table, reduction)
+    return Quantizer(load(fitted[feature.name].table), load_reduction(feature, fitted))
 
 
 def encode_rows(

@@ -216,12 +216,25 @@ def kept(tokens_NZ: npt.NDArray[np.int32], nearest_QK: npt.NDArray[np.int64]) ->
     for query, nearest_K in enumerate(nearest_QK):
         equal_N = (tokens_NZ == tokens_NZ[query]).sum(axis=1)
         equal_N[query] = -1
-        limit = np.partition(equal_N, -among)[-among]
-        above, ties = int((equal_N > limit).sum()), int((equal_N == limit).sum())
-        mine_K = equal_N[nearest_K]
-        found = (mine_K > limit).sum() + (mine_K == limit).sum() * (among - above) / ties
-        shares.append(found / len(nearest_K))
+        shares.append(share_among(equal_N, nearest_K, among))
     return float(np.mean(shares))
+
+
+def share_among(
+    similarity_N: npt.NDArray[Any], nearest_K: npt.NDArray[np.int64], among: int
+) -> float:
+    """The share of some vectors that are among the most similar ones; of equally similar ones the expected share.
+
+    Args:
+        similarity_N: to a query, which itself is the least similar.
+        nearest_K: positions of the vectors.
+        among: number of most similar ones.
+    """
+    limit = np.partition(similarity_N, -among)[-among]
+    above, ties = int((similarity_N > limit).sum()), int((similarity_N == limit).sum())
+    mine_K = similarity_N[nearest_K]
+    found = (mine_K > limit).sum() + (mine_K == limit).sum() * (among - above) / ties
+    return float(found / len(nearest_K))
 
 
 def shown(choice: Choice) -> str:
