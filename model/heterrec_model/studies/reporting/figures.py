@@ -1,7 +1,7 @@
 """The figures of a study, as small SVG files; needs matplotlib (extra `study`).
 
-Each figure is of the first protocol of a data set's test split. Colours are those of Okabe and Ito, which colour-blind
-readers can tell apart; markers differ too, so that the figures can be read in black and white. Equal rows give equal bytes.
+Each figure is of the first protocol of a data set's test split. Markers differ as well as colours,
+so that the figures can be read in black and white. Equal rows give equal bytes.
 """
 
 import json
@@ -19,23 +19,10 @@ from heterrec_model.studies.reporting.intervals import LEVEL, Estimate
 from heterrec_model.studies.reporting.results import ModelResult, Table
 from heterrec_model.studies.reporting.tables import shown
 from heterrec_model.studies.study_file import Study, StudyModel
+from heterrec_schemas.pages.charts import COLOURS, LINES, MARKERS, STYLE
 from heterrec_schemas.stores.disk import make_folder
 
 FIGURES = "figures"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
-MARKERS = "osD^vPX*"
-LINES = ("-", "--", "-.", ":")
-STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: small files
-    "svg.hashsalt": "heterrec",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-}
 
 
 def write_figures(study: Study, tables: Sequence[Table], folder: Path) -> list[Path]:

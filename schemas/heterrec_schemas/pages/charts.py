@@ -1,0 +1,194 @@
+"""The pictures of a page, as SVG.
+
+Series differ in colour and in marker, line or place, so that nothing is read by colour alone. In a page colours follow its
+light or dark scheme. Equal figures give equal bytes with the same release of matplotlib.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
+"""Of Okabe and Ito (but the last), which colour-blind readers can tell apart."""
+MARKERS = "osD^vPX*"
+LINES = ("-", "--", "-.", ":")
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: small files
+    "svg.hashsalt": "heterrec",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+}
+_INK, _LINE = "#010203", "#040506"
+"""Stand for the colours of text and of lines, which a page states."""
+_ON_PAGE: Any = STYLE | {
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
+    ),
+    "grid.color": _LINE,
+}
+_UNUSED = re.compile(
+    r'<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->|(?<=<g) id="[^"]*"', re.DOTALL
+)
+_SIZE = re.compile(r'width="[\d.]+pt" height="[\d.]+pt"')
+
+
+class Chart(NamedTuple):
+    """A picture, and what it shows in words for readers who do not see it."""
+
+    svg: str
+    words: str
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style of pages, for figures that are drawn within."""
+    with matplotlib.rc_context(_ON_PAGE):
+        yield
+
+
+def new_figure(*, width: float = 5.5, height: float = 3.0) -> tuple[Figure, Any]:
+    """A figure of a size in inches, and its axes."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_subplot()
+
+
+def chart(figure: Figure, words: str) -> Chart:
+    """A figure that was made within `drawing`.
+
+    Args:
+        figure: the figure.
+        words: the text for readers who do not see it: what is drawn, and what stands out.
+    """
+    text = io.StringIO()
+    with drawing():
+        figure.savefig(
+            text, format="svg", metadata={"Date": None}, bbox_inches="tight", transparent=True
+        )
+    svg = _UNUSED.sub("", text.getvalue())
+    svg = svg.replace(_INK, "currentColor").replace(_LINE, "var(--line)")
+    for n, colour in enumerate(COLOURS):
+        svg = svg.replace(colour.lower(), f"var(--c{n})")
+    return Chart(_SIZE.sub("", svg, count=1).strip(), words)
+
+
+def bars(
+    labels: Sequence[str], values: Sequence[float], axis: str, words: str, *, form: str = "{:,g}"
+) -> Chart:
+    """Horizontal bars, the first one on top, each with its value.
+
+    Args:
+        labels: their names.
+        values: their lengths, not negative.
+        axis: what the values are, with the unit.
+        words: see `chart`.
+        form: the format of a value.
+    """
+    with drawing():
+        figure, axes = new_figure(height=0.7 + 0.24 * len(labels))
+        drawn = axes.barh(range(len(labels)), values, color=COLOURS[0], height=0.7)
+        axes.bar_label(drawn, [form.format(v) for v in values], padding=3, fontsize=8)
+        axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.18 * max([*values, 1e-9]))
+        axes.set_xlabel(axis)
+        axes.grid(visible=False, axis="y")
+    return chart(figure, words)
+
+
+def histogram(
+    edges: Sequence[float],
+    counts: Sequence[float],
+    axes_names: tuple[str, str],
+    words: str,
+    *,
+    marks: Mapping[str, Sequence[float]] | None = None,
+    log: str = "",
+) -> Chart:
+    """Areas between edges.
+
+    Args:
+        edges: ascending, one more than counts.
+        counts: the heights.
+        axes_names: what is on the axes, x and y, with units.
+        words: see `chart`.
+        marks: vertical lines by their name in the legend.
+        log: the axes that are logarithmic: "", "x", "y" or "xy".
+    """
+    with drawing():
+        figure, axes = new_figure()
+        axes.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.75)
+        for n, (name, places) in zip(count(1), (marks or {}).items(), strict=False):
+            style = {"color": COLOURS[n % len(COLOURS)], "linestyle": LINES[n % len(LINES)]}
+            for k, place in enumerate(places):
+                axes.axvline(place, linewidth=1.1, label=None if k else name, **style)
+        _finish(axes, axes_names, log, legend=bool(marks))
+    return chart(figure, words)
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    axes_names: tuple[str, str],
+    words: str,
+    *,
+    log: str = "",
+    marks: Mapping[str, Sequence[float]] | None = None,
+) -> Chart:
+    """One line per series (x, y); a series of at most 40 points has markers.
+
+    Args:
+        series: (x, y) by name.
+        axes_names: what is on the axes, x and y, with units.
+        words: see `chart`.
+        log: the axes that are logarithmic: "", "x", "y" or "xy".
+        marks: vertical lines by their name in the legend.
+    """
+    with drawing():
+        figure, axes = new_figure()
+        for n, (name, (x, y)) in enumerate(series.items()):
+            axes.plot(
+                *(x, y),
+                color=COLOURS[n % len(COLOURS)],
+                linestyle=LINES[n % len(LINES)],
+                marker=MARKERS[n % len(MARKERS)] if len(x) <= 40 else None,
+                markersize=4,
+                linewidth=1.3,
+                label=name,
+            )
+        for n, (name, places) in enumerate((marks or {}).items()):
+            for k, place in enumerate(places):
+                axes.axvline(
+                    place,
+                    **{"color": _INK, "linestyle": LINES[(n + 1) % len(LINES)], "linewidth": 1},
+                    label=None if k else name,
+                )
+        _finish(axes, axes_names, log, legend=len(series) > 1 or bool(marks))
+    return chart(figure, words)
+
+
+def shortened(label: str, most: int = 32) -> str:
+    """A label that leaves room for the picture; dollar signs do not begin formulas."""
+    label = "".join(c if c.isprintable() else " " for c in label)
+    short = label if len(label) <= most else label[: most - 1] + "…"
+    return short.replace("$", r"\$")
+
+
+def _finish(axes: Any, names: tuple[str, str], log: str, *, legend: bool) -> None:
+    if "x" in log:
+        axes.set_xscale("log")
+    if "y" in log:
+        axes.set_yscale("log")
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    if legend:
+        axes.legend(frameon=False, fontsize=8)
