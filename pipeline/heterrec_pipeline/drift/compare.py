@@ -54,12 +54,12 @@ NO_FIGURES = Figures(None, None, None)
 
 def figures(measured: Measured) -> Figures:
     """Shares of rows, and the codes in use of an embedding."""
-    rows, missing_rows, oov_rows, _, codes = measured.total
-    whole = max(rows, 1)
+    total = measured.total
+    whole = max(total.rows, 1)
     return Figures(
-        round(missing_rows / whole, PLACES),
-        round(oov_rows / whole, PLACES),
-        None if codes is None else round(codes, PLACES),
+        round(total.missing_rows / whole, PLACES),
+        round(total.oov_rows / whole, PLACES),
+        None if total.codes is None else round(total.codes, PLACES),
     )
 
 

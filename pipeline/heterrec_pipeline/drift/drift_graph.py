@@ -1,4 +1,4 @@
-"""Wiring of drift: measure the files of refresh and parent in parallel, compare by feature, write the report."""
+"""Wiring of measurements: measure the files of a build and of its parent in parallel, compare by feature, write."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,32 +20,48 @@ from heterrec_schemas.drift import FeatureDrift
 
 
 @dataclass(eq=False, kw_only=True)
+class MeasureFeatures(Composite):
+    """The files of all steps so far, and the parent's, to (`<side>/<feature>`, its measurements).
+
+    The steps must have written all tables.
+    """
+
+    job: Job
+    ledger: Ledger
+
+    def expand(self, root: beam.Pipeline) -> PCollection:
+        """Measure file by file, group by feature."""
+        job = self.job
+        written = self.ledger.all(FILES) | "written files" >> Step(
+            fn=partial(task_of, job), kind=Task
+        )
+        before = root | "parent's files" >> beam.Create(parent_tasks(job), reshuffle=False)
+        return (
+            (written, of_type(before, Task))
+            | "of both" >> beam.Flatten()
+            | "measure" >> Step(fn=partial(measure, job), kind=tuple[str, Any], spread=True)
+            | "by feature" >> ByShard(shards=features_of(job.spec), kind=tuple[str, Any])
+        )
+
+
+@dataclass(eq=False, kw_only=True)
 class MeasureDrift(Composite):
-    """The reports of all steps so far to `drift.json` and a `Verdict`; the steps must have written all tables."""
+    """The output of `MeasureFeatures` to `drift.json` and a `Verdict`."""
 
     job: Job
     catalogue: CatalogueOutput
     users: UsersOutput | None
     ledger: Ledger
 
-    def expand(self, root: beam.Pipeline) -> PCollection:
-        """Measure, group by feature, compare, write."""
-        job, ledger = self.job, self.ledger
+    def expand(self, measured: PCollection) -> PCollection:
+        """Compare, write."""
+        job, ledger, root = self.job, self.ledger, measured.pipeline
         counts = total_counts(ledger)
-        written = ledger.all(FILES) | "written files" >> Step(fn=partial(task_of, job), kind=Task)
-        before = root | "parent's files" >> beam.Create(parent_tasks(job), reshuffle=False)
         user_fitted = fitted_users(root, self.users)
-        features = (
-            (written, of_type(before, Task))
-            | "of both" >> beam.Flatten()
-            | "measure" >> Step(fn=partial(measure, job), kind=tuple[str, Any], spread=True)
-            | "by feature" >> ByShard(shards=features_of(job.spec), kind=tuple[str, Any])
-            | "compare"
-            >> Step(
-                fn=partial(compare_feature, job),
-                side_inputs=(AsDict(self.catalogue.fitted), AsDict(user_fitted), AsDict(counts)),
-                kind=FeatureDrift,
-            )
+        features = measured | "compare" >> Step(
+            fn=partial(compare_feature, job),
+            side_inputs=(AsDict(self.catalogue.fitted), AsDict(user_fitted), AsDict(counts)),
+            kind=FeatureDrift,
         )
         return (
             root

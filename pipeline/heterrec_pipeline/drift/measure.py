@@ -1,4 +1,4 @@
-"""The files of a refresh and of its parent to tallies and changes of vocabularies, a file at a time."""
+"""The files of a build, and of the parent of a refresh, to tallies and changes of vocabularies, a file at a time."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -41,8 +41,7 @@ class Task(NamedTuple):
 def parent_tasks(job: Job) -> list[Task]:
     """The files of the parent whose tokens are counted: none if its `drift.json` has the counts."""
     parent = job.parent
-    assert parent is not None
-    if parent.drift is not None:
+    if parent is None or parent.drift is not None:
         return []
     paths = (*(p for p in parent.tokens if table_of(p) in _TABLES), *parent.latest)
     tasks = [Task(PARENT, _TABLES[table_of(p)], parent.path(p)) for p in paths]
@@ -50,12 +49,11 @@ def parent_tasks(job: Job) -> list[Task]:
 
 
 def task_of(job: Job, file: Written) -> Iterator[Task]:
-    """The task of a file that this refresh has written, if it is measured."""
+    """The task of a file that this build has written, if it is measured."""
     parent, table = job.parent, table_of(file.path)
-    assert parent is not None
     if table in _TABLES and _columns(job.spec, _TABLES[table]):
         yield Task(PRESENT, _TABLES[table], file.temporary)
-    elif table == "vocabularies":
+    elif parent is not None and table == "vocabularies":
         stem = file.path.removeprefix("vocabularies/").split("-")[0]
         for name, feature in features_of(job.spec).items():
             if isinstance(feature, CategoricalFeature) and call_name(name) == stem:
@@ -73,9 +71,8 @@ def measure(job: Job, task: Task) -> Iterator[tuple[str, Any]]:
         before = None if task.before is None else _statuses(task.before)
         yield task.of, value_drift(_statuses(task.path), before)
         return
-    assert job.parent is not None
     present = features_of(job.spec)
-    spec = job.parent.spec if task.kind == PARENT else job.spec
+    spec = job.parent.spec if job.parent and task.kind == PARENT else job.spec
     # Features that the refresh does not have are of no interest.
     features = {n: f for n, f in _columns(spec, task.of).items() if n in present}
     if not features:

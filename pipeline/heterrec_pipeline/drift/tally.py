@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from heterrec_pipeline.statistics.distinct import NO_HASHES, Hashes, row_hashes, smallest
 from heterrec_schemas.feature_spec import (
     CategoricalFeature,
     EmbeddingFeature,
@@ -21,6 +22,7 @@ from heterrec_schemas.tokens import FIRST_FREE, MISSING
 
 Numbers = npt.NDArray[np.int64]
 _NONE = np.array([], dtype=np.int64)
+MOST_GROUPED = 2**20
 TALLY_SCHEMA = pa.schema(
     [
         pa.field("rows", pa.int64()),
@@ -28,6 +30,8 @@ TALLY_SCHEMA = pa.schema(
         pa.field("tokens", pa.list_(pa.int64())),
         pa.field("counts", pa.list_(pa.int64())),
         pa.field("codes", pa.binary()),
+        pa.field("grouped", pa.list_(pa.int64())),
+        pa.field("hashes", pa.list_(pa.uint64())),
     ]
 )
 
@@ -41,6 +45,8 @@ class Tally(NamedTuple):
         tokens: the distinct tokens, ascending; empty for an embedding.
         counts: how often each occurs; of an embedding: the rows without a vector, then the table of `count_shape`.
         codes: of an embedding: which codes of each token occur, as bits [Z, ceil(C / 8)].
+        grouped: of an embedding: how often each code of each token occurs [Z * C]; empty if these are more than 2**20.
+        hashes: of an embedding: the smallest hashes of its rows of tokens; see `statistics.distinct`.
     """
 
     rows: int
@@ -48,10 +54,12 @@ class Tally(NamedTuple):
     tokens: Numbers
     counts: Numbers
     codes: bytes = b""
+    grouped: Numbers = _NONE
+    hashes: Hashes = NO_HASHES
 
     def to_table(self) -> pa.Table:
         """One row of `TALLY_SCHEMA`."""
-        cells = ([self.rows], [self.oov_rows], [self.tokens], [self.counts], [self.codes])
+        cells = [[cell] for cell in self]
         return pa.table(
             [pa.array(c, f.type) for c, f in zip(cells, TALLY_SCHEMA, strict=True)],
             schema=TALLY_SCHEMA,
@@ -67,6 +75,8 @@ def tally_of(table: pa.Table) -> Tally:
         np.asarray(row["tokens"].values, np.int64),
         np.asarray(row["counts"].values, np.int64),
         row["codes"].as_py(),
+        np.asarray(row["grouped"].values, np.int64),
+        np.asarray(row["hashes"].values, np.uint64),
     )
 
 
@@ -112,19 +122,23 @@ def count_shape(feature: EmbeddingFeature) -> tuple[int, int]:
 
 def _tally_codes(feature: EmbeddingFeature, chunks: Iterable[pa.Array]) -> Tally:
     rows = missing = 0
+    hashes = NO_HASHES
     counts_ZC = np.zeros((feature.token_count, feature.code_count), dtype=np.int64)
     for chunk in chunks:
         tokens_NZ = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(counts_ZC))
         tokens_ZN = np.ascontiguousarray(tokens_NZ.T)
         rows += len(chunk)
         missing += int((tokens_ZN[0] == MISSING).sum())
+        hashes = smallest(hashes, row_hashes(tokens_NZ[tokens_ZN[0] != MISSING]))
         for counts_C, tokens_N in zip(counts_ZC, tokens_ZN, strict=True):
             counts_C += np.bincount(tokens_N, minlength=FIRST_FREE + len(counts_C))[FIRST_FREE:]
     table = counts_ZC
     if isinstance(feature, QuantileEmbedding):
         table = _by_dimension(feature, counts_ZC)
     counts = np.concatenate([[missing], table.reshape(-1)])
-    return Tally(rows, 0, _NONE, counts, np.packbits(counts_ZC > 0, axis=1).tobytes())
+    codes = np.packbits(counts_ZC > 0, axis=1).tobytes()
+    grouped = counts_ZC.reshape(-1) if counts_ZC.size <= MOST_GROUPED else _NONE
+    return Tally(rows, 0, _NONE, counts, codes, grouped, hashes)
 
 
 def _by_dimension(feature: QuantileEmbedding, counts_ZC: Numbers) -> Numbers:
@@ -147,6 +161,8 @@ class Total(NamedTuple):
         oov_rows: as in `Tally`.
         counts: number of each token [largest token + 1]; of an embedding as in `Tally`.
         codes: of an embedding: mean number of distinct codes per token.
+        grouped: as in `Tally`.
+        hashes: as in `Tally`.
     """
 
     rows: int
@@ -154,12 +170,15 @@ class Total(NamedTuple):
     oov_rows: int
     counts: Numbers
     codes: float | None
+    grouped: Numbers = _NONE
+    hashes: Hashes = NO_HASHES
 
 
 def total(feature: Feature, tallies: Iterable[Tally]) -> Total:
     """Add up the tallies of a feature, one in memory at a time."""
     rows = oov_rows = 0
-    counts = _NONE
+    counts = grouped = _NONE
+    hashes = NO_HASHES
     seen: npt.NDArray[np.uint8] | None = None
     embedding = isinstance(feature, EmbeddingFeature)
     for part in tallies:
@@ -173,6 +192,8 @@ def total(feature: Feature, tallies: Iterable[Tally]) -> Total:
         if embedding:
             bits = np.frombuffer(part.codes, dtype=np.uint8)
             seen = bits.copy() if seen is None else seen | bits
+            grouped = grouped + part.grouped if len(grouped) else part.grouped
+            hashes = smallest(hashes, part.hashes)
     if not isinstance(feature, EmbeddingFeature):
         missing = int(counts[MISSING]) if len(counts) > MISSING else 0
         return Total(rows, missing, oov_rows, counts, None)
@@ -182,4 +203,4 @@ def total(feature: Feature, tallies: Iterable[Tally]) -> Total:
             np.zeros(0, np.uint8),
         )
     codes = int(np.unpackbits(seen).sum(dtype=np.int64)) / feature.token_count
-    return Total(rows, int(counts[0]), 0, counts, codes)
+    return Total(rows, int(counts[0]), 0, counts, codes, grouped, hashes)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -12,6 +12,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.features.kinds import SampledKind, value_kind
 from heterrec_pipeline.fitting.collect import COUNTS, CollectValues, fit_sample
+from heterrec_pipeline.fitting.judge import judge_tokens
 from heterrec_pipeline.fitting.quantizers import (
     Pass,
     fit_blocks,
@@ -37,6 +38,7 @@ from heterrec_pipeline.wiring.step import EMPTY, Composite, Step, ValueKinds, no
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature
 
 FIT = tuple[str, pa.Table]
+JUDGED = tuple[str, Any]
 
 
 class Fits(NamedTuple):
@@ -44,6 +46,14 @@ class Fits(NamedTuple):
 
     fitted: PCollection
     ids: Numbered
+
+
+class FittedSide(NamedTuple):
+    """The `Fits` of a side, and (`<side>/<feature>`, what its tokens keep) of the embeddings that were fitted."""
+
+    fitted: PCollection
+    ids: Numbered
+    judged: PCollection
 
 
 @dataclass(eq=False, kw_only=True)
@@ -64,7 +74,7 @@ class Fit(Composite):
     ledger: Ledger
     kinds: PCollection | None = None
 
-    def expand(self, splits: dict[str, PCollection]) -> Fits:
+    def expand(self, splits: dict[str, PCollection]) -> FittedSide:
         """Collect values in one reading per table, fit, and write."""
         to_fit = tuple(self.job.to_fit(t) for t in self.tables)
         samples, counts, kinds = self._collect(splits, to_fit)
@@ -94,8 +104,28 @@ class Fit(Composite):
             *reductions.values(),
             *self._frozen(counts.pipeline),
         )
-        fitted = every | "fitted" >> beam.Flatten()
-        return Fits(of_type(fitted, tuple[str, Fitted]), vocabularies.ids)
+        fitted = of_type(every | "fitted" >> beam.Flatten(), tuple[str, Fitted])
+        judged = [self._judge(t, splits[t.name], fitted) for t in to_fit if t.embeddings]
+        every_judged = (
+            *judged,
+            nothing(counts.pipeline, "none judged", JUDGED),
+        ) | "judged" >> beam.Flatten()
+        return FittedSide(fitted, vocabularies.ids, of_type(every_judged, JUDGED))
+
+    def _judge(self, table: TableJob, splits: PCollection, fitted: PCollection) -> PCollection:
+        """(`<side>/<feature>`, what its tokens keep) of the embeddings of a table."""
+        return (
+            splits.pipeline
+            | f"embeddings of {table.name}"
+            >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
+            | f"judge {table.name}"
+            >> Step(
+                fn=partial(judge_tokens, table),
+                side_inputs=(AsIter(splits), *self.rows.side_inputs, AsDict(fitted)),
+                kind=JUDGED,
+                spread=True,
+            )
+        )
 
     def _reduce(self, table: TableJob, splits: PCollection) -> PCollection:
         """(feature and suffix, `Fitted`) of the embeddings of a table that have a reduction."""

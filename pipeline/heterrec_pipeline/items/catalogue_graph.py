@@ -40,11 +40,12 @@ PAIR = tuple[str, pa.Table]
 
 
 class CatalogueOutput(NamedTuple):
-    """Inputs of the log's half: ((items, bucket), stored table of key and id), fitted features, item shards."""
+    """Inputs of the log's half: ((items, bucket), stored table of key and id), fitted and judged features, item shards."""
 
     index: PCollection
     fitted: PCollection
     files: PCollection
+    judged: PCollection
 
 
 class EncodedTable(NamedTuple):
@@ -109,7 +110,7 @@ class Catalogue(Composite):
             )
             files = of_type((files, retired) | "all items" >> beam.Flatten(), Written)
         of_items = index.by_bucket if job.sizes.is_large(ITEMS) else index.in_memory
-        return CatalogueOutput(of_items, fits.fitted, files)
+        return CatalogueOutput(of_items, fits.fitted, files, fits.judged)
 
     def _cuts(self, rows: RowFilter, index: Numbered) -> PCollection:
         """The borders of item shards (`ItemCuts`)."""

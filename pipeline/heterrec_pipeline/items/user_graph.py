@@ -22,10 +22,11 @@ from heterrec_pipeline.wiring.step import Composite, Step, nothing
 
 
 class UsersOutput(NamedTuple):
-    """The users' tokens (user, tokens), and their fitted features."""
+    """The users' tokens (user, tokens), their fitted features, and their judged features."""
 
     tokens: PCollection
     fitted: PCollection
+    judged: PCollection
 
 
 def fitted_users(root: beam.Pipeline, users: UsersOutput | None) -> PCollection:
@@ -71,4 +72,4 @@ class UserFeatures(Composite):
             tokens = tokens | "place" >> PlaceByUser(
                 job=job, table=table, large=large, ledger=ledger, cells=joined
             )
-        return UsersOutput(tokens, fits.fitted)
+        return UsersOutput(tokens, fits.fitted, fits.judged)

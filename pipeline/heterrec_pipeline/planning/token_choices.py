@@ -17,15 +17,11 @@ from heterrec_pipeline.fitting.quantizers import BlockSample, fit_block
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import KEY, keyed_batches
 from heterrec_pipeline.reading.files import split_file
+from heterrec_pipeline.statistics.neighbours import NEAREST, VECTORS, chance, kept, nearest
 from heterrec_schemas.feature_spec import EmbeddingFeature, QuantileEmbedding, Reduce
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.reductions import fit_reduction, reduce_vectors
 
-VECTORS = 5_000
-"""Number of distinct vectors among which neighbours are searched."""
-QUERIES = 500
-"""Number of vectors whose neighbours are compared."""
-NEAREST, AMONG = 10, 50
 COMPONENTS = (32, 64, 128, 256)
 BINS = ((2, 4), (2, 6), (2, 8), (4, 2), (4, 3), (4, 4))
 """Pairs of quantiles per dimension and dimensions per group: 16, 64 or 256 codes."""
@@ -86,7 +82,7 @@ class TokenChoices:
     @property
     def chance(self) -> float:
         """What `kept` is for tokens without any relation to the vectors."""
-        return min(1.0, AMONG / max(1, self.distinct - 1))
+        return chance(self.distinct)
 
     @cached_property
     def proposed(self) -> Choice:
@@ -193,48 +189,6 @@ def tokens_of(feature: EmbeddingFeature, vectors_ND: Vectors) -> npt.NDArray[np.
     sample = BlockSample(feature.width, len(vectors_ND), len(vectors_ND), ordered=True)
     sample.add(vectors_ND, pl.Series(map(str, range(len(vectors_ND)))))
     return embedding.vector_tokens(feature, vectors_ND, fit_block(feature, sample))
-
-
-def nearest(vectors_ND: Vectors) -> npt.NDArray[np.int64]:
-    """The 10 nearest vectors by cosine of each of the first 500: [Q, 10]."""
-    lengths_N = np.linalg.norm(vectors_ND.astype(np.float64), axis=1, keepdims=True)
-    unit_ND = vectors_ND / np.maximum(lengths_N, np.finfo(np.float64).tiny)
-    cosine_QN = unit_ND[:QUERIES] @ unit_ND.T
-    np.fill_diagonal(cosine_QN, -np.inf)
-    return np.argpartition(-cosine_QN, NEAREST, axis=1)[:, :NEAREST]
-
-
-def kept(tokens_NZ: npt.NDArray[np.int32], nearest_QK: npt.NDArray[np.int64]) -> float:
-    """The mean share of the nearest vectors that are among the 50 with the most equal tokens.
-
-    Args:
-        tokens_NZ: tokens of all vectors.
-        nearest_QK: see `nearest`.
-    """
-    among = min(AMONG, len(tokens_NZ) - 1)
-    shares = []
-    for query, nearest_K in enumerate(nearest_QK):
-        equal_N = (tokens_NZ == tokens_NZ[query]).sum(axis=1)
-        equal_N[query] = -1
-        shares.append(share_among(equal_N, nearest_K, among))
-    return float(np.mean(shares))
-
-
-def share_among(
-    similarity_N: npt.NDArray[Any], nearest_K: npt.NDArray[np.int64], among: int
-) -> float:
-    """The share of some vectors that are among the most similar ones; of equally similar ones the expected share.
-
-    Args:
-        similarity_N: to a query, which itself is the least similar.
-        nearest_K: positions of the vectors.
-        among: number of most similar ones.
-    """
-    limit = np.partition(similarity_N, -among)[-among]
-    above, ties = int((similarity_N > limit).sum()), int((similarity_N == limit).sum())
-    mine_K = similarity_N[nearest_K]
-    found = (mine_K > limit).sum() + (mine_K == limit).sum() * (among - above) / ties
-    return float(found / len(nearest_K))
 
 
 def shown(choice: Choice) -> str:

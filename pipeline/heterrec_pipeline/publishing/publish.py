@@ -14,7 +14,7 @@ from heterrec_pipeline.publishing import lease
 from heterrec_pipeline.publishing.kept import check_kept
 from heterrec_pipeline.publishing.latest import name_latest
 from heterrec_pipeline.publishing.rejects import RejectSummary
-from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics
+from heterrec_pipeline.publishing.statistics import arrow_schemas, statistics, with_fits
 from heterrec_pipeline.reading.files import changed_input
 from heterrec_pipeline.sequences.cuts import Cuts
 from heterrec_pipeline.wiring.reports import count_file
@@ -82,6 +82,8 @@ def publish_generation(
     cuts: Cuts,
     item_fitted: dict[str, Fitted],
     user_fitted: dict[str, Fitted],
+    summaries: Mapping[str, dict[str, Any]],
+    judged: Iterable[tuple[str, dict[str, Any]]],
     drift: Verdict | None = None,
 ) -> Iterator[Manifest]:
     """All reports to the manifest. A retry after a failure finds files with their final names, and continues.
@@ -110,7 +112,11 @@ def publish_generation(
     entries = feature_entries(job, counts, item_fitted, user_fitted)
     texts = [
         write_text(job.root, "spec.yaml", job.spec_text),
-        write_text(job.root, "statistics.json", statistics(counts, entries)),
+        write_text(
+            job.root,
+            "statistics.json",
+            statistics(counts, entries, with_fits(job, summaries, dict(judged))),
+        ),
         *(write_text(job.root, *named) for named in arrow_schemas(job.root, found.files)),
         *(write_text(job.root, f"schema/{n}", t) for n, t in published_files().items()),
         *([write_text(job.root, REUSE_NAME, reuse_report(job, counts))] if job.parent else []),

@@ -14,7 +14,7 @@ from heterrec_pipeline.publishing.publish import publish_generation
 from heterrec_pipeline.publishing.rejects import write_rejects
 from heterrec_pipeline.reading.fingerprints import hash_inputs
 from heterrec_pipeline.wiring.reports import FILES, REJECTS, Ledger
-from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, total_counts
+from heterrec_pipeline.wiring.step import AllToOne, Composite, Step, of_type, total_counts
 from heterrec_schemas.manifest import Manifest
 
 
@@ -45,6 +45,7 @@ class PublishGeneration(Composite):
 
     Attributes:
         drift: the verdict on the drift of a refresh; None in a build.
+        summaries: (`<side>/<feature>`, its statistics).
     """
 
     job: Job
@@ -53,6 +54,7 @@ class PublishGeneration(Composite):
     rejects: PCollection
     cuts: PCollection
     drift: PCollection | None
+    summaries: PCollection
     ledger: Ledger
 
     def expand(self, root: beam.Pipeline) -> PCollection:
@@ -66,6 +68,8 @@ class PublishGeneration(Composite):
             | "hash inputs" >> Step(fn=partial(hash_inputs, known=known), kind=Any)
         )
         user_fitted = fitted_users(root, self.users)
+        judged = [side.judged for side in (self.catalogue, self.users) if side is not None]
+        judged = of_type(tuple(judged) | "judged" >> beam.Flatten(), tuple[str, Any])
         return (
             root
             | "once" >> beam.Create([None])
@@ -80,6 +84,8 @@ class PublishGeneration(Composite):
                     AsSingleton(self.cuts),
                     AsDict(self.catalogue.fitted),
                     AsDict(user_fitted),
+                    AsDict(self.summaries),
+                    AsIter(judged),
                     *((AsSingleton(self.drift),) if self.drift is not None else ()),
                 ),
                 kind=Manifest,

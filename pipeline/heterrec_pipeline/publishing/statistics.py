@@ -1,19 +1,33 @@
 """`statistics.json` and `schema/`: the contents of a generation, for reports and for readers without Arrow."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.shards import Written, table_of
-from heterrec_pipeline.job import ITEMS
+from heterrec_pipeline.job import ITEMS, Job
 from heterrec_schemas.manifest import SPLITS, FeatureEntry
 
 
-def statistics(counts: dict[str, int], entries: list[FeatureEntry]) -> str:
-    """Shares and sizes as JSON text."""
+def statistics(
+    counts: dict[str, int],
+    entries: list[FeatureEntry],
+    summaries: Mapping[str, dict[str, Any]],
+) -> str:
+    """Shares, sizes and distributions as JSON text, a line per feature.
+
+    `history_lengths` and `train_counts` are pairs (smallest number of a bin, number of users or items), `days` pairs (first
+    day since 1970, interactions), with `days_per_bin`.
+
+    Args:
+        counts: all counts.
+        entries: the features.
+        summaries: more about each feature, by `<side>/<feature>`.
+    """
     items = counts[f"{ITEMS}.keys"]
     kept, latest = counts.get("interactions.kept", 0), counts.get("sequences.latest", 0)
     features = []
@@ -27,6 +41,7 @@ def statistics(counts: dict[str, int], entries: list[FeatureEntry]) -> str:
                 "vocabulary_size": entry.vocabulary_size,
                 "missing_share": round(entry.missing / rows, 6) if rows else 0.0,
                 "oov_share": round(entry.oov / rows, 6) if rows else 0.0,
+                **summaries.get(f"{entry.side}/{entry.name}", {}),
             }
         )
     body = {
@@ -35,9 +50,44 @@ def statistics(counts: dict[str, int], entries: list[FeatureEntry]) -> str:
         "interactions": kept,
         "interactions_per_user": round(kept / latest, 6) if latest else 0.0,
         "sequences": {s: counts.get(f"sequences.{s}", 0) for s in SPLITS},
-        "features": features,
+        "history_lengths": _pairs(counts, "lengths."),
+        "train_counts": _pairs(counts, "train_counts."),
+        "days_per_bin": counts.get("days.width", 1),
+        "days": _pairs(counts, "days."),
     }
-    return json.dumps(body, indent=1) + "\n"
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in body.items()]
+    shown = ",\n".join(f"  {json.dumps(feature)}" for feature in features)
+    return "{\n" + ",\n".join([*lines, f' "features": [\n{shown}\n ]']) + "\n}\n"
+
+
+def _pairs(counts: Mapping[str, int], prefix: str) -> list[tuple[int, int]]:
+    """The counts whose names are a prefix and a number, by the number."""
+    named = ((n.removeprefix(prefix), k) for n, k in counts.items() if n.startswith(prefix))
+    return sorted((int(n), k) for n, k in named if n != "width")
+
+
+def with_fits(
+    job: Job, summaries: Mapping[str, dict[str, Any]], judged: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Add what the fit of an embedding has measured to its statistics; a frozen one keeps what its parent has."""
+    known = {f"{f['side']}/{f['name']}": f["fit"] for f in _parents(job) if "fit" in f}
+    of_job = {name: fit | {"generation": job.generation} for name, fit in judged.items()}
+    fits = known | of_job
+    return {
+        name: found | ({"fit": fits[name]} if name in fits and "codes" in found else {})
+        for name, found in summaries.items()
+    }
+
+
+def _parents(job: Job) -> list[dict[str, Any]]:
+    """The features of the parent's statistics."""
+    if job.parent is None:
+        return []
+    path = job.parent.path("statistics.json")
+    if not storage.exists(path):
+        return []
+    features: list[dict[str, Any]] = json.loads(storage.read_bytes(path)).get("features", [])
+    return features
 
 
 def arrow_schemas(root: str, files: list[Written]) -> Iterator[tuple[str, str]]:

@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.interactions.times import EPOCH, iso
+from heterrec_pipeline.statistics.bins import coarse_days
+from heterrec_pipeline.wiring.reports import quiet_count
 from heterrec_pipeline.wiring.step import tables_in
 from heterrec_schemas.errors import DataError
 from heterrec_schemas.feature_spec import FeatureSpec, Temporal
@@ -63,6 +67,19 @@ def temporal_cuts(spec: FeatureSpec, tables: Iterable[pa.Table]) -> Cuts:
     return first, second
 
 
-def find_cuts(spec: FeatureSpec, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Cuts]:
+def find_cuts(spec: FeatureSpec, element: tuple[int, Iterable[pa.Table]]) -> Iterator[Any]:
     """`temporal_cuts` as a step."""
-    yield temporal_cuts(spec, tables_in(element[1]))
+    tables = list(tables_in(element[1]))
+    yield temporal_cuts(spec, tables)
+    yield from _day_counts(tables)
+
+
+def _day_counts(tables: list[pa.Table]) -> Iterator[TaggedOutput]:
+    """The counts `days.width` and `days.<first day>` of all days, for the report."""
+    if not tables:
+        return
+    whole = pl.DataFrame(pl.from_arrow(pa.concat_tables(tables)))
+    by_day = whole.group_by("day").agg(pl.col("count").sum()).sort("day")
+    width, counts = coarse_days(by_day["day"].to_numpy(), by_day["count"].to_numpy())
+    yield quiet_count("days.width", width)
+    yield from (quiet_count(f"days.{day}", count) for day, count in counts)

@@ -10,12 +10,14 @@ import apache_beam as beam
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from heterrec_pipeline.files.parts import TableRef, load, write_parts
 from heterrec_pipeline.interactions.times import day_of
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.statistics.bins import binned
 from heterrec_pipeline.wiring.cut import range_numbers
-from heterrec_pipeline.wiring.reports import report_count
+from heterrec_pipeline.wiring.reports import quiet_count, report_count
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.hashing import hash_column
 
@@ -156,5 +158,7 @@ def build_histories(
         tokens = [load(t) for t in grouped.get("users", ())]
         kept = with_user_tokens(kept, tokens, missing)
     yield beam.pvalue.TaggedOutput(DAYS, day_counts(kept))
+    lengths = pc.list_value_length(kept["time"]).to_numpy().astype(np.int64)
+    yield from (quiet_count(f"lengths.{first}", count) for first, count in binned(lengths))
     path = write_parts(job.parts, "histories", [kept])
     yield bucket, TableRef(bucket % job.buckets, "histories", path, 0)

@@ -72,7 +72,9 @@ class Histories(Composite):
                 kind=tuple[int, TableRef],
             )
         )
-        cuts = days | "find cuts" >> AllToOne(fn=partial(find_cuts, job.spec), kind=Any)
+        cuts = days | "find cuts" >> AllToOne(
+            fn=partial(find_cuts, job.spec), ledger=self.ledger, kind=Any
+        )
         return HistoriesOutput(parts, cuts)
 
 
@@ -128,7 +130,8 @@ class WriteSequences(Composite):
         (
             {ITEM_COUNTS: item_counts}
             | "by item" >> Exchange(job=self.job)
-            | "add up" >> Step(fn=partial(sum_counts, self.job), kind=tuple[int, TableRef])
+            | "add up"
+            >> Step(fn=partial(sum_counts, self.job), ledger=self.ledger, kind=tuple[int, TableRef])
             | "all counts" >> ByShard(shards=(0,), kind=tuple[int, TableRef | None])
             | "write counts" >> Step(fn=partial(write_item_counts, self.job), ledger=self.ledger)
         )

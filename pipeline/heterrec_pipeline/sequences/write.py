@@ -18,7 +18,8 @@ from heterrec_pipeline.interactions.read import LOG_SEEN
 from heterrec_pipeline.items.cuts import positions
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.sequences.split import FIRST_INTERACTION, ITEM_COUNTS, RANGE_ITEMS
-from heterrec_pipeline.wiring.reports import report_count, report_file
+from heterrec_pipeline.statistics.bins import binned
+from heterrec_pipeline.wiring.reports import quiet_count, report_count, report_file
 from heterrec_schemas.feature_spec import FeatureSpec, Temporal
 from heterrec_schemas.manifest import FeatureEntry
 from heterrec_schemas.tables import (
@@ -150,7 +151,7 @@ def _missing(kind: pa.DataType) -> int | list[int]:
 
 def sum_counts(
     job: Job, element: tuple[int, dict[str, Iterable[pa.Table | TableRef]]]
-) -> Iterator[tuple[int, TableRef]]:
+) -> Iterator[Any]:
     """All train counts and times of a range of items to parts with each item once, ascending.
 
     Yields:
@@ -158,6 +159,8 @@ def sum_counts(
     """
     items, pieces = element
     counts, times = added_up(items * RANGE_ITEMS, (load(p) for p in pieces[ITEM_COUNTS]))
+    for first, items_of_bin in binned(counts["train_count"].to_numpy()):
+        yield quiet_count(f"train_counts.{first}", items_of_bin)
     yield 0, TableRef(items, ITEM_COUNTS, write_parts(job.parts, ITEM_COUNTS, [counts]), 0)
     if times is not None:
         path = write_parts(job.parts, FIRST_INTERACTION, [times])

@@ -23,6 +23,11 @@ def report_count(name: str, value: int) -> beam.pvalue.TaggedOutput:
     return beam.pvalue.TaggedOutput(COUNTS, (name, value))
 
 
+def quiet_count(name: str, value: int) -> beam.pvalue.TaggedOutput:
+    """Report a count of the statistics, which no display shows."""
+    return beam.pvalue.TaggedOutput(COUNTS, (name, value))
+
+
 def report_rejects(
     source: str, file: str, rows: Iterable[RejectedCell]
 ) -> Iterator[beam.pvalue.TaggedOutput]:

@@ -15,7 +15,7 @@ USER = FeatureEntry(name="age", kind="numeric", side="user", vocabulary_size=4, 
 
 def test_shares_are_of_the_features_own_side() -> None:
     counts = {"items.keys": 3, "users.keys": 4, "interactions.kept": 10, "sequences.latest": 4}
-    body = json.loads(statistics(counts, [ENTRY, USER]))
+    body = json.loads(statistics(counts, [ENTRY, USER], {}))
     assert (body["items"], body["users"], body["interactions_per_user"]) == (3, 4, 2.5)
     assert body["sequences"] == {"train": 0, "validation": 0, "test": 0, "latest": 4}
     shares = [(f["missing_share"], f["oov_share"]) for f in body["features"]]
@@ -23,7 +23,7 @@ def test_shares_are_of_the_features_own_side() -> None:
 
 
 def test_nothing_has_no_shares() -> None:
-    body = json.loads(statistics({"items.keys": 0}, [ENTRY, USER]))
+    body = json.loads(statistics({"items.keys": 0}, [ENTRY, USER], {}))
     assert body["interactions_per_user"] == 0.0
     assert {f["missing_share"] for f in body["features"]} == {0.0}
 

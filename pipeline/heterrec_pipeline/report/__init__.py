@@ -1,0 +1,1 @@
+"""The report of a generation: one page with pictures, from its statistics."""

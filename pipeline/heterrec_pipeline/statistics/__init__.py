@@ -1,0 +1,1 @@
+"""Statistics of a generation for its report, measured while it is built."""
