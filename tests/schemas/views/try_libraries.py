@@ -59,13 +59,13 @@ def try_rectools(output: str, folder: str) -> None:
 
 def try_recbole(output: str, folder: str) -> None:
     """RecBole's `create_dataset` and `data_preparation` on the files."""
-    import torch
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
 
-    import heterrec_schemas
+    from heterrec_schemas import open_generation
+    from heterrec_schemas.views.events import events
 
-    generation = heterrec_schemas.open_generation(output)
+    generation = open_generation(output)
     path = Path(folder)
     settings = {"data_path": str(path.parent), "use_gpu": False, "show_progress": False}
     config = Config(
@@ -80,26 +80,28 @@ def try_recbole(output: str, folder: str) -> None:
     for name in ("brand", "price"):
         got = [dataset.id2token(name, int(features[name][place[int(n)]])) for n in numbers]
         assert got == [str(v) for v in items[name].to_pylist()], name
-    train, valid, test = data_preparation(config, dataset)
-    spec = generation.spec
-    if type(spec.split).__name__ == "LeaveOneOut":
-        for split, loader in (("validation", valid), ("test", test)):
-            expected = {
-                (str(row["user_id"]), keys[items["item_index"].to_pylist().index(item)])
-                for row in generation.sequences(split).to_pylist()
-                for item in row["target_item_index"]
-            }
-            inter = loader.dataset.inter_feat
-            got = set(
-                zip(
-                    dataset.id2token("user_id", inter["user_id"].numpy()),
-                    dataset.id2token("item_id", inter["item_id"].numpy()),
-                    strict=True,
-                )
+    for name in ("path", "look"):
+        cells = [features[name][place[int(n)]] for n in numbers]
+        got = [" ".join(dataset.id2token(name, np.asarray(cell))) for cell in cells]
+        groups = name == "look"
+        expected = [
+            " ".join(f"{k}.{v}" if groups else str(v) for k, v in enumerate(cell))
+            for cell in items[name].to_pylist()
+        ]
+        assert [text.replace(" [PAD]", "") for text in got] == expected, name
+    rows = [row for frame in events(generation) for row in frame.rows(named=True)]
+    loaders = data_preparation(config, dataset)
+    for split, loader in zip(("train", "validation", "test"), loaders, strict=True):
+        inter = (loader.dataset if split != "train" else loader._dataset).inter_feat
+        got = set(
+            zip(
+                dataset.id2token("user_id", np.asarray(inter["user_id"])),
+                dataset.id2token("item_id", np.asarray(inter["item_id"])),
+                strict=True,
             )
-            assert got == expected, (split, len(got - expected), len(expected - got))
-    assert len(train.dataset) > 0
-    assert torch.is_tensor(features["look"])
+        )
+        mine = {(str(r["user_id"]), str(r["item_id"])) for r in rows if r["split"] == split}
+        assert got == mine, (split, len(got - mine), len(mine - got))
 
 
 if __name__ == "__main__":
