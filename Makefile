@@ -44,7 +44,7 @@ EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,dev
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas races browser attack attack-service bench images digests engines lock audit clean
+.PHONY: help env demo test check format schemas races views browser attack attack-service bench images digests engines lock audit clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -107,6 +107,14 @@ races: $(VENV)/.installed-all ## run and cut off refresh, publish, purge and oth
 		tests/pipeline/stores/test_keeping_in_stores.py \
 		tests/pipeline/test_power_cut.py tests/pipeline/test_long_chain.py $(PYTEST_ARGS)
 
+views: $(VENV)/.installed-env ## read the views with datasets, RecTools and RecBole, each in an environment in .views
+	@for library in huggingface rectools recbole; do \
+		echo "== installing .views/$$library"; \
+		$(UV) venv --quiet --clear --python $(BIN)/python .views/$$library || exit 1; \
+		$(UV) pip install --quiet --python .views/$$library/bin/python -r tests/schemas/views/$$library.txt || exit 1; \
+	done
+	HETERREC_VIEWS=$(CURDIR)/.views $(BIN)/python -m pytest -q tests/schemas/views $(PYTEST_ARGS)
+
 browser: $(VENV)/.installed-env ## test the service's page in Chromium (on Debian: apt install chromium)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \
 		echo "Chromium was not found. On Debian: apt install chromium"; exit 1; }
@@ -167,7 +175,7 @@ audit: $(VENV)/.installed-env ## look up known vulnerabilities of the versions i
 	$(BIN)/python dependencies/audit.py $(AUDIT_ARGS)
 
 clean: ## remove the environment, engines, demo output and caches
-	rm -rf $(VENV) $(ENGINES) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) .views $(ENGINES) $(DEMO) build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,4 +1,4 @@
-"""The command line: `heterrec-pipeline build | validate | plan | inspect | embed`, one file per command in `commands`.
+"""The command line, `heterrec-pipeline`: one file per command in `commands`.
 
 Exit codes: 0 done, 1 a failure of the run, 2 a mistake in the call, the spec or the data.
 """

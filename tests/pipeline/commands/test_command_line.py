@@ -19,7 +19,7 @@ from rich.console import Console
 from heterrec_pipeline.commands import build_display
 from heterrec_pipeline.telemetry.recorder import RECORDER
 
-COMMANDS = ("build", "validate", "plan", "inspect", "purge", "embed")
+COMMANDS = ("build", "validate", "plan", "inspect", "convert", "purge", "embed")
 
 
 # --- help and usage ---------------------------------------------------------------------------------

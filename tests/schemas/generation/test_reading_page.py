@@ -1,6 +1,7 @@
 """The code of docs/reading_a_generation.md, section by section, on a generation with every kind of feature."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ def events(generation: Generation) -> list[tuple[Any, Any, int]]:
     ]
 
 
+def targets(generation: Generation) -> list[int]:
+    """The items of all targets of the test split."""
+    cells = generation.sequences("test", ["target_item_index"])["target_item_index"].to_pylist()
+    return [item for cell in cells for item in cell]
+
+
 def test_polars(generation: Generation) -> None:
     found = run("Polars")
     named = found["named"]
@@ -76,6 +83,7 @@ def test_pandas(generation: Generation) -> None:
     rows = [(u, None if pandas.isna(i) else i, t) for u, i, t in log.itertuples(index=False)]
     assert rows == events(generation)
     assert [round(t.timestamp() * 1000) for t in found["log"]["time"]] == [t for *_, t in rows]
+    assert found["targets"]["target_item_index"].tolist() == targets(generation)
 
 
 def test_duckdb(generation: Generation) -> None:
@@ -83,6 +91,9 @@ def test_duckdb(generation: Generation) -> None:
     found = run("DuckDB")
     assert len(found["best"]) == 10
     assert len(found["interactions"]) == len(events(generation))
+    indexes = generation.items(["item_index"])["item_index"].to_pylist()
+    named = dict(zip(indexes, decoded(generation, "brand", "value"), strict=True))
+    assert dict(found["target_brands"]) == Counter(named[i] for i in targets(generation))
     brands = dict(
         zip(
             generation.items()["item_id"].to_pylist(),
