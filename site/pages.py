@@ -7,6 +7,7 @@ from posixpath import dirname, join, normpath, relpath
 _FIXED = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 _INLINE_LINK = re.compile(r"(?<=\])\((?!\w+:)([^)#\s]*)(#[^)\s]*)?\)")
 _MERMAID = re.compile(r"```mermaid\n.*?\n```\n(?:\nThe same as text:\n)?\n?", re.DOTALL)
+_MARKER = re.compile(r"(?:[-*]|\d+\.) ")
 _LANGUAGES = {
     ".csv": "text", ".json": "json", ".md": "markdown", ".py": "python", ".sh": "sh", ".yaml": "yaml",
 }  # fmt: skip
@@ -58,4 +59,17 @@ def for_site(source: str, text: str, exists: Callable[[str], bool]) -> tuple[str
         targets.append(target)
         return f"({relpath(page_of(target), dirname(page_of(source)) or '.')}{anchor})"
 
-    return _INLINE_LINK.sub(mended, _MERMAID.sub("", text)), targets
+    return _INLINE_LINK.sub(mended, _with_wide_lists(_MERMAID.sub("", text))), targets
+
+
+def _with_wide_lists(text: str) -> str:
+    """The text with the insides of lists indented by four spaces, as Python-Markdown needs it, in place of two or three."""
+    lines, width, fenced = [], 0, False
+    for line in text.splitlines():
+        if marker := None if fenced else _MARKER.match(line):
+            width = marker.end()
+        elif line[:1].strip():
+            width = 0
+        fenced ^= line.startswith("```")
+        lines.append("    " + line[width:] if width and line.startswith(" " * width) else line)
+    return "\n".join(lines) + "\n"
