@@ -4,7 +4,11 @@ import re
 from collections.abc import Callable
 from posixpath import dirname, join, normpath, relpath
 
-_FIXED = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+_FIXED = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
 _INLINE_LINK = re.compile(r"(?<=\])\((?!\w+:)([^)#\s]*)(#[^)\s]*)?\)")
 _MERMAID = re.compile(r"```mermaid\n.*?\n```\n(?:\nThe same as text:\n)?\n?", re.DOTALL)
 _MARKER = re.compile(r"(?:[-*]|\d+\.) ")
@@ -63,13 +67,21 @@ def for_site(source: str, text: str, exists: Callable[[str], bool]) -> tuple[str
 
 
 def _with_wide_lists(text: str) -> str:
-    """The text with the insides of lists indented by four spaces, as Python-Markdown needs it, in place of two or three."""
-    lines, width, fenced = [], 0, False
+    """The text with lists as Python-Markdown needs them, which the code host takes as they are.
+
+    The insides of a list are indented by four spaces in place of two or three; a list, and an item after one of several
+    paragraphs, follow an empty line.
+    """
+    lines: list[str] = []
+    width, fenced, paragraphs = 0, False, False
     for line in text.splitlines():
         if marker := None if fenced else _MARKER.match(line):
-            width = marker.end()
+            if lines and lines[-1] and (paragraphs if width else line[0] in "-*1"):
+                lines.append("")
+            width, paragraphs = marker.end(), False
         elif line[:1].strip():
             width = 0
         fenced ^= line.startswith("```")
+        paragraphs |= not line
         lines.append("    " + line[width:] if width and line.startswith(" " * width) else line)
     return "\n".join(lines) + "\n"

@@ -25,7 +25,9 @@ def commands_page(app: typer.Typer) -> str:
         lines += [f"## {name}", "", _text(command.help), ""]
         lines += ["```text", f"{group.name} {name} {' '.join(_usage(command))}", "```", ""]
         lines += ["| argument or option | meaning |", "|---|---|"]
-        lines += [f"| {_names(each)} | {_meaning(each)} |" for each in command.params if not each.hidden]
+        lines += [
+            f"| {_names(each)} | {_meaning(each)} |" for each in command.params if not each.hidden
+        ]
         lines.append("")
     return "\n".join(lines) + f"\n## Exit codes\n\n```text\n{group.epilog}\n```\n"
 
@@ -83,7 +85,9 @@ def _section(title: str, section: dict[str, Any]) -> list[str]:
     required = section.get("required", [])
     for key, value in section.get("properties", {}).items():
         default = "required" if key in required else f"`{json.dumps(value.get('default'))}`"
-        lines.append(f"| `{key}` | {_type(value)} | {default} | {_text(value.get('description'))} |")
+        lines.append(
+            f"| `{key}` | {_type(value)} | {default} | {_text(value.get('description'))} |"
+        )
     return [*lines, ""]
 
 

