@@ -35,8 +35,8 @@ def test_an_engine_draws_and_runs_a_graph_as_in_a_script() -> None:
 def test_beam_is_restored_after_an_error() -> None:
     def fail() -> None:
         with as_in_a_script():
-            raise ValueError
+            raise ValueError("drawn wrongly")
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="drawn wrongly"):
         fail()
     assert interactive_utils.is_in_notebook()
