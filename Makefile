@@ -39,12 +39,13 @@ ENGINES := .engines
 BEAM := $(shell sed -n 's/^apache-beam==\([^ ;]*\).*/\1/p' $(LOCK))
 EXTRAS_env := pipeline,model,export,serve,study,dev
 EXTRAS_demo := pipeline,model,export,serve,embed,demo
-EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,dev
+EXTRAS_docs := pipeline,model,docs
+EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,docs,dev
 
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format schemas races views browser attack attack-service bench images digests engines lock audit clean
+.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -98,6 +99,11 @@ check: $(VENV)/.installed-all ## run linter, format check, type check, import la
 format: $(VENV)/.installed-env ## format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-docs ## build the site of docs/ in build/site; warnings, such as broken links, are errors
+	$(BIN)/python site/assemble.py build/site_pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file site/mkdocs.yml
+	@echo "The site is ready. Open build/site/index.html; search needs: $(BIN)/python -m http.server --directory build/site"
 
 schemas: $(VENV)/.installed-env ## regenerate the published JSON Schemas
 	$(BIN)/python -m heterrec_schemas.publish_schemas
@@ -200,4 +206,5 @@ $(VENV)/.installed-%: $(MANIFESTS) $(BIN)/uv
 	@$(UV) pip install $(PIP_ARGS) --quiet --python $(BIN)/python \
 		-c $(LOCK) --build-constraints $(LOCK) -e '.[$(EXTRAS_$*)]'
 	@touch $@
-	@if [ $* = all ]; then touch $(VENV)/.installed-env $(VENV)/.installed-demo; fi
+	@if [ $* = all ]; then touch $(VENV)/.installed-env $(VENV)/.installed-demo \
+		$(VENV)/.installed-docs; fi

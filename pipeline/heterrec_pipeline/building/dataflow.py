@@ -26,6 +26,7 @@ from heterrec_pipeline.runtime.dataflow.options import (
     template_location,
 )
 from heterrec_pipeline.runtime.dataflow.packages import staged_package
+from heterrec_pipeline.runtime.notebooks import as_in_a_script
 from heterrec_pipeline.telemetry.recorder import RECORDER
 from heterrec_pipeline.telemetry.stages import name_steps
 from heterrec_pipeline.wiring import coder
@@ -201,7 +202,8 @@ def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
     except ValueError as error:  # Beam's own validation of the options
         lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
         raise CallError(f"Dataflow cannot run this: {'; '.join(lines) or error}") from None
-    pipeline | "Generation" >> BuildGeneration(job=job)
+    with as_in_a_script():
+        pipeline | "Generation" >> BuildGeneration(job=job)
     began = datetime.fromisoformat(job.created)
     name_steps(pipeline, int(began.timestamp() * 1000) * 10**6)
     return pipeline

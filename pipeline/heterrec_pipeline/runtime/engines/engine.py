@@ -15,6 +15,7 @@ import grpc
 from apache_beam.runners.worker import sdk_worker
 
 from heterrec_pipeline.runtime.loopback import bind_to_loopback
+from heterrec_pipeline.runtime.notebooks import as_in_a_script
 from heterrec_pipeline.worker_errors import found_in
 from heterrec_schemas.errors import HeterrecError
 
@@ -45,6 +46,8 @@ class Engine:
         bind_to_loopback()
         self.start()
         self._mute()
+        self._script = as_in_a_script()
+        self._script.__enter__()
         return self
 
     def __exit__(
@@ -63,6 +66,7 @@ class Engine:
             if error is not None:
                 _wait_for_bundles()
             self._unmute()
+            self._script.__exit__(None, None, None)
         if cause is not None:
             raise cause from error
 
