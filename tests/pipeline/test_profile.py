@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,12 @@ def test_a_trace_that_cannot_be_written_is_refused_first(shop: Shop, target: str
     assert done.code == 2
     assert "expected a local file to write the trace to" in done.message
     assert shop.state() == before
+
+
+def test_a_device_or_pipe_is_not_replaced_by_a_trace(shop: Shop) -> None:
+    pipe = shop.folder / "pipe"
+    os.mkfifo(pipe)
+    done = shop.build("--profile", pipe)
+    assert done.code == 2
+    assert "expected a local file to write the trace to" in done.message
+    assert pipe.is_fifo()

@@ -9,6 +9,7 @@ import pytest
 from heterrec_schemas.errors import SpecError
 from heterrec_schemas.feature_spec import load_spec, parse_spec
 from heterrec_schemas.feature_spec.embedding import dimension_columns
+from heterrec_schemas.feature_spec.expressions import parse_expression
 from heterrec_schemas.feature_spec.read import salvage_spec
 
 SPEC = """version: 1
@@ -137,3 +138,22 @@ def test_a_spec_that_is_no_file(tmp_path: Path) -> None:
             load_spec(path)
     with pytest.raises(SpecError, match="cannot be read: Is a directory"):
         load_spec(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " || ".join(["a IN (b, 'y')"] * 40),
+        " || ".join(["a BETWEEN b AND c"] * 40),
+        "CASE WHEN a > 1 THEN " * 40 + "a b" + " END" * 40,
+        "POSITION(" * 40 + "a" + ")" * 40,
+    ],
+    ids=["in", "between", "case", "position"],
+)
+def test_expressions_that_polars_doubles_without_end_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="more than 1,000 operators, or 200 within each other"):
+        parse_expression(text)
+
+
+def test_many_conditions_beside_each_other_are_parsed() -> None:
+    parse_expression(" AND ".join(["a BETWEEN 1 AND 2", "b IN ('x', c)"] * 20))

@@ -1,6 +1,6 @@
 """The command line, one file per command. Importing a command registers it; the help shows them in this order."""
 
-from heterrec_pipeline.commands import build, refresh, validate, plan, inspect, convert  # isort: skip
+from heterrec_pipeline.commands import build, refresh, validate, plan, inspect, report, convert  # isort: skip
 from heterrec_pipeline.commands import generations, publish, pin, purge, embed  # isort: skip
 from heterrec_pipeline.commands.shared import app
 
@@ -16,5 +16,6 @@ __all__ = [
     "publish",
     "purge",
     "refresh",
+    "report",
     "validate",
 ]

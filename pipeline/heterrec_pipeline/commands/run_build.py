@@ -64,6 +64,12 @@ class RunOptions:
             help="Write a trace of the build for Perfetto or Chrome (.gz: compressed).",
         ),
     ] = None
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="Write report.html, a page with pictures, beside the manifest."
+        ),
+    ] = False
     log_json: Annotated[
         bool,
         typer.Option("--log-json", help="Log to standard error as JSON, one line per stage."),
@@ -117,10 +123,13 @@ def run_build(
         with fast_imports():
             from heterrec_pipeline.building import BuildConfig
             from heterrec_pipeline.checking.parent import output_of
+            from heterrec_pipeline.report.write import check_matplotlib
             from heterrec_pipeline.runtime.flags import use_stores, with_runner
             from heterrec_pipeline.runtime.workers import parse_workers
 
         started = time.monotonic()
+        if run.report:
+            check_matplotlib()
         options = use_stores(with_runner(run.runner, context.args))
         text = spec_text(spec, parameters_in(run.param))
         config = BuildConfig(
@@ -222,3 +231,7 @@ def _build(
         print_json({"path": result.path, "seconds": seconds} | result.as_json())
     elif not run.quiet:
         print_summary(Console(markup=False), result, seconds)
+    if run.report:
+        from heterrec_pipeline.report.write import write_report
+
+        errors.print(f"The report: {write_report(result.path)}", soft_wrap=True)

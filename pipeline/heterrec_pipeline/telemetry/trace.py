@@ -22,10 +22,12 @@ def check_target(path: str) -> None:
     """Refuse a file that cannot be written, before the build begins.
 
     Raises:
-        CallError: the folder of the file does not exist, or the path is a folder.
+        CallError: the folder of the file does not exist, or the path is a folder, a device or a pipe.
     """
     target = Path(path)
-    if "://" in path or target.is_dir() or not target.absolute().parent.is_dir():
+    # A device or a pipe would be replaced by the file.
+    other = target.exists() and not target.is_file()
+    if "://" in path or other or not target.absolute().parent.is_dir():
         raise CallError(
             f"--profile {path}",
             got="no file in an existing folder",

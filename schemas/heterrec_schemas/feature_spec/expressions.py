@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import combinations
@@ -43,6 +45,10 @@ _TOO_LARGE = (
 _OPERATOR = re.compile(
     r"[-+*/%|&=<>!~(\[]|\b(?:AND|OR|NOT|CASE|WHEN|BETWEEN|LIKE)\b", re.IGNORECASE
 )
+_DOUBLING = re.compile(r"\b(?:IN|BETWEEN|CASE|NULLIF|POSITION)\b", re.IGNORECASE)
+"""Words for which Polars reads or copies a part of an expression twice: within each other, 2**n times."""
+_MOST_DOUBLING = 12
+_PARSE_SECONDS = 5
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 """A text of a JSON document, or a bracket."""
 _LONG = 1_000
@@ -93,6 +99,8 @@ def parse_expression(text: str) -> "pl.Expr":
         raise ValueError(
             f"{name} differs from run to run; write a fixed value, or a parameter: '{{name}}' with --param name=value{quoted}"
         )
+    if len(_DOUBLING.findall(bare)) > _MOST_DOUBLING and not _parses_soon(text):
+        raise ValueError(_TOO_LARGE)
     try:
         expression = pl.sql_expr(text)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -109,6 +117,20 @@ def parse_expression(text: str) -> "pl.Expr":
             "each other"
         )
     return expression
+
+
+def _parses_soon(text: str) -> bool:
+    """Whether Polars parses an expression within some seconds; in a process of its own, since nothing else can end it."""
+    code = "import sys, polars; polars.sql_expr(sys.stdin.buffer.read().decode()).meta.serialize(format='json')"
+    command = [sys.executable, "-c", code]
+    try:
+        # Mistakes of the expression, which end it with an error, are reported by the caller.
+        subprocess.run(
+            command, input=text.encode(), capture_output=True, timeout=_PARSE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _depth(tree: str) -> int:
