@@ -176,6 +176,68 @@ def lines(
     return chart(figure, words)
 
 
+def intervals(
+    labels: Sequence[str],
+    values: Sequence[float],
+    ranges: Sequence[tuple[float, float] | None],
+    axis: str,
+    words: str,
+    *,
+    form: str = "{:.3f}",
+) -> Chart:
+    """Points with intervals, the first one on top, each with its value.
+
+    Args:
+        labels: their names.
+        values: the points, not negative.
+        ranges: low and high of each, None for a point without an interval.
+        axis: what the values are, with the unit and the kind of interval.
+        words: see `chart`.
+        form: the format of a value.
+    """
+    reach = [max(v, *(r or ())) if r else v for v, r in zip(values, ranges, strict=True)]
+    most = max([*reach, 1e-9])
+    with drawing():
+        figure, axes = new_figure(height=0.7 + 0.27 * len(labels))
+        for n, (value, interval, end) in enumerate(zip(values, ranges, reach, strict=True)):
+            if interval is not None:
+                axes.plot(interval, (n, n), color=COLOURS[0], linewidth=2.5, alpha=0.55)
+            axes.plot(value, n, color=COLOURS[n > 0], marker=MARKERS[n > 0], markersize=5)
+            axes.text(end + 0.02 * most, n, form.format(value), va="center", fontsize=8)
+        axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlim(0, 1.18 * most)
+        axes.set_xlabel(axis)
+        axes.grid(visible=False, axis="y")
+    return chart(figure, words)
+
+
+def scatter(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    axes_names: tuple[str, str],
+    words: str,
+) -> Chart:
+    """Points (x, y) of at most eight groups, with a marker and a colour each; about 100 bytes a point.
+
+    Args:
+        groups: (x, y) by name.
+        axes_names: what is on the axes, x and y, with units.
+        words: see `chart`.
+    """
+    with drawing():
+        figure, axes = new_figure(height=4.2)
+        for n, (name, (x, y)) in enumerate(groups.items()):
+            style = {"color": COLOURS[n % len(COLOURS)], "marker": MARKERS[n % len(MARKERS)]}
+            axes.plot(
+                *(x, y), linestyle="", markersize=3.5, alpha=0.75, label=shortened(name), **style
+            )
+        _finish(axes, axes_names, "", legend=False)
+        axes.legend(
+            frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2
+        )
+    return chart(figure, words)
+
+
 def shortened(label: str, most: int = 32) -> str:
     """A label that leaves room for the picture; dollar signs do not begin formulas."""
     label = "".join(c if c.isprintable() else " " for c in label)
