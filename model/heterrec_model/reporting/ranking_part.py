@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from heterrec_model.evaluation.metrics import Bools, TargetRanks, metric_names, user_metrics
 from heterrec_model.evaluation.top_items import Ints
@@ -51,8 +52,8 @@ def metrics_part(measured: MeasuredRun) -> Section:
         charts((name, _beside(found, name)) for name in (RECALL, f"ndcg@{TOP}")),
         table(
             f"Metrics on the split {evaluation.split}",
-            ["model", *names],
-            [[m, *(_shown(values[name]) for name in names)] for m, values in found.items()],
+            ["metric", *found],
+            [[name, *(_shown(values[name]) for values in found.values())] for name in names],
         ),
     ]
     if not measured.others:
@@ -70,10 +71,10 @@ def model_estimates(
     Raises:
         CallError: two models were ranked for different users.
     """
-    values = {}
-    for model in models:
-        same = np.array_equal(_sorted_users(models[0]), _sorted_users(model))
-        if not same:
+    values: dict[str, npt.NDArray[np.float32]] = {}
+    first, *others = (np.sort(model.evaluation.per_user.user_ids) for model in models)
+    for model, users_U in zip(models, (first, *others), strict=True):
+        if not np.array_equal(first, users_U):
             raise CallError(f"{model.name} was evaluated on other users than {models[0].name}")
         key = model.name if model.name not in values else f"{model.name} ({len(values)})"
         columns = [model.metric_U(name) for name in names]
@@ -88,17 +89,14 @@ def model_estimates(
     }
 
 
-def _sorted_users(model: Measured) -> object:
-    return np.sort(model.evaluation.per_user.user_ids)
-
-
 def _beside(found: dict[str, dict[str, Estimate]], metric: str) -> Chart:
     values = {model: estimates[metric] for model, estimates in found.items()}
     said = "; ".join(f"{model} {_shown(e)}" for model, e in values.items())
-    return _points(values, metric, f"{metric} of the run, first, and its baselines: {said}.")
+    words = f"{metric} of the run, first, and its baselines: {said}."
+    return _points(values, metric, words, marked=1)
 
 
-def _points(values: dict[str, Estimate], metric: str, words: str) -> Chart:
+def _points(values: dict[str, Estimate], metric: str, words: str, *, marked: int = 0) -> Chart:
     estimates = values.values()
     return intervals(
         list(values),
@@ -106,6 +104,7 @@ def _points(values: dict[str, Estimate], metric: str, words: str) -> Chart:
         [e.interval for e in estimates],
         AXIS.format(metric),
         words,
+        marked=marked,
     )
 
 

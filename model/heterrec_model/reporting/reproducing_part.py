@@ -6,7 +6,7 @@ from heterrec_model.config import Config
 from heterrec_model.model_settings import flat_settings
 from heterrec_model.runs.checkpoints import Checkpoint
 from heterrec_model.runs.run_folder import CONFIG, RunFolder
-from heterrec_schemas.pages.html import Section, code, facts, heading, paragraph, table
+from heterrec_schemas.pages.html import Section, code, facts, folded, paragraph, table
 
 
 def reproducing_part(folder: RunFolder, config: Config, checkpoint: Checkpoint) -> Section:
@@ -39,8 +39,7 @@ def reproducing_part(folder: RunFolder, config: Config, checkpoint: Checkpoint) 
             }
         ),
         *_changed(config),
-        heading(f"All settings ({CONFIG})"),
-        code(config.to_yaml()),
+        folded(f"All settings ({CONFIG})", code(config.to_yaml())),
     ]
     return Section("How to reproduce it", blocks)
 
