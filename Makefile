@@ -121,10 +121,11 @@ views: $(VENV)/.installed-env ## read the views with datasets, RecTools and RecB
 	done
 	HETERREC_VIEWS=$(CURDIR)/.views $(BIN)/python -m pytest -q tests/schemas/views $(PYTEST_ARGS)
 
-browser: $(VENV)/.installed-env ## test the service's page in Chromium (on Debian: apt install chromium)
+browser: $(VENV)/.installed-env ## test the pages in Chromium (on Debian: apt install chromium)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \
 		echo "Chromium was not found. On Debian: apt install chromium"; exit 1; }
-	$(BIN)/python -m pytest -q tests/model/service/test_page.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q tests/model/service/test_page.py tests/model/reporting/test_report_in_browser.py \
+		tests/pipeline/report -m browser $(PYTEST_ARGS)
 
 attack: $(VENV)/.installed-all ## attack everything for an hour: make attack SECONDS=3600 SEED=17 (a new seed without it)
 	@echo "The seed of this attack: $(SEED)"

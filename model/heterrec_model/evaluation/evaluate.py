@@ -11,7 +11,7 @@ from heterrec_model.data.inference_batches import split_batches
 from heterrec_model.data.inputs import lacking
 from heterrec_model.evaluation.candidates import CANDIDATE_SETS, candidate_mask, is_temporal
 from heterrec_model.evaluation.evaluation_result import Evaluation
-from heterrec_model.evaluation.per_user import RankedUsers, user_blocks
+from heterrec_model.evaluation.per_user import EncodedUsers, RankedUsers, user_blocks
 from heterrec_model.evaluation.scorers import Scorer, VectorScorer
 from heterrec_model.registry import build_counting
 from heterrec_model.runs.load_run import load_run
@@ -165,11 +165,15 @@ def evaluate_scorer(
     name: str,
     max_users: int | None = None,
     on_progress: OnProgress | None = None,
+    on_block: Callable[[EncodedUsers], None] | None = None,
     checkpoint: str | None = None,
     started: float | None = None,
     lacks: tuple[str, ...] = (),
 ) -> Evaluation:
-    """Evaluate any scorer: see `evaluate_model`; `name` and `lacks` are those of the result."""
+    """Evaluate any scorer: see `evaluate_model`; `name` and `lacks` are those of the result.
+
+    `on_block` is called with each block of users after its targets were ranked.
+    """
     started = time.perf_counter() if started is None else started
     settings = config.evaluation
     batches = split_batches(generation, split, config, max_users=max_users)
@@ -180,6 +184,8 @@ def evaluate_scorer(
     )
     for users in user_blocks(scorer, batches, config):
         ranked.add(users)
+        if on_block is not None:
+            on_block(users)
         if on_progress is not None:
             on_progress(len(ranked.user_ids))
     cold_N = scorer.table.train_count_I[catalogue_N] == 0

@@ -79,7 +79,10 @@ class TargetRanks:
         if part not in PARTS:
             raise CallError(f"there is no part {part!r}", todo=suggest(part, PARTS))
         flag_P = self.warm_P if part in ("warm", "cold") else self.had_P
-        chosen_P = self.ranked_P & (flag_P if part in ("warm", "repeated") else ~flag_P)
+        return self.where(self.ranked_P & (flag_P if part in ("warm", "repeated") else ~flag_P))
+
+    def where(self, chosen_P: Bools) -> "TargetRanks":
+        """The targets selected by a mask, ranked among all candidates, and the users with such targets."""
         kept_V, user_P = np.unique(self.user_P[chosen_P], return_inverse=True)
         return TargetRanks(
             self.user_ids[kept_V],

@@ -54,6 +54,11 @@ class EncodedUsers:
         """User and item_index of the distinct items of all histories."""
         return _distinct(self._histories)
 
+    def history_lengths(self) -> Tensor:
+        """Number of interactions in the history of every user, int64 [B]."""
+        user_E = torch.cat([user_E for user_E, _ in self._histories])
+        return torch.bincount(user_E, minlength=len(self.user_ids))
+
     def added(self) -> AddedScores | None:
         """The scores to add for all users."""
         if not self._added:

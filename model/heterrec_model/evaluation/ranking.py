@@ -100,6 +100,43 @@ def rank_targets(
     return first_P, tied_P
 
 
+@torch.no_grad()
+def best_items(
+    scorer: Scorer,
+    block: UserBlock,
+    k: int,
+    *,
+    chunk_items: int,
+    candidates_N: Tensor | None = None,
+) -> Tensor:
+    """The k candidates with the greatest scores of every user.
+
+    Args:
+        scorer: computes the scores.
+        block: the users; their seen pairs are left out.
+        k: number of items.
+        chunk_items: number of items scored at a time.
+        candidates_N: see `rank_targets`.
+
+    Returns:
+        Positions in the catalogue, best first, int64 [B, k] on the CPU; NO_ROW where fewer items are ranked.
+
+    Raises:
+        RunError: a score is not finite.
+    """
+    device = block.users_BS.device
+    seen = block.seen.where(block.seen.position_P != NO_ROW).to(device) if block.seen else None
+    users = len(block.user_ids)
+    best_BK = torch.full((users, k), -torch.inf, device=device)
+    position_BK = torch.full((users, k), NO_ROW, device=device)
+    for start, stop, scores_BC in _ScoreChunks(scorer, block, seen, chunk_items, candidates_N):
+        here_BK, at_BK = scores_BC.float().topk(min(k, stop - start), dim=1)
+        both_BX = torch.cat([best_BK, here_BK], dim=1)
+        best_BK, chosen_BK = both_BX.topk(k, dim=1)
+        position_BK = torch.cat([position_BK, at_BK + start], dim=1).gather(1, chosen_BK)
+    return position_BK.masked_fill(best_BK.isneginf(), NO_ROW).cpu()
+
+
 @dataclass(frozen=True, eq=False)
 class _TargetGrid:
     """Targets as a grid, users with most targets first: the cells of a column are then consecutive from the top.

@@ -1,7 +1,7 @@
 """What metrics.jsonl says about a run: its newest lines for the live table, its gates for the rows."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,15 @@ from heterrec_model.two_tower import OPEN_GATES
 _TAIL_BYTES = 65_536
 GATE_LINES = 10
 """Number of the last training lines over which the share of open gates is averaged."""
+
+
+def log_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """All complete lines of a log; none if it does not exist."""
+    try:
+        with path.open("rb") as file:
+            yield from _parsed(file)
+    except OSError:
+        return
 
 
 def last_lines(path: Path) -> dict[str, dict[str, Any]]:
@@ -38,7 +47,11 @@ def _tail(path: Path) -> Iterator[dict[str, Any]]:
     except OSError:
         return
     lines = data.splitlines()
-    for line in lines[1:] if size > _TAIL_BYTES else lines:
+    yield from _parsed(lines[1:] if size > _TAIL_BYTES else lines)
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
         try:
             body = json.loads(line)
         except ValueError:

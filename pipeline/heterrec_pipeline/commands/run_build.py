@@ -28,6 +28,7 @@ from heterrec_pipeline.files.spec_text import spec_text
 from heterrec_pipeline.runtime.startup import fast_imports
 from heterrec_pipeline.telemetry.json_log import JsonLog
 from heterrec_schemas.command_line import print_json
+from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import parse_spec
 
 if TYPE_CHECKING:
@@ -171,9 +172,16 @@ def _report(
             log("warning", message=warning)
         else:
             print_warning(errors, warning)
+    detached = is_detached(config.options, run.no_wait)
+    if run.report and detached:
+        raise CallError(
+            "--report needs the end of the build, and this command does not wait for it",
+            todo="Leave --report out; once the generation is published, run heterrec-pipeline report on it.",
+        )
     if (same := unchanged(config)) is not None:
         _print_unchanged(same, log, run)
-    elif is_detached(config.options, run.no_wait):
+        _write_report(same, errors, run)
+    elif detached:
         submission = submit(config)
         if log:
             log("submitted", **submission.summary())
@@ -231,6 +239,11 @@ def _build(
         print_json({"path": result.path, "seconds": seconds} | result.as_json())
     elif not run.quiet:
         print_summary(Console(markup=False), result, seconds)
+    _write_report(result, errors, run)
+
+
+def _write_report(result: "BuildResult", errors: Console, run: RunOptions) -> None:
+    """Write the report of a published generation, if it is asked for."""
     if run.report:
         from heterrec_pipeline.report.write import write_report
 

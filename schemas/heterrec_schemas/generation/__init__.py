@@ -1,6 +1,11 @@
 """Read a generation: open and verify it, read its tables as Arrow, describe its content in words."""
 
-from heterrec_schemas.generation.describe import item_in_words, overview, user_in_words
+from heterrec_schemas.generation.describe import (
+    item_in_words,
+    items_in_words,
+    overview,
+    user_in_words,
+)
 from heterrec_schemas.generation.folder import Folder, open_folder
 from heterrec_schemas.generation.reader import Generation, open_generation
 from heterrec_schemas.generation.verify import Verify, read_manifest
@@ -10,6 +15,7 @@ __all__ = [
     "Generation",
     "Verify",
     "item_in_words",
+    "items_in_words",
     "open_folder",
     "open_generation",
     "overview",

@@ -98,7 +98,7 @@ def item_in_words(generation: Generation, item_id: str) -> dict[str, Any]:
     return found
 
 
-def user_in_words(generation: Generation, user_id: str) -> dict[str, Any]:
+def user_in_words(generation: Generation, user_id: str, *, stored: bool = False) -> dict[str, Any]:
     """The sequences of one user, oldest interaction first, in every split that has the user.
 
     Only the user's own shard of each split is read.
@@ -107,12 +107,13 @@ def user_in_words(generation: Generation, user_id: str) -> dict[str, Any]:
         generation: an open generation.
         user_id: the key as text, whatever its type in the tables. Of a generation with hashed user ids, the id in the input
             if the environment has the key, else the hashed id.
+        stored: whether `user_id` is as in the tables, where it may be hashed, whatever the environment has.
 
     Raises:
         CallError: there is no such user; similar keys are suggested. The key in the environment is not the generation's.
     """
     key = generation.manifest.user_key
-    user_id = id_in_generation(user_id, key)
+    user_id = user_id if stored else id_in_generation(user_id, key)
     rows = {split: _rows_of_user(generation, split, user_id) for split in SPLITS}
     if not any(map(len, rows.values())):
         least = generation.spec.sequences.min_length
@@ -123,7 +124,7 @@ def user_in_words(generation: Generation, user_id: str) -> dict[str, Any]:
             f"there is no user {user_id!r}", todo=" ".join(filter(None, [of_hashes, short]))
         )
     first = next(table for table in rows.values() if len(table))
-    items = _items_of(generation, rows.values())
+    items = items_in_words(generation, _indices_in(rows.values()))
     return {
         "user_id": first["user_id"][0].as_py(),
         "features": {
@@ -182,16 +183,23 @@ def _rows_of_user(generation: Generation, split: str, user_id: str) -> pa.Table:
     return generation.rows([path], "user_id", [] if key is None else [key])
 
 
-def _items_of(generation: Generation, tables: Iterable[pa.Table]) -> dict[int, dict[str, Any]]:
-    """The keys and categories, in words, of the items in some sequences."""
-    indices: set[int | str] = set()
-    for table in tables:
-        for column in ("item_index", "target_item_index"):
-            if column in table.schema.names:
-                indices.update(i for cell in table[column].to_pylist() for i in cell)
+def _indices_in(tables: Iterable[pa.Table]) -> set[int]:
+    """item_index of all items in some sequences."""
+    return {
+        index
+        for table in tables
+        for column in ("item_index", "target_item_index")
+        if column in table.schema.names
+        for cell in table[column].to_pylist()
+        for index in cell
+    }
+
+
+def items_in_words(generation: Generation, indices: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """`item_id` and categorical `features` in words of some items, by item_index; items without a row are left out."""
     names = [f.name for f in generation.spec.items.features if isinstance(f, CategoricalFeature)]
     shards = generation.known_item_shards()
-    found = generation.rows(shards, "item_index", indices, ["item_index", "item_id", *names])
+    found = generation.rows(shards, "item_index", set(indices), ["item_index", "item_id", *names])
     items: dict[int, dict[str, Any]] = {
         index: {"item_id": key, "features": {}}
         for index, key in zip(

@@ -6,6 +6,7 @@ light or dark scheme. Equal figures give equal bytes with the same release of ma
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -37,6 +38,8 @@ _ON_PAGE: Any = STYLE | {
     ),
     "grid.color": _LINE,
 }
+_INSIDE = 4
+"""Maximum number of names in a legend inside of the axes: more would cover lines."""
 _UNUSED = re.compile(
     r'<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->|(?<=<g) id="[^"]*"', re.DOTALL
 )
@@ -71,7 +74,9 @@ def chart(figure: Figure, words: str) -> Chart:
         words: the text for readers who do not see it: what is drawn, and what stands out.
     """
     text = io.StringIO()
-    with drawing():
+    with drawing(), warnings.catch_warnings():
+        # The browser draws the text, with fonts that have the glyph.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(
             text, format="svg", metadata={"Date": None}, bbox_inches="tight", transparent=True
         )
@@ -144,7 +149,7 @@ def lines(
     log: str = "",
     marks: Mapping[str, Sequence[float]] | None = None,
 ) -> Chart:
-    """One line per series (x, y); a series of at most 40 points has markers.
+    """One line per series (x, y), with markers at all of up to 40 points, else at some, unless it is the only one.
 
     Args:
         series: (x, y) by name.
@@ -160,7 +165,8 @@ def lines(
                 *(x, y),
                 color=COLOURS[n % len(COLOURS)],
                 linestyle=LINES[n % len(LINES)],
-                marker=MARKERS[n % len(MARKERS)] if len(x) <= 40 else None,
+                marker=MARKERS[n % len(MARKERS)] if len(x) <= 40 or len(series) > 1 else None,
+                markevery=1 if len(x) <= 40 else len(x) // 12,
                 markersize=4,
                 linewidth=1.3,
                 label=name,
@@ -172,7 +178,78 @@ def lines(
                     **{"color": _INK, "linestyle": LINES[(n + 1) % len(LINES)], "linewidth": 1},
                     label=None if k else name,
                 )
-        _finish(axes, axes_names, log, legend=len(series) > 1 or bool(marks))
+        names = len(series) + len(marks or {})
+        _finish(axes, axes_names, log, legend=1 < names <= _INSIDE)
+        if names > _INSIDE:
+            _legend_below(axes)
+    return chart(figure, words)
+
+
+def intervals(
+    labels: Sequence[str],
+    values: Sequence[float],
+    ranges: Sequence[tuple[float, float] | None],
+    axis: str,
+    words: str,
+    *,
+    form: str = "{:.3f}",
+    marked: int = 0,
+) -> Chart:
+    """Points with intervals, the first one on top, each with its value.
+
+    Args:
+        labels: their names.
+        values: the points, not negative.
+        ranges: low and high of each, None for a point without an interval.
+        axis: what the values are, with the unit and the kind of interval.
+        words: see `chart`.
+        form: the format of a value.
+        marked: number of the first points that have another marker and colour.
+    """
+    reach = [max(v, *(r or ())) if r else v for v, r in zip(values, ranges, strict=True)]
+    most = max([*reach, 1e-9])
+    with drawing():
+        figure, axes = new_figure(height=0.7 + 0.27 * len(labels))
+        for n, (value, interval, end) in enumerate(zip(values, ranges, reach, strict=True)):
+            if interval is not None:
+                axes.plot(interval, (n, n), color=COLOURS[0], linewidth=2.5, alpha=0.55)
+            axes.plot(value, n, color=COLOURS[n < marked], marker=MARKERS[n < marked], markersize=5)
+            axes.text(end + 0.02 * most, n, form.format(value), va="center", fontsize=8)
+        axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlim(0, 1.18 * most)
+        axes.set_xlabel(axis)
+        axes.grid(visible=False, axis="y")
+    return chart(figure, words)
+
+
+def scatter(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    axes_names: tuple[str, str],
+    words: str,
+) -> Chart:
+    """Points (x, y) of at most eight groups, with a marker and a colour each, the first ones on top; about 100 bytes a point.
+
+    Args:
+        groups: (x, y) by name.
+        axes_names: what is on the axes, x and y, with units.
+        words: see `chart`.
+    """
+    with drawing():
+        figure, axes = new_figure(height=4.2)
+        for n, (name, (x, y)) in enumerate(groups.items()):
+            style = {"color": COLOURS[n % len(COLOURS)], "marker": MARKERS[n % len(MARKERS)]}
+            axes.plot(
+                *(x, y),
+                **style,
+                linestyle="",
+                markersize=3.5,
+                alpha=0.75,
+                label=shortened(name),
+                zorder=3 - 0.1 * n,
+            )
+        _finish(axes, axes_names, "", legend=False)
+        _legend_below(axes)
     return chart(figure, words)
 
 
@@ -181,6 +258,10 @@ def shortened(label: str, most: int = 32) -> str:
     label = "".join(c if c.isprintable() else " " for c in label)
     short = label if len(label) <= most else label[: most - 1] + "…"
     return short.replace("$", r"\$")
+
+
+def _legend_below(axes: Any) -> None:
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
 
 
 def _finish(axes: Any, names: tuple[str, str], log: str, *, legend: bool) -> None:

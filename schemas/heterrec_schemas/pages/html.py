@@ -92,6 +92,11 @@ def code(words: str) -> str:
     return f"<pre><code>{text(words)}</code></pre>"
 
 
+def folded(summary: str, block: str) -> str:
+    """A block that a click on its summary shows."""
+    return f"<details><summary>{text(summary)}</summary>{block}</details>"
+
+
 def facts(values: Mapping[str, object]) -> str:
     """Names with their values; those without a value (None) are left out."""
     rows = (f"<dt>{text(n)}</dt><dd>{text(v)}</dd>" for n, v in values.items() if v is not None)

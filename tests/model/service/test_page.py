@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, find_chromium
+from browser import Browser, running_browser
 from running_service import Running
 from stub_bundle import StubRecommender
 
@@ -17,10 +17,7 @@ ITEMS = "Array.from(document.querySelectorAll('#answer .name'), e => e.firstChil
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("needs Chromium; on Debian: apt install chromium")
-    with Browser(program, tmp_path_factory.mktemp("profile")) as browser:
+    with running_browser(tmp_path_factory.mktemp("profile")) as browser:
         yield browser
 
 

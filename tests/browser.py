@@ -6,8 +6,12 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -15,6 +19,16 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def find_chromium() -> str | None:
     """The program; None if there is none."""
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def running_browser(profile: Path) -> Iterator["Browser"]:
+    """A browser with an empty profile; skips the test if there is none."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip("needs Chromium; on Debian: apt install chromium")
+    with Browser(program, profile) as browser:
+        yield browser
 
 
 class Browser:

@@ -1,0 +1,1 @@
+"""The page of a run: one HTML file with pictures; needs matplotlib (extra `report`)."""
