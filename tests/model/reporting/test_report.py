@@ -60,7 +60,14 @@ def test_a_page_has_all_sections_and_the_same_bytes_twice(
     assert len(text) < 1_000_000
     assert "<script" not in text
     assert text.count("<svg") == text.count("aria-label=") - text.count('role="region"') - 1
-    for shown in ("popular", "repeat", "best checkpoint, step", "train.epochs", "Top 10", "History"):
+    for shown in (
+        "popular",
+        "repeat",
+        "best checkpoint, step",
+        "train.epochs",
+        "Top 10",
+        "History",
+    ):
         assert shown in text
     content = json.loads((run / "generation.json").read_text())["content_sha256"]
     assert content in text
