@@ -67,7 +67,7 @@ def report(
                 from heterrec_model.reporting.report import write_report
         except ImportError as error:
             raise CallError(
-                f"report needs matplotlib: {error}",
+                f"report needs a package that is not installed: {error}",
                 todo="Install it with pip install 'heterrec[model,report]'.",
             ) from None
         wanted = Wanted(split, users, tuple(baseline), examples, feature)

@@ -130,7 +130,7 @@ def groups_part(measured: MeasuredRun) -> Section:
         f"{RECALL} over the targets of each group, averaged over the users who have such targets; the numbers of targets are "
         "in parentheses. Popularity is the number of interactions in training: targets are sorted by it and cut into ten "
         "parts of about equal size, where equal numbers stay together. A cold item has none. A repeated target is in the "
-        "user's history."
+        "user's history. Groups without targets are left out."
     )
     return Section("Where it finds the targets", [paragraph(words), charts(shown)])
 

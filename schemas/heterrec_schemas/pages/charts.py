@@ -38,7 +38,7 @@ _ON_PAGE: Any = STYLE | {
     ),
     "grid.color": _LINE,
 }
-_INSIDE = 4
+_INSIDE = 3
 """Maximum number of names in a legend inside of the axes: more would cover lines."""
 _UNUSED = re.compile(
     r'<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->|(?<=<g) id="[^"]*"', re.DOTALL

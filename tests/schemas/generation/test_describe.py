@@ -275,6 +275,7 @@ def test_a_user_of_hashed_ids_is_found_by_the_id_of_the_input(
         CallError, match=f"no user '{hash_user('x', key)}'. This is the hash of the"
     ):
         user_in_words(hashed, "x")
+    assert user_in_words(hashed, user, stored=True)["user_id"] == user
     monkeypatch.setattr(KeyedHash, "user", lambda _, text: {"id of the input": user}[text])
     assert user_in_words(hashed, " id of the input ")["user_id"] == user
     other = Reader(generation.folder, _with_variable(manifest, "SHOP_KEY_2"), generation.spec)
