@@ -45,7 +45,11 @@ EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,docs,dev
 comma := ,
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit clean
+=======
+.PHONY: help env demo test check format schemas races browser attack attack-service bench images digests engines lock audit wheel clean
+>>>>>>> posters
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -180,6 +184,10 @@ lock: $(BIN)/uv ## write requirements.lock anew, with hashes: make lock LOCK_ARG
 
 audit: $(VENV)/.installed-env ## look up known vulnerabilities of the versions in requirements.lock
 	$(BIN)/python dependencies/audit.py $(AUDIT_ARGS)
+
+wheel: $(BIN)/uv ## build a wheel and an sdist in dist
+	rm -rf build/lib dist
+	$(UV) build --quiet --out-dir dist
 
 clean: ## remove the environment, engines, demo output and caches
 	rm -rf $(VENV) .views $(ENGINES) $(DEMO) build dist *.egg-info

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import yaml
 
-from heterrec_pipeline.planning.token_choices import AMONG, NEAREST, share_among
+from heterrec_pipeline.statistics.neighbours import AMONG, NEAREST, share_among
 from heterrec_schemas.codebooks import (
     Book,
     fit_product,

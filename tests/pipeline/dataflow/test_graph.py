@@ -37,6 +37,7 @@ GROUPED = {
     r"Sequences/group/by shard": "references to parts of splits, by shard",
     r"Sequences/by item/by key/CoGroupByKeyImpl/GroupByKey": "training counts by range of items",
     r"Sequences/all counts/by shard": "references to counted ranges",
+    r"Features/by feature/by shard": "references to tallies, by feature",
     r"Publish/add up/GroupByKey": "counts by name",
     r"Rejects/add up/GroupByKey": "counts by name",
     r"Rejects/write rejects/gather": "rows set aside",
@@ -45,6 +46,8 @@ GROUPED = {
 
 SPREAD = {
     r"(read|read [^/]*|collect [^/]*|reduce in [^/]*|fit blocks|encode[^/]*)/spread": "splits over all workers",
+    r"judge [^/]*/spread": "embeddings over all workers",
+    r"Features/measure/spread": "the files of the build, and of its parent, over all workers",
     r"Splits/split/spread": "parts of histories over all workers",
 }
 """Every Reshuffle."""
@@ -88,6 +91,12 @@ SIDES = [
     Side(r"Sequences/no items/Map\(decode\)", "no item shards: the layout refers", "nothing"),
     Side(r"Rejects/add up/Combine/ParDo", "counts", "30 bytes a name"),
     Side(r"Publish/add up/Combine/ParDo", "counts", "30 bytes a name"),
+    Side(
+        r"Summaries/each/ParDo\(summarise_feature\)",
+        "the statistics of each feature",
+        "30 pairs of a categorical feature, a number a bin or token of others",
+    ),
+    Side(r"Publish/judged", "what the tokens of embeddings keep", "200 bytes a feature"),
     Side(r"Publish/all files", "files written", "400 bytes a file"),
     Side(r"Publish/hash inputs/each/ParDo\(hash_inputs\)", "input files", "400 bytes a file"),
     Side(r"write rejects/do/each/ParDo\(write_rejects\)", "a summary", "samples of each reason"),
@@ -95,6 +104,7 @@ SIDES = [
 
 TOP = [
     "Catalogue",
+    "Features",
     "Histories",
     "List the items",
     "List the log",
@@ -103,6 +113,7 @@ TOP = [
     "Rejects",
     "Sequences",
     "Splits",
+    "Summaries",
     "Users",
 ]
 MOST_STEPS = 320
@@ -127,13 +138,11 @@ GROUPED_IN_REFRESH = {
     r"Catalogue/all places/by shard": "references to the ids of items and whether they are retired",
     r"Catalogue/retired/group/by shard": "references to tokens of retired items, by shard",
     r"Drift/add up/GroupByKey": "counts by name",
-    r"Drift/by feature/by shard": "references to tallies, by feature",
 }
 """Further GroupByKeys of a refresh. The parent's vocabularies join the present values by bucket, in the groups of a build."""
 SPREAD_IN_REFRESH = {
     r"known [^/]*/read/spread": "the parent's vocabulary files over all workers",
     r"retired/take/spread": "the parent's files of tokens over all workers",
-    r"Drift/measure/spread": "the files of both generations over all workers",
     r"(List the (items|log)|list [^/]*|Users/list)/reuse/spread": "files, of which digests are copied",
 }
 SIDES_IN_REFRESH = [

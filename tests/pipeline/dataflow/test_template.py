@@ -23,6 +23,7 @@ LEFT_OUT = {
     "as_json": "its words go to the launcher's log",
     "quiet": "there is no progress to hide",
     "debug": "Dataflow keeps the log anyway",
+    "report": "the launcher does not wait for the end of the build",
     "profile": "its file would be the launcher's",
     "log_json": "Dataflow keeps the log anyway",
     "runner": "a template runs on Dataflow",

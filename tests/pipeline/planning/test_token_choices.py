@@ -8,15 +8,8 @@ import pytest
 from corner_shop import heterrec
 from pieces import embedding
 
-from heterrec_pipeline.planning.token_choices import (
-    AMONG,
-    NEAREST,
-    QUERIES,
-    compare,
-    kept,
-    nearest,
-    shown,
-)
+from heterrec_pipeline.planning.token_choices import compare, shown
+from heterrec_pipeline.statistics.neighbours import AMONG, NEAREST, QUERIES, kept, nearest
 from heterrec_schemas.testing import shop, write_shop
 
 

@@ -348,6 +348,7 @@ def test_a_bucket_becomes_a_part(tmp_path: Path) -> None:
         "interactions.kept": 2,
         "interactions.duplicate": 2,
         "interactions.short_user": 1,
+        "lengths.2": 1,
     }
     assert tagged[DAYS][0].to_pydict() == {"day": [0, 1], "count": [1, 1]}
 

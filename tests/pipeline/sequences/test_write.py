@@ -157,7 +157,10 @@ def test_the_train_counts_of_all_buckets_are_added_up(tmp_path: Path) -> None:
     )
     spilled = TableRef(0, "item_counts", write_parts(job.parts, "item_counts", [low[1]]), 0)
     groups = ((1, high), (0, [low[0], spilled]))
-    parts = [p for k, t in groups for p in sum_counts(job, (k, {"item_counts": t}))]
+    found = [sorted_out(sum_counts(job, (k, {"item_counts": t}))) for k, t in groups]
+    parts = [p for main, _ in found for p in main]
+    binned = [pair for _, tagged in found for pair in tagged[COUNTS]]
+    assert sorted(binned) == [(f"train_counts.{n}", 1) for n in (1, 10, 2, 3, 4)]
     assert [k for k, _ in parts] == [0, 0]
     every = {4: 2, 5: 1, 7: 11, 2**20: 3, 2**20 + 2: 4}
     assert {p.table for _, p in parts} == {"item_counts"}
@@ -179,7 +182,8 @@ def test_a_temporal_split_has_the_first_time_of_every_item(tmp_path: Path) -> No
         pa.table(dict(zip(names, columns, strict=True)))
         for columns in (([4, 7], [2, 0], [50, 9]), ([5, 7], [0, 0], [0, 8]), ([4], [1], [49]))
     ]
-    parts = [p for _, p in sum_counts(job, (0, {"item_counts": pieces}))]
+    main, _ = sorted_out(sum_counts(job, (0, {"item_counts": pieces})))
+    parts = [p for _, p in main]
     want = {
         "item_counts/item_counts": [(4, 3)],
         "item_times/first_interaction": [(4, 49), (5, 0), (7, 8)],
