@@ -172,6 +172,8 @@ def scattered(work: Work, store: Emulator, dice: Random) -> str:
 
 def conditional(asked: Asked) -> bool:
     """Whether a request writes only if the object is as it was read."""
+    if asked.reads:  # a read of one version: there, the answer says that the object was replaced
+        return False
     return "ifGenerationMatch" in asked.query or "if-match" in asked.headers
 
 

@@ -52,15 +52,25 @@ def remove(output: str, generation: str, *, pinned: bool = False) -> str | None:
     with lease.keep(root):
         lease.empty(root)
     lease.discard(root)
-    if left := storage.files_below(root):
-        raise RunError(
-            f"{root} is no generation any more, but {len(left):,} of its files cannot be deleted",
-            got=left[0],
-            todo="Check the permissions, and purge again.",
-        )
+    _delete_rest(root)
     storage.delete_tree(readers_of(output, generation))
     storage.delete_files([pin_path(output, generation)])
     return None
+
+
+def _delete_rest(root: str) -> None:
+    """Delete what was left of a generation, its lease last; RunError with the storage's answer if that fails too."""
+    mark = storage.join(root, LEASE_NAME)
+    for path in sorted(storage.files_below(root), key=lambda p: (p == mark, p)):
+        try:
+            storage.delete_now(path)
+        except HeterrecError as error:
+            raise RunError(
+                f"{root} is no generation any more, but files of it are left: "
+                + error.message.rstrip("."),
+                todo="Check the permissions, and purge again.",
+            ) from error
+    storage.delete_tree(root)
 
 
 def _protection(output: str, generation: str, *, pinned: bool) -> str | None:

@@ -1,5 +1,6 @@
 """Start and exit of a command."""
 
+import atexit
 import gc
 import logging
 import os
@@ -25,6 +26,10 @@ def run_process(load: Callable[[], Callable[..., Any]]) -> NoReturn:
     Args:
         load: imports and returns the app. The context of its commands has the `JsonLog` of `--log-json` as `obj`.
     """
+    codes: list[int] = []
+    atexit.register(
+        _leave, codes
+    )  # the first one: it runs last, after the other functions for the exit
     debug, as_json = asked("--debug"), asked("--json")
     if asked(LOG_JSON):
         code = _run_logged(load, debug=debug, as_json=as_json)
@@ -34,8 +39,16 @@ def run_process(load: Callable[[], Callable[..., Any]]) -> NoReturn:
             format="%(levelname)s %(name)s: %(message)s",
         )
         code = run(load, FailureReport(as_json))
+    codes.append(code)
     exit_soon(code)
     sys.exit(code)
+
+
+def _leave(codes: list[int]) -> None:
+    """End the process before Python finalizes: a reading thread of Arrow that calls Python then would abort it."""
+    if codes:
+        _flush()
+        os._exit(codes[0])
 
 
 def _run_logged(load: Callable[[], Callable[..., Any]], *, debug: bool, as_json: bool) -> int:
@@ -71,9 +84,13 @@ def exit_soon(code: int) -> None:
 
     An engine that is stopped at a bad moment can leave threads that wait for each other, and Python would wait for them.
     """
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # the reader has closed the stream
-            stream.flush()
+    _flush()
     timer = threading.Timer(EXIT_SECONDS, os._exit, (code,))
     timer.daemon = True
     timer.start()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the reader has closed the stream
+            stream.flush()

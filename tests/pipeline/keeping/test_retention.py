@@ -183,10 +183,20 @@ def test_files_that_cannot_be_deleted_are_told(
     chain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = chain / "generations" / generation_id(1)
+    delete = LocalStore.delete_now
+
+    def kept_files(store: LocalStore, path: str) -> None:
+        if not path.endswith("manifest.json"):
+            raise RunError(f"{path} cannot be deleted: Read-only file system")
+        delete(store, path)
+
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "delete", lambda *_: None)
         patch.setattr(LocalStore, "delete_tree", lambda *_: None)
-        with pytest.raises(RunError, match="is no generation any more, but"):
+        patch.setattr(LocalStore, "delete_now", kept_files)
+        with pytest.raises(
+            RunError, match=r"is no generation any more, but .*: Read-only file sys"
+        ):
             purge(str(chain), 0)
     assert not (root / "manifest.json").exists()
     path = root / lease.LEASE_NAME
@@ -209,6 +219,14 @@ def test_a_manifest_that_cannot_be_deleted_leaves_all_as_it_was(
     left = sorted(p for p in (chain / "generations").rglob("*"))
     assert [p.name for p in left if p not in before] in ([], [lease.LEASE_NAME])
     assert len(standing(chain)) == 7
+
+
+def test_a_lease_that_cannot_be_deleted_once_goes_at_the_second_try(
+    chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heterrec_schemas.stores.local.shutil.rmtree", lambda *_, **__: None)
+    purge(str(chain), 0)
+    assert list(chain.glob(f"generations/*/{lease.LEASE_NAME}")) == []
 
 
 def test_files_of_killed_writers_go_when_they_are_old(chain: Path) -> None:

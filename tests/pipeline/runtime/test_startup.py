@@ -34,3 +34,23 @@ def test_a_thread_that_waits_for_ever_does_not_keep_a_command(arguments: str, co
     assert done.returncode == code
     assert done.stdout.startswith("first")
     assert "Usage" in done.stdout + done.stderr
+
+
+def test_python_does_not_finalize_under_threads_that_still_read() -> None:
+    """Functions for the exit run; objects of modules, which finalizing would delete, stay."""
+    program = (
+        "import atexit, sys; from heterrec_pipeline.__main__ import main;"
+        "sys.argv = ['heterrec-pipeline', '--help'];"
+        "Last = type('Last', (), {'__del__': lambda self: print('finalized', flush=True)});"
+        "sys.last = Last();"
+        "from heterrec_pipeline.runtime import startup; run = startup.run;"
+        "startup.run = lambda *a, **k: atexit.register(print, 'exit function') and run(*a, **k);"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+    assert "exit function" in done.stdout
+    assert "finalized" not in done.stdout
