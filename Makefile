@@ -45,11 +45,7 @@ EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,docs,dev
 comma := ,
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit clean
-=======
-.PHONY: help env demo test check format schemas races browser attack attack-service bench images digests engines lock audit wheel clean
->>>>>>> posters
+.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets

@@ -116,8 +116,8 @@ TOP = [
     "Summaries",
     "Users",
 ]
-MOST_STEPS = 320
-MOST_STEPS_OF_REFRESH = 420
+MOST_STEPS = 350
+MOST_STEPS_OF_REFRESH = 450
 """Maximum numbers of steps for a catalogue, one joined table and users, far below Dataflow's limits."""
 
 
