@@ -27,6 +27,7 @@ from heterrec_schemas.feature_spec import (
     Timestamp,
 )
 from heterrec_schemas.rejects import Reason
+from heterrec_schemas.tokens import feature_stem
 from heterrec_schemas.user_ids import UserKey
 from heterrec_schemas.values import Seen
 
@@ -272,7 +273,7 @@ class Job:
         if vocabulary == ITEMS:
             return self.erasures.items
         side, _, name = vocabulary.partition("/")
-        return self.erasures.values.get(name if side == "item" else f"user_{name}")
+        return self.erasures.values.get(feature_stem(side, name))
 
     def known(self, vocabulary: str) -> KnownVocabulary | None:
         """The parent's vocabulary of that name; None if it has none, and in a build."""

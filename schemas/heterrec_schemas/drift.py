@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from heterrec_schemas.manifest import DriftStatus, Manifest, Size
+from heterrec_schemas.tokens import feature_stem
 
 DRIFT_NAME = "drift.json"
 STATUSES: tuple[DriftStatus, ...] = ("pass", "warn", "fail")
@@ -85,7 +86,7 @@ class FeatureDrift(_Part):
     @property
     def stem(self) -> str:
         """The name of the feature's files: `<feature>` or `user_<feature>`."""
-        return self.name if self.side == "item" else f"user_{self.name}"
+        return feature_stem(self.side, self.name)
 
 
 class DriftReport(_Part):

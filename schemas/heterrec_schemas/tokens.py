@@ -190,3 +190,8 @@ def decode_embedding_tokens(
     bins = codes[:, None] // quantiles ** np.arange(width, dtype=np.int64) % quantiles
     bins[tokens_Z < FIRST_FREE] = -1
     return bins.reshape(-1).astype(np.int32)
+
+
+def feature_stem(side: str, name: str) -> str:
+    """The name of a feature's files and columns: `<feature>`, or `user_<feature>` on the users' side."""
+    return name if side == "item" else f"user_{name}"

@@ -156,4 +156,5 @@ def test_expressions_that_polars_doubles_without_end_are_refused(text: str) -> N
 
 
 def test_many_conditions_beside_each_other_are_parsed() -> None:
-    parse_expression(" AND ".join(["a BETWEEN 1 AND 2", "b IN ('x', c)"] * 20))
+    found = parse_expression(" AND ".join(["a BETWEEN 1 AND 2", "b IN ('x', c)"] * 20))
+    assert set(found.meta.root_names()) == {"a", "b", "c"}

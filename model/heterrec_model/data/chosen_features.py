@@ -9,6 +9,7 @@ from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, suggest
 from heterrec_schemas.feature_spec import EmbeddingFeature
 from heterrec_schemas.manifest import FeatureEntry
+from heterrec_schemas.tokens import feature_stem
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def configured_entries(
 
 def shard_column(entry: FeatureEntry) -> str:
     """Column of a feature in the item shards or the sequence shards."""
-    return entry.name if entry.side == "item" else f"user_{entry.name}"
+    return feature_stem(entry.side, entry.name)
 
 
 def describe_features(

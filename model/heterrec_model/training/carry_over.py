@@ -20,7 +20,7 @@ from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.lineage import fitted_at
-from heterrec_schemas.tokens import ITEM_VOCABULARY, MISSING, PADDING, oov_ids
+from heterrec_schemas.tokens import ITEM_VOCABULARY, MISSING, PADDING, feature_stem, oov_ids
 
 Rows = npt.NDArray[np.int64]
 """For each row of a table the row of the run's table that it starts as, [I]."""
@@ -110,11 +110,7 @@ def carry_over(
     }
     return CarriedOver(
         new_items=int((table.catalogue_N >= len(weights[TRAINED])).sum()),
-        refitted=tuple(
-            name if side == "item" else f"user_{name}"
-            for side, name in later
-            if (side, name) in used
-        ),
+        refitted=tuple(feature_stem(side, name) for side, name in later if (side, name) in used),
     )
 
 
@@ -147,7 +143,7 @@ def _rows_of_tables(
         for feature in features:
             name = f"{prefix}{module_name(feature.name)}.weight"
             if feature.kind == "categorical" and name in named and name in weights:
-                stem = feature.name if side == "item" else f"user_{feature.name}"
+                stem = feature_stem(side, feature.name)
                 rows[name] = _category_rows(generation, stem, len(weights[name]), feature.size)
     for name in ("htfl.behaviour.weight", "behaviour.weight"):
         if name in named and name in weights:

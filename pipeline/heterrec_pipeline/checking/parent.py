@@ -25,7 +25,7 @@ from heterrec_schemas.generation.verify import (
     read_spec,
 )
 from heterrec_schemas.manifest import FORMAT_VERSION, GENERATIONS, FeatureEntry
-from heterrec_schemas.tokens import ITEM_VOCABULARY
+from heterrec_schemas.tokens import ITEM_VOCABULARY, feature_stem
 
 READ = ("vocabularies", "boundaries", "quantizers", "items", "retired")
 """Folders of the parent that a refresh reads."""
@@ -118,7 +118,7 @@ def _vocabularies(
     sizes = {ITEMS: (ITEM_VOCABULARY, generation.manifest.item_vocabulary_size)}
     for name, entry in features.items():
         if entry.kind == "categorical":
-            stem = entry.name if entry.side == "item" else f"user_{entry.name}"
+            stem = feature_stem(entry.side, entry.name)
             sizes[name] = (stem, entry.vocabulary_size)
     with ThreadPoolExecutor(8) as pool:
         integral = pool.map(

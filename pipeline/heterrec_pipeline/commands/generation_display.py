@@ -17,6 +17,7 @@ from heterrec_schemas.generation import (
     overview,
     user_in_words,
 )
+from heterrec_schemas.tokens import feature_stem
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -195,7 +196,7 @@ def _drift(part: dict[str, Any] | None) -> Iterator[RenderableType]:
         values = feature["values"] or {}
         _row(
             table,
-            feature["name"] if feature["side"] == "item" else f"user_{feature['name']}",
+            feature_stem(feature["side"], feature["name"]),
             *("" if feature[k] is None else f"{feature[k]:.3f}" for k in ("psi", "psi_fit")),
             feature["status"],
             *(_change(*feature[k]) for k in ("missing", "oov")),

@@ -9,7 +9,7 @@ from heterrec_pipeline.files.parts import TableRef, load
 from heterrec_pipeline.job import TableJob
 from heterrec_schemas.feature_spec import EmbeddingFeature, Feature
 from heterrec_schemas.reductions import SUFFIX, Reduction, reduction_of
-from heterrec_schemas.tokens import ITEM_VOCABULARY
+from heterrec_schemas.tokens import ITEM_VOCABULARY, feature_stem
 
 
 class Fitted(NamedTuple):
@@ -41,5 +41,5 @@ def fit_details(table: TableJob, feature: Feature | None, size: int) -> tuple[st
     """
     if feature is None:
         return ITEM_VOCABULARY, {"kind": "item"}
-    stem = feature.name if table.side == "item" else f"user_{feature.name}"
+    stem = feature_stem(table.side, feature.name)
     return stem, feature.entry(table.side, size).details()

@@ -4,15 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.fitted import Fitted, load_reduction
 from heterrec_pipeline.files.parts import load
-from heterrec_pipeline.fitting.quantizers import BlockSample
+from heterrec_pipeline.fitting.quantizers import BlockSample, embedding_of, read_vectors
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.read import KEY
-from heterrec_pipeline.keys.row_filter import ExcludedRows, kept_rows
+from heterrec_pipeline.keys.row_filter import ExcludedRows
 from heterrec_pipeline.reading.files import Split
 from heterrec_pipeline.statistics.distinct import NO_HASHES, distinct_rows, row_hashes, smallest
 from heterrec_pipeline.statistics.neighbours import (
@@ -40,15 +38,13 @@ def judge_tokens(
 
     `neighbours` has `among` (distinct vectors of the sample), `kept` and `chance`; None if there are not enough.
     """
-    feature = next(f for f in table.embeddings if f.name == name)
+    feature = embedding_of(table, name)
     sample = BlockSample(feature.dim, population, VECTORS, ordered=True)
     vectors, hashes = 0, NO_HASHES
-    for split in sorted(splits, key=lambda s: s.place):
-        for rows in kept_rows(table, split, [feature.column], excluded):
-            at, values, _ = embedding.vectors(feature, rows[feature.column])
-            sample.add(values, pl.Series(rows[KEY]).gather(at))
-            hashes = smallest(hashes, row_hashes(values + np.float32(0.0)))
-            vectors += len(values)
+    for values, keys, _ in read_vectors(table, feature, splits, excluded):
+        sample.add(values, keys)
+        hashes = smallest(hashes, row_hashes(values + np.float32(0.0)))
+        vectors += len(values)
     found = {"vectors": vectors, **distinct_rows(hashes)}
     different_ND = np.unique(sample.ordered(), axis=0)
     # In a random order: queries are the first ones.

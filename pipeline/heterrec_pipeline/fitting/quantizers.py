@@ -76,7 +76,7 @@ def passes(feature: EmbeddingFeature, population: int) -> Iterator[Pass]:
 
 def plan_passes(table: TableJob, name: str, population: int) -> Iterator[Pass]:
     """A feature to readings: the blocks of dimensions of each."""
-    yield from passes(_embedding(table, name), population)
+    yield from passes(embedding_of(table, name), population)
 
 
 class BlockSample:
@@ -159,7 +159,7 @@ def reduce_embedding(
     excluded: ExcludedRows,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Fit the reduction of a feature that has one: (feature and `SUFFIX`, its table)."""
-    feature = _embedding(table, name)
+    feature = embedding_of(table, name)
     assert feature.reduce is not None
     limit = min(feature.fit_sample, sample_limit(feature.dim))
     sample = BlockSample(feature.dim, population, limit)
@@ -178,7 +178,7 @@ def fit_blocks(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Fit the blocks of one reading: (feature, table of the first dimension and the edges or centroids) per block."""
     name = together[0][0]
-    feature = _embedding(table, name)
+    feature = embedding_of(table, name)
     books = isinstance(feature, CodebookEmbedding)
     samples = [
         BlockSample(b - a, population, feature.fit_sample, ordered=books) for _, a, b in together
@@ -190,8 +190,19 @@ def fit_blocks(
         yield name, fitted.add_column(0, "first", pa.array([a] * len(fitted), pa.int32()))
 
 
-def _embedding(table: TableJob, name: str) -> EmbeddingFeature:
+def embedding_of(table: TableJob, name: str) -> EmbeddingFeature:
+    """The embedding feature of a table with this name."""
     return next(f for f in table.embeddings if f.name == name)
+
+
+def read_vectors(
+    table: TableJob, feature: EmbeddingFeature, splits: Iterable[Split], excluded: ExcludedRows
+) -> Iterator[tuple[npt.NDArray[np.float32], pl.Series, int]]:
+    """The vectors of a feature by batch: (vectors [N, D], their rows' keys [N], number of bad cells)."""
+    for split in sorted(splits, key=lambda s: s.place):
+        for rows in kept_rows(table, split, [feature.column], excluded):
+            at, values, cells = embedding.vectors(feature, rows[feature.column])
+            yield values, pl.Series(rows[KEY]).gather(at), len(cells)
 
 
 def _fill(
@@ -204,13 +215,10 @@ def _fill(
 ) -> None:
     """Read the vectors of a feature once, and add their dimensions `a` to `b - 1` to the sample of each (a, b, sample)."""
     bad = 0
-    for split in sorted(splits, key=lambda s: s.place):
-        for rows in kept_rows(table, split, [feature.column], excluded):
-            at, values, cells = embedding.vectors(feature, rows[feature.column])
-            texts = pl.Series(rows[KEY]).gather(at)
-            for a, b, sample in samples:
-                sample.add(_dimensions(values, a, b, reduction), texts)
-            bad += len(cells)
+    for values, texts, wrong in read_vectors(table, feature, splits, excluded):
+        for a, b, sample in samples:
+            sample.add(_dimensions(values, a, b, reduction), texts)
+        bad += wrong
     if samples[0][2].count == 0:
         detail = (
             f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""
@@ -245,7 +253,7 @@ def join_blocks(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Join the edges or codebooks of a feature's blocks to its quantizer."""
     name, parts = element
-    feature = _embedding(table, name)
+    feature = embedding_of(table, name)
     ordered = sorted(parts, key=lambda t: int(t["first"][0].as_py()))
     if isinstance(feature, QuantileEmbedding):
         edges = [t["edge"].to_numpy().reshape(feature.quantiles - 1, -1) for t in ordered]

@@ -15,7 +15,7 @@ from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature, 
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.manifest import FeatureEntry
-from heterrec_schemas.tokens import FIRST_FREE, vocabulary_shards
+from heterrec_schemas.tokens import FIRST_FREE, feature_stem, vocabulary_shards
 
 NOTHING = Interval.exactly(0)
 
@@ -44,7 +44,7 @@ class FeatureFigures:
     @property
     def stem(self) -> str:
         """The name of the feature's files."""
-        return self.feature.name if self.side == "item" else f"user_{self.feature.name}"
+        return feature_stem(self.side, self.feature.name)
 
     @property
     def missing_share(self) -> float:

@@ -8,6 +8,7 @@ from heterrec_schemas.feature_spec import CategoricalFeature, EmbeddingFeature
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.decode import vocabulary_values
 from heterrec_schemas.pages import html
+from heterrec_schemas.tokens import feature_stem
 
 
 def differences(generation: Generation, other: Generation) -> Iterator[str]:
@@ -39,7 +40,7 @@ def differences(generation: Generation, other: Generation) -> Iterator[str]:
         ("feature", "psi", "missing in other", "in this", "OOV in other", "in this"),
         [
             (
-                *(f["name"] if f["side"] == "item" else f"user_{f['name']}", index),
+                *(feature_stem(f["side"], f["name"]), index),
                 *(f"{s[share]:.1%}" for share in ("missing_share", "oov_share") for s in (t, f)),
             )
             for f, t, index in rows
@@ -50,7 +51,7 @@ def differences(generation: Generation, other: Generation) -> Iterator[str]:
 def _index(
     generation: Generation, other: Generation, now: dict[str, Any], before: dict[str, Any]
 ) -> float | None:
-    stem = now["name"] if now["side"] == "item" else f"user_{now['name']}"
+    stem = feature_stem(now["side"], now["name"])
     features = generation.feature(stem), other.feature(stem)
     if any(isinstance(f, EmbeddingFeature) for f in features) or "tokens" not in before:
         return None

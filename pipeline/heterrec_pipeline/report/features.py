@@ -8,6 +8,7 @@ from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.decode import vocabulary_values
 from heterrec_schemas.pages import html
 from heterrec_schemas.pages.charts import Chart, bars, histogram, lines
+from heterrec_schemas.tokens import feature_stem
 
 TOP = 15
 """Number of values that are shown."""
@@ -27,7 +28,7 @@ def feature_blocks(generation: Generation, statistics: dict[str, Any]) -> Iterat
         ],
     )
     for found in statistics["features"]:
-        stem = found["name"] if found["side"] == "item" else f"user_{found['name']}"
+        stem = feature_stem(found["side"], found["name"])
         feature = generation.feature(stem)
         yield html.heading(f"{stem} ({feature.kind})")
         if isinstance(feature, EmbeddingFeature):

@@ -8,16 +8,16 @@ from heterrec_pipeline.report.against import differences
 from heterrec_pipeline.report.examples import item_examples, user_examples
 from heterrec_pipeline.report.features import feature_blocks
 from heterrec_pipeline.report.interactions import interaction_blocks
+from heterrec_schemas.drift import DriftReport
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.pages import html
 from heterrec_schemas.pages.charts import Chart, bars
 from heterrec_schemas.pages.html import Section
+from heterrec_schemas.rejects import REJECTS_SCHEMA
 
 REJECTS = 20
 """Number of rejects that are shown."""
-MOST_REJECTS = 2_000_000
-"""Number of rejects up to which their table is read for examples."""
 
 
 def report(generation: Generation, against: Generation | None = None) -> str:
@@ -99,14 +99,11 @@ def _rows(generation: Generation) -> Iterator[str]:
         return
     rejects = sorted(manifest.rejects.items(), key=lambda r: (-r[1], r[0]))
     yield html.table("Rejects by reason", ("reason", "entries"), [(str(r), n) for r, n in rejects])
-    if sum(manifest.rejects.values()) > MOST_REJECTS:
-        yield html.paragraph("There are too many rejects to show some here; see rejects/.")
-        return
-    table = generation.rejects()
-    rows = [tuple(r.values()) for r in table.slice(0, REJECTS).to_pylist()]
-    title = f"The first {len(rows)} of {len(table):,} rejects"
-    cells = [[None if c is None else str(c) for c in row] for row in rows]
-    yield html.table(title, [n.replace("_", " ") for n in table.column_names], cells)
+    (file,) = generation.files("rejects")
+    some = next(iter(generation.row_groups(file.path, REJECTS_SCHEMA.names, [0]))).slice(0, REJECTS)
+    title = f"The first {len(some)} of {file.rows:,} rejects"
+    cells = [[None if c is None else str(c) for c in row.values()] for row in some.to_pylist()]
+    yield html.table(title, [n.replace("_", " ") for n in some.column_names], cells)
 
 
 def _funnel(name: str, counts: dict[str, int]) -> Chart:
@@ -129,6 +126,10 @@ def _changes(generation: Generation, against: Generation | None) -> Iterator[str
     if drift is None:
         yield html.paragraph("This is a build: it has no parent that it could differ from.")
         return
+    yield from _drift(generation, drift)
+
+
+def _drift(generation: Generation, drift: DriftReport) -> Iterator[str]:
     for words in notices(drift, generation.spec.drift, generation.manifest):
         yield html.note(words)
     features = drift.worst_first()

@@ -27,9 +27,8 @@ def run_process(load: Callable[[], Callable[..., Any]]) -> NoReturn:
         load: imports and returns the app. The context of its commands has the `JsonLog` of `--log-json` as `obj`.
     """
     codes: list[int] = []
-    atexit.register(
-        _leave, codes
-    )  # the first one: it runs last, after the other functions for the exit
+    # Registered first, it runs last, after the other functions for the exit.
+    atexit.register(_leave, codes)
     debug, as_json = asked("--debug"), asked("--json")
     if asked(LOG_JSON):
         code = _run_logged(load, debug=debug, as_json=as_json)

@@ -6,14 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
-PER_DOUBLING = 4
-"""Number of bins between a power of two and the next one, from 4 on; smaller numbers have bins of their own."""
 MOST_DAYS = 400
 """Number of bins of time; where days are more, bins have 2, 4, 8 ... days."""
 
 
 def first_of_bin(numbers: Ints) -> Ints:
-    """The smallest number of the bin of each number, at least 0."""
+    """The smallest number of the bin of each number, at least 0.
+
+    Numbers below 8 have bins of their own; from there on, four bins reach from a power of two to the next one.
+    """
     steps = np.maximum(np.frexp(numbers.astype(np.float64))[1] - 3, 0)
     firsts: Ints = numbers >> steps << steps
     return firsts

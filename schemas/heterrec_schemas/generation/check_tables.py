@@ -38,7 +38,7 @@ from heterrec_schemas.tables import (
     sequences_schema,
     vocabulary_schema,
 )
-from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING
+from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, MISSING, feature_stem
 
 _KEYS = ("item_id", "user_id", "value")
 Flags = npt.NDArray[np.bool_]
@@ -82,8 +82,7 @@ def table_rules(manifest: Manifest, spec: FeatureSpec, path: str) -> Rules:
     folder, _, name = path.partition("/")
     stem = name.split("-")[0].removesuffix(".parquet")
     sizes = {
-        entry.name if entry.side == "item" else f"user_{entry.name}": entry.vocabulary_size
-        for entry in manifest.features
+        feature_stem(entry.side, entry.name): entry.vocabulary_size for entry in manifest.features
     }
     items = manifest.item_vocabulary_size
     bounds: dict[str, dict[str, Any]]

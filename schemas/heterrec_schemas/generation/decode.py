@@ -16,7 +16,7 @@ from heterrec_schemas.feature_spec import (
     QuantileEmbedding,
 )
 from heterrec_schemas.generation.reader import Generation
-from heterrec_schemas.tokens import FIRST_FREE, MISSING, decode_embedding_tokens
+from heterrec_schemas.tokens import FIRST_FREE, MISSING, decode_embedding_tokens, feature_stem
 from heterrec_schemas.values import value_text
 
 MISSING_WORDS = "(missing)"
@@ -38,7 +38,7 @@ def decode_cells(
     Raises:
         CallError: there is no such feature.
     """
-    stem = name if side == "item" else f"user_{name}"
+    stem = feature_stem(side, name)
     feature = generation.feature(stem)
     if isinstance(feature, EmbeddingFeature):
         return [decode_embedding(cell, feature) for cell in cells]

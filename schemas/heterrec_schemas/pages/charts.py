@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -133,7 +132,7 @@ def histogram(
     with drawing():
         figure, axes = new_figure()
         axes.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.75)
-        for n, (name, places) in zip(count(1), (marks or {}).items(), strict=False):
+        for n, (name, places) in enumerate((marks or {}).items(), 1):
             style = {"color": COLOURS[n % len(COLOURS)], "linestyle": LINES[n % len(LINES)]}
             for k, place in enumerate(places):
                 axes.axvline(place, linewidth=1.1, label=None if k else name, **style)

@@ -41,7 +41,7 @@ from heterrec_schemas.tables import (
 from heterrec_schemas.testing.files import write_shop
 from heterrec_schemas.testing.reference import Reference, reference
 from heterrec_schemas.testing.shop import Settings, Shop, shop, spec_text
-from heterrec_schemas.tokens import ITEM_VOCABULARY
+from heterrec_schemas.tokens import ITEM_VOCABULARY, feature_stem
 
 Tables = dict[str, pa.Table]
 """Path without `.parquet` to table."""
@@ -193,7 +193,7 @@ def _fitted_tables(spec: FeatureSpec, found: Reference, entries: list[FeatureEnt
     details: dict[str, dict[str, Any]] = {ITEM_VOCABULARY: {"kind": ITEM_VOCABULARY}}
     buckets = {ITEM_VOCABULARY: spec.items.catalogue_vocabulary.oov_buckets}
     for entry, feature in zip(entries, [*spec.items.features, *spec.user_features], strict=True):
-        stem = entry.name if entry.side == "item" else f"user_{entry.name}"
+        stem = feature_stem(entry.side, entry.name)
         details[stem], buckets[stem] = entry.details(), getattr(feature, "oov_buckets", 0)
     tables: Tables = {}
     for name, shards in found.vocabularies.items():

@@ -1,5 +1,6 @@
 """`heterrec-pipeline report` and `build --report`, by the command line."""
 
+import csv
 import json
 import re
 import shutil
@@ -7,11 +8,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import Browser, find_chromium
 from browser_pages import check_page
 from corner_shop import Shop, heterrec
 
+from heterrec_pipeline.statistics.bins import first_of_bin
 from heterrec_schemas import open_generation
 from heterrec_schemas.manifest import MANIFEST_NAME
 
@@ -38,11 +41,13 @@ def statistics_of(root: Path) -> dict[str, Any]:
 def test_statistics_are_those_of_the_tables(built_shop: Shop) -> None:
     generation = open_generation(root_of(built_shop))
     found = generation.statistics()
-    lengths = [len(h) for h in generation.sequences("latest")["item_index"].to_pylist()]
-    assert sum(n for _, n in found["history_lengths"]) == len(lengths)
-    assert dict(map(tuple, found["history_lengths"])) == Counter(n for n in lengths if n < 8) or (
-        max(lengths) >= 8
-    )
+    users = generation.sequences("latest")["user_id"].to_pylist()
+    assert sum(n for _, n in found["history_lengths"]) == len(users)
+    with (built_shop.input / "log.csv").open(newline="") as file:
+        rows = Counter(row["user_id"] for row in csv.DictReader(file))
+    assert found["interactions"] == sum(rows.values())
+    binned = Counter(first_of_bin(np.array(list(rows.values()))).tolist())
+    assert dict(map(tuple, found["history_lengths"])) == binned
     counts = generation.item_counts()["train_count"].to_pylist()
     assert sum(n for _, n in found["train_counts"]) == len(counts)
     assert sum(n for _, n in found["days"]) == found["interactions"]
