@@ -69,10 +69,12 @@ def _pairs(counts: Mapping[str, int], prefix: str) -> list[tuple[int, int]]:
 def with_fits(
     job: Job, summaries: Mapping[str, dict[str, Any]], judged: Mapping[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Add what the fit of an embedding has measured to its statistics; a frozen one keeps what its parent has."""
+    """Add what the fit of an embedding has measured to its statistics; a frozen one keeps what its parent has.
+
+    The manifest says in which generation each feature was fitted.
+    """
     known = {f"{f['side']}/{f['name']}": f["fit"] for f in _parents(job) if "fit" in f}
-    of_job = {name: fit | {"generation": job.generation} for name, fit in judged.items()}
-    fits = known | of_job
+    fits = known | dict(judged)
     return {
         name: found | ({"fit": fits[name]} if name in fits and "codes" in found else {})
         for name, found in summaries.items()

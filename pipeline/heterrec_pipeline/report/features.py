@@ -27,12 +27,14 @@ def feature_blocks(generation: Generation, statistics: dict[str, Any]) -> Iterat
             for f in statistics["features"]
         ],
     )
+    manifest = generation.manifest
+    fitted = {(f.side, f.name): f.fitted or manifest.generation for f in manifest.features}
     for found in statistics["features"]:
         stem = feature_stem(found["side"], found["name"])
         feature = generation.feature(stem)
         yield html.heading(f"{stem} ({feature.kind})")
         if isinstance(feature, EmbeddingFeature):
-            yield from _embedding(found)
+            yield from _embedding(found, fitted[found["side"], found["name"]])
         elif isinstance(feature, CategoricalFeature):
             yield from _categorical(generation, stem, found)
         else:
@@ -98,7 +100,7 @@ def _numeric(generation: Generation, stem: str, found: dict[str, Any]) -> Iterat
     yield html.charts(charts)
 
 
-def _embedding(found: dict[str, Any]) -> Iterator[str]:
+def _embedding(found: dict[str, Any], fitted: str | None) -> Iterator[str]:
     rows = found["rows"]
     about = "" if rows["exact"] else "about "
     facts: dict[str, object] = {
@@ -114,7 +116,7 @@ def _embedding(found: dict[str, Any]) -> Iterator[str]:
                 f"{near['kept']:.1%} of the 10 nearest vectors are among the 50 with the most equal tokens; "
                 f"{near['chance']:.1%} by chance ({near['queries']:,} of {near['among']:,} distinct vectors)"
             )
-        facts["fitted in"] = fit["generation"]
+        facts["fitted in"] = fitted
     yield html.facts(facts)
     if "used" in found:
         yield html.charts(
