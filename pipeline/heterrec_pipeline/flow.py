@@ -6,14 +6,11 @@ read them from the input.
 """
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from heterrec_pipeline.drift.drift_graph import MeasureDrift, MeasureFeatures
-from heterrec_pipeline.drift.summary import summarise_feature
 from heterrec_pipeline.interactions.log_graph import IndexedLog
 from heterrec_pipeline.items.catalogue_graph import Catalogue, ItemsFromLog
 from heterrec_pipeline.items.user_graph import UserFeatures
@@ -22,7 +19,7 @@ from heterrec_pipeline.publishing.publish_graph import CheckRejects, PublishGene
 from heterrec_pipeline.sequences.sequence_graph import Histories, Splits, WriteSequences
 from heterrec_pipeline.wiring.reports import Ledger
 from heterrec_pipeline.wiring.splits import ListSplits
-from heterrec_pipeline.wiring.step import Composite, Step
+from heterrec_pipeline.wiring.step import Composite
 
 
 @dataclass(eq=False, kw_only=True)
@@ -68,12 +65,9 @@ class BuildGeneration(Composite):
         splits | "Sequences" >> WriteSequences(
             job=job, catalogue=catalogue, users=users, kinds=log.kinds, ledger=ledger
         )
-        measured = root | "Features" >> MeasureFeatures(job=job, ledger=ledger)
-        summaries = measured | "Summaries" >> Step(
-            fn=partial(summarise_feature, job), kind=tuple[str, Any]
-        )
+        features = root | "Features" >> MeasureFeatures(job=job, ledger=ledger)
         drift = (
-            measured
+            features.measured
             | "Drift" >> MeasureDrift(job=job, catalogue=catalogue, users=users, ledger=ledger)
             if job.parent
             else None
@@ -85,6 +79,6 @@ class BuildGeneration(Composite):
             rejects=rejects,
             cuts=histories.cuts,
             drift=drift,
-            summaries=summaries,
+            summaries=features.summaries,
             ledger=ledger,
         )

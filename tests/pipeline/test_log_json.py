@@ -63,7 +63,7 @@ def test_a_good_run(shop: Shop) -> None:
     began = [line["stage"] for line in events(told, "stage_began")]
     stages = events(told, "stage")
     assert sorted(began) == sorted(line["stage"] for line in stages)
-    assert len(set(began)) == len(began) == 10
+    assert len(set(began)) == len(began) == 11
     assert all(line["complete"] for line in stages)
     assert all(line["started"] <= line["ended"] for line in stages)
     assert stages == sorted(stages, key=lambda line: line["started"])

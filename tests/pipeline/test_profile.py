@@ -12,7 +12,7 @@ import pytest
 from corner_shop import Shop
 
 STAGES = ["List the log", "List the items", "Catalogue", "Users", "Log", "Rejects"]
-STAGES += ["Histories", "Splits", "Sequences", "Features", "Summaries", "Publish"]
+STAGES += ["Histories", "Splits", "Sequences", "Features", "Publish"]
 PHASES = [
     "check the spec and the input",
     "check a sample of the input",

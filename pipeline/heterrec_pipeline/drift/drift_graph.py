@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, PCollection
@@ -11,6 +11,7 @@ from heterrec_pipeline.checking.changes import features_of
 from heterrec_pipeline.drift.gate import Verdict
 from heterrec_pipeline.drift.measure import Task, measure, parent_tasks, task_of
 from heterrec_pipeline.drift.report import compare_feature, write_report
+from heterrec_pipeline.drift.summary import summarise_feature
 from heterrec_pipeline.items.catalogue_graph import CatalogueOutput
 from heterrec_pipeline.items.user_graph import UsersOutput, fitted_users
 from heterrec_pipeline.job import Job
@@ -19,9 +20,16 @@ from heterrec_pipeline.wiring.step import ByShard, Composite, Step, of_type, tot
 from heterrec_schemas.drift import FeatureDrift
 
 
+class MeasuredFeatures(NamedTuple):
+    """(`<side>/<feature>`, its measurements), and (`<side>/<feature>`, its statistics)."""
+
+    measured: PCollection
+    summaries: PCollection
+
+
 @dataclass(eq=False, kw_only=True)
 class MeasureFeatures(Composite):
-    """The files of all steps so far, and the parent's, to (`<side>/<feature>`, its measurements).
+    """The files of all steps so far, and the parent's, to the measurements and statistics of each feature.
 
     The steps must have written all tables.
     """
@@ -29,19 +37,23 @@ class MeasureFeatures(Composite):
     job: Job
     ledger: Ledger
 
-    def expand(self, root: beam.Pipeline) -> PCollection:
-        """Measure file by file, group by feature."""
+    def expand(self, root: beam.Pipeline) -> MeasuredFeatures:
+        """Measure file by file, group by feature, summarise."""
         job = self.job
         written = self.ledger.all(FILES) | "written files" >> Step(
             fn=partial(task_of, job), kind=Task
         )
         before = root | "parent's files" >> beam.Create(parent_tasks(job), reshuffle=False)
-        return (
+        measured = (
             (written, of_type(before, Task))
             | "of both" >> beam.Flatten()
             | "measure" >> Step(fn=partial(measure, job), kind=tuple[str, Any], spread=True)
             | "by feature" >> ByShard(shards=features_of(job.spec), kind=tuple[str, Any])
         )
+        summaries = measured | "summarise" >> Step(
+            fn=partial(summarise_feature, job), kind=tuple[str, Any]
+        )
+        return MeasuredFeatures(measured, summaries)
 
 
 @dataclass(eq=False, kw_only=True)

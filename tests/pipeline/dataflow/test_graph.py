@@ -92,7 +92,7 @@ SIDES = [
     Side(r"Rejects/add up/Combine/ParDo", "counts", "30 bytes a name"),
     Side(r"Publish/add up/Combine/ParDo", "counts", "30 bytes a name"),
     Side(
-        r"Summaries/each/ParDo\(summarise_feature\)",
+        r"Features/summarise/each/ParDo\(summarise_feature\)",
         "the statistics of each feature",
         "30 pairs of a categorical feature, a number a bin or token of others",
     ),
@@ -113,7 +113,6 @@ TOP = [
     "Rejects",
     "Sequences",
     "Splits",
-    "Summaries",
     "Users",
 ]
 MOST_STEPS = 350
