@@ -3,6 +3,7 @@
 Imports the standard library only: a command calls `run` before it imports anything else.
 """
 
+import errno
 import json
 import os
 import signal
@@ -21,6 +22,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = "stopped; nothing was changed"
 """Message of a command that is stopped while it imports its modules."""
 UNEXPECTED = "Run again with --debug for the traceback, and report it."
+_OF_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""Errors of a file system, which any statement may meet."""
 RED, YELLOW = 31, 33
 HELP_FLAGS = ("-h", "--help")
 EXIT_CODES = """\b
@@ -79,7 +82,10 @@ def failure_fields(
 
 
 def unexpected(error: BaseException) -> str:
-    """The message for an exception that is not an error of the project."""
+    """The message for an exception that is not an error of the project: of the file system, or of our code."""
+    if isinstance(error, OSError) and error.errno in _OF_STORAGE:
+        where = "a file" if error.filename is None else error.filename
+        return f"{where} cannot be read or written: {error.strerror}. Fix it, then run the same command again."
     return f"an unexpected {type(error).__name__}: {' '.join(str(error).split())}. {UNEXPECTED}"
 
 

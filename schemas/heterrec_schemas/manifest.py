@@ -30,6 +30,7 @@ CONTENT_FOLDERS = (
 SPLITS = ("train", "validation", "test", "latest")
 OWN_HASH = "manifest_sha256"
 """Key of the manifest's own hash."""
+_SHARD = re.compile(r"(-\d{5}-of-\d{5})?\.parquet$")
 Size = Annotated[int, Field(ge=0)]
 DriftStatus = Literal["pass", "warn", "fail"]
 
@@ -46,6 +47,11 @@ class FileEntry(_Entry):
     rows: Size | None
     bytes: Size
     sha256: str
+
+
+def table_of(path: str) -> str:
+    """A file's path without suffix and number of the shard, the same for all shards of a table: `vocabularies/brand`."""
+    return _SHARD.sub("", path)
 
 
 class InputEntry(_Entry):

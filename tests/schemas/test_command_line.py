@@ -1,5 +1,6 @@
 """What both command lines share, in processes of their own where signals and descriptors matter."""
 
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,13 @@ from typing import Any
 import pytest
 
 from heterrec_schemas import command_line
-from heterrec_schemas.command_line import FailureReport, failure_fields, print_json, text_argument
+from heterrec_schemas.command_line import (
+    FailureReport,
+    failure_fields,
+    print_json,
+    text_argument,
+    unexpected,
+)
 from heterrec_schemas.errors import DataError
 
 FIELDS = ["error", "stage", "message", "exit_code"]
@@ -32,6 +39,15 @@ def test_a_failure_is_one_message_and_one_object(capsys: pytest.CaptureFixture[s
     assert out.isascii()
     assert out.count("\n") == 1
     assert json.loads(out) == {"valid": False} | failure_fields(DataError(""), "café\nline two", 2)
+
+
+def test_a_full_disk_is_not_unexpected() -> None:
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x")
+    assert unexpected(error) == (
+        "/data/x cannot be read or written: No space left on device. Fix it, then run the same command again."
+    )
+    assert unexpected(OSError(errno.EIO, "broken")).startswith("a file cannot be read or written")
+    assert unexpected(OSError(errno.ENOTTY, "x")).startswith("an unexpected OSError")
 
 
 def test_a_log_replaces_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

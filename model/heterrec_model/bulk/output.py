@@ -8,13 +8,12 @@
 A file appears under its name only when it is complete: a local one is renamed, an object is created at the end of its upload.
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ from heterrec_model.bulk.job import JOB, MANIFEST, BulkManifest, Job, ShardInfo,
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.generation.folder import Folder, open_folder
 from heterrec_schemas.stores import Store, store_of
+from heterrec_schemas.stores.disk import locked
 from heterrec_schemas.stores.store import writing
 
 _OTHER = "Use the same call to continue it, or another --output."
@@ -95,18 +95,11 @@ class BulkOutput:
             yield
             return
         name = "_lock" if part == (1, 1) else f"_lock-{part[0]}-of-{part[1]}"
-        with writing(self.name):
-            os.makedirs(self._folder.path, exist_ok=True)
-            file = open(self._locate(name), "ab")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CallError(
-                    f"another process writes to {self.name}", todo="Wait for it, or stop it."
-                ) from None
-            except OSError:
-                pass  # a file system without locks
+        busy = CallError(f"another process writes to {self.name}", todo="Wait for it, or stop it.")
+        with ExitStack() as held:
+            with writing(self.name):
+                os.makedirs(self._folder.path, exist_ok=True)
+                held.enter_context(locked(self._locate(name), busy))
             yield
 
     def clear_drafts(self, shards: int, own: Iterable[int]) -> None:

@@ -43,6 +43,7 @@ class BundleEncoder:
         self._tokens_IC = bundle.item_tokens_IC
         self._buckets, self._width = info.buckets, info.width
         self._with_behaviours, self._features = info.reads_behaviours, info.user_features
+        self._folder = bundle.folder
         self._graphs = {
             length: self._session(bundle, graph_name(length, info.max_length), length, threads)
             for length in info.buckets
@@ -89,6 +90,9 @@ class BundleEncoder:
             times: milliseconds since 1970.
             behaviours: ids; None in a bundle without behaviours.
             user_features: tokens by feature.
+
+        Raises:
+            BundleError: an item, or a token of one, is beyond the tables of the bundle.
         """
         longest = self._buckets[-1]
         lengths = np.asarray([min(len(item), longest) for item in items], np.int64)
@@ -99,8 +103,17 @@ class BundleEncoder:
             for start in range(0, len(rows), BATCH):
                 chosen = rows[start : start + BATCH]
                 feeds = self.feeds(chosen, length, items, times, behaviours, user_features)
-                vectors_BD[chosen] = self._graphs[length].run([OUTPUT], feeds)[0]
+                vectors_BD[chosen] = self._run(length, feeds)
         return vectors_BD
+
+    def _run(self, length: int, feeds: dict[str, npt.NDArray[Any]]) -> Floats:
+        try:
+            found: Floats = self._graphs[length].run([OUTPUT], feeds)[0]
+        except Exception as error:  # onnxruntime raises many types
+            raise BundleError(
+                f"the user tower of {self._folder} cannot encode a history: {error}", todo=AGAIN
+            ) from None
+        return found
 
     def feeds(
         self,
@@ -125,6 +138,13 @@ class BundleEncoder:
             behaviour_T = behaviours[row]
             if behaviour_T is not None:
                 behaviour_BT[place, :size] = behaviour_T[-length:]
+        if item_BT.size and not 0 <= item_BT.min() <= item_BT.max() < len(self._tokens_IC):
+            raise BundleError(
+                f"a history has an item that {self._folder / ITEM_TOKENS} does not have",
+                got=f"item_index {item_BT.min()} to {item_BT.max()}",
+                expected=f"0 to {len(self._tokens_IC) - 1}",
+                todo=AGAIN,
+            )
         feeds: dict[str, npt.NDArray[Any]] = {
             TOKENS: self._tokens_IC[item_BT],
             TIMES: time_BT,

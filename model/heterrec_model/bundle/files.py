@@ -23,9 +23,9 @@ Shapes: N items of the catalogue, I ids of the item vocabulary, C token columns,
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 EXPORT_VERSION = 1
 INFO = "bundle.json"
@@ -156,6 +156,14 @@ class BundleInfo(_Part):
     equality: Equality
     versions: dict[str, str]
     files: list[BundleFile]
+
+    @model_validator(mode="after")
+    def _ends_with_the_longest(self) -> Self:
+        if self.buckets != sorted(set(self.buckets)) or self.buckets[-1:] != [self.max_length]:
+            raise ValueError(
+                f"buckets: got {self.buckets}, expected ascending lengths up to {self.max_length}"
+            )
+        return self
 
     def to_json(self) -> str:
         """The description as indented JSON text."""

@@ -1,5 +1,6 @@
 """Open a bundle: its description and its tables, with hashes checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +20,21 @@ from heterrec_model.bundle.files import (
     ITEMS,
     POPULAR,
     SAMPLE,
+    USER_VALUES,
     BundleInfo,
 )
 from heterrec_schemas.errors import BundleError
 from heterrec_schemas.hashing import file_sha256
+
+AGAIN = "Copy or export the bundle again."
+ITEM_COLUMNS = {
+    "item_index": (pa.int64(), pa.int32()),
+    "item_id": (pa.int64(), pa.string()),
+    "retired": (pa.bool_(),),
+}
+POPULAR_COLUMNS = {"segment": (pa.string(),), "item_index": (pa.int64(),), "count": (pa.int64(),)}
+USER_VALUE_COLUMNS = {"feature": (pa.string(),), "value": (pa.string(),), "token": (pa.int64(),)}
+MAY_BE_NULL = ("segment",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,50 +57,100 @@ class Bundle:
     @cached_property
     def item_vectors_ND(self) -> npt.NDArray[np.float32]:
         """The vectors of the catalogue, float32 [N, D]."""
-        return self.array(ITEM_VECTORS)
+        return self.array(ITEM_VECTORS, np.float32, (self.info.items, self.info.width))
 
     @cached_property
     def item_tokens_IC(self) -> npt.NDArray[np.int32]:
         """The model input of every item_index, int32 [I, C]."""
-        return self.array(ITEM_TOKENS)
+        return self.array(ITEM_TOKENS, np.int32, (None, None))
 
     @cached_property
     def sample_user_vectors_SD(self) -> npt.NDArray[np.float32]:
         """Vectors of real users, float32 [S, D]."""
-        return self.array(SAMPLE)
+        return self.array(SAMPLE, np.float32, (None, self.info.width))
 
     def items(self) -> pa.Table:
         """The items of the catalogue in the order of the vectors, then the retired ones: item_ids.parquet."""
-        return self.table(ITEMS)
+        table = self.table(ITEMS, ITEM_COLUMNS)
+        listed = table["retired"].to_numpy()[: self.info.items]
+        if len(listed) < self.info.items or listed.any():
+            raise BundleError(
+                f"{self.folder / ITEMS} does not begin with the catalogue",
+                got=f"{np.argmax(np.append(listed, True)):,} items before retired ones",
+                expected=f"{self.info.items:,}",
+                todo=AGAIN,
+            )
+        return table
 
     def popular(self) -> pa.Table:
         """Popular items: segment (null: all users), item_index, count."""
-        return self.table(POPULAR)
+        return self.table(POPULAR, POPULAR_COLUMNS)
 
-    def array(self, name: str) -> npt.NDArray[Any]:
+    def user_values(self) -> pa.Table:
+        """Values of the categorical user features: feature, value, token."""
+        return self.table(USER_VALUES, USER_VALUE_COLUMNS)
+
+    def array(
+        self, name: str, dtype: npt.DTypeLike, shape: tuple[int | None, ...]
+    ) -> npt.NDArray[Any]:
         """A memory-mapped array.
 
-        Raises:
-            BundleError: it cannot be read.
-        """
-        try:
-            found: npt.NDArray[Any] = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{self.folder / name} cannot be read: {error}") from None
-        return found
+        Args:
+            name: of the file.
+            dtype: of the array.
+            shape: with None for sizes that nothing is known of.
 
-    def table(self, name: str) -> pa.Table:
+        Raises:
+            BundleError: it cannot be read, or is another array.
+        """
+        file = self.folder / name
+        try:
+            found: Any = np.load(file, mmap_mode="r", allow_pickle=False)
+        except Exception as error:  # numpy parses the header as Python: errors of many types
+            raise BundleError(f"{file} cannot be read: {error}", todo=AGAIN) from None
+        kind, sizes = getattr(found, "dtype", "an archive"), getattr(found, "shape", ())
+        fits = len(sizes) == len(shape) and all(
+            wanted in (None, size) for size, wanted in zip(sizes, shape, strict=True)
+        )
+        if kind != np.dtype(dtype) or not fits:
+            words = ", ".join("any" if size is None else str(size) for size in shape)
+            raise BundleError(
+                f"{file} is another array",
+                got=f"{kind} of the shape {list(sizes)}",
+                expected=f"{np.dtype(dtype)} of the shape [{words}]",
+                todo=AGAIN,
+            )
+        array: npt.NDArray[Any] = found
+        return array
+
+    def table(self, name: str, columns: Mapping[str, tuple[pa.DataType, ...]]) -> pa.Table:
         """A Parquet table.
 
+        Args:
+            name: of the file.
+            columns: the allowed types of the columns that it must have; there may be others.
+
         Raises:
-            BundleError: it cannot be read.
+            BundleError: it cannot be read, or a column is absent, has another type, or nulls where it may have none.
         """
+        file = self.folder / name
         try:
-            found = pq.read_table(self.folder / name)
+            found = pq.read_table(file)
             found.validate(full=True)  # texts may be no UTF-8
-            return found
         except (OSError, pa.ArrowException) as error:
-            raise BundleError(f"{self.folder / name} cannot be read: {error}") from None
+            raise BundleError(f"{file} cannot be read: {error}", todo=AGAIN) from None
+        for column, types in columns.items():
+            got = found.schema.field(column).type if found.schema.names.count(column) == 1 else None
+            if got not in types:
+                raise BundleError(
+                    f"{file}: column {column!r}",
+                    got="none" if got is None else str(got),
+                    expected=" or ".join(map(str, types)),
+                    todo=AGAIN,
+                )
+            if column not in MAY_BE_NULL and found[column].null_count:
+                raise BundleError(f"{file}: column {column!r} has nulls", todo=AGAIN)
+        return found
 
 
 def open_bundle(path: str | Path, *, verify: Literal["hashes", "sizes"] = "hashes") -> Bundle:
@@ -105,7 +167,12 @@ def open_bundle(path: str | Path, *, verify: Literal["hashes", "sizes"] = "hashe
     info = read_info(folder)
     for file in info.files:
         found = folder / file.path
-        size = found.stat().st_size if found.is_file() else None
+        try:
+            size = found.stat().st_size if found.is_file() else None
+        except (OSError, ValueError) as error:  # a name that is too long, or has a null
+            raise BundleError(
+                f"{folder / INFO} lists a file that cannot exist: {error}", todo=AGAIN
+            ) from None
         if size != file.bytes:
             got = "no such file" if size is None else f"{size:,} bytes"
             raise BundleError(
@@ -122,9 +189,6 @@ def open_bundle(path: str | Path, *, verify: Literal["hashes", "sizes"] = "hashe
                 todo=AGAIN,
             )
     return Bundle(folder, info)
-
-
-AGAIN = "Copy or export the bundle again."
 
 
 def read_info(folder: Path) -> BundleInfo:

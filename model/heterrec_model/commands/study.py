@@ -96,8 +96,10 @@ def study(
             body |= write_report(loaded, results).to_json()
         if as_json:
             print_json(body)
-        elif not quiet:
-            show_summary(Console(markup=False), body)
+        else:
+            show_failures(body["runs"])
+            if not quiet:
+                show_summary(Console(markup=False), body)
         if result.stopped == "SIGINT" or result.failed:
             raise typer.Exit(1)
 
@@ -108,16 +110,17 @@ def shown_command(arguments: Sequence[str]) -> str:
     return shlex.join(["heterrec-model", *words])
 
 
-def show_summary(console: Console, body: dict[str, Any]) -> None:
-    """Print the failures and the files of a study."""
-    for run in body.get("runs", []):
+def show_failures(runs: Sequence[dict[str, Any]]) -> None:
+    """Print the failed runs of a study on standard error."""
+    for run in runs:
         if run["state"] == "failed":
             seed = "" if run["seed"] is None else f", seed {run['seed']}"
-            console.print(
-                f"failed: {run['data']}, {run['model']}{seed}: {run['message']}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            line = f"failed: {run['data']}, {run['model']}{seed}: {run['message']}"
+            typer.echo(line, err=True)
+
+
+def show_summary(console: Console, body: dict[str, Any]) -> None:
+    """Print where the files of a study are."""
     if body.get("stopped"):
         line = f"{body['stopped']}: the runs are saved. The same call continues."
     elif "tables" not in body:

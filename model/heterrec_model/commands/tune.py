@@ -71,6 +71,9 @@ def tune(
                 console.print(line)
             if stopped:
                 console.print(f"{stopped}: the runs are saved. The same call continues.")
-        lost = stopped is None and any(search.best is None for search in found)
+        lost = [s for s in found if s.best is None] if stopped is None else []
+        for search in lost:
+            line = f"failed: {search.data}, {search.model}: none of {search.trials} trials has a result; their logs say why"
+            typer.echo(line, err=True)
         if stopped == "SIGINT" or lost:
             raise typer.Exit(1)

@@ -4,7 +4,6 @@ Each table has a folder named by a hash of its sources. It is written under a te
 an interrupted build leaves nothing that could be read.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -24,6 +23,7 @@ from heterrec_schemas import Generation
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.manifest import FeatureEntry
+from heterrec_schemas.stores.disk import locked
 
 _VERSION = 2
 _ABOUT = "about.json"
@@ -121,9 +121,7 @@ def _load(folder: Path, about: dict[str, Any]) -> tuple[Described, Arrays] | Non
 def _locked(cache: Path) -> Iterator[None]:
     """Let one process at a time build; remove the leftovers of interrupted builds."""
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        # The system releases the lock when the process ends, in whatever way.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(cache / "lock"):
         for leftover in cache.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heterrec_model.bundle.encoder import BundleEncoder
-from heterrec_model.bundle.files import HISTORIES, USER_VALUES
+from heterrec_model.bundle.files import HISTORIES
 from heterrec_model.bundle.histories import Histories, HistoryRow
 from heterrec_model.bundle.reader import Bundle, open_bundle
 from heterrec_model.recommending.catalogue import Catalogue, as_key
@@ -57,7 +57,7 @@ class BundleRecommender(Recommender):
             self.catalogue,
             info.behaviours,
             info.user_features,
-            bundle.table(USER_VALUES),
+            bundle.user_values(),
             info.segment_by,
         )
 

@@ -78,10 +78,11 @@ def open_repeat_scores(bundle: Bundle) -> RepeatScores | None:
     """
     if not bundle.info.repeats:
         return None
-    flat = bundle.array(REPEAT_TERM)
+    flat = bundle.array(REPEAT_TERM, np.float32, (None,))
     weights, start = {}, 0
     for name, shape in bundle.info.repeats.items():
         size = int(np.prod(shape))
         weights[name] = np.asarray(flat[start : start + size]).reshape(shape)
         start += size
-    return RepeatScores(weights, bundle.array(REPEAT_TERM_POPULARITY))
+    popularity_N = bundle.array(REPEAT_TERM_POPULARITY, np.int64, (bundle.info.items,))
+    return RepeatScores(weights, popularity_N)

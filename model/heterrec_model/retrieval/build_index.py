@@ -5,9 +5,7 @@ The effort is chosen on one half of the users of the bundle's sample, and the re
 Shapes: S users, N items, D width, K number of answers.
 """
 
-import fcntl
 import math
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -33,7 +31,7 @@ from heterrec_model.retrieval.vector_index import (
 )
 from heterrec_schemas.errors import BundleError, CallError, RunError, suggest
 from heterrec_schemas.hashing import file_sha256
-from heterrec_schemas.stores.disk import sync
+from heterrec_schemas.stores.disk import locked, sync
 
 AUTO = "auto"
 KINDS = (AUTO, FLAT, IVF, HNSW)
@@ -183,20 +181,11 @@ _DRAFT = f".{INDEX}-draft"
 @contextmanager
 def _only_builder(folder: Path) -> Iterator[None]:
     """Hold the lock of a bundle's builder, and remove what a killed one has left."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = f"another process is building the index of {folder}"
-            raise BundleError(text, todo="Wait for it.") from None
-        except OSError:
-            pass  # a file system without locks
+    busy = BundleError(f"another process is building the index of {folder}", todo="Wait for it.")
+    with locked(folder, busy):
         with suppress(OSError):
             shutil.rmtree(folder / _DRAFT)
         yield
-    finally:
-        os.close(handle)
 
 
 def _filled(kind: str, items_ND: Floats) -> tuple[Any, dict[str, int]]:

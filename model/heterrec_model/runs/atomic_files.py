@@ -9,6 +9,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from heterrec_schemas.errors import RunError
 from heterrec_schemas.leases.process import lives, namespace
@@ -77,6 +82,17 @@ def write_text(path: Path, text: str) -> None:
             sync(path.parent)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as `np.save` does, but with the system's reason if that fails.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with path.open("wb") as file:
+        # numpy writes to a file of its own by C, and loses the reason; to anything else it writes in pieces.
+        np.lib.format.write_array(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def point(link: Path, target: str) -> None:

@@ -3,11 +3,10 @@
 config.yaml  generation.json  metrics.jsonl  tensorboard/  mlflow.json  checkpoints/
 """
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from heterrec_schemas.documents import parse_json, parse_settings
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.lineage import place_of_content
-from heterrec_schemas.stores.disk import make_folder
+from heterrec_schemas.stores.disk import locked, make_folder
 
 CONFIG, GENERATION, METRICS = "config.yaml", "generation.json", "metrics.jsonl"
 MLFLOW = "mlflow.json"
@@ -207,26 +206,21 @@ class RunFolder:
             RunError: the folder cannot be written.
         """
         new = not self.path.exists()
-        with writing(self.path):
-            make_folder(self.path)
-            file = (self.path / LOCK).open("w")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CallError(
-                    f"another process is training in {self.path}",
-                    todo="Wait for it, or choose another --run.",
-                ) from None
-            except OSError:
-                pass  # a file system without locks
+        busy = CallError(
+            f"another process is training in {self.path}",
+            todo="Wait for it, or choose another --run.",
+        )
+        with ExitStack() as held:
+            with writing(self.path):
+                make_folder(self.path)
+                held.enter_context(locked(self.path / LOCK, busy))
             try:
                 yield
             finally:
                 if new and not self.contents():
                     shutil.rmtree(self.cache, ignore_errors=True)
-                    (self.path / LOCK).unlink(missing_ok=True)
-                    with suppress(OSError):  # not empty
+                    with suppress(OSError):  # not empty, or the storage fails
+                        (self.path / LOCK).unlink(missing_ok=True)
                         self.path.rmdir()
 
 

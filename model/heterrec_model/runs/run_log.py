@@ -1,6 +1,5 @@
 """metrics.jsonl, TensorBoard, MLflow: one line and its points per `train.log_every` steps and per validation."""
 
-import errno
 import json
 import math
 import os
@@ -69,8 +68,8 @@ class RunLog:
         """
         data = json.dumps({"kind": kind, **_plain(body)}).encode("utf-8") + b"\n"
         with writing(self._path):
-            if self._file.write(data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            while data:  # a write may be cut short; the next one then says why
+                data = data[self._file.write(data) :]
             if self._board is not None:
                 for name, value in _points(body):
                     self._board.add_scalar(f"{kind}/{name}", value, body["step"])

@@ -36,7 +36,13 @@ from heterrec_model.evaluation.evaluate import evaluate_model, load_generation
 from heterrec_model.evaluation.evaluation_result import Evaluation
 from heterrec_model.evaluation.scorers import VectorScorer
 from heterrec_model.layers.hct import SelfAttention
-from heterrec_model.runs.atomic_files import draft_of, remove_drafts, write_text, writing
+from heterrec_model.runs.atomic_files import (
+    draft_of,
+    remove_drafts,
+    save_array,
+    write_text,
+    writing,
+)
 from heterrec_model.runs.load_run import LoadedRun, load_run
 from heterrec_model.serving.latest_users import TOLERANCE, LatestUsers, OnProgress, type_name
 from heterrec_model.serving.model_card import model_card
@@ -233,8 +239,8 @@ def _write(
     on_progress("item vectors")
     items = items_table(generation)
     pq.write_table(items, draft / ITEMS)
-    np.save(draft / ITEM_VECTORS, VectorScorer(model).items_ND.numpy())
-    np.save(draft / ITEM_TOKENS, item_tokens(model).numpy())
+    save_array(draft / ITEM_VECTORS, VectorScorer(model).items_ND.numpy())
+    save_array(draft / ITEM_TOKENS, item_tokens(model).numpy())
     repeats = _write_repeat_term(draft, model)
     features, values = user_features_of(generation, model.table.user_features)
     pq.write_table(values, draft / USER_VALUES)
@@ -271,8 +277,8 @@ def _write_repeat_term(draft: Path, model: TwoTowerModel) -> dict[str, list[int]
     if repeats is None:
         return {}
     flat = [np.asarray(x, np.float32).ravel() for x in repeats.weights.values()]
-    np.save(draft / REPEAT_TERM, np.concatenate(flat))
-    np.save(draft / REPEAT_TERM_POPULARITY, repeats.popularity_N)
+    save_array(draft / REPEAT_TERM, np.concatenate(flat))
+    save_array(draft / REPEAT_TERM_POPULARITY, repeats.popularity_N)
     return {name: list(np.shape(x)) for name, x in repeats.weights.items()}
 
 

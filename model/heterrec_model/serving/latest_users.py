@@ -19,6 +19,7 @@ from heterrec_model.bundle.files import HISTORIES, POPULAR, PROGRAM, SAMPLE, Bun
 from heterrec_model.bundle.histories import BEHAVIOUR, ITEM, TIME, USER_FEATURE
 from heterrec_model.bundle.reader import Bundle
 from heterrec_model.data.inference_batches import histories_batch
+from heterrec_model.runs.atomic_files import save_array
 from heterrec_model.runs.load_run import LoadedRun
 from heterrec_model.serving.tables import PopularCounts, history_tables, with_shard_rows
 from heterrec_model.serving.user_tower import UserTower
@@ -86,7 +87,7 @@ class LatestUsers:
                 self.count += len(part)
                 on_progress(f"user vectors: {self.count:,} of {rows:,} users compared")
         pq.write_table(popular.table(), self._draft / POPULAR)
-        np.save(self._draft / SAMPLE, np.concatenate(sample))
+        save_array(self._draft / SAMPLE, np.concatenate(sample))
 
     def _stored(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         """The tables, which are written to the file of histories on the way if it is wanted."""

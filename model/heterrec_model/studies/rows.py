@@ -4,11 +4,9 @@ Rows are sorted and the file is replaced atomically, so a new row is one new lin
 """
 
 import csv
-import fcntl
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 from heterrec_model.evaluation.metrics import PARTS, metric_names
 from heterrec_model.runs.atomic_files import write_text, writing
 from heterrec_schemas.errors import CallError
-from heterrec_schemas.stores.disk import make_folder
+from heterrec_schemas.stores.disk import locked, make_folder
 
 ROWS = "rows.csv"
 USERS = "users"
@@ -168,15 +166,11 @@ class Rows:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with writing(self.folder):
-            make_folder(self.folder)
-            folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(folder, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            with writing(self.folder):
+                make_folder(self.folder)
+                held.enter_context(locked(self.folder))
             yield
-        finally:
-            os.close(folder)
 
 
 def metric_columns(ks: Sequence[int]) -> list[str]:

@@ -1,11 +1,9 @@
 """The search of settings for one model on one data set: its trials, and the runs of those in progress."""
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from heterrec_model.training.check_config import check_for_generation, check_set
 from heterrec_model.training.stop_request import StopRequest
 from heterrec_schemas.errors import CallError, HeterrecError
 from heterrec_schemas.generation import Generation
-from heterrec_schemas.stores.disk import make_folder
+from heterrec_schemas.stores.disk import locked, make_folder
 
 TUNING = "tuning"
 _POLL_S = 0.2
@@ -175,20 +173,12 @@ class Search:
         Raises:
             CallError: another process works at it.
         """
-        with writing(self.folder):
-            make_folder(self.folder)
-            handle = os.open(self.folder, os.O_RDONLY)
-        try:
-            with suppress(OSError):
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise CallError(
-                        f"another process tunes in {self.folder}", todo="Wait for it."
-                    ) from None
+        busy = CallError(f"another process tunes in {self.folder}", todo="Wait for it.")
+        with ExitStack() as held:
+            with writing(self.folder):
+                make_folder(self.folder)
+                held.enter_context(locked(self.folder, busy))
             yield
-        finally:
-            os.close(handle)
 
     def _config(self, settings: Mapping[str, Any]) -> Config:
         """The configuration of a trial."""

@@ -31,7 +31,7 @@ from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.leases import SWEEP_AFTER
-from heterrec_schemas.manifest import GENERATIONS, STATE, FileEntry
+from heterrec_schemas.manifest import GENERATIONS, STATE, FileEntry, table_of
 from heterrec_schemas.values import clean_text
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
@@ -160,9 +160,10 @@ def tables_with(generation: Generation, keys: ErasedKeys) -> Iterator[str]:
     """
     keys = _as_written(generation, keys)
     for name, texts in {"item": keys.items, **keys.values}.items():
-        shards = [f for f in generation.files("vocabularies") if _table(f) == name]
+        table = f"vocabularies/{name}"
+        shards = [f for f in generation.files("vocabularies") if table_of(f.path) == table]
         if _in_column(generation, shards, "value", texts):
-            yield f"vocabularies/{name}"
+            yield table
     for folder, column, texts in (
         ("sequences", "user_id", keys.users),
         ("items", "item_id", keys.items),
@@ -186,11 +187,6 @@ def _as_written(generation: Generation, keys: ErasedKeys) -> ErasedKeys:
     except CallError as error:
         raise GenerationError(f"its user ids are hashed: {error.message}") from None
     return replace(keys, users={hashes.user(text) for text in keys.users})
-
-
-def _table(file: FileEntry) -> str:
-    """The name of a vocabulary's shard without its number."""
-    return re.sub(r"-\d{5}-of-\d{5}\.parquet$", "", file.path.rpartition("/")[2])
 
 
 def _in_column(

@@ -21,7 +21,7 @@ from heterrec_schemas.feature_spec import (
     QuantileEmbedding,
 )
 from heterrec_schemas.generation.find_generation import find_generation, unfinished
-from heterrec_schemas.generation.shard_reader import SHARD, ShardReader
+from heterrec_schemas.generation.shard_reader import ShardReader
 from heterrec_schemas.generation.verify import (
     Verify,
     check_features,
@@ -29,7 +29,7 @@ from heterrec_schemas.generation.verify import (
     read_manifest,
     read_spec,
 )
-from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, FileEntry
+from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, FileEntry, table_of
 from heterrec_schemas.reductions import SUFFIX, Reduction, reduction_of
 from heterrec_schemas.tables import ERASED, ITEM_TIMES
 
@@ -312,8 +312,7 @@ class Generation(ShardReader):
         """The paths of one table in a folder that holds several."""
         named: dict[str, list[str]] = {}
         for entry in self.files(folder):
-            stem = SHARD.sub("", entry.path).removesuffix(".parquet")
-            named.setdefault(stem.removeprefix(f"{folder}/"), []).append(entry.path)
+            named.setdefault(table_of(entry.path).removeprefix(f"{folder}/"), []).append(entry.path)
         if name not in named:
             raise CallError(
                 f"there is no {what} {name!r} in {self.root}", todo=suggest(name, named)

@@ -1,6 +1,5 @@
 """Reads shards of a generation, with their content checked."""
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,10 +20,9 @@ from heterrec_schemas.generation.check_tables import (
 )
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.generation.verify import AGAIN
-from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest
+from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, table_of
 from heterrec_schemas.tables import METADATA_KEY
 
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
 """The end of a shard's name, after the name of its table."""
 
 
@@ -165,7 +163,7 @@ class ShardReader:
 
     def _rules(self, path: str) -> Rules:
         """The rules of the table of a shard, made once per table."""
-        table = SHARD.sub("", path)
+        table = table_of(path)
         if table not in self._known_rules:
             self._known_rules[table] = table_rules(self.manifest, self.spec, path)
         return self._known_rules[table]

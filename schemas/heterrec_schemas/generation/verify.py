@@ -9,7 +9,12 @@ from pydantic import ValidationError
 
 from heterrec_schemas.documents import parse_json
 from heterrec_schemas.errors import CorruptGenerationError, FormatVersionError
-from heterrec_schemas.feature_spec import FeatureSpec, parse_spec, spec_sha256
+from heterrec_schemas.feature_spec import (
+    CategoricalFeature,
+    FeatureSpec,
+    parse_spec,
+    spec_sha256,
+)
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.manifest import (
     FORMAT_VERSION,
@@ -20,7 +25,9 @@ from heterrec_schemas.manifest import (
     Manifest,
     content_sha256,
     manifest_sha256,
+    table_of,
 )
+from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, feature_stem
 
 Verify = Literal["hashes", "sizes"]
 SPEC_NAME = "spec.yaml"
@@ -28,6 +35,8 @@ _SHOWN = 3
 """Number of differences that a message names."""
 _READERS = 8
 """Number of files that are hashed at once."""
+_OF_ROWS = {"missing", "oov", "begun", "fitted", "boundary_version"}
+"""The fields of a feature's entry that do not follow from the spec and the sizes of its tables."""
 AGAIN = "Build the generation again, or copy it again from a complete one."
 """What to do about a damaged generation."""
 
@@ -125,7 +134,7 @@ def _other_hashes(folder: Folder, files: list[FileEntry]) -> Iterator[str]:
 
 
 def check_features(folder: Folder, manifest: Manifest, spec: FeatureSpec) -> None:
-    """Compare the features that the manifest lists with those of the spec.
+    """Compare the features that the manifest lists with those of the spec, and their sizes with the tables that it lists.
 
     Raises:
         CorruptGenerationError: they differ.
@@ -140,6 +149,43 @@ def check_features(folder: Folder, manifest: Manifest, spec: FeatureSpec) -> Non
             expected=", ".join(" ".join(entry) for entry in sorted(expected)),
             todo=AGAIN,
         )
+    rows = _rows_of_tables(manifest)
+    wrong = list(_other_sizes(manifest, spec, rows))
+    if wrong:
+        raise CorruptGenerationError(
+            f"{folder.locate(MANIFEST_NAME)} contradicts {SPEC_NAME} and its own list of tables: {_listed(wrong)}",
+            todo=AGAIN,
+        )
+
+
+def _rows_of_tables(manifest: Manifest) -> dict[str, int]:
+    """The rows of tables, all shards together, by name: `vocabularies/brand`."""
+    rows: dict[str, int] = {}
+    for entry in manifest.files:
+        table = table_of(entry.path)
+        rows[table] = rows.get(table, 0) + (entry.rows or 0)
+    return rows
+
+
+def _other_sizes(manifest: Manifest, spec: FeatureSpec, rows: dict[str, int]) -> Iterator[str]:
+    """The sizes in the manifest that do not follow from spec and tables, in words."""
+    items = spec.first_item_index + rows.get(f"vocabularies/{ITEM_VOCABULARY}", 0)
+    if manifest.item_vocabulary_size != items:
+        yield f"item_vocabulary_size: got {manifest.item_vocabulary_size}, expected {items}"
+    features = {("item", f.name): f for f in spec.items.features}
+    features |= {("user", f.name): f for f in spec.user_features}
+    for entry in manifest.features:
+        feature, stem = features[entry.side, entry.name], feature_stem(entry.side, entry.name)
+        size = rows.get(f"boundaries/{stem}", 0)
+        if isinstance(feature, CategoricalFeature):
+            values = rows.get(f"vocabularies/{stem}", 0)
+            size = values and FIRST_FREE + feature.oov_buckets + values
+        found = entry.model_dump(exclude=_OF_ROWS)
+        if entry.kind == "embedding":
+            found["quantizer"] = entry.quantizer or "quantile"  # earlier releases did not name it
+        for name, expected in feature.entry(entry.side, size).model_dump(exclude=_OF_ROWS).items():
+            if (got := found[name]) != expected:
+                yield f"features {entry.name}: {name}: got {got}, expected {expected}"
 
 
 def _check_own_hash(shown: str, data: dict[str, Any]) -> None:

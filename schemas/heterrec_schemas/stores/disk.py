@@ -1,8 +1,13 @@
-"""Changes of local disks that outlive a power cut: files and folders are flushed to the device."""
+"""Changes of local disks that outlive a power cut: files and folders are flushed to the device. Locks of processes."""
 
 import errno
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from heterrec_schemas.errors import HeterrecError
 
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 """Errors of file systems that cannot flush a folder, such as some network file systems."""
@@ -39,3 +44,32 @@ def make_folder(path: str | Path) -> None:
     for folder in reversed(absent):
         os.makedirs(folder, exist_ok=True)  # by another process meanwhile, perhaps
         sync(os.path.dirname(folder))
+
+
+@contextmanager
+def locked(path: str | Path, busy: HeterrecError | None = None) -> Iterator[None]:
+    """Hold the lock of a folder, or of a file, which is created. It ends with the process.
+
+    Where a file system has no locks, nothing is held.
+
+    Args:
+        path: of the folder or file.
+        busy: raised if another process holds the lock; None waits for it.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    flags = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT
+    handle = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            assert busy is not None
+            raise busy from None
+        except OSError:
+            pass
+        yield
+    finally:
+        with suppress(OSError):  # nothing was written, and it must not hide a failure of the block
+            os.close(handle)

@@ -1,6 +1,5 @@
 """Paths without a scheme: files on local disks."""
 
-import fcntl
 import glob
 import hashlib
 import io
@@ -8,14 +7,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import IO, Any, cast
 
 import pyarrow as pa
 
 from heterrec_schemas.errors import RunError
-from heterrec_schemas.stores.disk import make_folder, sync
+from heterrec_schemas.stores.disk import locked, make_folder, sync
 from heterrec_schemas.stores.store import FileInfo, Kind, Sink, Store, shrunk, writing
 
 _SHOWN = 8
@@ -154,21 +153,16 @@ class LocalStore(Store):
         folder = os.path.dirname(path)
         if not os.path.exists(folder) and change(None) is None:
             return
-        with writing(path):
-            make_folder(folder)
-            handle = os.open(folder, os.O_RDONLY)
-        try:
-            # Where a file system has no locks, the window between read and write stays open.
-            with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            with writing(path):
+                make_folder(folder)
+                stack.enter_context(locked(folder))
             held = None
             with writing(path), suppress(FileNotFoundError), open(path, "rb") as old:
                 held = old.read()
             made = change(held)
             if made is not None:
                 self.replace(path, made, attempt)
-        finally:
-            os.close(handle)
 
     def rename(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Flushes the files, renames one after the other (each rename is atomic), and flushes their folders."""

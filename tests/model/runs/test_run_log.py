@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,3 +123,12 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"No space left on device\. Free some space"):
         log.line("train", {"step": 1})
     log.close()
+
+
+def test_a_write_that_is_cut_short_is_gone_on_with(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    whole = log._file.write
+    log._file = SimpleNamespace(write=lambda data: whole(data[:5]), close=log._file.close)  # type: ignore[assignment]
+    log.line("train", {"step": 1})
+    log.close()
+    assert read(tmp_path) == [{"kind": "train", "step": 1}]

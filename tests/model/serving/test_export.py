@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from heterrec_model.config import Config
 from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables
 from heterrec_model.loss.lmp import for_similarity
 from heterrec_model.recommending.bundle_recommender import BundleRecommender
+from heterrec_model.recommending.history import History
 from heterrec_model.registry import TRAINED
 from heterrec_model.runs.load_run import load_run
 from heterrec_model.serving import export as export_module
@@ -310,3 +312,102 @@ def test_a_text_that_is_no_utf8_is_named(bundle: Path, tmp_path: Path) -> None:
     opened = Bundle(copy, read_info(copy))
     with pytest.raises(BundleError, match=r"popular\.parquet cannot be read: .*Invalid UTF8"):
         opened.popular()
+
+
+def _saved(name: str, change: Callable[[Any], Any]) -> Callable[[Path], object]:
+    """Change an array of a bundle."""
+    return lambda b: np.save(b / name, change(np.load(b / name)))
+
+
+def _retyped(name: str, column: str, values: Callable[[int], pa.Array]) -> Callable[[Path], object]:
+    """Change a column of a table of a bundle."""
+
+    def write(folder: Path) -> None:
+        table = pq.read_table(folder / name)
+        at = table.schema.get_field_index(column)
+        pq.write_table(table.set_column(at, column, values(len(table))), folder / name)
+
+    return write
+
+
+def _without(name: str, column: str) -> Callable[[Path], object]:
+    return lambda b: pq.write_table(pq.read_table(b / name).drop_columns(column), b / name)
+
+
+def _archive(folder: Path) -> None:
+    with (folder / "item_vectors.npy").open("wb") as file:
+        np.savez(file, x=np.zeros(3, np.float32))
+
+
+OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "too few vectors": (_saved("item_vectors.npy", lambda a: a[1:]), r"got float32 of the shape"),
+    "wide numbers": (_saved("item_vectors.npy", lambda a: a.astype(float)), "got float64"),
+    "an archive": (_archive, "got an archive"),
+    "a header that is no Python": (
+        lambda b: (b / "item_tokens.npy").write_bytes(b"\x93NUMPY\x01\x00\x05\x00{('a\n"),
+        r"item_tokens\.npy cannot be read",
+    ),
+    "no column retired": (
+        _without("item_ids.parquet", "retired"),
+        "column 'retired': got none, expected bool",
+    ),
+    "ids of another type": (
+        _retyped("item_ids.parquet", "item_id", lambda n: pa.array([0.5] * n)),
+        "column 'item_id': got double, expected int64 or string",
+    ),
+    "no ids": (
+        _retyped("item_ids.parquet", "item_id", lambda n: pa.nulls(n, pa.string())),
+        "column 'item_id' has nulls",
+    ),
+    "all retired": (
+        _retyped("item_ids.parquet", "retired", lambda n: pa.array([True] * n)),
+        "does not begin with the catalogue: got 0 items before retired ones",
+    ),
+    "counts as text": (
+        _retyped("popular.parquet", "count", lambda n: pa.array(["1"] * n)),
+        "column 'count': got string, expected int64",
+    ),
+    "no tokens of values": (_without("user_values.parquet", "token"), "column 'token': got none"),
+    "no lengths": (_described(lambda info: info["buckets"].clear()), r"buckets: got \[\]"),
+    "lengths that end early": (_described(lambda info: info["buckets"].pop()), "buckets: got"),
+    "a long name": (
+        _described(lambda info: info["files"][0].update(path="x" * 5000)),
+        "lists a file that cannot exist",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_other_content_with_the_right_hashes_is_named(
+    bundle: Path, tmp_path: Path, change: str
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    make, words = OTHERS[change]
+    make(copy)
+    path = copy / "bundle.json"
+    info = json.loads(path.read_text())
+    for entry in info["files"]:
+        if (file := copy / entry["path"][:200]).is_file():
+            data = file.read_bytes()
+            entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    path.write_text(json.dumps(info))
+    with pytest.raises(BundleError, match=words):
+        BundleRecommender.open(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tokens: np.full_like(tokens, 2**30), "cannot encode a history"),
+        (lambda tokens: tokens[:3], "has an item that .* does not have"),
+    ],
+)
+def test_tokens_beyond_the_tables_are_named(
+    bundle: Path, tmp_path: Path, change: Callable[[Any], Any], words: str
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    _saved("item_tokens.npy", change)(copy)
+    served = BundleRecommender(Bundle(copy, read_info(copy)))
+    item = pq.read_table(copy / "item_ids.parquet")["item_id"][-1].as_py()
+    with pytest.raises(BundleError, match=words):
+        served.recommend(histories=[History(items=[item])])

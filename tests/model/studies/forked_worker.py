@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -15,6 +16,7 @@ class ForkedWorker:
     def __init__(self, errors: TextIO, threads: int) -> None:
         (task, self._in), (self._out, out) = os.pipe(), os.pipe()
         self.pid, self.returncode = os.fork(), None
+        self._waiting = threading.Lock()
         if self.pid == 0:
             _work(task, out, errors.fileno())
         os.close(task)
@@ -23,9 +25,10 @@ class ForkedWorker:
         self.stdout: TextIOWrapper = os.fdopen(self._out)
 
     def wait(self) -> int:
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.returncode
+        with self._waiting:  # two threads may wait for it
+            if self.returncode is None:
+                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:

@@ -169,6 +169,36 @@ def test_a_manifest_with_other_features_is_refused(copied: Copy) -> None:
         open_generation(root)
 
 
+def _feature(kind: str, **fields: object) -> Callable[[dict[str, Any]], object]:
+    """Change the entry of the first feature of a kind."""
+    return lambda m: next(f for f in m["features"] if f["kind"] == kind).update(fields)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (
+            lambda m: m.update(item_vocabulary_size=10**12),
+            r"item_vocabulary_size: got 1000000000000",
+        ),
+        (_feature("categorical", vocabulary_size=2**40), r"vocabulary_size: got 1099511627776"),
+        (_feature("categorical", multivalued=True), "multivalued: got True, expected False"),
+        (_feature("numeric", bins=7), r"bins: got 7, expected \d"),
+        (_feature("numeric", multivalued=True), "multivalued: got True, expected False"),
+        (_feature("embedding", groups=1), r"groups: got 1, expected \d"),
+        (_feature("embedding", quantizer="rq"), "quantizer: got rq, expected quantile"),
+    ],
+)
+def test_sizes_that_do_not_follow_from_the_tables_are_refused(
+    copied: Copy, edit: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    """Readers allocate by them."""
+    root = copied()
+    edit_manifest(root, edit)
+    with pytest.raises(CorruptGenerationError, match=rf"contradicts spec\.yaml .*{words}"):
+        open_generation(root)
+
+
 def test_a_spec_of_another_generation_is_refused(copied: Copy) -> None:
     root = copied()
     path = root / "spec.yaml"

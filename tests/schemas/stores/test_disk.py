@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from heterrec_schemas.stores.disk import make_folder, sync
+from heterrec_schemas.errors import CallError, RunError
+from heterrec_schemas.stores.disk import locked, make_folder, sync
 
 
 def test_every_new_name_of_a_folder_is_flushed(
@@ -41,3 +42,34 @@ def test_only_folders_may_be_impossible_to_flush(
     number = errno.EIO
     with pytest.raises(OSError, match="Input/output"):
         sync(tmp_path)
+
+
+def _taken(path: Path) -> None:
+    with locked(path, CallError("another process writes")):
+        pass
+
+
+@pytest.mark.parametrize("name", [".", "lock"])
+def test_a_lock_is_held_by_one(tmp_path: Path, name: str) -> None:
+    for _ in range(2):
+        with locked(tmp_path / name), pytest.raises(CallError, match="another process writes"):
+            _taken(tmp_path / name)
+    _taken(tmp_path / name)
+
+
+def test_a_lock_that_cannot_be_closed_hides_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def fail(handle: int) -> None:
+        close(handle)
+        raise OSError(errno.EIO, "broken")
+
+    def work() -> None:
+        with locked(tmp_path / "lock"):
+            monkeypatch.setattr(os, "close", fail)
+            raise RunError("the disk is full")
+
+    with pytest.raises(RunError, match="the disk is full"):
+        work()
