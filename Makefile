@@ -45,7 +45,7 @@ EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,docs,dev
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit wheel clean
+.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit licences wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -180,6 +180,9 @@ lock: $(BIN)/uv ## write requirements.lock anew, with hashes: make lock LOCK_ARG
 
 audit: $(VENV)/.installed-env ## look up known vulnerabilities of the versions in requirements.lock
 	$(BIN)/python dependencies/audit.py $(AUDIT_ARGS)
+
+licences: $(VENV)/.installed-all ## check the licences of the versions in requirements.lock; their bill of materials in build
+	$(BIN)/python dependencies/licences.py
 
 wheel: $(BIN)/uv ## build a wheel and an sdist in dist
 	rm -rf build/lib dist
