@@ -44,8 +44,13 @@ EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,docs,dev
 
 comma := ,
 
+# Shell code: install torch from TORCH_INDEX, if there is one, for a Python.
+torch = if [ -n "$(TORCH_INDEX)" ]; then \
+	echo "== torch from $(TORCH_INDEX), without verifying its hash"; \
+	$(UV) pip install --quiet --python $(1) -c $(LOCK) --no-deps --no-verify-hashes --default-index $(TORCH_INDEX) torch; fi
+
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit wheel clean
+.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit licences wheel wheel-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -181,9 +186,24 @@ lock: $(BIN)/uv ## write requirements.lock anew, with hashes: make lock LOCK_ARG
 audit: $(VENV)/.installed-env ## look up known vulnerabilities of the versions in requirements.lock
 	$(BIN)/python dependencies/audit.py $(AUDIT_ARGS)
 
+licences: $(VENV)/.installed-all ## check the licences of the versions in requirements.lock; their bill of materials in build
+	$(BIN)/python dependencies/licences.py
+
 wheel: $(BIN)/uv ## build a wheel and an sdist in dist
 	rm -rf build/lib dist
 	$(UV) build --quiet --out-dir dist
+
+# Nothing is read from the checkout but the lock and the check's own files.
+wheel-check: wheel ## install the wheel in clean environments in build/wheel_check: a build, a training, an answer of its bundle
+	@for extras in pipeline model,export serve; do \
+		folder=build/wheel_check/$${extras%%,*}; \
+		echo "== installing the wheel with [$$extras] in $$folder"; \
+		$(UV) venv --quiet --clear --python $(BIN)/python $$folder || exit 1; \
+		case $$extras in model*) $(call torch,$$folder/bin/python) || exit 1;; esac; \
+		$(UV) pip install $(PIP_ARGS) --quiet --python $$folder/bin/python -c $(LOCK) --build-constraints $(LOCK) \
+			"heterrec[$$extras] @ file://$$(ls $(CURDIR)/dist/*.whl)" || exit 1; \
+	done
+	$(BIN)/python dependencies/wheel_check.py build/wheel_check
 
 clean: ## remove the environment, engines, demo output and caches
 	rm -rf $(VENV) .views $(ENGINES) $(DEMO) build dist *.egg-info
@@ -204,10 +224,7 @@ $(BIN)/uv: dependencies/uv.txt | $(BIN)/python
 # One stamp file per set of extras; the full set also satisfies the smaller ones.
 $(VENV)/.installed-%: $(MANIFESTS) $(BIN)/uv
 	@echo "== installing heterrec[$(EXTRAS_$*)] with the versions of $(LOCK)"
-	@if [ -n "$(TORCH_INDEX)" ]; then \
-		echo "== torch from $(TORCH_INDEX), without verifying its hash"; \
-		$(UV) pip install --quiet --python $(BIN)/python -c $(LOCK) --no-deps --no-verify-hashes \
-			--default-index $(TORCH_INDEX) torch; fi
+	@$(call torch,$(BIN)/python)
 	@$(UV) pip install $(PIP_ARGS) --quiet --python $(BIN)/python \
 		-c $(LOCK) --build-constraints $(LOCK) -e '.[$(EXTRAS_$*)]'
 	@touch $@

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+
+from files import LOCK, Pin, WrongFileError, canonical, read_entries, read_lock
 
 FOLDER = Path(__file__).resolve().parent
 FOUND, WRONG, NOT_AUDITED = 1, 2, 3
@@ -27,12 +28,7 @@ TODO = (
     "Or add exceptions with their reasons to dependencies/exceptions.toml."
 )
 KEYS = {"id": str, "package": str, "reason": str, "review": date}
-PIN = re.compile(r"([\w.-]+)==([^\s;]+)(?:\s*;.*?)?((?:\s+--hash=\S+)+)")
 CAUSE = re.compile(r"^(?:requests|urllib3)\S*: .*|^ERROR:.*", re.M)
-
-
-class WrongFileError(Exception):
-    """The exceptions or the lock cannot be used."""
 
 
 class NotAuditedError(Exception):
@@ -48,75 +44,29 @@ class Audit:
     unknown: list[str] = field(default_factory=list)
 
 
-def canonical(name: str) -> str:
-    """The normalized name of a package."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def read_lock(path: Path) -> list[str]:
-    """Each pin of the lock as a line with hashes, without its marker: those of other platforms are audited as well.
-
-    Raises:
-        WrongFileError: a line is not NAME==VERSION with hashes.
-    """
-    text = re.sub(r"(?m)^#.*\n", "", path.read_text(encoding="utf-8")).replace("\\\n", " ")
-    pins = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        if (pin := re.fullmatch(PIN, line)) is None:
-            raise WrongFileError(f"{path}: expected NAME==VERSION with hashes, got {line[:80]!r}")
-        name, version, hashes = pin.groups()
-        pins.append(f"{canonical(name)}=={version}{hashes}")
-    return pins
-
-
 def read_exceptions(path: Path) -> list[dict[str, Any]]:
     """The entries of the file.
 
     Raises:
-        WrongFileError: it is no TOML, or entries have other keys, types or an empty text; all of them are named.
+        WrongFileError: see read_entries.
     """
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise WrongFileError(f"{path}: {error}") from None
-    exceptions = entries.pop("exception", [])
-    wrong = [f"unknown key {key!r}; expected [[exception]]" for key in entries]
-    if not isinstance(exceptions, list):
-        wrong.append(f"exception: got {exceptions!r}, expected [[exception]]")
-        exceptions = []
-    for number, entry in enumerate(exceptions, 1):
-        wrong += [f"exception {number}: {text}" for text in mistakes(entry)]
-    if wrong:
-        raise WrongFileError("\n".join(f"{path}: {line}" for line in wrong))
+    exceptions = read_entries(path, {"exception": KEYS})["exception"]
     return [entry | {"package": canonical(entry["package"])} for entry in exceptions]
 
 
-def mistakes(entry: Any) -> list[str]:
-    """What is wrong with an entry of the exceptions."""
-    if not isinstance(entry, dict):
-        return [f"got {entry!r}, expected a table"]
-    wrong = [f"unknown key {key!r}" for key in entry if key not in KEYS]
-    for key, kind in KEYS.items():
-        value = entry.get(key)
-        if type(value) is not kind or not str(value).strip():
-            expected = "a date such as 2027-01-31" if kind is date else "a text"
-            wrong.append(f"{key}: got {value!r}, expected {expected}")
-    return wrong
-
-
-def layers(pins: list[str]) -> Iterator[list[str]]:
+def layers(pins: list[Pin]) -> Iterator[list[Pin]]:
     """The pins in lists in which each package has one version, as pip-audit expects."""
     while pins:
-        first = {pin.partition("==")[0]: pin for pin in reversed(pins)}
+        first = {pin.name: pin for pin in reversed(pins)}
         yield list(first.values())
         pins = [pin for pin in pins if pin not in first.values()]
 
 
-def run_pip_audit(pins: list[str], arguments: list[str], seconds: float) -> Audit:
+def run_pip_audit(pins: list[Pin], arguments: list[str], seconds: float) -> Audit:
     """Audit all pins.
 
     Args:
-        pins: lines of a requirements file.
+        pins: the versions.
         arguments: more arguments of pip-audit.
         seconds: when to give up.
 
@@ -130,7 +80,7 @@ def run_pip_audit(pins: list[str], arguments: list[str], seconds: float) -> Audi
         command += ["--require-hashes", "--disable-pip", "--format=json", "--timeout=10"]
         command += ["--progress-spinner=off"]
         for layer in layers(pins):
-            file.write_text("\n".join(layer), encoding="utf-8")
+            file.write_text("\n".join(map(str, layer)), encoding="utf-8")
             left = max(0, until - time.monotonic())
             try:
                 ran = subprocess.run(command, capture_output=True, text=True, timeout=left)
@@ -157,9 +107,9 @@ def add(result: Audit, dependencies: list[dict[str, Any]]) -> None:
         result.found += [(name, version, vulnerability) for vulnerability in dependency["vulns"]]
 
 
-def useless(exceptions: list[dict[str, Any]], pins: list[str], today: date) -> dict[int, str]:
+def useless(exceptions: list[dict[str, Any]], pins: list[Pin], today: date) -> dict[int, str]:
     """The reason why an exception does not count, by its position."""
-    names = {pin.partition("==")[0] for pin in pins}
+    names = {pin.name for pin in pins}
     reasons = {}
     for position, entry in enumerate(exceptions):
         if entry["package"] not in names:
@@ -208,7 +158,7 @@ def say(text: str) -> None:
 def main() -> int:
     """Run the audit; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--lock", type=Path, default=FOLDER.parent / "requirements.lock")
+    parser.add_argument("--lock", type=Path, default=LOCK)
     parser.add_argument("--exceptions", type=Path, default=FOLDER / "exceptions.toml")
     parser.add_argument(
         "--service",

@@ -1,6 +1,5 @@
 """`make audit` against a service that answers as the Python package index and as OSV."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
+from dependency_programs import dependency_program
 
 pytest.importorskip("pip_audit", reason="needs pip-audit: make env")
 
@@ -158,15 +158,7 @@ def entry(**changed: str) -> str:
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "audit_program", ROOT / "dependencies" / "audit.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["audit_program"] = module
-    spec.loader.exec_module(module)
-    return module
+    return dependency_program("audit")
 
 
 @pytest.fixture
