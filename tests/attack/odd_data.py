@@ -196,6 +196,8 @@ def _table(columns: Columns, none: pa.DataType | None = None) -> pa.Table:
             array = pa.array(cells)
         except (pa.ArrowException, OverflowError, UnicodeError, ValueError):
             array = pa.array([None if c is None else _plain(str(c)) for c in cells])
+        if pa.types.is_struct(array.type) and not array.type.num_fields:  # no format has it
+            array = pa.array([None if c is None else str(c) for c in cells])
         if none is not None and pa.types.is_null(array.type):
             array = array.cast(none)
         names.append(_plain(name))

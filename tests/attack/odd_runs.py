@@ -111,8 +111,11 @@ def mend_bundle(folder: Path) -> None:
     try:
         info = json.loads(path.read_text())
         for entry in info["files"]:
-            data = (folder / entry["path"]).read_bytes()
+            path_of_file = folder / entry["path"]
+            if not path_of_file.is_file():  # a device may have no end
+                return
+            data = path_of_file.read_bytes()
             entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    except (ValueError, TypeError, KeyError, AttributeError, OSError):
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError):
         return  # what was changed is what the hashes are of
     path.write_text(json.dumps(info))

@@ -126,9 +126,7 @@ def publish_generation(
     every = sorted([*found.files, *texts], key=lambda f: f.path)
     storage.rename([(f.temporary, storage.join(job.root, f.path)) for f in every])
     manifest = make_manifest(job, found, entries, every)
-    storage.delete_tree(job.parts)
-    # Temporary files that are left belong to failed attempts.
-    storage.delete_files(path for path in storage.files_below(job.root) if path.endswith(".tmp"))
+    delete_leftovers(job)
     commit(job, manifest, again=committed)
     try:
         if drift is not None and drift.status == "fail" and not job.allow_drift:
@@ -140,6 +138,19 @@ def publish_generation(
     # Only now: until then the lease keeps purges from deleting what `latest.json` is about to name.
     _release(job)
     yield manifest
+
+
+def delete_leftovers(job: Job) -> None:
+    """Delete what no finished generation may have: parts, and temporary files, which belong to failed attempts.
+
+    Raises:
+        RunError: some cannot be deleted.
+    """
+    storage.delete_tree(job.parts)
+    parts = storage.join(job.parts, "")
+    for path in storage.files_below(job.root):
+        if path.startswith(parts) or path.endswith(".tmp"):
+            storage.delete_now(path)
 
 
 def _release(job: Job) -> None:

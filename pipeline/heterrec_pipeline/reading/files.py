@@ -403,7 +403,7 @@ def beginning(file: InputFile) -> bytes:
 
 def _other_content(file: InputFile) -> str | None:
     """What a file that is declared as no text holds instead, in words."""
-    if file.format in ("csv", "jsonl"):
+    if file.format in ("csv", "jsonl") or file.compression:
         return None
     found = other_content(beginning(file))
     return None if found is None or f"format: {file.format}" in found else f"it is {found}"

@@ -1,4 +1,7 @@
+import errno
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,15 @@ from heterrec_pipeline.files.shards import Written
 from heterrec_pipeline.publishing.kept import check_kept
 from heterrec_pipeline.publishing.publish import (
     BuildReports,
+    delete_leftovers,
     interaction_counts,
     make_manifest,
     row_counts,
 )
 from heterrec_pipeline.publishing.rejects import RejectSummary, check_log_rows, table_rows
-from heterrec_schemas.errors import DataError
+from heterrec_schemas.errors import DataError, RunError
 from heterrec_schemas.manifest import InteractionCounts, content_sha256
+from heterrec_schemas.stores.local import LocalStore
 
 SOME = st.integers(0, 9)
 NOTHING = RejectSummary({}, {}, {})
@@ -139,6 +144,31 @@ def test_rows_out_of_the_log_have_no_ratio_of_their_own(tmp_path: Path) -> None:
     job = job_of(spec_of(), tmp_path, items=items, users=users)
     counts = {"interactions.read": 7, "items.rows": 3, "users.rows": 4}
     assert table_rows(job, counts) == {"interactions": 7, "users": 4}
+
+
+def test_parts_that_a_first_attempt_leaves_are_in_no_generation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(spec_of(), tmp_path)
+    left = [Path(job.parts) / "values.arrow", Path(job.root) / "items" / "a.parquet.7.tmp"]
+    kept = Path(job.root) / "items" / "a.parquet"
+    for path in (*left, kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(LocalStore, "delete_tree", lambda *_: None)
+    delete_leftovers(job)
+    assert [path for path in Path(job.root).rglob("*") if path.is_file()] == [kept]
+    left[0].touch()
+    monkeypatch.setattr(os, "remove", raises(OSError(errno.EROFS, "Read-only file system")))
+    with pytest.raises(RunError, match=r"values\.arrow cannot be deleted: Read-only file system"):
+        delete_leftovers(job)
+
+
+def raises(error: Exception) -> Callable[..., None]:
+    def call(*_: object) -> None:
+        raise error
+
+    return call
 
 
 @pytest.mark.parametrize("cuts", [None, (1, 2)])

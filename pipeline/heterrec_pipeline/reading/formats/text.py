@@ -49,7 +49,7 @@ class _Bzip2(io.RawIOBase):
             EOFError: the last member is truncated.
             OSError: a member is damaged.
         """
-        while True:
+        while size:
             if self._member.eof:
                 rest = self._member.unused_data
                 self._member, self._fed = bz2.BZ2Decompressor(), False
@@ -64,6 +64,7 @@ class _Bzip2(io.RawIOBase):
             self._fed = True
             if got := self._member.decompress(rest, size):
                 return got
+        return b""
 
 
 class TextStream(io.RawIOBase):

@@ -1,3 +1,4 @@
+import bz2
 import io
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -153,6 +154,11 @@ def test_damaged_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(DataError, match=words) as caught:
             list(avro.read(written_file(tmp_path / name, content), ["c"]))
         assert name in caught.value.message
+    at = data.index(data[-16:]) + 16  # behind the header: a block's number of records and its size
+    emptied = data[: at + 2] + b"\x00" + data[at + 4 :]
+    packed = written_file(tmp_path / "z.avro.bz2", bz2.compress(emptied))
+    with pytest.raises(DataError, match=r"z\.avro\.bz2 cannot be read: expected sync marker"):
+        list(avro.read(packed, ["c"]))
     monkeypatch.setattr(avro, "MAX_BLOCK", 100)
     with pytest.raises(DataError, match="a block is too large"):
         list(avro.read(whole, ["c"]))
