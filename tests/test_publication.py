@@ -10,16 +10,37 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+CODE = [
+    path
+    for part in ("schemas", "pipeline", "model", "examples", "docker")
+    for path in (ROOT / part).rglob("*")
+    if path.suffix in (".py", ".yaml", ".Dockerfile") or path.name.startswith("Dockerfile")
+]
 FROM_AN_INDEX = re.compile(
     r"pip install (?:[^`\n#]*?[ '])?'?heterrec(?:\[[\w,]*\])?(?=['`]|\s*$|\s+(?!@))"
 )
 
 
-@pytest.fixture(scope="module")
-def version() -> str:
+def setup_cfg() -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf-8")
-    return parser["metadata"]["version"]
+    return parser
+
+
+@pytest.fixture(scope="module")
+def version() -> str:
+    return setup_cfg()["metadata"]["version"]
+
+
+def test_the_readme_lists_the_extras_and_messages_name_no_others() -> None:
+    extras = set(setup_cfg()["options.extras_require"])
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Installation\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == extras
+    code = "\n".join(path.read_text(encoding="utf-8") for path in CODE)
+    named = set(re.findall(r"""\bwith_extra\(["'](\w+)["']\)""", code))
+    assert {"demo", "export", "report", "serve", "study"} <= named <= extras
 
 
 def test_the_citation_has_the_keys_that_its_format_requires(version: str) -> None:
@@ -49,7 +70,7 @@ def test_the_change_log_names_the_version(version: str) -> None:
 def test_no_command_installs_heterrec_from_an_index() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
-        for path in PROSE
+        for path in (*PROSE, *CODE)
         for line in path.read_text(encoding="utf-8").splitlines()
         if FROM_AN_INDEX.search(line)
     ]

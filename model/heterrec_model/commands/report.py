@@ -17,7 +17,7 @@ from heterrec_model.commands.shared import (
     progress,
 )
 from heterrec_schemas.command_line import importing, print_json
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 
 
 @app.command()
@@ -68,7 +68,7 @@ def report(
         except ImportError as error:
             raise CallError(
                 f"report needs a package that is not installed: {error}",
-                todo="Install it with pip install 'heterrec[model,report]'.",
+                todo=with_extra("report"),
             ) from None
         wanted = Wanted(split, users, tuple(baseline), examples, feature)
         with progress(quiet) as display:

@@ -10,7 +10,7 @@ import typer
 
 from heterrec_model.commands.shared import DebugOption, JsonOption, app, error_messages
 from heterrec_schemas.command_line import importing, print_json, print_line
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 
 if TYPE_CHECKING:
     from heterrec_model.recommending.recommender import Recommender
@@ -77,7 +77,7 @@ def serve(
     with error_messages(debug, as_json):
         for name in _THREADS:  # read when libraries are imported; replicas use the other cores
             os.environ.setdefault(name, "1")
-        with importing(), _with_extra("serve"):
+        with importing(), _needing_the_extra("serve"):
             from heterrec_model.service.server import HttpService, Settings, log_to_stderr
 
         def started(address: str) -> None:
@@ -111,7 +111,7 @@ def promote(
 ) -> None:
     """Verify a bundle and its index, and let a pointer file name it; services that watch the file take it over."""
     with error_messages(debug, as_json):
-        with importing(), _with_extra("promote"):
+        with importing(), _needing_the_extra("promote"):
             from heterrec_model.service.reload import write_pointer
 
         recommender = _open(bundle, index=True)
@@ -131,10 +131,10 @@ def _open(folder: Path, *, index: bool) -> "Recommender":
 
 
 @contextmanager
-def _with_extra(command: str) -> Iterator[None]:
+def _needing_the_extra(command: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
         raise CallError(
-            f"{command} needs the package {error.name}", todo="pip install 'heterrec[serve]'"
+            f"{command} needs the package {error.name}", todo=with_extra("serve")
         ) from None

@@ -14,7 +14,7 @@ from heterrec_model.recommending.answer import Filters
 from heterrec_model.recommending.bundle_recommender import BundleRecommender
 from heterrec_model.recommending.history import History
 from heterrec_model.recommending.recommender import Recommender
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 
 PACKAGES = ("heterrec", "faiss-cpu", "onnxruntime")
 """Packages that the model requires in the installed versions."""
@@ -141,7 +141,7 @@ def _pyfunc() -> Any:
     except ImportError as error:
         raise CallError(
             f"an MLflow model needs MLflow: {error}",
-            todo="Install it with pip install 'heterrec[mlflow]'.",
+            todo=with_extra("mlflow"),
         ) from None
     return mlflow.pyfunc
 

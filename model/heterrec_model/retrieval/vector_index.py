@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from heterrec_model.bundle.files import INDEX, INDEX_FILE, INDEX_INFO, IndexInfo
 from heterrec_model.bundle.reader import Bundle
 from heterrec_model.retrieval.exact import Floats, Ints, TopItems, best_first
-from heterrec_schemas.errors import BundleError, CallError
+from heterrec_schemas.errors import BundleError, CallError, with_extra
 from heterrec_schemas.hashing import file_sha256
 
 FLAT, IVF, HNSW = "flat", "ivf", "hnsw"
@@ -39,9 +39,7 @@ def faiss_module() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise CallError(
-            f"the index needs faiss: {error}", todo="Install it: pip install 'heterrec[serve]'."
-        ) from None
+        raise CallError(f"the index needs faiss: {error}", todo=with_extra("serve")) from None
     return faiss
 
 

@@ -18,7 +18,7 @@ from heterrec_model.model_settings import flat_settings
 from heterrec_model.runs.atomic_files import write_text
 from heterrec_model.runs.run_folder import RunFolder
 from heterrec_schemas.documents import parse_json
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Point = tuple[str, float, int]
@@ -145,7 +145,7 @@ def check_installed() -> None:
     except ImportError as error:
         raise CallError(
             f"train.mlflow needs MLflow: {error}",
-            todo="Install it with pip install 'heterrec[mlflow]', or set train.mlflow: false.",
+            todo=with_extra("mlflow") + " Or set train.mlflow: false.",
         ) from None
 
 

@@ -18,7 +18,7 @@ from heterrec_model.bundle.files import GRAPH, PROGRAM, WEIGHTS, graph_name
 from heterrec_model.data.batch import Batch
 from heterrec_model.layers.embedding_tables import ITEM_ID
 from heterrec_model.two_tower import TwoTowerModel
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 
 SHORT = (10, 25)
 """Lengths with a graph of their own, where the model reads longer histories."""
@@ -103,7 +103,7 @@ def write_programs(model: TwoTowerModel, folder: Path) -> None:
     except ImportError as error:
         raise CallError(
             f"export needs the package {error.name}",
-            todo="Install heterrec[model,export].",
+            todo=with_extra("export"),
         ) from None
     tower = UserTower(model).eval()
     columns = item_tokens(model).shape[1]

@@ -10,7 +10,7 @@ from heterrec_model.studies.pool import WorkerPool
 from heterrec_model.studies.search import Search, SearchResult
 from heterrec_model.studies.study_file import Study
 from heterrec_model.training.stop_request import StopRequest
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 
 
 def tune(
@@ -68,6 +68,4 @@ def _check_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ImportError as error:
-        raise CallError(
-            f"tune needs Optuna: {error}", todo="Install it with pip install 'heterrec[study]'."
-        ) from None
+        raise CallError(f"tune needs Optuna: {error}", todo=with_extra("study")) from None

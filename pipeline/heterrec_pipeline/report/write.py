@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from heterrec_pipeline.files import storage
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 from heterrec_schemas.generation import open_generation
 
 NAME = "report.html"
@@ -16,7 +16,7 @@ def check_matplotlib() -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise CallError(
             "a report needs matplotlib",
-            todo="Install the extra `report`, as in pip install -e '.[report]'.",
+            todo=with_extra("report"),
         )
 
 

@@ -6,7 +6,7 @@ import threading
 from importlib import import_module
 from typing import cast
 
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 from heterrec_schemas.stores.local import LocalStore
 from heterrec_schemas.stores.settings import StoreSettings
 from heterrec_schemas.stores.store import Store
@@ -84,6 +84,6 @@ def _object_store(scheme: str, settings: StoreSettings) -> Store:
     except ImportError as error:
         raise CallError(
             f"{scheme}:// cannot be opened: {error}",
-            todo=f"Install the extra for it: pip install 'heterrec[{scheme}]'.",
+            todo=with_extra(scheme),
         ) from None
     return cast(Store, getattr(module, _OBJECT_STORES[scheme])(settings))

@@ -133,7 +133,7 @@ def test_without_matplotlib_the_extra_is_named(run: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     failed = call(run)
     assert failed.exit_code == 2
-    assert "heterrec[model,report]" in failed.stderr
+    assert "with the extra report" in failed.stderr
 
 
 def test_the_top_items_are_those_of_recommend(run: Path, shop_data: Path) -> None:

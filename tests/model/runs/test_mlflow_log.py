@@ -169,7 +169,7 @@ def test_a_missing_package_is_named_before_the_run_exists(
     tmp_path: Path, shop_data: Path, tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(CallError, match=r"train\.mlflow needs MLflow.*heterrec\[mlflow\]"):
+    with pytest.raises(CallError, match=r"train\.mlflow needs MLflow.*with the extra mlflow"):
         train(tiny(train=SETTINGS), data=shop_data, run=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

@@ -166,7 +166,7 @@ def test_without_matplotlib_there_are_tables(
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.warns(UserWarning, match=r"no figures: .*heterrec\[study\]"):
+    with pytest.warns(UserWarning, match=r"no figures: .*with the extra study"):
         report = write_report(STUDY, results)
     assert report.figures == ()
     assert report.tables.exists()

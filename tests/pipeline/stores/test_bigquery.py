@@ -354,5 +354,5 @@ def test_missing_credentials_and_a_missing_library_are_said(
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(lakes, "import_module", absent)
-    with pytest.raises(CallError, match=r"pip install 'heterrec\[bigquery\]'"):
+    with pytest.raises(CallError, match="with the extra bigquery"):
         exported()

@@ -10,7 +10,7 @@ from heterrec_model.runs.atomic_files import write_text
 from heterrec_model.studies.reporting.results import Table, result_tables
 from heterrec_model.studies.reporting.tables import TABLES, markdown
 from heterrec_model.studies.study_file import Study
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,6 @@ def _figures(study: Study, tables: Sequence[Table], folder: Path) -> tuple[Path,
     try:
         from heterrec_model.studies.reporting.figures import FIGURES, write_figures
     except ImportError as error:
-        warnings.warn(
-            f"no figures: {error}; install them with pip install 'heterrec[study]'", stacklevel=3
-        )
+        warnings.warn(f"no figures: {error}. {with_extra('study')}", stacklevel=3)
         return ()
     return tuple(write_figures(study, tables, folder / FIGURES))

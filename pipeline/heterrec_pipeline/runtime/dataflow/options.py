@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from heterrec_pipeline.job import Job
-from heterrec_schemas.errors import CallError
+from heterrec_schemas.errors import CallError, with_extra
 
 STORE = "gs://"
 REQUIRED = ("project", "region", "temp_location")
@@ -80,7 +80,7 @@ def check_call(options: PipelineOptions, input: str, output: str) -> None:
     except ImportError as error:
         raise CallError(
             f"Dataflow needs packages that are not installed: {error}",
-            todo="Install the extra gcp: pip install 'heterrec[pipeline,gcp]'.",
+            todo=with_extra("gcp"),
         ) from None
     cloud = options.view_as(GoogleCloudOptions)
     mistakes = [f"--{name} is missing" for name in REQUIRED if not getattr(cloud, name)]
