@@ -11,6 +11,7 @@ from shops import build_there, stock, tables
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.files.store_flags import settings_of
+from heterrec_pipeline.report.write import write_report
 from heterrec_schemas.errors import CorruptGenerationError
 from heterrec_schemas.generation import open_generation
 from heterrec_schemas.stores import StoreSettings
@@ -53,6 +54,10 @@ def test_a_build_in_a_store_has_the_bytes_of_a_local_one(
         assert opened.sequences(split) == here.sequences(split)
     assert opened.quantizers("look").tolist() == here.quantizers("look").tolist()
     assert opened.rows(opened.item_shards(), "item_index", [5]).num_rows == 1
+
+    page = write_report(f"{folder}/output")
+    assert page == f"{result.path}/report.html"
+    assert b"<svg " in storage.read_bytes(page)
 
     storage.write_bytes(opened.locate("items/items-00000-of-00001.parquet"), b"spoilt")
     with pytest.raises(CorruptGenerationError, match=r"1 of \d+ files differ"):
