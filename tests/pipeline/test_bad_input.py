@@ -208,9 +208,7 @@ def categorical_column_all_missing(shop: Shop) -> None:
     shop.feature("brand")["missing_values"] = ["Kiwi", "Lime", "Plum"]
 
 
-@refused(
-    "items.joins[0]: the files have no rows, so nothing is known of their columns: got 1 empty file: v.jsonl.zst"
-)
+@refused("feature 'look': every value of column 'vector' in items.joins[0] is missing")
 def vectors_without_a_line(shop: Shop) -> None:
     (shop.input / "v.jsonl.zst").write_bytes(zstandard.compress(b""))
     shop.spec["items"]["joins"][0]["source"]["path"] = "v.jsonl.zst"
@@ -276,7 +274,7 @@ def catalogue_of_no_rows(shop: Shop) -> None:
     pq.write_table(empty, shop.input / "items.parquet")
 
 
-@refused("items: the files have no rows, so nothing is known of their columns", "items.jsonl")
+@refused("items: the table holds no row with a key", "no usable row in items.jsonl")
 def catalogue_of_no_lines(shop: Shop) -> None:
     shop.replace("items", "jsonl", b"")
 

@@ -7,7 +7,12 @@ import numpy as np
 
 from heterrec_model.data.catalogue_positions import NO_ROW
 from heterrec_model.reporting.measured import TOP, MeasuredRun
-from heterrec_schemas.generation import items_in_words, user_in_words
+from heterrec_schemas.generation import (
+    features_in_words,
+    items_in_words,
+    name_in_words,
+    user_in_words,
+)
 from heterrec_schemas.pages.html import Section, heading, paragraph, table
 
 SHOWN = 10
@@ -57,7 +62,7 @@ def _user(measured: MeasuredRun, user: int, top: Sequence[Item]) -> Iterator[str
     newest = history[-SHOWN:]
     yield heading(f"User {user_id}")
     if found["features"]:
-        words = [f"{name} {cell['words']}" for name, cell in found["features"].items()]
+        words = [f"{name}: {cell['words']}" for name, cell in found["features"].items()]
         yield paragraph("; ".join(words))
     title = f"History, the newest {len(newest)} of {len(history):,}"
     yield table(title, ["item", "features", "time"], map(_event, newest))
@@ -75,5 +80,4 @@ def _event(event: Item) -> list[object]:
 
 
 def _item(item: Item) -> list[object]:
-    name = item["item_id"] if item["item_id"] is not None else item["words"]
-    return [str(name), "; ".join(f"{n} {words}" for n, words in item["features"].items())]
+    return [name_in_words(item), features_in_words(item)]

@@ -333,9 +333,11 @@ def _with_features(
     for feature in features:
         owners = [t for t in tables if feature.column in schemas[t.name].types]
         owners = owners or [t for t in tables if schemas[t.name].has(feature.column)]
+        # Nothing is known of a table without a usable row: what it has is reported when it is read.
+        owners = owners or [t for t in tables if t.files and not schemas[t.name].types]
         if owners:
             owned[owners[0].name].append(feature)
-        elif all(schemas[t.name].types for t in tables):
+        elif all(schemas[t.name].types for t in tables):  # else an error of the table is known
             known = [c for t in tables for c in schemas[t.name].types]
             where = " or ".join(t.name for t in tables)
             problems.append(

@@ -9,11 +9,11 @@ from heterrec_pipeline.checking.expressions import with_derived
 from heterrec_pipeline.checking.hidden import NOTHING_HIDDEN, Hidden, without_cells
 from heterrec_pipeline.checking.schemas import TableSchema, combined, schemas_of, with_folders
 from heterrec_pipeline.job import INTERACTIONS, ITEMS, USERS
-from heterrec_pipeline.reading.empty_files import filled_files, in_words
+from heterrec_pipeline.reading.empty_files import filled_files
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.shaping.partitions import source_files
 from heterrec_pipeline.reading.shaping.shape import WHERE
-from heterrec_schemas.errors import DataError, HeterrecError
+from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import FeatureSpec, Source
 from heterrec_schemas.feature_spec.expressions import columns_of
 
@@ -77,20 +77,10 @@ def find_source(
     except HeterrecError as error:
         problems.append(error)
         files = ()
-    before = len(problems)
     found = schemas_of(files, problems, named)
     if hidden:
         found = [without_cells(one, hidden) for one in found]
     schema = with_folders(combined(files, found, hidden), files, folders)
-    if files and not schema.types and len(problems) == before:
-        problems.append(
-            DataError(
-                f"{table}: the files have no rows, so nothing is known of their columns",
-                got=in_words(tuple(file.name for file in files)),
-                expected="at least one row",
-                todo="Check source.path in the spec, and whatever writes the files.",
-            )
-        )
     if source.unnest is not None and schema.types:
         absent = missing_column(f"{table}.source.unnest", source.unnest, schema, required=False)
         problems += [absent] if absent is not None else []

@@ -12,7 +12,9 @@ from heterrec_pipeline.drift.gate import notices
 from heterrec_schemas.command_line import print_json
 from heterrec_schemas.generation import (
     Generation,
+    features_in_words,
     item_in_words,
+    name_in_words,
     open_generation,
     overview,
     user_in_words,
@@ -221,14 +223,13 @@ def _event_table(title: str, row: dict[str, Any]) -> Table:
     table = _table(title, "", "time (UTC)", "behaviour", "item", "what it is")
     for role, events in (("", row["history"]), ("target", row.get("targets", []))):
         for event in events:
-            words = [f"{name}: {text}" for name, text in event["features"].items()]
             _row(
                 table,
                 role,
                 event["time"],
                 event.get("behaviour", ""),
-                event["item_id"] if event["item_id"] is not None else event["item_index"],
-                event.get("words") or "; ".join(words),
+                name_in_words(event),
+                features_in_words(event),
             )
     return table
 

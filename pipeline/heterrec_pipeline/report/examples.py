@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from heterrec_schemas.generation import Generation, user_in_words
+from heterrec_schemas.generation import Generation, features_in_words, name_in_words, user_in_words
 from heterrec_schemas.generation.decode import decode_cells
 from heterrec_schemas.pages import html
 
@@ -56,17 +56,11 @@ def user_examples(generation: Generation) -> Iterator[str]:
         yield html.table(
             title,
             ("time (UTC)", "behaviour", "item", "what it is"),
-            [(e["time"], e.get("behaviour"), str(_item(e)), _words(e)) for e in events[-EVENTS:]],
+            [
+                (e["time"], e.get("behaviour"), name_in_words(e), features_in_words(e))
+                for e in events[-EVENTS:]
+            ],
         )
         features = {n: cell["words"] for n, cell in found["features"].items()}
         if features:
             yield html.facts(features)
-
-
-def _item(event: dict[str, Any]) -> object:
-    return event["item_id"] if event["item_id"] is not None else event["item_index"]
-
-
-def _words(event: dict[str, Any]) -> str:
-    known = "; ".join(f"{n}: {w}" for n, w in event["features"].items())
-    return str(event.get("words") or known)

@@ -1,8 +1,10 @@
 """Read a generation: open and verify it, read its tables as Arrow, describe its content in words."""
 
 from heterrec_schemas.generation.describe import (
+    features_in_words,
     item_in_words,
     items_in_words,
+    name_in_words,
     overview,
     user_in_words,
 )
@@ -14,8 +16,10 @@ __all__ = [
     "Folder",
     "Generation",
     "Verify",
+    "features_in_words",
     "item_in_words",
     "items_in_words",
+    "name_in_words",
     "open_folder",
     "open_generation",
     "overview",

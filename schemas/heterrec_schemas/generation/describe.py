@@ -1,7 +1,7 @@
 """Describe a generation, an item or a user, as plain dicts that JSON can hold."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -210,6 +210,17 @@ def items_in_words(generation: Generation, indices: Iterable[int]) -> dict[int, 
         for item, cell in zip(items.values(), cells, strict=True):
             item["features"][name] = cell["words"]
     return items
+
+
+def name_in_words(item: Mapping[str, Any]) -> str:
+    """The id of an item of `items_in_words`, or of an event of `user_in_words`; its item_index if it has no id."""
+    return str(item["item_index"] if item["item_id"] is None else item["item_id"])
+
+
+def features_in_words(item: Mapping[str, Any]) -> str:
+    """The features of such an item, as in `brand: Kiwi; price: 3 to 5`, or what stands in their place."""
+    known = "; ".join(f"{name}: {text}" for name, text in item["features"].items())
+    return str(item.get("words") or known)
 
 
 def _sequence(
