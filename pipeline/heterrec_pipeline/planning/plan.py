@@ -6,7 +6,11 @@ from datetime import UTC, datetime
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
-from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
+from heterrec_pipeline.checking.changes import (
+    feature_of_call,
+    refused_changes,
+    without_vocabularies,
+)
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.doubts.find import doubts
 from heterrec_pipeline.checking.doubts.outcome import training_doubts
@@ -105,10 +109,9 @@ def plan(config: PlanConfig) -> Plan:
         HeterrecError: any error of a build, except for three that become warnings: too many rejects, a feature without any
             value, and no interactions left. Also if the temporary folder has too little space.
     """
-    build = BuildConfig(
-        config.spec, config.spec_text, config.input, "plan", list(config.pipeline_args)
-    )
     parent = open_base(config) if config.base is not None else None
+    spec = without_vocabularies(config.spec, parent.features if parent is not None else ())
+    build = BuildConfig(spec, config.spec_text, config.input, "plan", list(config.pipeline_args))
     job = make_job(build, datetime.now(UTC))
     read = take_sample(job, None if config.full_scan else config.sample_bytes, config.sample_rows)
     with trial(build, read) as built:

@@ -3,10 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 import polars as pl
+import pyarrow.parquet as pq
 
+from heterrec_pipeline.checking.changes import call_name
 from heterrec_pipeline.checking.doubts.keys import UNMET
 from heterrec_pipeline.checking.evidence import Evidence
+from heterrec_pipeline.checking.outlook import unmet
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.reading.imported import ImportedVocabulary
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import SPLITS, Counts, Manifest
 
@@ -23,6 +28,20 @@ def outcome_doubts(job: Job, manifest: Manifest) -> Iterator[str]:
             f"interactions: {log.unknown_item / log.read:.1%} of the {log.read:,} rows {LACKING}{examples}"
         )
     yield from training_doubts(job.spec, manifest.counts, job.doubts)
+    for name, vocabulary in job.imported.items():
+        if not _occurs(job, manifest, call_name(name), vocabulary):
+            yield unmet(call_name(name), vocabulary.rows)
+
+
+def _occurs(job: Job, manifest: Manifest, stem: str, vocabulary: ImportedVocabulary) -> bool:
+    """Whether the data have a value of a vocabulary of another system."""
+    for file in manifest.files:
+        if file.path.startswith(f"vocabularies/{stem}-"):
+            with storage.open_arrow(storage.join(job.root, file.path)) as handle:
+                rows = pl.DataFrame(pl.from_arrow(pq.read_table(handle, columns=["id", "count"])))
+            if ((rows["id"] < vocabulary.size) & (rows["count"] > 0)).any():
+                return True
+    return False
 
 
 def sampled_training_doubts(evidence: Evidence) -> Iterator[str]:
