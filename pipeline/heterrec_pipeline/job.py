@@ -258,7 +258,7 @@ class Job:
             self.log,
             *(t.files for t in self.tables),
             *(e.files for e in self.erasures.every),
-            [v.file for v in self.imported.values()],
+            *(v.files for v in self.imported.values()),
         ]
         return physical_files(file for files in sources for file in files)
 

@@ -70,7 +70,7 @@ class Checked:
         """Every input file, each once; see `physical_files`."""
         tables = [self.items, *self.joins, *([self.users] if self.users else [])]
         sources = [self.log, *(t.files for t in tables), *(e.files for e in self.erasures.every)]
-        sources.append(tuple(v.file for v in self.imported.values()))
+        sources += [v.files for v in self.imported.values()]
         return physical_files(file for files in sources for file in files)
 
 

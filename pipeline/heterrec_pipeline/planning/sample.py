@@ -247,7 +247,7 @@ def _loose(job: Job, side: str) -> dict[str, list[Feature]]:
 def _vocabulary_file(job: Job, side: str, feature: CategoricalFeature) -> VocabularyFile | None:
     if feature.vocabulary is None:
         return None
-    path = job.imported[f"{side}/{feature.name}"].file.path
+    path = job.imported[f"{side}/{feature.name}"].path
     return feature.vocabulary.model_copy(update={"path": path})
 
 

@@ -1,7 +1,8 @@
 """Vocabularies of other systems: found, checked, and read as the values that take the first ids, in the order of the file."""
 
+import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -9,16 +10,17 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import one_chunk
-from heterrec_pipeline.reading.files import InputFile, opened, single_file
+from heterrec_pipeline.reading.files import FileFormat, InputFile, opened, single_file
 from heterrec_pipeline.reading.formats.text import bad_utf8, lines
 from heterrec_schemas.errors import DataError, SchemaMismatchError
-from heterrec_schemas.feature_spec import CategoricalFeature, VocabularyFile
+from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import FIRST_FREE
 from heterrec_schemas.value_columns import MAX_TEXT_BYTES, column_text
 from heterrec_schemas.values import is_scalar
 
 END_OF_IDS = 2**31
 """One more than the largest id: tokens are int32."""
+_PART = re.compile(r"/part\.(\d+)\.parquet$")
 _STAY = "so that the ids after it stay as they are"
 _CUT = "Write it again with store_frequency=False, or cut them off: cut -d' ' -f2- OLD > NEW."
 
@@ -27,13 +29,15 @@ class ImportedVocabulary(NamedTuple):
     """The vocabulary of another system, as the first rows of a vocabulary of this build.
 
     Attributes:
-        file: its file: text for one value per line, Parquet for NVTabular's.
+        path: the full path of its file, or of the folder of its parts.
+        files: its file, or the parts of it: text for one value per line, Parquet for NVTabular's.
         first: the first id.
         rows: number of values.
         integral: whether each value is the text of an int64.
     """
 
-    file: InputFile
+    path: str
+    files: tuple[InputFile, ...]
     first: int
     rows: int
     integral: bool
@@ -70,11 +74,12 @@ def find_vocabulary(feature: CategoricalFeature, base: str) -> ImportedVocabular
     """
     if feature.vocabulary is None:
         return None
-    file = _file(feature, feature.vocabulary, base)
-    where = f"feature {feature.name!r}: the vocabulary {file.name}"
-    cells = _cells(file, where)
+    path = storage.plain_path(storage.join(storage.plain_path(base), feature.vocabulary.path))
+    files = _files(feature, feature.vocabulary.format, path, base)
+    where = f"feature {feature.name!r}: the vocabulary {feature.vocabulary.path}"
+    cells = _cells(files, where)
     _check_lengths(cells, where)
-    texts, _ = column_text(cells.values, file.name)
+    texts, _ = column_text(cells.values, feature.name)
     _check_texts(cells, texts, feature, where)
     first = FIRST_FREE + feature.oov_buckets
     if first + len(texts) > END_OF_IDS:
@@ -86,7 +91,7 @@ def find_vocabulary(feature: CategoricalFeature, base: str) -> ImportedVocabular
         )
     plain = texts.cast(pl.Int64, strict=False).cast(pl.String)
     return ImportedVocabulary(
-        file, first, len(texts), bool((plain == texts).fill_null(False).all())
+        path, files, first, len(texts), bool((plain == texts).fill_null(False).all())
     )
 
 
@@ -96,35 +101,35 @@ def imported_rows(vocabulary: ImportedVocabulary) -> pl.DataFrame:
     Raises:
         DataError: the file cannot be read.
     """
-    name = vocabulary.file.name
-    texts, _ = column_text(_cells(vocabulary.file, name).values, name)
+    name = vocabulary.files[0].name
+    texts, _ = column_text(_cells(vocabulary.files, name).values, name)
     ids = pl.int_range(vocabulary.first, vocabulary.first + len(texts), eager=True, dtype=pl.Int64)
     return pl.DataFrame({"value": texts, "id": ids})
 
 
-def _file(feature: CategoricalFeature, asked: VocabularyFile, base: str) -> InputFile:
-    file = single_file(
-        asked.path, base, "text" if asked.format == "tensorflow_transform" else "parquet"
-    )
-    if file is not None:
-        return file
-    path = storage.join(base, asked.path)
-    folder = asked.format == "nvtabular" and storage.matched(path, "part.*.parquet")
+def _files(feature: CategoricalFeature, format: str, path: str, base: str) -> tuple[InputFile, ...]:
+    """The file, or the parts of NVTabular's folder in their order."""
+    kind: FileFormat = "text" if format == "tensorflow_transform" else "parquet"
+    if (file := single_file(path, base, kind)) is not None:
+        return (file,)
+    names = [found.path for found in storage.matched(path, "part.*.parquet")]
+    numbers = {int(m[1]): name for name in names if (m := _PART.search(name)) is not None}
+    parts = [single_file(numbers[n], base, kind) for n in sorted(numbers)]
+    if kind == "parquet" and parts:
+        return tuple(part for part in parts if part is not None)
     raise DataError(
         f"feature {feature.name!r}: there is no vocabulary file {path}",
-        got="a folder with parts" if folder else storage.describe_missing(path),
-        expected="one file",
-        todo="Write the parts as one file: pandas.read_parquet(FOLDER).sort_index().to_parquet(FILE)."
-        if folder
-        else "Check vocabulary.path in the spec and --input.",
+        got=storage.describe_missing(path),
+        expected="one file" + (", or a folder of part.N.parquet" if kind == "parquet" else ""),
+        todo="Check vocabulary.path in the spec and --input.",
     )
 
 
-def _cells(file: InputFile, where: str) -> _Cells:
-    """The values of a file in their order."""
-    return (
-        _Cells(_lines(file, where), 1, "line") if file.format == "text" else _uniques(file, where)
-    )
+def _cells(files: Sequence[InputFile], where: str) -> _Cells:
+    """The values of a vocabulary in their order."""
+    if files[0].format == "text":
+        return _Cells(_lines(files[0], where), 1, "line")
+    return _uniques(files, where)
 
 
 def _lines(file: InputFile, where: str) -> pa.Array:
@@ -146,40 +151,68 @@ def _lines(file: InputFile, where: str) -> pa.Array:
     return pl.concat(found).to_arrow()
 
 
-def _uniques(file: InputFile, where: str) -> _Cells:
-    """The values of a Parquet file of Categorify.
+def _uniques(files: Sequence[InputFile], where: str) -> _Cells:
+    """The values of Parquet files of Categorify.
 
     Older releases of NVTabular write a row for null at the beginning, as all do if there are no values.
     """
-    with opened(file) as handle:
-        table = pq.read_table(handle)
-    meta = table.schema.pandas_metadata or {}
-    index = [name for name in meta.get("index_columns", []) if isinstance(name, str)]
-    names = [name for name in table.column_names if name not in index]
-    columns = [
-        name
-        for name in names
-        if name.removesuffix("_size") not in names or not name.endswith("_size")
-    ]
-    if len(columns) != 1 or not is_scalar(table.schema.field(columns[0]).type):
-        raise SchemaMismatchError(
-            f"{where} is not NVTabular's",
-            got=", ".join(f"{f.name} ({f.type})" for f in table.schema) or "no column",
-            expected="one column of values, and perhaps its COLUMN_size, as in unique.COLUMN.parquet of Categorify",
-            todo="A vocabulary of combinations of columns (encode_type='combo') is not read.",
-        )
-    for name in index:
-        numbers = pl.Series(table[name])
-        if not (numbers.diff(null_behavior="drop") == 1).all():
-            raise DataError(
-                f"{where} is not in the order of its ids",
-                got=f"an index {name} that does not go up by one from row to row",
-                expected="one row for each id",
-                todo="Write it again: pandas.read_parquet(OLD).sort_index().to_parquet(NEW).",
-            )
-    values = one_chunk(table, columns[0])
+    found, end = [], None
+    for file in files:
+        with opened(file) as handle:
+            table = pq.read_table(handle)
+        index = _index(table, where)
+        start = end if index is None else index
+        if end not in (None, start):
+            raise _unordered(where, f"{file.name} begins with {start}, expected {end}")
+        end = None if start is None else start + len(table)
+        found.append(one_chunk(table, _value_column(table, where)))
+    values = one_chunk(pa.table({"values": pa.chunked_array(found)}), "values")
     skipped = int(len(values) > 0 and not values[0].is_valid)
     return _Cells(values.slice(skipped), skipped, "row")
+
+
+def _value_column(table: pa.Table, where: str) -> str:
+    """The column of the values: the others are the index, and the number of rows of each value."""
+    names = table.column_names
+    columns = [n for n in names if n not in _index_columns(table) and not _is_size(n, names)]
+    if len(columns) == 1 and is_scalar(table.schema.field(columns[0]).type):
+        return str(columns[0])
+    raise SchemaMismatchError(
+        f"{where} is not NVTabular's",
+        got=", ".join(f"{f.name} ({f.type})" for f in table.schema) or "no column",
+        expected="one column of values, and perhaps its COLUMN_size, as in unique.COLUMN.parquet of Categorify",
+        todo="A vocabulary of combinations of columns (encode_type='combo') is not read.",
+    )
+
+
+def _is_size(name: str, names: Sequence[str]) -> bool:
+    return name.endswith("_size") and name.removesuffix("_size") in names
+
+
+def _index_columns(table: pa.Table) -> list[Any]:
+    """The columns of the index of pandas: names, or ranges that are no columns."""
+    return list((table.schema.pandas_metadata or {}).get("index_columns", []))
+
+
+def _index(table: pa.Table, where: str) -> int | None:
+    """The first number of the index of pandas, which are the ids of NVTabular; None if there is none."""
+    first = None
+    for part in _index_columns(table):
+        if isinstance(part, dict):
+            first = part.get("start")
+        elif len(table) and pa.types.is_integer(table.schema.field(part).type):
+            numbers = pl.Series(table[part])
+            if not (numbers.diff(null_behavior="drop") == 1).all():
+                raise _unordered(where, f"{part} does not go up by one from row to row")
+            first = numbers[0]
+    return first
+
+
+def _unordered(where: str, problem: str) -> DataError:
+    return DataError(
+        f"{where} is not in the order of its ids: {problem}",
+        todo="Fit the workflow again, or copy the files that Categorify wrote.",
+    )
 
 
 def _check_lengths(cells: _Cells, where: str) -> None:

@@ -184,8 +184,8 @@ def number_values(
 ) -> Vocabulary:
     """Values to ids: by shard of the hash, descending count, then value.
 
-    With the vocabulary of a parent, its values keep their ids and shards, and the new ones come after the largest id. Without,
-    the `imported` values take the first ids, in their order. `erased` values lose their text.
+    With the vocabulary of a parent, its values keep their ids and shards, and the new ones come after the largest id.
+    Without, the `imported` values take the first ids, in their order. `erased` values lose their text.
     """
 
     def rank(value: str) -> tuple[int, Any]:
@@ -199,11 +199,11 @@ def number_values(
             return number, None, 0
         return number, typed(str(value)), counts.get(str(value), 0)
 
-    texts = [str(v) for rows in parent for _, v, _ in rows] if parent is not None else imported
-    known = {text for text in texts if text not in erased}
+    begins = imported if parent is None else [value for rows in parent for _, value, _ in rows]
+    known = {str(value) for value in begins if value is not None and str(value) not in erased}
     kept = sorted((v for v in counts if counts[v] >= min_count and v not in known), key=rank)
     if max_size is not None:
-        kept = kept[: max(0, max_size - len(texts))]
+        kept = kept[: max(0, max_size - len(begins))]
     if parent is not None:
         shards = len(parent)
         vocabulary = [[row(number, value) for number, value, _ in rows] for rows in parent]
