@@ -184,6 +184,6 @@ def unmet_vocabularies(imported: Iterable[VocabularyOutlook]) -> Iterator[str]:
 def unmet(name: str, rows: int) -> str:
     """The warning about a vocabulary of another system without a value of the data."""
     return (
-        f"feature {name!r}: none of the {rows:,} values of its vocabulary file occurs in the data. Is it the file of another "
-        "column, or are its values spelt otherwise?"
+        f"feature {name!r}: none of the {rows:,} values of its vocabulary file occurs in the rows that were read. Is it the "
+        "file of another column, or are its values spelt otherwise?"
     )

@@ -13,7 +13,7 @@ from heterrec_pipeline.checking.changes import (
 )
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.doubts.find import doubts
-from heterrec_pipeline.checking.doubts.outcome import training_doubts
+from heterrec_pipeline.checking.doubts.outcome import training_doubts, vocabulary_doubts
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.sample import sample_tables
@@ -118,6 +118,8 @@ def plan(config: PlanConfig) -> Plan:
         generation = built.result.open()
         figures = scaled(read, built.result, generation)
         counts = built.result.manifest.counts if read.whole else None
+        unmet = vocabulary_doubts(job.imported, built.result.path, built.result.manifest)
+        doubted = [*_doubts(job), *unmet]
         files, texts = expected_files(figures, generation)
         tokens = token_choices(built.config) if config.tune_tokens else []
         base = None
@@ -125,7 +127,6 @@ def plan(config: PlanConfig) -> Plan:
             seen = _values_of(built.config, whole=read.whole)
             base = outlook(parent, config.spec, job.input_files, seen)
     moved = shuffle(figures)
-    doubted = _doubts(job)
     if counts is not None:
         doubted += training_doubts(config.spec, counts, doubted)
     return Plan(
