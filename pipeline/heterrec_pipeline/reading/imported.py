@@ -20,6 +20,8 @@ from heterrec_schemas.values import is_scalar
 
 END_OF_IDS = 2**31
 """One more than the largest id: tokens are int32."""
+_SHOWN = 8
+"""Number of columns that a message names."""
 _PART = re.compile(r"/part\.(\d+)\.parquet$")
 _STAY = "so that the ids after it stay as they are"
 _CUT = "Write it again with store_frequency=False, or cut them off: cut -d' ' -f2- OLD > NEW."
@@ -160,13 +162,23 @@ def _uniques(files: Sequence[InputFile], where: str) -> _Cells:
     for file in files:
         with opened(file) as handle:
             table = pq.read_table(handle)
+            table.validate(full=True)  # texts are UTF-8
         index = _index(table, where)
         start = end if index is None else index
         if end not in (None, start):
             raise _unordered(where, f"{file.name} begins with {start}, expected {end}")
         end = None if start is None else start + len(table)
-        found.append(one_chunk(table, _value_column(table, where)))
-    values = one_chunk(pa.table({"values": pa.chunked_array(found)}), "values")
+        column = one_chunk(table, _value_column(table, where))
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        found.append(pa.table({"values": column.cast(kind)}))
+    try:
+        values = one_chunk(pa.concat_tables(found, promote_options="permissive"), "values")
+    except pa.ArrowException:
+        raise SchemaMismatchError(
+            f"{where} has parts of different types",
+            got=", ".join(dict.fromkeys(str(t.schema.field("values").type) for t in found)),
+            expected="one type",
+        ) from None
     skipped = int(len(values) > 0 and not values[0].is_valid)
     return _Cells(values.slice(skipped), skipped, "row")
 
@@ -177,9 +189,11 @@ def _value_column(table: pa.Table, where: str) -> str:
     columns = [n for n in names if n not in _index_columns(table) and not _is_size(n, names)]
     if len(columns) == 1 and is_scalar(table.schema.field(columns[0]).type):
         return str(columns[0])
+    shown = [f"{field.name} ({field.type})" for field in table.schema][:_SHOWN]
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     raise SchemaMismatchError(
         f"{where} is not NVTabular's",
-        got=", ".join(f"{f.name} ({f.type})" for f in table.schema) or "no column",
+        got=", ".join([*shown, *more]) or "no column",
         expected="one column of values, and perhaps its COLUMN_size, as in unique.COLUMN.parquet of Categorify",
         todo="A vocabulary of combinations of columns (encode_type='combo') is not read.",
     )
@@ -200,7 +214,7 @@ def _index(table: pa.Table, where: str) -> int | None:
     for part in _index_columns(table):
         if isinstance(part, dict):
             first = part.get("start")
-        elif len(table) and pa.types.is_integer(table.schema.field(part).type):
+        elif part in table.column_names and pa.types.is_integer(table[part].type) and len(table):
             numbers = pl.Series(table[part])
             if not (numbers.diff(null_behavior="drop") == 1).all():
                 raise _unordered(where, f"{part} does not go up by one from row to row")
@@ -255,10 +269,10 @@ def _check_texts(cells: _Cells, texts: pl.Series, feature: CategoricalFeature, w
             todo=f"Remove them from missing_values, or write unused texts there, {_STAY}.",
         )
     if repeated := (~texts.is_first_distinct()).arg_true().to_list():
-        first = texts.index_of(texts[repeated[0]])
+        first = int((texts == texts[repeated[0]]).arg_max() or 0)
         raise DataError(
             f"{where} has repeated values",
-            got=f"the value of {cells.at([first or 0])} also in {cells.at(repeated)}",
+            got=f"the value of {cells.at([first])} also in {cells.at(repeated)}",
             expected="distinct values, without outer blanks and in Unicode's form NFC",
             todo=f"Decide which id the value keeps, and replace it elsewhere by an unused text, {_STAY}.",
         )

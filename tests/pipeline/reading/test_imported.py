@@ -200,6 +200,34 @@ def test_parts_in_another_order_than_their_ids_are_refused(tmp_path: Path) -> No
     )
 
 
+def test_parts_of_other_types(tmp_path: Path) -> None:
+    """pandas reads a part with a null as floats."""
+    folder = tmp_path / "v"
+    folder.mkdir()
+    pq.write_table(pa.table({"size": [None, 5.0]}), folder / "part.0.parquet")
+    pq.write_table(pa.table({"size": [3]}), folder / "part.1.parquet")
+    assert ids(tmp_path, "v", NVTABULAR) == {"5": 2, "3": 3}
+    pq.write_table(pa.table({"size": ["x"]}), folder / "part.1.parquet")
+    message = refusal(tmp_path, "v", NVTABULAR)
+    assert "has parts of different types: got double, string, expected one type" in message
+
+
+def test_coded_texts_and_texts_that_are_not_utf8(tmp_path: Path) -> None:
+    coded = pa.array(["b", "a"]).dictionary_encode()
+    pq.write_table(pa.table({"brand": coded}), tmp_path / "v.parquet")
+    assert ids(tmp_path, "v.parquet", NVTABULAR) == {"b": 2, "a": 3}
+    raw = pa.array([b"\xff"]).view(pa.string())
+    pq.write_table(pa.table({"brand": raw}), tmp_path / "v.parquet")
+    assert "v.parquet cannot be read" in refusal(tmp_path, "v.parquet", NVTABULAR)
+
+
+def test_a_table_is_no_vocabulary(tmp_path: Path) -> None:
+    pq.write_table(pa.table({f"c{k}": [1] for k in range(50)}), tmp_path / "v.parquet")
+    assert "c7 (int64), and 42 more, expected" in refusal(tmp_path, "v.parquet", NVTABULAR)
+    pq.write_table(pa.table({"brand": [["a"]]}), tmp_path / "v.parquet")
+    assert "got brand (list<" in refusal(tmp_path, "v.parquet", NVTABULAR)
+
+
 def test_an_index_that_is_a_column_is_checked(tmp_path: Path) -> None:
     frame = pd.read_parquet(REAL / "unique.size.parquet")
     frame.iloc[[0, 1, 3, 2]].to_parquet(tmp_path / "v.parquet")
