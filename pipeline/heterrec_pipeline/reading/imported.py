@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.reading.batches import one_chunk
-from heterrec_pipeline.reading.files import FileFormat, InputFile, opened, single_file
+from heterrec_pipeline.reading.files import FileFormat, InputFile, opened, single_file, unreadable
 from heterrec_pipeline.reading.formats.text import bad_utf8, lines
 from heterrec_schemas.errors import DataError, SchemaMismatchError
 from heterrec_schemas.feature_spec import CategoricalFeature
@@ -163,12 +163,13 @@ def _uniques(files: Sequence[InputFile], where: str) -> _Cells:
         with opened(file) as handle:
             table = pq.read_table(handle)
             table.validate(full=True)  # texts are UTF-8
-        index = _index(table, where)
+        columns = _index_columns(file, table)
+        index = _index(table, columns, where)
         start = end if index is None else index
         if end not in (None, start):
             raise _unordered(where, f"{file.name} begins with {start}, expected {end}")
         end = None if start is None else start + len(table)
-        column = one_chunk(table, _value_column(table, where))
+        column = one_chunk(table, _value_column(table, columns, where))
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         found.append(pa.table({"values": column.cast(kind)}))
     try:
@@ -183,10 +184,10 @@ def _uniques(files: Sequence[InputFile], where: str) -> _Cells:
     return _Cells(values.slice(skipped), skipped, "row")
 
 
-def _value_column(table: pa.Table, where: str) -> str:
+def _value_column(table: pa.Table, index: Sequence[Any], where: str) -> str:
     """The column of the values: the others are the index, and the number of rows of each value."""
     names = table.column_names
-    columns = [n for n in names if n not in _index_columns(table) and not _is_size(n, names)]
+    columns = [n for n in names if n not in index and not _is_size(n, names)]
     if len(columns) == 1 and is_scalar(table.schema.field(columns[0]).type):
         return str(columns[0])
     shown = [f"{field.name} ({field.type})" for field in table.schema][:_SHOWN]
@@ -203,15 +204,19 @@ def _is_size(name: str, names: Sequence[str]) -> bool:
     return name.endswith("_size") and name.removesuffix("_size") in names
 
 
-def _index_columns(table: pa.Table) -> list[Any]:
+def _index_columns(file: InputFile, table: pa.Table) -> list[Any]:
     """The columns of the index of pandas: names, or ranges that are no columns."""
-    return list((table.schema.pandas_metadata or {}).get("index_columns", []))
+    try:
+        meta = table.schema.pandas_metadata or {}
+    except ValueError as error:  # no JSON
+        raise unreadable(file, error, "its metadata of pandas are damaged") from None
+    return list(meta.get("index_columns", []))
 
 
-def _index(table: pa.Table, where: str) -> int | None:
+def _index(table: pa.Table, columns: Sequence[Any], where: str) -> int | None:
     """The first number of the index of pandas, which are the ids of NVTabular; None if there is none."""
     first = None
-    for part in _index_columns(table):
+    for part in columns:
         if isinstance(part, dict):
             first = part.get("start")
         elif part in table.column_names and pa.types.is_integer(table[part].type) and len(table):

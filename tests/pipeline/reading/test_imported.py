@@ -167,6 +167,10 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "v.parquet").write_bytes((REAL / "unique.brand.parquet").read_bytes()[:-9])
     assert "v.parquet cannot be read" in refusal(tmp_path, "v.parquet", NVTABULAR)
     assert "brand cannot be read" in refusal(REAL, "brand", NVTABULAR)
+    table = pq.read_table(REAL / "unique.brand.parquet")
+    pq.write_table(table.replace_schema_metadata({"pandas": "{"}), tmp_path / "v.parquet")
+    message = refusal(tmp_path, "v.parquet", NVTABULAR)
+    assert "v.parquet cannot be read: its metadata of pandas are damaged" in message
 
 
 def test_a_file_that_is_absent(tmp_path: Path) -> None:
