@@ -1,6 +1,6 @@
 """A build as plain data: the spec, the tables and their files, the output. Workers get nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from heterrec_pipeline.reading.digests import Reading, Reuse
 from heterrec_pipeline.reading.drops import Drop
 from heterrec_pipeline.reading.erased import ErasedList, Gate
 from heterrec_pipeline.reading.files import InputFile, physical_files
+from heterrec_pipeline.reading.imported import ImportedVocabulary
 from heterrec_pipeline.reading.key_text import key_text
 from heterrec_pipeline.reading.user_ids import HashedIds
 from heterrec_pipeline.sizing import Sizes
@@ -189,6 +190,7 @@ class Job:
         sizes: estimates of rows and distinct values, and the limits of a worker.
         lenient: whether to publish what a build refuses, as the trial build of a plan does.
         erasures: the lists of what is erased.
+        imported: the vocabularies of other systems, by `item/<feature>` or `user/<feature>`.
         parent: the generation that a refresh continues; None in a build.
         refit: features whose boundaries or quantizers a refresh fits anew, as `item/<feature>` or `user/<feature>`.
         allow_drift: whether a refresh is published even if it drifted too far from its parent.
@@ -216,6 +218,7 @@ class Job:
     sizes: Sizes = field(default_factory=Sizes)
     lenient: bool = False
     erasures: Erasures = field(default_factory=Erasures)
+    imported: Mapping[str, ImportedVocabulary] = field(default_factory=dict)
     parent: Parent | None = None
     refit: frozenset[str] = frozenset()
     allow_drift: bool = False
@@ -255,6 +258,7 @@ class Job:
             self.log,
             *(t.files for t in self.tables),
             *(e.files for e in self.erasures.every),
+            *(v.files for v in self.imported.values()),
         ]
         return physical_files(file for files in sources for file in files)
 
@@ -275,9 +279,13 @@ class Job:
         side, _, name = vocabulary.partition("/")
         return self.erasures.values.get(feature_stem(side, name))
 
-    def known(self, vocabulary: str) -> KnownVocabulary | None:
+    def inherited(self, vocabulary: str) -> KnownVocabulary | None:
         """The parent's vocabulary of that name; None if it has none, and in a build."""
         return self.parent.vocabularies.get(vocabulary) if self.parent else None
+
+    def known(self, vocabulary: str) -> KnownVocabulary | ImportedVocabulary | None:
+        """The rows that a vocabulary begins with: the parent's, or those of another system."""
+        return self.inherited(vocabulary) or self.imported.get(vocabulary)
 
     def is_frozen(self, side: str, feature: BaseFeature) -> bool:
         """Whether a feature keeps the boundaries or the quantizer of the parent."""
@@ -292,8 +300,8 @@ class Job:
 
     def vocabulary_shards(self, vocabulary: str, declared: int | None) -> int | None:
         """V: the parent's, else the declared number; None to derive it from the size."""
-        known = self.known(vocabulary)
-        return known.shards if known else declared
+        inherited = self.inherited(vocabulary)
+        return inherited.shards if inherited else declared
 
     def vocabulary_buckets(self, vocabulary: str, declared: int | None) -> int:
         """B: number of buckets in which a vocabulary is counted, numbered and looked up."""

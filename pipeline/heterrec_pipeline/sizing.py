@@ -102,7 +102,7 @@ class Sizes:
 
 
 def with_known(sizes: Sizes, rows: Mapping[str, int]) -> Sizes:
-    """Estimates that account for the vocabularies of a parent, by their number of rows."""
+    """Estimates that account for the vocabularies of a parent and of other systems, by their number of rows."""
     values = dict(sizes.values)
     for name, known in rows.items():
         found = values.get(name)

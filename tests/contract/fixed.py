@@ -202,6 +202,28 @@ def erased() -> Dataset:
     return Dataset(spec, tables)
 
 
+def imported() -> Dataset:
+    """`erased` with the vocabularies of other systems, of which some values are erased, absent, or new to them."""
+    found, text = erased(), pa.string()
+    files: dict[str, tuple[str, list[Any]]] = {
+        "brand": ("txt", ["never sold", "Zeta ", "\u00d6l", "acme", "Never"]),
+        "paths": ("txt", ["e", "a > b", "z", "a > b > c"]),
+        "age": ("parquet", [30, 99, 20]),
+        "tags": ("parquet", [None, "z", "x", "y"]),
+    }
+    sides = [found.spec["items"]["features"], found.spec["users"]["features"]]
+    features = {f["name"]: f for side in sides for f in side}
+    for name, (format, values) in files.items():
+        kind = pa.int64() if name == "age" else text
+        rows = [{"value": value} for value in values]
+        table = Table(f"known-{name}", format, {"value": kind}, rows, ordered=True)
+        found.tables.append(table)
+        how = "tensorflow_transform" if format == "txt" else "nvtabular"
+        features[name]["vocabulary"] = {"path": f"{table.name}.{format}", "format": how}
+    features["paths"]["max_size"] = 6
+    return Dataset(found.spec, found.tables)
+
+
 def erased_from_the_log() -> Dataset:
     """`denormalised` with erased users, items and values, missing keys, dropped rows and ids of events."""
     found, text, rng = denormalised(), pa.string(), random.Random(3)

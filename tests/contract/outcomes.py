@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import polars as pl
 from building import build_dataset
-from fixed import catalogue, denormalised, empty_splits
+from fixed import catalogue, denormalised, empty_splits, imported
 from strategies import Dataset
 
 from heterrec_pipeline import sizing
@@ -20,7 +20,12 @@ from heterrec_schemas.errors import DataError, HeterrecError
 from heterrec_schemas.manifest import Manifest
 from heterrec_schemas.testing import reference_features
 
-FIXED = {"catalogue": catalogue, "denormalised": denormalised, "empty_splits": empty_splits}
+FIXED = {
+    "catalogue": catalogue,
+    "denormalised": denormalised,
+    "empty_splits": empty_splits,
+    "imported": imported,
+}
 FREE = ("rejects/", "state/", "manifest.json")
 """Files with the names of input files, rows and times: only these may differ."""
 

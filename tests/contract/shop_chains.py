@@ -2,6 +2,7 @@
 
 import copy
 import random
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -93,4 +94,4 @@ def _some_rows(rng: random.Random, table: Table) -> Table:
             column = rng.choice(values)
             row = {**row, column: rng.choice(whole)[column]}
         changed.append(row)
-    return Table(table.name, table.format, table.columns, changed, table.packed, table.sparse)
+    return replace(table, rows=changed, empty=False)

@@ -10,7 +10,7 @@ import io
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from hypothesis import strategies as st
+
+from heterrec_schemas.testing.reference_values import is_plain_integer, text_of
 
 Cell = Callable[[random.Random], Any]
 
@@ -55,6 +57,8 @@ class Table:
     """JSON lines: leave missing keys out."""
     empty: bool = False
     """Has a further file of no bytes, and one that decompresses to none."""
+    ordered: bool = False
+    """One file, with its rows in their order."""
 
     def __repr__(self) -> str:
         types = {name: str(kind) for name, kind in self.columns.items()}
@@ -92,6 +96,9 @@ def write_input(
     folder.mkdir(parents=True, exist_ok=True)
     for table in dataset.tables:
         rows = list(table.rows)
+        if table.ordered:
+            write_table(folder / f"{table.name}.{table.suffix}", table, rows)
+            continue
         rng = random.Random(shuffle_seed)
         if shuffle_seed is not None:
             rng.shuffle(rows)
@@ -110,7 +117,7 @@ def write_table(path: Path, table: Table, rows: list[Any]) -> None:
         columns = {c: pa.array([row[c] for row in rows], kind) for c, kind in table.columns.items()}
         pq.write_table(pa.table(columns), path, row_group_size=7)
         return
-    text = _csv(table, rows) if table.format == "csv" else _jsonl(table, rows)
+    text = {"csv": _csv, "jsonl": _jsonl, "txt": _lines}[table.format](table, rows)
     data = text.encode("utf-8")
     path.write_bytes(gzip.compress(data, mtime=0) if table.packed else data)
 
@@ -127,6 +134,12 @@ def _csv(table: Table, rows: list[Any]) -> str:
         if k % 17 == 5:
             out.write("\n")  # a blank line
     return out.getvalue()
+
+
+def _lines(table: Table, rows: list[Any]) -> str:
+    """The only column, without a header."""
+    (column,) = table.columns
+    return "".join(f"{csv_cell(row[column])}\n" for row in rows)
 
 
 def csv_cell(value: Any) -> str:
@@ -514,6 +527,8 @@ def datasets(
         table.sparse = draw(st.booleans())
         table.empty = draw(st.integers(0, 4)) == 0
         with_malformed(rng, table, bad_lines)
+    if draw(st.booleans()):
+        _import_vocabularies(draw, rng, spec, tables)
     if draw(st.integers(0, 2)) == 0:
         spec["erase"] = _erase(draw, rng, (user_keys, item_keys), spec, tables)
     spec["interactions"]["source"] = source(log_table)
@@ -549,6 +564,49 @@ def _policies(draw: Any, spec: dict[str, Any]) -> None:
             owner["missing_values"] = draw(st.lists(words, min_size=1, max_size=3, unique=True))
 
 
+def _import_vocabularies(
+    draw: Any, rng: random.Random, spec: dict[str, Any], tables: list[Table]
+) -> None:
+    """Give some categorical features the vocabulary of another system; adds its file to `tables`."""
+    for stem, feature, cells in list(_categorical_cells(spec, tables)):
+        if draw(st.booleans()):
+            continue
+        mark = feature.get("separator", "|")
+        texts = [part for v in cells for part in (v.split(mark) if isinstance(v, str) else [v])]
+        missing = feature.get("missing_values", [])
+        known = {text_of(v, missing) for v in texts} - {None}
+        values = sorted(v for v in known if "\n" not in v and "\r" not in v and rng.random() < 0.6)
+        values += [f"other {k}" for k in range(rng.randint(not values, 3))]
+        rng.shuffle(values)
+        name = f"vocabulary {stem}"
+        if draw(st.booleans()):
+            rows = [{"value": f"{v} " if rng.random() < 0.2 else v} for v in values]
+            table = Table(name, "txt", {"value": pa.string()}, rows, packed=draw(st.booleans()))
+            how = "tensorflow_transform"
+        else:
+            whole = all(is_plain_integer(v) for v in values) and draw(st.booleans())
+            first = [{"v": None, "v_size": 1}] if draw(st.booleans()) else []
+            rows = first + [{"v": int(v) if whole else v, "v_size": 1} for v in values]
+            types = {"v": pa.int64() if whole else pa.string(), "v_size": pa.int64()}
+            table, how = Table(name, "parquet", types, rows), "nvtabular"
+        table.ordered = True
+        tables.append(table)
+        feature["vocabulary"] = {"path": f"{table.name}.{table.suffix}", "format": how}
+
+
+def _categorical_cells(
+    spec: dict[str, Any], tables: list[Table]
+) -> Iterator[tuple[str, dict[str, Any], list[Any]]]:
+    """The categorical features: the name of its files, its entry in the spec, the values in its column."""
+    for side, prefix in (("items", ""), ("users", "user_")):
+        for feature in spec.get(side, {}).get("features", []):
+            if feature["kind"] == "categorical":
+                holder = next(t for t in tables if feature["column"] in t.columns)
+                rows = [r for r in holder.rows if not isinstance(r, Malformed)]
+                cells = _scalars([r[feature["column"]] for r in rows])
+                yield prefix + feature["name"], feature, cells
+
+
 def _erase(
     draw: Any,
     rng: random.Random,
@@ -558,12 +616,7 @@ def _erase(
 ) -> dict[str, Any]:
     """Lists of keys and values to erase; adds their tables to `tables`."""
     pools = {"users": keys[0].values, "items": keys[1].values}
-    for side, prefix in (("items", ""), ("users", "user_")):
-        for feature in spec.get(side, {}).get("features", []):
-            if feature["kind"] == "categorical":
-                holder = next(t for t in tables if feature["column"] in t.columns)
-                rows = [r for r in holder.rows if not isinstance(r, Malformed)]
-                pools[prefix + feature["name"]] = _scalars([r[feature["column"]] for r in rows])
+    pools |= {name: cells for name, _, cells in _categorical_cells(spec, tables)}
     found: dict[str, Any] = {"values": {}}
     for name, pool in pools.items():
         if not pool or draw(st.booleans()):

@@ -38,6 +38,8 @@ def limited(dataset: Dataset, limit: int) -> Dataset:
         ("catalogue", ("item/", "users"), 8, 4),
         ("denormalised", KINDS, 3, 50),
         ("empty_splits", KINDS, 2, None),
+        ("imported", KINDS, 3, None),
+        ("imported", ("item/", "user/"), 2, 2),
     ],
 )
 def test_large_ones_give_the_same(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fixed import catalogue, denormalised, empty_splits, erased, erased_from_the_log
+from fixed import catalogue, denormalised, empty_splits, erased, erased_from_the_log, imported
 from hypothesis import given
 from profiles import profile
 from same_as_planned import assert_planned, assert_refused
@@ -33,7 +33,7 @@ def test_build_of_split_and_shuffled_input_equals_reference_and_plan(dataset: Da
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "make", [catalogue, denormalised, empty_splits, erased, erased_from_the_log]
+    "make", [catalogue, denormalised, empty_splits, erased, erased_from_the_log, imported]
 )
 def test_build_of_fixed_input_equals_reference_and_plan(
     make: Callable[[], Dataset], tmp_path: Path

@@ -328,6 +328,7 @@ def test_defaults_are_the_contracts() -> None:
         "separator": None,
         "max_values": None,
         "shards": None,
+        "vocabulary": None,
     }
     assert isinstance(price, NumericFeature)
     assert isinstance(title, EmbeddingFeature)

@@ -6,7 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.reuse import reusable, with_readings
-from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
+from heterrec_pipeline.checking.changes import (
+    feature_of_call,
+    refused_changes,
+    without_vocabularies,
+)
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.doubts.find import doubts, key_examples
 from heterrec_pipeline.checking.estimate import estimate_sizes
@@ -62,15 +66,18 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
     latest = _latest(config)
     parent = open_parent(config.base) if config.base is not None else None
     refit = frozenset(feature_of_call(name) for name in config.refit)
-    checked = check_tables(config.spec, config.input)
+    begun = parent.features if parent is not None else ()
+    checked = check_tables(without_vocabularies(config.spec, begun), config.input)
     changes = list[HeterrecError]()
     if parent is not None:
         changes += refused_key(parent, config.spec, checked.user_key)
         changes += refused_changes(parent, config.spec, refit)
     raise_problems([*changes, *checked.problems])
     sizes = estimate_sizes(config.spec, checked)
+    rows = {name: v.rows for name, v in checked.imported.items()}
     if parent is not None:
-        sizes = with_known(sizes, {n: v.rows for n, v in parent.vocabularies.items()})
+        rows |= {name: v.rows for name, v in parent.vocabularies.items()}
+    sizes = with_known(sizes, rows)
     check_layout(config.spec, sizes)
     job = Job(
         spec=config.spec,
@@ -87,6 +94,7 @@ def make_job(config: BuildConfig, now: datetime) -> Job:
         sizes=sizes,
         lenient=config.lenient,
         erasures=checked.erasures,
+        imported=checked.imported,
         parent=parent,
         refit=refit,
         latest=latest.held,

@@ -24,7 +24,7 @@ VERSION = 2
 LIBRARIES = ("fastavro", "heterrec", "numpy", "orjson", "polars", "polars-hash", "pyarrow")
 """Packages that decide what is found in a file; digests of other versions are not used."""
 _LATER = (
-    *("min_count", "max_size", "max_values", "oov_buckets", "shards"),
+    *("min_count", "max_size", "max_values", "oov_buckets", "shards", "vocabulary"),
     *("bins", "boundaries", "fit_sample", "erased"),
 )
 """Settings of a feature that apply to what was read."""

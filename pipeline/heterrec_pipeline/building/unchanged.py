@@ -1,6 +1,7 @@
 """Whether a refresh would repeat its parent: same input, same spec, no refit."""
 
 from heterrec_pipeline.building.config import BuildConfig, BuildResult
+from heterrec_pipeline.checking.changes import without_vocabularies
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.parent import find_parent
 from heterrec_pipeline.reading.fingerprints import hash_inputs
@@ -19,7 +20,12 @@ def unchanged(config: BuildConfig) -> BuildResult | None:
     manifest = read_manifest(folder)
     if read_spec(folder, manifest) != config.spec:
         return None
-    checked = check_tables(config.spec, config.input)
+    begun = [
+        f"{f.side}/{f.name}"
+        for f in manifest.features
+        if f.begun not in (None, manifest.generation)
+    ]
+    checked = check_tables(without_vocabularies(config.spec, begun), config.input)
     if checked.user_key != manifest.user_key:
         return None
     files = checked.input_files()

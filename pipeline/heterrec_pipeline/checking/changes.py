@@ -10,7 +10,7 @@ from heterrec_pipeline.parent import Parent
 from heterrec_schemas.errors import CallError, HeterrecError, SpecError, suggest
 from heterrec_schemas.feature_spec import CategoricalFeature, Feature, FeatureSpec
 
-KEPT = ("multivalued", "nested", "separator", "oov_buckets", "shards")
+KEPT = ("multivalued", "nested", "separator", "oov_buckets", "shards", "vocabulary")
 """Settings of a feature that no refresh changes."""
 FITTED = (
     "bins",
@@ -33,6 +33,32 @@ def features_of(spec: FeatureSpec) -> dict[str, Feature]:
     """All features by `item/<feature>` or `user/<feature>`."""
     sides = (("item", spec.items.features), ("user", spec.user_features))
     return {f"{side}/{f.name}": f for side, features in sides for f in features}
+
+
+def without_vocabularies(spec: FeatureSpec, begun: Collection[str]) -> FeatureSpec:
+    """The spec without the vocabulary files of features that have ids already: a refresh does not read them again.
+
+    Args:
+        spec: the spec.
+        begun: these features, as `item/<feature>` or `user/<feature>`.
+    """
+
+    def rest(side: str, features: list[Feature]) -> dict[str, list[Feature]]:
+        return {
+            "features": [
+                f.model_copy(update={"vocabulary": None})
+                if isinstance(f, CategoricalFeature) and f"{side}/{f.name}" in begun
+                else f
+                for f in features
+            ]
+        }
+
+    parts: dict[str, Any] = {
+        "items": spec.items.model_copy(update=rest("item", spec.items.features))
+    }
+    if spec.user_table is not None:
+        parts["users"] = spec.user_table.model_copy(update=rest("user", spec.user_features))
+    return spec.model_copy(update=parts)
 
 
 def call_name(feature: str) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from heterrec_pipeline.checking.changes import features_of
 from heterrec_pipeline.checking.columns import (
     absent_hint,
     check_feature,
@@ -33,6 +34,7 @@ from heterrec_pipeline.job import (
 )
 from heterrec_pipeline.reading.erased import ErasedList, erased
 from heterrec_pipeline.reading.files import InputFile, physical_files
+from heterrec_pipeline.reading.imported import ImportedVocabulary, find_vocabulary
 from heterrec_pipeline.reading.shaping.partitions import partition_values
 from heterrec_schemas.errors import DataError, HeterrecError, SchemaMismatchError
 from heterrec_schemas.feature_spec import (
@@ -61,11 +63,14 @@ class Checked:
     """The names of the empty files that are ignored, by source."""
     user_key: UserKey | None = None
     """The key of the hashes of user ids, if they are hashed."""
+    imported: dict[str, ImportedVocabulary] = field(default_factory=dict)
+    """The vocabularies of other systems, by `item/<feature>` or `user/<feature>`."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         """Every input file, each once; see `physical_files`."""
         tables = [self.items, *self.joins, *([self.users] if self.users else [])]
         sources = [self.log, *(t.files for t in tables), *(e.files for e in self.erasures.every)]
+        sources += [v.files for v in self.imported.values()]
         return physical_files(file for files in sources for file in files)
 
 
@@ -137,9 +142,28 @@ def check_tables(spec: FeatureSpec, base: str) -> Checked:
     tables = [replace(_together(t, schemas[t.name]), rejects=told) for t in tables]
     if users is not None:
         users = replace(_together(users, schemas[USERS]), rejects=told)
+    imported = _check_vocabularies(spec, base, problems)
     return Checked(
-        tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty, user_key
+        *(tables[0], tuple(tables[1:]), users, log, schemas, problems, erasures, empty, user_key),
+        imported,
     )
+
+
+def _check_vocabularies(
+    spec: FeatureSpec, base: str, problems: list[HeterrecError]
+) -> dict[str, ImportedVocabulary]:
+    """Find and check the vocabularies of other systems."""
+    found = {}
+    for name, feature in features_of(spec).items():
+        if isinstance(feature, CategoricalFeature):
+            try:
+                vocabulary = find_vocabulary(feature, base)
+            except HeterrecError as error:
+                problems.append(error)
+                continue
+            if vocabulary is not None:
+                found[name] = vocabulary
+    return found
 
 
 def _check_folders(

@@ -1,19 +1,20 @@
-"""What a refresh would find in its parent: known and new values, room under `max_size`, files that have changed."""
+"""What a build would find in vocabularies that exist, and a refresh in its parent: known and new values, changed files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from heterrec_pipeline.checking.changes import features_of
+from heterrec_pipeline.checking.changes import call_name, features_of
 from heterrec_pipeline.checking.seen_values import SeenValues
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import ITEMS
 from heterrec_pipeline.parent import KnownVocabulary, Parent
 from heterrec_pipeline.reading.files import InputFile
 from heterrec_pipeline.reading.fingerprints import unchanged_files
+from heterrec_pipeline.reading.imported import ImportedVocabulary, imported_rows
 from heterrec_schemas.feature_spec import CategoricalFeature, FeatureSpec
 from heterrec_schemas.generation import open_folder, read_manifest
 from heterrec_schemas.hashing import hash_texts
@@ -22,15 +23,15 @@ from heterrec_schemas.tables import ACTIVE
 
 @dataclass(frozen=True)
 class VocabularyOutlook:
-    """A vocabulary of a refresh.
+    """A vocabulary of the parent, or of another system, against the input.
 
     Attributes:
         name: `item`, a feature, or `user_<feature>`.
-        rows: rows in the parent, retired and erased ones included.
-        known: values of the rows that were read which the parent has; None if none was read.
+        rows: its rows, retired and erased ones included.
+        known: values of the rows that were read which it has; None if none was read.
         new: those that it lacks, also beyond `room`; if the whole table was read, those of at least `min_count` items
             (users).
-        retired: active values of the parent that no row has; None unless the whole table was read.
+        retired: its active values that no row has; None unless the whole table was read.
         room: number of values that `max_size` still admits; None without a limit.
     """
 
@@ -113,15 +114,46 @@ def _vocabularies(
         yield VocabularyOutlook(
             name=known.stem,
             rows=known.rows,
-            **_compared(parent, known, seen.get(name), least),
+            **_compared(_inherited(parent, known), seen.get(name), least),
             room=None if limit is None else max(0, limit - known.rows),
         )
 
 
+def imported_outlook(
+    spec: FeatureSpec,
+    imported: Mapping[str, ImportedVocabulary],
+    seen: Mapping[str, SeenValues],
+) -> Iterator[VocabularyOutlook]:
+    """Compare the input with vocabularies of other systems.
+
+    Args:
+        spec: the spec.
+        imported: the vocabularies by `item/<feature>` or `user/<feature>`.
+        seen: the values of the input, or of a sample of it, by vocabulary.
+    """
+    features: Mapping[str, Any] = features_of(spec)
+    for name, vocabulary in imported.items():
+        least, limit = features[name].min_count, features[name].max_size
+        rows = imported_rows(vocabulary).with_columns(status=pl.lit(ACTIVE))
+        yield VocabularyOutlook(
+            name=call_name(name),
+            rows=vocabulary.rows,
+            **_compared([rows], seen.get(name), least),
+            room=None if limit is None else max(0, limit - vocabulary.rows),
+        )
+
+
+def _inherited(parent: Parent, known: KnownVocabulary) -> Iterator[pl.DataFrame]:
+    """The rows of a vocabulary of the parent, one of its files at a time."""
+    for path in known.paths:
+        with storage.open_arrow(parent.path(path)) as handle:
+            yield pl.DataFrame(pl.from_arrow(pq.read_table(handle, columns=["value", "status"])))
+
+
 def _compared(
-    parent: Parent, known: KnownVocabulary, seen: SeenValues | None, least: int
+    vocabulary: Iterable[pl.DataFrame], seen: SeenValues | None, least: int
 ) -> dict[str, int | None]:
-    """How many values the parent has, lacks and loses; one of its files is in memory at a time."""
+    """How many values a vocabulary, rows of value and status, has, lacks and loses."""
     if seen is None:
         return {"known": None, "new": None, "retired": None}
     counts = seen.counts()
@@ -129,9 +161,7 @@ def _compared(
     # A value that is rare in a part of a table need not be rare.
     frequent = counts.filter(pl.col("count") >= (least if seen.whole else 1))["value"]
     met = lost = old = 0
-    for path in known.paths:
-        with storage.open_arrow(parent.path(path)) as handle:
-            rows = pl.DataFrame(pl.from_arrow(pq.read_table(handle, columns=["value", "status"])))
+    for rows in vocabulary:
         hashes = hash_texts(rows["value"].cast(pl.String))
         found = hashes.is_in(values).fill_null(False)
         met += int(found.sum())
@@ -142,3 +172,18 @@ def _compared(
         "new": len(frequent) - old,
         "retired": lost if seen.whole else None,
     }
+
+
+def unmet_vocabularies(imported: Iterable[VocabularyOutlook]) -> Iterator[str]:
+    """The warnings about vocabularies of other systems that have none of the values that were read."""
+    for vocabulary in imported:
+        if vocabulary.known == 0 and vocabulary.new:
+            yield unmet(vocabulary.name, vocabulary.rows)
+
+
+def unmet(name: str, rows: int) -> str:
+    """The warning about a vocabulary of another system without a value of the data."""
+    return (
+        f"feature {name!r}: none of the {rows:,} values of its vocabulary file occurs in the rows that were read. Is it the "
+        "file of another column, or are its values spelt otherwise?"
+    )

@@ -5,11 +5,22 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from heterrec_pipeline.checking.changes import ended_features, feature_of_call, refused_changes
+from heterrec_pipeline.checking.changes import (
+    ended_features,
+    feature_of_call,
+    refused_changes,
+    without_vocabularies,
+)
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.checking.doubts.find import doubts
 from heterrec_pipeline.checking.left_out import all_left_out, lists_that_erase
-from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
+from heterrec_pipeline.checking.outlook import (
+    BaseOutlook,
+    VocabularyOutlook,
+    imported_outlook,
+    outlook,
+    unmet_vocabularies,
+)
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.reject_hints import reject_hints
 from heterrec_pipeline.checking.reject_limit import Excess, as_reason, percent, way_out
@@ -48,6 +59,7 @@ class Validation:
         warnings: texts for a person.
         erase: the lists of what is erased.
         base: what a refresh would find in its parent; None for a build, and if there are errors.
+        imported: the vocabularies of other systems against the data; empty if there are errors.
     """
 
     samples: list[Sample]
@@ -55,6 +67,7 @@ class Validation:
     warnings: list[str]
     erase: list[MetKeys] = field(default_factory=list)
     base: BaseOutlook | None = None
+    imported: list[VocabularyOutlook] = field(default_factory=list)
 
     @property
     def mistakes(self) -> list[str]:
@@ -89,6 +102,7 @@ class Validation:
             ],
             "erase": [asdict(e) for e in self.erase],
             **({"base": self.base.as_json()} if self.base else {}),
+            **({"vocabularies": [asdict(v) for v in self.imported]} if self.imported else {}),
         }
 
 
@@ -112,12 +126,12 @@ def validate(
     spec, mistakes = salvage_spec(text, where=where)
     if spec is None:
         return Validation([], [mistakes] if mistakes else [], [])
-    checked = check_tables(spec, base)
+    known = open_parent(parent) if parent is not None else None
+    checked = check_tables(without_vocabularies(spec, known.features if known else ()), base)
     if mistakes:
         checked.problems.insert(0, mistakes)
     problems = checked.problems
     warnings = [*spec.warnings(), *skipped(checked.empty)]
-    known = open_parent(parent) if parent is not None else None
     if known is not None:
         problems += refused_key(known, spec, checked.user_key)
         problems += refused_changes(known, spec, [feature_of_call(name) for name in refit])
@@ -130,12 +144,15 @@ def validate(
         warnings += _sample_warnings(spec, sample)
     if samples and not problems:
         warnings += doubts(spec, checked, samples, datetime.now(UTC), all_keys)
-    base_outlook = None
-    if known is not None and not problems:
+    base_outlook, imported = None, list[VocabularyOutlook]()
+    if (known is not None or checked.imported) and not problems:
         seen = seen_values(spec, checked)
-        base_outlook = outlook(known, spec, checked.input_files(), seen)
+        imported = list(imported_outlook(spec, checked.imported, seen))
+        warnings += unmet_vocabularies(imported)
+        if known is not None:
+            base_outlook = outlook(known, spec, checked.input_files(), seen)
     lists = [] if problems else list(_met_keys(checked, samples))
-    return Validation(samples, problems, warnings, lists, base_outlook)
+    return Validation(samples, problems, warnings, lists, base_outlook, imported)
 
 
 def _met_keys(tables: Tables, samples: Sequence[Sample]) -> Iterator[MetKeys]:

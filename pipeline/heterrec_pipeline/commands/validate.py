@@ -46,7 +46,10 @@ def validate(
     """Check a spec against the data's schema and a sample; nothing is written."""
     with guarded(debug, as_json=as_json) as failed:
         with fast_imports():
-            from heterrec_pipeline.checking.outlook_display import print_outlook
+            from heterrec_pipeline.checking.outlook_display import (
+                print_outlook,
+                print_vocabularies,
+            )
             from heterrec_pipeline.checking.validate import validate as validate_spec
             from heterrec_pipeline.runtime.flags import use_stores
 
@@ -68,6 +71,8 @@ def validate(
                     f"{one.list}: the samples contain {one.met:,} of {one.listed:,} listed",
                     highlight=False,
                 )
+            if found.imported:
+                print_vocabularies(console, "Values against vocabulary files", found.imported)
             if found.base:
                 print_outlook(console, found.base)
             for warning in found.warnings:

@@ -93,7 +93,7 @@ def _counted(
         return replace(figures, ids=ids, used=used)
     if isinstance(feature, CategoricalFeature):
         values = table.distinct[feature.name]
-        ids = _values(trial, table, figures, feature)
+        ids = _values(read, trial, table, figures, feature)
         if read.whole:
             ids = Interval.exactly(entry.vocabulary_size - FIRST_FREE - feature.oov_buckets)
         return replace(figures, distinct=values, ids=ids)
@@ -104,23 +104,32 @@ def _counted(
 
 
 def _values(
+    read: InputSample,
     trial: Generation,
     table: TableRead,
     figures: FeatureFigures,
     feature: CategoricalFeature,
 ) -> Interval:
-    """Number of values with at least `min_count` rows, from a trial build with `min_count` 1."""
+    """Number of values with at least `min_count` rows, from a trial build with `min_count` 1.
+
+    Those of another system's vocabulary are ids in any case; of the other ones, the trial has the share among all values.
+    """
     values, frequent = table.distinct[feature.name], table.frequent[feature.name]
-    counts = pl.Series(trial.vocabulary(figures.stem)["count"])
-    sure, most = int((counts >= feature.min_count).sum()), values.high
+    vocabulary = trial.vocabulary(figures.stem)
+    counts = pl.Series(vocabulary["count"])
+    imported = read.job.imported.get(f"{figures.side}/{feature.name}")
+    rows, first = (imported.rows, imported.size) if imported else (0, 0)
+    new = counts.filter(pl.Series(vocabulary["id"]) >= first)
+    share = len(new) / max(1, int((counts > 0).sum()))
+    sure, most = int((new >= feature.min_count).sum()), values.high
     if table.sample is None:  # rows of the log do not give the number of items per value
         grown = counts * (table.keys.value / max(1, figures.rows))
         frequent = int((grown.round() >= feature.min_count).sum())
     elif table.part.whole:
         most = frequent
-    most = min(most, feature.max_size or most)
-    guess = values.value if feature.min_count == 1 else frequent
-    return Interval.between(min(sure, most), guess, most)
+    most = min(most, max(0, (feature.max_size or rows + most) - rows))
+    guess = share * (values.value if feature.min_count == 1 else frequent)
+    return Interval.between(rows + min(sure, most), rows + guess, rows + most)
 
 
 def _codes(

@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 
 from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.building.prepare import make_job
-from heterrec_pipeline.checking.changes import feature_of_call, refused_changes
+from heterrec_pipeline.checking.changes import (
+    feature_of_call,
+    refused_changes,
+    without_vocabularies,
+)
 from heterrec_pipeline.checking.check import check_tables, raise_problems
 from heterrec_pipeline.checking.doubts.find import doubts
-from heterrec_pipeline.checking.doubts.outcome import training_doubts
+from heterrec_pipeline.checking.doubts.outcome import training_doubts, vocabulary_doubts
 from heterrec_pipeline.checking.outlook import BaseOutlook, outlook
 from heterrec_pipeline.checking.parent import open_parent
 from heterrec_pipeline.checking.sample import sample_tables
@@ -105,16 +109,17 @@ def plan(config: PlanConfig) -> Plan:
         HeterrecError: any error of a build, except for three that become warnings: too many rejects, a feature without any
             value, and no interactions left. Also if the temporary folder has too little space.
     """
-    build = BuildConfig(
-        config.spec, config.spec_text, config.input, "plan", list(config.pipeline_args)
-    )
     parent = open_base(config) if config.base is not None else None
+    spec = without_vocabularies(config.spec, parent.features if parent is not None else ())
+    build = BuildConfig(spec, config.spec_text, config.input, "plan", list(config.pipeline_args))
     job = make_job(build, datetime.now(UTC))
     read = take_sample(job, None if config.full_scan else config.sample_bytes, config.sample_rows)
     with trial(build, read) as built:
         generation = built.result.open()
         figures = scaled(read, built.result, generation)
         counts = built.result.manifest.counts if read.whole else None
+        unmet = vocabulary_doubts(job.imported, built.result.path, built.result.manifest)
+        doubted = [*_doubts(job), *unmet]
         files, texts = expected_files(figures, generation)
         tokens = token_choices(built.config) if config.tune_tokens else []
         base = None
@@ -122,7 +127,6 @@ def plan(config: PlanConfig) -> Plan:
             seen = _values_of(built.config, whole=read.whole)
             base = outlook(parent, config.spec, job.input_files, seen)
     moved = shuffle(figures)
-    doubted = _doubts(job)
     if counts is not None:
         doubted += training_doubts(config.spec, counts, doubted)
     return Plan(

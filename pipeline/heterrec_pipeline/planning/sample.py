@@ -37,6 +37,7 @@ from heterrec_schemas.feature_spec import (
     Rejects,
     Source,
     Timestamp,
+    VocabularyFile,
 )
 from heterrec_schemas.hashing import hash_texts
 
@@ -203,7 +204,7 @@ def write(folder: Path, found: InputSample) -> FeatureSpec:
         "timestamp": Timestamp(column=log.timestamp.column, unit="ms"),
     }
     parts: dict[str, Any] = {
-        "items": spec.items.model_copy(update=items | _loose(spec.items.features)),
+        "items": spec.items.model_copy(update=items | _loose(found.job, "item")),
         "interactions": log.model_copy(update=log_parts),
         "output": spec.output.model_copy(update=output),
         "erase": Erase(values=_erased_values(folder, found.job)),
@@ -211,7 +212,7 @@ def write(folder: Path, found: InputSample) -> FeatureSpec:
     if spec.hash_key is not None:  # the rows of the sample have the hashes
         parts["users"] = None
     if spec.user_table is not None:
-        users = {"source": source[USERS]} | _loose(spec.user_features)
+        users = {"source": source[USERS]} | _loose(found.job, "user")
         table = spec.user_table.model_copy(update=users)
         parts["users"] = table.model_copy(update={"hash_key": None}) if spec.hash_key else table
     if spec.rejects.values == "hashed":
@@ -230,13 +231,24 @@ def _erased_values(folder: Path, job: Job) -> dict[str, KeyList]:
     return lists
 
 
-def _loose(features: list[Feature]) -> dict[str, list[Feature]]:
-    once = {"min_count": 1}
+def _loose(job: Job, side: str) -> dict[str, list[Feature]]:
+    """The features of a side with `min_count` 1, and the full paths of vocabulary files."""
+    features = job.spec.items.features if side == "item" else job.spec.user_features
     return {
         "features": [
-            f.model_copy(update=once) if isinstance(f, CategoricalFeature) else f for f in features
+            f.model_copy(update={"min_count": 1, "vocabulary": _vocabulary_file(job, side, f)})
+            if isinstance(f, CategoricalFeature)
+            else f
+            for f in features
         ]
     }
+
+
+def _vocabulary_file(job: Job, side: str, feature: CategoricalFeature) -> VocabularyFile | None:
+    if feature.vocabulary is None:
+        return None
+    path = job.imported[f"{side}/{feature.name}"].path
+    return feature.vocabulary.model_copy(update={"path": path})
 
 
 def _written(folder: Path, stem: str, rows: pa.Table) -> str:

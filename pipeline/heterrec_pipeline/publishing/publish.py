@@ -267,7 +267,7 @@ def lineage(job: Job) -> list[Ancestor]:
 
 def item_vocabulary_size(job: Job, counts: dict[str, int]) -> int:
     """The largest item_index + 1."""
-    known = job.known(ITEMS)
+    known = job.inherited(ITEMS)
     if known is None:
         return job.spec.first_item_index + counts[f"{ITEMS}.keys"]
     return known.size + counts.get(f"{ITEMS}.new", 0)

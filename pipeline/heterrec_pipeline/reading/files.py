@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,8 @@ from heterrec_schemas.feature_spec import Format, Source
 from heterrec_schemas.hashing import stable_hash
 from heterrec_schemas.stores import FileInfo
 
+FileFormat = Format | Literal["text"]
+"""The format of a table, or text that is no table."""
 _AGAIN = "Download or write the file again, or "
 _FORMAT = "set its format in the spec."
 SPLIT_BYTES = 128 * 2**20
@@ -28,13 +30,14 @@ TAIL_BYTES = 2**16
 _CHECKS = 8
 """Number of files that are checked at once."""
 _COMPRESSIONS = {"gz": "gzip", "zst": "zstd", "bz2": "bzip2"}
-_KINDS = {
+_KINDS: dict[FileFormat, str] = {
     "parquet": "Parquet",
     "csv": "CSV",
     "jsonl": "JSON lines",
     "avro": "Avro",
     "orc": "ORC",
     "npy": "NumPy",
+    "text": "text",
 }
 NOT_IN_ROWS = frozenset({"path", "format", "version", "export_to", "append_only", "empty_files"})
 """The keys of a source that do not change what is found in a file of one format."""
@@ -71,7 +74,7 @@ class InputFile:
     path: str
     name: str
     bytes: int
-    format: Format
+    format: FileFormat
     version: str = ""
     append_only: bool = False
     source: Source | None = field(default=None, hash=False)
@@ -174,6 +177,22 @@ def input_files(source: Source, base: str, where: str) -> tuple[InputFile, ...]:
     return tuple(sorted(found.values(), key=lambda f: f.name))
 
 
+def single_file(path: str, base: str, kind: FileFormat) -> InputFile | None:
+    """A file that is no table; None if there is none.
+
+    Args:
+        path: its path, relative to the input folder.
+        base: the input folder.
+        kind: its format.
+    """
+    base = storage.plain_path(base)
+    path = storage.plain_path(storage.join(base, path))
+    found = storage.info(path)
+    if found is None:
+        return None
+    return InputFile(path, _short(path, base), found.bytes, kind, found.version)
+
+
 def _other_file(where: str, folder: str, error: SpecError) -> SpecError:
     """The error for a file of a folder whose format is unknown, or to which rows cannot be appended."""
     stem = folder.rstrip("/")
@@ -225,19 +244,19 @@ def _file_of_keys(source: Source, file: InputFile, base: str, where: str) -> Inp
             expected="a source such as {path: vectors.npy, keys: ids.csv}",
             todo="Declare a source, a joined table say, for each array.",
         )
-    path = storage.plain_path(storage.join(base, source.keys))
-    found = storage.info(path)
-    if found is None:
-        raise DataError(f"{where}: there is no file of keys {path}", todo="Check source.keys.")
     keys = Source(path=source.keys)
-    kind = keys.format_of(path)
+    kind = keys.format_of(source.keys)
+    found = single_file(source.keys, base, kind)
+    if found is None:
+        path = storage.join(base, source.keys)
+        raise DataError(f"{where}: there is no file of keys {path}", todo="Check source.keys.")
     if kind == "jsonl":
         raise SpecError(
             f"{where}: {source.keys} cannot be a file of keys",
             got=_KINDS[kind],
             expected="Parquet, CSV, Avro, ORC, or an .npy file of one dimension",
         )
-    return InputFile(path, _short(path, base), found.bytes, kind, found.version, source=keys)
+    return replace(found, source=keys)
 
 
 def _listed(source: Source, found: FileInfo, base: str, where: str) -> InputFile:
@@ -403,7 +422,7 @@ def beginning(file: InputFile) -> bytes:
 
 def _other_content(file: InputFile) -> str | None:
     """What a file that is declared as no text holds instead, in words."""
-    if file.format in ("csv", "jsonl") or file.compression:
+    if file.format in ("csv", "jsonl", "text") or file.compression:
         return None
     found = other_content(beginning(file))
     return None if found is None or f"format: {file.format}" in found else f"it is {found}"

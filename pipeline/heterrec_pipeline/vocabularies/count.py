@@ -30,7 +30,7 @@ from heterrec_schemas.values import Seen
 
 FIGURES_TAG = "figures"
 KNOWN_ROWS = "known"
-"""Names the parent's rows among the pieces of a bucket."""
+"""Names the known rows among the pieces of a bucket."""
 BATCH_ROWS = 2**14
 """Rows per batch of a sorted bucket: one batch of each bucket is in memory while a shard is merged."""
 SUM_ROWS = 2**18
@@ -73,10 +73,10 @@ def sort_bucket(
         bucket: number of the bucket.
         counts: columns value (distinct texts) and count (int64).
         seen: kinds of values by vocabulary.
-        known: the parent's rows of the bucket.
+        known: the known rows of the bucket.
 
     Yields:
-        ((vocabulary, bucket), stored table of value, count, hash and, with a parent, the columns of known rows); the
+        ((vocabulary, bucket), stored table of value, count, hash and, if there are any, the columns of known rows); the
         bucket's figures, tagged `FIGURES_TAG`.
     """
     reported = [

@@ -1,4 +1,4 @@
-"""The rows of the parent's vocabularies: read by bucket, and merged with the present counts under their ids.
+"""The rows of the vocabularies of the parent and of other systems: read by bucket, and merged with the present counts.
 
 A table of **known** rows has columns `value` (text; null if erased), `id`, `hash` and, of the items' keys, `listed`: whether
 the parent has the tokens of that item. New values have no `id`.
@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import ITEMS, RETIRED
-from heterrec_pipeline.parent import Parent
+from heterrec_pipeline.parent import KnownVocabulary, Parent
 from heterrec_pipeline.reading.erased import ErasedList, is_erased
+from heterrec_pipeline.reading.imported import ImportedVocabulary, imported_rows
 from heterrec_pipeline.vocabularies.layout import Rules
 from heterrec_pipeline.wiring.cut import BucketKey, cut_by_bucket
 from heterrec_schemas.hashing import hash_texts
@@ -25,30 +26,38 @@ KNOWN = {"value": pl.String, "id": pl.Int64, "hash": pl.UInt64}
 
 
 class KnownShard(NamedTuple):
-    """A vocabulary file of the parent: the vocabulary, and the number of the shard."""
+    """A file of known rows: the vocabulary, and the number of the shard of the parent's."""
 
     vocabulary: str
     shard: int
 
 
 def known_shards(rules: Sequence[Rules]) -> list[KnownShard]:
-    """The files of the parent that some vocabularies continue."""
-    return [KnownShard(r.name, s) for r in rules if r.known for s in range(r.known.shards)]
+    """The files that some vocabularies begin with; that of another system is one shard."""
+    return [
+        KnownShard(r.name, s)
+        for r in rules
+        if r.known
+        for s in range(r.known.shards if isinstance(r.known, KnownVocabulary) else 1)
+    ]
 
 
 def read_known(
-    parent: Parent, rules: dict[str, Rules], element: KnownShard
+    parent: Parent | None, rules: dict[str, Rules], element: KnownShard
 ) -> Iterator[tuple[BucketKey, pa.Table]]:
     """The rows of a file by bucket: ((vocabulary, bucket), known rows)."""
     rule = rules[element.vocabulary]
     assert rule.known is not None
-    with storage.open_arrow(parent.path(rule.known.paths[element.shard])) as handle:
-        rows = pl.DataFrame(pl.from_arrow(pq.read_table(handle)))
-    rows = rows.with_columns(pl.col("value").cast(pl.String))
+    if isinstance(rule.known, ImportedVocabulary):
+        rows = imported_rows(rule.known)
+    else:
+        assert parent is not None
+        rows = _inherited_rows(parent.path(rule.known.paths[element.shard]))
     # An erased value has no hash any more; one with the remainder of its shard leads to the same file.
     rows = rows.with_columns(hash=hash_texts(rows["value"]).fill_null(element.shard))
     columns = list(KNOWN)
     if rule.name == ITEMS:
+        assert parent is not None
         retired = pl.col("id").is_in(_retired_tokens(parent).implode())
         rows = rows.with_columns(listed=(pl.col("status") == ACTIVE) | retired)
         columns.append("listed")
@@ -56,6 +65,13 @@ def read_known(
         numbers = (rows["hash"] % rule.buckets).cast(pl.Int64)
         for bucket, piece in cut_by_bucket(rows.select(columns).to_arrow(), numbers):
             yield (rule.name, bucket), piece
+
+
+def _inherited_rows(path: str) -> pl.DataFrame:
+    """The rows of a vocabulary file, with the values as text."""
+    with storage.open_arrow(path) as handle:
+        rows = pl.DataFrame(pl.from_arrow(pq.read_table(handle)))
+    return rows.with_columns(pl.col("value").cast(pl.String))
 
 
 def _retired_tokens(parent: Parent) -> pl.Series:

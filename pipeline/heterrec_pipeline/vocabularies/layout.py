@@ -2,8 +2,8 @@
 
 Buckets report **figures**: rows of (vocabulary, figure, key, values). `DISTINCT` is the number of values before
 `min_count`; `BY_COUNT` the number of values that occur `key` times, where `max_size` cuts across buckets; `BY_REMAINDER`
-the number of kept values whose hash has the remainder `key`. In a refresh, these two count the values that the parent lacks.
-`ERASED` is the number of the parent's values that are erased. Remainders are finer than shards, so that the number of
+the number of kept values whose hash has the remainder `key`. Where rows are known, these two count the values that they lack.
+`ERASED` is the number of known values that are erased. Remainders are finer than shards, so that the number of
 shards, their sizes and, by prefix sums, their first ids all follow from them.
 """
 
@@ -14,6 +14,7 @@ import polars as pl
 
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.parent import KnownVocabulary
+from heterrec_pipeline.reading.imported import ImportedVocabulary
 from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.tokens import FIRST_FREE, vocabulary_shards
 
@@ -37,7 +38,7 @@ class Rules:
         shards: V, where the spec declares it or the parent has the vocabulary.
         large: whether ids are looked up by bucket, since no worker holds all of them.
         has_ids: whether ids are needed; those of users are only counted.
-        known: the parent's vocabulary, whose rows keep their ids; None if there is none.
+        known: the vocabulary, of the parent or of another system, whose rows keep their ids; None if there is none.
         keeps_retired: of the items' keys: whether the log knows those retired items that have tokens.
     """
 
@@ -49,7 +50,7 @@ class Rules:
     shards: int | None
     large: bool = False
     has_ids: bool = True
-    known: KnownVocabulary | None = None
+    known: KnownVocabulary | ImportedVocabulary | None = None
     keeps_retired: bool = False
 
     @property
@@ -59,7 +60,7 @@ class Rules:
 
     @property
     def max_size(self) -> int | None:
-        """Maximum number of values admitted: the most frequent ones; the parent's rows have their place already."""
+        """Maximum number of values admitted: the most frequent ones; known rows have their place already."""
         size = self.feature.max_size if self.feature else None
         return size if size is None or self.known is None else max(0, size - self.known.rows)
 
@@ -67,6 +68,11 @@ class Rules:
     def first(self) -> int:
         """The first id to give."""
         return self.known.size if self.known else FIRST_FREE + self.oov_buckets
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the parent has the vocabulary."""
+        return isinstance(self.known, KnownVocabulary)
 
     @property
     def limited(self) -> bool:
@@ -152,7 +158,8 @@ def lay_out(rules: Rules, counted: pl.DataFrame, cut: Cut = NO_CUT) -> Layout:
     """The layout of a vocabulary by its figures."""
     distinct = int(counted.filter(pl.col("figure") == DISTINCT)["values"].sum())
     remainders = counted.filter(pl.col("figure") == BY_REMAINDER)
-    values = int(remainders["values"].sum())
+    known = rules.known.rows if rules.known else 0
+    values = known + int(remainders["values"].sum())
     shards = vocabulary_shards(values, rules.shards)
     assert rules.modulus % shards == 0, (rules.name, shards)
     sizes = remainders.group_by(pl.col("key") % shards).agg(pl.col("values").sum())
@@ -160,9 +167,8 @@ def lay_out(rules: Rules, counted: pl.DataFrame, cut: Cut = NO_CUT) -> Layout:
     starts = [rules.first]
     for shard in range(shards):
         starts.append(starts[-1] + by_shard.get(shard, 0))
-    known = rules.known.rows if rules.known else 0
     erased = int(counted.filter(pl.col("figure") == ERASED)["values"].sum()) > 0
-    return Layout(shards, tuple(starts), known + values, distinct, cut, erased)
+    return Layout(shards, tuple(starts), values, distinct, cut, erased)
 
 
 def kept(cut: Cut) -> pl.Expr:

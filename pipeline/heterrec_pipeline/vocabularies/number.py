@@ -61,7 +61,7 @@ def lay_out_values(
     counted = all_figures(element[1])
     for name, rule in rules.items():
         layout = lay_out(rule, counted.filter(pl.col("vocabulary") == name), cuts.get(name, NO_CUT))
-        if layout.distinct == 0 and rule.known is None:
+        if layout.distinct == 0 and not rule.inherited:
             assert rule.feature is not None
             detail = " or erased" if isinstance(rule.feature, ErasingFeature) else ""
             raise all_missing(rule.feature.name, rule.feature.column, rule.table.name, detail)

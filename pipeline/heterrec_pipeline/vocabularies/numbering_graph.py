@@ -95,9 +95,9 @@ def key_rules(job: Job, table: TableJob) -> Rules:
 
 @dataclass(eq=False, kw_only=True)
 class KnownRows(Composite):
-    """The root of a pipeline to the parent's rows of some vocabularies: ((vocabulary, bucket), known rows)."""
+    """The root of a pipeline to the rows that some vocabularies begin with: ((vocabulary, bucket), known rows)."""
 
-    parent: Parent
+    parent: Parent | None
     rules: dict[str, Rules]
 
     def expand(self, root: beam.Pipeline) -> PCollection:
@@ -117,8 +117,8 @@ class KnownRows(Composite):
 def with_known(
     job: Job, rules: dict[str, Rules], pieces: dict[str, PCollection]
 ) -> dict[str, PCollection]:
-    """The pieces of the buckets of some vocabularies, and in a refresh the parent's rows."""
-    if job.parent is None or not any(r.known for r in rules.values()):
+    """The pieces of the buckets of some vocabularies, and the rows of the parent and of other systems."""
+    if not any(r.known for r in rules.values()):
         return pieces
     root = next(iter(pieces.values())).pipeline
     return pieces | {

@@ -7,7 +7,7 @@ from heterrec_schemas.feature_spec.base import (
     Format,
     Source,
 )
-from heterrec_schemas.feature_spec.categorical import CategoricalFeature
+from heterrec_schemas.feature_spec.categorical import CategoricalFeature, VocabularyFile
 from heterrec_schemas.feature_spec.codebooks import (
     CodebookEmbedding,
     ProductEmbedding,
@@ -87,6 +87,7 @@ __all__ = [
     "Timestamp",
     "UserIds",
     "Users",
+    "VocabularyFile",
     "describe_mistakes",
     "dimension_columns",
     "iso_utc",

@@ -5,8 +5,23 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from heterrec_schemas.feature_spec.base import MAX_BUCKETS, MAX_SHARDS, BaseFeature, CleanText
+from heterrec_schemas.feature_spec.base import (
+    MAX_BUCKETS,
+    MAX_SHARDS,
+    BaseFeature,
+    CleanText,
+    SpecModel,
+)
 from heterrec_schemas.tokens import FIRST_FREE, MISSING
+
+
+class VocabularyFile(SpecModel):
+    """The vocabulary of another system: its values take the first ids, in the order of the file."""
+
+    path: str = Field(min_length=1, description="a file, relative to the input folder")
+    format: Literal["tensorflow_transform", "nvtabular"] = Field(
+        description="tensorflow_transform: one value per line; nvtabular: unique.COLUMN.parquet of Categorify"
+    )
 
 
 class CategoricalFeature(BaseFeature):
@@ -22,6 +37,9 @@ class CategoricalFeature(BaseFeature):
     separator: str | None = Field(default=None, min_length=1)
     max_values: int | None = Field(default=None, ge=1)
     shards: int | None = Field(default=None, ge=1, le=MAX_SHARDS)
+    vocabulary: VocabularyFile | None = Field(
+        default=None, description="the vocabulary of another system, whose values keep their order"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

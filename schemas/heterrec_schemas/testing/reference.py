@@ -53,6 +53,7 @@ from heterrec_schemas.testing.reference_values import (
     shown,
     text_of,
 )
+from heterrec_schemas.testing.reference_vocabularies import with_imported_values
 
 
 @dataclass
@@ -122,6 +123,7 @@ def reference(
     require_columns(table, _log_columns(spec))
     erased = read_erased(spec, input_dir)
     spec = with_erased_values(spec, erased)
+    spec = with_imported_values(spec, input_dir, parent.features if parent else ())
     dead = {spec["interactions"]["user"]: erased.users, spec["interactions"]["item"]: erased.items}
     table, erased_rows = without_erased(table, dead)
     table, dropped_rows = without_dropped(spec["interactions"], table)

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from heterrec_schemas.testing.reference_values import (
     Row,
     float32,
     is_integer_column,
+    is_plain_integer,
     number_of,
     shown,
     stable_hash,
@@ -178,12 +179,13 @@ def number_values(
     min_count: int = 1,
     max_size: int | None = None,
     parent: Vocabulary | None = None,
+    imported: Sequence[str] = (),
     erased: Collection[str] = (),
 ) -> Vocabulary:
     """Values to ids: by shard of the hash, descending count, then value.
 
     With the vocabulary of a parent, its values keep their ids and shards, and the new ones come after the largest id.
-    `erased` values of the parent lose their text.
+    Without, the `imported` values take the first ids, in their order. `erased` values lose their text.
     """
 
     def rank(value: str) -> tuple[int, Any]:
@@ -192,28 +194,27 @@ def number_values(
     def typed(value: str) -> Any:
         return int(value) if integral else value
 
-    vocabulary: Vocabulary = []
-    known: set[str] = set()
-    for rows in parent or []:
-        vocabulary.append([])
-        for number, value, _ in rows:
-            text = None if value is None or str(value) in erased else str(value)
-            if text is None:
-                vocabulary[-1].append((number, None, 0))
-            else:
-                vocabulary[-1].append((number, typed(text), counts.get(text, 0)))
-                known.add(text)
-    taken = sum(map(len, vocabulary))
+    def row(number: int, value: Any) -> tuple[int, Any, int]:
+        if value is None or str(value) in erased:
+            return number, None, 0
+        return number, typed(str(value)), counts.get(str(value), 0)
+
+    begins = imported if parent is None else [value for rows in parent for _, value, _ in rows]
+    known = {str(value) for value in begins if value is not None and str(value) not in erased}
     kept = sorted((v for v in counts if counts[v] >= min_count and v not in known), key=rank)
     if max_size is not None:
-        kept = kept[: max(0, max_size - taken)]
+        kept = kept[: max(0, max_size - len(begins))]
     if parent is not None:
         shards = len(parent)
-    elif shards is None:
-        shards = 1
-        while shards * VALUES_PER_SHARD < len(kept):
-            shards *= 2
-    vocabulary = vocabulary or [[] for _ in range(shards)]
+        vocabulary = [[row(number, value) for number, value, _ in rows] for rows in parent]
+    else:
+        if shards is None:
+            shards = 1
+            while shards * VALUES_PER_SHARD < len(imported) + len(kept):
+                shards *= 2
+        vocabulary = [[] for _ in range(shards)]
+        for k, text in enumerate(imported):
+            vocabulary[stable_hash(text) % shards].append(row(2 + oov_buckets + k, text))
     next_id = max((n for rows in vocabulary for n, _, _ in rows), default=1 + oov_buckets) + 1
     for shard in range(shards):
         for value in kept:
@@ -277,6 +278,8 @@ def _encode_categories(
         isinstance(part, list) for cell in raw_column if isinstance(cell, list) for part in cell
     )
     integral = not paths and is_integer_column(scalars(raw_column))
+    imported = feature.get("imported", ())
+    integral = integral and all(is_plain_integer(text) for text in imported)
     integral = integral and (parent is None or parent.integral)
     vocabulary = number_values(
         counts,
@@ -286,6 +289,7 @@ def _encode_categories(
         min_count=feature.get("min_count", 1),
         max_size=feature.get("max_size"),
         parent=None if parent is None else parent.vocabulary,
+        imported=imported,
         erased=feature.get("erased", ()),
     )
     rows = [row for shard in vocabulary for row in shard]

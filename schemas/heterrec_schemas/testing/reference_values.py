@@ -102,6 +102,12 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
+def is_plain_integer(text: str) -> bool:
+    """Whether a text is that of an int64."""
+    digits = re.fullmatch(r"0|-?[1-9]\d*", text, re.ASCII)
+    return digits is not None and -(2**63) <= int(text) < 2**63
+
+
 def is_integer_column(values: list[Any]) -> bool:
     """Whether the values of a column are stored as int64."""
     present = [v for v in values if text_of(v) is not None]
@@ -247,13 +253,14 @@ def _is_empty(file: str) -> bool:
         return not stream.read(1)
 
 
-def _text(file: str) -> str:
+def file_text(file: str) -> str:
+    """The text of a file, decompressed by its suffix, without a byte order mark."""
     with pa.input_stream(file, compression="detect") as stream:
         return bytes(stream.read()).decode("utf-8-sig")
 
 
 def _read_csv(file: str, table: RawTable) -> None:
-    lines = csv.reader(io.StringIO(_text(file), newline=""))
+    lines = csv.reader(io.StringIO(file_text(file), newline=""))
     header = next(lines, None)
     if header is None:
         return
@@ -269,7 +276,7 @@ def _read_csv(file: str, table: RawTable) -> None:
 
 def _read_jsonl(file: str, table: RawTable) -> None:
     table.keyless = True
-    for line in _text(file).split("\n"):
+    for line in file_text(file).split("\n"):
         if not line.strip():
             continue
         try:

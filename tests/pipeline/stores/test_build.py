@@ -1,8 +1,11 @@
 """A whole build from a store to a store has the bytes of a local build, and `open_generation` reads it."""
 
+import io
 import json
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from corner_shop import Shop, heterrec
@@ -62,6 +65,31 @@ def test_a_build_in_a_store_has_the_bytes_of_a_local_one(
     storage.write_bytes(opened.locate("items/items-00000-of-00001.parquet"), b"spoilt")
     with pytest.raises(CorruptGenerationError, match=r"1 of \d+ files differ"):
         open_generation(result.path, verify="sizes")
+
+
+def test_a_vocabulary_in_a_store_is_read_in_the_order_of_its_parts(
+    store: Emulator, folder: str, shop: Shop
+) -> None:
+    brand = shop.feature("brand")
+    brand["vocabulary"] = {"path": "known/unique.brand.parquet", "format": "nvtabular"}
+    shop.write_spec()
+    stock(shop, folder)
+    for number, values in ((10, ["Gone", "Kiwi"]), (9, ["Plum"])):
+        part = io.BytesIO()
+        pq.write_table(pa.table({"brand": values}), part)
+        path = f"{folder}/input/{brand['vocabulary']['path']}/part.{number}.parquet"
+        storage.write_bytes(path, part.getvalue())
+    result = build_there(shop, folder)
+    rows = open_generation(result.path).vocabulary("brand").to_pylist()
+    assert [(r["id"], r["value"]) for r in rows] == [
+        (2, "Plum"),
+        (3, "Gone"),
+        (4, "Kiwi"),
+        (5, "Lime"),
+    ]
+    listed = {i.path: i.etag for i in result.manifest.inputs if i.path.startswith("known/")}
+    assert list(listed) == [f"known/unique.brand.parquet/part.{n}.parquet" for n in (10, 9)]
+    assert all(listed.values())
 
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)

@@ -1,12 +1,17 @@
 """What the counts of a generation say: unknown items, nothing to train on, nothing to measure a model by."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
+import pyarrow.parquet as pq
 
+from heterrec_pipeline.checking.changes import call_name
 from heterrec_pipeline.checking.doubts.keys import UNMET
 from heterrec_pipeline.checking.evidence import Evidence
+from heterrec_pipeline.checking.outlook import unmet
+from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import Job
+from heterrec_pipeline.reading.imported import ImportedVocabulary
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import SPLITS, Counts, Manifest
 
@@ -23,6 +28,31 @@ def outcome_doubts(job: Job, manifest: Manifest) -> Iterator[str]:
             f"interactions: {log.unknown_item / log.read:.1%} of the {log.read:,} rows {LACKING}{examples}"
         )
     yield from training_doubts(job.spec, manifest.counts, job.doubts)
+    yield from vocabulary_doubts(job.imported, job.root, manifest)
+
+
+def vocabulary_doubts(
+    imported: Mapping[str, ImportedVocabulary], root: str, manifest: Manifest
+) -> Iterator[str]:
+    """The warnings about vocabularies of other systems without a value of the data.
+
+    Args:
+        imported: the vocabularies by `item/<feature>` or `user/<feature>`.
+        root: the folder of the generation.
+        manifest: its manifest.
+    """
+    for name, vocabulary in imported.items():
+        stem = call_name(name)
+        files = [f.path for f in manifest.files if f.path.startswith(f"vocabularies/{stem}-")]
+        if files and not any(_occurs(storage.join(root, path), vocabulary) for path in files):
+            yield unmet(stem, vocabulary.rows)
+
+
+def _occurs(path: str, vocabulary: ImportedVocabulary) -> bool:
+    """Whether the data have a value of a vocabulary of another system, by one of the generation's files."""
+    with storage.open_arrow(path) as handle:
+        rows = pl.DataFrame(pl.from_arrow(pq.read_table(handle, columns=["id", "count"])))
+    return ((rows["id"] < vocabulary.size) & (rows["count"] > 0)).any()
 
 
 def sampled_training_doubts(evidence: Evidence) -> Iterator[str]:
