@@ -94,20 +94,25 @@ class BlockSample:
         self.values_WN = np.empty((width, room), dtype=np.float32)
         self.hashes = np.empty(room if self.keyed else 0, dtype=np.uint64)
         self.keys: list[pl.Series] = []
+        self.bound: np.uint64 | None = None
+        """The largest hash of a full sample; vectors with a larger one are none of it."""
         self.count = 0
 
     def add(self, values_NW: npt.NDArray[np.float32], keys: pl.Series) -> None:
         """Add vectors with their keys."""
         room = self.values_WN.shape[1]
+        hashes = hash_texts(keys).to_numpy() if self.keyed else None
+        if self.bound is not None and hashes is not None:
+            near = np.flatnonzero(hashes <= self.bound)
+            values_NW, hashes, keys = values_NW[near], hashes[near], keys.gather(near)
         start = 0
         while start < len(values_NW):
             stop = min(len(values_NW), start + room - self.count)
             piece = values_NW[start:stop]
             self.values_WN[:, self.count : self.count + len(piece)] = piece.T
-            if self.keyed:
-                some = keys.slice(start, len(piece))
-                self.hashes[self.count : self.count + len(piece)] = hash_texts(some).to_numpy()
-                self.keys.append(some)
+            if hashes is not None:
+                self.hashes[self.count : self.count + len(piece)] = hashes[start:stop]
+                self.keys.append(keys.slice(start, len(piece)))
             self.count += len(piece)
             start = stop
             if self.limited and self.count == room:
@@ -126,6 +131,7 @@ class BlockSample:
         self.hashes[: len(at)] = self.hashes[at]
         self.keys = [keys.gather(best)]
         self.count = len(at)
+        self.bound = self.hashes[: self.count].max()
 
     def vectors(self) -> npt.NDArray[np.float32]:
         """The vectors in no particular order: [N, W]."""
