@@ -11,9 +11,11 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from heterrec_pipeline.features.fitted import Fitted
 from heterrec_pipeline.features.kinds import SampledKind, value_kind
+from heterrec_pipeline.files.parts import TableRef
 from heterrec_pipeline.fitting.collect import COUNTS, CollectValues, fit_sample
 from heterrec_pipeline.fitting.judge import judge_tokens
 from heterrec_pipeline.fitting.quantizers import (
+    SAMPLED,
     Pass,
     fit_blocks,
     join_blocks,
@@ -84,13 +86,19 @@ class Fit(Composite):
             for t in to_fit
             if any(f.reduce is not None for f in t.embeddings)
         }
-        fits += [
+        with_embeddings = [t for t in to_fit if t.embeddings]
+        quantized = [
             splits[t.name]
             | f"quantizers of {t.name}"
-            >> FitQuantizers(table=t, rows=self.rows, reductions=reductions.get(t.name))
-            for t in to_fit
-            if t.embeddings
+            >> FitQuantizers(
+                table=t,
+                rows=self.rows,
+                parts=self.job.parts,
+                reductions=reductions.get(t.name),
+            )
+            for t in with_embeddings
         ]
+        fits += [one.fits for one in quantized]
         tables = of_type(tuple(fits) | "all fits" >> beam.Flatten(), FIT) | "write fits" >> Step(
             fn=partial(write_fit, self.job, self.tables),
             ledger=self.ledger,
@@ -105,27 +113,17 @@ class Fit(Composite):
             *self._frozen(counts.pipeline),
         )
         fitted = of_type(every | "fitted" >> beam.Flatten(), tuple[str, Fitted])
-        judged = [self._judge(t, splits[t.name], fitted) for t in to_fit if t.embeddings]
+        judged = [
+            one.sampled
+            | f"judge {t.name}"
+            >> Step(fn=partial(judge_tokens, t), side_inputs=(AsDict(fitted),), kind=JUDGED)
+            for t, one in zip(with_embeddings, quantized, strict=True)
+        ]
         every_judged = (
             *judged,
             nothing(counts.pipeline, "none judged", JUDGED),
         ) | "judged" >> beam.Flatten()
         return FittedSide(fitted, vocabularies.ids, of_type(every_judged, JUDGED))
-
-    def _judge(self, table: TableJob, splits: PCollection, fitted: PCollection) -> PCollection:
-        """(`<side>/<feature>`, what its tokens keep) of the embeddings of a table."""
-        return (
-            splits.pipeline
-            | f"embeddings of {table.name}"
-            >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
-            | f"judge {table.name}"
-            >> Step(
-                fn=partial(judge_tokens, table),
-                side_inputs=(AsIter(splits), *self.rows.side_inputs, AsDict(fitted)),
-                kind=JUDGED,
-                spread=True,
-            )
-        )
 
     def _reduce(self, table: TableJob, splits: PCollection) -> PCollection:
         """(feature and suffix, `Fitted`) of the embeddings of a table that have a reduction."""
@@ -261,25 +259,34 @@ class FitVocabularies(Composite):
         return Fits(fitted, numbered)
 
 
+class Quantized(NamedTuple):
+    """(feature, quantizer), and (feature, reference to the table of a `VectorSample`)."""
+
+    fits: PCollection
+    sampled: PCollection
+
+
 @dataclass(eq=False, kw_only=True)
 class FitQuantizers(Composite):
-    """Splits of a table to the quantizers of its embeddings, fitted in blocks of dimensions.
+    """Splits of a table to the quantizers of its embeddings, fitted in blocks of dimensions, and samples of their vectors.
 
     Attributes:
         table: the table.
         rows: its kept rows.
+        parts: the folder of the samples.
         reductions: (feature and suffix, `Fitted`) of the embeddings with `reduce`, if there are any.
     """
 
     table: TableJob
     rows: RowFilter
+    parts: str
     reductions: PCollection | None
 
-    def expand(self, splits: PCollection) -> PCollection:
+    def expand(self, splits: PCollection) -> Quantized:
         """Plan, fit, join."""
         table = self.table
         reductions = () if self.reductions is None else (AsDict(self.reductions),)
-        return (
+        blocks, sampled = (
             splits.pipeline
             | "embeddings" >> beam.Create([f.name for f in table.embeddings], reshuffle=False)
             | "plan blocks"
@@ -290,11 +297,17 @@ class FitQuantizers(Composite):
             )
             | "fit blocks"
             >> Step(
-                fn=partial(fit_blocks, table),
+                fn=partial(fit_blocks, table, self.parts),
                 side_inputs=(AsIter(splits), *self.rows.side_inputs, *reductions),
+                tags=(SAMPLED,),
+                tag_kinds={SAMPLED: tuple[str, TableRef]},
                 kind=FIT,
                 spread=True,
             )
+        )
+        fits = (
+            blocks
             | "by embedding" >> beam.GroupByKey()
             | "join blocks" >> Step(fn=partial(join_blocks, table), kind=FIT)
         )
+        return Quantized(fits, sampled)

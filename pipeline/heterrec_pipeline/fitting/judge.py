@@ -1,22 +1,18 @@
 """Measure what the tokens of an embedding keep of its vectors, once it is fitted."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.fitted import Fitted, load_reduction
-from heterrec_pipeline.files.parts import load
-from heterrec_pipeline.fitting.quantizers import BlockSample, embedding_of, read_vectors
+from heterrec_pipeline.files.parts import TableRef, load
+from heterrec_pipeline.fitting.quantizers import embedding_of
+from heterrec_pipeline.fitting.sample import FOUND
 from heterrec_pipeline.job import TableJob
-from heterrec_pipeline.keys.row_filter import ExcludedRows
-from heterrec_pipeline.reading.files import Split
-from heterrec_pipeline.statistics.distinct import NO_HASHES, distinct_rows, row_hashes, smallest
 from heterrec_pipeline.statistics.neighbours import (
     NEAREST,
     QUERIES,
-    VECTORS,
     Vectors,
     chance,
     kept,
@@ -27,29 +23,18 @@ from heterrec_schemas.reductions import reduce_vectors
 
 
 def judge_tokens(
-    table: TableJob,
-    name: str,
-    splits: Iterable[Split],
-    population: int,
-    excluded: ExcludedRows,
-    fitted: Mapping[str, Fitted],
+    table: TableJob, element: tuple[str, TableRef], fitted: Mapping[str, Fitted]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the vectors of a feature: (`<side>/<feature>`, {vectors, distinct, exact, and of a sample: neighbours}).
+    """A feature and its `VectorSample` to (`<side>/<feature>`, {vectors, distinct, exact, and of the sample: neighbours}).
 
     `neighbours` has `among` (distinct vectors of the sample), `kept` and `chance`; None if there are not enough.
     """
-    feature = embedding_of(table, name)
-    sample = BlockSample(feature.dim, population, VECTORS, ordered=True)
-    vectors, hashes = 0, NO_HASHES
-    for values, keys, _ in read_vectors(table, feature, splits, excluded):
-        sample.add(values, keys)
-        hashes = smallest(hashes, row_hashes(values + np.float32(0.0)))
-        vectors += len(values)
-    found = {"vectors": vectors, **distinct_rows(hashes)}
-    different_ND = np.unique(sample.ordered(), axis=0)
-    # In a random order: queries are the first ones.
-    different_ND = different_ND[np.argsort(row_hashes(different_ND), kind="stable")]
-    found["neighbours"] = _neighbours(feature, different_ND, fitted)
+    name, reference = element
+    sample, feature = load(reference), embedding_of(table, name)
+    cells = sample["vector"].combine_chunks().flatten()
+    vectors_ND = cells.to_numpy(zero_copy_only=False).reshape(-1, feature.dim)
+    found: dict[str, Any] = json.loads(sample.schema.metadata[FOUND])
+    found["neighbours"] = _neighbours(feature, vectors_ND, fitted)
     yield f"{table.side}/{name}", found
 
 

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
 
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.cells import all_missing
 from heterrec_pipeline.features.fitted import Fitted, load_reduction
+from heterrec_pipeline.files.parts import store
+from heterrec_pipeline.fitting.sample import SLACK, BlockSample, VectorSample
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import KEY
 from heterrec_pipeline.keys.row_filter import ExcludedRows, kept_rows
@@ -26,7 +29,6 @@ from heterrec_schemas.feature_spec import (
     QuantileEmbedding,
     ResidualEmbedding,
 )
-from heterrec_schemas.hashing import hash_texts
 from heterrec_schemas.reductions import (
     SUFFIX,
     Reduction,
@@ -35,7 +37,6 @@ from heterrec_schemas.reductions import (
     reduction_table,
     sample_limit,
 )
-from heterrec_schemas.tokens import quantizer_edges
 
 BLOCK_BYTES = 256 * 2**20
 PASS_BLOCKS = 2
@@ -43,8 +44,9 @@ PASS_BLOCKS = 2
 PRODUCT_BLOCKS = 4
 """Minimum number of blocks of a product quantizer, each with a reading of its own: k-means takes longer than the reading,
 so several workers share it."""
-SLACK = 1.25
-"""Factor by which a sample may exceed its size before it is cut back."""
+
+SAMPLED = "sampled"
+"""Tag of a sample of whole vectors."""
 
 Block = tuple[str, int, int]
 Pass = tuple[Block, ...]
@@ -79,84 +81,6 @@ def plan_passes(table: TableJob, name: str, population: int) -> Iterator[Pass]:
     yield from passes(embedding_of(table, name), population)
 
 
-class BlockSample:
-    """The vectors of a block of dimensions; where there are too many, those with the smallest (hash, key).
-
-    Shapes: W dimensions of the block, N vectors.
-    """
-
-    def __init__(self, width: int, population: int, limit: int, *, ordered: bool = False) -> None:
-        """Allocate room for the population, or for a sample of `limit` with some slack; `ordered` keeps the keys too."""
-        self.limited = population > limit
-        self.keyed = self.limited or ordered
-        self.limit = limit
-        room = int(limit * SLACK) + 1 if self.limited else population
-        self.values_WN = np.empty((width, room), dtype=np.float32)
-        self.hashes = np.empty(room if self.keyed else 0, dtype=np.uint64)
-        self.keys: list[pl.Series] = []
-        self.bound: np.uint64 | None = None
-        """The largest hash of a full sample; vectors with a larger one are none of it."""
-        self.count = 0
-
-    def add(self, values_NW: npt.NDArray[np.float32], keys: pl.Series) -> None:
-        """Add vectors with their keys."""
-        room = self.values_WN.shape[1]
-        hashes = hash_texts(keys).to_numpy() if self.keyed else None
-        if self.bound is not None and hashes is not None:
-            near = np.flatnonzero(hashes <= self.bound)
-            values_NW, hashes, keys = values_NW[near], hashes[near], keys.gather(near)
-        start = 0
-        while start < len(values_NW):
-            stop = min(len(values_NW), start + room - self.count)
-            piece = values_NW[start:stop]
-            self.values_WN[:, self.count : self.count + len(piece)] = piece.T
-            if hashes is not None:
-                self.hashes[self.count : self.count + len(piece)] = hashes[start:stop]
-                self.keys.append(keys.slice(start, len(piece)))
-            self.count += len(piece)
-            start = stop
-            if self.limited and self.count == room:
-                self.cut()
-
-    def cut(self) -> None:
-        """Keep only the smallest (hash, key)."""
-        if not self.limited or self.count <= self.limit:
-            return
-        keys = pl.concat(self.keys)
-        order = pl.DataFrame({"hash": self.hashes[: self.count], "key": keys})
-        best = order.with_row_index("at").sort("hash", "key").head(self.limit)["at"].sort()
-        at = best.to_numpy()
-        for row in self.values_WN:
-            row[: len(at)] = row[at]
-        self.hashes[: len(at)] = self.hashes[at]
-        self.keys = [keys.gather(best)]
-        self.count = len(at)
-        self.bound = self.hashes[: self.count].max()
-
-    def vectors(self) -> npt.NDArray[np.float32]:
-        """The vectors in no particular order: [N, W]."""
-        self.cut()
-        values_NW: npt.NDArray[np.float32] = self.values_WN[:, : self.count].T
-        return values_NW
-
-    def ordered(self) -> npt.NDArray[np.float32]:
-        """The vectors in the order of (hash, key), without -0.0: [N, W]."""
-        self.cut()
-        order = pl.DataFrame({"hash": self.hashes[: self.count], "key": pl.concat(self.keys)})
-        at = order.with_row_index("at").sort("hash", "key")["at"].to_numpy()
-        values_NW: npt.NDArray[np.float32] = self.values_WN.T[at]
-        values_NW += np.float32(0.0)  # -0.0 becomes +0.0
-        return values_NW
-
-    def edges(self, quantiles: int) -> npt.NDArray[np.float32]:
-        """The quantile edges of the block: [q - 1, W]."""
-        self.cut()
-        whole = self.count == self.values_WN.shape[1]
-        values = self.values_WN if whole else np.ascontiguousarray(self.values_WN[:, : self.count])
-        values += np.float32(0.0)  # -0.0 becomes +0.0
-        return quantizer_edges(values, quantiles)
-
-
 def reduce_embedding(
     table: TableJob,
     name: str,
@@ -176,13 +100,17 @@ def reduce_embedding(
 
 def fit_blocks(
     table: TableJob,
+    parts: str,
     together: Pass,
     splits: Iterable[Split],
     population: int,
     excluded: ExcludedRows,
     reductions: Mapping[str, Fitted] = MappingProxyType({}),
-) -> Iterator[tuple[str, pa.Table]]:
-    """Fit the blocks of one reading: (feature, table of the first dimension and the edges or centroids) per block."""
+) -> Iterator[tuple[str, pa.Table] | TaggedOutput]:
+    """Fit the blocks of one reading: (feature, table of the first dimension and the edges or centroids) per block.
+
+    The first reading of a feature also tags, as `SAMPLED`, (feature, reference to the table of a `VectorSample` in `parts`).
+    """
     name = together[0][0]
     feature = embedding_of(table, name)
     books = isinstance(feature, CodebookEmbedding)
@@ -190,7 +118,11 @@ def fit_blocks(
         BlockSample(b - a, population, feature.fit_sample, ordered=books) for _, a, b in together
     ]
     placed = [(a, b, sample) for (_, a, b), sample in zip(together, samples, strict=True)]
-    _fill(table, feature, splits, excluded, placed, load_reduction(feature, reductions))
+    whole = VectorSample(feature.dim, population) if together[0][1] == 0 else None
+    _fill(table, feature, splits, excluded, placed, load_reduction(feature, reductions), whole)
+    if whole is not None:
+        stored = store(parts, f"sample-{table.side}-{name}", whole.table())
+        yield TaggedOutput(SAMPLED, (name, stored))
     for a, _, sample in placed:
         fitted = fit_block(feature, sample)
         yield name, fitted.add_column(0, "first", pa.array([a] * len(fitted), pa.int32()))
@@ -201,16 +133,6 @@ def embedding_of(table: TableJob, name: str) -> EmbeddingFeature:
     return next(f for f in table.embeddings if f.name == name)
 
 
-def read_vectors(
-    table: TableJob, feature: EmbeddingFeature, splits: Iterable[Split], excluded: ExcludedRows
-) -> Iterator[tuple[npt.NDArray[np.float32], pl.Series, int]]:
-    """The vectors of a feature by batch: (vectors [N, D], their rows' keys [N], number of bad cells)."""
-    for split in sorted(splits, key=lambda s: s.place):
-        for rows in kept_rows(table, split, [feature.column], excluded):
-            at, values, cells = embedding.vectors(feature, rows[feature.column])
-            yield values, pl.Series(rows[KEY]).gather(at), len(cells)
-
-
 def _fill(
     table: TableJob,
     feature: EmbeddingFeature,
@@ -218,13 +140,22 @@ def _fill(
     excluded: ExcludedRows,
     samples: Sequence[tuple[int, int, BlockSample]],
     reduction: Reduction | None,
+    whole: VectorSample | None = None,
 ) -> None:
-    """Read the vectors of a feature once, and add their dimensions `a` to `b - 1` to the sample of each (a, b, sample)."""
+    """Read the vectors of a feature once, and add their dimensions `a` to `b - 1` to the sample of each (a, b, sample).
+
+    The vectors themselves go to `whole`.
+    """
     bad = 0
-    for values, texts, wrong in read_vectors(table, feature, splits, excluded):
-        for a, b, sample in samples:
-            sample.add(_dimensions(values, a, b, reduction), texts)
-        bad += wrong
+    for split in sorted(splits, key=lambda s: s.place):
+        for rows in kept_rows(table, split, [feature.column], excluded):
+            at, values, cells = embedding.vectors(feature, rows[feature.column])
+            texts = pl.Series(rows[KEY]).gather(at)
+            for a, b, sample in samples:
+                sample.add(_dimensions(values, a, b, reduction), texts)
+            if whole is not None:
+                whole.add(values, texts)
+            bad += len(cells)
     if samples[0][2].count == 0:
         detail = (
             f" or bad ({bad} bad vectors; expected {feature.dim} finite numbers)" if bad else ""

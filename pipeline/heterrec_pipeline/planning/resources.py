@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from heterrec_pipeline.fitting.quantizers import SLACK, passes
+from heterrec_pipeline.fitting.quantizers import passes
+from heterrec_pipeline.fitting.sample import SLACK
 from heterrec_pipeline.interactions.read import shuffle_columns
 from heterrec_pipeline.items.place import PART_BYTES
 from heterrec_pipeline.job import ITEMS, USERS, TableJob

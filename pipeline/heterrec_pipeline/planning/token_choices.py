@@ -13,7 +13,8 @@ from heterrec_pipeline.building.config import BuildConfig
 from heterrec_pipeline.checking.check import check_tables
 from heterrec_pipeline.features import embedding
 from heterrec_pipeline.features.embedding import Vectors
-from heterrec_pipeline.fitting.quantizers import BlockSample, fit_block
+from heterrec_pipeline.fitting.quantizers import fit_block
+from heterrec_pipeline.fitting.sample import BlockSample
 from heterrec_pipeline.job import TableJob
 from heterrec_pipeline.keys.read import KEY, keyed_batches
 from heterrec_pipeline.reading.files import split_file

@@ -46,7 +46,6 @@ GROUPED = {
 
 SPREAD = {
     r"(read|read [^/]*|collect [^/]*|reduce in [^/]*|fit blocks|encode[^/]*)/spread": "splits over all workers",
-    r"judge [^/]*/spread": "embeddings over all workers",
     r"Features/measure/spread": "the files of the build, and of its parent, over all workers",
     r"Splits/split/spread": "parts of histories over all workers",
 }

@@ -5,18 +5,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from apache_beam.pvalue import TaggedOutput
 from hypothesis import given
 from hypothesis import strategies as st
 from pieces import QUICK, embedding, excluded_rows, table_job, written_file
 
 from heterrec_pipeline.fitting import quantizers
 from heterrec_pipeline.fitting.quantizers import (
-    BlockSample,
     blocks,
     fit_blocks,
     join_blocks,
     plan_passes,
 )
+from heterrec_pipeline.fitting.sample import SLACK, BlockSample
 from heterrec_pipeline.reading.files import Split
 from heterrec_schemas.codebooks import books_of
 from heterrec_schemas.errors import DataError
@@ -54,9 +55,7 @@ def test_edges_hold_for_any_order_and_any_batches(
     want = by_hand(rows, limit if len(rows) > limit else len(rows), quantiles)
     assert found.tolist() == want
     assert not np.signbit(found[found == 0]).any(), "-0.0 is +0.0"
-    assert (
-        sample.values_WN.shape[1] <= max(int(limit * quantizers.SLACK) + 1, 1) or len(rows) <= limit
-    )
+    assert sample.values_WN.shape[1] <= max(int(limit * SLACK) + 1, 1) or len(rows) <= limit
 
 
 def test_fewer_vectors_than_items_are_enough() -> None:
@@ -102,8 +101,14 @@ def fitted(
     out = {}
     if excluded:
         out = excluded_rows(folder, table, splits[1], list(excluded))
-    every = [fit_blocks(table, b, reversed(splits), population, out) for b in plan]
-    parts = [p for found in every for _, p in found]
+    found = [
+        one
+        for b in plan
+        for one in fit_blocks(table, str(folder / "parts"), b, reversed(splits), population, out)
+    ]
+    sampled = [one.value for one in found if isinstance(one, TaggedOutput)]
+    assert [name for name, _ in sampled] == [feature.name], "by the first reading alone"
+    parts = [one[1] for one in found if not isinstance(one, TaggedOutput)]
     ((name, quantizer),) = join_blocks(table, (feature.name, reversed(parts)))
     assert name == feature.name
     return quantizer, plan
