@@ -191,7 +191,7 @@ def _files(plan: Plan) -> Table:
 
 def choices_table(found: TokenChoices) -> Table:
     """Settings of tokens by the neighbours that they keep; the spec's first."""
-    columns = ("setting", "tokens", "codes a token", "codes used", "neighbours kept")
+    columns = ("setting", "tokens", "codes\na token", "codes\nused", "neighbours\nkept")
     title = f"Tokens of {found.name}: {found.distinct:,} distinct vectors of {found.vectors:,} read"
     table = _table(title, columns)
     table.columns[0].no_wrap = False  # in 80 columns a long setting would leave no room for figures
