@@ -10,8 +10,11 @@ Shapes: N films, D dimensions of a vector, Z tokens of a picture.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,32 +27,67 @@ from heterrec_schemas import open_generation
 TITLES = ["Toy Story (1995)", "Alien (1979)", "Casablanca (1942)", "Unforgiven (1992)"]
 NEAREST = 6
 """Number of neighbours shown."""
+QUERIES = 500
+"""Number of films whose neighbours are counted."""
 GAP = 8
 """Pixels between posters."""
 
 
-def load(generation: str, data: Path) -> pl.DataFrame:
-    """One row per film with a picture: title, picture, vector [D], tokens [Z]."""
+@dataclass(frozen=True)
+class Films:
+    """The N films with a picture.
+
+    Attributes:
+        titles, paths, genres: of each film, its title, the path of its picture, its first genre.
+        unit_ND: vectors of length 1.
+        tokens_NZ: tokens of the pictures.
+    """
+
+    titles: list[str]
+    paths: list[str]
+    genres: list[str | None]
+    unit_ND: npt.NDArray[np.float32]
+    tokens_NZ: npt.NDArray[np.int32]
+
+    def by_vector(self, film: int) -> list[int]:
+        """Positions of the nearest films by cosine."""
+        return nearest(self.unit_ND @ self.unit_ND[film], film)
+
+    def by_tokens(self, film: int) -> list[int]:
+        """Positions of the films with the most equal tokens."""
+        return nearest((self.tokens_NZ == self.tokens_NZ[film]).sum(1), film)
+
+    def same_genre(self, near: Callable[[int], list[int]]) -> float:
+        """Share of neighbours with the first genre of the film, over films at equal distances in the catalogue."""
+        films = range(0, len(self.titles), -(-len(self.titles) // QUERIES))
+        pairs = [(film, other) for film in films for other in near(film)]
+        return sum(self.genres[film] == self.genres[other] for film, other in pairs) / len(pairs)
+
+    def same_genre_by_chance(self) -> float:
+        """Share of pairs of films with the same first genre."""
+        return sum((count / len(self.genres)) ** 2 for count in Counter(self.genres).values())
+
+
+def load(generation: str, data: Path) -> Films:
+    """The films of a generation and the vectors that its tokens are made of."""
     tokens = pl.DataFrame(open_generation(generation).items(["item_id", "picture"]))
     vectors = pl.read_parquet(data / "vectors" / "picture-*.parquet")
-    films = pl.read_parquet(data / "items.parquet").select("item_id", "title", path="picture")
+    films = pl.read_parquet(data / "items.parquet").rename({"picture": "path"})
     table = films.join(vectors, on="item_id").join(tokens, on="item_id", maintain_order="left")
-    return table.rename({"picture_embedding": "vector", "picture": "tokens"})
+    vectors_ND = table["picture_embedding"].to_numpy().astype(np.float32)
+    return Films(
+        table["title"].to_list(),
+        table["path"].to_list(),
+        table["genres"].list.first().to_list(),
+        vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True),
+        np.stack(table["picture"].to_numpy()).astype(np.int32),
+    )
 
 
-def nearest(similar_N: npt.NDArray[np.float64], film: int, count: int = NEAREST) -> list[int]:
+def nearest(similar_N: npt.NDArray[Any], film: int) -> list[int]:
     """Positions of the most similar films but the film itself; of equal ones the first."""
-    order = np.argsort(-similar_N, kind="stable")
-    return [int(other) for other in order if other != film][:count]
-
-
-def neighbours(table: pl.DataFrame, film: int) -> tuple[list[int], list[int]]:
-    """Positions of the nearest films by cosine, and of those with the most equal tokens."""
-    vectors_ND = table["vector"].to_numpy().astype(np.float64)
-    tokens_NZ = np.stack(table["tokens"].to_numpy())
-    cosine_N = vectors_ND @ vectors_ND[film] / np.linalg.norm(vectors_ND, axis=1)
-    equal_N = (tokens_NZ == tokens_NZ[film]).sum(1).astype(np.float64)
-    return nearest(cosine_N, film), nearest(equal_N, film)
+    order = np.argsort(-similar_N, kind="stable")[: NEAREST + 1]
+    return [int(other) for other in order if other != film][:NEAREST]
 
 
 def sheet(folder: Path, rows: Sequence[tuple[str, list[str], list[str]]]) -> Image.Image:
@@ -76,8 +114,8 @@ def main() -> int:
     parser.add_argument("sheet", type=Path, help="the picture to write")
     parser.add_argument("titles", nargs="*", default=TITLES)
     call = parser.parse_args()
-    table = load(call.generation, call.data)
-    titles, paths = table["title"].to_list(), table["path"].to_list()
+    films = load(call.generation, call.data)
+    titles, paths = films.titles, films.paths
     if absent := [title for title in call.titles if title not in titles]:
         parser.error(
             f"no film is called {absent[0]!r}; titles end with the year, as in {titles[0]!r}"
@@ -85,11 +123,15 @@ def main() -> int:
     rows = []
     for title in call.titles:
         film = titles.index(title)
-        by_vector, by_tokens = neighbours(table, film)
-        print(f"{title}, {len({*by_vector} & {*by_tokens})} of {NEAREST} neighbours in common")
-        print("  by vector:", "; ".join(titles[other] for other in by_vector))
-        print("  by tokens:", "; ".join(titles[other] for other in by_tokens))
-        rows.append((paths[film], [paths[n] for n in by_vector], [paths[n] for n in by_tokens]))
+        near = films.by_vector(film), films.by_tokens(film)
+        print(f"{title}, {len({*near[0]} & {*near[1]})} of {NEAREST} neighbours in common")
+        for way, found in zip(("vector", "tokens"), near, strict=True):
+            print(f"  by {way}:", "; ".join(titles[other] for other in found))
+        rows.append((paths[film], *([paths[other] for other in found] for found in near)))
+    print(
+        f"Neighbours with the same first genre: {films.same_genre(films.by_vector):.1%} by vector, "
+        f"{films.same_genre(films.by_tokens):.1%} by tokens, {films.same_genre_by_chance():.1%} by chance"
+    )
     sheet(call.data, rows).save(call.sheet)
     print(f"{call.sheet}: posters of these films")
     return 0

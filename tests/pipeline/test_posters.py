@@ -178,6 +178,7 @@ def test_neighbours_look_the_same(
         titles = line.split(": ", 1)[1].split("; ")
         assert len(titles) == 6
         assert all(title.endswith("4") and title != "Film 14" for title in titles)
+    assert said[3].endswith("100.0% by vector, 100.0% by tokens, 10.0% by chance")
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr("sys.argv", [*call, "Film XIV"])
     with pytest.raises(SystemExit):
