@@ -16,6 +16,9 @@ LOCK_ARGS ?=
 AUDIT_ARGS ?=
 PYTEST_ARGS ?=
 DEMO ?= .demo
+# make posters: the folder of MovieLens latest-small, from grouplens.org/datasets/movielens, and where everything is written.
+MOVIELENS ?= ml-latest-small
+POSTERS ?= .posters
 # make images: the registry in the image names, and additional arguments, for example --build-arg BASE=...
 REGISTRY ?= localhost
 IMAGE_ARGS ?=
@@ -39,8 +42,9 @@ ENGINES := .engines
 BEAM := $(shell sed -n 's/^apache-beam==\([^ ;]*\).*/\1/p' $(LOCK))
 EXTRAS_env := pipeline,model,export,serve,study,dev
 EXTRAS_demo := pipeline,model,export,serve,embed,demo
+EXTRAS_posters := pipeline,model,embed,posters
 EXTRAS_docs := pipeline,model,docs
-EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,docs,dev
+EXTRAS_all := pipeline,gcp,model,export,serve,study,embed,demo,posters,docs,dev
 
 comma := ,
 
@@ -50,7 +54,7 @@ torch = if [ -n "$(TORCH_INDEX)" ]; then \
 	$(UV) pip install --quiet --python $(1) -c $(LOCK) --no-deps --no-verify-hashes --default-index $(TORCH_INDEX) torch; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit licences wheel wheel-check clean
+.PHONY: help env demo posters test check format docs schemas races views browser attack attack-service bench images digests engines lock audit licences wheel wheel-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -90,6 +94,29 @@ demo: $(VENV)/.installed-demo ## run The Complete Journey end to end, from table
 	$(BIN)/python examples/complete_journey/ask.py $(DEMO)/bundle 1
 	@echo "To look at it in a browser: $(BIN)/heterrec-model serve --bundle $(DEMO)/bundle"
 	@echo "For more details run: $(BIN)/heterrec-pipeline inspect $(DEMO)/out --item 1029743 --user 1"
+
+POSTERS_TRAIN = $(BIN)/heterrec-model train --data $(POSTERS)/out --config examples/posters/model.yaml
+
+posters: $(VENV)/.installed-posters ## pictures end to end: MovieLens with drawn posters, with and without their tokens
+	@echo "== 1 of 7: drawing the posters of MovieLens in $(POSTERS)/data"
+	$(BIN)/python examples/posters/prepare.py $(MOVIELENS) $(POSTERS)/data
+	@echo "== 2 of 7: encoding them in $(POSTERS)/data/vectors"
+	PYTHONPATH=examples/posters $(BIN)/heterrec-pipeline embed --input $(POSTERS)/data --items items.parquet \
+		--key item_id --image picture --model lite_encoder:EfficientNetLite0 --output $(POSTERS)/data/vectors
+	@echo "== 3 of 7: measuring how many neighbours their tokens keep"
+	$(BIN)/heterrec-pipeline plan --spec examples/posters/spec.yaml --input $(POSTERS)/data --tune-tokens
+	@echo "== 4 of 7: building a generation in $(POSTERS)/out"
+	$(BIN)/heterrec-pipeline build --spec examples/posters/spec.yaml --input $(POSTERS)/data --output $(POSTERS)/out
+	@echo "== 5 of 7: showing the neighbours of a few posters in $(POSTERS)/neighbours.png"
+	$(BIN)/python examples/posters/neighbours.py $(POSTERS)/out $(POSTERS)/data $(POSTERS)/neighbours.png
+	@echo "== 6 of 7: training a small HeterRec on ids, on ids and genres, and on ids and pictures, in $(POSTERS)/runs"
+	rm -rf $(POSTERS)/runs
+	$(POSTERS_TRAIN) --run $(POSTERS)/runs/ids --set model.features=[]
+	$(POSTERS_TRAIN) --run $(POSTERS)/runs/genres --set model.features=[genre,year]
+	$(POSTERS_TRAIN) --run $(POSTERS)/runs/pictures --set model.features=[picture]
+	@echo "== 7 of 7: comparing pictures with the others on the test split"
+	$(BIN)/heterrec-model compare --data $(POSTERS)/out --run $(POSTERS)/runs/pictures \
+		--against $(POSTERS)/runs/ids --against $(POSTERS)/runs/genres --against popular
 
 test: $(VENV)/.installed-all ## create the environment and run all tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
@@ -206,7 +233,7 @@ wheel-check: wheel ## install the wheel in clean environments in build/wheel_che
 	$(BIN)/python dependencies/wheel_check.py build/wheel_check
 
 clean: ## remove the environment, engines, demo output and caches
-	rm -rf $(VENV) .views $(ENGINES) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) .views $(ENGINES) $(DEMO) $(POSTERS) build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -229,4 +256,4 @@ $(VENV)/.installed-%: $(MANIFESTS) $(BIN)/uv
 		-c $(LOCK) --build-constraints $(LOCK) -e '.[$(EXTRAS_$*)]'
 	@touch $@
 	@if [ $* = all ]; then touch $(VENV)/.installed-env $(VENV)/.installed-demo \
-		$(VENV)/.installed-docs; fi
+		$(VENV)/.installed-posters $(VENV)/.installed-docs; fi

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from heterrec_model.own_class import is_own, own_class
+from heterrec_schemas.own_class import is_own, own_class
 
 DEFAULT_MODEL = "heterrec"
 _TOKEN_LEVEL = frozenset(

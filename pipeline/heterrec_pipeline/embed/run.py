@@ -55,7 +55,7 @@ def embed(
     """
     started = time.monotonic()
     if load is load_encoder:
-        check_installed(images=bool(config.image_columns))
+        check_installed(config)
     with monitor_build() as monitor:
         with text_progress(on_progress):
             output = _run(config, load, monitor)

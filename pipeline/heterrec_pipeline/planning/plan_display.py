@@ -105,7 +105,7 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(_features(plan))
     console.print(_files(plan))
     for tokens in plan.tokens:
-        console.print(_choices(tokens))
+        console.print(choices_table(tokens))
         console.print(_proposal(tokens), highlight=False, soft_wrap=True)
     _resources(console, plan)
     if plan.base is not None:
@@ -189,10 +189,12 @@ def _files(plan: Plan) -> Table:
     return table
 
 
-def _choices(found: TokenChoices) -> Table:
-    columns = ("setting", "tokens", "codes a token", "codes used", "neighbours kept")
+def choices_table(found: TokenChoices) -> Table:
+    """Settings of tokens by the neighbours that they keep; the spec's first."""
+    columns = ("setting", "tokens", "codes\na token", "codes\nused", "neighbours\nkept")
     title = f"Tokens of {found.name}: {found.distinct:,} distinct vectors of {found.vectors:,} read"
     table = _table(title, columns)
+    table.columns[0].no_wrap = False  # in 80 columns a long setting would leave no room for figures
     best = sorted(found.choices[1:], key=lambda c: (-c.kept, c.feature.token_count))
     for choice in (found.choices[0], *best):
         text = shown(choice)

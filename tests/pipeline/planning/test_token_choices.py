@@ -1,5 +1,6 @@
 """Settings of tokens, compared by the neighbours that they keep."""
 
+import io
 import json
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from corner_shop import heterrec
 from pieces import embedding
+from rich.console import Console
 
+from heterrec_pipeline.planning.plan_display import choices_table
 from heterrec_pipeline.planning.token_choices import compare, shown
 from heterrec_pipeline.statistics.neighbours import AMONG, NEAREST, QUERIES, kept, nearest
 from heterrec_schemas.testing import shop, write_shop
@@ -65,6 +68,16 @@ def test_the_proposal_keeps_most_with_as_many_tokens() -> None:
     assert shown(own) == "groups: 12, quantiles: 3"
     reduced = next(c for c in found.choices if c.feature.reduce is not None)
     assert shown(reduced) == "reduce: {pca: 32, rotate: true}, groups: 8, quantiles: 2"
+
+
+def test_long_settings_leave_room_for_the_figures() -> None:
+    long = embedding(dim=48, groups=12, quantiles=3, reduce={"pca": 24, "rotate": True})
+    found = compare(long, "item", 900, clustered(800, 48))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(choices_table(found))
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert all(f"{choice.kept:.1%}" in said for choice in found.choices)
 
 
 def test_the_commands_output(tmp_path: Path) -> None:

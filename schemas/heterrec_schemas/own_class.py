@@ -1,4 +1,4 @@
-"""Classes outside of this package by name, `my_package.module:MyClass`: own models and baselines, without a registration."""
+"""Classes of users by name, `my_package.module:MyClass`: own models, baselines and encoders, without a registration."""
 
 import importlib
 from typing import Any
@@ -7,7 +7,7 @@ from heterrec_schemas.errors import CallError
 
 
 def is_own(name: str) -> bool:
-    """Whether a name has the form of a class outside of this package."""
+    """Whether a name has the form `my_package.module:MyClass`."""
     module, colon, attribute = name.partition(":")
     return bool(colon) and all(part.isidentifier() for part in [*module.split("."), attribute])
 
