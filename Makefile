@@ -29,6 +29,8 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
+# Where this is set, as in many images, every Python process would compile all that it imports again: uv installs no bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 # uv trusts the certificates that the system trusts. It does not read pip's settings, so it gets pip's index.
 export UV_SYSTEM_CERTS ?= 1
 UV := UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}" $(BIN)/uv
