@@ -27,6 +27,7 @@ quicken(setattr)
 rest_collector()
 """,
     "heterrec_model": """
+import pandas, torch._dynamo  # by PyArrow and the first optimizer: most of the time of a small training
 import heterrec_model.commands, heterrec_model.training.train
 from heterrec_model.__main__ import main
 """,
