@@ -40,7 +40,11 @@ from heterrec_model.studies import pool
 pool._spawn = ForkedWorker
 """,
     "torchrun": """
+from forked_rank import ForkedRank
+from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
 from torch.distributed.run import main
+
+SubprocessHandler._popen = lambda self, command, variables: ForkedRank(command, variables)
 """,
 }
 """What a process does once, by package: it imports what commands import when they run."""
