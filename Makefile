@@ -52,7 +52,7 @@ torch = if [ -n "$(TORCH_INDEX)" ]; then \
 	$(UV) pip install --quiet --python $(1) -c $(LOCK) --no-deps --no-verify-hashes --default-index $(TORCH_INDEX) torch; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format docs schemas races views browser attack attack-service bench images digests engines lock audit licences wheel wheel-check clean
+.PHONY: help env demo test lint check format docs schemas races views browser attack attack-service bench images digests engines lock audit licences wheel wheel-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -96,12 +96,13 @@ demo: $(VENV)/.installed-demo ## run The Complete Journey end to end, from table
 test: $(VENV)/.installed-all ## create the environment and run all tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-check: $(VENV)/.installed-all ## run linter, format check, type check, import layers and tests
+lint: $(VENV)/.installed-all ## run linter, format check, type check and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+check: lint test ## all that has to pass: lint, then test; with make -j2 beside each other
 
 format: $(VENV)/.installed-env ## format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
