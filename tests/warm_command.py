@@ -27,6 +27,7 @@ quicken(setattr)
 rest_collector()
 """,
     "heterrec_model": """
+import pandas, torch._dynamo  # by PyArrow and the first optimizer: most of the time of a small training
 import heterrec_model.commands, heterrec_model.training.train
 from heterrec_model.__main__ import main
 """,
@@ -39,7 +40,11 @@ from heterrec_model.studies import pool
 pool._spawn = ForkedWorker
 """,
     "torchrun": """
+from forked_rank import ForkedRank
+from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
 from torch.distributed.run import main
+
+SubprocessHandler._popen = lambda self, command, variables: ForkedRank(command, variables)
 """,
 }
 """What a process does once, by package: it imports what commands import when they run."""

@@ -9,6 +9,8 @@ from typing import Any
 # Set before PyTorch is imported, also for processes that tests start: several processes with several threads each would
 # spend most of their time waiting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# ranx in plain Python, also set before its import: to compile it takes most of a minute, to run it a second.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import pytest

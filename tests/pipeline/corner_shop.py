@@ -72,9 +72,9 @@ SPEC: dict[str, Any] = {
 
 
 def heterrec(*arguments: object, cwd: Path | None = None, **env: str) -> Finished:
-    """Run the command line to its end, in a new interpreter if a folder or variables are given."""
-    if cwd is None and not env:
-        return warm_commands()(*arguments)
+    """Run the command line to its end, in a new interpreter if variables are given, which may matter to imports."""
+    if not env:
+        return warm_commands()(*arguments, cwd=cwd)
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,

@@ -43,15 +43,22 @@ def files_parsed(shop: Shop, **more: Any) -> tuple[BuildResult, set[str]]:
         return refreshed(shop, **more), parsed
 
 
-@pytest.fixture
-def base(shop: Shop) -> Shop:
+@pytest.fixture(scope="module")
+def built(built_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop whose log has two files, built."""
+    shop = built_shop.copy(tmp_path_factory.mktemp("built") / "shop")
     head, *rows = shop.rows("log.csv")
     shop.put("log.csv", [head, *rows[::2]])
     shop.put("log-2.csv", [head, *rows[1::2]])
     shop.spec["interactions"]["source"] = {"path": "log*.csv"}
     refreshed(shop, base=None)
     return shop
+
+
+@pytest.fixture
+def base(built: Shop, tmp_path: Path) -> Shop:
+    """A copy of it."""
+    return built.copy(tmp_path / "shop")
 
 
 def parsed_anew(shop: Shop, result: BuildResult) -> BuildResult:

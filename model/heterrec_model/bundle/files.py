@@ -27,6 +27,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from heterrec_schemas.feature_spec.embedding import MAX_DIM
+
 EXPORT_VERSION = 1
 INFO = "bundle.json"
 CARD = "card.md"
@@ -72,7 +74,7 @@ class UserFeature(_Part):
 
     name: str
     kind: str
-    columns: Size
+    columns: Annotated[int, Field(ge=0, le=MAX_DIM)]
     multivalued: bool = False
     oov_buckets: Size = 0
     edges: list[float] = []

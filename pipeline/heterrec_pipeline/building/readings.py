@@ -3,9 +3,6 @@
 from heterrec_pipeline.fitting.quantizers import passes
 from heterrec_pipeline.job import INTERACTIONS, Job, TableJob
 
-JUDGING = 1
-"""Number of readings of a fitted embedding that measure what its tokens keep."""
-
 
 def expected_readings(job: Job) -> dict[str, tuple[int, int]]:
     """By table, its approximate number of rows (0 if unknown), and how often a build reads them."""
@@ -21,6 +18,6 @@ def expected_readings(job: Job) -> dict[str, tuple[int, int]]:
 def _readings(table: TableJob, rows: int) -> int:
     """Readings for the keys, to fit the values of a table, reductions, and each pass of dimensions, and to encode."""
     fits = bool(table.value_features) + sum(
-        len(list(passes(f, rows))) + (f.reduce is not None) + JUDGING for f in table.embeddings
+        len(list(passes(f, rows))) + (f.reduce is not None) for f in table.embeddings
     )
     return 2 + fits

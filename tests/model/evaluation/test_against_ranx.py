@@ -12,15 +12,13 @@ from reference_metrics import GivenScores, orders_of
 from heterrec_model.evaluation.metrics import TargetRanks, mean_metrics, user_metrics
 from heterrec_model.evaluation.ranking import UserBlock, UserItemPairs, rank_targets
 
-pytestmark = pytest.mark.slow  # ranx is compiled when it is first called
-
 
 def ranx_metrics(
     targets: Sequence[Sequence[int]], order: Sequence[Sequence[int]], names: Sequence[str]
 ) -> dict[str, Any]:
     """What ranx finds for every user, items given best first."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba, as it compiles ranx
+        warnings.simplefilter("ignore")  # of numba
         from ranx import Qrels, Run, evaluate
 
         wanted = {f"u{u:03d}": {str(t): 1 for t in ts} for u, ts in enumerate(targets)}

@@ -14,7 +14,7 @@ from heterrec_model.evaluation.evaluate import evaluate_run
 from heterrec_schemas import Generation
 from heterrec_schemas.testing import BEHAVIOURS, shop
 
-pytestmark = pytest.mark.slow  # ranx is compiled when it is first called
+pytestmark = pytest.mark.slow
 KS = (1, 5, 10)
 
 
@@ -53,7 +53,7 @@ def test_metrics_of_the_files_equal_evaluate(
     assert result.manifest.fallbacks == {}
     table = pq.read_table([tmp_path / "out" / file.path for file in result.manifest.files])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba, as it compiles ranx
+        warnings.simplefilter("ignore")  # of numba
         from ranx import Qrels, Run, evaluate
 
         wanted = {str(user): {str(i): 1 for i in items} for user, (_, items) in known.items()}

@@ -370,6 +370,10 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokens of values": (_without("user_values.parquet", "token"), "column 'token': got none"),
     "no lengths": (_described(lambda info: info["buckets"].clear()), r"buckets: got \[\]"),
     "lengths that end early": (_described(lambda info: info["buckets"].pop()), "buckets: got"),
+    "a feature of many tokens": (
+        _described(lambda info: info["user_features"][0].update(columns=2**62)),
+        r"user_features\.0\.columns: Input should be less than or equal to 65536",
+    ),
     "a long name": (
         _described(lambda info: info["files"][0].update(path="x" * 5000)),
         "lists a file that cannot exist",
