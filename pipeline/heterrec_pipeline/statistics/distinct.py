@@ -20,10 +20,8 @@ def row_hashes(rows_NW: npt.NDArray[Any]) -> Hashes:
     """A hash of each row of 32-bit numbers: multilinear, with a last mixing (splitmix64)."""
     bits_NW = np.ascontiguousarray(rows_NW).view(np.uint32)
     odd_W = _mixed(np.arange(1, bits_NW.shape[1] + 1, dtype=np.uint64) * _GOLDEN) | np.uint64(1)
-    found_N = np.zeros(len(bits_NW), dtype=np.uint64)
-    for column_N, odd in zip(bits_NW.T, odd_W, strict=True):
-        found_N += (column_N.astype(np.uint64) + np.uint64(1)) * odd
-    return _mixed(found_N)
+    # Each number counts one more, so that zeros count too.
+    return _mixed(np.einsum("nw,w->n", bits_NW, odd_W) + odd_W.sum(dtype=np.uint64))
 
 
 def _mixed(x: Hashes) -> Hashes:
