@@ -95,7 +95,7 @@ def is_modelled(dataset: Dataset) -> bool:
 
 
 def tamed(dataset: Dataset) -> Dataset:
-    """One row per key, readable times, no null paths, clean missing_values and none of lists, nothing erased or hashed."""
+    """One row per key, readable times, no null paths, clean missing_values and none of lists, nothing erased, hashed or imported."""
     spec = dataset.spec
     for name in ("erase", "rejects"):
         spec.pop(name, None)
@@ -119,7 +119,10 @@ def tamed(dataset: Dataset) -> Dataset:
             nested = [c for c, t in table.columns.items() if _is_nested(t)]
             rows = [r | {c: [p or [] for p in r[c] or []] for c in nested} for r in rows]
             tables.append(Table(table.name, "parquet", table.columns, rows))
+    for feature in spec.get("users", {}).get("features", []):
+        feature.pop("vocabulary", None)
     for feature in spec["items"].get("features", []):
+        feature.pop("vocabulary", None)
         if "missing_values" in feature:
             feature["missing_values"] = [_text(v) for v in feature["missing_values"]]
         if feature.get("multivalued"):

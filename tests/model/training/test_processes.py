@@ -128,7 +128,8 @@ def test_a_rank_that_dies_ends_the_others(tmp_path: Path, shop_data: Path, setti
     os.kill(ranks[1], signal.SIGKILL)
     _, err = process.communicate(timeout=60)  # of which the survivor may take dead_peers.GRACE
     assert process.returncode != 0
-    assert f"exitcode: -9) local_rank: 1 (pid: {ranks[1]})" in err
+    # Among torchrun's failures; which one it sees first is a matter of milliseconds.
+    assert f"exitcode  : -9 (pid: {ranks[1]})" in err
     # Whatever ended the other rank, torchrun did not have to kill it.
     assert "forcefully exiting" not in err
     for rank in ranks:
