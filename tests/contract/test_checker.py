@@ -95,7 +95,10 @@ def is_modelled(dataset: Dataset) -> bool:
 
 
 def tamed(dataset: Dataset) -> Dataset:
-    """One row per key, readable times, no null paths, clean missing_values and none of lists, nothing erased, hashed or imported."""
+    """One row per key, readable times, no null paths, clean missing_values and none of lists.
+
+    Nothing is erased, hashed, or imported from vocabularies of other systems.
+    """
     spec = dataset.spec
     for name in ("erase", "rejects"):
         spec.pop(name, None)
