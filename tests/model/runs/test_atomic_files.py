@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from heterrec_model.runs.atomic_files import (
@@ -11,6 +12,7 @@ from heterrec_model.runs.atomic_files import (
     point,
     remove_drafts,
     remove_folder,
+    save_array,
     write_text,
     writing,
 )
@@ -68,3 +70,14 @@ def test_what_cannot_be_written_is_named_with_what_helps(
         raise OSError(code, "the reason")
     assert str(tmp_path / "x") in caught.value.message
     assert "the reason" in caught.value.message
+
+
+def test_an_array_is_written_as_numpy_does_and_a_full_disk_is_told(tmp_path: Path) -> None:
+    array = np.arange(5000, dtype=np.float32).reshape(-1, 5)
+    save_array(tmp_path / "ours.npy", array)
+    np.save(tmp_path / "numpys.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpys.npy").read_bytes()
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        save_array(Path("/dev/full"), array)
