@@ -49,7 +49,7 @@ class FileEntry(_Entry):
     sha256: str
 
 
-def table_of(path: str) -> str:
+def table_stem(path: str) -> str:
     """A file's path without suffix and number of the shard, the same for all shards of a table: `vocabularies/brand`."""
     return _SHARD.sub("", path)
 

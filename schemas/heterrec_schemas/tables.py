@@ -1,10 +1,11 @@
 """The Arrow schemas of a generation's tables; their metadata describes a shard."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
+from heterrec_schemas.errors import HeterrecError
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.manifest import FORMAT_VERSION, FeatureEntry
 
@@ -121,3 +122,27 @@ def _events(prefix: str, behaviour: bool) -> list[pa.Field]:
     if behaviour:
         fields.append(pa.field(f"{prefix}behaviour", pa.list_(pa.int32()), nullable=False))
     return fields
+
+
+def check_columns(
+    where: str,
+    schema: pa.Schema,
+    types: Mapping[str, Sequence[pa.DataType]],
+    error: Callable[..., HeterrecError],
+) -> None:
+    """Check that a table has some columns, once each, with one of the allowed types; it may have others.
+
+    Args:
+        where: the table in messages.
+        schema: of the table.
+        types: the allowed types by column.
+        error: makes the error from what is wrong, `got` and `expected`.
+    """
+    for name, allowed in types.items():
+        got = schema.field(name).type if schema.names.count(name) == 1 else None
+        if got not in allowed:
+            raise error(
+                f"{where}: column {name!r}",
+                got="none" if got is None else str(got),
+                expected=" or ".join(map(str, allowed)),
+            )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from heterrec_model.bundle.files import (
 )
 from heterrec_schemas.errors import BundleError
 from heterrec_schemas.hashing import file_sha256
+from heterrec_schemas.tables import check_columns
 
 AGAIN = "Copy or export the bundle again."
 ITEM_COLUMNS = {
@@ -139,15 +140,8 @@ class Bundle:
             found.validate(full=True)  # texts may be no UTF-8
         except (OSError, pa.ArrowException) as error:
             raise BundleError(f"{file} cannot be read: {error}", todo=AGAIN) from None
-        for column, types in columns.items():
-            got = found.schema.field(column).type if found.schema.names.count(column) == 1 else None
-            if got not in types:
-                raise BundleError(
-                    f"{file}: column {column!r}",
-                    got="none" if got is None else str(got),
-                    expected=" or ".join(map(str, types)),
-                    todo=AGAIN,
-                )
+        check_columns(str(file), found.schema, columns, partial(BundleError, todo=AGAIN))
+        for column in columns:
             if column not in MAY_BE_NULL and found[column].null_count:
                 raise BundleError(f"{file}: column {column!r} has nulls", todo=AGAIN)
         return found

@@ -7,7 +7,7 @@ import shutil
 import socket
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heterrec_schemas.errors import RunError
+from heterrec_schemas.errors import HeterrecError, RunError
 from heterrec_schemas.leases.process import lives, namespace
-from heterrec_schemas.stores.disk import sync
+from heterrec_schemas.stores.disk import locked, make_folder, sync
 
 _AGAIN = "run the same command again (train: with --resume)."
 _NOT_WRITABLE = "Choose a folder that this user may write."
@@ -45,6 +45,22 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         todo = _TODO.get(error.errno or 0, f"Fix it, then {_AGAIN}")
         raise RunError(f"cannot write {path}: {error.strerror or error}", todo=todo) from error
+
+
+@contextmanager
+def locked_folder(
+    folder: Path, busy: HeterrecError | None = None, name: str = ""
+) -> Iterator[None]:
+    """Create a folder, if it is absent, and hold its lock, or that of a file in it; see `locked`.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    with ExitStack() as held:
+        with writing(folder):
+            make_folder(folder)
+            held.enter_context(locked(folder / name, busy))
+        yield
 
 
 def draft_of(path: Path) -> Path:

@@ -6,20 +6,20 @@ config.yaml  generation.json  metrics.jsonl  tensorboard/  mlflow.json  checkpoi
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from heterrec_model.config import Config, parse_config
 from heterrec_model.data.chosen_features import configured_entries
 from heterrec_model.model_settings import flat_settings
-from heterrec_model.runs.atomic_files import write_text, writing
+from heterrec_model.runs.atomic_files import locked_folder, write_text, writing
 from heterrec_model.runs.checkpoints import CheckpointFolder
 from heterrec_schemas.documents import parse_json, parse_settings
 from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.generation import Generation
 from heterrec_schemas.generation.lineage import place_of_content
-from heterrec_schemas.stores.disk import locked, make_folder
+from heterrec_schemas.stores.disk import make_folder
 
 CONFIG, GENERATION, METRICS = "config.yaml", "generation.json", "metrics.jsonl"
 MLFLOW = "mlflow.json"
@@ -210,10 +210,7 @@ class RunFolder:
             f"another process is training in {self.path}",
             todo="Wait for it, or choose another --run.",
         )
-        with ExitStack() as held:
-            with writing(self.path):
-                make_folder(self.path)
-                held.enter_context(locked(self.path / LOCK, busy))
+        with locked_folder(self.path, busy, LOCK):
             try:
                 yield
             finally:

@@ -5,16 +5,14 @@ Rows are sorted and the file is replaced atomically, so a new row is one new lin
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heterrec_model.evaluation.metrics import PARTS, metric_names
-from heterrec_model.runs.atomic_files import write_text, writing
+from heterrec_model.runs.atomic_files import locked_folder, write_text
 from heterrec_schemas.errors import CallError
-from heterrec_schemas.stores.disk import locked, make_folder
 
 ROWS = "rows.csv"
 USERS = "users"
@@ -152,7 +150,7 @@ class Rows:
         Raises:
             RunError: the file cannot be written.
         """
-        with self._locked():
+        with locked_folder(self.folder):
             known = self.read()
             for row in rows:
                 texts = {name: _text(value) for name, value in row.items()}
@@ -163,14 +161,6 @@ class Rows:
             writer.writeheader()
             writer.writerows(known[key] for key in sorted(known, key=_order))
             write_text(self._path, out.getvalue())
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with ExitStack() as held:
-            with writing(self.folder):
-                make_folder(self.folder)
-                held.enter_context(locked(self.folder))
-            yield
 
 
 def metric_columns(ks: Sequence[int]) -> list[str]:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from heterrec_model.config import Config
 from heterrec_model.model_settings import flat_settings, is_read
 from heterrec_model.progress_display import ProgressDisplay
-from heterrec_model.runs.atomic_files import remove_folder, write_text, writing
+from heterrec_model.runs.atomic_files import locked_folder, remove_folder, write_text
 from heterrec_model.runs.run_folder import METRICS
 from heterrec_model.studies.plan import settings_digest, settings_of
 from heterrec_model.studies.pool import WorkerPool
@@ -25,7 +25,6 @@ from heterrec_model.training.check_config import check_for_generation, check_set
 from heterrec_model.training.stop_request import StopRequest
 from heterrec_schemas.errors import CallError, HeterrecError
 from heterrec_schemas.generation import Generation
-from heterrec_schemas.stores.disk import locked, make_folder
 
 TUNING = "tuning"
 _POLL_S = 0.2
@@ -166,19 +165,14 @@ class Search:
         path = self.file.with_suffix(".yaml")
         return SearchResult(self.data, self.model, self.study.metric, ended, self._best(), path)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from the same search.
 
         Raises:
             CallError: another process works at it.
         """
         busy = CallError(f"another process tunes in {self.folder}", todo="Wait for it.")
-        with ExitStack() as held:
-            with writing(self.folder):
-                make_folder(self.folder)
-                held.enter_context(locked(self.folder, busy))
-            yield
+        return locked_folder(self.folder, busy)
 
     def _config(self, settings: Mapping[str, Any]) -> Config:
         """The configuration of a trial."""

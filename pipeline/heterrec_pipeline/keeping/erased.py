@@ -31,7 +31,7 @@ from heterrec_schemas.errors import CallError, GenerationError
 from heterrec_schemas.feature_spec import FeatureSpec
 from heterrec_schemas.generation import Generation, open_generation
 from heterrec_schemas.leases import SWEEP_AFTER
-from heterrec_schemas.manifest import GENERATIONS, STATE, FileEntry, table_of
+from heterrec_schemas.manifest import GENERATIONS, STATE, FileEntry, table_stem
 from heterrec_schemas.values import clean_text
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
@@ -161,7 +161,7 @@ def tables_with(generation: Generation, keys: ErasedKeys) -> Iterator[str]:
     keys = _as_written(generation, keys)
     for name, texts in {"item": keys.items, **keys.values}.items():
         table = f"vocabularies/{name}"
-        shards = [f for f in generation.files("vocabularies") if table_of(f.path) == table]
+        shards = [f for f in generation.files("vocabularies") if table_stem(f.path) == table]
         if _in_column(generation, shards, "value", texts):
             yield table
     for folder, column, texts in (

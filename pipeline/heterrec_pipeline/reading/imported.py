@@ -45,6 +45,11 @@ class ImportedVocabulary(NamedTuple):
     integral: bool
 
     @property
+    def shards(self) -> int:
+        """Number of parts in which its rows are read: one, as they are checked together."""
+        return 1
+
+    @property
     def size(self) -> int:
         """The largest of its ids + 1."""
         return self.first + self.rows

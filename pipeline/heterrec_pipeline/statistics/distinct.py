@@ -20,7 +20,7 @@ def row_hashes(rows_NW: npt.NDArray[Any]) -> Hashes:
     """A hash of each row of 32-bit numbers: multilinear, with a last mixing (splitmix64)."""
     bits_NW = np.ascontiguousarray(rows_NW).view(np.uint32)
     odd_W = _mixed(np.arange(1, bits_NW.shape[1] + 1, dtype=np.uint64) * _GOLDEN) | np.uint64(1)
-    # Each number counts one more, so that zeros count too.
+    # Each number counts one more: a row of zeros has no hash of zero.
     return _mixed(np.einsum("nw,w->n", bits_NW, odd_W) + odd_W.sum(dtype=np.uint64))
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import ITEMS, RETIRED
-from heterrec_pipeline.parent import KnownVocabulary, Parent
+from heterrec_pipeline.parent import Parent
 from heterrec_pipeline.reading.erased import ErasedList, is_erased
 from heterrec_pipeline.reading.imported import ImportedVocabulary, imported_rows
 from heterrec_pipeline.vocabularies.layout import Rules
@@ -34,12 +34,7 @@ class KnownShard(NamedTuple):
 
 def known_shards(rules: Sequence[Rules]) -> list[KnownShard]:
     """The files that some vocabularies begin with; that of another system is one shard."""
-    return [
-        KnownShard(r.name, s)
-        for r in rules
-        if r.known
-        for s in range(r.known.shards if isinstance(r.known, KnownVocabulary) else 1)
-    ]
+    return [KnownShard(r.name, s) for r in rules if r.known for s in range(r.known.shards)]
 
 
 def read_known(

@@ -5,6 +5,7 @@ Shapes: R rows, N values of all lists.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from heterrec_schemas.tables import (
     ITEM_COUNTS_SCHEMA,
     ITEM_TIMES,
     QUANTIZERS_SCHEMA,
+    check_columns,
     items_schema,
     key_type,
     sequences_schema,
@@ -170,15 +172,8 @@ def check_types(where: str, schema: pa.Schema, rules: Rules) -> None:
     Raises:
         CorruptGenerationError: a column is absent or has another type; `where` names the shard.
     """
-    for name, rule in rules.items():
-        got = schema.field(name).type if schema.names.count(name) == 1 else None
-        if got not in rule.types:
-            raise CorruptGenerationError(
-                f"{where}: column {name!r}",
-                got="none" if got is None else str(got),
-                expected=" or ".join(map(str, rule.types)),
-                todo=AGAIN,
-            )
+    types = {name: rule.types for name, rule in rules.items()}
+    check_columns(where, schema, types, partial(CorruptGenerationError, todo=AGAIN))
 
 
 def check_rows(where: str, table: pa.Table, rules: Rules, first_row: int = 0) -> None:

@@ -13,7 +13,7 @@ from heterrec_schemas.feature_spec import CategoricalFeature
 from heterrec_schemas.generation.decode import bucket_words, decode_cells
 from heterrec_schemas.generation.reader import Generation
 from heterrec_schemas.hashing import stable_hash
-from heterrec_schemas.manifest import SPLITS, FeatureEntry, table_of
+from heterrec_schemas.manifest import SPLITS, FeatureEntry, table_stem
 from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY
 from heterrec_schemas.user_ids import id_in_generation, which_id
 from heterrec_schemas.values import clean_text
@@ -164,7 +164,7 @@ def _tables(generation: Generation) -> list[dict[str, Any]]:
     for entry in sorted(generation.manifest.files, key=lambda f: f.path):
         if entry.rows is None:
             continue
-        name = table_of(entry.path)
+        name = table_stem(entry.path)
         empty = {"table": name, "rows": [], "bytes": [], "row_groups": []}
         table = tables.setdefault(name, empty)
         table["rows"].append(entry.rows)

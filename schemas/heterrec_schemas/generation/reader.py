@@ -29,7 +29,7 @@ from heterrec_schemas.generation.verify import (
     read_manifest,
     read_spec,
 )
-from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, FileEntry, table_of
+from heterrec_schemas.manifest import MANIFEST_NAME, SPLITS, FileEntry, table_stem
 from heterrec_schemas.reductions import SUFFIX, Reduction, reduction_of
 from heterrec_schemas.tables import ERASED, ITEM_TIMES
 
@@ -312,7 +312,9 @@ class Generation(ShardReader):
         """The paths of one table in a folder that holds several."""
         named: dict[str, list[str]] = {}
         for entry in self.files(folder):
-            named.setdefault(table_of(entry.path).removeprefix(f"{folder}/"), []).append(entry.path)
+            named.setdefault(table_stem(entry.path).removeprefix(f"{folder}/"), []).append(
+                entry.path
+            )
         if name not in named:
             raise CallError(
                 f"there is no {what} {name!r} in {self.root}", todo=suggest(name, named)

@@ -20,7 +20,7 @@ from heterrec_schemas.generation.check_tables import (
 )
 from heterrec_schemas.generation.folder import Folder
 from heterrec_schemas.generation.verify import AGAIN
-from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, table_of
+from heterrec_schemas.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, table_stem
 from heterrec_schemas.tables import METADATA_KEY
 
 """The end of a shard's name, after the name of its table."""
@@ -163,7 +163,7 @@ class ShardReader:
 
     def _rules(self, path: str) -> Rules:
         """The rules of the table of a shard, made once per table."""
-        table = table_of(path)
+        table = table_stem(path)
         if table not in self._known_rules:
             self._known_rules[table] = table_rules(self.manifest, self.spec, path)
         return self._known_rules[table]

@@ -25,7 +25,7 @@ from heterrec_schemas.manifest import (
     Manifest,
     content_sha256,
     manifest_sha256,
-    table_of,
+    table_stem,
 )
 from heterrec_schemas.tokens import FIRST_FREE, ITEM_VOCABULARY, feature_stem
 
@@ -162,7 +162,7 @@ def _rows_of_tables(manifest: Manifest) -> dict[str, int]:
     """The rows of tables, all shards together, by name: `vocabularies/brand`."""
     rows: dict[str, int] = {}
     for entry in manifest.files:
-        table = table_of(entry.path)
+        table = table_stem(entry.path)
         rows[table] = rows.get(table, 0) + (entry.rows or 0)
     return rows
 
@@ -172,10 +172,9 @@ def _other_sizes(manifest: Manifest, spec: FeatureSpec, rows: dict[str, int]) ->
     items = spec.first_item_index + rows.get(f"vocabularies/{ITEM_VOCABULARY}", 0)
     if manifest.item_vocabulary_size != items:
         yield f"item_vocabulary_size: got {manifest.item_vocabulary_size}, expected {items}"
-    features = {("item", f.name): f for f in spec.items.features}
-    features |= {("user", f.name): f for f in spec.user_features}
     for entry in manifest.features:
-        feature, stem = features[entry.side, entry.name], feature_stem(entry.side, entry.name)
+        stem = feature_stem(entry.side, entry.name)
+        feature = spec.named_features[stem]
         size = rows.get(f"boundaries/{stem}", 0)
         if isinstance(feature, CategoricalFeature):
             values = rows.get(f"vocabularies/{stem}", 0)

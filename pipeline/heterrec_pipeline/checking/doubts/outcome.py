@@ -13,7 +13,7 @@ from heterrec_pipeline.files import storage
 from heterrec_pipeline.job import Job
 from heterrec_pipeline.reading.imported import ImportedVocabulary
 from heterrec_schemas.feature_spec import FeatureSpec
-from heterrec_schemas.manifest import SPLITS, Counts, Manifest
+from heterrec_schemas.manifest import SPLITS, Counts, Manifest, table_stem
 
 NOTHING = "nothing to train on"
 LACKING = "have an item that the item table lacks"
@@ -43,7 +43,7 @@ def vocabulary_doubts(
     """
     for name, vocabulary in imported.items():
         stem = call_name(name)
-        files = [f.path for f in manifest.files if f.path.startswith(f"vocabularies/{stem}-")]
+        files = [f.path for f in manifest.files if table_stem(f.path) == f"vocabularies/{stem}"]
         if files and not any(_occurs(storage.join(root, path), vocabulary) for path in files):
             yield unmet(stem, vocabulary.rows)
 
